@@ -1,0 +1,91 @@
+"""Environment variables, read in one place, with every fault reported at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One variable that is missing or wrong. `problem` completes the sentence; `fix` says what to do. No values."""
+
+    name: str
+    problem: str
+    fix: str
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.problem}: {self.fix}"
+
+
+class SettingsError(Exception):
+    """The environment cannot be used. `faults` holds everything that is wrong with it."""
+
+    def __init__(self, faults: list[Fault]) -> None:
+        super().__init__("\n".join(str(fault) for fault in faults))
+        self.faults = faults
+
+
+class Environment:
+    """Reads variables and collects faults instead of stopping at the first; `check` raises them together."""
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        self._variables = variables
+        self.faults: list[Fault] = []
+
+    def text(self, name: str, *, fix: str, default: str = "") -> str:
+        """The variable's text without surrounding blanks; a missing one without default is a fault."""
+        value = self._variables.get(name, "").strip() or default
+        if not value:
+            self.fault(name, "is not set", fix)
+        return value
+
+    def url(self, name: str, *, fix: str, default: str = "") -> str:
+        """An http or https URL, without a trailing slash; anything but a plain base URL is a fault."""
+        value = self.text(name, fix=fix, default=default).rstrip("/")
+        if value and not _is_base_url(value):
+            self.fault(name, "is not a plain http or https URL", fix)
+        return value
+
+    def names(self, name: str, *, fix: str) -> list[str]:
+        """A comma-separated list without empty entries."""
+        return [part.strip() for part in self.text(name, fix=fix).split(",") if part.strip()]
+
+    def port(self, name: str, *, fix: str, default: str = "") -> int:
+        """A TCP port from 0 (any free one) to 65535."""
+        value = self.text(name, fix=fix, default=default)
+        if value.isascii() and value.isdigit() and int(value) <= 65535:
+            return int(value)
+        if value:
+            self.fault(name, "is not a port from 0 to 65535", fix)
+        return 0
+
+    def fault(self, name: str, problem: str, fix: str) -> None:
+        """Note that something is wrong."""
+        self.faults.append(Fault(name, problem, fix))
+
+    def check(self) -> None:
+        """Raise `SettingsError` if anything was wrong."""
+        if self.faults:
+            raise SettingsError(self.faults)
+
+
+def is_loopback(url: str) -> bool:
+    """Whether a URL names this very machine."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _is_base_url(value: str) -> bool:
+    try:
+        parts = urlsplit(value)
+        # `port` raises for a number that is none.
+        plain = not (parts.query or parts.fragment or parts.username or parts.password) and parts.port != 0
+    except ValueError:
+        return False
+    return plain and parts.scheme in {"http", "https"} and bool(parts.hostname) and value.isascii() and " " not in value

@@ -1,0 +1,31 @@
+"""The partners: one file each, in one explicit list. Add a partner here with its file and its line below."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import Final
+
+from activities.environment import Environment
+from activities.partners import sandbox
+from activities.partners.partner import Partner, PartnerFactory
+
+PARTNERS: Final[Mapping[str, PartnerFactory]] = {
+    "sandbox": partial(sandbox.partner, "sandbox"),
+    "identity": partial(sandbox.partner, "identity"),
+    "bank": partial(sandbox.partner, "bank"),
+    "esign": partial(sandbox.partner, "esign"),
+    "cards": partial(sandbox.partner, "cards"),
+}
+"""Every partner that can be enabled, by the name that stages use."""
+
+
+def load_partners(names: Iterable[str], environment: Environment) -> dict[str, Partner]:
+    """Make the named partners; a name that is not listed becomes a fault of the environment."""
+    partners: dict[str, Partner] = {}
+    for name in names:
+        if factory := PARTNERS.get(name):
+            partners[name] = factory(environment)
+        else:
+            environment.fault("PARTNERS", f"names {name!r}, which is not known", f"use any of {', '.join(PARTNERS)}")
+    return partners

@@ -1,0 +1,71 @@
+"""The sandbox partner: plays any partner in demo, development and tests. This file is our side of it.
+
+`sandbox_app` is the other side. A call is answered 202 with an id, or 200 with the result; a callback is JSON of the
+same form: `{"id": "...", "status": "succeeded", "data": {...}}`, or `"failed"` with `"error": {"code", "message"}`, or
+`"progress"`. Nothing is signed but the callback URL.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+
+from activities import strict_json
+from activities.environment import Environment
+from activities.partners.partner import Partner, Unreadable
+from workflows.contract import Answer, Receipt, StageCall
+
+
+def partner(name: str, environment: Environment) -> Partner:
+    """The sandbox under a name of its own, at SANDBOX_URL."""
+    url = environment.url(
+        "SANDBOX_URL", fix="the address of `stagehook partner serve`", default="http://127.0.0.1:8090"
+    )
+
+    def build_call(call: StageCall, callback_url: str) -> httpx.Request:
+        body = {"callback_url": callback_url, "attempt": call.attempt, "data": call.data}
+        return httpx.Request("POST", f"{url}/{name}/calls", json=body)
+
+    return Partner(
+        name=name, build_call=build_call, read_receipt=read_receipt, read_callback=read_callback, loopback_only=True
+    )
+
+
+def read_receipt(response: httpx.Response) -> Receipt:
+    """Read the answer to a call: an id, and the result if it is there already."""
+    body = _read_object(response.content)
+    reference = body.get("id")
+    if not isinstance(reference, str):
+        raise Unreadable("the answer has no id")
+    return Receipt(reference=reference, answer=_read_answer(body) if "status" in body else None)
+
+
+def read_callback(body: bytes) -> Answer:
+    """Read a callback."""
+    return _read_answer(_read_object(body))
+
+
+def _read_object(body: bytes) -> dict[str, Any]:
+    try:
+        value = strict_json.loads(body)
+    except strict_json.NotStrictJSON as error:
+        raise Unreadable(str(error)) from error
+    if not isinstance(value, dict):
+        raise Unreadable("not a JSON object")
+    return value
+
+
+def _read_answer(body: dict[str, Any]) -> Answer:
+    data, error = body.get("data", {}), body.get("error", {})
+    if not isinstance(data, dict) or not isinstance(error, dict):
+        raise Unreadable("data and error must be objects")
+    code, message = str(error.get("code", "")), str(error.get("message", ""))
+    match body.get("status"):
+        case "succeeded":
+            return Answer("succeeded", data=data)
+        case "failed":
+            return Answer("failed", code=code, message=message)
+        case "progress":
+            return Answer("progress", message=str(data.get("message", "")))
+    raise Unreadable("status is none of succeeded, failed, progress")

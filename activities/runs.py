@@ -1,0 +1,176 @@
+"""Runs: start, find, show, advance and cancel runs of pipelines, as an operator or another program does."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from temporalio.client import (
+    Client,
+    WorkflowExecutionDescription,
+    WorkflowExecutionStatus,
+    WorkflowFailureError,
+    WorkflowHandle,
+    WorkflowQueryFailedError,
+)
+from temporalio.exceptions import FailureError, WorkflowAlreadyStartedError
+from temporalio.service import RPCError, RPCStatusCode
+
+from activities.client import TemporalUnreachable, reaching_temporal
+from workflows.checking import check_run
+from workflows.contract import (
+    ADVANCE_STAGE,
+    PIPELINE_WORKFLOW,
+    PROGRESS,
+    Pipeline,
+    PipelineResult,
+    PipelineRun,
+    Progress,
+)
+
+WORKER_ANSWERS_WITHIN: Final = timedelta(seconds=5)
+
+
+class RunNotFound(Exception):
+    """Temporal knows no run with this id."""
+
+
+class RunExists(Exception):
+    """A run with this id is open."""
+
+
+class WorkerAway(Exception):
+    """No worker answered a query; the run itself is safe."""
+
+
+class NoSuchStage(Exception):
+    """The run's pipeline has no stage of this number."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run as Temporal lists it."""
+
+    workflow_id: str
+    run_id: str
+    pipeline: str
+    status: str
+    started_at: datetime
+    closed_at: datetime | None
+
+
+class Runs:
+    """An operator's view of the runs on one client.
+
+    address: for error messages only.
+    """
+
+    def __init__(self, client: Client, address: str = "") -> None:
+        self._client = client
+        self._address = address or client.service_client.config.target_host
+
+    async def start(
+        self, pipeline: Pipeline, data: Mapping[str, Any], *, task_queue: str, workflow_id: str = ""
+    ) -> WorkflowHandle[Any, PipelineResult]:
+        """Check the definition and start a run of it; raises `InvalidRun`, `RunExists`."""
+        run = PipelineRun(pipeline=pipeline, input=data)
+        check_run(run)
+        workflow_id = workflow_id or f"{pipeline.name}-{uuid.uuid4().hex[:12]}"
+        async with self._reaching():
+            try:
+                return await self._client.start_workflow(
+                    PIPELINE_WORKFLOW,
+                    run,
+                    id=workflow_id,
+                    task_queue=task_queue,
+                    result_type=PipelineResult,
+                    memo={"pipeline": pipeline.name},
+                    static_summary=f"{pipeline.name}: {len(pipeline.stages)} stages",
+                    static_details="\n".join(
+                        f"{stage.number}. {stage.name} ({stage.partner})" for stage in pipeline.stages
+                    ),
+                )
+            except WorkflowAlreadyStartedError as error:
+                raise RunExists(f"a run with the id {workflow_id} is open") from error
+
+    async def list(self, *, limit: int = 50) -> list[Run]:
+        """The latest runs, newest first."""
+        runs: list[Run] = []
+        async with self._reaching():
+            async for found in self._client.list_workflows(f"WorkflowType = '{PIPELINE_WORKFLOW}'", limit=limit):
+                memo = await found.memo()
+                runs.append(
+                    Run(
+                        workflow_id=found.id,
+                        run_id=found.run_id,
+                        pipeline=str(memo.get("pipeline", "")),
+                        status=status_name(found.status),
+                        started_at=found.start_time,
+                        closed_at=found.close_time,
+                    )
+                )
+        return runs
+
+    async def describe(self, workflow_id: str) -> WorkflowExecutionDescription:
+        """What Temporal itself knows of the run; raises `RunNotFound`."""
+        async with self._reaching(workflow_id):
+            return await self._client.get_workflow_handle(workflow_id).describe()
+
+    async def progress(self, workflow_id: str) -> Progress:
+        """Every stage of the run; raises `RunNotFound`, `WorkerAway`."""
+        handle = self._client.get_workflow_handle(workflow_id)
+        async with self._reaching(workflow_id):
+            try:
+                return await handle.query(PROGRESS, result_type=Progress, rpc_timeout=WORKER_ANSWERS_WITHIN)
+            except WorkflowQueryFailedError as error:
+                raise WorkerAway(f"the run {workflow_id} does not answer: {error}") from error
+            except RPCError as error:
+                if error.status is RPCStatusCode.NOT_FOUND:
+                    raise
+                await handle.describe()  # tells an absent server or run from an absent worker
+                raise WorkerAway(f"no worker answers for the run {workflow_id}") from error
+
+    async def advance(self, workflow_id: str, stage: int) -> None:
+        """End every wait up to the stage, by hand; raises `NoSuchStage` if a worker is there to ask."""
+        try:
+            last = max((stage.number for stage in (await self.progress(workflow_id)).stages), default=0)
+        except WorkerAway:
+            last = stage
+        if not 1 <= stage <= last:
+            raise NoSuchStage(f"the run {workflow_id} has stages 1 to {last}, not {stage}")
+        async with self._reaching(workflow_id):
+            await self._client.get_workflow_handle(workflow_id).signal(ADVANCE_STAGE, stage)
+
+    async def cancel(self, workflow_id: str) -> None:
+        """Ask the run to end; its open stage is noted as cancelled."""
+        async with self._reaching(workflow_id):
+            await self._client.get_workflow_handle(workflow_id).cancel()
+
+    @asynccontextmanager
+    async def _reaching(self, workflow_id: str = "") -> AsyncIterator[None]:
+        try:
+            async with reaching_temporal(self._address, within=15.0):
+                yield
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+            if "namespace" in error.message.lower():
+                raise TemporalUnreachable(f"Temporal at {self._address}: {error.message}") from error
+            raise RunNotFound(f"no open or recent run has the id {workflow_id}") from error
+
+
+def status_name(status: WorkflowExecutionStatus | None) -> str:
+    """A run's status in lower case: running, completed, failed, canceled, terminated, timed_out."""
+    return status.name.lower() if status else "unknown"
+
+
+def failure_text(error: WorkflowFailureError) -> str:
+    """Why a run failed, in one line."""
+    cause: BaseException = error.cause
+    while isinstance(cause, FailureError) and cause.cause is not None:
+        cause = cause.cause
+    return cause.message if isinstance(cause, FailureError) else str(cause)

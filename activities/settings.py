@@ -1,0 +1,74 @@
+"""Settings: what web and worker read from the environment, all of it named here.
+
+Temporal's own variables (TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, ...) are read by `activities.client`;
+a partner's own variables are named in the partner's file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Self
+
+from activities.environment import Environment, is_loopback
+from activities.partners import PARTNERS, load_partners
+from activities.partners.partner import Partner
+
+DEFAULT_TASK_QUEUE: Final = "stagehook"
+SHORTEST_KEY: Final = 32
+FEWEST_CHARACTERS: Final = 10
+"""Different characters in a key; a random one of the shortest length practically always has more."""
+
+NEW_KEY: Final = 'python3 -c "import secrets; print(secrets.token_urlsafe(32))"'
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Checked settings.
+
+    public_url: where partners reach the receiver; never taken from a request.
+    callback_keys: keys of callback tokens; the first signs, all verify.
+    partners: the enabled ones.
+    task_queue: where the worker takes its work.
+    host, port: where the receiver listens.
+    """
+
+    public_url: str
+    callback_keys: tuple[str, ...] = field(repr=False)
+    partners: Mapping[str, Partner] = field(repr=False)
+    task_queue: str
+    host: str
+    port: int
+
+    @classmethod
+    def from_env(cls, variables: Mapping[str, str]) -> Self:
+        """Read the settings; raises `SettingsError` with every fault at once."""
+        env = Environment(variables)
+        public_url = env.url("PUBLIC_URL", fix="the https address at which partners reach the receiver")
+        local = is_loopback(public_url)
+        if public_url.startswith("http:") and not local:
+            env.fault("PUBLIC_URL", "is http", "use https: whoever reads a callback URL on the way can use it")
+        partners = load_partners(env.names("PARTNERS", fix=f"enable some of {', '.join(PARTNERS)}"), env)
+        if public_url and not local:
+            for name in (name for name, partner in partners.items() if partner.loopback_only):
+                env.fault("PARTNERS", f"names {name}, a stand-in", "only a loopback PUBLIC_URL may enable it")
+        settings = cls(
+            public_url=public_url,
+            callback_keys=_callback_keys(env),
+            partners=partners,
+            task_queue=env.text("TASK_QUEUE", fix="", default=DEFAULT_TASK_QUEUE),
+            # A public receiver stands behind a router on another machine; a local one is nobody else's business.
+            host="127.0.0.1" if local else "0.0.0.0",  # noqa: S104
+            port=env.port("PORT", fix="a port to listen on", default="8000"),
+        )
+        env.check()
+        return settings
+
+
+def _callback_keys(env: Environment) -> tuple[str, ...]:
+    keys = env.names("CALLBACK_KEYS", fix=f"one or more keys joined by commas; make one with {NEW_KEY}")
+    for place, key in enumerate(keys, start=1):
+        if len(key.encode()) < SHORTEST_KEY or len(set(key)) < FEWEST_CHARACTERS:
+            problem = f"has a weak key in place {place}"
+            env.fault("CALLBACK_KEYS", problem, f"use {SHORTEST_KEY} random characters or more; {NEW_KEY}")
+    return tuple(keys)

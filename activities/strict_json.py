@@ -1,0 +1,59 @@
+"""JSON read strictly: what two readers could understand differently is refused."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NoReturn
+
+DEEPEST = 64
+
+
+class NotStrictJSON(ValueError):
+    """The bytes are no JSON, or JSON that readers disagree on. The message says which, without quoting the bytes."""
+
+
+def loads(body: bytes) -> Any:
+    """Read UTF-8 JSON; raise `NotStrictJSON` for repeated keys, NaN, lone surrogates, or more than 64 levels."""
+    try:
+        value = json.loads(body.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse, parse_float=_finite)
+        _check_depth(value, 0)
+        # An escaped lone surrogate parses, and then fails wherever it is encoded.
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except NotStrictJSON:
+        raise
+    except UnicodeDecodeError as error:
+        raise NotStrictJSON("not UTF-8") from error
+    except UnicodeEncodeError as error:
+        raise NotStrictJSON("a lone surrogate") from error
+    except RecursionError as error:
+        raise NotStrictJSON("nested too deeply") from error
+    except ValueError as error:
+        # JSONDecodeError, and int's refusal of a number of more than 4,300 digits.
+        raise NotStrictJSON("not JSON") from error
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise NotStrictJSON("a repeated key")
+    return members
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise NotStrictJSON("NaN or Infinity")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if number in (float("inf"), float("-inf")):
+        raise NotStrictJSON("a number out of range")
+    return number
+
+
+def _check_depth(value: Any, depth: int) -> None:
+    if depth > DEEPEST:
+        raise NotStrictJSON("nested too deeply")
+    children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for child in children:
+        _check_depth(child, depth + 1)

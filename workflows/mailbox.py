@@ -1,0 +1,201 @@
+"""What a run has heard about its stages, and the one place where a stage is settled.
+
+A plain object without clock or network: the workflow hands it every signal and every end of a wait, each with its
+moment, and asks it for outcomes. The first valid cause settles a stage; whatever comes later is kept in the stage's
+ledger. Nothing that is received makes it raise, for an exception in a signal handler would block the run for ever.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from temporalio.converter import value_to_type
+
+from workflows.contract import Answer, Callback, Cause, LedgerEntry, Outcome, State, Status
+
+LEDGER_LENGTH: Final = 20
+"""Entries kept per stage; later ones are only counted, so that no flood of signals grows the run's memory."""
+
+NO_ANSWER: Final = Answer(status="failed")
+"""Stands for the partner's answer where a stage is settled without one."""
+
+
+@dataclass
+class StageRecord:
+    """One stage of this run: its current call, its wait, its outcome. Times are unix seconds."""
+
+    attempt: int = 0
+    issued_at: int = 0
+    called_at: float | None = None
+    note: str = ""
+    outcome: Outcome | None = None
+    answer: Answer | None = None
+    ledger: list[LedgerEntry] = field(default_factory=list)
+    ledger_total: int = 0
+    _waiting_since: float | None = None
+    _progressed_at: float = 0.0
+    _timeout: float = 0.0
+    _wait_cap: float = 0.0
+
+    @property
+    def state(self) -> State:
+        """Where the stage is."""
+        if self.outcome is not None:
+            return "settled"
+        if self._waiting_since is not None:
+            return "waiting"
+        return "pending" if self.called_at is None else "calling"
+
+    @property
+    def deadline(self) -> float | None:
+        """When the current wait ends: a timeout after it began or after the last progress, up to its cap."""
+        if self._waiting_since is None:
+            return None
+        put_off = max(self._waiting_since, self._progressed_at) + self._timeout
+        return min(put_off, self._waiting_since + self._wait_cap)
+
+    def begin(self, *, attempt: int, issued_at: int, at: float) -> None:
+        """Note that a call begins; from now on a failure counts only if it answers this very call."""
+        self.attempt = attempt
+        self.issued_at = issued_at
+        self.called_at = at
+        self.note = ""
+        self._waiting_since = None
+        self._progressed_at = 0.0
+
+    def wait(self, *, timeout: float, cap: float, at: float) -> None:
+        """Note that the call is over and that its callback is waited for."""
+        self._waiting_since = at
+        self._timeout = timeout
+        self._wait_cap = cap
+
+    def progressed(self, *, at: float) -> None:
+        """Note that the partner is still at it."""
+        self._progressed_at = at
+
+    def settle(
+        self, status: Status, cause: Cause, *, at: float, attempt: int | None = None, answer: Answer = NO_ANSWER
+    ) -> None:
+        """Settle the stage, unless it is settled already: then the ledger keeps what came too late.
+
+        attempt: the call that was answered, when it is not the current one.
+        """
+        if self.outcome is not None:
+            self.enter(f"{status} by {cause}", self.closed, at=at)
+            return
+        self.answer = answer
+        self.outcome = Outcome(
+            status=status,
+            cause=cause,
+            at=at,
+            attempt=self.attempt if attempt is None else attempt,
+            data=answer.data,
+            code=answer.code,
+            message=answer.message,
+        )
+
+    @property
+    def closed(self) -> str:
+        """Why a settled stage takes nothing more, for its ledger."""
+        return f"closed: {self.outcome.status} by {self.outcome.cause}" if self.outcome else ""
+
+    def enter(self, what: str, why: str, *, at: float) -> None:
+        """Keep what did not settle the stage."""
+        self.ledger_total += 1
+        if len(self.ledger) < LEDGER_LENGTH:
+            self.ledger.append(LedgerEntry(what, why, at))
+
+
+class Mailbox:
+    """Every stage's record, and the reading of `advance_stage` signals into them.
+
+    chain_id: the run's chain; callbacks issued for any other are ignored.
+    last_stage: the highest stage number that exists.
+    """
+
+    def __init__(self, chain_id: str, last_stage: int) -> None:
+        self.chain_id = chain_id
+        self.last_stage = last_stage
+        self.advanced_to = 0
+        self.ignored: Counter[str] = Counter()
+        self._records: dict[int, StageRecord] = {}
+
+    def record(self, stage: int) -> StageRecord:
+        """The stage's record; an untouched one if nothing is known of it."""
+        return self._records.setdefault(stage, StageRecord())
+
+    def ignore(self, reason: str) -> None:
+        """Count a signal that means nothing here. `reason` is one of ours, never the sender's text."""
+        self.ignored[reason] += 1
+
+    def receive(self, args: Sequence[Any], *, at: float) -> None:
+        """Take the arguments of one `advance_stage` signal, whatever they are."""
+        match args:
+            case [stage] | [stage, None]:
+                self._receive_by_hand(stage, at)
+            case [stage, callback]:
+                self._receive_callback(stage, callback, at)
+            case _:
+                self.ignore("wrong number of arguments")
+
+    def _is_stage(self, stage: Any) -> bool:
+        # bool is an int to Python, but `true` is no stage number.
+        return type(stage) is int and 1 <= stage <= self.last_stage
+
+    def _receive_by_hand(self, stage: Any, at: float) -> None:
+        if not self._is_stage(stage):
+            self.ignore("no such stage")
+        elif stage <= self.advanced_to:
+            self.ignore("already advanced")
+        else:
+            self.advanced_to = stage
+            for number in range(1, stage + 1):
+                if self.record(number).outcome is None:
+                    self.record(number).settle("advanced", "operator", at=at)
+
+    def _receive_callback(self, stage: Any, value: Any, at: float) -> None:
+        callback = _read_callback(value)
+        if not self._is_stage(stage):
+            self.ignore("no such stage")
+        elif callback is None:
+            self.ignore("unreadable callback")
+        elif callback.chain_id != self.chain_id:
+            self.ignore("another run's callback")
+        else:
+            self._judge(self.record(stage), callback, at)
+
+    def _judge(self, record: StageRecord, callback: Callback, at: float) -> None:
+        answer = callback.answer
+        what = f"callback {answer.status} of call {callback.attempt}"
+        # After a reset the same attempt number was called twice; issued_at tells the two calls apart.
+        answers_this_call = (callback.attempt, callback.issued_at) == (record.attempt, record.issued_at)
+        if record.outcome is not None:
+            again = answer == record.answer and record.outcome.cause == "callback"
+            record.enter(what, "duplicate" if again else record.closed, at=at)
+        elif answer.status == "succeeded":
+            record.settle("succeeded", "callback", at=at, attempt=callback.attempt, answer=answer)
+        elif not answers_this_call:
+            record.enter(what, "answers another call", at=at)
+        elif answer.status == "failed":
+            record.settle("failed", "callback", at=at, answer=answer)
+        else:
+            record.progressed(at=at)
+            record.enter(what, answer.message, at=at)
+
+
+def _read_callback(value: Any) -> Callback | None:
+    """Read a signal's second argument strictly; None if it is no callback."""
+    if not isinstance(value, Mapping) or type(value.get("attempt")) is not int:
+        return None
+    try:
+        # The data travels on into activities and query answers: NaN and lone surrogates would fail there.
+        json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
+        callback: Callback = value_to_type(Callback, value)
+    except Exception:
+        # The converter promises TypeError, and raises what constructors and comparisons raise besides.
+        return None
+    return callback

@@ -1,0 +1,63 @@
+"""PipelineWorkflow: runs the definition that is pinned in its input."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from temporalio import workflow
+from temporalio.exceptions import ApplicationError
+
+from workflows.checking import InvalidRun, read_run
+from workflows.contract import PIPELINE_WORKFLOW, Outcome, PipelineResult, PipelineRun, Stage
+from workflows.staged import StagedWorkflow
+
+
+@workflow.defn(name=PIPELINE_WORKFLOW)
+class PipelineWorkflow(StagedWorkflow):
+    """One run of a pipeline: its stages in order, each with the data that it needs of the earlier ones.
+
+    Any client may start it with anything: a bad definition ends the run at once with the error type `InvalidRun`.
+    """
+
+    @workflow.init
+    def __init__(self, *args: Any) -> None:
+        # Signals are handled before `run` begins, so the last stage's number must be known here; an exception
+        # here would block the run instead of ending it, so a fault waits for `run`.
+        self._run: PipelineRun | InvalidRun
+        try:
+            self._run = read_run(args)
+        except InvalidRun as fault:
+            self._run = fault
+            super().__init__(last_stage=0)
+        else:
+            pipeline = self._run.pipeline
+            super().__init__(last_stage=len(pipeline.stages), name=pipeline.name)
+            self.announce(*pipeline.stages)
+
+    @workflow.run
+    async def run(self, *args: Any) -> PipelineResult:
+        """Go through the stages. Takes one argument, a `PipelineRun`."""
+        if isinstance(self._run, InvalidRun):
+            raise ApplicationError(str(self._run), *self._run.faults, type="InvalidRun", non_retryable=True)
+        pipeline = self._run.pipeline
+        outcomes: dict[str, Outcome] = {}
+        for stage in pipeline.stages:
+            data = {wanted: _fetch(stage, source, self._run.input, outcomes) for wanted, source in stage.needs.items()}
+            outcomes[stage.name] = await self.stage(stage, data)
+        return PipelineResult(pipeline=pipeline.name, outcomes=outcomes)
+
+
+def _fetch(stage: Stage, source: str, given: Mapping[str, Any], outcomes: Mapping[str, Outcome]) -> Any:
+    """The value of `input.FIELD` or `STAGE-NAME.FIELD`; ends the run with `MissingData` if there is none."""
+    origin, _, part = source.partition(".")
+    data = given if origin == "input" else outcomes[origin].data
+    if part in data:
+        return data[part]
+    why = "" if origin == "input" else f": stage {origin} {outcomes[origin].status} without it"
+    raise ApplicationError(
+        f"stage {stage.number} {stage.name} needs {source}{why}",
+        {"stage": stage.number, "name": stage.name, "field": source},
+        type="MissingData",
+        non_retryable=True,
+    )

@@ -1,0 +1,50 @@
+"""The pipelines that can be started by name. Add one here: a definition is plain data."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from workflows.contract import Pipeline, Stage
+
+HOUR: Final = 3600.0
+DAY: Final = 24 * HOUR
+
+ONBOARDING: Final = Pipeline(
+    name="onboarding",
+    description="Open a customer's account: who they are, where their money is, their signature, their card.",
+    stages=[
+        Stage(
+            number=1,
+            name="identity-check",
+            partner="identity",
+            timeout=2 * DAY,
+            needs={"full_name": "input.full_name", "date_of_birth": "input.date_of_birth"},
+        ),
+        Stage(
+            number=2,
+            name="account-check",
+            partner="bank",
+            timeout=6 * HOUR,
+            needs={"iban": "input.iban", "holder": "identity-check.legal_name"},
+        ),
+        Stage(
+            number=3,
+            name="contract",
+            partner="esign",
+            timeout=3 * DAY,
+            on_timeout="retry",
+            attempts=3,
+            needs={"signer": "identity-check.legal_name", "account": "account-check.account_id"},
+        ),
+        Stage(
+            number=4,
+            name="card",
+            partner="cards",
+            timeout=1 * DAY,
+            needs={"holder": "identity-check.legal_name", "contract": "contract.document_id"},
+        ),
+    ],
+)
+
+PIPELINES: Final = {pipeline.name: pipeline for pipeline in (ONBOARDING,)}
+"""Every definition by its name. Runs carry their own copy, so an edit here changes new runs only."""

@@ -1,0 +1,264 @@
+"""StagedWorkflow: the base of every workflow that goes through numbered stages.
+
+A subclass says `super().__init__(last_stage=...)` and `await self.stage(...)`; signals, timers, attempts, the
+`progress` query and what Temporal's UI shows come from here. Timeouts are decided here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from temporalio import workflow
+from temporalio.common import RawValue, RetryPolicy
+from temporalio.exceptions import ActivityError, ApplicationError
+
+from workflows.contract import (
+    ADVANCE_STAGE,
+    PROGRESS,
+    REFUSED,
+    TOKEN_SLACK,
+    Answer,
+    Outcome,
+    PartnerActivities,
+    Progress,
+    Receipt,
+    Stage,
+    StageCall,
+    StageProgress,
+    Status,
+)
+from workflows.mailbox import Mailbox, StageRecord
+
+CALL_RETRIES = RetryPolicy(
+    initial_interval=timedelta(seconds=1),
+    backoff_coefficient=2.0,
+    maximum_interval=timedelta(minutes=5),
+)
+
+
+class StageFailed(ApplicationError):
+    """A stage that failed or timed out, and with it the run. Its details are the stage's number, name and partner."""
+
+    def __init__(self, stage: Stage, outcome: Outcome) -> None:
+        reason = ": ".join(part for part in (outcome.code, outcome.message) if part) or outcome.cause
+        super().__init__(
+            f"stage {stage.number} {stage.name}: partner {stage.partner}: {reason}",
+            {"stage": stage.number, "name": stage.name, "partner": stage.partner, "cause": outcome.cause},
+            type="StageTimedOut" if outcome.cause == "timeout" else "StageFailed",
+            non_retryable=True,
+        )
+        self.outcome = outcome
+
+
+class StagedWorkflow:
+    """Base class of staged workflows.
+
+    last_stage: the highest stage number; `advance_stage` takes no higher one.
+    name: what `progress` and the UI call the pipeline.
+    """
+
+    def __init__(self, last_stage: int, name: str = "") -> None:
+        self._name = name or workflow.info().workflow_type
+        self._mailbox = Mailbox(workflow.info().first_execution_run_id, last_stage)
+        self._stages: dict[int, Stage] = {}
+
+    # --- what others ask of a run
+
+    @workflow.signal(name=ADVANCE_STAGE)
+    def advance_stage(self, *args: Any) -> None:
+        """`advance_stage(2)` by hand: every wait up to stage 2 is over. With a callback: that stage is answered.
+
+        Takes anything, for a handler that refuses its arguments blocks the run; the mailbox counts what means nothing.
+        """
+        self._mailbox.receive(args, at=workflow.time())
+        self._show()
+
+    @workflow.signal(dynamic=True)
+    def _misnamed(self, name: str, args: Sequence[RawValue]) -> None:
+        """Count signals of other names, so that a misspelt one is seen in `progress`."""
+        self._mailbox.ignore("unknown signal name")
+
+    @workflow.query(name=PROGRESS)
+    def progress(self) -> Progress:
+        """Every stage: state, attempts, deadline, outcome, cause, and what did not settle it."""
+        return Progress(
+            pipeline=self._name,
+            chain_id=self._mailbox.chain_id,
+            stages=[_view(stage, self._mailbox.record(number)) for number, stage in sorted(self._stages.items())],
+            advanced_to=self._mailbox.advanced_to,
+            ignored=dict(self._mailbox.ignored),
+        )
+
+    # --- what a subclass awaits
+
+    async def stage(self, stage: Stage, data: Mapping[str, Any] | None = None) -> Outcome:
+        """Call the stage's partner, wait for its callback, and return how the stage was settled.
+
+        data: the call's fields. Raises `StageFailed` when the outcome is a failure. A stage that was settled by an
+        early callback is not called; one that an operator has advanced past is called, but not waited for.
+        """
+        self.announce(stage)
+        record = self._mailbox.record(stage.number)
+        try:
+            outcome = await self._run_attempts(stage, record, data or {})
+        except asyncio.CancelledError:
+            record.settle("failed", "cancelled", at=workflow.time())
+            self._show()
+            raise
+        self._show()
+        if outcome.status == "failed":
+            raise StageFailed(stage, outcome)
+        return outcome
+
+    async def advanced(self, stage: int) -> Outcome:
+        """Wait, without a partner or a timer, until stage number `stage` is settled by a signal."""
+        record = self._mailbox.record(stage)
+        await workflow.wait_condition(lambda: record.outcome is not None)
+        return _settled(record)
+
+    def announce(self, *stages: Stage) -> None:
+        """Let `progress` show stages before their turn."""
+        self._stages.update({stage.number: stage for stage in stages})
+
+    # --- how a stage goes
+
+    async def _run_attempts(self, stage: Stage, record: StageRecord, data: Mapping[str, Any]) -> Outcome:
+        opened_at = workflow.time()
+        for attempt in range(1, stage.attempts + 1):
+            if record.outcome is not None and record.outcome.cause != "operator":
+                break
+            await self._call(stage, record, self._begin(stage, record, attempt, opened_at, data))
+            await self._wait(stage, record)
+            if record.outcome is not None:
+                break
+        if record.outcome is None:
+            self._time_out(stage, record)
+        return _settled(record)
+
+    def _begin(
+        self, stage: Stage, record: StageRecord, attempt: int, opened_at: float, data: Mapping[str, Any]
+    ) -> StageCall:
+        now = workflow.time()
+        call = StageCall(
+            workflow_id=workflow.info().workflow_id,
+            chain_id=self._mailbox.chain_id,
+            stage=stage.number,
+            name=stage.name,
+            partner=stage.partner,
+            attempt=attempt,
+            issued_at=int(now),
+            expires_at=int(opened_at + stage.longest_open + TOKEN_SLACK),
+            data=data,
+        )
+        record.begin(attempt=attempt, issued_at=call.issued_at, at=now)
+        self._show()
+        return call
+
+    async def _call(self, stage: Stage, record: StageRecord, call: StageCall) -> None:
+        """Make the call; a callback that arrives meanwhile ends it, an operator's signal does not."""
+        calling = workflow.start_activity_method(
+            PartnerActivities.call_partner,
+            call,
+            start_to_close_timeout=timedelta(seconds=stage.call_timeout),
+            schedule_to_close_timeout=timedelta(seconds=stage.call_within),
+            retry_policy=CALL_RETRIES,
+            summary=f"{stage.number} {stage.name}: call {call.attempt} of {stage.partner}",
+        )
+        try:
+            await workflow.wait_condition(lambda: calling.done() or _called_back(record))
+        finally:
+            calling.cancel()
+        if calling.done():
+            self._read_call(record, calling)
+
+    def _read_call(self, record: StageRecord, calling: asyncio.Task[Receipt]) -> None:
+        try:
+            receipt = calling.result()
+        except ActivityError as error:
+            refused, message = _call_failure(error)
+            if refused:
+                record.settle("failed", "failed", at=workflow.time(), answer=Answer("failed", message=message))
+            else:
+                # The partner may have taken the call although its answer was lost: its callback still counts.
+                record.note = message
+        else:
+            if receipt.answer is not None and receipt.answer.status != "progress":
+                record.settle(receipt.answer.status, "answered", at=workflow.time(), answer=receipt.answer)
+
+    async def _wait(self, stage: Stage, record: StageRecord) -> None:
+        """Wait for the stage to be settled until its deadline, which progress callbacks put off up to the cap."""
+        if record.outcome is None:
+            record.wait(timeout=stage.timeout, cap=stage.wait_cap, at=workflow.time())
+        while record.outcome is None and (left := (record.deadline or 0) - workflow.time()) > 0:
+            self._show()
+            # A callback that lands with the fired timer in one task wins: the loop looks at the record once more.
+            with contextlib.suppress(TimeoutError):
+                await workflow.wait_condition(
+                    lambda: record.outcome is not None,
+                    timeout=max(left, 0.001),
+                    timeout_summary=f"{stage.number} {stage.name}: callback of {stage.partner}",
+                )
+
+    def _time_out(self, stage: Stage, record: StageRecord) -> None:
+        message = f"no callback within {stage.timeout:g} s" + (f" ({record.note})" if record.note else "")
+        status: Status = "skipped" if stage.on_timeout == "skip" else "failed"
+        record.settle(status, "timeout", at=workflow.time(), answer=Answer("failed", message=message))
+
+    def _show(self) -> None:
+        """Put the stages into the UI's current details, as Markdown."""
+        lines = [f"**{self._name}**", ""]
+        for number, stage in sorted(self._stages.items()):
+            lines.append(f"{number}. {stage.name} ({stage.partner}): {_in_words(self._mailbox.record(number))}")
+        workflow.set_current_details("\n".join(lines))
+
+
+def _called_back(record: StageRecord) -> bool:
+    return record.outcome is not None and record.outcome.cause == "callback"
+
+
+def _settled(record: StageRecord) -> Outcome:
+    if record.outcome is None:
+        raise AssertionError("asked for the outcome of an open stage")
+    return record.outcome
+
+
+def _call_failure(error: ActivityError) -> tuple[bool, str]:
+    """Whether the partner certainly did not take the call, and what to tell an operator."""
+    cause = error.cause
+    if isinstance(cause, ApplicationError):
+        return cause.type == REFUSED, cause.message
+    return False, f"the call was given up: {cause or error}"
+
+
+def _in_words(record: StageRecord) -> str:
+    if record.outcome is not None:
+        return f"{record.outcome.status} by {record.outcome.cause}"
+    if record.deadline is not None:
+        until = datetime.fromtimestamp(record.deadline, UTC)
+        return f"call {record.attempt}, waiting until {until:%Y-%m-%d %H:%M:%S} UTC"
+    return f"call {record.attempt}, calling" if record.state == "calling" else record.state
+
+
+def _view(stage: Stage, record: StageRecord) -> StageProgress:
+    outcome = record.outcome
+    return StageProgress(
+        number=stage.number,
+        name=stage.name,
+        partner=stage.partner,
+        state=record.state,
+        attempts=record.attempt,
+        called_at=record.called_at,
+        deadline=record.deadline,
+        outcome=outcome.status if outcome else None,
+        cause=outcome.cause if outcome else None,
+        settled_at=outcome.at if outcome else None,
+        code=outcome.code if outcome else "",
+        message=outcome.message if outcome else "",
+        note=record.note,
+        ledger=list(record.ledger),
+        ledger_total=record.ledger_total,
+    )
