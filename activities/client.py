@@ -26,7 +26,7 @@ class TemporalUnreachable(Exception):
 
 def connect_config(variables: Mapping[str, str]) -> ClientConnectConfig:
     """How to connect, from the environment given."""
-    config = ClientConfig.load_client_connect_config(override_env_vars=variables)
+    config = ClientConfig.load_client_connect_config(override_env_vars=dict(variables))
     config.setdefault("target_host", DEFAULT_ADDRESS)
     return config
 

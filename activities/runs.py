@@ -125,7 +125,10 @@ class Runs:
         handle = self._client.get_workflow_handle(workflow_id)
         async with self._reaching(workflow_id):
             try:
-                return await handle.query(PROGRESS, result_type=Progress, rpc_timeout=WORKER_ANSWERS_WITHIN)
+                progress: Progress = await handle.query(
+                    PROGRESS, result_type=Progress, rpc_timeout=WORKER_ANSWERS_WITHIN
+                )
+                return progress
             except WorkflowQueryFailedError as error:
                 raise WorkerAway(f"the run {workflow_id} does not answer: {error}") from error
             except RPCError as error:

@@ -54,7 +54,7 @@ class Settings:
                 env.fault("PARTNERS", f"names {name}, a stand-in", "only a loopback PUBLIC_URL may enable it")
         settings = cls(
             public_url=public_url,
-            callback_keys=_callback_keys(env),
+            callback_keys=read_callback_keys(env),
             partners=partners,
             task_queue=env.text("TASK_QUEUE", fix="", default=DEFAULT_TASK_QUEUE),
             # A public receiver stands behind a router on another machine; a local one is nobody else's business.
@@ -65,7 +65,8 @@ class Settings:
         return settings
 
 
-def _callback_keys(env: Environment) -> tuple[str, ...]:
+def read_callback_keys(env: Environment) -> tuple[str, ...]:
+    """The keys of CALLBACK_KEYS; missing and weak ones become faults."""
     keys = env.names("CALLBACK_KEYS", fix=f"one or more keys joined by commas; make one with {NEW_KEY}")
     for place, key in enumerate(keys, start=1):
         if len(key.encode()) < SHORTEST_KEY or len(set(key)) < FEWEST_CHARACTERS:

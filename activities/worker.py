@@ -10,8 +10,8 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
-from activities.calls import PartnerCalls, http_client
 from activities.callback_urls import CallbackURLs
+from activities.calls import PartnerCalls, http_client
 from activities.settings import Settings
 from workflows.pipeline import PipelineWorkflow
 

@@ -76,13 +76,14 @@ class Delivery:
 
 @dataclass
 class Work:
-    """One piece of work that a call started, known by its idempotency key."""
+    """One piece of work that a call started, known by its idempotency key. Times are unix seconds."""
 
     id: str
     partner: str
     attempt: int
     play: Play
     called_at: float
+    returned_at: float = 0.0
     tries: int = 0
     started: bool = False
     deliveries: list[Delivery] = field(default_factory=list)
@@ -154,6 +155,7 @@ class SandboxPartner:
             if play.early:
                 await sending
         await asyncio.sleep(play.slow)
+        work.returned_at = time.time()
         return JSONResponse(result, 200) if play.at_once else JSONResponse({"id": work.id}, play.status)
 
     async def _send_all(self, work: Work, url: str, result: Mapping[str, Any]) -> None:

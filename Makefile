@@ -1,0 +1,57 @@
+# Everything goes through `uv run --locked`. uv is taken from PATH, or put into a folder of its own: `uv sync` would
+# remove one that lives in .venv. The python3 at hand is used, and none is ever downloaded.
+
+PYTHON ?= $(shell command -v python3)
+export UV_PYTHON = $(PYTHON)
+export UV_PYTHON_DOWNLOADS = never
+
+UV := $(or $(shell command -v uv),.uv/bin/uv)
+RUN := $(UV) run --locked --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo dev test check format clean
+
+help:  ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
+
+demo: setup  ## Run one pipeline from start to end on real parts (KEEP=1 stays up)
+	@$(RUN) stagehook demo $(if $(KEEP),--keep)
+
+test: setup  ## Run the tests, real servers included
+	@$(RUN) pytest $(ARGS)
+
+check: setup  ## Lint, check types and the import rule
+	@$(RUN) ruff check .
+	@$(RUN) ruff format --check .
+	@$(RUN) mypy
+	@$(RUN) pytest -q tests/test_imports.py
+
+dev: setup .env  ## Run Temporal, receiver, worker and sandbox partner in this terminal
+	@mkdir -p .dev
+	@$(RUN) honcho -f Procfile.dev start
+
+format: setup  ## Format the code
+	@$(RUN) ruff check --fix .
+	@$(RUN) ruff format .
+
+clean:  ## Remove what the other targets made, .env excepted
+	rm -rf .venv .uv .dev .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+setup: $(UV)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "error: $(or $(PYTHON),python3) is missing or older than 3.11" >&2; \
+		  echo "  try: install Python 3.11 or newer, or name one with make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(UV) sync --locked --quiet
+
+# Debian's bare python3 has no ensurepip, and then no venv; pip alone can fill a folder.
+.uv/bin/uv:
+	@$(PYTHON) -m venv .uv 2>/dev/null && .uv/bin/python -m pip install --quiet --disable-pip-version-check uv || \
+		{ rm -rf .uv && $(PYTHON) -m pip install --quiet --disable-pip-version-check --target .uv uv; } || \
+		{ echo "error: uv could not be installed" >&2; \
+		  echo "  try: install uv yourself, or Python with its venv or pip module" >&2; exit 1; }
+
+.env: | $(UV)
+	@$(PYTHON) -c 'import secrets; text = open(".env.example").read(); \
+		print(text.replace("CALLBACK_KEYS=\n", f"CALLBACK_KEYS={secrets.token_urlsafe(32)}\n"), end="")' > .env
+	@chmod 600 .env
+	@echo "made .env from .env.example, with a key of its own"

@@ -1,0 +1,68 @@
+"""Every answer that the receiver gives, in one table: a verdict, its HTTP status, and what the body says.
+
+A 2xx is given only for what is durable, and a 4xx only for what is the sender's to change: whatever is ours to mend is
+a 503 with Retry-After, so that the partner sends again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Final
+
+from starlette.responses import JSONResponse
+
+RETRY_AFTER_SECONDS: Final = 5
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One line of the table."""
+
+    status: int
+    says: str
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+class Verdict(Enum):
+    """What the receiver decided about one request, and how it answers."""
+
+    ACCEPTED = Answer(202, "accepted")
+    GONE = Answer(410, "this callback URL is no longer waited for")
+    UNKNOWN = Answer(404, "there is nothing at this address")
+    WRONG_METHOD = Answer(405, "send a POST", {"Allow": "POST"})
+    MALFORMED = Answer(400, "the request is malformed")
+    TOO_SLOW = Answer(408, "the body took too long")
+    TOO_LARGE = Answer(413, "the body is too large")
+    WRONG_TYPE = Answer(415, "the Content-Type is not what this partner sends")
+    UNREADABLE = Answer(422, "the body cannot be read")
+    UNAVAILABLE = Answer(503, "not available for a moment", {"Retry-After": str(RETRY_AFTER_SECONDS)})
+    BROKEN = Answer(500, "an error of ours")
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        return self.value.status
+
+    def respond(self, *, detail: str = "", close: bool = False) -> JSONResponse:
+        """The response. detail: what exactly was wrong, in words of ours. close: the body was not read to its end."""
+        answer: Answer = self.value
+        content: dict[str, Any] = {"answer": answer.says}
+        if detail:
+            content["detail"] = detail
+        headers = {"Connection": "close"} if close else {}
+        return JSONResponse(content, answer.status, headers={**answer.headers, **headers})
+
+
+class Refused(Exception):
+    """Ends the handling of a request with a verdict. body_read: whether the connection can be used again."""
+
+    def __init__(self, verdict: Verdict, detail: str = "", *, body_read: bool = True) -> None:
+        super().__init__(verdict.name, detail)
+        self.verdict = verdict
+        self.detail = detail
+        self.body_read = body_read
+
+    def respond(self) -> JSONResponse:
+        """The response to send."""
+        return self.verdict.respond(detail=self.detail, close=not self.body_read)

@@ -1,0 +1,135 @@
+"""POST /callbacks/{token}: a straight line from bytes to answer.
+
+Token, media type, body, partner, reading, signal, answer: each step either passes its result on or ends the request
+with a verdict. Nothing but the claims of the token says which run and stage a callback is for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+import uuid
+from collections.abc import Mapping
+from typing import Final
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from activities.callback_urls import CALLBACKS_PATH, BadToken, CallbackURLs, Claims, ExpiredToken
+from activities.partners.partner import Partner, Unreadable
+from receiver.answers import Refused, Verdict
+from receiver.forwarder import Fate, Forwarder, TemporalAway, request_id
+from workflows.contract import Answer, Callback
+
+logger = logging.getLogger("stagehook.callbacks")
+
+LARGEST_BODY: Final = 1024 * 1024
+BODY_SECONDS: Final = 10.0
+LARGEST_ANSWER: Final = 32 * 1024
+"""Bytes of outcome that travel in a signal: histories hold them for good, and a run's history is limited."""
+
+VERDICTS: Final = {
+    Fate.TAKEN: Verdict.ACCEPTED,
+    Fate.FINISHED: Verdict.GONE,
+    Fate.REPLACED: Verdict.GONE,
+    Fate.UNKNOWN: Verdict.UNKNOWN,
+}
+
+
+class Callbacks:
+    """The endpoint; its arguments are made once, by `create_app`."""
+
+    def __init__(self, urls: CallbackURLs, partners: Mapping[str, Partner], forwarder: Forwarder) -> None:
+        self._urls = urls
+        self._partners = partners
+        self._forwarder = forwarder
+
+    async def receive(self, request: Request) -> Response:
+        """Take one callback."""
+        began = time.monotonic()
+        claims: Claims | None = None
+        try:
+            claims = self._redeem(request)
+            verdict = await self._deliver(request, claims)
+            response = verdict.respond()
+        except Refused as refused:
+            verdict, response = refused.verdict, refused.respond()
+        _log(verdict, claims, began)
+        return response
+
+    def _redeem(self, request: Request) -> Claims:
+        # The raw path: a decoded one would give a token many spellings.
+        path: str = request.scope["raw_path"].decode("latin-1")
+        try:
+            return self._urls.redeem(path.removeprefix(CALLBACKS_PATH))
+        except BadToken:
+            raise Refused(Verdict.UNKNOWN, body_read=False) from None
+        except ExpiredToken:
+            raise Refused(Verdict.GONE, body_read=False) from None
+
+    async def _deliver(self, request: Request, claims: Claims) -> Verdict:
+        partner = self._partners.get(claims.partner)
+        if partner is None:
+            # Our own token names a partner that this receiver was started without.
+            logger.error("partner-not-enabled", extra={"partner": claims.partner})
+            raise Refused(Verdict.UNAVAILABLE, body_read=False)
+        if _media_type(request) != partner.content_type:
+            raise Refused(Verdict.WRONG_TYPE, f"send {partner.content_type}", body_read=False)
+        body = await _read_body(request)
+        answer = _read_answer(partner, body)
+        callback = Callback(answer, claims.chain_id, claims.attempt, claims.issued_at)
+        # Two progress reports may be byte-identical and still mean something new.
+        signal_id = uuid.uuid4().hex if answer.status == "progress" else request_id(claims, body)
+        try:
+            return VERDICTS[await self._forwarder.forward(claims, callback, signal_id)]
+        except TemporalAway as error:
+            logger.warning("temporal-away", extra={"why": str(error)})
+            raise Refused(Verdict.UNAVAILABLE) from error
+
+
+def _media_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+async def _read_body(request: Request) -> bytes:
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > LARGEST_BODY:
+                    raise Refused(Verdict.TOO_LARGE, f"send at most {LARGEST_BODY} bytes", body_read=False)
+    except TimeoutError:
+        raise Refused(Verdict.TOO_SLOW, body_read=False) from None
+    except ClientDisconnect:
+        raise Refused(Verdict.MALFORMED, "the body ended early", body_read=False) from None
+    return bytes(body)
+
+
+def _read_answer(partner: Partner, body: bytes) -> Answer:
+    try:
+        answer = partner.read_callback(body)
+    except Unreadable as error:
+        raise Refused(Verdict.UNREADABLE, str(error)) from error
+    travels = len(json.dumps(answer.data)) + len(answer.message) + len(answer.code)
+    if travels > LARGEST_ANSWER:
+        raise Refused(Verdict.TOO_LARGE, f"the outcome may have at most {LARGEST_ANSWER} bytes")
+    return answer
+
+
+def _log(verdict: Verdict, claims: Claims | None, began: float) -> None:
+    """One line for a request: its verdict and the token's claims, never the token."""
+    known = (
+        {}
+        if claims is None
+        else {
+            "partner": claims.partner,
+            "workflow_id": claims.workflow_id,
+            "stage": claims.stage,
+            "attempt": claims.attempt,
+        }
+    )
+    took = round((time.monotonic() - began) * 1000)
+    logger.info("callback", extra={"verdict": verdict.name.lower(), "status": verdict.status, **known, "ms": took})

@@ -1,0 +1,235 @@
+"""`stagehook demo`: one pipeline from start to end, on real parts, with what partners do on their bad days."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import click
+from rich.live import Live
+from temporalio.client import WorkflowHandle
+
+from activities.runs import Runs, WorkerAway, status_name
+from receiver.cli.errors import CommandError
+from receiver.cli.output import console, note, print_json
+from receiver.cli.processes import PartFailed, Processes
+from receiver.cli.stack import Stack, start_stack
+from receiver.cli.stage_table import changes, stage_table
+from workflows.contract import Pipeline, PipelineResult, Progress
+from workflows.pipelines import ONBOARDING
+
+STOP_WITHIN: Final = 1.0
+RUN_WITHIN: Final = 60.0
+CALLBACK_DELAY: Final = 0.6
+HURRIED_TIMEOUT: Final = 2.0
+REFRESH_SECONDS: Final = 0.2
+
+PLAYS: Final[Mapping[str, list[str]]] = {
+    "identity": ["twice"],
+    "bank": ["early"],
+    "esign": ["never", "later"],
+    "cards": ["forged"],
+}
+INPUT: Final = {"full_name": "ada lovelace", "date_of_birth": "1815-12-10", "iban": "GB33BUKB20201555555555"}
+
+
+@click.command()
+@click.option("--keep", is_flag=True, help="Stay up afterwards, with links, until Ctrl-C.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout, and nothing else there.")
+def demo(*, keep: bool, as_json: bool) -> None:
+    """Run a pipeline from start to end on this machine.
+
+    Starts Temporal's dev server, the receiver, the worker and the sandbox partner on free loopback ports, and on
+    purpose lets a duplicate, a forged token, a callback before the call's answer, and one that never comes happen.
+    """
+    asyncio.run(_demo(keep=keep, as_json=as_json))
+
+
+async def _demo(*, keep: bool, as_json: bool) -> None:
+    _cancel_on_signals()
+    with (
+        tempfile.TemporaryDirectory(prefix="stagehook-demo-") as folder,
+        Processes(Path(folder), grace=STOP_WITHIN) as processes,
+    ):
+        try:
+            if not as_json:
+                note("starting Temporal, receiver, worker and sandbox partner ...")
+            stack = await start_stack(processes, Path(folder), plays=PLAYS, delay=CALLBACK_DELAY, ui=keep)
+            handle = await Runs(stack.client).start(hurried(ONBOARDING), INPUT, task_queue="stagehook")
+            async with asyncio.timeout(RUN_WITHIN):
+                status, progress = await _follow(stack, handle, processes, as_json=as_json)
+            summary = Summary(handle, status, progress, await stack.ledger())
+        except PartFailed as error:
+            raise CommandError(
+                str(error), "`make demo` again; if it stays, the log above says what is missing"
+            ) from None
+        except TimeoutError:
+            what = f"the run did not end within {RUN_WITHIN:g} s\n{processes.tails()}"
+            raise CommandError(what, "`make demo` again on a machine with less to do") from None
+        if as_json:
+            print_json(summary.as_json())
+        else:
+            for line in summary.lines():
+                click.echo(line)
+        if missing := summary.missing():
+            raise CommandError(f"the run did not show {missing}\n{processes.tails()}", "`make demo` again")
+        if not as_json:
+            for line in _next_commands(stack if keep else None, handle):
+                click.echo(line)
+        if keep:
+            await asyncio.Event().wait()
+
+
+def hurried(pipeline: Pipeline) -> Pipeline:
+    """The same pipeline for onlookers: whoever never answers is given up after two seconds instead of days."""
+    stages = [
+        replace(stage, timeout=HURRIED_TIMEOUT if stage.on_timeout == "retry" else 30.0, call_within=30.0)
+        for stage in pipeline.stages
+    ]
+    return replace(pipeline, stages=stages)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How the run went: what Temporal recorded of it, beside what the sandbox partner noted itself."""
+
+    handle: WorkflowHandle[Any, PipelineResult]
+    status: str
+    progress: Progress
+    ledger: list[dict[str, Any]]
+
+    @property
+    def forged(self) -> int:
+        """Callbacks with a forged token that were refused as unknown."""
+        return sum(delivery["answered"] == 404 for delivery in self._deliveries("forged"))
+
+    def duplicates(self, partner: str) -> int:
+        """Deliveries of the partner's settling callback that were answered 2xx beyond the first."""
+        taken = [delivery for delivery in self._deliveries("callback", partner) if 200 <= delivery["answered"] < 300]
+        return max(0, len(taken) - 1)
+
+    def early(self, partner: str) -> bool:
+        """Whether the partner's callback was taken before its call had returned."""
+        return any(
+            delivery["answered"] == 202 and delivery["at"] <= work["returned_at"]
+            for work in self.ledger
+            if work["partner"] == partner
+            for delivery in work["deliveries"]
+        )
+
+    def _deliveries(self, kind: str, partner: str = "") -> list[dict[str, Any]]:
+        return [
+            delivery
+            for work in self.ledger
+            if partner in {"", work["partner"]}
+            for delivery in work["deliveries"]
+            if delivery["kind"] == kind
+        ]
+
+    def missing(self) -> str:
+        """What this run should have shown and did not; "" if it showed everything."""
+        stages = {stage.partner: stage for stage in self.progress.stages}
+        shown = {
+            "a completed run": self.status == "completed",
+            "every stage settled by a callback": all(stage.cause == "callback" for stage in stages.values()),
+            "a callback before its call had returned": self.early("bank"),
+            "a duplicate, answered and without effect": self.duplicates("identity") == 1,
+            "a forged token, refused": self.forged == 1,
+            "a second call after a timeout": stages["esign"].attempts == 2,
+        }
+        return ", ".join(what for what, happened in shown.items() if not happened)
+
+    def as_json(self) -> dict[str, Any]:
+        """The summary for programs."""
+        return {
+            "pipeline": self.progress.pipeline,
+            "workflow_id": self.handle.id,
+            "run_id": self.handle.first_execution_run_id,
+            "status": self.status,
+            "stages": [
+                {
+                    "number": stage.number,
+                    "name": stage.name,
+                    "partner": stage.partner,
+                    "outcome": stage.outcome,
+                    "cause": stage.cause,
+                    "attempts": stage.attempts,
+                    "duplicates": self.duplicates(stage.partner),
+                }
+                for stage in self.progress.stages
+            ],
+            "refused": {"forged": self.forged},
+        }
+
+    def lines(self) -> list[str]:
+        """The summary for people."""
+        settled = sum(stage.outcome is not None for stage in self.progress.stages)
+        return [
+            "",
+            f"{self.handle.id} {self.status}: {settled} of {len(self.progress.stages)} stages settled, each once",
+            f"  identity sent its callback {self.duplicates('identity') + 1} times: answered alike, settled once",
+            "  bank called back before its call had returned: kept",
+            "  esign never answered the first call: timed out, called again with a new URL, answered",
+            f"  cards tried {self.forged} forged token first: refused",
+        ]
+
+
+async def _follow(
+    stack: Stack, handle: WorkflowHandle[Any, PipelineResult], processes: Processes, *, as_json: bool
+) -> tuple[str, Progress]:
+    """Show the stages until the run has ended; return its status and its last progress."""
+    runs = Runs(stack.client)
+    live_table = sys.stdout.isatty() and not as_json
+    before: Progress | None = None
+    with Live(console=console(), auto_refresh=False) as live:
+        while True:
+            processes.check()
+            status = status_name((await handle.describe()).status)
+            try:
+                progress = await runs.progress(handle.id)
+            except WorkerAway:
+                continue  # it is starting; `processes.check` tells if it is not
+            if live_table:
+                live.update(stage_table(progress, f"{progress.pipeline} {handle.id}: {status}"), refresh=True)
+            else:
+                for line in changes(before, progress):
+                    click.echo(line, err=as_json)
+            if status != "running":
+                return status, progress
+            before = progress
+            await asyncio.sleep(REFRESH_SECONDS)
+
+
+def _next_commands(stack: Stack | None, handle: WorkflowHandle[Any, PipelineResult]) -> list[str]:
+    if stack is None:
+        return [
+            "",
+            "next:",
+            "  make demo KEEP=1     the same, staying up, with Temporal's UI",
+            "  make dev             the four parts in one terminal; then, in another one:",
+            "  uv run stagehook pipeline start onboarding --wait --input "
+            """'{"full_name": "ada lovelace", "date_of_birth": "1815-12-10", "iban": "GB33BUKB20201555555555"}'""",
+        ]
+    run = f"{stack.ui_url}/namespaces/default/workflows/{handle.id}/{handle.first_execution_run_id}/history"
+    return [
+        "",
+        f"this run in Temporal's UI:  {run}",
+        f"the receiver:               {stack.public_url}/readyz",
+        f"the partner's own ledger:   {stack.sandbox_url}/ledger",
+        f"this run in the terminal:   TEMPORAL_ADDRESS={stack.address} uv run stagehook pipeline show {handle.id}",
+        "Ctrl-C ends everything.",
+    ]
+
+
+def _cancel_on_signals() -> None:
+    """Let a closed terminal or a `kill` end the demo as Ctrl-C does, through every clean-up."""
+    task = asyncio.current_task()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, lambda: task.cancel() if task else None)

@@ -1,0 +1,193 @@
+"""`stagehook pipeline`: start, look at, advance and cancel runs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import click
+from rich.live import Live
+from rich.table import Table
+from temporalio.client import WorkflowFailureError, WorkflowHandle
+
+from activities import strict_json
+from activities.client import connect
+from activities.runs import Run, Runs, WorkerAway, failure_text, status_name
+from activities.settings import DEFAULT_TASK_QUEUE
+from receiver.cli.errors import CommandError, Exit
+from receiver.cli.output import console, json_option, note, print_json, run_async
+from receiver.cli.stage_table import changes, stage_notes, stage_table
+from workflows.contract import PipelineResult, Progress
+from workflows.pipelines import PIPELINES
+
+LOOK_AGAIN_SECONDS: Final = 0.5
+
+
+@click.group()
+def pipeline() -> None:
+    """Runs of pipelines."""
+
+
+async def _runs() -> Runs:
+    return Runs(await connect(os.environ))
+
+
+@pipeline.command()
+@click.argument("name")
+@click.option("--id", "workflow_id", default="", help="The run's workflow id; a new one by default.")
+@click.option("--input", "given", default="{}", metavar="JSON|@FILE|-", help="The run's input, a JSON object.")
+@click.option("--wait", is_flag=True, help="Wait for the end; exits 3 if the run failed.")
+@json_option
+@run_async
+async def start(name: str, workflow_id: str, given: str, *, wait: bool, as_json: bool) -> int:
+    """Start a run of the pipeline NAME."""
+    definition = PIPELINES.get(name)
+    if definition is None:
+        raise CommandError(f"no pipeline is named {name}", f"use one of {', '.join(PIPELINES)}", Exit.NOT_FOUND)
+    data = _read_input(given)
+    task_queue = os.environ.get("TASK_QUEUE", "").strip() or DEFAULT_TASK_QUEUE
+    handle = await (await _runs()).start(definition, data, task_queue=task_queue, workflow_id=workflow_id)
+    started = {"pipeline": name, "workflow_id": handle.id, "run_id": handle.first_execution_run_id}
+    if not wait:
+        _print(started, handle.id, as_json=as_json)
+        return Exit.OK
+    note(f"started {handle.id}")
+    status, result, error = await _wait(handle)
+    ended = {**started, "status": status, "error": error, "outcomes": result.outcomes if result else {}}
+    _print(ended, f"{handle.id} {status}" + (f": {error}" if error else ""), as_json=as_json)
+    return Exit.OK if status == "completed" else Exit.RUN_FAILED
+
+
+@pipeline.command("list")
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 1000))
+@json_option
+@run_async
+async def list_runs(limit: int, *, as_json: bool) -> None:
+    """List the latest runs."""
+    runs = await (await _runs()).list(limit=limit)
+    if as_json:
+        print_json(runs)
+    elif runs:
+        console().print(_run_table(runs))
+    else:
+        note("no runs yet: start one with `stagehook pipeline start onboarding`")
+
+
+@pipeline.command()
+@click.argument("workflow_id", metavar="ID")
+@json_option
+@run_async
+async def show(workflow_id: str, *, as_json: bool) -> None:
+    """Show the run ID: every stage with its state, attempts, deadline, outcome and cause."""
+    runs = await _runs()
+    described = await runs.describe(workflow_id)
+    head = {
+        "workflow_id": workflow_id,
+        "run_id": described.run_id,
+        "status": status_name(described.status),
+        "started_at": described.start_time,
+        "closed_at": described.close_time,
+    }
+    try:
+        progress = await runs.progress(workflow_id)
+    except WorkerAway:
+        # What Temporal knows by itself is still worth showing.
+        _print({**head, "progress": None}, f"{workflow_id} {head['status']}", as_json=as_json)
+        raise
+    if as_json:
+        print_json({**head, "progress": progress})
+        return
+    console().print(stage_table(progress, f"{progress.pipeline} {workflow_id}: {head['status']}"))
+    for line in stage_notes(progress):
+        click.echo(line)
+
+
+@pipeline.command()
+@click.argument("workflow_id", metavar="ID")
+@json_option
+@run_async
+async def watch(workflow_id: str, *, as_json: bool) -> int:
+    """Follow the run ID until it ends; exits 3 if it failed. With --json, a line for every change."""
+    runs = await _runs()
+    before: Progress | None = None
+    with Live(console=console(), auto_refresh=False, transient=False) as live:
+        while True:
+            # The status first: progress that is read after the end is the last one.
+            status = status_name((await runs.describe(workflow_id)).status)
+            progress = await runs.progress(workflow_id)
+            if as_json and progress != before:
+                print_json({"status": status, "progress": progress}, indent=None)
+            elif sys.stdout.isatty():
+                live.update(stage_table(progress, f"{progress.pipeline} {workflow_id}: {status}"), refresh=True)
+            else:
+                for line in changes(before, progress):
+                    click.echo(line)
+            if status != "running":
+                break
+            before = progress
+            await asyncio.sleep(LOOK_AGAIN_SECONDS)
+    note(f"{workflow_id} {status}")
+    return Exit.OK if status == "completed" else Exit.RUN_FAILED
+
+
+@pipeline.command()
+@click.argument("workflow_id", metavar="ID")
+@click.argument("stage", type=int)
+@run_async
+async def advance(workflow_id: str, stage: int) -> None:
+    """End every wait of the run ID up to stage number STAGE, by hand.
+
+    Partners of later stages up to STAGE are still called, but not waited for.
+    """
+    await (await _runs()).advance(workflow_id, stage)
+    note(f"sent: the waits of {workflow_id} up to stage {stage} are over")
+
+
+@pipeline.command()
+@click.argument("workflow_id", metavar="ID")
+@run_async
+async def cancel(workflow_id: str) -> None:
+    """Cancel the run ID."""
+    await (await _runs()).cancel(workflow_id)
+    note(f"sent: {workflow_id} is asked to end")
+
+
+def _read_input(given: str) -> dict[str, Any]:
+    try:
+        text = sys.stdin.buffer.read() if given == "-" else given.encode()
+        if given.startswith("@"):
+            text = Path(given[1:]).read_bytes()
+        value = strict_json.loads(text)
+    except OSError as error:
+        raise click.BadParameter(f"--input {given}: {error.strerror}") from error
+    except strict_json.NotStrictJSON as error:
+        raise click.BadParameter(f"--input is not a JSON object: {error}") from error
+    if not isinstance(value, dict):
+        raise click.BadParameter("--input is not a JSON object")
+    return value
+
+
+async def _wait(handle: WorkflowHandle[Any, PipelineResult]) -> tuple[str, PipelineResult | None, str]:
+    try:
+        return "completed", await handle.result(), ""
+    except WorkflowFailureError as error:
+        return status_name((await handle.describe()).status), None, failure_text(error)
+
+
+def _print(value: Any, text: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json(value)
+    else:
+        click.echo(text)
+
+
+def _run_table(runs: list[Run]) -> Table:
+    table = Table()
+    for heading in ("id", "pipeline", "status", "started (UTC)"):
+        table.add_column(heading, no_wrap=True)
+    for run in runs:
+        table.add_row(run.workflow_id, run.pipeline, run.status, f"{run.started_at:%Y-%m-%d %H:%M:%S}")
+    return table

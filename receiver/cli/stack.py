@@ -1,0 +1,131 @@
+"""A whole local system on free loopback ports: Temporal's dev server, receiver, worker and sandbox partner."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import shutil
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import httpx
+from temporalio.client import Client
+from temporalio.service import RPCError
+
+from receiver.cli.errors import CommandError
+from receiver.cli.processes import Processes, bare_environment, free_port
+
+T = TypeVar("T")
+
+READY_WITHIN: Final = 30.0
+NAMESPACE: Final = "default"
+
+# The dev server's own journal mode waits for the disk twice per transaction; a write-ahead log settles twice as many
+# signals, and with synchronous=2 each is as durable.
+WRITE_AHEAD_LOG: Final = ("--sqlite-pragma", "journal_mode=wal", "--sqlite-pragma", "synchronous=2")
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Where a local system listens, and the environment that its processes were given."""
+
+    address: str
+    ui_url: str
+    public_url: str
+    sandbox_url: str
+    environment: Mapping[str, str]
+    client: Client
+
+    async def ledger(self) -> list[dict[str, Any]]:
+        """What the sandbox partner was asked, and what it was answered."""
+        async with httpx.AsyncClient(trust_env=False) as http:
+            works: list[dict[str, Any]] = (await http.get(f"{self.sandbox_url}/ledger")).json()
+            return works
+
+
+def temporal_server(port: int, database: Path, ui_port: int | None = None) -> list[str]:
+    """The command that runs Temporal's dev server on loopback; raises `CommandError` if it is not installed."""
+    binary = shutil.which("temporal", path=str(Path(sys.executable).parent)) or shutil.which("temporal")
+    if binary is None:
+        raise CommandError("Temporal's dev server is not installed", "`uv sync` installs it with the dev group")
+    ui = ["--headless"] if ui_port is None else ["--ui-port", str(ui_port)]
+    where = ["--ip", "127.0.0.1", "--port", str(port), "--db-filename", str(database)]
+    return [binary, "server", "start-dev", *where, *ui, *WRITE_AHEAD_LOG, "--log-level", "error"]
+
+
+def stagehook_command(*args: str) -> list[str]:
+    """This very installation's `stagehook`."""
+    return [str(Path(sys.executable).with_name("stagehook")), *args]
+
+
+def local_environment(
+    folder: Path, *, address: str, public_port: int, sandbox_url: str, partners: str
+) -> dict[str, str]:
+    """Settings for the processes of a local system, with keys of its own."""
+    no_config = folder / "temporal.toml"
+    no_config.touch()
+    return {
+        **bare_environment(),
+        "TEMPORAL_ADDRESS": address,
+        "TEMPORAL_NAMESPACE": NAMESPACE,
+        # An empty file, or the one in the user's home would lead the processes to somebody's real system.
+        "TEMPORAL_CONFIG_FILE": str(no_config),
+        "PUBLIC_URL": f"http://127.0.0.1:{public_port}",
+        "PORT": str(public_port),
+        "CALLBACK_KEYS": secrets.token_urlsafe(32),
+        "PARTNERS": partners,
+        "SANDBOX_URL": sandbox_url,
+    }
+
+
+async def start_stack(
+    processes: Processes, folder: Path, *, plays: Mapping[str, Sequence[str]], delay: float, ui: bool
+) -> Stack:
+    """Start the four parts and wait until they are ready; raises `PartFailed`."""
+    temporal_port, ui_port, web_port, sandbox_port = (free_port() for _ in range(4))
+    address, sandbox_url = f"127.0.0.1:{temporal_port}", f"http://127.0.0.1:{sandbox_port}"
+    env = local_environment(
+        folder, address=address, public_port=web_port, sandbox_url=sandbox_url, partners=",".join(plays)
+    )
+    script = [part for name, played in plays.items() for part in ("--plays", f"{name}={','.join(played)}")]
+    server = temporal_server(temporal_port, folder / "temporal.db", ui_port if ui else None)
+    processes.start("temporal", server, env)
+    processes.start(
+        "partner",
+        stagehook_command("partner", "serve", "--port", str(sandbox_port), "--delay", str(delay), *script),
+        env,
+    )
+    processes.start("receiver", stagehook_command("serve"), env)
+    client = await _until(processes, "temporal", lambda: Client.connect(address, namespace=NAMESPACE))
+    processes.start("worker", stagehook_command("worker"), env)
+    await _until(processes, "receiver", lambda: _get(f"{env['PUBLIC_URL']}/readyz"))
+    await _until(processes, "partner", lambda: _get(f"{sandbox_url}/ledger"))
+    return Stack(
+        address=address,
+        ui_url=f"http://127.0.0.1:{ui_port}" if ui else "",
+        public_url=env["PUBLIC_URL"],
+        sandbox_url=sandbox_url,
+        environment=env,
+        client=client,
+    )
+
+
+async def _until(processes: Processes, name: str, attempt: Callable[[], Awaitable[T]]) -> T:
+    deadline = time.monotonic() + READY_WITHIN
+    while True:
+        processes.check()
+        try:
+            return await attempt()
+        except (httpx.HTTPError, RPCError, RuntimeError):
+            if time.monotonic() > deadline:
+                raise processes.not_ready(name) from None
+            await asyncio.sleep(0.05)
+
+
+async def _get(url: str) -> None:
+    async with httpx.AsyncClient(trust_env=False) as http:
+        (await http.get(url)).raise_for_status()

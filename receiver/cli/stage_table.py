@@ -1,0 +1,75 @@
+"""A run's stages as people see them: a table on terminals, a line per change elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from rich.table import Table
+
+from workflows.contract import Progress, StageProgress
+
+COLOURS = {"succeeded": "green", "failed": "red", "skipped": "yellow", "advanced": "yellow"}
+
+
+def stage_table(progress: Progress, title: str = "") -> Table:
+    """The stages with their states, times and deadlines."""
+    table = Table(title=title or progress.pipeline, title_justify="left")
+    for heading in ("stage", "name", "partner", "state", "calls", "call → callback", "deadline (UTC)"):
+        table.add_column(heading, justify="right" if heading in {"stage", "calls"} else "left", no_wrap=True)
+    for stage in progress.stages:
+        table.add_row(
+            str(stage.number),
+            stage.name,
+            stage.partner,
+            f"[{COLOURS.get(stage.outcome or '', 'default')}]{state_text(stage)}[/]",
+            str(stage.attempts or ""),
+            _took(stage),
+            "" if stage.outcome else _moment(stage.deadline),
+        )
+    return table
+
+
+def state_text(stage: StageProgress) -> str:
+    """`waiting`, or `succeeded (callback)`."""
+    return f"{stage.outcome} ({stage.cause})" if stage.outcome else stage.state
+
+
+def stage_notes(progress: Progress) -> Iterator[str]:
+    """What an operator should know besides the table."""
+    for stage in progress.stages:
+        for text in (": ".join(part for part in (stage.code, stage.message) if part), stage.note):
+            if text:
+                yield f"stage {stage.number} {stage.name}: {text}"
+        for entry in stage.ledger:
+            yield f"stage {stage.number} {stage.name}: {_moment(entry.at)} {entry.what}: {entry.why}"
+        if stage.ledger_total > len(stage.ledger):
+            yield f"stage {stage.number} {stage.name}: and {stage.ledger_total - len(stage.ledger)} more like these"
+    for reason, count in progress.ignored.items():
+        yield f"ignored signals: {count} ({reason})"
+
+
+def changes(before: Progress | None, after: Progress) -> Iterator[str]:
+    """A line for every stage whose state changed."""
+    known = {stage.number: _line(stage) for stage in before.stages} if before else {}
+    for stage in after.stages:
+        line = _line(stage)
+        if stage.state != "pending" and known.get(stage.number) != line:
+            yield line
+
+
+def _line(stage: StageProgress) -> str:
+    line = f"stage {stage.number} {stage.name} ({stage.partner}): {state_text(stage)}, call {stage.attempts}"
+    if stage.outcome:
+        return f"{line}, {_took(stage)}"
+    return f"{line}, until {_moment(stage.deadline)} UTC" if stage.deadline else line
+
+
+def _took(stage: StageProgress) -> str:
+    if stage.called_at is None or stage.settled_at is None or stage.settled_at < stage.called_at:
+        return ""
+    return f"{stage.settled_at - stage.called_at:.1f} s"
+
+
+def _moment(at: float | None) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S") if at else ""

@@ -1,0 +1,48 @@
+"""`stagehook token`."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+import click
+
+from activities.callback_urls import CALLBACKS_PATH, CallbackURLs, Claims, ExpiredToken
+from activities.environment import Environment
+from activities.settings import read_callback_keys
+from receiver.cli.output import json_option, print_json
+
+
+@click.group()
+def token() -> None:
+    """Callback tokens."""
+
+
+@token.command()
+@click.argument("token_or_url")
+@json_option
+def inspect(token_or_url: str, *, as_json: bool) -> None:
+    """Say what a callback token or URL was issued for. Needs CALLBACK_KEYS.
+
+    Whoever has the token can answer the stage: treat it as a password.
+    """
+    env = Environment(os.environ)
+    keys = read_callback_keys(env)
+    env.check()
+    try:
+        claims = CallbackURLs("", keys).redeem(token_or_url.rpartition(CALLBACKS_PATH)[2])
+    except ExpiredToken as expired:
+        _show(expired.claims, as_json=as_json)
+        raise
+    _show(claims, as_json=as_json)
+
+
+def _show(claims: Claims, *, as_json: bool) -> None:
+    if as_json:
+        print_json({**asdict(claims), "idempotency_key": claims.idempotency_key})
+        return
+    for name, value in asdict(claims).items():
+        shown = datetime.fromtimestamp(value, UTC).isoformat() if name.endswith("_at") else value
+        click.echo(f"{name.replace('_', ' '):12} {shown}")
+    click.echo(f"{'call':12} {claims.idempotency_key} (idempotency key)")

@@ -1,0 +1,47 @@
+"""/healthz: the process answers. /readyz: a callback could be answered 2xx now."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from receiver.forwarder import Forwarder, TemporalAway
+
+FRESH_SECONDS: Final = 3.0
+"""How long one finding is reused, so that a busy load balancer asks Temporal no more than this."""
+
+
+class Health:
+    """The two probes."""
+
+    def __init__(self, forwarder: Forwarder) -> None:
+        self._forwarder = forwarder
+        self._finding = ""
+        self._found_at = float("-inf")
+        self._asking = asyncio.Lock()
+
+    async def healthz(self, request: Request) -> Response:
+        """200 while the process answers."""
+        return JSONResponse({"alive": True})
+
+    async def readyz(self, request: Request) -> Response:
+        """200 if Temporal would take a callback now, else 503 with the reason."""
+        if why := await self.find_out():
+            return JSONResponse({"ready": False, "why": why}, 503)
+        return JSONResponse({"ready": True})
+
+    async def find_out(self) -> str:
+        """Why no callback can be taken, or "" if one can. Remembered for `FRESH_SECONDS`; asked once at a time."""
+        async with self._asking:
+            if time.monotonic() - self._found_at > FRESH_SECONDS:
+                try:
+                    await self._forwarder.check()
+                    self._finding = ""
+                except TemporalAway as error:
+                    self._finding = f"Temporal: {error}"
+                self._found_at = time.monotonic()
+            return self._finding

@@ -1,0 +1,53 @@
+"""The receiver as a process: uvicorn, with every setting that differs from its default, and why."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+
+from activities.callback_urls import CallbackURLs
+from activities.client import connect
+from activities.settings import Settings
+from receiver.app import create_app
+from receiver.forwarder import Forwarder
+from receiver.logs import LOG_CONFIG
+
+
+def app_from_env() -> Starlette:
+    """The app, made in each of uvicorn's processes from the environment that they share."""
+    settings = Settings.from_env(os.environ)
+    urls = CallbackURLs(settings.public_url, settings.callback_keys)
+    return create_app(urls, settings.partners, Forwarder(lambda: connect(os.environ, lazy=True)))
+
+
+def uvicorn_options() -> dict[str, Any]:
+    """uvicorn's settings, whatever is served."""
+    return {
+        "http": "httptools",  # three times h11's rate; answers 400 to a request with two lengths instead of serving it
+        "ws": "none",
+        "log_config": LOG_CONFIG,
+        "access_log": False,  # it would log the path, and with it the token
+        "server_header": False,
+        "proxy_headers": False,  # nothing here believes a forwarded header
+        "timeout_keep_alive": 100,  # longer than a PaaS router's 90 s: who closes first loses a callback in flight
+        "timeout_graceful_shutdown": 8,  # a hung request must not hold up SIGTERM; a PaaS kills after 30 s
+        "backlog": 2048,
+    }
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT. WEB_CONCURRENCY says with how many processes, as PaaS set it."""
+    stop_quietly()
+    uvicorn.run(
+        "receiver.server:app_from_env", factory=True, host=settings.host, port=settings.port, **uvicorn_options()
+    )
+
+
+def stop_quietly() -> None:
+    """Make a stop that was asked for end with exit code 0: uvicorn raises the signal again when it is done."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
