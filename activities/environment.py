@@ -24,7 +24,7 @@ class SettingsError(Exception):
     """The environment cannot be used. `faults` holds everything that is wrong with it."""
 
     def __init__(self, faults: list[Fault]) -> None:
-        super().__init__("\n".join(str(fault) for fault in faults))
+        super().__init__("\n  ".join(["these settings are missing or wrong:", *map(str, faults)]))
         self.faults = faults
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from typing import Any
 
 import uvicorn
@@ -15,6 +14,7 @@ from activities.settings import Settings
 from receiver.app import create_app
 from receiver.forwarder import Forwarder
 from receiver.logs import LOG_CONFIG
+from receiver.stopping import stop_quietly
 
 
 def app_from_env() -> Starlette:
@@ -45,9 +45,3 @@ def serve(settings: Settings) -> None:
     uvicorn.run(
         "receiver.server:app_from_env", factory=True, host=settings.host, port=settings.port, **uvicorn_options()
     )
-
-
-def stop_quietly() -> None:
-    """Make a stop that was asked for end with exit code 0: uvicorn raises the signal again when it is done."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)

@@ -14,7 +14,7 @@ from activities.partners.sandbox_app import PLAYS, SandboxPartner
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.output import json_option, print_json, run_async
 from receiver.logs import LOG_CONFIG
-from receiver.server import stop_quietly
+from receiver.stopping import stop_quietly
 
 DEFAULT_PORT: Final = 8090
 

@@ -1,0 +1,48 @@
+"""What to say and do about each error that a command can end with: two lines, and an exit code.
+
+Imported only when a command has failed: the errors' own modules bring Temporal's client with them.
+"""
+
+from __future__ import annotations
+
+import click
+
+from activities.callback_urls import BadToken, ExpiredToken
+from activities.client import TemporalUnreachable
+from activities.environment import SettingsError
+from activities.runs import NoSuchStage, RunExists, RunNotFound, WorkerAway
+from receiver.cli.errors import CommandError, Exit
+from workflows.checking import InvalidRun
+
+ADVICE: dict[type[Exception], tuple[Exit, str]] = {
+    BadToken: (Exit.BAD_TOKEN, "copy the whole callback URL, and use the CALLBACK_KEYS of the system that issued it"),
+    ExpiredToken: (Exit.EXPIRED, "its stage closed long ago; `stagehook pipeline show` tells how"),
+    InvalidRun: (Exit.USAGE, "mend the definition in workflows/pipelines.py, or give what is missing with --input"),
+    NoSuchStage: (Exit.NOT_FOUND, "`stagehook pipeline show` lists the stages"),
+    RunExists: (Exit.FAILED, "choose another --id, or look at that run with `stagehook pipeline show`"),
+    RunNotFound: (Exit.NOT_FOUND, "`stagehook pipeline list` lists the runs of this namespace"),
+    SettingsError: (Exit.USAGE, "set the variables above; .env.example describes each of them"),
+    TemporalUnreachable: (Exit.UNREACHABLE, "start Temporal (`make dev`), or set TEMPORAL_ADDRESS and its companions"),
+    WorkerAway: (Exit.FAILED, "start a worker with `stagehook worker`; the run waits for it and loses nothing"),
+}
+"""What to do about each error that a command can end with."""
+
+
+def report(error: Exception) -> Exit:
+    """Print the error to stderr and return the exit code."""
+    code, advice = _advice(error)
+    click.echo(f"error: {str(error) or type(error).__name__}", err=True)
+    click.echo(f"  try: {advice}", err=True)
+    return code
+
+
+def _advice(error: Exception) -> tuple[Exit, str]:
+    if isinstance(error, CommandError):
+        return error.code, error.advice
+    for kind, (code, advice) in ADVICE.items():
+        if isinstance(error, kind):
+            return code, advice
+    if isinstance(error, click.ClickException):
+        context = getattr(error, "ctx", None)
+        return Exit.USAGE, f"{context.command_path if context else 'stagehook'} --help"
+    return Exit.FAILED, "run it again with STAGEHOOK_TRACEBACK=1 and report what it prints"
