@@ -38,7 +38,7 @@ class StageRecord:
     ledger_total: int = 0
     _waiting_since: float | None = None
     _progressed_at: float = 0.0
-    _timeout: float = 0.0
+    _timeout: float | None = None
     _wait_cap: float = 0.0
 
     @property
@@ -53,7 +53,7 @@ class StageRecord:
     @property
     def deadline(self) -> float | None:
         """When the current wait ends: a timeout after it began or after the last progress, up to its cap."""
-        if self._waiting_since is None:
+        if self._waiting_since is None or self._timeout is None:
             return None
         put_off = max(self._waiting_since, self._progressed_at) + self._timeout
         return min(put_off, self._waiting_since + self._wait_cap)
@@ -67,8 +67,8 @@ class StageRecord:
         self._waiting_since = None
         self._progressed_at = 0.0
 
-    def wait(self, *, timeout: float, cap: float, at: float) -> None:
-        """Note that the call is over and that its callback is waited for."""
+    def wait(self, *, at: float, timeout: float | None = None, cap: float = 0.0) -> None:
+        """Note that the stage is waited for: `timeout` seconds, up to `cap` with progress; without one, for ever."""
         self._waiting_since = at
         self._timeout = timeout
         self._wait_cap = cap
@@ -127,6 +127,10 @@ class Mailbox:
     def record(self, stage: int) -> StageRecord:
         """The stage's record; an untouched one if nothing is known of it."""
         return self._records.setdefault(stage, StageRecord())
+
+    def touched(self) -> set[int]:
+        """The stages that something is known of."""
+        return set(self._records)
 
     def ignore(self, reason: str) -> None:
         """Count a signal that means nothing here. `reason` is one of ours, never the sender's text."""

@@ -88,7 +88,7 @@ class StagedWorkflow:
         return Progress(
             pipeline=self._name,
             chain_id=self._mailbox.chain_id,
-            stages=[_view(stage, self._mailbox.record(number)) for number, stage in sorted(self._stages.items())],
+            stages=[_view(self._known(number), self._mailbox.record(number)) for number in self._numbers()],
             advanced_to=self._mailbox.advanced_to,
             ignored=dict(self._mailbox.ignored),
         )
@@ -117,6 +117,8 @@ class StagedWorkflow:
     async def advanced(self, stage: int) -> Outcome:
         """Wait, without a partner or a timer, until stage number `stage` is settled by a signal."""
         record = self._mailbox.record(stage)
+        record.wait(at=workflow.time())
+        self._show()
         await workflow.wait_condition(lambda: record.outcome is not None)
         return _settled(record)
 
@@ -211,9 +213,17 @@ class StagedWorkflow:
     def _show(self) -> None:
         """Put the stages into the UI's current details, as Markdown."""
         lines = [f"**{self._name}**", ""]
-        for number, stage in sorted(self._stages.items()):
-            lines.append(f"{number}. {stage.name} ({stage.partner}): {_in_words(self._mailbox.record(number))}")
+        for number in self._numbers():
+            stage = self._known(number)
+            label = f"{stage.name} ({stage.partner})" if stage.partner else f"stage {number}"
+            lines.append(f"{number}. {label}: {_in_words(self._mailbox.record(number))}")
         workflow.set_current_details("\n".join(lines))
+
+    def _numbers(self) -> list[int]:
+        return sorted(self._stages.keys() | self._mailbox.touched())
+
+    def _known(self, number: int) -> Stage:
+        return self._stages.get(number) or Stage(number=number, name="", partner="", timeout=0.0)
 
 
 def _called_back(record: StageRecord) -> bool:

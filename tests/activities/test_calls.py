@@ -1,0 +1,215 @@
+"""Calls to partners: what is sent, and how every kind of answer is mapped."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from urllib.parse import quote
+
+import httpx
+import pytest
+import respx
+from temporalio.exceptions import ApplicationError
+from temporalio.testing import ActivityEnvironment
+
+from activities.callback_urls import CallbackURLs, Claims, fingerprint
+from activities.calls import NOT_TAKEN, PartnerCalls, http_client
+from activities.environment import Environment
+from activities.partners import load_partners
+from tests.support import KEY
+from workflows.contract import Answer, Receipt, StageCall
+
+CALL = StageCall("run-1", "chain-1", 2, "account-check", "bank", 1, 1_800_000_000, 1_900_000_000, {"iban": "GB33"})
+ENDPOINT = "http://sandbox.test/bank/calls"
+CALLBACK_URL = CallbackURLs("https://hooks.test", [KEY]).issue(Claims.of(CALL))
+TOKEN = CALLBACK_URL.rpartition("/")[2]
+
+
+@pytest.fixture
+async def calls() -> AsyncIterator[PartnerCalls]:
+    env = Environment({"SANDBOX_URL": "http://sandbox.test"})
+    async with http_client() as http:
+        yield PartnerCalls(http, CallbackURLs("https://hooks.test", [KEY]), load_partners(["bank"], env))
+
+
+async def make(
+    calls: PartnerCalls, call: StageCall = CALL, *, attempt: int = 1, heartbeats: list[str] | None = None
+) -> tuple[Receipt, list[object]]:
+    """Run the activity as its n-th try; return its receipt and the heartbeats it sent."""
+    beats: list[object] = []
+    env = ActivityEnvironment()
+    env.info = dataclasses.replace(env.info, attempt=attempt, heartbeat_details=heartbeats or [])
+    env.on_heartbeat = lambda *details: beats.extend(details)
+    return await env.run(calls.call_partner, call), beats
+
+
+async def refusal(calls: PartnerCalls, *, attempt: int = 1, heartbeats: list[str] | None = None) -> ApplicationError:
+    with pytest.raises(ApplicationError) as raised:
+        await make(calls, attempt=attempt, heartbeats=heartbeats)
+    return raised.value
+
+
+@respx.mock
+async def test_the_partner_gets_the_callback_url_and_an_idempotency_key(calls: PartnerCalls) -> None:
+    route = respx.post(ENDPOINT).respond(202, json={"id": "w-1"})
+    receipt, _ = await make(calls)
+    sent = route.calls.last.request
+    assert CALLBACK_URL in sent.content.decode()
+    assert sent.headers["idempotency-key"] == Claims.of(CALL).idempotency_key
+    assert receipt == Receipt(reference="w-1", key=fingerprint(KEY))
+
+
+@respx.mock
+async def test_a_retry_sends_the_very_same_request(calls: PartnerCalls) -> None:
+    route = respx.post(ENDPOINT).mock(side_effect=[httpx.Response(500), httpx.Response(202, json={"id": "w-1"})])
+    await refusal(calls)
+    await make(calls, attempt=2)
+    first, second = (call.request for call in route.calls)
+    assert first.content == second.content
+    assert first.headers["idempotency-key"] == second.headers["idempotency-key"]
+
+
+@respx.mock
+async def test_the_partner_may_answer_at_once(calls: PartnerCalls) -> None:
+    respx.post(ENDPOINT).respond(200, json={"id": "w-1", "status": "succeeded", "data": {"account_id": "a"}})
+    receipt, _ = await make(calls)
+    assert receipt.answer == Answer("succeeded", data={"account_id": "a"})
+
+
+@respx.mock
+@pytest.mark.parametrize("status", [301, 307, 408, 429, 500, 502, 503, 504])
+async def test_passing_troubles_are_tried_again(calls: PartnerCalls, status: int) -> None:
+    respx.post(ENDPOINT).respond(status, headers={"Location": "http://elsewhere.test/"})
+    error = await refusal(calls)
+    assert (error.type, error.non_retryable) == ("PartnerUnclear", False)
+    assert str(status) in error.message
+
+
+@respx.mock
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 422])
+async def test_a_no_is_final_and_carries_the_partners_words(calls: PartnerCalls, status: int) -> None:
+    respx.post(ENDPOINT).respond(status, json={"error": "no such   iban\n"})
+    error = await refusal(calls)
+    assert (error.type, error.non_retryable) == ("PartnerRefused", True)
+    assert error.message == f'partner bank answered {status}: {{"error":"no such iban\\n"}}'
+
+
+@respx.mock
+async def test_a_no_after_a_try_that_may_have_been_taken_is_unclear(calls: PartnerCalls) -> None:
+    respx.post(ENDPOINT).respond(409)
+    error = await refusal(calls, attempt=2)
+    assert (error.type, error.non_retryable) == ("PartnerUnclear", True)
+
+
+@respx.mock
+async def test_a_no_after_tries_that_surely_were_not_taken_is_a_refusal(calls: PartnerCalls) -> None:
+    respx.post(ENDPOINT).respond(409)
+    assert (await refusal(calls, attempt=3, heartbeats=[NOT_TAKEN])).type == "PartnerRefused"
+
+
+@respx.mock
+@pytest.mark.parametrize(
+    ("answer", "surely_not_taken"),
+    [
+        (httpx.ConnectError("refused"), True),
+        (httpx.ConnectTimeout("slow"), True),
+        (httpx.Response(429), True),
+        (httpx.Response(503), True),
+        (httpx.ReadTimeout("lost"), False),
+        (httpx.RemoteProtocolError("cut"), False),
+        (httpx.Response(500), False),
+        (httpx.Response(504), False),
+    ],
+)
+async def test_a_try_says_by_heartbeat_that_it_was_not_taken(
+    calls: PartnerCalls, answer: httpx.Response | Exception, *, surely_not_taken: bool
+) -> None:
+    respx.post(ENDPOINT).mock(side_effect=[answer, answer, answer])
+    for attempt, before, expected in ((1, [], surely_not_taken), (2, [NOT_TAKEN], surely_not_taken), (2, [], False)):
+        beats: list[object] = []
+        env = ActivityEnvironment()
+        env.info = dataclasses.replace(env.info, attempt=attempt, heartbeat_details=before)
+        env.on_heartbeat = lambda *details, beats=beats: beats.extend(details)
+        with pytest.raises(ApplicationError):
+            await env.run(calls.call_partner, CALL)
+        assert beats == ([NOT_TAKEN] if expected else [])
+
+
+@respx.mock
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [("7", 7), ("0", None), ("999999", 3600), ("-1", None), ("soon", None), ("", None), ("1e3", None), ("٣", None)],
+)
+async def test_retry_after_in_seconds_is_honoured_up_to_an_hour(
+    calls: PartnerCalls, value: str, seconds: int | None
+) -> None:
+    respx.post(ENDPOINT).mock(return_value=httpx.Response(429, headers=[(b"Retry-After", value.encode("utf-8"))]))
+    delay = (await refusal(calls)).next_retry_delay
+    assert delay == (timedelta(seconds=seconds) if seconds else None)
+
+
+@respx.mock
+async def test_retry_after_may_be_a_date(calls: PartnerCalls) -> None:
+    date = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
+    respx.post(ENDPOINT).respond(503, headers={"Retry-After": date})
+    delay = (await refusal(calls)).next_retry_delay
+    assert delay is not None
+    assert 55 <= delay.total_seconds() <= 61
+
+
+@respx.mock
+@pytest.mark.parametrize(
+    "echo", [CALLBACK_URL, TOKEN, quote(TOKEN, safe=""), quote(CALLBACK_URL, safe=""), TOKEN.replace(".", "%2E")]
+)
+async def test_an_echoed_callback_url_does_not_reach_the_history(calls: PartnerCalls, echo: str) -> None:
+    respx.post(ENDPOINT).respond(422, text=f"cannot call back {echo} from here")
+    message = (await refusal(calls)).message
+    assert TOKEN not in message
+    assert TOKEN[-20:] not in message
+
+
+@respx.mock
+async def test_a_partners_long_words_are_cut(calls: PartnerCalls) -> None:
+    respx.post(ENDPOINT).respond(422, text="x" * 100_000)
+    assert len((await refusal(calls)).message) < 400
+
+
+@respx.mock
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"{}", b'{"id": 5}', b'{"id": "w", "status": "odd"}', b"\xff"])
+async def test_a_2xx_that_cannot_be_read_is_tried_again(calls: PartnerCalls, body: bytes) -> None:
+    respx.post(ENDPOINT).respond(202, content=body)
+    error = await refusal(calls)
+    assert (error.type, error.non_retryable) == ("PartnerUnclear", False)
+
+
+@respx.mock
+async def test_an_endless_answer_is_cut_off(calls: PartnerCalls) -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            yield b"x" * 65536
+
+    respx.post(ENDPOINT).mock(return_value=httpx.Response(202, stream=endless()))  # type: ignore[arg-type]
+    assert (await refusal(calls)).type == "PartnerUnclear"
+
+
+@respx.mock
+async def test_a_partner_that_hangs_is_given_up_before_the_activity_is(calls: PartnerCalls) -> None:
+    async def hang(request: httpx.Request) -> httpx.Response:
+        await asyncio.sleep(60)
+        raise AssertionError("unreachable")
+
+    respx.post(ENDPOINT).mock(side_effect=hang)
+    env = ActivityEnvironment()
+    env.info = dataclasses.replace(env.info, start_to_close_timeout=timedelta(seconds=0.2))
+    with pytest.raises(ApplicationError, match="TimeoutError"):
+        await asyncio.wait_for(env.run(calls.call_partner, CALL), 5)
+
+
+async def test_a_partner_that_is_not_enabled_here_is_tried_again(calls: PartnerCalls) -> None:
+    """A deploy that enables it lets the run go on."""
+    with pytest.raises(ApplicationError) as raised:
+        await make(calls, dataclasses.replace(CALL, partner="unheard-of"))
+    assert (raised.value.type, raised.value.non_retryable) == ("PartnerNotEnabled", False)

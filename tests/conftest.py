@@ -1,0 +1,35 @@
+"""What tests share: real servers, fresh for each test, and keys of their own."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from temporalio.testing import WorkflowEnvironment
+
+BINARIES = Path(sys.executable).parent
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+async def skipping() -> AsyncIterator[WorkflowEnvironment]:
+    """The time-skipping server: weeks pass in no time. It does not deduplicate by request id."""
+    async with await WorkflowEnvironment.start_time_skipping(
+        test_server_existing_path=str(BINARIES / "temporal-test-server")
+    ) as env:
+        yield env
+
+
+@pytest.fixture
+async def real() -> AsyncIterator[WorkflowEnvironment]:
+    """The real server, in memory."""
+    async with await WorkflowEnvironment.start_local(
+        dev_server_existing_path=str(BINARIES / "temporal"), dev_server_log_level="error"
+    ) as env:
+        yield env

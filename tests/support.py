@@ -1,0 +1,135 @@
+"""Parts that tests put together: a pipeline, a scripted partner, a worker, and waiting with a bound."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Any, cast
+
+import pytest
+from temporalio import activity
+from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
+from temporalio.exceptions import ApplicationError
+from temporalio.testing import WorkflowEnvironment
+from temporalio.worker import Worker
+
+from activities.worker import WORKFLOWS, workflow_runner
+from workflows.contract import (
+    ADVANCE_STAGE,
+    PIPELINE_WORKFLOW,
+    PROGRESS,
+    Answer,
+    Callback,
+    Pipeline,
+    PipelineResult,
+    PipelineRun,
+    Progress,
+    Receipt,
+    Stage,
+    StageCall,
+    StageProgress,
+)
+
+KEY = "a-key-for-tests-0123456789-abcdefghij"
+QUEUE = "tests"
+SOON = 10.0
+"""Seconds: the bound on every wait of a test."""
+
+Handle = WorkflowHandle[Any, PipelineResult]
+
+
+def stage(number: int, **changes: Any) -> Stage:
+    """A stage `step-N` of partner `partner-N` that waits an hour."""
+    settings: dict[str, Any] = {"name": f"step-{number}", "partner": f"partner-{number}", "timeout": 3600.0}
+    return Stage(number=number, **{**settings, **changes})
+
+
+def pipeline(*stages: Stage) -> Pipeline:
+    return Pipeline(name="testing", stages=stages)
+
+
+class ScriptedPartner:
+    """Takes the place of `PartnerCalls`: notes every call, and does with it what the test says."""
+
+    def __init__(self, answer: Callable[[StageCall], Awaitable[Receipt]] | None = None) -> None:
+        self.calls: list[StageCall] = []
+        self.asked = asyncio.Event()
+        self._answer = answer
+
+    @activity.defn
+    async def call_partner(self, call: StageCall) -> Receipt:
+        self.calls.append(call)
+        self.asked.set()
+        return await self._answer(call) if self._answer else Receipt(reference=f"work-{len(self.calls)}")
+
+
+@asynccontextmanager
+async def working(
+    client: Client, partner: ScriptedPartner, workflows: Sequence[type] = WORKFLOWS
+) -> AsyncIterator[Worker]:
+    """A worker with the real runner and a scripted partner."""
+    async with Worker(
+        client,
+        task_queue=QUEUE,
+        workflows=workflows,
+        activities=[partner.call_partner],
+        workflow_runner=workflow_runner(),
+        sticky_queue_schedule_to_start_timeout=timedelta(seconds=1),
+    ) as worker:
+        yield worker
+
+
+async def start(client: Client, *stages: Stage, given: dict[str, Any] | None = None, id: str = "run") -> Handle:  # noqa: A002
+    return await client.start_workflow(
+        PIPELINE_WORKFLOW,
+        PipelineRun(pipeline(*stages), given or {}),
+        id=id,
+        task_queue=QUEUE,
+        result_type=PipelineResult,
+    )
+
+
+async def call_back(handle: Handle, call: StageCall, answer: Answer | None = None, **claims: Any) -> None:
+    """Signal a callback to this call, as the receiver does; `claims` changes what its token says."""
+    callback = Callback(answer or Answer("succeeded"), call.chain_id, call.attempt, call.issued_at)
+    await handle.signal(ADVANCE_STAGE, args=[claims.pop("stage", call.stage), {**asdict(callback), **claims}])
+
+
+async def progress_of(handle: Handle) -> Progress:
+    return cast(Progress, await handle.query(PROGRESS, result_type=Progress))
+
+
+async def until(handle: Handle, number: int, holds: Callable[[StageProgress], bool]) -> StageProgress:
+    """The stage's progress as soon as `holds` says yes."""
+    async with asyncio.timeout(SOON):
+        while True:
+            progress = await progress_of(handle)
+            found = [stage for stage in progress.stages if stage.number == number]
+            if found and holds(found[0]):
+                return found[0]
+            await asyncio.sleep(0.02)
+
+
+async def waiting(handle: Handle, number: int = 1, attempt: int = 1) -> StageProgress:
+    """The stage once it waits for the callback of this attempt."""
+    return await until(handle, number, lambda stage: stage.state == "waiting" and stage.attempts == attempt)
+
+
+async def result_of(handle: Handle) -> PipelineResult:
+    async with asyncio.timeout(SOON):
+        return await handle.result()
+
+
+async def failure_of(handle: Handle) -> ApplicationError:
+    """The typed error that the run ended with."""
+    with pytest.raises(WorkflowFailureError) as raised:
+        await result_of(handle)
+    assert isinstance(raised.value.cause, ApplicationError)
+    return raised.value.cause
+
+
+async def skip_time(env: WorkflowEnvironment, **duration: float) -> None:
+    await env.sleep(timedelta(**duration))

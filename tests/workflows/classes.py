@@ -1,0 +1,50 @@
+"""Workflow classes that tests run: a module of its own, because the sandbox imports it anew."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+from temporalio import workflow
+
+from workflows.contract import Stage
+from workflows.staged import StagedWorkflow
+
+
+@workflow.defn
+class SideBySide(StagedWorkflow):
+    """Two partners asked at once."""
+
+    def __init__(self) -> None:
+        super().__init__(last_stage=2)
+
+    @workflow.run
+    async def run(self) -> list[str]:
+        stages = [Stage(number=n, name=f"side-{n}", partner=f"partner-{n}", timeout=3600.0) for n in (1, 2)]
+        outcomes = await asyncio.gather(*(self.stage(stage) for stage in stages))
+        return [outcome.status for outcome in outcomes]
+
+
+@workflow.defn
+class FourSteps(StagedWorkflow):
+    """Four activities, and a wait for an event after each of the first three."""
+
+    def __init__(self) -> None:
+        super().__init__(last_stage=3)
+
+    @workflow.run
+    async def run(self) -> list[str]:
+        done = [await self.do("register", timedelta(seconds=45))]
+        await self.advanced(1)
+        done.append(await self.do("verify", timedelta(seconds=30)))
+        await self.advanced(2)
+        done.append(await self.do("provision", timedelta(minutes=15)))
+        await self.advanced(3)
+        done.append(await self.do("report", timedelta(hours=2)))
+        return done
+
+    async def do(self, name: str, start_to_close: timedelta) -> str:
+        answer: str = await workflow.execute_activity(
+            name, result_type=str, start_to_close_timeout=start_to_close, summary=name
+        )
+        return answer
