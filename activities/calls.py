@@ -38,7 +38,7 @@ NOT_TAKEN: Final = "not taken"
 
 NEVER_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 RETRIED: Final = {408, 429}
-FRAMING: Final = {"content-encoding", "content-length", "transfer-encoding"}
+FRAMING: Final = {b"content-encoding", b"content-length", b"transfer-encoding"}
 """Headers that no longer hold for a body that has been read and decoded."""
 
 
@@ -107,7 +107,8 @@ async def _read(response: httpx.Response) -> httpx.Response:
         body += chunk
         if len(body) > LARGEST_ANSWER:
             raise httpx.ReadError("the answer is too large")
-    headers = [(name, value) for name, value in response.headers.multi_items() if name not in FRAMING]
+    # Raw pairs: a header that is not ASCII is the partner's mistake, and no reason to lose its answer.
+    headers = [(name, value) for name, value in response.headers.raw if name.lower() not in FRAMING]
     return httpx.Response(response.status_code, headers=headers, content=body, request=response.request)
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from temporalio.testing import WorkflowEnvironment
 
+from receiver.cli.processes import free_port
+
 BINARIES = Path(sys.executable).parent
 
 
@@ -33,3 +35,9 @@ async def real() -> AsyncIterator[WorkflowEnvironment]:
         dev_server_existing_path=str(BINARIES / "temporal"), dev_server_log_level="error"
     ) as env:
         yield env
+
+
+@pytest.fixture
+def unused_port() -> int:
+    """A port that nobody listens on."""
+    return free_port()
