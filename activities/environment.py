@@ -24,7 +24,8 @@ class SettingsError(Exception):
     """The environment cannot be used. `faults` holds everything that is wrong with it."""
 
     def __init__(self, faults: list[Fault]) -> None:
-        super().__init__("\n  ".join(["these settings are missing or wrong:", *map(str, faults)]))
+        several = [f"{len(faults)} settings are missing or wrong"] if len(faults) > 1 else []
+        super().__init__("\n  ".join([*several, *map(str, faults)]))
         self.faults = faults
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import Callable, Coroutine
 from dataclasses import asdict, is_dataclass
 from datetime import datetime
@@ -16,12 +17,15 @@ from rich.console import Console
 P = ParamSpec("P")
 T = TypeVar("T")
 
+WIDE = 200
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 def console() -> Console:
     """stdout, for tables; made when it is used, so that it writes to what stdout is then."""
-    return Console(highlight=False)
+    # Where no terminal tells its width, a table is as wide as it needs to be.
+    return Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
 
 
 def print_json(value: Any, *, indent: int | None = 2) -> None:

@@ -113,13 +113,16 @@ async def watch(workflow_id: str, *, as_json: bool) -> int:
     """Follow the run ID until it ends; exits 3 if it failed. With --json, a line for every change."""
     runs = await _runs()
     before: Progress | None = None
+    printed: tuple[str, Progress] | None = None
     with Live(console=console(), auto_refresh=False, transient=False) as live:
         while True:
             # The status first: progress that is read after the end is the last one.
             status = status_name((await runs.describe(workflow_id)).status)
             progress = await runs.progress(workflow_id)
-            if as_json and progress != before:
-                print_json({"status": status, "progress": progress}, indent=None)
+            if as_json:
+                if (status, progress) != printed:
+                    printed = (status, progress)
+                    print_json({"status": status, "progress": progress}, indent=None)
             elif sys.stdout.isatty():
                 live.update(stage_table(progress, f"{progress.pipeline} {workflow_id}: {status}"), refresh=True)
             else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+from rich import box
 from rich.table import Table
 
 from workflows.contract import Progress, StageProgress
@@ -14,9 +15,10 @@ COLOURS = {"succeeded": "green", "failed": "red", "skipped": "yellow", "advanced
 
 def stage_table(progress: Progress, title: str = "") -> Table:
     """The stages with their states, times and deadlines."""
-    table = Table(title=title or progress.pipeline, title_justify="left")
-    for heading in ("stage", "name", "partner", "state", "calls", "call → callback", "deadline (UTC)"):
-        table.add_column(heading, justify="right" if heading in {"stage", "calls"} else "left", no_wrap=True)
+    # Slim enough for 80 columns; what does not fit is wrapped, never cut off.
+    table = Table(title=title or progress.pipeline, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for heading in ("", "stage", "partner", "state", "calls", "call → callback", "deadline (UTC)"):
+        table.add_column(heading, justify="right" if heading in {"", "calls"} else "left", overflow="fold")
     for stage in progress.stages:
         table.add_row(
             str(stage.number),

@@ -1,0 +1,95 @@
+"""Settings: read from the environment given, every fault at once, with its name and a way out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from activities.environment import Environment, SettingsError, is_loopback
+from activities.partners import PARTNERS, sandbox
+from activities.partners.partner import Partner
+from activities.settings import Settings
+from tests.support import KEY
+
+GOOD = {"PUBLIC_URL": "http://127.0.0.1:8000", "CALLBACK_KEYS": KEY, "PARTNERS": "identity, bank"}
+
+
+def faults(**changes: str) -> dict[str, str]:
+    with pytest.raises(SettingsError) as raised:
+        Settings.from_env({**GOOD, **changes})
+    return {fault.name: str(fault) for fault in raised.value.faults}
+
+
+def test_good_settings_are_read_with_defaults() -> None:
+    settings = Settings.from_env(GOOD)
+    assert list(settings.partners) == ["identity", "bank"]
+    assert (settings.task_queue, settings.host, settings.port) == ("stagehook", "127.0.0.1", 8000)
+
+
+def test_every_fault_is_reported_at_once_with_a_fix() -> None:
+    with pytest.raises(SettingsError) as raised:
+        Settings.from_env({})
+    assert {fault.name for fault in raised.value.faults} == {"PUBLIC_URL", "CALLBACK_KEYS", "PARTNERS"}
+    assert all(fault.fix for fault in raised.value.faults)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["hooks.example.com", "ftp://x", "https://", "https://u:p@x.example", "https://x.example/?a=1", "https://x:99999"],
+)
+def test_a_public_url_must_be_a_plain_base_url(url: str) -> None:
+    assert "PUBLIC_URL" in faults(PUBLIC_URL=url)
+
+
+def test_a_public_url_must_be_https_unless_it_is_this_machine() -> None:
+    assert "use https" in faults(PUBLIC_URL="http://hooks.example.com")["PUBLIC_URL"]
+
+
+def test_stand_ins_are_refused_where_the_public_url_is_public() -> None:
+    assert "stand-in" in faults(PUBLIC_URL="https://hooks.example.com")["PARTNERS"]
+
+
+@pytest.mark.parametrize("key", ["short", "a" * 64, "ab" * 32, f"{KEY},weak"])
+def test_weak_keys_are_refused_and_not_shown(key: str) -> None:
+    fault = faults(CALLBACK_KEYS=key)["CALLBACK_KEYS"]
+    assert "weak key in place" in fault
+    assert key.split(",")[-1] not in fault.replace("a weak key", "")
+
+
+def test_an_unknown_partner_is_named_with_the_known_ones() -> None:
+    fault = faults(PARTNERS="bank,bnak")["PARTNERS"]
+    assert "'bnak'" in fault
+    assert all(name in fault for name in PARTNERS)
+
+
+@pytest.mark.parametrize("port", ["x", "-1", "65536", "80.0", "٣"])
+def test_a_port_is_a_number_up_to_65535(port: str) -> None:
+    assert "PORT" in faults(PORT=port)
+
+
+def test_a_public_receiver_listens_on_every_interface(monkeypatch: pytest.MonkeyPatch) -> None:
+    def solid(env: Environment) -> Partner:
+        return replace(sandbox.partner("solid", env), loopback_only=False)
+
+    monkeypatch.setattr("activities.partners.PARTNERS", {"solid": solid})
+    settings = Settings.from_env({**GOOD, "PUBLIC_URL": "https://hooks.example.com/", "PARTNERS": "solid"})
+    assert (settings.host, settings.public_url) == ("0.0.0.0", "https://hooks.example.com")
+
+
+def test_keys_are_not_shown_by_repr() -> None:
+    assert KEY not in repr(Settings.from_env(GOOD))
+
+
+@pytest.mark.parametrize(
+    ("url", "loopback"),
+    [
+        ("http://127.0.0.1:80", True),
+        ("http://localhost", True),
+        ("http://[::1]:9", True),
+        ("https://127.example.com", False),
+        ("https://10.0.0.1", False),
+    ],
+)
+def test_loopback_is_told_from_the_rest(url: str, *, loopback: bool) -> None:
+    assert is_loopback(url) is loopback

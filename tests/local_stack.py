@@ -1,0 +1,72 @@
+"""A whole local system of real processes for tests, and commands run against it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from click.testing import CliRunner
+
+from receiver.cli import run
+from receiver.cli.processes import Processes
+from receiver.cli.stack import Stack, stagehook_command, start_stack
+
+COMMAND_WITHIN = 30.0
+PLAYS: Mapping[str, Sequence[str]] = {
+    "identity": ["later"],
+    "bank": ["never"],
+    "esign": ["later"],
+    "cards": ["later"],
+}
+
+
+@dataclass
+class Local:
+    """The system, and the processes that it consists of."""
+
+    stack: Stack
+    processes: Processes
+    folder: Path
+
+    def command(self, *args: str, given: bytes = b"", **env: str) -> subprocess.CompletedProcess[bytes]:
+        """Run `stagehook` against the system, in this process: importing Temporal anew takes a second a time."""
+        with CliRunner().isolation(given, {**self.stack.environment, **env}) as (out, err, _):
+            code = run(args)
+            return subprocess.CompletedProcess(args, code, out.getvalue(), err.getvalue())
+
+
+@contextmanager
+def local_system(folder: Path, plays: Mapping[str, Sequence[str]] = PLAYS, *, delay: float = 0.05) -> Iterator[Local]:
+    with Processes(folder, grace=25.0) as processes:
+        stack = asyncio.run(start_stack(processes, folder, plays=plays, delay=delay, ui=False))
+        yield Local(stack, processes, folder)
+
+
+def run_command(
+    *args: str, given: bytes = b"", env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    """Run `stagehook` as a process of its own."""
+    return subprocess.run(
+        stagehook_command(*args),
+        input=given,
+        capture_output=True,
+        timeout=COMMAND_WITHIN,
+        env=dict(os.environ if env is None else env),
+        check=False,
+    )
+
+
+def is_running(pid: int) -> bool:
+    """Whether the process exists and has not ended."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    # One that has ended and was not waited for still has its id.
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, check=False).stdout
+    return not state.strip().startswith(b"Z")

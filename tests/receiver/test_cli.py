@@ -1,0 +1,217 @@
+"""The `stagehook` command against a real local system: what it prints where, and every exit code."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from activities.callback_urls import CallbackURLs, Claims
+from receiver.cli.demo import INPUT
+from tests.local_stack import Local, local_system, run_command
+from tests.support import KEY
+
+ONBOARD = ("pipeline", "start", "onboarding", "--input", json.dumps(INPUT))
+CLAIMS = Claims("run", "chain", 2, 1, "bank", 1_790_000_000, 4_000_000_000)
+Done = subprocess.CompletedProcess[bytes]
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
+    """One system for the module; its bank never answers."""
+    with local_system(tmp_path_factory.mktemp("local")) as system:
+        yield system
+
+
+def said(done: Done) -> Any:
+    assert done.returncode == 0, done.stderr.decode()
+    return json.loads(done.stdout)
+
+
+def refused(done: Done, code: int) -> str:
+    """Check that the command failed with what happened and what to do on stderr, and said nothing on stdout."""
+    assert done.returncode == code, done.stderr.decode()
+    what, *more, advice = done.stderr.decode().strip().splitlines()
+    assert what.startswith("error: ")
+    assert advice.startswith("  try: ")
+    assert more == [] or "settings" in what
+    assert done.stdout == b""
+    return done.stderr.decode()
+
+
+def wait_for_stage(local: Local, workflow_id: str, number: int) -> dict[str, Any]:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        stages = said(local.command("pipeline", "show", workflow_id, "--json"))["progress"]["stages"]
+        if stages[number - 1]["state"] == "waiting":
+            return dict(stages[number - 1])
+    raise AssertionError(f"stage {number} does not wait")
+
+
+def start_run(local: Local, workflow_id: str) -> None:
+    assert said(local.command(*ONBOARD, "--id", workflow_id, "--json"))["workflow_id"] == workflow_id
+    wait_for_stage(local, workflow_id, 2)
+
+
+# --- runs
+
+
+def test_a_run_is_started_shown_listed_and_advanced_to_its_failure(local: Local) -> None:
+    """The bank never answers; advanced past, its data is missing for stage 3, which says so."""
+    start_run(local, "first")
+    shown = local.command("pipeline", "show", "first").stdout.decode()
+    assert "account-check" in shown
+    assert "waiting" in shown
+    assert "first" in [run["workflow_id"] for run in said(local.command("pipeline", "list", "--json"))]
+    assert "onboarding" in local.command("pipeline", "list").stdout.decode()
+    assert local.command("pipeline", "advance", "first", "2").returncode == 0
+    watched = local.command("pipeline", "watch", "first")
+    assert watched.returncode == 3
+    assert "advanced (operator)" in watched.stdout.decode()
+
+
+def test_start_and_wait_exits_3_when_the_run_fails(local: Local) -> None:
+    done = local.command("pipeline", "start", "onboarding", "--wait", "--id", "waits", "--json", given=b"")
+    assert done.returncode == 2
+    start_run(local, "waits")
+    local.command("pipeline", "cancel", "waits")
+    watched = local.command("pipeline", "watch", "waits", "--json")
+    assert watched.returncode == 3
+    last = json.loads(watched.stdout.splitlines()[-1])
+    assert last["status"] == "canceled"
+    assert last["progress"]["stages"][1]["cause"] == "cancelled"
+
+
+def test_an_operator_can_answer_for_a_partner(local: Local, tmp_path: Path) -> None:
+    """The whole way by hand: the URL from the partner's side, sent by `partner send`, and the run goes on."""
+    given = tmp_path / "input.json"
+    given.write_text(json.dumps(INPUT))
+    said(local.command("pipeline", "start", "onboarding", "--id", "answered", "--input", f"@{given}", "--json"))
+    stage = wait_for_stage(local, "answered", 2)
+    run = said(local.command("pipeline", "show", "answered", "--json"))
+    claims = Claims(
+        "answered", run["progress"]["chain_id"], 2, 1, "bank", int(stage["called_at"]), int(stage["called_at"]) + 10**7
+    )
+    url = CallbackURLs(local.stack.public_url, [local.stack.environment["CALLBACK_KEYS"]]).issue(claims)
+    sent = local.command("partner", "send", url, "--data", '{"account_id": "by-hand"}', "--times", "3", "--json")
+    assert [answer["status"] for answer in said(sent)] == [202, 202, 202]
+    watched = local.command("pipeline", "watch", "answered")
+    assert watched.returncode == 0, watched.stderr
+    outcome = said(local.command("pipeline", "show", "answered", "--json"))["progress"]["stages"][1]
+    assert (outcome["outcome"], outcome["cause"]) == ("succeeded", "callback")
+
+
+def test_input_may_come_from_stdin(local: Local) -> None:
+    done = local.command("pipeline", "start", "onboarding", "--input", "-", given=json.dumps(INPUT).encode())
+    assert done.returncode == 0
+    assert done.stdout.decode().startswith("onboarding-")
+
+
+@pytest.mark.parametrize("given", ["{", "[]", "@/nowhere/at/all", '{"a": NaN}', "{}"])
+def test_wrong_input_is_a_usage_error(local: Local, given: str) -> None:
+    refused(local.command("pipeline", "start", "onboarding", "--input", given), 2)
+
+
+def test_an_id_that_is_taken_is_told(local: Local) -> None:
+    start_run(local, "taken")
+    assert "is open" in refused(local.command(*ONBOARD, "--id", "taken"), 1)
+
+
+@pytest.mark.parametrize("verb", [["show", "no"], ["watch", "no"], ["advance", "no", "1"], ["cancel", "no"]])
+def test_a_run_that_does_not_exist_exits_4(local: Local, verb: list[str]) -> None:
+    assert "no open or recent run has the id no" in refused(local.command("pipeline", *verb), 4)
+
+
+def test_a_pipeline_that_does_not_exist_exits_4_and_names_the_known_ones(local: Local) -> None:
+    assert "onboarding" in refused(local.command("pipeline", "start", "unheard-of"), 4)
+
+
+@pytest.mark.parametrize("number", ["0", "5", "99"])
+def test_a_stage_that_does_not_exist_is_not_signalled(local: Local, number: str) -> None:
+    start_run(local, f"stages-{number}")
+    assert "stages 1 to 4" in refused(local.command("pipeline", "advance", f"stages-{number}", number), 4)
+
+
+@pytest.mark.parametrize("args", [["pipeline", "list"], ["pipeline", "show", "x"], ["pipeline", "advance", "x", "1"]])
+def test_temporal_away_exits_7(local: Local, args: list[str], unused_port: int) -> None:
+    done = local.command(*args, TEMPORAL_ADDRESS=f"127.0.0.1:{unused_port}")
+    assert f"127.0.0.1:{unused_port}" in refused(done, 7)
+
+
+def test_a_namespace_that_is_missing_exits_7(local: Local) -> None:
+    refused(local.command("pipeline", "show", "x", TEMPORAL_NAMESPACE="missing"), 7)
+
+
+# --- tokens and partners
+
+
+def test_a_token_is_inspected_bare_or_in_its_url() -> None:
+    url = CallbackURLs("https://hooks.test", [KEY]).issue(CLAIMS)
+    for form in (url, url.rpartition("/")[2]):
+        shown = said(run_command("token", "inspect", form, "--json", env={"CALLBACK_KEYS": KEY}))
+        assert (shown["workflow_id"], shown["stage"], shown["partner"]) == ("run", 2, "bank")
+        assert shown["idempotency_key"] == CLAIMS.idempotency_key
+    assert "bank" in run_command("token", "inspect", url, env={"CALLBACK_KEYS": KEY}).stdout.decode()
+
+
+def test_a_bad_token_exits_5() -> None:
+    url = CallbackURLs("https://hooks.test", [KEY]).issue(CLAIMS)
+    for text in (url[:-1], "x", "https://hooks.test/callbacks/"):
+        refused(run_command("token", "inspect", text, env={"CALLBACK_KEYS": KEY}), 5)
+
+
+def test_an_expired_token_exits_6_and_is_shown_all_the_same() -> None:
+    url = CallbackURLs("https://hooks.test", [KEY]).issue(replace(CLAIMS, expires_at=1_790_000_001))
+    done = run_command("token", "inspect", url, "--json", env={"CALLBACK_KEYS": KEY})
+    assert done.returncode == 6
+    assert json.loads(done.stdout)["workflow_id"] == "run"
+
+
+def test_a_weak_key_is_refused_before_it_is_used() -> None:
+    assert "CALLBACK_KEYS" in refused(run_command("token", "inspect", "x", env={"CALLBACK_KEYS": "short"}), 2)
+
+
+def test_sending_to_nobody_says_so(unused_port: int) -> None:
+    done = run_command("partner", "send", f"http://127.0.0.1:{unused_port}/callbacks/x")
+    assert "nobody answers" in refused(done, 1)
+
+
+def test_an_answer_that_is_no_2xx_exits_1(local: Local) -> None:
+    done = local.command("partner", "send", f"{local.stack.public_url}/callbacks/forged")
+    assert done.returncode == 1
+    assert done.stdout.decode().startswith("404 ")
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["partner", "send", "hooks.test/callbacks/x"],
+        ["partner", "send", "http://x", "--data", "{"],
+        ["partner", "send", "http://x", "--times", "0"],
+        ["partner", "serve", "--plays", "bank=unheard-of"],
+        ["pipeline", "start"],
+        ["pipeline", "advance", "x", "one"],
+        ["unheard-of"],
+        ["serve", "--port", "1"],
+    ],
+)
+def test_wrong_usage_exits_2(args: list[str]) -> None:
+    refused(run_command(*args), 2)
+
+
+@pytest.mark.parametrize("command", ["serve", "worker"])
+def test_processes_report_every_missing_setting_at_once(command: str) -> None:
+    done = run_command(command, env={})
+    message = refused(done, 2)
+    assert all(name in message for name in ("PUBLIC_URL", "CALLBACK_KEYS", "PARTNERS"))
+
+
+def test_help_says_what_there_is() -> None:
+    shown = run_command("--help").stdout.decode()
+    assert all(noun in shown for noun in ("demo", "serve", "worker", "pipeline", "token", "partner"))

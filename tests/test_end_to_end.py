@@ -1,0 +1,162 @@
+"""Worker, receiver and sandbox partner in one loop, on the real server: all but the sockets is as in production."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+
+import httpx
+import pytest
+import respx
+from temporalio.api.sdk.v1 import WorkflowMetadata
+from temporalio.client import Client
+from temporalio.testing import WorkflowEnvironment
+
+from activities.callback_urls import CallbackURLs
+from activities.calls import PartnerCalls, http_client
+from activities.environment import Environment
+from activities.partners import load_partners
+from activities.partners.sandbox_app import SandboxPartner, Work
+from activities.runs import Runs
+from activities.worker import build_worker
+from receiver.app import create_app
+from receiver.cli.demo import INPUT
+from receiver.forwarder import Forwarder
+from tests.support import KEY, QUEUE, Handle, failure_of, progress_of, result_of, waiting
+from workflows.contract import Pipeline
+from workflows.pipelines import ONBOARDING
+
+NAMES = ("identity", "bank", "esign", "cards")
+PUBLIC_URL = "http://receiver.test"
+
+
+@dataclass
+class House:
+    """The parts of one system, and a way to start a run in it."""
+
+    client: Client
+    sandbox: SandboxPartner
+
+    async def onboard(self, pipeline: Pipeline | None = None) -> Handle:
+        return await Runs(self.client).start(pipeline or impatient(), INPUT, task_queue=QUEUE)
+
+    def works(self, partner: str) -> list[Work]:
+        return [work for work in self.sandbox.ledger.values() if work.partner == partner]
+
+
+def impatient(timeout: float = 20.0) -> Pipeline:
+    return replace(ONBOARDING, stages=[replace(stage, timeout=timeout) for stage in ONBOARDING.stages])
+
+
+@asynccontextmanager
+async def house(real: WorkflowEnvironment, **script: Sequence[str]) -> AsyncIterator[House]:
+    """All parts, with the partners playing what the script says. The mock stays open until the worker is down."""
+    urls = CallbackURLs(PUBLIC_URL, [KEY])
+    partners = load_partners(NAMES, Environment({"SANDBOX_URL": "http://sandbox.test"}))
+
+    async def connected() -> Client:
+        return real.client
+
+    app = create_app(urls, partners, Forwarder(connected))
+    plays: Mapping[str, Sequence[str]] = script
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app)) as to_receiver, http_client() as to_partners:
+        sandbox = SandboxPartner(to_receiver, plays, delay=0.05)
+        with respx.mock(assert_all_called=False) as network:
+            network.route(host="sandbox.test").mock(side_effect=respx.ASGIHandler(sandbox.app))
+            async with build_worker(real.client, PartnerCalls(to_partners, urls, partners), task_queue=QUEUE):
+                yield House(real.client, sandbox)
+            await sandbox.aclose()
+
+
+async def test_onboarding_goes_through_four_partners(real: WorkflowEnvironment) -> None:
+    async with house(real) as parts:
+        result = await result_of(await parts.onboard())
+    assert [outcome.cause for outcome in result.outcomes.values()] == ["callback"] * 4
+    assert result.outcomes["identity-check"].data["legal_name"] == "Ada Lovelace"
+    assert set(result.outcomes["card"].data) == {"card_id", "last_four"}
+
+
+@pytest.mark.parametrize("play", ["twice", "early", "at-once", "busy", "forged", "slow"])
+async def test_whatever_a_partner_plays_its_stage_is_settled_once(real: WorkflowEnvironment, play: str) -> None:
+    async with house(real, bank=[play]) as parts:
+        handle = await parts.onboard()
+        result = await result_of(handle)
+        await asyncio.sleep(0.3)  # for the duplicate
+        stage = (await progress_of(handle)).stages[1]
+        [work] = parts.works("bank")
+    assert result.outcomes["account-check"].status == "succeeded"
+    assert stage.cause == ("answered" if play == "at-once" else "callback")
+    assert stage.ledger_total == 0
+    answered = [(delivery.kind, delivery.answered) for delivery in work.deliveries]
+    assert answered == {
+        "twice": [("callback", 202)] * 2,
+        "at-once": [],
+        "forged": [("forged", 404), ("callback", 202)],
+    }.get(play, [("callback", 202)])
+
+
+async def test_a_call_that_was_put_off_is_the_same_work_to_the_partner(real: WorkflowEnvironment) -> None:
+    async with house(real, identity=["busy"]) as parts:
+        await result_of(await parts.onboard())
+        [work] = parts.works("identity")
+    assert work.tries == 3
+
+
+async def test_a_partner_that_never_answers_is_called_again_with_another_url(real: WorkflowEnvironment) -> None:
+    async with house(real, esign=["never", "later"]) as parts:
+        handle = await parts.onboard(impatient(timeout=1.0))
+        result = await result_of(handle)
+        works = parts.works("esign")
+    assert result.outcomes["contract"].attempt == 2
+    assert [work.attempt for work in works] == [1, 2]
+    assert len({work.id for work in works}) == 2
+
+
+async def test_a_partner_that_declines_ends_the_run_with_its_words(real: WorkflowEnvironment) -> None:
+    async with house(real, bank=["failing"]) as parts:
+        error = await failure_of(await parts.onboard())
+    assert error.message == "stage 2 account-check: partner bank: declined: the sandbox was told to decline"
+
+
+async def test_a_partner_that_refuses_the_call_ends_the_run_at_once(real: WorkflowEnvironment) -> None:
+    async with house(real, bank=["refusing"]) as parts:
+        error = await failure_of(await parts.onboard())
+    assert error.type == "StageFailed"
+    assert "partner bank answered 422" in error.message
+
+
+async def test_a_history_holds_no_token_url_or_key(real: WorkflowEnvironment) -> None:
+    """Whoever can read a history must not be able to settle a stage."""
+    async with house(real, bank=["busy"]) as parts:
+        handle = await parts.onboard()
+        await result_of(handle)
+        history = (await handle.fetch_history()).to_json()
+    assert "/callbacks/" not in history
+    assert "receiver.test" not in history
+    assert KEY not in history
+
+
+async def test_progress_answers_the_same_after_the_worker_was_replaced(real: WorkflowEnvironment) -> None:
+    async with house(real, bank=["twice"]) as parts:
+        handle = await parts.onboard()
+        await result_of(handle)
+        await asyncio.sleep(0.3)
+        before = await progress_of(handle)
+    async with house(real):
+        assert await progress_of(handle) == before
+
+
+async def test_temporals_ui_reads_like_the_pipeline(real: WorkflowEnvironment) -> None:
+    async with house(real, bank=["never"]) as parts:
+        handle = await parts.onboard()
+        await waiting(handle, 2)
+        described = await handle.describe()
+        details = await handle.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
+        history = await handle.fetch_history()
+    assert await described.static_summary() == "onboarding: 4 stages"
+    assert "2. account-check (bank): call 1, waiting until" in details.current_details
+    assert "1. identity-check (identity): succeeded by callback" in details.current_details
+    summaries = {event.user_metadata.summary.data.decode() for event in history.events}
+    assert {'"2 account-check: call 1 of bank"', '"2 account-check: callback of bank"'} <= summaries
