@@ -175,7 +175,7 @@ class Summary:
             f"{self.handle.id} {self.status}: {settled} of {len(self.progress.stages)} stages settled, each once",
             f"  identity sent its callback {self.duplicates('identity') + 1} times: answered alike, settled once",
             "  bank called back before its call had returned: kept",
-            "  esign never answered the first call: timed out, called again with a new URL, answered",
+            "  esign never answered its first call: timed out, called again with a new URL",
             f"  cards tried {self.forged} forged token first: refused",
         ]
 

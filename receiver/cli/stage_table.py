@@ -16,8 +16,10 @@ COLOURS = {"succeeded": "green", "failed": "red", "skipped": "yellow", "advanced
 def stage_table(progress: Progress, title: str = "") -> Table:
     """The stages with their states, times and deadlines."""
     # Slim enough for 80 columns; what does not fit is wrapped, never cut off.
-    table = Table(title=title or progress.pipeline, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for heading in ("", "stage", "partner", "state", "calls", "call → callback", "deadline (UTC)"):
+    table = Table(
+        title=title or progress.pipeline, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False
+    )
+    for heading in ("", "stage", "partner", "state", "calls", "call → callback (UTC)"):
         table.add_column(heading, justify="right" if heading in {"", "calls"} else "left", overflow="fold")
     for stage in progress.stages:
         table.add_row(
@@ -26,8 +28,7 @@ def stage_table(progress: Progress, title: str = "") -> Table:
             stage.partner,
             f"[{COLOURS.get(stage.outcome or '', 'default')}]{state_text(stage)}[/]",
             str(stage.attempts or ""),
-            _took(stage),
-            "" if stage.outcome else _moment(stage.deadline),
+            _took(stage) if stage.outcome else _due(stage),
         )
     return table
 
@@ -71,6 +72,10 @@ def _took(stage: StageProgress) -> str:
     if stage.called_at is None or stage.settled_at is None or stage.settled_at < stage.called_at:
         return ""
     return f"{stage.settled_at - stage.called_at:.1f} s"
+
+
+def _due(stage: StageProgress) -> str:
+    return f"due {datetime.fromtimestamp(stage.deadline, UTC):%m-%d %H:%M:%S}" if stage.deadline else ""
 
 
 def _moment(at: float | None) -> str:

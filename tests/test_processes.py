@@ -1,0 +1,184 @@
+"""Real processes, as a user and a PaaS start, stop and kill them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from activities.callback_urls import CallbackURLs, Claims
+from receiver.cli.processes import free_port
+from receiver.cli.stack import local_environment, stagehook_command, temporal_server
+from tests.local_stack import run_command
+
+STOP_WITHIN = 3 * 2.0
+READY_WITHIN = 30.0
+
+
+def processes_of(folder: Path) -> list[str]:
+    """Command lines of the processes whose environment or arguments name this folder."""
+    listed = subprocess.run(["ps", "axeww"], capture_output=True, text=True, check=True).stdout
+    return [line for line in listed.splitlines() if str(folder) in line and " ps axeww" not in line]
+
+
+def eventually(holds: Callable[[], Any], within: float = READY_WITHIN) -> Any:
+    deadline = time.monotonic() + within
+    while not (found := holds()):
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+    return found
+
+
+@contextmanager
+def running(command: list[str], env: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    with log.open("ab") as out:
+        process = subprocess.Popen(command, env=env, stdout=out, stderr=out)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def demo_environment(folder: Path) -> dict[str, str]:
+    return {**os.environ, "TMPDIR": str(folder)}
+
+
+# --- the demo
+
+
+def test_demo_json_prints_one_object_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    began = time.monotonic()
+    done = run_command("demo", "--json", env=demo_environment(tmp_path))
+    took = time.monotonic() - began
+    assert done.returncode == 0, done.stderr.decode()
+    shown = json.loads(done.stdout)
+    assert set(shown) == {"pipeline", "workflow_id", "run_id", "status", "stages", "refused"}
+    assert (shown["pipeline"], shown["status"], shown["refused"]) == ("onboarding", "completed", {"forged": 1})
+    assert shown["stages"] == [
+        {"number": n, "name": name, "partner": partner, "outcome": "succeeded", "cause": "callback"}
+        | {"attempts": attempts, "duplicates": duplicates}
+        for n, name, partner, attempts, duplicates in (
+            (1, "identity-check", "identity", 1, 1),
+            (2, "account-check", "bank", 1, 0),
+            (3, "contract", "esign", 2, 0),
+            (4, "card", "cards", 1, 0),
+        )
+    ]
+    assert processes_of(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
+    assert took < 3 * 15
+
+
+def test_demo_stays_up_until_ctrl_c_and_logs_no_token_url_or_key(tmp_path: Path) -> None:
+    kept, log = tmp_path / "kept", tmp_path / "demo.log"
+    kept.mkdir()
+    with running(stagehook_command("demo", "--keep"), demo_environment(kept), log) as demo:
+        eventually(lambda: "Ctrl-C ends everything" in log.read_text())
+        [ui] = [line.split()[-1] for line in log.read_text().splitlines() if line.startswith("this run in Temporal")]
+        assert httpx.get(ui, trust_env=False).status_code == 200
+        logs = {file.name: file.read_text() for file in kept.rglob("*.log")}
+        demo.send_signal(signal.SIGINT)
+        assert demo.wait(STOP_WITHIN) == 130
+    assert processes_of(kept) == []
+    assert set(logs) == {"temporal.log", "partner.log", "receiver.log", "worker.log"}
+    assert "verdict=accepted" in logs["receiver.log"]
+    for text in (*logs.values(), log.read_text()):
+        assert "/callbacks/" not in text
+        assert "callbacks%2F" not in text
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_demo_that_is_killed_leaves_no_process_behind(tmp_path: Path, number: signal.Signals) -> None:
+    with running(stagehook_command("demo"), demo_environment(tmp_path), tmp_path / "demo.log") as demo:
+        eventually(lambda: len(processes_of(tmp_path)) >= 5)
+        demo.send_signal(number)
+        demo.wait(STOP_WITHIN)
+        eventually(lambda: processes_of(tmp_path) == [], STOP_WITHIN)
+
+
+def test_a_demo_whose_part_ends_says_which_and_shows_its_log(tmp_path: Path) -> None:
+    log = tmp_path / "demo.log"
+    with running(stagehook_command("demo"), demo_environment(tmp_path), log) as demo:
+        [worker] = eventually(lambda: [line for line in processes_of(tmp_path) if "stagehook worker" in line])
+        os.kill(int(worker.split()[0]), signal.SIGKILL)
+        assert demo.wait(READY_WITHIN) == 1
+    assert "error: worker ended with exit code -9; the end of its log:" in log.read_text()
+    assert processes_of(tmp_path) == []
+
+
+# --- web and worker
+
+
+@contextmanager
+def system(folder: Path, **changes: str) -> Iterator[dict[str, str]]:
+    """An environment for web and worker, on ports that are free; nothing runs yet."""
+    env = local_environment(
+        folder,
+        address=f"127.0.0.1:{free_port()}",
+        public_port=free_port(),
+        sandbox_url=f"http://127.0.0.1:{free_port()}",
+        partners="bank",
+    )
+    yield {**env, **changes}
+
+
+def status_of(env: dict[str, str], path: str) -> int:
+    try:
+        return httpx.get(env["PUBLIC_URL"] + path, trust_env=False).status_code
+    except httpx.TransportError:
+        return 0
+
+
+def callback_status(env: dict[str, str]) -> int:
+    claims = Claims("nobody", "chain", 1, 1, "bank", 1_790_000_000, 4_000_000_000)
+    url = CallbackURLs(env["PUBLIC_URL"], [env["CALLBACK_KEYS"]]).issue(claims)
+    return httpx.post(url, json={"status": "succeeded"}, trust_env=False, timeout=10).status_code
+
+
+def temporal_of(env: dict[str, str], folder: Path) -> list[str]:
+    return temporal_server(int(env["TEMPORAL_ADDRESS"].rpartition(":")[2]), folder / "temporal.db")
+
+
+def test_the_receiver_listens_without_temporal_and_serves_when_it_is_there(tmp_path: Path) -> None:
+    with system(tmp_path) as env, running(stagehook_command("serve"), env, tmp_path / "web.log") as web:
+        eventually(lambda: status_of(env, "/healthz") == 200)
+        assert (status_of(env, "/readyz"), callback_status(env)) == (503, 503)
+        with running(temporal_of(env, tmp_path), env, tmp_path / "temporal.log"):
+            eventually(lambda: status_of(env, "/readyz") == 200)
+            assert callback_status(env) == 404
+        web.terminate()
+        assert web.wait(3 * 10) == 0
+    assert env["CALLBACK_KEYS"] not in (tmp_path / "web.log").read_text()
+
+
+def test_several_receiver_processes_serve_one_port_and_stop_with_code_0(tmp_path: Path) -> None:
+    with (
+        system(tmp_path, WEB_CONCURRENCY="2") as env,
+        running(stagehook_command("serve"), env, tmp_path / "web.log") as web,
+    ):
+        eventually(lambda: status_of(env, "/healthz") == 200)
+        assert {callback_status(env) for _ in range(3)} == {503}
+        web.terminate()
+        assert web.wait(3 * 10) == 0
+    eventually(lambda: processes_of(tmp_path) == [], STOP_WITHIN)
+
+
+def test_the_worker_waits_for_temporal_and_stops_with_code_0(tmp_path: Path) -> None:
+    log = tmp_path / "worker.log"
+    with system(tmp_path) as env, running(stagehook_command("worker"), env, log) as worker:
+        eventually(lambda: "temporal-away" in log.read_text())
+        with running(temporal_of(env, tmp_path), env, tmp_path / "temporal.log"):
+            eventually(lambda: "started task_queue=stagehook" in log.read_text())
+            worker.terminate()
+            assert worker.wait(3 * 25) == 0
+        assert "stopped" in log.read_text()
