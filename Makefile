@@ -1,11 +1,15 @@
 # Everything goes through `uv run --locked`. uv is taken from PATH, or put into a folder of its own: `uv sync` would
-# remove one that lives in .venv. The python3 at hand is used, and none is ever downloaded.
+# remove one that lives in .venv. The python3 at hand is used, and none is ever downloaded; should it be that of an
+# activated .venv, then the one behind it, for uv makes .venv anew when it is asked for another interpreter.
 
-PYTHON ?= $(shell command -v python3)
+PYTHON ?= $(shell python3 -c 'import sys; print(sys.base_prefix + "/bin/python3")')
 export UV_PYTHON = $(PYTHON)
 export UV_PYTHON_DOWNLOADS = never
 
 UV := $(or $(shell command -v uv),.uv/bin/uv)
+# The settings of `make dev`.
+ENV ?= .env
+
 RUN := $(UV) run --locked --quiet
 
 .DEFAULT_GOAL := help
@@ -26,9 +30,9 @@ check: setup  ## Lint, check types and the import rule
 	@$(RUN) mypy
 	@$(RUN) pytest -q tests/test_imports.py
 
-dev: setup .env  ## Run Temporal, receiver, worker and sandbox partner in this terminal
+dev: setup $(ENV)  ## Run Temporal, receiver, worker and sandbox partner in this terminal
 	@mkdir -p .dev
-	@$(RUN) honcho -f Procfile.dev start
+	@$(RUN) honcho -e $(ENV) -f Procfile.dev start
 
 format: setup  ## Format the code
 	@$(RUN) ruff check --fix .
@@ -50,8 +54,8 @@ setup: $(UV)
 		{ echo "error: uv could not be installed" >&2; \
 		  echo "  try: install uv yourself, or Python with its venv or pip module" >&2; exit 1; }
 
-.env: | $(UV)
+$(ENV): | $(UV)
 	@$(PYTHON) -c 'import secrets; text = open(".env.example").read(); \
-		print(text.replace("CALLBACK_KEYS=\n", f"CALLBACK_KEYS={secrets.token_urlsafe(32)}\n"), end="")' > .env
-	@chmod 600 .env
-	@echo "made .env from .env.example, with a key of its own"
+		print(text.replace("CALLBACK_KEYS=\n", f"CALLBACK_KEYS={secrets.token_urlsafe(32)}\n"), end="")' > $@
+	@chmod 600 $@
+	@echo "made $@ from .env.example, with a key of its own"

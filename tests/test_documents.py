@@ -1,0 +1,185 @@
+"""Every command and every piece of code in README and docs is run, as it stands there."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+import types
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from receiver.cli.processes import free_port
+from tests.conftest import BINARIES
+from workflows.checking import pipeline_faults
+from workflows.contract import Pipeline, Stage
+from workflows.pipelines import DAY, HOUR
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+EVENT_BASED = (ROOT / "docs" / "event-based.md").read_text()
+MAKE = ["make", "--no-print-directory", "-C", str(ROOT)]
+
+
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+
+
+def commands(page: str) -> list[str]:
+    return [line for block in blocks(page, "sh") for line in block.splitlines()]
+
+
+def heading_of(page: str, text: str) -> str:
+    headings: list[str] = re.findall(r"^## (.*)$", page[: page.index(text)], re.MULTILINE)
+    return headings[-1]
+
+
+# --- commands
+
+MADE = ["make demo", "make test"]
+"""Run by `.ci/run` and by whoever reads this; `make test` cannot run itself."""
+
+
+def test_make_demo_and_make_test_are_what_their_tests_run() -> None:
+    shown = {
+        command: subprocess.run([*MAKE, "-n", *command.split()[1:]], capture_output=True, text=True, check=True).stdout
+        for command in MADE
+    }
+    assert "stagehook demo" in shown["make demo"]
+    assert "pytest" in shown["make test"]
+    kept = subprocess.run([*MAKE, "-n", "demo", "KEEP=1"], capture_output=True, text=True, check=True).stdout
+    assert "stagehook demo --keep" in kept
+
+
+def test_make_help_lists_every_target() -> None:
+    shown = subprocess.run([*MAKE, "help"], capture_output=True, text=True, check=True).stdout
+    targets = re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert [line.split()[1] for line in shown.splitlines()] == targets
+    assert {"demo", "test", "check", "dev"} <= set(targets)
+
+
+@pytest.fixture
+def dev(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """`make dev`, with settings on free ports and a database of its own; gives the environment to use beside it."""
+    env_file = tmp_path / "dev.env"
+    subprocess.run([*MAKE, str(env_file), f"ENV={env_file}"], check=True, capture_output=True)
+    ports = {name: str(free_port()) for name in ("8000", "8090", "7233")}
+    text = env_file.read_text()
+    for default, port in ports.items():
+        text = text.replace(default, port)
+    env_file.write_text(text + f"DEV_DATABASE={tmp_path / 'temporal.db'}\n")
+    env = {**os.environ, "TEMPORAL_ADDRESS": f"127.0.0.1:{ports['7233']}", "PATH": f"{BINARIES}:{os.environ['PATH']}"}
+    log = tmp_path / "dev.log"
+    with log.open("w") as out:
+        process = subprocess.Popen([*MAKE, "dev", f"ENV={env_file}"], stdout=out, stderr=out, start_new_session=True)
+    try:
+        ready = f"http://127.0.0.1:{ports['8000']}/readyz"
+        deadline = time.monotonic() + 40
+        while not _answers(ready):
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.1)
+        yield env
+    finally:
+        os.killpg(process.pid, signal.SIGINT)
+        try:
+            process.wait(30)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, trust_env=False).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+@pytest.mark.timeout(120)
+def test_the_readmes_commands_do_what_it_says(dev: dict[str, str]) -> None:
+    """In the order of the page, `uv run` left out: it is how the tests themselves were started."""
+    for command in commands(README):
+        if command in (*MADE, "make dev"):
+            continue
+        words = shlex.split(command.removeprefix("uv run "))
+        done = subprocess.run(words, env=dev, capture_output=True, text=True, timeout=40, check=False)
+        assert done.returncode == 0, f"{command}\n{done.stderr}"
+        if words[:3] == ["stagehook", "pipeline", "watch"]:
+            assert "stage 4 card (cards): succeeded (callback)" in done.stdout
+        if words[:3] == ["stagehook", "pipeline", "list"]:
+            assert "first" in done.stdout
+
+
+def test_the_other_pages_commands_are_those_that_their_tests_run() -> None:
+    """`tests/workflows/test_event_based.py` sends the same signals; here each is run for its usage."""
+    for command in commands(EVENT_BASED):
+        words = shlex.split(command)
+        assert words[0] == "temporal"
+        done = subprocess.run(
+            [
+                str(BINARIES / "temporal"),
+                *words[1:],
+                "--address",
+                f"127.0.0.1:{free_port()}",
+                "--command-timeout",
+                "1s",
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert "unknown flag" not in done.stderr
+        assert "Usage" not in done.stderr
+
+
+# --- code
+
+
+def python_under(heading: str) -> list[str]:
+    return [block for block in blocks(README, "python") if heading_of(README, block) == heading]
+
+
+def test_the_readmes_pipeline_is_sound() -> None:
+    [block] = python_under("Add a pipeline")
+    names = {"Pipeline": Pipeline, "Stage": Stage, "HOUR": HOUR, "DAY": DAY}
+    exec(block, names)
+    refund = names["REFUND"]
+    assert isinstance(refund, Pipeline)
+    assert list(pipeline_faults(refund)) == []
+
+
+async def test_the_readmes_partner_passes_the_readmes_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    file, line = python_under("Add a partner")
+    assert line.strip() == '"acme": acme.partner,'
+    acme = types.ModuleType("activities.partners.acme")
+    exec(file, vars(acme))
+    monkeypatch.setitem(sys.modules, "activities.partners.acme", acme)
+    monkeypatch.setattr("activities.partners.acme", acme, raising=False)
+    [tests] = python_under("Test a partner with respx")
+    found: dict[str, object] = {}
+    exec(tests, found)
+    ran = 0
+    for name, test in found.items():
+        if name.startswith("test_") and callable(test):
+            answer = test()
+            if inspect.isawaitable(answer):
+                await asyncio.wait_for(answer, 10)
+            ran += 1
+    assert ran == 2
+
+
+@pytest.mark.parametrize("page", [README, EVENT_BASED], ids=["README", "event-based"])
+def test_links_into_the_project_lead_somewhere(page: str) -> None:
+    folder = ROOT if page is README else ROOT / "docs"
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", page) if "://" not in link]
+    assert [link for link in links if not (folder / link).exists()] == []
