@@ -35,6 +35,7 @@ class Verdict(Enum):
     TOO_SLOW = Answer(408, "the body took too long")
     TOO_LARGE = Answer(413, "the body is too large")
     WRONG_TYPE = Answer(415, "the Content-Type is not what this partner sends")
+    TOO_MANY = Answer(429, "too many different callbacks for one stage")
     UNREADABLE = Answer(422, "the body cannot be read")
     UNAVAILABLE = Answer(503, "not available for a moment", {"Retry-After": str(RETRY_AFTER_SECONDS)})
     BROKEN = Answer(500, "an error of ours")
@@ -44,25 +45,36 @@ class Verdict(Enum):
         """The HTTP status."""
         return self.value.status
 
-    def respond(self, *, detail: str = "", close: bool = False) -> JSONResponse:
-        """The response. detail: what exactly was wrong, in words of ours. close: the body was not read to its end."""
+    def respond(self, *, detail: str = "", close: bool = False, retry_after: int = 0) -> JSONResponse:
+        """The response.
+
+        detail: what exactly was wrong, in words of ours. close: the body was not read to its end. retry_after: seconds.
+        """
         answer: Answer = self.value
         content: dict[str, Any] = {"answer": answer.says}
         if detail:
             content["detail"] = detail
-        headers = {"Connection": "close"} if close else {}
-        return JSONResponse(content, answer.status, headers={**answer.headers, **headers})
+        headers = dict(answer.headers)
+        if close:
+            headers["Connection"] = "close"
+        if retry_after:
+            headers["Retry-After"] = str(retry_after)
+        return JSONResponse(content, answer.status, headers=headers)
 
 
 class Refused(Exception):
-    """Ends the handling of a request with a verdict. body_read: whether the connection can be used again."""
+    """Ends the handling of a request with a verdict.
 
-    def __init__(self, verdict: Verdict, detail: str = "", *, body_read: bool = True) -> None:
+    body_read: whether the connection can be used again. retry_after: seconds, where the verdict has none of its own.
+    """
+
+    def __init__(self, verdict: Verdict, detail: str = "", *, body_read: bool = True, retry_after: int = 0) -> None:
         super().__init__(verdict.name, detail)
         self.verdict = verdict
         self.detail = detail
         self.body_read = body_read
+        self.retry_after = retry_after
 
     def respond(self) -> JSONResponse:
         """The response to send."""
-        return self.verdict.respond(detail=self.detail, close=not self.body_read)
+        return self.verdict.respond(detail=self.detail, close=not self.body_read, retry_after=self.retry_after)

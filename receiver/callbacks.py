@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import time
 import uuid
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ from starlette.responses import Response
 from activities.callback_urls import CALLBACKS_PATH, BadToken, CallbackURLs, Claims, ExpiredToken
 from activities.partners.partner import Partner, Unreadable
 from receiver.answers import Refused, Verdict
+from receiver.budget import SignalBudget
 from receiver.forwarder import Fate, Forwarder, TemporalAway, request_id
 from workflows.contract import Answer, Callback
 
@@ -29,6 +31,9 @@ LARGEST_BODY: Final = 1024 * 1024
 BODY_SECONDS: Final = 10.0
 LARGEST_ANSWER: Final = 32 * 1024
 """Bytes of outcome that travel in a signal: histories hold them for good, and a run's history is limited."""
+
+ONLY_ONCE: Final = ("content-type", "content-encoding", "content-length", "transfer-encoding", "host", "authorization")
+"""Headers that two readers could understand differently when they are repeated."""
 
 VERDICTS: Final = {
     Fate.TAKEN: Verdict.ACCEPTED,
@@ -45,6 +50,7 @@ class Callbacks:
         self._urls = urls
         self._partners = partners
         self._forwarder = forwarder
+        self._budget = SignalBudget()
 
     async def receive(self, request: Request) -> Response:
         """Take one callback."""
@@ -75,13 +81,14 @@ class Callbacks:
             # Our own token names a partner that this receiver was started without.
             logger.error("partner-not-enabled", extra={"partner": claims.partner})
             raise Refused(Verdict.UNAVAILABLE, body_read=False)
-        if _media_type(request) != partner.content_type:
-            raise Refused(Verdict.WRONG_TYPE, f"send {partner.content_type}", body_read=False)
+        _check_headers(request, partner)
         body = await _read_body(request)
         answer = _read_answer(partner, body)
         callback = Callback(answer, claims.chain_id, claims.attempt, claims.issued_at)
         # Two progress reports may be byte-identical and still mean something new.
         signal_id = uuid.uuid4().hex if answer.status == "progress" else request_id(claims, body)
+        if wait := self._budget.seconds_to_wait(claims, signal_id):
+            raise Refused(Verdict.TOO_MANY, retry_after=math.ceil(wait))
         try:
             return VERDICTS[await self._forwarder.forward(claims, callback, signal_id)]
         except TemporalAway as error:
@@ -89,8 +96,15 @@ class Callbacks:
             raise Refused(Verdict.UNAVAILABLE) from error
 
 
-def _media_type(request: Request) -> str:
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+def _check_headers(request: Request, partner: Partner) -> None:
+    for name in ONLY_ONCE:
+        if len(request.headers.getlist(name)) > 1:
+            raise Refused(Verdict.MALFORMED, f"{name} is given more than once", body_read=False)
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != partner.content_type:
+        raise Refused(Verdict.WRONG_TYPE, f"send {partner.content_type}", body_read=False)
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise Refused(Verdict.WRONG_TYPE, "send the body without a Content-Encoding", body_read=False)
 
 
 async def _read_body(request: Request) -> bytes:

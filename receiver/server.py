@@ -14,6 +14,7 @@ from activities.settings import Settings
 from receiver.app import create_app
 from receiver.forwarder import Forwarder
 from receiver.logs import LOG_CONFIG
+from receiver.protocol import BoundedProtocol
 from receiver.stopping import stop_quietly
 
 
@@ -27,14 +28,15 @@ def app_from_env() -> Starlette:
 def uvicorn_options() -> dict[str, Any]:
     """uvicorn's settings, whatever is served."""
     return {
-        "http": "httptools",  # three times h11's rate; answers 400 to a request with two lengths instead of serving it
+        # httptools has three times h11's rate, and answers 400 to a request with two lengths instead of serving it.
+        "http": BoundedProtocol,
         "ws": "none",
         "log_config": LOG_CONFIG,
         "access_log": False,  # it would log the path, and with it the token
         "server_header": False,
         "proxy_headers": False,  # nothing here believes a forwarded header
         "timeout_keep_alive": 100,  # longer than a PaaS router's 90 s: who closes first loses a callback in flight
-        "timeout_graceful_shutdown": 8,  # a hung request must not hold up SIGTERM; a PaaS kills after 30 s
+        "timeout_graceful_shutdown": 6,  # a hung request must not hold up SIGTERM; a PaaS kills after 30 s
         "backlog": 2048,
     }
 

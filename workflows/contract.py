@@ -83,10 +83,14 @@ class Pipeline:
 
 @dataclass(frozen=True)
 class PipelineRun:
-    """The input of a run: the whole definition, so that editing one never touches a run in flight, and its data."""
+    """The input of a run: the whole definition, so that editing one never touches a run in flight, and its data.
+
+    carried: what an execution of the same chain hands to the next one; nobody else sets it.
+    """
 
     pipeline: Pipeline
     input: Mapping[str, Any] = field(default_factory=dict)
+    carried: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)

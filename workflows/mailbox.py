@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from temporalio.converter import value_to_type
@@ -28,6 +28,7 @@ NO_ANSWER: Final = Answer(status="failed")
 class StageRecord:
     """One stage of this run: its current call, its wait, its outcome. Times are unix seconds."""
 
+    opened_at: float | None = None
     attempt: int = 0
     issued_at: int = 0
     called_at: float | None = None
@@ -36,27 +37,31 @@ class StageRecord:
     answer: Answer | None = None
     ledger: list[LedgerEntry] = field(default_factory=list)
     ledger_total: int = 0
-    _waiting_since: float | None = None
-    _progressed_at: float = 0.0
-    _timeout: float | None = None
-    _wait_cap: float = 0.0
+    waiting_since: float | None = None
+    progressed_at: float = 0.0
+    timeout: float | None = None
+    wait_cap: float = 0.0
 
     @property
     def state(self) -> State:
         """Where the stage is."""
         if self.outcome is not None:
             return "settled"
-        if self._waiting_since is not None:
+        if self.waiting_since is not None:
             return "waiting"
         return "pending" if self.called_at is None else "calling"
 
     @property
     def deadline(self) -> float | None:
         """When the current wait ends: a timeout after it began or after the last progress, up to its cap."""
-        if self._waiting_since is None or self._timeout is None:
+        if self.waiting_since is None or self.timeout is None:
             return None
-        put_off = max(self._waiting_since, self._progressed_at) + self._timeout
-        return min(put_off, self._waiting_since + self._wait_cap)
+        put_off = max(self.waiting_since, self.progressed_at) + self.timeout
+        return min(put_off, self.waiting_since + self.wait_cap)
+
+    def open(self, *, at: float) -> None:
+        """Note that the stage's turn has come; a stage that is open already stays as it is."""
+        self.opened_at = self.opened_at or at
 
     def begin(self, *, attempt: int, issued_at: int, at: float) -> None:
         """Note that a call begins; from now on a failure counts only if it answers this very call."""
@@ -64,18 +69,18 @@ class StageRecord:
         self.issued_at = issued_at
         self.called_at = at
         self.note = ""
-        self._waiting_since = None
-        self._progressed_at = 0.0
+        self.waiting_since = None
+        self.progressed_at = 0.0
 
     def wait(self, *, at: float, timeout: float | None = None, cap: float = 0.0) -> None:
         """Note that the stage is waited for: `timeout` seconds, up to `cap` with progress; without one, for ever."""
-        self._waiting_since = at
-        self._timeout = timeout
-        self._wait_cap = cap
+        self.waiting_since = at
+        self.timeout = timeout
+        self.wait_cap = cap
 
     def progressed(self, *, at: float) -> None:
         """Note that the partner is still at it."""
-        self._progressed_at = at
+        self.progressed_at = at
 
     def settle(
         self, status: Status, cause: Cause, *, at: float, attempt: int | None = None, answer: Answer = NO_ANSWER
@@ -115,6 +120,7 @@ class Mailbox:
 
     chain_id: the run's chain; callbacks issued for any other are ignored.
     last_stage: the highest stage number that exists.
+    received: how many signals this execution has handled.
     """
 
     def __init__(self, chain_id: str, last_stage: int) -> None:
@@ -122,7 +128,24 @@ class Mailbox:
         self.last_stage = last_stage
         self.advanced_to = 0
         self.ignored: Counter[str] = Counter()
+        self.received = 0
         self._records: dict[int, StageRecord] = {}
+
+    def carry(self) -> dict[str, Any]:
+        """Everything that a next execution of the same chain must know, as plain JSON."""
+        return {
+            "advanced_to": self.advanced_to,
+            "ignored": dict(self.ignored),
+            "records": {str(number): asdict(record) for number, record in self._records.items()},
+        }
+
+    def take_over(self, carried: Mapping[str, Any]) -> None:
+        """Go on with what the execution before this one has carried."""
+        self.advanced_to = carried["advanced_to"]
+        self.ignored = Counter(carried["ignored"])
+        self._records = {
+            int(number): value_to_type(StageRecord, record) for number, record in carried["records"].items()
+        }
 
     def record(self, stage: int) -> StageRecord:
         """The stage's record; an untouched one if nothing is known of it."""
@@ -133,11 +156,17 @@ class Mailbox:
         return set(self._records)
 
     def ignore(self, reason: str) -> None:
-        """Count a signal that means nothing here. `reason` is one of ours, never the sender's text."""
+        """Note a reason to ignore a signal. It is one of ours, never the sender's text."""
         self.ignored[reason] += 1
+
+    def receive_misnamed(self) -> None:
+        """Count a signal of an unknown name."""
+        self.received += 1
+        self.ignore("unknown signal name")
 
     def receive(self, args: Sequence[Any], *, at: float) -> None:
         """Take the arguments of one `advance_stage` signal, whatever they are."""
+        self.received += 1
         match args:
             case [stage] | [stage, None]:
                 self._receive_by_hand(stage, at)

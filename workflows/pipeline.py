@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
+from typing import Any, NoReturn
 
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError
@@ -20,6 +21,8 @@ class PipelineWorkflow(StagedWorkflow):
     Any client may start it with anything: a bad definition ends the run at once with the error type `InvalidRun`.
     """
 
+    carries_over = True
+
     @workflow.init
     def __init__(self, *args: Any) -> None:
         # Signals are handled before `run` begins, so the last stage's number must be known here; an exception
@@ -34,6 +37,7 @@ class PipelineWorkflow(StagedWorkflow):
             pipeline = self._run.pipeline
             super().__init__(last_stage=len(pipeline.stages), name=pipeline.name)
             self.announce(*pipeline.stages)
+            self._go_on_with(self._run.carried)
 
     @workflow.run
     async def run(self, *args: Any) -> PipelineResult:
@@ -46,6 +50,19 @@ class PipelineWorkflow(StagedWorkflow):
             data = {wanted: _fetch(stage, source, self._run.input, outcomes) for wanted, source in stage.needs.items()}
             outcomes[stage.name] = await self.stage(stage, data)
         return PipelineResult(pipeline=pipeline.name, outcomes=outcomes)
+
+    def _go_on_with(self, carried: Mapping[str, Any] | None) -> None:
+        try:
+            if carried is not None:
+                self.take_over(carried)
+        except Exception:
+            # Only we set it, but any client could: whatever its reading raises, the run ends instead of blocking.
+            self._run = InvalidRun(["carried is nothing that an execution of this version carries"])
+
+    def carry_over(self, carried: Mapping[str, Any]) -> NoReturn:
+        """Continue as new, with the same definition and input."""
+        assert isinstance(self._run, PipelineRun)
+        workflow.continue_as_new(replace(self._run, carried=carried))
 
 
 def _fetch(stage: Stage, source: str, given: Mapping[str, Any], outcomes: Mapping[str, Outcome]) -> Any:

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar, Final, NoReturn
 
 from temporalio import workflow
 from temporalio.common import RawValue, RetryPolicy
@@ -33,11 +33,15 @@ from workflows.contract import (
 )
 from workflows.mailbox import Mailbox, StageRecord
 
-CALL_RETRIES = RetryPolicy(
+CALL_RETRIES: Final = RetryPolicy(
     initial_interval=timedelta(seconds=1),
     backoff_coefficient=2.0,
     maximum_interval=timedelta(minutes=5),
 )
+
+SIGNALS_PER_EXECUTION: Final = 2_000
+"""After so many an execution continues as new. Each brings its workflow task along, so the history stays far from its
+own limit of 51,200 events too."""
 
 
 class StageFailed(ApplicationError):
@@ -80,7 +84,7 @@ class StagedWorkflow:
     @workflow.signal(dynamic=True)
     def _misnamed(self, name: str, args: Sequence[RawValue]) -> None:
         """Count signals of other names, so that a misspelt one is seen in `progress`."""
-        self._mailbox.ignore("unknown signal name")
+        self._mailbox.receive_misnamed()
 
     @workflow.query(name=PROGRESS)
     def progress(self) -> Progress:
@@ -122,6 +126,20 @@ class StagedWorkflow:
         await workflow.wait_condition(lambda: record.outcome is not None)
         return _settled(record)
 
+    carries_over: ClassVar[bool] = False
+    """Whether `carry_over` is overridden; otherwise an execution goes on for as long as Temporal allows."""
+
+    def carry_over(self, carried: Mapping[str, Any]) -> NoReturn:
+        """End this execution with `workflow.continue_as_new`, whose next one calls `take_over` with what is carried.
+
+        Called while a single stage waits. For subclasses whose input can hold what is carried.
+        """
+        raise NotImplementedError
+
+    def take_over(self, carried: Mapping[str, Any]) -> None:
+        """Go on where the execution before this one was: settled stages stay settled, an open one waits on."""
+        self._mailbox.take_over(carried)
+
     def announce(self, *stages: Stage) -> None:
         """Let `progress` show stages before their turn."""
         self._stages.update({stage.number: stage for stage in stages})
@@ -129,21 +147,19 @@ class StagedWorkflow:
     # --- how a stage goes
 
     async def _run_attempts(self, stage: Stage, record: StageRecord, data: Mapping[str, Any]) -> Outcome:
-        opened_at = workflow.time()
-        for attempt in range(1, stage.attempts + 1):
-            if record.outcome is not None and record.outcome.cause != "operator":
-                break
-            await self._call(stage, record, self._begin(stage, record, attempt, opened_at, data))
+        record.open(at=workflow.time())
+        if record.state == "waiting":  # carried over from the execution before this one
             await self._wait(stage, record)
-            if record.outcome is not None:
-                break
+        while _is_to_be_called(stage, record):
+            await self._call(stage, record, self._begin(stage, record, data))
+            if record.outcome is None:
+                record.wait(timeout=stage.timeout, cap=stage.wait_cap, at=workflow.time())
+            await self._wait(stage, record)
         if record.outcome is None:
             self._time_out(stage, record)
         return _settled(record)
 
-    def _begin(
-        self, stage: Stage, record: StageRecord, attempt: int, opened_at: float, data: Mapping[str, Any]
-    ) -> StageCall:
+    def _begin(self, stage: Stage, record: StageRecord, data: Mapping[str, Any]) -> StageCall:
         now = workflow.time()
         call = StageCall(
             workflow_id=workflow.info().workflow_id,
@@ -151,12 +167,12 @@ class StagedWorkflow:
             stage=stage.number,
             name=stage.name,
             partner=stage.partner,
-            attempt=attempt,
+            attempt=record.attempt + 1,
             issued_at=int(now),
-            expires_at=int(opened_at + stage.longest_open + TOKEN_SLACK),
+            expires_at=int((record.opened_at or now) + stage.longest_open + TOKEN_SLACK),
             data=data,
         )
-        record.begin(attempt=attempt, issued_at=call.issued_at, at=now)
+        record.begin(attempt=call.attempt, issued_at=call.issued_at, at=now)
         self._show()
         return call
 
@@ -193,17 +209,23 @@ class StagedWorkflow:
 
     async def _wait(self, stage: Stage, record: StageRecord) -> None:
         """Wait for the stage to be settled until its deadline, which progress callbacks put off up to the cap."""
-        if record.outcome is None:
-            record.wait(timeout=stage.timeout, cap=stage.wait_cap, at=workflow.time())
         while record.outcome is None and (left := (record.deadline or 0) - workflow.time()) > 0:
             self._show()
             # A callback that lands with the fired timer in one task wins: the loop looks at the record once more.
             with contextlib.suppress(TimeoutError):
                 await workflow.wait_condition(
-                    lambda: record.outcome is not None,
+                    lambda: record.outcome is not None or self._is_long(),
                     timeout=max(left, 0.001),
                     timeout_summary=f"{stage.number} {stage.name}: callback of {stage.partner}",
                 )
+
+            if record.outcome is None and self._is_long():
+                self.carry_over(self._mailbox.carry())
+
+    def _is_long(self) -> bool:
+        """Whether to continue as new: Temporal takes 10,000 signals per execution, and no more."""
+        heavy = self._mailbox.received >= SIGNALS_PER_EXECUTION or workflow.info().is_continue_as_new_suggested()
+        return self.carries_over and heavy
 
     def _time_out(self, stage: Stage, record: StageRecord) -> None:
         message = f"no callback within {stage.timeout:g} s" + (f" ({record.note})" if record.note else "")
@@ -224,6 +246,13 @@ class StagedWorkflow:
 
     def _known(self, number: int) -> Stage:
         return self._stages.get(number) or Stage(number=number, name="", partner="", timeout=0.0)
+
+
+def _is_to_be_called(stage: Stage, record: StageRecord) -> bool:
+    """An open stage, as long as it has attempts left; and one that an operator has advanced past, once."""
+    if record.outcome is None:
+        return record.attempt < stage.attempts
+    return record.outcome.cause == "operator" and record.attempt == 0
 
 
 def _called_back(record: StageRecord) -> bool:

@@ -1,0 +1,252 @@
+"""Raw bytes over a real socket against the real server settings: hostile, broken, slow and idle clients."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import pytest
+import uvicorn
+from temporalio.client import Client
+
+from activities.callback_urls import CallbackURLs
+from receiver import protocol
+from receiver.app import create_app
+from receiver.callbacks import LARGEST_BODY
+from receiver.cli.processes import free_port
+from receiver.forwarder import Forwarder
+from receiver.server import uvicorn_options
+from tests.receiver.test_callbacks import CLAIMS, URLS, partners
+from tests.support import KEY, SOON
+
+PATH: Final = URLS.issue(CLAIMS).removeprefix("http://receiver.test").encode()
+BODY: Final = b'{"status":"succeeded"}'
+TYPE: Final = b"Content-Type: application/json\r\n"
+HEAD: Final = b"POST " + PATH + b" HTTP/1.1\r\nHost: x\r\n" + TYPE
+LENGTH: Final = b"Content-Length: %d\r\n" % len(BODY)
+WHOLE: Final = HEAD + LENGTH + b"\r\n" + BODY
+SILENCE: Final = 0.6
+HEALTH: Final = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+
+
+async def away() -> Client:
+    raise RuntimeError("no connection")
+
+
+@pytest.fixture
+async def port(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
+    """A receiver on a socket, Temporal away: a callback that gets through every check is answered 503."""
+    monkeypatch.setattr(protocol, "HEADER_SECONDS", 0.3)
+    monkeypatch.setattr("receiver.callbacks.BODY_SECONDS", 0.3)
+    number = free_port()
+    app = create_app(CallbackURLs("http://receiver.test", [KEY]), partners(), Forwarder(away))
+    config = uvicorn.Config(app, host="127.0.0.1", port=number, **{**uvicorn_options(), "log_config": None})
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server._serve())  # without its signal handlers
+    async with asyncio.timeout(SOON):
+        while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
+            await asyncio.sleep(0.01)
+    yield number
+    server.should_exit = True
+    await asyncio.wait_for(serving, SOON)
+
+
+@asynccontextmanager
+async def connected(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+
+
+async def exchange(port: int, *pieces: bytes, pause: float = 0.0) -> bytes:
+    """Send the pieces and read meanwhile, until the server closes or falls silent for a while."""
+    answer = b""
+    async with connected(port) as (reader, writer):
+
+        async def send() -> None:
+            with contextlib.suppress(ConnectionError):  # refused before the end
+                for piece in pieces:
+                    writer.write(piece)
+                    await writer.drain()
+                    await asyncio.sleep(pause)
+
+        sending = asyncio.create_task(send())
+        with contextlib.suppress(TimeoutError, ConnectionError):
+            while chunk := await asyncio.wait_for(reader.read(65536), SILENCE):
+                answer += chunk
+        sending.cancel()
+    return answer
+
+
+def statuses(answer: bytes) -> list[int]:
+    return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", answer)]
+
+
+async def is_served(port: int) -> bool:
+    return statuses(await exchange(port, HEALTH)) == [200]
+
+
+async def test_a_whole_request_is_served(port: int) -> None:
+    assert statuses(await exchange(port, WHOLE)) == [503]
+
+
+REFUSED: Final[dict[str, tuple[bytes, set[int]]]] = {
+    "garbage": (b"\x00\x01\x02\r\n\r\n", {400}),
+    "tls hello": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(100), {400}),
+    "http/0.9": (b"POST " + PATH + b"\r\n\r\n", {400, 415}),
+    "http/9.9": (b"POST " + PATH + b" HTTP/9.9\r\nHost: x\r\n\r\n", {400}),
+    "connect": (b"CONNECT " + PATH + b" HTTP/1.1\r\nHost: x\r\n\r\n", {400, 404, 405}),
+    "no colon": (HEAD + b"nonsense\r\n\r\n", {400}),
+    "space before colon": (HEAD + b"Content-Length : 22\r\n\r\n" + BODY, {400}),
+    "folded header": (HEAD + b"X: a\r\n b\r\n" + LENGTH + b"\r\n" + BODY, {400, 503}),
+    "nul in header": (HEAD + b"X: a\x00b\r\n" + LENGTH + b"\r\n" + BODY, {400}),
+    "two lengths": (HEAD + LENGTH + LENGTH + b"\r\n" + BODY, {400}),
+    "two different lengths": (HEAD + LENGTH + b"Content-Length: 5\r\n\r\n" + BODY, {400}),
+    "a list of lengths": (HEAD + b"Content-Length: 22, 22\r\n\r\n" + BODY, {400}),
+    "a signed length": (HEAD + b"Content-Length: +22\r\n\r\n" + BODY, {400}),
+    "a negative length": (HEAD + b"Content-Length: -1\r\n\r\n" + BODY, {400}),
+    "a hexadecimal length": (HEAD + b"Content-Length: 0x16\r\n\r\n" + BODY, {400}),
+    "an overflowing length": (HEAD + b"Content-Length: 99999999999999999999\r\n\r\n", {400}),
+    "length and chunked": (HEAD + LENGTH + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", {400}),
+    "chunked and length": (HEAD + b"Transfer-Encoding: chunked\r\n" + LENGTH + b"\r\n0\r\n\r\n", {400}),
+    "chunked, identity": (HEAD + b"Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n", {400}),
+    "unknown coding": (HEAD + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", {400}),
+    "a chunk size that is none": (HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", {400}),
+    "an overflowing chunk": (HEAD + b"Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n", {400}),
+    "a chunk without its end": (HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}XX", {400}),
+    "a huge header": (HEAD + b"X: " + b"a" * 1_000_000 + b"\r\n\r\n", {431}),
+    "200,000 headers": (HEAD + b"X: a\r\n" * 200_000 + b"\r\n", {431}),
+    "a huge path": (b"POST /" + b"a" * 1_000_000 + b" HTTP/1.1\r\n\r\n", {431}),
+    "a huge query": (b"POST " + PATH + b"?" + b"a" * 1_000_000 + b" HTTP/1.1\r\n\r\n", {431}),
+    "two content types": (HEAD + TYPE + LENGTH + b"\r\n" + BODY, {400}),
+    "two hosts": (HEAD + b"Host: y\r\n" + LENGTH + b"\r\n" + BODY, {400}),
+    "compressed": (HEAD + b"Content-Encoding: gzip\r\n" + LENGTH + b"\r\n" + BODY, {415}),
+    "10 MB": (HEAD + b"Content-Length: 10485760\r\n\r\n" + bytes(LARGEST_BODY + 65536), {413}),
+    "half a body": (HEAD + b"Content-Length: 99\r\n\r\n" + BODY, {408}),
+    "a respelt token": (WHOLE.replace(PATH, PATH.replace(b".", b"%2E")), {404}),
+    "a path behind the token": (WHOLE.replace(PATH, PATH + b"/x"), {404}),
+    "dots before the token": (WHOLE.replace(PATH, b"/x/.." + PATH), {404}),
+    "two slashes": (WHOLE.replace(PATH, b"/" + PATH), {404}),
+    "an absolute target": (WHOLE.replace(PATH, b"http://elsewhere" + PATH), {503, 404, 400}),
+    "lower-case method": (b"post" + WHOLE[4:], {400}),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+async def test_a_broken_or_hostile_request_gets_one_clear_answer(port: int, name: str) -> None:
+    request, expected = REFUSED[name]
+    answer = await exchange(port, request)
+    assert len(statuses(answer)) == 1, answer[:300]
+    assert set(statuses(answer)) <= expected, answer[:300]
+    assert PATH[-30:] not in answer
+    assert b"location:" not in answer.lower()
+    assert await is_served(port)
+
+
+SMUGGLED: Final = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "outer",
+    [
+        HEAD + b"Content-Length: %d\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" % len(SMUGGLED),
+        HEAD + b"Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n",
+        HEAD + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n",
+        HEAD + b"Transfer-Encoding:\x0bchunked\r\n\r\n0\r\n\r\n",
+        HEAD + b"Content-Length: 0\r\nContent-Length: 5\r\n\r\n",
+        HEAD.replace(b"\r\n", b"\n") + b"Content-Length: 0\n\n",
+    ],
+    ids=["cl-te", "te-cl", "te-te", "te-vt", "cl-cl", "bare-lf"],
+)
+async def test_no_request_is_smuggled_behind_another(port: int, outer: bytes) -> None:
+    assert 200 not in statuses(await exchange(port, outer + SMUGGLED))
+
+
+async def test_pipelined_requests_are_answered_once_each_in_order(port: int) -> None:
+    assert statuses(await exchange(port, WHOLE + SMUGGLED + WHOLE + HEALTH)) == [503, 200, 503, 200]
+
+
+@pytest.mark.parametrize(
+    "first", [b"", b"P", HEAD, HEAD + b"X: half"], ids=["silent", "one byte", "half head", "half header"]
+)
+async def test_a_connection_that_stays_silent_is_closed(port: int, first: bytes) -> None:
+    async with connected(port) as (reader, writer):
+        writer.write(first)
+        answer = await asyncio.wait_for(reader.read(), SOON)
+    assert statuses(answer) == ([408] if first else [])
+
+
+async def test_a_dripped_head_is_cut_off_however_busy_it_looks(port: int) -> None:
+    answer = await exchange(port, *(bytes([byte]) for byte in HEAD), pause=0.02)
+    assert statuses(answer) == [408]
+
+
+async def test_a_dripped_body_is_cut_off(port: int) -> None:
+    answer = await exchange(port, HEAD + LENGTH + b"\r\n", *(bytes([byte]) for byte in BODY), pause=0.05)
+    assert statuses(answer) == [408]
+
+
+async def test_a_kept_connection_gets_the_whole_time_for_its_next_request(port: int) -> None:
+    async with connected(port) as (reader, writer):
+        for _ in range(3):
+            writer.write(SMUGGLED)
+            assert b"200 OK" in await asyncio.wait_for(reader.readuntil(b"}"), SOON)
+            await asyncio.sleep(0.7)
+
+
+@pytest.mark.parametrize("target", [b"/healthz", b"/elsewhere", PATH])
+async def test_an_endless_body_is_not_read_for_ever(port: int, target: bytes) -> None:
+    async with connected(port) as (reader, writer):
+        writer.write(b"POST " + target + b" HTTP/1.1\r\nHost: x\r\n" + TYPE + b"Transfer-Encoding: chunked\r\n\r\n")
+        closed = asyncio.create_task(reader.read())
+        async with asyncio.timeout(SOON):
+            try:
+                while not closed.done():
+                    writer.write(b"10000\r\n" + b" " * 0x10000 + b"\r\n")
+                    await writer.drain()
+                    await asyncio.sleep(0)
+            except ConnectionError:
+                pass  # closed by the server, as it should be
+    closed.cancel()
+    assert await is_served(port)
+
+
+async def test_eight_hundred_idle_connections_starve_nobody(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "HEADER_SECONDS", 5.0)
+    idle = await asyncio.gather(*(asyncio.open_connection("127.0.0.1", port) for _ in range(800)))
+    try:
+        assert statuses(await asyncio.wait_for(exchange(port, WHOLE), SOON)) == [503]
+        assert await is_served(port)
+    finally:
+        for _, writer in idle:
+            writer.close()
+
+
+async def test_forwarded_headers_change_nothing(port: int, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    forged = b"Forwarded: for=1.2.3.4;host=evil\r\nX-Forwarded-Host: evil\r\nX-Forwarded-For: 1.2.3.4\r\n"
+    answer = await exchange(port, HEAD + forged + LENGTH + b"\r\n" + BODY)
+    assert statuses(answer) == [503]
+    assert b"evil" not in answer
+    assert "evil" not in caplog.text
+
+
+async def test_an_upgrade_is_answered_like_any_request(port: int) -> None:
+    upgrade = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    answer = await exchange(port, SMUGGLED[:-2] + upgrade + b"\r\n")
+    assert statuses(answer) == [200]
+
+
+async def test_no_raw_request_leaves_a_token_in_the_log(port: int, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    for request, _ in REFUSED.values():
+        if len(request) < 10_000:
+            await exchange(port, request + b"\r\n\r\n")
+    assert PATH.decode()[-30:] not in caplog.text
