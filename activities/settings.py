@@ -19,7 +19,7 @@ SHORTEST_KEY: Final = 32
 FEWEST_CHARACTERS: Final = 10
 """Different characters in a key; a random one of the shortest length practically always has more."""
 
-NEW_KEY: Final = 'python3 -c "import secrets; print(secrets.token_urlsafe(32))"'
+NEW_KEY: Final = "`stagehook key generate`"
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,11 @@ class Settings:
 
 def read_callback_keys(env: Environment) -> tuple[str, ...]:
     """The keys of CALLBACK_KEYS; missing and weak ones become faults."""
-    keys = env.names("CALLBACK_KEYS", fix=f"one or more keys joined by commas; make one with {NEW_KEY}")
+    keys = env.names("CALLBACK_KEYS", fix=f"one or more keys joined by commas; {NEW_KEY} prints one")
     for place, key in enumerate(keys, start=1):
         if len(key.encode()) < SHORTEST_KEY or len(set(key)) < FEWEST_CHARACTERS:
             problem = f"has a weak key in place {place}"
-            env.fault("CALLBACK_KEYS", problem, f"use {SHORTEST_KEY} random characters or more; {NEW_KEY}")
+            env.fault(
+                "CALLBACK_KEYS", problem, f"use {SHORTEST_KEY} random characters or more; {NEW_KEY} prints such a key"
+            )
     return tuple(keys)

@@ -89,6 +89,7 @@ async def start(client: Client, *stages: Stage, given: dict[str, Any] | None = N
         id=id,
         task_queue=QUEUE,
         result_type=PipelineResult,
+        memo={"pipeline": "testing"},
     )
 
 

@@ -14,7 +14,7 @@ import click
 
 from receiver.cli.errors import Exit
 
-COMMANDS: Final = ("demo", "serve", "worker", "pipeline", "token", "partner")
+COMMANDS: Final = ("demo", "serve", "worker", "pipeline", "doctor", "key", "token", "partner")
 
 
 class OneModuleEach(click.Group):

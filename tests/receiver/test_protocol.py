@@ -49,7 +49,7 @@ async def port(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server._serve())  # without its signal handlers
     async with asyncio.timeout(SOON):
-        while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
+        while not server.started:
             await asyncio.sleep(0.01)
     yield number
     server.should_exit = True

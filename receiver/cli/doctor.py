@@ -1,0 +1,133 @@
+"""`stagehook doctor`: is everything in place for callbacks to arrive?"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+import click
+import httpx
+
+from activities.callback_urls import CLOCK_GRACE, fingerprint
+from activities.client import TemporalUnreachable, connect, connect_config
+from activities.environment import SettingsError, is_loopback
+from activities.settings import Settings
+from receiver.cli.errors import Exit
+from receiver.cli.output import json_option, print_json, run_async
+from receiver.forwarder import Forwarder, TemporalAway
+from workflows.pipelines import PIPELINES
+
+ANSWER_WITHIN: Final = 10.0
+CLOCKS_APART: Final = CLOCK_GRACE / 3
+"""Seconds that clocks may differ before it is worth an operator's while: a third of what tokens are granted."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report. fix: what to do, if it is not ok."""
+
+    subject: str
+    ok: bool
+    says: str
+    fix: str = ""
+
+
+@click.command()
+@json_option
+@run_async
+async def doctor(*, as_json: bool) -> int:
+    """Check settings, keys, PUBLIC_URL, Temporal, partners and clock, a line each with a fix.
+
+    Exits 1 if any of them is wrong.
+    """
+    findings = [finding async for finding in _examine()]
+    if as_json:
+        print_json(findings)
+    else:
+        for finding in findings:
+            fix = f"; try: {finding.fix}" if finding.fix else ""
+            click.echo(f"{'ok   ' if finding.ok else 'WRONG'} {finding.subject:10} {finding.says}{fix}")
+    return Exit.OK if all(finding.ok for finding in findings) else Exit.FAILED
+
+
+async def _examine() -> AsyncIterator[Finding]:
+    settings: Settings | None = None
+    try:
+        settings = Settings.from_env(os.environ)
+    except SettingsError as error:
+        for fault in error.faults:
+            yield Finding("settings", ok=False, says=f"{fault.name} {fault.problem}", fix=fault.fix)
+    else:
+        yield Finding("settings", ok=True, says="complete")
+    yield await _temporal()
+    if settings is None:
+        return
+    prints = ", ".join(fingerprint(key) for key in settings.callback_keys)
+    yield Finding("keys", ok=True, says=f"{prints} (the first one signs)")
+    for finding in _partners(settings):
+        yield finding
+    async for finding in _public_url(settings):
+        yield finding
+
+
+async def _temporal() -> Finding:
+    where = connect_config(os.environ)
+    name = f"{where['target_host']}, namespace {where.get('namespace', 'default')}"
+    try:
+        await connect(os.environ)
+        await Forwarder(lambda: connect(os.environ, lazy=True)).check()
+    except TemporalUnreachable as error:
+        return Finding(
+            "temporal", ok=False, says=str(error), fix="start it, or set TEMPORAL_ADDRESS and its companions"
+        )
+    except TemporalAway as error:
+        return Finding(
+            "temporal", ok=False, says=f"{name}: {error}", fix="create the namespace, or set TEMPORAL_NAMESPACE"
+        )
+    return Finding("temporal", ok=True, says=name)
+
+
+def _partners(settings: Settings) -> Iterator[Finding]:
+    for pipeline in PIPELINES.values():
+        missing = sorted({stage.partner for stage in pipeline.stages} - set(settings.partners))
+        if missing:
+            says = f"pipeline {pipeline.name} needs {', '.join(missing)}"
+            yield Finding("partners", ok=False, says=says, fix="add them to PARTNERS, or remove the pipeline")
+        else:
+            yield Finding("partners", ok=True, says=f"pipeline {pipeline.name} has all of its partners")
+
+
+async def _public_url(settings: Settings) -> AsyncIterator[Finding]:
+    if is_loopback(settings.public_url):
+        says = f"{settings.public_url} is loopback: only partners on this machine can call back"
+        yield Finding("public url", ok=False, says=says, fix="use the public https address; for `make dev` leave it")
+    try:
+        async with httpx.AsyncClient(timeout=ANSWER_WITHIN, trust_env=False) as http:
+            asked_at = time.time()
+            answer = await http.get(f"{settings.public_url}/healthz")
+    except httpx.TransportError as error:
+        says = f"{settings.public_url} does not answer ({type(error).__name__})"
+        yield Finding("public url", ok=False, says=says, fix="start the web process, and check DNS and the router")
+        return
+    if answer.status_code == 200 and answer.text == '{"alive":true}':
+        yield Finding("public url", ok=True, says=f"{settings.public_url} leads to a receiver")
+    else:
+        says = f"{settings.public_url} answers {answer.status_code}, and is no receiver"
+        yield Finding("public url", ok=False, says=says, fix="set PUBLIC_URL to the address of the web process")
+    yield _clock(answer, asked_at)
+
+
+def _clock(answer: httpx.Response, asked_at: float) -> Finding:
+    """This machine's clock beside that of whoever answers at PUBLIC_URL."""
+    try:
+        apart = abs(parsedate_to_datetime(answer.headers.get("date", "")).timestamp() - asked_at)
+    except ValueError:
+        return Finding("clock", ok=True, says="PUBLIC_URL tells no time to compare with")
+    says = f"{apart:.0f} s apart from PUBLIC_URL's"
+    if apart <= CLOCKS_APART:
+        return Finding("clock", ok=True, says=says)
+    return Finding("clock", ok=False, says=says, fix="synchronise the clocks: tokens are granted 15 minutes")

@@ -1,0 +1,73 @@
+"""`stagehook key`: the keys that sign callback tokens."""
+
+from __future__ import annotations
+
+import os
+import secrets
+
+import click
+
+from activities.callback_urls import fingerprint
+from activities.environment import Environment
+from activities.settings import read_callback_keys
+from receiver.cli.output import json_option, note, print_json
+
+
+@click.group()
+def key() -> None:
+    """Keys of callback tokens."""
+
+
+@key.command()
+def generate() -> None:
+    """Print a new random key for CALLBACK_KEYS."""
+    click.echo(_new_key())
+
+
+@key.command("list")
+@json_option
+def list_keys(*, as_json: bool) -> None:
+    """List the fingerprints of CALLBACK_KEYS; a run's history names the same ones."""
+    found = [
+        {"place": place, "fingerprint": fingerprint(key), "signs": place == 1}
+        for place, key in enumerate(_keys(), start=1)
+    ]
+    if as_json:
+        print_json(found)
+        return
+    for entry in found:
+        click.echo(
+            f"{entry['place']}  {entry['fingerprint']}  {'signs and verifies' if entry['signs'] else 'verifies'}"
+        )
+
+
+@key.command()
+@json_option
+def rotate(*, as_json: bool) -> None:
+    """Print the two values of CALLBACK_KEYS that bring in a new key without refusing any live URL.
+
+    The values are secrets: keep them out of logs and shell histories.
+    """
+    keys, new = _keys(), _new_key()
+    first, second = ",".join([*keys, new]), ",".join([new, *keys])
+    if as_json:
+        print_json({"phase_1": first, "phase_2": second, "fingerprint": fingerprint(new)})
+        return
+    note(
+        "phase 1: set CALLBACK_KEYS to this for web and worker, and deploy: every process learns to verify the new key"
+    )
+    click.echo(first)
+    note("phase 2: once all of them run with it, set this and deploy: the new key signs from then on")
+    click.echo(second)
+    note("afterwards: `stagehook key list` shows the order; drop an old key when no stage that it signed for is open")
+
+
+def _keys() -> tuple[str, ...]:
+    env = Environment(os.environ)
+    keys = read_callback_keys(env)
+    env.check()
+    return keys
+
+
+def _new_key() -> str:
+    return secrets.token_urlsafe(32)
