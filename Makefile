@@ -13,7 +13,7 @@ ENV ?= .env
 RUN := $(UV) run --locked --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test check format clean
+.PHONY: help setup demo dev test faults check format clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -23,6 +23,9 @@ demo: setup  ## Run one pipeline from start to end on real parts (KEEP=1 stays u
 
 test: setup  ## Run the tests, real servers included
 	@$(RUN) pytest $(ARGS)
+
+faults: setup  ## Run the slow fault tests: outages, floods, every entry point 30 times
+	@$(RUN) pytest -m fault $(ARGS)
 
 check: setup  ## Lint, check types and the import rule
 	@$(RUN) ruff check .

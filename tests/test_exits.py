@@ -1,0 +1,93 @@
+"""Every entry point again and again: a process that has used Temporal's client must not crash when it ends."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from activities.callback_urls import CallbackURLs, Claims
+from receiver.cli.processes import free_port
+from receiver.cli.stack import stagehook_command
+from tests.local_stack import Local, local_system, run_command
+from tests.support import KEY
+
+pytestmark = [pytest.mark.fault, pytest.mark.timeout(900)]
+
+TIMES = 30
+AT_ONCE = 3
+URL = CallbackURLs("http://hooks.test", [KEY]).issue(Claims("w", "c", 1, 1, "bank", 1_790_000_000, 2**35))
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
+    with local_system(tmp_path_factory.mktemp("local")) as system:
+        yield system
+
+
+def codes(once: Callable[[int], int]) -> set[int]:
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return set(pool.map(once, range(TIMES)))
+
+
+@pytest.mark.parametrize(
+    ("args", "code"),
+    [
+        (["--version"], 0),
+        (["pipeline", "list"], 0),
+        (["pipeline", "show", "nobody"], 4),
+        (["token", "inspect", URL], 5),
+        (["key", "generate"], 0),
+        (["key", "list"], 0),
+        (["doctor"], 1),
+        (["partner", "send", "http://127.0.0.1:9/callbacks/x"], 1),
+    ],
+    ids=" ".join,
+)
+def test_a_command_never_crashes_at_its_end(local: Local, args: list[str], code: int) -> None:
+    assert codes(lambda _: run_command(*args, env=local.stack.environment).returncode) == {code}
+
+
+def test_temporal_away_never_crashes_at_the_end(local: Local) -> None:
+    env = {**local.stack.environment, "TEMPORAL_ADDRESS": f"127.0.0.1:{free_port()}"}
+    assert codes(lambda _: run_command("pipeline", "list", env=env).returncode) == {7}
+
+
+@pytest.mark.parametrize(
+    ("args", "ready"),
+    [
+        (["serve"], "Application startup complete"),
+        (["worker"], "started task_queue"),
+        (["partner", "serve"], "Uvicorn running"),
+    ],
+    ids=" ".join,
+)
+def test_a_process_that_is_stopped_ends_with_code_0(local: Local, tmp_path: Path, args: list[str], ready: str) -> None:
+    def once(number: int) -> int:
+        log = tmp_path / f"{number}.log"
+        port = str(free_port())
+        command = [*args, "--port", port] if args[0] == "partner" else args
+        with log.open("wb") as out:
+            env = {**local.stack.environment, "PORT": port}
+            process = subprocess.Popen(stagehook_command(*command), env=env, stdout=out, stderr=out)
+        try:
+            deadline = time.monotonic() + 30
+            while ready not in log.read_text():
+                assert time.monotonic() < deadline, log.read_text()
+                time.sleep(0.05)
+            process.send_signal(signal.SIGTERM)
+            return process.wait(60)
+        finally:
+            process.kill()
+            process.wait()
+
+    assert codes(once) == {0}
+
+
+def test_the_demo_ends_with_code_0(tmp_path: Path) -> None:
+    assert {run_command("demo", "--json").returncode for _ in range(TIMES)} == {0}

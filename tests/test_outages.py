@@ -1,0 +1,226 @@
+"""Temporal away, as real processes: every answer in time, nothing lost or doubled, no restart needed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+from temporalio.client import Client
+
+from activities.callback_urls import CallbackURLs, Claims
+from receiver.cli.processes import free_port
+from receiver.cli.stack import local_environment, stagehook_command, temporal_server
+from tests.receiver.test_callbacks import DONE
+from tests.support import SOON, Handle, ScriptedPartner, stage, start, waiting, working
+
+ANSWER_WITHIN = 3 * 2.5
+LOG_LINES_PER_REQUEST = 8
+
+
+@contextmanager
+def process(command: list[str], env: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    with log.open("ab") as out:
+        running = subprocess.Popen(command, env=env, stdout=out, stderr=out)
+    try:
+        yield running
+    finally:
+        running.kill()
+        running.wait()
+
+
+@dataclass
+class Outage:
+    """A receiver process, and a Temporal server that comes and goes on one address with one database."""
+
+    env: dict[str, str]
+    folder: Path
+
+    @property
+    def port(self) -> int:
+        return int(self.env["TEMPORAL_ADDRESS"].rpartition(":")[2])
+
+    @asynccontextmanager
+    async def temporal(self) -> AsyncIterator[tuple[subprocess.Popen[bytes], Client]]:
+        command = temporal_server(self.port, self.folder / "temporal.db")
+        with process(command, self.env, self.folder / "temporal.log") as server:
+            async with asyncio.timeout(3 * SOON):
+                while True:
+                    try:
+                        client = await Client.connect(self.env["TEMPORAL_ADDRESS"])
+                        break
+                    except RuntimeError:
+                        await asyncio.sleep(0.1)
+            yield server, client
+
+    @asynccontextmanager
+    async def receiver(self) -> AsyncIterator[httpx.AsyncClient]:
+        with process(stagehook_command("serve"), self.env, self.folder / "web.log"):
+            async with httpx.AsyncClient(base_url=self.env["PUBLIC_URL"], trust_env=False, timeout=30) as http:
+                async with asyncio.timeout(3 * SOON):
+                    while True:
+                        try:
+                            assert (await http.get("/healthz")).status_code == 200
+                            break
+                        except httpx.TransportError:
+                            await asyncio.sleep(0.1)
+                yield http
+
+    def url_for(self, handle: Handle) -> str:
+        claims = Claims(handle.id, handle.first_execution_run_id or "", 1, 1, "bank", 1_790_000_000, 4_000_000_000)
+        return CallbackURLs(self.env["PUBLIC_URL"], [self.env["CALLBACK_KEYS"]]).issue(claims)
+
+    def log_lines(self) -> int:
+        return len((self.folder / "web.log").read_text().splitlines())
+
+
+@pytest.fixture
+def outage(tmp_path: Path) -> Outage:
+    env = local_environment(
+        tmp_path,
+        address=f"127.0.0.1:{free_port()}",
+        public_port=free_port(),
+        sandbox_url="http://127.0.0.1:9",
+        partners="bank",
+    )
+    return Outage(env, tmp_path)
+
+
+async def waiting_run(client: Client) -> Handle:
+    """A run that waits for its first callback, with no worker about."""
+    async with working(client, ScriptedPartner()):
+        handle = await start(client, stage(1, partner="bank"))
+        await waiting(handle)
+    return handle
+
+
+async def answer_in_time(http: httpx.AsyncClient, url: str) -> httpx.Response:
+    began = time.monotonic()
+    answer = await http.post(url, json=DONE)
+    assert time.monotonic() - began < ANSWER_WITHIN
+    return answer
+
+
+async def refused_in_time(http: httpx.AsyncClient, url: str, times: int = 3) -> None:
+    for answer in await asyncio.gather(*(answer_in_time(http, url) for _ in range(times))):
+        assert answer.status_code == 503
+        assert int(answer.headers["retry-after"]) > 0
+    assert (await http.get("/readyz")).status_code == 503
+    assert (await http.get("/healthz")).status_code == 200
+
+
+async def taken_at_last(http: httpx.AsyncClient, url: str) -> None:
+    """As a partner that tries again does."""
+    async with asyncio.timeout(3 * SOON):
+        while (await http.post(url, json=DONE)).status_code != 202:
+            await asyncio.sleep(0.2)
+
+
+async def settled_once(client: Client) -> None:
+    handle: Handle = client.get_workflow_handle("run")
+    async with working(client, ScriptedPartner()):
+        await asyncio.wait_for(handle.result(), 3 * SOON)
+    signals = [event async for event in handle.fetch_history_events() if event.event_type == 26]  # signaled
+    assert len(signals) == 1
+
+
+@pytest.mark.timeout(180)
+async def test_temporal_is_killed_and_comes_back(outage: Outage) -> None:
+    async with outage.receiver() as http:
+        async with outage.temporal() as (_, client):
+            handle = await waiting_run(client)
+        before = outage.log_lines()
+        await refused_in_time(http, outage.url_for(handle))
+        assert outage.log_lines() - before < 6 * LOG_LINES_PER_REQUEST
+        async with outage.temporal() as (_, client):
+            await taken_at_last(http, outage.url_for(handle))
+            await settled_once(client)
+
+
+@pytest.mark.timeout(180)
+async def test_temporal_hangs_and_goes_on(outage: Outage) -> None:
+    """It may have taken what it did not answer: the same request id makes the retry one with it."""
+    async with outage.receiver() as http, outage.temporal() as (server, client):
+        handle = await waiting_run(client)
+        os.kill(server.pid, signal.SIGSTOP)
+        try:
+            await refused_in_time(http, outage.url_for(handle))
+        finally:
+            os.kill(server.pid, signal.SIGCONT)
+        await taken_at_last(http, outage.url_for(handle))
+        await settled_once(client)
+
+
+Silence = Callable[[int], AbstractContextManager[None]]
+
+
+@contextmanager
+def mute(port: int) -> Iterator[None]:
+    """Somebody else on Temporal's port: takes connections and never says a word."""
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", port))
+        listener.listen(100)
+        yield
+
+
+@contextmanager
+def black_hole(port: int) -> Iterator[None]:
+    """A backlog that is full: further connections are not even refused."""
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", port))
+        listener.listen(0)
+        fillers = [socket.socket() for _ in range(4)]
+        try:
+            for filler in fillers:
+                filler.setblocking(False)
+                filler.connect_ex(("127.0.0.1", port))
+            yield
+        finally:
+            for filler in fillers:
+                filler.close()
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("silence", [mute, black_hole])
+async def test_temporals_address_is_silent_until_it_is_there(outage: Outage, silence: Silence) -> None:
+    async with outage.temporal() as (_, client):
+        handle = await waiting_run(client)
+    async with contextlib.AsyncExitStack() as serving:
+        with silence(outage.port):
+            http = await serving.enter_async_context(outage.receiver())
+            await refused_in_time(http, outage.url_for(handle))
+        async with outage.temporal() as (_, client):
+            await taken_at_last(http, outage.url_for(handle))
+            await settled_once(client)
+
+
+@pytest.mark.timeout(180)
+async def test_a_wrong_namespace_is_our_fault_and_not_the_partners(outage: Outage) -> None:
+    async with outage.temporal() as (_, client):
+        handle = await waiting_run(client)
+        outage.env["TEMPORAL_NAMESPACE"] = "missing"
+        async with outage.receiver() as http:
+            await refused_in_time(http, outage.url_for(handle))
+    assert "the namespace does not exist" in (outage.folder / "web.log").read_text()
+
+
+@pytest.mark.fault
+@pytest.mark.timeout(180)
+async def test_a_long_outage_fills_no_log(outage: Outage) -> None:
+    """With nobody calling, a receiver that waits for Temporal says next to nothing."""
+    async with outage.receiver():
+        before = outage.log_lines()
+        await asyncio.sleep(30)
+        assert outage.log_lines() - before < 10
