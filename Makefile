@@ -13,7 +13,7 @@ ENV ?= .env
 RUN := $(UV) run --locked --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test faults check format clean
+.PHONY: help setup demo dev test faults check format clean python
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -44,14 +44,16 @@ format: setup  ## Format the code
 clean:  ## Remove what the other targets made, .env excepted
 	rm -rf .venv .uv .dev .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-setup: $(UV)
+setup: python $(UV)
+	@$(UV) sync --locked --quiet
+
+python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "error: $(or $(PYTHON),python3) is missing or older than 3.11" >&2; \
 		  echo "  try: install Python 3.11 or newer, or name one with make PYTHON=/path/to/python3" >&2; exit 1; }
-	@$(UV) sync --locked --quiet
 
 # Debian's bare python3 has no ensurepip, and then no venv; pip alone can fill a folder.
-.uv/bin/uv:
+.uv/bin/uv: | python
 	@$(PYTHON) -m venv .uv 2>/dev/null && .uv/bin/python -m pip install --quiet --disable-pip-version-check uv || \
 		{ rm -rf .uv && $(PYTHON) -m pip install --quiet --disable-pip-version-check --target .uv uv; } || \
 		{ echo "error: uv could not be installed" >&2; \

@@ -1,8 +1,8 @@
 """PartnerCalls: the activity that asks a partner to do a stage's work.
 
 Errors are mapped once, here. `PartnerRefused` is final and means that the partner certainly did not take the call; any
-other error is tried again with the same idempotency key and URL until the stage's `call_within` is over, and after that
-the workflow still waits, for the partner may have taken a call whose answer was lost.
+other error is tried again with the same idempotency key and URL until the stage's `call_within` is over. After that the
+workflow still waits, for the partner may have taken a call whose answer was lost, unless no try can have been taken.
 """
 
 from __future__ import annotations
@@ -22,7 +22,14 @@ from temporalio.exceptions import ApplicationError
 
 from activities.callback_urls import CallbackURLs, Claims
 from activities.partners.partner import Partner, Unreadable
-from workflows.contract import REFUSED, PartnerActivities, Receipt, StageCall
+from workflows.contract import (
+    LARGEST_OUTCOME,
+    NOT_REACHED,
+    REFUSED,
+    PartnerActivities,
+    Receipt,
+    StageCall,
+)
 
 CONNECT_SECONDS: Final = 10.0
 ANSWER_SHARE: Final = 0.9
@@ -34,10 +41,24 @@ LONGEST_WORDS: Final = 300
 
 LONGEST_RETRY_AFTER: Final = timedelta(hours=1)
 NOT_TAKEN: Final = "not taken"
-"""Heartbeat of a try that surely never reached the partner's work. A try without it may have been taken."""
+"""Heartbeat of a try that surely never reached the partner's work, with the try's number: Temporal keeps the last
+heartbeat through tries that send none, and those may have been taken."""
 
 NEVER_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 RETRIED: Final = {408, 429}
+ORDINARY: Final = {
+    "accept",
+    "accept-encoding",
+    "connection",
+    "content-length",
+    "content-type",
+    "host",
+    "idempotency-key",
+    "user-agent",
+}
+SHORTEST_SECRET: Final = 8
+"""Characters; what is shorter is no credential, and removing it would garble the partner's words."""
+
 FRAMING: Final = {b"content-encoding", b"content-length", b"transfer-encoding"}
 """Headers that no longer hold for a body that has been read and decoded."""
 
@@ -67,7 +88,7 @@ class PartnerCalls:
         if partner is None:
             raise ApplicationError(
                 f"partner {call.partner} is not enabled: add it to PARTNERS and restart the worker",
-                type="PartnerNotEnabled",
+                type=NOT_REACHED,
             )
         claims = Claims.of(call)
         callback_url = self._urls.issue(claims)
@@ -81,6 +102,9 @@ class PartnerCalls:
             receipt = partner.read_receipt(response)
         except Unreadable as error:
             raise _retryable(f"partner {partner.name} took the call and answered unreadably: {error}") from None
+        if receipt.answer is not None and receipt.answer.size > LARGEST_OUTCOME:
+            what = f"partner {partner.name} answered at once with more than {LARGEST_OUTCOME} bytes"
+            raise ApplicationError(what, type="PartnerUnclear", non_retryable=True)
         return Receipt(reference=receipt.reference[:LONGEST_WORDS], key=self._urls.fingerprint, answer=receipt.answer)
 
     async def _send(self, partner: Partner, request: httpx.Request) -> httpx.Response:
@@ -94,18 +118,19 @@ class PartnerCalls:
                 finally:
                     await response.aclose()
         except NEVER_SENT as error:
-            _note_not_taken()
-            raise _retryable(f"partner {partner.name} could not be reached ({type(error).__name__})") from None
+            raise _not_taken(f"partner {partner.name} could not be reached ({type(error).__name__})") from None
         except (httpx.HTTPError, httpx.StreamError, TimeoutError) as error:
             raise _retryable(f"partner {partner.name} gave no whole answer ({type(error).__name__})") from None
 
 
 async def _read(response: httpx.Response) -> httpx.Response:
-    """The response with its body, cut off where a body would be larger than any answer."""
+    """The response with its body: of a refusal what fits, as it was sent; an answer must be whole."""
     body = b""
-    async for chunk in response.aiter_bytes():
+    async for chunk in response.aiter_bytes() if response.is_success else response.aiter_raw():
         body += chunk
         if len(body) > LARGEST_ANSWER:
+            if not response.is_success:
+                break
             raise httpx.ReadError("the answer is too large")
     # Raw pairs: a header that is not ASCII is the partner's mistake, and no reason to lose its answer.
     headers = [(name, value) for name, value in response.headers.raw if name.lower() not in FRAMING]
@@ -116,7 +141,7 @@ def _raise_for(partner: Partner, response: httpx.Response, words: str) -> NoRetu
     status = response.status_code
     said = f"partner {partner.name} answered {status}" + (f": {words}" if words else "")
     if status in {429, 503}:
-        _note_not_taken()
+        raise _not_taken(said, _retry_after(response))
     if status in RETRIED or status >= 500 or status < 400:
         raise _retryable(said, _retry_after(response))
     # Told no by a partner that may have taken an earlier try: its callback still counts.
@@ -129,15 +154,18 @@ def _retryable(message: str, delay: timedelta | None = None) -> ApplicationError
     return ApplicationError(message, type="PartnerUnclear", next_retry_delay=delay)
 
 
-def _note_not_taken() -> None:
-    if not _earlier_try_may_be_taken():
-        activity.heartbeat(NOT_TAKEN)
+def _not_taken(message: str, delay: timedelta | None = None) -> ApplicationError:
+    """The error of a try that surely was not taken: final sureness only if no earlier one may have been."""
+    if _earlier_try_may_be_taken():
+        return _retryable(message, delay)
+    activity.heartbeat(NOT_TAKEN, activity.info().attempt)
+    return ApplicationError(message, type=NOT_REACHED, next_retry_delay=delay)
 
 
 def _earlier_try_may_be_taken() -> bool:
     """A try that was killed or timed out leaves no word, so only an unbroken chain of heartbeats is sure."""
     info = activity.info()
-    return info.attempt > 1 and list(info.heartbeat_details) != [NOT_TAKEN]
+    return info.attempt > 1 and list(info.heartbeat_details) != [NOT_TAKEN, info.attempt - 1]
 
 
 def _retry_after(response: httpx.Response) -> timedelta | None:
@@ -147,16 +175,16 @@ def _retry_after(response: httpx.Response) -> timedelta | None:
         return min(timedelta(seconds=int(value)), LONGEST_RETRY_AFTER) or None
     try:
         until = parsedate_to_datetime(value)
-    except ValueError:
+        seconds = (until.replace(tzinfo=until.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
+    except (ValueError, OverflowError):
         return None
-    seconds = (until.replace(tzinfo=until.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
     return min(timedelta(seconds=math.ceil(seconds)), LONGEST_RETRY_AFTER) if seconds > 0 else None
 
 
 def _words(response: httpx.Response, callback_url: str) -> str:
     """What the partner says, in one short line, without the token or the credentials that it may have echoed."""
     token = callback_url.rpartition("/")[2]
-    text = response.content[: 16 * LONGEST_WORDS].decode("utf-8", "replace")
+    text = response.content.decode("utf-8", "replace")
     for secret in _secrets(response.request, token):
         for spelling in {secret, quote(secret, safe=""), quote(secret)}:
             text = text.replace(spelling, "[removed]")
@@ -166,8 +194,11 @@ def _words(response: httpx.Response, callback_url: str) -> str:
 
 
 def _secrets(request: httpx.Request, token: str) -> list[str]:
-    authorization = request.headers.get("authorization", "")
-    return [secret for secret in (token, authorization, authorization.rpartition(" ")[2]) if len(secret) >= 8]
+    """The token, and what authenticated the request: any header that is not an ordinary one, any query value."""
+    values = [value for name, value in request.headers.items() if name.lower() not in ORDINARY]
+    queries = [value for _, value in request.url.params.multi_items()]
+    parts = [part for value in (*values, *queries) for part in (value, value.rpartition(" ")[2])]
+    return [secret for secret in (token, *parts) if len(secret) >= SHORTEST_SECRET]
 
 
 def _conforms(calls: PartnerCalls) -> PartnerActivities:

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import Final
 
+from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure
 from temporalio.client import Client
 from temporalio.envconfig import ClientConfig, ClientConnectConfig
+from temporalio.runtime import LogForwardingConfig, LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
 from temporalio.service import RPCError, RPCStatusCode
 
+from activities.environment import Environment, Fault, SettingsError
+
+ADDRESS: Final = re.compile(r"[^\s/:@]+:[0-9]{1,5}|\[[0-9a-fA-F:.]+\]:[0-9]{1,5}")
 DEFAULT_ADDRESS: Final = "localhost:7233"
 AWAY: Final = {
     RPCStatusCode.UNAVAILABLE,
@@ -25,21 +33,37 @@ class TemporalUnreachable(Exception):
 
 
 def connect_config(variables: Mapping[str, str]) -> ClientConnectConfig:
-    """How to connect, from the environment given."""
-    config = ClientConfig.load_client_connect_config(override_env_vars=dict(variables))
-    config.setdefault("target_host", DEFAULT_ADDRESS)
+    """How to connect, from the environment given; raises `SettingsError`."""
+    env = Environment(variables)
+    fix = "see Temporal's environment configuration; the address is HOST:PORT"
+    try:
+        config = ClientConfig.load_client_connect_config(override_env_vars=dict(variables))
+    except (RuntimeError, ValueError, OSError) as error:
+        # A profile that does not exist, a value that is none, a certificate that cannot be read.
+        raise SettingsError([Fault("TEMPORAL_*", f"cannot be used ({error})", fix)]) from error
+    if not ADDRESS.fullmatch(config.setdefault("target_host", DEFAULT_ADDRESS)):
+        env.fault("TEMPORAL_ADDRESS", f"is {config['target_host']!r}, and not HOST:PORT", fix)
+    env.check()
     return config
 
 
 async def connect(variables: Mapping[str, str], *, lazy: bool = False) -> Client:
-    """A client; raises `TemporalUnreachable` unless it is lazy, which then happens at its first use."""
+    """A client; raises `SettingsError`, and `TemporalUnreachable` unless it is lazy: then its first use fails."""
     config = connect_config(variables)
     async with reaching_temporal(config["target_host"]):
-        return await Client.connect(**config, lazy=lazy)
+        return await Client.connect(**config, lazy=lazy, runtime=_runtime())
+
+
+@cache
+def _runtime() -> Runtime:
+    """One for the process. Its core logs through Python's logging: by itself it would write to stdout."""
+    forwarding = LogForwardingConfig(logger=logging.getLogger("temporalio.core"), append_target_to_name=False)
+    levels = TelemetryFilter(core_level="WARN", other_level="ERROR")
+    return Runtime(telemetry=TelemetryConfig(logging=LoggingConfig(filter=levels, forwarding=forwarding)))
 
 
 @asynccontextmanager
-async def reaching_temporal(address: str, *, within: float = 10.0) -> AsyncIterator[None]:
+async def reaching_temporal(address: str, *, within: float | None = 10.0) -> AsyncIterator[None]:
     """Turn everything that Temporal's absence looks like into `TemporalUnreachable`, within so many seconds."""
     try:
         async with asyncio.timeout(within):
@@ -49,6 +73,8 @@ async def reaching_temporal(address: str, *, within: float = 10.0) -> AsyncItera
     except RPCError as error:
         if error.status in AWAY:
             raise TemporalUnreachable(f"Temporal at {address} is not available") from error
+        if is_namespace_missing(error):
+            raise TemporalUnreachable(f"Temporal at {address} has no such namespace") from error
         if error.status in {RPCStatusCode.UNAUTHENTICATED, RPCStatusCode.PERMISSION_DENIED}:
             raise TemporalUnreachable(f"Temporal at {address} refuses our credentials") from error
         raise
@@ -57,3 +83,8 @@ async def reaching_temporal(address: str, *, within: float = 10.0) -> AsyncItera
         if "connect" not in str(error).lower():
             raise
         raise TemporalUnreachable(f"Temporal at {address} cannot be reached") from error
+
+
+def is_namespace_missing(error: RPCError) -> bool:
+    """Whether NOT_FOUND is about the namespace, and not about a run."""
+    return any(detail.Is(NamespaceNotFoundFailure.DESCRIPTOR) for detail in error.grpc_status.details)

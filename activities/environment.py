@@ -44,28 +44,34 @@ class Environment:
         return value
 
     def url(self, name: str, *, fix: str, default: str = "") -> str:
-        """An http or https URL, without a trailing slash; anything but a plain base URL is a fault."""
+        """A base URL without its trailing slash; a fault unless it is https, or http on this machine."""
         value = self.text(name, fix=fix, default=default).rstrip("/")
         if value and not _is_base_url(value):
             self.fault(name, "is not a plain http or https URL", fix)
+        elif value.startswith("http:") and not is_loopback(value):
+            self.fault(name, "is http", "use https: keys and callback URLs can be read on the way")
         return value
 
     def names(self, name: str, *, fix: str) -> list[str]:
         """A comma-separated list without empty entries."""
-        return [part.strip() for part in self.text(name, fix=fix).split(",") if part.strip()]
+        text = self.text(name, fix=fix)
+        names = [part.strip() for part in text.split(",") if part.strip()]
+        if text and not names:
+            self.fault(name, "names nothing", fix)
+        return names
 
-    def port(self, name: str, *, fix: str, default: str = "") -> int:
-        """A TCP port from 0 (any free one) to 65535."""
-        value = self.text(name, fix=fix, default=default)
-        if value.isascii() and value.isdigit() and int(value) <= 65535:
+    def number(self, name: str, *, fix: str, default: int, least: int, most: int) -> int:
+        """A whole number in decimal digits."""
+        value = self.text(name, fix=fix, default=str(default))
+        if value.isascii() and value.isdigit() and least <= int(value) <= most:
             return int(value)
-        if value:
-            self.fault(name, "is not a port from 0 to 65535", fix)
-        return 0
+        self.fault(name, f"is not a number from {least} to {most}", fix)
+        return default
 
     def fault(self, name: str, problem: str, fix: str) -> None:
-        """Note that something is wrong."""
-        self.faults.append(Fault(name, problem, fix))
+        """Note that something is wrong; once, however many ask."""
+        if (fault := Fault(name, problem, fix)) not in self.faults:
+            self.faults.append(fault)
 
     def check(self) -> None:
         """Raise `SettingsError` if anything was wrong."""

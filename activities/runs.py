@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -20,7 +20,7 @@ from temporalio.client import (
 from temporalio.exceptions import FailureError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from activities.client import TemporalUnreachable, reaching_temporal
+from activities.client import reaching_temporal
 from workflows.checking import check_run
 from workflows.contract import (
     ADVANCE_STAGE,
@@ -37,6 +37,10 @@ WORKER_ANSWERS_WITHIN: Final = timedelta(seconds=5)
 
 class RunNotFound(Exception):
     """Temporal knows no run with this id."""
+
+
+class RunEnded(Exception):
+    """The run has ended: there is nothing left to advance or cancel."""
 
 
 class RunExists(Exception):
@@ -120,6 +124,23 @@ class Runs:
         async with self._reaching(workflow_id):
             return await self._client.get_workflow_handle(workflow_id).describe()
 
+    async def end(self, handle: WorkflowHandle[Any, PipelineResult]) -> tuple[str, PipelineResult | None, str]:
+        """Wait for the run's end, however long: its status, its result, and why it failed."""
+        async with self._reaching(handle.id, within=None):
+            try:
+                return "completed", await handle.result(), ""
+            except WorkflowFailureError as error:
+                return status_name((await handle.describe()).status), None, failure_text(error)
+
+    async def failure(self, workflow_id: str) -> str:
+        """Why a run that has ended did not complete, in one line; "" if it did."""
+        async with self._reaching(workflow_id):
+            try:
+                await self._client.get_workflow_handle(workflow_id).result()
+            except WorkflowFailureError as error:
+                return failure_text(error)
+        return ""
+
     async def progress(self, workflow_id: str) -> Progress:
         """Every stage of the run; raises `RunNotFound`, `WorkerAway`."""
         handle = self._client.get_workflow_handle(workflow_id)
@@ -138,37 +159,49 @@ class Runs:
                 raise WorkerAway(f"no worker answers for the run {workflow_id}") from error
 
     async def advance(self, workflow_id: str, stage: int) -> None:
-        """End every wait up to the stage, by hand; raises `NoSuchStage` if a worker is there to ask."""
+        """End every wait up to the stage, by hand; raises `RunEnded`, and `NoSuchStage` if a worker is there to ask."""
         try:
-            last = max((stage.number for stage in (await self.progress(workflow_id)).stages), default=0)
+            last = (await self.progress(workflow_id)).last_stage
         except WorkerAway:
             last = stage
         if not 1 <= stage <= last:
             raise NoSuchStage(f"the run {workflow_id} has stages 1 to {last}, not {stage}")
+        await self._check_open(workflow_id)
         async with self._reaching(workflow_id):
             await self._client.get_workflow_handle(workflow_id).signal(ADVANCE_STAGE, stage)
 
     async def cancel(self, workflow_id: str) -> None:
-        """Ask the run to end; its open stage is noted as cancelled."""
+        """Ask the run to end; its open stage is noted as cancelled. Raises `RunNotFound`, `RunEnded`."""
+        await self._check_open(workflow_id)
         async with self._reaching(workflow_id):
             await self._client.get_workflow_handle(workflow_id).cancel()
 
+    async def _check_open(self, workflow_id: str) -> None:
+        status = (await self.describe(workflow_id)).status
+        if status is not WorkflowExecutionStatus.RUNNING:
+            raise RunEnded(f"the run {workflow_id} has ended: {status_name(status)}")
+
     @asynccontextmanager
-    async def _reaching(self, workflow_id: str = "") -> AsyncIterator[None]:
+    async def _reaching(self, workflow_id: str = "", *, within: float | None = 15.0) -> AsyncIterator[None]:
         try:
-            async with reaching_temporal(self._address, within=15.0):
+            async with reaching_temporal(self._address, within=within):
                 yield
         except RPCError as error:
             if error.status is not RPCStatusCode.NOT_FOUND:
                 raise
-            if "namespace" in error.message.lower():
-                raise TemporalUnreachable(f"Temporal at {self._address}: {error.message}") from error
             raise RunNotFound(f"no open or recent run has the id {workflow_id}") from error
 
 
 def status_name(status: WorkflowExecutionStatus | None) -> str:
     """A run's status in lower case: running, completed, failed, canceled, terminated, timed_out."""
     return status.name.lower() if status else "unknown"
+
+
+def call_trouble(described: WorkflowExecutionDescription) -> Iterator[str]:
+    """What the calls that are being tried again failed with: only Temporal knows until they are given up."""
+    for pending in described.raw_description.pending_activities:
+        if pending.last_failure.message:
+            yield f"call tried {pending.attempt} times, last: {pending.last_failure.message}"
 
 
 def failure_text(error: WorkflowFailureError) -> str:

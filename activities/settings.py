@@ -30,7 +30,7 @@ class Settings:
     callback_keys: keys of callback tokens; the first signs, all verify.
     partners: the enabled ones.
     task_queue: where the worker takes its work.
-    host, port: where the receiver listens.
+    host, port, processes: where the receiver listens, and with how many processes.
     """
 
     public_url: str
@@ -39,6 +39,7 @@ class Settings:
     task_queue: str
     host: str
     port: int
+    processes: int
 
     @classmethod
     def from_env(cls, variables: Mapping[str, str]) -> Self:
@@ -46,8 +47,6 @@ class Settings:
         env = Environment(variables)
         public_url = env.url("PUBLIC_URL", fix="the https address at which partners reach the receiver")
         local = is_loopback(public_url)
-        if public_url.startswith("http:") and not local:
-            env.fault("PUBLIC_URL", "is http", "use https: whoever reads a callback URL on the way can use it")
         partners = load_partners(env.names("PARTNERS", fix=f"enable some of {', '.join(PARTNERS)}"), env)
         if public_url and not local:
             for name in (name for name, partner in partners.items() if partner.loopback_only):
@@ -59,7 +58,8 @@ class Settings:
             task_queue=env.text("TASK_QUEUE", fix="", default=DEFAULT_TASK_QUEUE),
             # A public receiver stands behind a router on another machine; a local one is nobody else's business.
             host="127.0.0.1" if local else "0.0.0.0",  # noqa: S104
-            port=env.port("PORT", fix="a port to listen on", default="8000"),
+            port=env.number("PORT", fix="a port to listen on", default=8000, least=1, most=65535),
+            processes=env.number("WEB_CONCURRENCY", fix="receiver processes to run", default=1, least=1, most=100),
         )
         env.check()
         return settings

@@ -30,7 +30,7 @@ class Verdict(Enum):
     ACCEPTED = Answer(202, "accepted")
     GONE = Answer(410, "this callback URL is no longer waited for")
     UNKNOWN = Answer(404, "there is nothing at this address")
-    WRONG_METHOD = Answer(405, "send a POST", {"Allow": "POST"})
+    WRONG_METHOD = Answer(405, "this method is not taken here", {"Allow": "POST"})
     MALFORMED = Answer(400, "the request is malformed")
     TOO_SLOW = Answer(408, "the body took too long")
     TOO_LARGE = Answer(413, "the body is too large")

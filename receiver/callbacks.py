@@ -7,7 +7,6 @@ with a verdict. Nothing but the claims of the token says which run and stage a c
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import math
 import time
@@ -23,14 +22,13 @@ from activities.partners.partner import Partner, Unreadable
 from receiver.answers import Refused, Verdict
 from receiver.budget import SignalBudget
 from receiver.forwarder import Fate, Forwarder, TemporalAway, request_id
-from workflows.contract import Answer, Callback
+from workflows.contract import LARGEST_OUTCOME, Answer, Callback
 
 logger = logging.getLogger("stagehook.callbacks")
 
 LARGEST_BODY: Final = 1024 * 1024
-BODY_SECONDS: Final = 10.0
-LARGEST_ANSWER: Final = 32 * 1024
-"""Bytes of outcome that travel in a signal: histories hold them for good, and a run's history is limited."""
+BODY_SECONDS: Final = 5.0
+"""Shorter than the server's grace after SIGTERM, so that a half-sent body gets its answer."""
 
 ONLY_ONCE: Final = ("content-type", "content-encoding", "content-length", "transfer-encoding", "host", "authorization")
 """Headers that two readers could understand differently when they are repeated."""
@@ -90,10 +88,13 @@ class Callbacks:
         if wait := self._budget.seconds_to_wait(claims, signal_id):
             raise Refused(Verdict.TOO_MANY, retry_after=math.ceil(wait))
         try:
-            return VERDICTS[await self._forwarder.forward(claims, callback, signal_id)]
+            verdict = VERDICTS[await self._forwarder.forward(claims, callback, signal_id)]
         except TemporalAway as error:
             logger.warning("temporal-away", extra={"why": str(error)})
             raise Refused(Verdict.UNAVAILABLE) from error
+        if verdict is Verdict.UNKNOWN:
+            raise Refused(verdict, body_read=False)  # not to be told from a forged token, to the last header
+        return verdict
 
 
 def _check_headers(request: Request, partner: Partner) -> None:
@@ -127,9 +128,8 @@ def _read_answer(partner: Partner, body: bytes) -> Answer:
         answer = partner.read_callback(body)
     except Unreadable as error:
         raise Refused(Verdict.UNREADABLE, str(error)) from error
-    travels = len(json.dumps(answer.data)) + len(answer.message) + len(answer.code)
-    if travels > LARGEST_ANSWER:
-        raise Refused(Verdict.TOO_LARGE, f"the outcome may have at most {LARGEST_ANSWER} bytes")
+    if answer.size > LARGEST_OUTCOME:
+        raise Refused(Verdict.TOO_LARGE, f"the outcome may have at most {LARGEST_OUTCOME} bytes")
     return answer
 
 

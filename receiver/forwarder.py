@@ -16,7 +16,6 @@ from typing import Final
 
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import WorkflowExecutionStatus
-from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure
 from temporalio.api.workflowservice.v1 import (
     DescribeWorkflowExecutionRequest,
     DescribeWorkflowExecutionResponse,
@@ -26,6 +25,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.callback_urls import Claims
+from activities.client import is_namespace_missing
 from workflows.contract import ADVANCE_STAGE, Callback
 
 logger = logging.getLogger("stagehook.forwarder")
@@ -149,7 +149,11 @@ class Forwarder:
 
     async def _connected(self) -> Client:
         if self._client is None:
-            self._client = await self._connect()
+            try:
+                self._client = await self._connect()
+            except Exception as error:
+                # Whatever stands in the way of a client, from settings to certificates, is ours to mend.
+                raise TemporalAway(f"no client ({type(error).__name__})") from error
         return self._client
 
 
@@ -157,5 +161,5 @@ def _raise_unless_no_run(error: RPCError) -> None:
     """NOT_FOUND means no such run, unless its detail says that the namespace is missing: that is ours to mend."""
     if error.status is not RPCStatusCode.NOT_FOUND:
         raise error
-    if any(detail.Is(NamespaceNotFoundFailure.DESCRIPTOR) for detail in error.grpc_status.details):
+    if is_namespace_missing(error):
         raise TemporalAway("the namespace does not exist") from error

@@ -7,7 +7,13 @@ import logging
 import time
 from typing import Any, Final
 
-STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message", "taskName"}
+STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {
+    "message",
+    "asctime",
+    "color_message",
+    "taskName",
+    "temporal_log",
+}
 
 
 class LineFormatter(logging.Formatter):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 HEADER_SECONDS: Final = 10.0
@@ -26,6 +27,8 @@ class BoundedProtocol(HttpToolsProtocol):
     _head_bytes = 0
     _in_head = True
     _message_complete = True
+    _body_left = 0
+    _refused = False
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -44,11 +47,24 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Count the bytes of the head before they are parsed: the parser keeps an unfinished header in memory."""
+        if self._refused:
+            return
+        if self._body_left:
+            self._take_body(data)
+            return
         if self._in_head:
             if self._head_timer is None:
                 self._start_timer()
             self._head_bytes += len(data)
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._take_body(data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            self.logger.warning("malformed-request")
+            self.send_400_response("the request is malformed")
+            return
         if self._in_head and self._head_bytes > LARGEST_HEAD:
             self._refuse(431, b"the request's head is too large")
 
@@ -64,19 +80,42 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > LARGEST_HEAD:
             self._refuse(431, b"the request's head is too large")
-        else:
-            super().on_headers_complete()
+            return
+        super().on_headers_complete()
+        if self.parser.should_upgrade():
+            self._decline_upgrade()
+
+    def _decline_upgrade(self) -> None:
+        """Serve the request as it is; its body, which the parser leaves to the offered protocol, is taken here."""
+        self.cycle.keep_alive = False
+        headers = dict(self.headers)
+        if b"transfer-encoding" in headers:
+            self._refuse(400, b"send no Upgrade with a chunked body")
+        elif (length := headers.get(b"content-length", b"0")).isdigit():
+            self._body_left = int(length)
+
+    def _take_body(self, data: bytes) -> None:
+        part, self._body_left = data[: self._body_left], max(0, self._body_left - len(data))
+        if part:
+            self.cycle.body += part
+            self.cycle.message_event.set()
+        if not self._body_left:
+            self._message_complete = True
+            self.cycle.more_body = False
+            self.cycle.message_event.set()
 
     def on_body(self, body: bytes) -> None:
         """Part of a body, unless the request was refused before it had a cycle."""
-        if self.cycle is not None:
+        if not self._refused:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The request has ended; the next byte begins another head."""
+        if self._body_left:
+            return
         self._message_complete = True
         self._in_head = True
-        if self.cycle is not None:
+        if not self._refused:
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
@@ -101,6 +140,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def _refuse(self, status: int, message: bytes) -> None:
+        self._refused = True
         if self.transport.is_closing():
             return
         head = [

@@ -9,13 +9,13 @@ import uvicorn
 from starlette.applications import Starlette
 
 from activities.callback_urls import CallbackURLs
-from activities.client import connect
+from activities.client import connect, connect_config
 from activities.settings import Settings
 from receiver.app import create_app
 from receiver.forwarder import Forwarder
+from receiver.lifecycle import check_port, stop_quietly
 from receiver.logs import LOG_CONFIG
 from receiver.protocol import BoundedProtocol
-from receiver.stopping import stop_quietly
 
 
 def app_from_env() -> Starlette:
@@ -42,8 +42,15 @@ def uvicorn_options() -> dict[str, Any]:
 
 
 def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT. WEB_CONCURRENCY says with how many processes, as PaaS set it."""
+    """Serve until SIGTERM or SIGINT; raises `SettingsError` for Temporal's settings, `PortTaken` for the port."""
+    connect_config(os.environ)
+    check_port(settings.host, settings.port)
     stop_quietly()
     uvicorn.run(
-        "receiver.server:app_from_env", factory=True, host=settings.host, port=settings.port, **uvicorn_options()
+        "receiver.server:app_from_env",
+        factory=True,
+        host=settings.host,
+        port=settings.port,
+        workers=settings.processes,
+        **uvicorn_options(),
     )

@@ -38,6 +38,17 @@ def commands(page: str) -> list[str]:
     return [line for block in blocks(page, "sh") for line in block.splitlines()]
 
 
+def test_the_readmes_code_passes_our_own_checks(tmp_path: Path) -> None:
+    file = python_under("Add a partner")[0]
+    (tmp_path / "acme.py").write_text(file)
+    config = ["--config", str(ROOT / "pyproject.toml")]
+    for check in (["check"], ["format", "--check"]):
+        done = subprocess.run(
+            [str(BINARIES / "ruff"), *check, *config, str(tmp_path)], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout
+
+
 def heading_of(page: str, text: str) -> str:
     headings: list[str] = re.findall(r"^## (.*)$", page[: page.index(text)], re.MULTILINE)
     return headings[-1]
@@ -77,7 +88,12 @@ def dev(tmp_path: Path) -> Iterator[dict[str, str]]:
     for default, port in ports.items():
         text = text.replace(default, port)
     env_file.write_text(text + f"DEV_DATABASE={tmp_path / 'temporal.db'}\n")
-    env = {**os.environ, "TEMPORAL_ADDRESS": f"127.0.0.1:{ports['7233']}", "PATH": f"{BINARIES}:{os.environ['PATH']}"}
+    env = {
+        **os.environ,
+        "DEV_ENV": str(env_file),
+        "TEMPORAL_ADDRESS": f"127.0.0.1:{ports['7233']}",
+        "PATH": f"{BINARIES}:{os.environ['PATH']}",
+    }
     log = tmp_path / "dev.log"
     with log.open("w") as out:
         process = subprocess.Popen([*MAKE, "dev", f"ENV={env_file}"], stdout=out, stderr=out, start_new_session=True)
@@ -107,17 +123,28 @@ def _answers(url: str) -> bool:
 
 @pytest.mark.timeout(120)
 def test_the_readmes_commands_do_what_it_says(dev: dict[str, str]) -> None:
-    """In the order of the page, `uv run` left out: it is how the tests themselves were started."""
-    for command in commands(README):
-        if command in (*MADE, "make dev"):
-            continue
-        words = shlex.split(command.removeprefix("uv run "))
-        done = subprocess.run(words, env=dev, capture_output=True, text=True, timeout=40, check=False)
-        assert done.returncode == 0, f"{command}\n{done.stderr}"
-        if words[:3] == ["stagehook", "pipeline", "watch"]:
-            assert "stage 4 card (cards): succeeded (callback)" in done.stdout
-        if words[:3] == ["stagehook", "pipeline", "list"]:
-            assert "first" in done.stdout
+    """In the order of the page, in one shell, with the settings of this very `make dev`."""
+    script = [command for command in commands(README) if command not in (*MADE, "make dev")]
+    assert script[0].startswith("set -a; . ./.env; set +a")
+    script[0] = script[0].replace("./.env", dev["DEV_ENV"])
+    text = "\n".join(["set -e", *(f"{command}\necho '--- done'" for command in script)])
+    done = subprocess.run(
+        ["sh", "-c", text], cwd=ROOT, env=dev, capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    printed = dict(zip(script, done.stdout.split("--- done\n"), strict=False))
+    assert "stage 4 card (cards): succeeded (callback)" in printed["stagehook pipeline watch first"]
+    assert "first" in printed["stagehook pipeline list"]
+    assert "202" in next(text for command, text in printed.items() if "partner send" in command)
+    assert "stage 1 check (identity): succeeded (callback)" in printed["stagehook pipeline watch fifth"]
+    for name, cause in (("second", "callback"), ("third", "operator"), ("fourth", "operator")):
+        words = ["stagehook", "pipeline", "watch", name]
+        watched = subprocess.run(words, env=dev, capture_output=True, text=True, timeout=40, check=True)
+        assert (
+            f"stage 2 account-check (bank): {'succeeded' if cause == 'callback' else 'advanced'} ({cause})"
+            in watched.stdout
+        )
+        assert f"{name} completed" in watched.stderr
 
 
 def test_the_other_pages_commands_are_those_that_their_tests_run() -> None:
@@ -159,8 +186,11 @@ def test_the_readmes_pipeline_is_sound() -> None:
 
 
 async def test_the_readmes_partner_passes_the_readmes_test(monkeypatch: pytest.MonkeyPatch) -> None:
-    file, line = python_under("Add a partner")
-    assert line.strip() == '"acme": acme.partner,'
+    file, imported, line = python_under("Add a partner")
+    assert (imported.strip(), line.strip()) == (
+        "from activities.partners import acme, sandbox",
+        '"acme": acme.partner,',
+    )
     acme = types.ModuleType("activities.partners.acme")
     exec(file, vars(acme))
     monkeypatch.setitem(sys.modules, "activities.partners.acme", acme)

@@ -7,17 +7,27 @@ import sys
 from collections.abc import AsyncIterator
 from dataclasses import asdict
 
+import httpx
 import pytest
+import respx
 from temporalio.api.common.v1 import Payload, WorkflowExecution
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest, SignalWorkflowExecutionRequest
 from temporalio.client import WorkflowExecutionStatus
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
+from temporalio.worker import Worker
 
+from activities.callback_urls import CallbackURLs
+from activities.calls import PartnerCalls, http_client
+from activities.environment import Environment
+from activities.partners import load_partners
+from activities.worker import WORKFLOWS, build_worker, workflow_runner
 from receiver.budget import BURST
 from tests.conftest import BINARIES
 from tests.receiver.test_callbacks import DONE, for_temporal, receiver, url_for
 from tests.support import (
+    KEY,
+    QUEUE,
     SOON,
     Handle,
     ScriptedPartner,
@@ -71,6 +81,35 @@ async def test_a_callback_counts_although_its_calls_answer_was_lost(real: Workfl
     async with working(real.client, ScriptedPartner(call_back_and_lose_the_answer)):
         outcome = (await result_of(await start(real.client, stage(1)))).outcomes["step-1"]
     assert (outcome.cause, outcome.data) == ("callback", {"n": 1})
+
+
+async def test_a_call_that_no_worker_takes_up_is_scheduled_again(real: WorkflowEnvironment) -> None:
+    """Hours without a worker for the calls are no partner's fault."""
+    partner = ScriptedPartner()
+    async with Worker(real.client, task_queue=QUEUE, workflows=WORKFLOWS, workflow_runner=workflow_runner()):
+        handle = await start(real.client, stage(1, call_within=1.0))
+        await until_event(handle, "activity_task_timed_out_event_attributes")
+        state = (await progress_of(handle)).stages[0].state
+    async with working(real.client, partner):
+        await waiting(handle)
+    assert state == "calling"
+    assert {call.attempt for call in partner.calls} == {1}
+
+
+async def test_a_try_that_may_have_been_taken_outweighs_an_earlier_one_that_was_not(real: WorkflowEnvironment) -> None:
+    """503, then a lost answer, then a refusal of the repetition: the callback must still count."""
+    urls = CallbackURLs("http://receiver.test", [KEY])
+    partners = load_partners(["bank"], Environment({"SANDBOX_URL": "http://sandbox.test"}))
+    async with http_client() as http:
+        calls = PartnerCalls(http, urls, partners)
+        with respx.mock:
+            route = respx.post("http://sandbox.test/bank/calls")
+            route.mock(side_effect=[httpx.Response(503), httpx.ReadTimeout("lost"), httpx.Response(422)])
+            async with build_worker(real.client, calls, task_queue=QUEUE):
+                handle = await start(real.client, stage(1, partner="bank"))
+                settled = await waiting(handle)
+    assert route.call_count == 3
+    assert settled.note == "partner bank answered 422"
 
 
 async def test_callbacks_of_past_and_future_stages_settle_only_their_own(real: WorkflowEnvironment) -> None:

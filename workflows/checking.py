@@ -5,6 +5,7 @@ A run can be started by any client in any language, so the workflow cannot trust
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Iterator, Sequence
@@ -16,14 +17,24 @@ from workflows.contract import OnTimeout, Pipeline, PipelineRun, Stage
 
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 LONGEST_SECONDS = 366 * 24 * 3600.0
+SHORTEST_SECONDS = 0.01
+MOST_STAGES = 50
+"""Fifty outcomes of the largest size still fit into one workflow result, which Temporal limits to 2 MiB."""
+
+LARGEST_INPUT = 256 * 1024
+MOST_FAULTS = 20
+LONGEST_FAULT = 300
 
 
 class InvalidRun(Exception):
-    """A run that cannot be executed. `faults` lists everything that is wrong, a sentence each."""
+    """A run that cannot be executed. `faults` lists what is wrong, a sentence each."""
 
     def __init__(self, faults: Sequence[str]) -> None:
-        super().__init__("; ".join(faults))
-        self.faults = list(faults)
+        # Bounded, and free of surrogates: a failure that Temporal cannot take would block the run instead of ending it.
+        self.faults = [_plain(fault) for fault in faults[:MOST_FAULTS]]
+        if len(faults) > MOST_FAULTS:
+            self.faults.append(f"and {len(faults) - MOST_FAULTS} more")
+        super().__init__("; ".join(self.faults))
 
 
 def read_run(args: Sequence[Any]) -> PipelineRun:
@@ -41,7 +52,7 @@ def read_run(args: Sequence[Any]) -> PipelineRun:
 
 def check_run(run: PipelineRun) -> None:
     """Raise `InvalidRun` with everything that is wrong with the definition, or missing from the input."""
-    if faults := [*pipeline_faults(run.pipeline), *_missing_input(run)]:
+    if faults := [*pipeline_faults(run.pipeline), *_input_faults(run)]:
         raise InvalidRun(faults)
 
 
@@ -49,8 +60,8 @@ def pipeline_faults(pipeline: Pipeline) -> Iterator[str]:
     """Everything that is wrong with a definition, a sentence each; nothing if it is sound."""
     if not NAME.fullmatch(pipeline.name):
         yield f"pipeline name {pipeline.name!r}: use lower-case words joined by hyphens"
-    if not pipeline.stages:
-        yield "stages: a pipeline needs at least one"
+    if not 1 <= len(pipeline.stages) <= MOST_STAGES:
+        yield f"stages: a pipeline has 1 to {MOST_STAGES}, not {len(pipeline.stages)}"
     earlier: set[str] = set()
     for position, stage in enumerate(pipeline.stages, start=1):
         for fault in _stage_faults(stage, position, earlier):
@@ -82,13 +93,15 @@ def _stage_faults(stage: Stage, position: int, earlier: set[str]) -> Iterator[st
 
 def _time_faults(stage: Stage) -> Iterator[str]:
     for field in ("timeout", "call_timeout", "call_within"):
-        if not 0 < getattr(stage, field) <= LONGEST_SECONDS:
-            yield f"{field} is {getattr(stage, field)}: use seconds, more than 0 and at most a year"
+        if not SHORTEST_SECONDS <= getattr(stage, field) <= LONGEST_SECONDS:
+            yield f"{field} is {getattr(stage, field)}: use seconds, {SHORTEST_SECONDS:g} or more and at most a year"
     if not 0 <= stage.longest_wait <= LONGEST_SECONDS or math.isnan(stage.longest_wait):
         yield f"longest_wait is {stage.longest_wait}: use seconds, 0 for ten timeouts and at most a year"
 
 
-def _missing_input(run: PipelineRun) -> Iterator[str]:
+def _input_faults(run: PipelineRun) -> Iterator[str]:
+    if len(json.dumps(run.input)) > LARGEST_INPUT:
+        yield f"input is larger than {LARGEST_INPUT} bytes"
     for stage in run.pipeline.stages:
         for source in stage.needs.values():
             origin, _, part = source.partition(".")
@@ -96,7 +109,11 @@ def _missing_input(run: PipelineRun) -> Iterator[str]:
                 yield f"input.{part} is missing: stage {stage.number} {stage.name} needs it"
 
 
+def _plain(fault: str) -> str:
+    return fault[:LONGEST_FAULT].encode("utf-8", "backslashreplace").decode()
+
+
 def _innermost(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
-    return str(error)[:300]
+    return str(error)

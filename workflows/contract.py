@@ -7,6 +7,7 @@ checked on construction, for that would run again on old data: `workflows.checki
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol
@@ -24,6 +25,12 @@ PIPELINE_WORKFLOW: Final = "PipelineWorkflow"
 
 REFUSED: Final = "PartnerRefused"
 """Error type of a call that the partner certainly did not take: the stage fails without waiting for a callback."""
+
+NOT_REACHED: Final = "PartnerNotReached"
+"""Error type of a try after which it is sure that no try of this call has reached the partner's work so far."""
+
+LARGEST_OUTCOME: Final = 32 * 1024
+"""Bytes of an outcome, as JSON, that travel into a history: it keeps them for good, and its size is limited."""
 
 Status = Literal["succeeded", "failed", "skipped", "advanced"]
 Cause = Literal["callback", "answered", "asked", "failed", "timeout", "operator", "cancelled"]
@@ -121,6 +128,11 @@ class Answer:
     code: str = ""
     message: str = ""
 
+    @property
+    def size(self) -> int:
+        """Its bytes as JSON; see `LARGEST_OUTCOME`."""
+        return len(json.dumps([self.data, self.code, self.message]))
+
 
 @dataclass(frozen=True)
 class Receipt:
@@ -201,6 +213,7 @@ class StageProgress:
 class Progress:
     """The answer to the `progress` query.
 
+    last_stage: the highest stage number that there is.
     advanced_to: the highest stage that an operator's signal ended the waits up to; 0 for none.
     ignored: how many signals were ignored altogether, by reason.
     """
@@ -209,6 +222,7 @@ class Progress:
     chain_id: str
     stages: Sequence[StageProgress]
     advanced_to: int = 0
+    last_stage: int = 0
     ignored: Mapping[str, int] = field(default_factory=dict)
 
 

@@ -20,6 +20,9 @@ from workflows.contract import Answer, Callback, Cause, LedgerEntry, Outcome, St
 LEDGER_LENGTH: Final = 20
 """Entries kept per stage; later ones are only counted, so that no flood of signals grows the run's memory."""
 
+LONGEST_TEXT: Final = 300
+"""Characters of a partner's code or message that are kept."""
+
 NO_ANSWER: Final = Answer(status="failed")
 """Stands for the partner's answer where a stage is settled without one."""
 
@@ -34,7 +37,6 @@ class StageRecord:
     called_at: float | None = None
     note: str = ""
     outcome: Outcome | None = None
-    answer: Answer | None = None
     ledger: list[LedgerEntry] = field(default_factory=list)
     ledger_total: int = 0
     waiting_since: float | None = None
@@ -92,15 +94,14 @@ class StageRecord:
         if self.outcome is not None:
             self.enter(f"{status} by {cause}", self.closed, at=at)
             return
-        self.answer = answer
         self.outcome = Outcome(
             status=status,
             cause=cause,
             at=at,
             attempt=self.attempt if attempt is None else attempt,
             data=answer.data,
-            code=answer.code,
-            message=answer.message,
+            code=answer.code[:LONGEST_TEXT],
+            message=answer.message[:LONGEST_TEXT],
         )
 
     @property
@@ -112,7 +113,7 @@ class StageRecord:
         """Keep what did not settle the stage."""
         self.ledger_total += 1
         if len(self.ledger) < LEDGER_LENGTH:
-            self.ledger.append(LedgerEntry(what, why, at))
+            self.ledger.append(LedgerEntry(what, why[:LONGEST_TEXT], at))
 
 
 class Mailbox:
@@ -207,7 +208,7 @@ class Mailbox:
         # After a reset the same attempt number was called twice; issued_at tells the two calls apart.
         answers_this_call = (callback.attempt, callback.issued_at) == (record.attempt, record.issued_at)
         if record.outcome is not None:
-            again = answer == record.answer and record.outcome.cause == "callback"
+            again = record.outcome.cause == "callback" and _same(answer, record.outcome)
             record.enter(what, "duplicate" if again else record.closed, at=at)
         elif answer.status == "succeeded":
             record.settle("succeeded", "callback", at=at, attempt=callback.attempt, answer=answer)
@@ -218,6 +219,11 @@ class Mailbox:
         else:
             record.progressed(at=at)
             record.enter(what, answer.message, at=at)
+
+
+def _same(answer: Answer, outcome: Outcome) -> bool:
+    said = (answer.status, answer.data, answer.code[:LONGEST_TEXT], answer.message[:LONGEST_TEXT])
+    return said == (outcome.status, outcome.data, outcome.code, outcome.message)
 
 
 def _read_callback(value: Any) -> Callback | None:

@@ -34,7 +34,7 @@ ONBOARDING: Final = Pipeline(
             timeout=3 * DAY,
             on_timeout="retry",
             attempts=3,
-            needs={"signer": "identity-check.legal_name", "account": "account-check.account_id"},
+            needs={"signer": "identity-check.legal_name", "check": "identity-check.check_id"},
         ),
         Stage(
             number=4,

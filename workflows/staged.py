@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Final, NoReturn
 
 from temporalio import workflow
 from temporalio.common import RawValue, RetryPolicy
-from temporalio.exceptions import ActivityError, ApplicationError
+from temporalio.exceptions import ActivityError, ApplicationError, TimeoutType
+from temporalio.exceptions import TimeoutError as TimeoutFailure
 
 from workflows.contract import (
     ADVANCE_STAGE,
+    NOT_REACHED,
     PROGRESS,
     REFUSED,
     TOKEN_SLACK,
     Answer,
+    Cause,
     Outcome,
     PartnerActivities,
     Progress,
@@ -38,6 +42,9 @@ CALL_RETRIES: Final = RetryPolicy(
     backoff_coefficient=2.0,
     maximum_interval=timedelta(minutes=5),
 )
+
+LARGEST_CALL: Final = 1024 * 1024
+"""Bytes of a call's data, as JSON: Temporal takes 2 MiB, and would block the run instead of failing it."""
 
 SIGNALS_PER_EXECUTION: Final = 2_000
 """After so many an execution continues as new. Each brings its workflow task along, so the history stays far from its
@@ -94,6 +101,7 @@ class StagedWorkflow:
             chain_id=self._mailbox.chain_id,
             stages=[_view(self._known(number), self._mailbox.record(number)) for number in self._numbers()],
             advanced_to=self._mailbox.advanced_to,
+            last_stage=self._mailbox.last_stage,
             ignored=dict(self._mailbox.ignored),
         )
 
@@ -120,6 +128,8 @@ class StagedWorkflow:
 
     async def advanced(self, stage: int) -> Outcome:
         """Wait, without a partner or a timer, until stage number `stage` is settled by a signal."""
+        if not 1 <= stage <= self._mailbox.last_stage:
+            raise ValueError(f"no signal can settle stage {stage} of {self._mailbox.last_stage}")
         record = self._mailbox.record(stage)
         record.wait(at=workflow.time())
         self._show()
@@ -151,15 +161,18 @@ class StagedWorkflow:
         if record.state == "waiting":  # carried over from the execution before this one
             await self._wait(stage, record)
         while _is_to_be_called(stage, record):
-            await self._call(stage, record, self._begin(stage, record, data))
-            if record.outcome is None:
+            reached = await self._call(stage, record, self._begin(stage, record, data))
+            if reached and record.outcome is None:
                 record.wait(timeout=stage.timeout, cap=stage.wait_cap, at=workflow.time())
-            await self._wait(stage, record)
+                await self._wait(stage, record)
         if record.outcome is None:
-            self._time_out(stage, record)
+            self._give_up(stage, record)
         return _settled(record)
 
     def _begin(self, stage: Stage, record: StageRecord, data: Mapping[str, Any]) -> StageCall:
+        if len(json.dumps(data)) > LARGEST_CALL:
+            what = f"stage {stage.number} {stage.name}: its call would have more than {LARGEST_CALL} bytes of data"
+            raise ApplicationError(what, type="CallTooLarge", non_retryable=True)
         now = workflow.time()
         call = StageCall(
             workflow_id=workflow.info().workflow_id,
@@ -176,36 +189,47 @@ class StagedWorkflow:
         self._show()
         return call
 
-    async def _call(self, stage: Stage, record: StageRecord, call: StageCall) -> None:
-        """Make the call; a callback that arrives meanwhile ends it, an operator's signal does not."""
-        calling = workflow.start_activity_method(
-            PartnerActivities.call_partner,
-            call,
-            start_to_close_timeout=timedelta(seconds=stage.call_timeout),
-            schedule_to_close_timeout=timedelta(seconds=stage.call_within),
-            retry_policy=CALL_RETRIES,
-            summary=f"{stage.number} {stage.name}: call {call.attempt} of {stage.partner}",
-        )
-        try:
-            await workflow.wait_condition(lambda: calling.done() or _called_back(record))
-        finally:
-            calling.cancel()
-        if calling.done():
-            self._read_call(record, calling)
+    async def _call(self, stage: Stage, record: StageRecord, call: StageCall) -> bool:
+        """Make the call, and say whether it may have reached the partner, so that a callback can come.
 
-    def _read_call(self, record: StageRecord, calling: asyncio.Task[Receipt]) -> None:
+        A callback that arrives meanwhile ends the call; an operator's signal does not. A call that no worker has
+        taken up is scheduled again, the very same: an absent worker is no partner's fault.
+        """
+        while True:
+            calling = workflow.start_activity_method(
+                PartnerActivities.call_partner,
+                call,
+                start_to_close_timeout=timedelta(seconds=stage.call_timeout),
+                schedule_to_close_timeout=timedelta(seconds=stage.call_within),
+                retry_policy=CALL_RETRIES,
+                summary=f"{stage.number} {stage.name}: call {call.attempt} of {stage.partner}",
+            )
+            try:
+                await workflow.wait_condition(lambda calling=calling: calling.done() or _called_back(record))  # type: ignore[misc]
+            finally:
+                calling.cancel()
+                # Nobody asks for the result of a call that a callback has overtaken.
+                calling.add_done_callback(lambda call: call.cancelled() or call.exception())
+            if not calling.done():
+                return True
+            failure = self._read_call(record, calling)
+            if failure is None or not _was_never_started(failure):
+                return failure is None or _said(failure)[0] != NOT_REACHED
+
+    def _read_call(self, record: StageRecord, calling: asyncio.Task[Receipt]) -> ActivityError | None:
+        """Settle what the call has settled; return why it failed, if it did and the stage is still open."""
         try:
             receipt = calling.result()
         except ActivityError as error:
-            refused, message = _call_failure(error)
-            if refused:
+            kind, message = _said(error)
+            if kind == REFUSED:
                 record.settle("failed", "failed", at=workflow.time(), answer=Answer("failed", message=message))
-            else:
-                # The partner may have taken the call although its answer was lost: its callback still counts.
-                record.note = message
-        else:
-            if receipt.answer is not None and receipt.answer.status != "progress":
-                record.settle(receipt.answer.status, "answered", at=workflow.time(), answer=receipt.answer)
+                return None
+            record.note = message
+            return error
+        if receipt.answer is not None and receipt.answer.status != "progress":
+            record.settle(receipt.answer.status, "answered", at=workflow.time(), answer=receipt.answer)
+        return None
 
     async def _wait(self, stage: Stage, record: StageRecord) -> None:
         """Wait for the stage to be settled until its deadline, which progress callbacks put off up to the cap."""
@@ -227,10 +251,14 @@ class StagedWorkflow:
         heavy = self._mailbox.received >= SIGNALS_PER_EXECUTION or workflow.info().is_continue_as_new_suggested()
         return self.carries_over and heavy
 
-    def _time_out(self, stage: Stage, record: StageRecord) -> None:
-        message = f"no callback within {stage.timeout:g} s" + (f" ({record.note})" if record.note else "")
+    def _give_up(self, stage: Stage, record: StageRecord) -> None:
+        """Settle by the stage's policy: the callback did not come, or the partner could not even be asked."""
+        waited = record.deadline is not None
+        silence = f"no callback within {stage.timeout:g} s"
+        message = f"{silence} ({record.note})" if waited and record.note else silence if waited else record.note
         status: Status = "skipped" if stage.on_timeout == "skip" else "failed"
-        record.settle(status, "timeout", at=workflow.time(), answer=Answer("failed", message=message))
+        cause: Cause = "timeout" if waited else "failed"
+        record.settle(status, cause, at=workflow.time(), answer=Answer("failed", message=message))
 
     def _show(self) -> None:
         """Put the stages into the UI's current details, as Markdown."""
@@ -265,12 +293,19 @@ def _settled(record: StageRecord) -> Outcome:
     return record.outcome
 
 
-def _call_failure(error: ActivityError) -> tuple[bool, str]:
-    """Whether the partner certainly did not take the call, and what to tell an operator."""
+def _was_never_started(error: ActivityError) -> bool:
     cause = error.cause
-    if isinstance(cause, ApplicationError):
-        return cause.type == REFUSED, cause.message
-    return False, f"the call was given up: {cause or error}"
+    return isinstance(cause, TimeoutFailure) and cause.type == TimeoutType.SCHEDULE_TO_START
+
+
+def _said(error: ActivityError) -> tuple[str | None, str]:
+    """Type and message of the call's last failure, which a timeout between two tries wraps."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ApplicationError):
+            return cause.type, cause.message
+        cause = cause.__cause__
+    return None, f"the call was given up: {error.cause or error}"
 
 
 def _in_words(record: StageRecord) -> str:

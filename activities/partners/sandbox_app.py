@@ -65,6 +65,10 @@ PLAYS: Final[Mapping[str, Play]] = {
 """The plays by name. `mixed` in a script picks one of them by the app's seed."""
 
 
+ASKED: Final = "play:"
+"""A value of the call's data that begins so names the play for this call, whatever the script says."""
+
+
 @dataclass
 class Delivery:
     """One callback that was sent: what it was, the status it was answered (0: none), and when (unix seconds)."""
@@ -134,7 +138,7 @@ class SandboxPartner:
             message = "send an Idempotency-Key, and JSON with callback_url, attempt and data"
             return JSONResponse({"error": {"code": "malformed", "message": message}}, 400)
         if key not in self.ledger:
-            play = self._choose(partner, attempt)
+            play = self._choose(partner, attempt, data)
             self.ledger[key] = Work(f"{partner}-{key[:8]}", partner, attempt, play, time.time())
         work = self.ledger[key]
         work.tries += 1
@@ -178,9 +182,10 @@ class SandboxPartner:
                 return
             await asyncio.sleep(delay)
 
-    def _choose(self, partner: str, attempt: int) -> Play:
+    def _choose(self, partner: str, attempt: int, data: Mapping[str, Any]) -> Play:
         names = self._script.get(partner) or ["later"]
-        name = names[min(attempt, len(names)) - 1]
+        asked = [value[len(ASKED) :] for value in data.values() if isinstance(value, str) and value.startswith(ASKED)]
+        name = next((name for name in asked if name in PLAYS), names[min(attempt, len(names)) - 1])
         play = PLAYS[self._random.choice(sorted(PLAYS)) if name == "mixed" else name]
         return play if self._delay is None else replace(play, delay=self._delay)
 

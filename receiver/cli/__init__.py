@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import importlib
+import io
 import os
 import sys
 import traceback
@@ -44,6 +46,9 @@ def stagehook() -> None:
 
 def main() -> NoReturn:
     """Run the command and end the process."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal without our arrows is no reason to fail
     code = run(sys.argv[1:])
     for stream in (sys.stdout, sys.stderr):
         # The reader, `head` for example, may have had enough.
@@ -57,8 +62,11 @@ def run(args: Sequence[str]) -> int:
     """Run the command with these arguments and return its exit code."""
     try:
         result = stagehook.main(args=list(args), prog_name="stagehook", standalone_mode=False)
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt, asyncio.CancelledError):
         return Exit.INTERRUPTED
+    except SystemExit as stop:
+        # uvicorn, which says why on stderr; its own codes mean something else here.
+        return Exit.FAILED if stop.code else Exit.OK
     except BrokenPipeError:
         return Exit.OK
     except click.exceptions.NoArgsIsHelpError as error:

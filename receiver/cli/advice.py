@@ -10,8 +10,10 @@ import click
 from activities.callback_urls import BadToken, ExpiredToken
 from activities.client import TemporalUnreachable
 from activities.environment import SettingsError
-from activities.runs import NoSuchStage, RunExists, RunNotFound, WorkerAway
+from activities.runs import NoSuchStage, RunEnded, RunExists, RunNotFound, WorkerAway
 from receiver.cli.errors import CommandError, Exit
+from receiver.cli.processes import PartFailed
+from receiver.lifecycle import PortTaken
 from workflows.checking import InvalidRun
 
 ADVICE: dict[type[Exception], tuple[Exit, str]] = {
@@ -19,11 +21,20 @@ ADVICE: dict[type[Exception], tuple[Exit, str]] = {
     ExpiredToken: (Exit.EXPIRED, "its stage closed long ago; `stagehook pipeline show` tells how"),
     InvalidRun: (Exit.USAGE, "mend the definition in workflows/pipelines.py, or give what is missing with --input"),
     NoSuchStage: (Exit.NOT_FOUND, "`stagehook pipeline show` lists the stages"),
+    PartFailed: (Exit.FAILED, "do it again; if it stays, the log above says what is missing"),
+    PortTaken: (Exit.FAILED, "end what listens there, or choose another port (PORT, or --port)"),
+    RunEnded: (Exit.FAILED, "`stagehook pipeline show` tells how it ended; start another run"),
     RunExists: (Exit.FAILED, "choose another --id, or look at that run with `stagehook pipeline show`"),
     RunNotFound: (Exit.NOT_FOUND, "`stagehook pipeline list` lists the runs of this namespace"),
-    SettingsError: (Exit.USAGE, "set the variables above; .env.example describes each of them"),
-    TemporalUnreachable: (Exit.UNREACHABLE, "start Temporal (`make dev`), or set TEMPORAL_ADDRESS and its companions"),
-    WorkerAway: (Exit.FAILED, "start a worker with `stagehook worker`; the run waits for it and loses nothing"),
+    SettingsError: (
+        Exit.USAGE,
+        "set what is named above; .env.example describes the variables that are not a partner's",
+    ),
+    TemporalUnreachable: (
+        Exit.UNREACHABLE,
+        "start Temporal (`make dev`), or check TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE and what else it asks for",
+    ),
+    WorkerAway: (Exit.FAILED, "start a worker with `stagehook worker`; nothing is lost meanwhile"),
 }
 """What to do about each error that a command can end with."""
 

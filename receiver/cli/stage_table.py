@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
 from workflows.contract import Progress, StageProgress
 
+DAY = 24 * 3600.0
 COLOURS = {"succeeded": "green", "failed": "red", "skipped": "yellow", "advanced": "yellow"}
 
 
@@ -17,18 +19,23 @@ def stage_table(progress: Progress, title: str = "") -> Table:
     """The stages with their states, times and deadlines."""
     # Slim enough for 80 columns; what does not fit is wrapped, never cut off.
     table = Table(
-        title=title or progress.pipeline, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False
+        title=escape(title or progress.pipeline),
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        padding=(0, 1, 0, 0),
     )
-    for heading in ("", "stage", "partner", "state", "calls", "call → callback (UTC)"):
+    for heading in ("", "stage", "partner", "state", "calls", "call →\ncallback", "deadline"):
         table.add_column(heading, justify="right" if heading in {"", "calls"} else "left", overflow="fold")
     for stage in progress.stages:
         table.add_row(
             str(stage.number),
-            stage.name,
-            stage.partner,
+            escape(stage.name),
+            escape(stage.partner),
             f"[{COLOURS.get(stage.outcome or '', 'default')}]{state_text(stage)}[/]",
             str(stage.attempts or ""),
-            _took(stage) if stage.outcome else _due(stage),
+            _took(stage),
+            _due(stage),
         )
     return table
 
@@ -39,7 +46,12 @@ def state_text(stage: StageProgress) -> str:
 
 
 def stage_notes(progress: Progress) -> Iterator[str]:
-    """What an operator should know besides the table."""
+    """What an operator should know besides the table: printable, for some of it is partners' words."""
+    for note in _notes(progress):
+        yield "".join(letter if letter.isprintable() else " " for letter in note)
+
+
+def _notes(progress: Progress) -> Iterator[str]:
     for stage in progress.stages:
         for text in (": ".join(part for part in (stage.code, stage.message) if part), stage.note):
             if text:
@@ -75,7 +87,11 @@ def _took(stage: StageProgress) -> str:
 
 
 def _due(stage: StageProgress) -> str:
-    return f"due {datetime.fromtimestamp(stage.deadline, UTC):%m-%d %H:%M:%S}" if stage.deadline else ""
+    """An open stage's deadline in UTC, as short as it can be told from others."""
+    if stage.outcome or stage.deadline is None or stage.called_at is None:
+        return ""
+    soon = stage.deadline - stage.called_at < DAY
+    return f"{datetime.fromtimestamp(stage.deadline, UTC):{'%H:%M:%S' if soon else '%m-%d %H:%M'}}Z"
 
 
 def _moment(at: float | None) -> str:

@@ -9,9 +9,12 @@ from datetime import UTC, datetime
 import click
 
 from activities.callback_urls import CALLBACKS_PATH, CallbackURLs, Claims, ExpiredToken
+from activities.client import connect
 from activities.environment import Environment
+from activities.runs import NoSuchStage, Runs
 from activities.settings import read_callback_keys
-from receiver.cli.output import json_option, print_json
+from receiver.cli.output import json_option, print_json, run_async
+from workflows.contract import TOKEN_SLACK
 
 
 @click.group()
@@ -36,6 +39,41 @@ def inspect(token_or_url: str, *, as_json: bool) -> None:
         _show(expired.claims, as_json=as_json)
         raise
     _show(claims, as_json=as_json)
+
+
+@token.command()
+@click.argument("workflow_id", metavar="ID")
+@click.argument("stage", type=int)
+@json_option
+@run_async
+async def issue(workflow_id: str, stage: int, *, as_json: bool) -> None:
+    """Print the callback URL of the run ID's open stage number STAGE. Needs PUBLIC_URL and CALLBACK_KEYS.
+
+    For a partner that has lost the URL it was given, and for answering by hand with `stagehook partner send`.
+    """
+    env = Environment(os.environ)
+    public_url = env.url("PUBLIC_URL", fix="the address at which partners reach the receiver")
+    keys = read_callback_keys(env)
+    env.check()
+    progress = await Runs(await connect(os.environ)).progress(workflow_id)
+    found = [known for known in progress.stages if known.number == stage and known.called_at and not known.outcome]
+    if not found:
+        raise NoSuchStage(f"the run {workflow_id} has no open stage {stage} whose partner was called")
+    issued_at = int(found[0].called_at or 0)
+    claims = Claims(
+        workflow_id=workflow_id,
+        chain_id=progress.chain_id,
+        stage=stage,
+        attempt=found[0].attempts,
+        partner=found[0].partner,
+        issued_at=issued_at,
+        expires_at=int((found[0].deadline or issued_at) + TOKEN_SLACK),
+    )
+    url = CallbackURLs(public_url, keys).issue(claims)
+    if as_json:
+        print_json({"url": url})
+    else:
+        click.echo(url)
 
 
 def _show(claims: Claims, *, as_json: bool) -> None:

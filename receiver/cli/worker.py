@@ -30,8 +30,16 @@ async def worker() -> None:
     settings = Settings.from_env(os.environ)
     logging.config.dictConfig(LOG_CONFIG)
     running = asyncio.ensure_future(_run(settings))
+    stopping = asyncio.Event()
+
+    def stop() -> None:
+        # Once: a second cancellation would cut off the grace that calls in flight have.
+        if not stopping.is_set():
+            stopping.set()
+            running.cancel()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, running.cancel)
+        asyncio.get_running_loop().add_signal_handler(number, stop)
     try:
         await running
     except asyncio.CancelledError:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Generator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from urllib.parse import quote
@@ -20,7 +21,7 @@ from activities.calls import NOT_TAKEN, PartnerCalls, http_client
 from activities.environment import Environment
 from activities.partners import load_partners
 from tests.support import KEY
-from workflows.contract import Answer, Receipt, StageCall
+from workflows.contract import LARGEST_OUTCOME, Answer, Receipt, StageCall
 
 CALL = StageCall("run-1", "chain-1", 2, "account-check", "bank", 1, 1_800_000_000, 1_900_000_000, {"iban": "GB33"})
 ENDPOINT = "http://sandbox.test/bank/calls"
@@ -36,7 +37,7 @@ async def calls() -> AsyncIterator[PartnerCalls]:
 
 
 async def make(
-    calls: PartnerCalls, call: StageCall = CALL, *, attempt: int = 1, heartbeats: list[str] | None = None
+    calls: PartnerCalls, call: StageCall = CALL, *, attempt: int = 1, heartbeats: list[object] | None = None
 ) -> tuple[Receipt, list[object]]:
     """Run the activity as its n-th try; return its receipt and the heartbeats it sent."""
     beats: list[object] = []
@@ -46,7 +47,7 @@ async def make(
     return await env.run(calls.call_partner, call), beats
 
 
-async def refusal(calls: PartnerCalls, *, attempt: int = 1, heartbeats: list[str] | None = None) -> ApplicationError:
+async def refusal(calls: PartnerCalls, *, attempt: int = 1, heartbeats: list[object] | None = None) -> ApplicationError:
     with pytest.raises(ApplicationError) as raised:
         await make(calls, attempt=attempt, heartbeats=heartbeats)
     return raised.value
@@ -84,7 +85,8 @@ async def test_the_partner_may_answer_at_once(calls: PartnerCalls) -> None:
 async def test_passing_troubles_are_tried_again(calls: PartnerCalls, status: int) -> None:
     respx.post(ENDPOINT).respond(status, headers={"Location": "http://elsewhere.test/"})
     error = await refusal(calls)
-    assert (error.type, error.non_retryable) == ("PartnerUnclear", False)
+    assert error.type == ("PartnerNotReached" if status in {429, 503} else "PartnerUnclear")
+    assert not error.non_retryable
     assert str(status) in error.message
 
 
@@ -107,7 +109,14 @@ async def test_a_no_after_a_try_that_may_have_been_taken_is_unclear(calls: Partn
 @respx.mock
 async def test_a_no_after_tries_that_surely_were_not_taken_is_a_refusal(calls: PartnerCalls) -> None:
     respx.post(ENDPOINT).respond(409)
-    assert (await refusal(calls, attempt=3, heartbeats=[NOT_TAKEN])).type == "PartnerRefused"
+    assert (await refusal(calls, attempt=3, heartbeats=[NOT_TAKEN, 2])).type == "PartnerRefused"
+
+
+@respx.mock
+async def test_a_heartbeat_of_an_earlier_try_vouches_for_that_one_only(calls: PartnerCalls) -> None:
+    """Temporal keeps it through a later try whose answer was lost."""
+    respx.post(ENDPOINT).respond(422)
+    assert (await refusal(calls, attempt=3, heartbeats=[NOT_TAKEN, 1])).type == "PartnerUnclear"
 
 
 @respx.mock
@@ -128,20 +137,35 @@ async def test_a_try_says_by_heartbeat_that_it_was_not_taken(
     calls: PartnerCalls, answer: httpx.Response | Exception, *, surely_not_taken: bool
 ) -> None:
     respx.post(ENDPOINT).mock(side_effect=[answer, answer, answer])
-    for attempt, before, expected in ((1, [], surely_not_taken), (2, [NOT_TAKEN], surely_not_taken), (2, [], False)):
+    before: list[object]
+    for attempt, before, expected in (
+        (1, [], surely_not_taken),
+        (2, [NOT_TAKEN, 1], surely_not_taken),
+        (2, [], False),
+    ):
         beats: list[object] = []
         env = ActivityEnvironment()
         env.info = dataclasses.replace(env.info, attempt=attempt, heartbeat_details=before)
         env.on_heartbeat = lambda *details, beats=beats: beats.extend(details)
         with pytest.raises(ApplicationError):
             await env.run(calls.call_partner, CALL)
-        assert beats == ([NOT_TAKEN] if expected else [])
+        assert beats == ([NOT_TAKEN, attempt] if expected else [])
 
 
 @respx.mock
 @pytest.mark.parametrize(
     ("value", "seconds"),
-    [("7", 7), ("0", None), ("999999", 3600), ("-1", None), ("soon", None), ("", None), ("1e3", None), ("٣", None)],
+    [
+        ("7", 7),
+        ("0", None),
+        ("999999", 3600),
+        ("-1", None),
+        ("soon", None),
+        ("", None),
+        ("1e3", None),
+        ("٣", None),
+        (f"Mon, 01 Jan {9**30} 00:00:00 GMT", None),
+    ],
 )
 async def test_retry_after_in_seconds_is_honoured_up_to_an_hour(
     calls: PartnerCalls, value: str, seconds: int | None
@@ -169,6 +193,53 @@ async def test_an_echoed_callback_url_does_not_reach_the_history(calls: PartnerC
     message = (await refusal(calls)).message
     assert TOKEN not in message
     assert TOKEN[-20:] not in message
+
+
+@respx.mock
+@pytest.mark.parametrize("where", ["headers", "params"])
+async def test_echoed_credentials_do_not_reach_the_history(where: str) -> None:
+    secret = "sk_live_0123456789"
+
+    class Key(httpx.Auth):
+        def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+            if where == "headers":
+                request.headers["X-Api-Key"] = secret
+            else:
+                request.url = request.url.copy_add_param("api_key", secret)
+            yield request
+
+    respx.post(ENDPOINT).respond(401, text=f"the key {secret} is unknown")
+    partner = load_partners(["bank"], Environment({"SANDBOX_URL": "http://sandbox.test"}))["bank"]
+    async with http_client() as http:
+        keyed = PartnerCalls(http, CallbackURLs("https://hooks.test", [KEY]), {"bank": replace(partner, auth=Key())})
+        assert (await refusal(keyed)).message == "partner bank answered 401: the key [removed] is unknown"
+
+
+class Bytes(httpx.AsyncByteStream):
+    """A body as it comes from the wire: httpx would decode a ready one at once."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield self._body
+
+
+@respx.mock
+async def test_a_large_or_broken_refusal_is_a_refusal_all_the_same(calls: PartnerCalls) -> None:
+    for answer in (
+        httpx.Response(422, content=b"x" * 2_000_000),
+        httpx.Response(422, stream=Bytes(b"no gzip"), headers={"Content-Encoding": "gzip"}),
+    ):
+        respx.post(ENDPOINT).mock(return_value=answer)
+        assert (await refusal(calls)).type == "PartnerRefused"
+
+
+@respx.mock
+async def test_an_immediate_answer_too_large_for_a_history_is_not_asked_for_again(calls: PartnerCalls) -> None:
+    respx.post(ENDPOINT).respond(200, json={"id": "w", "status": "succeeded", "data": {"x": "y" * LARGEST_OUTCOME}})
+    error = await refusal(calls)
+    assert (error.type, error.non_retryable) == ("PartnerUnclear", True)
 
 
 @respx.mock
@@ -212,4 +283,4 @@ async def test_a_partner_that_is_not_enabled_here_is_tried_again(calls: PartnerC
     """A deploy that enables it lets the run go on."""
     with pytest.raises(ApplicationError) as raised:
         await make(calls, dataclasses.replace(CALL, partner="unheard-of"))
-    assert (raised.value.type, raised.value.non_retryable) == ("PartnerNotEnabled", False)
+    assert (raised.value.type, raised.value.non_retryable) == ("PartnerNotReached", False)

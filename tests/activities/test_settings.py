@@ -63,9 +63,19 @@ def test_an_unknown_partner_is_named_with_the_known_ones() -> None:
     assert all(name in fault for name in PARTNERS)
 
 
-@pytest.mark.parametrize("port", ["x", "-1", "65536", "80.0", "٣"])
-def test_a_port_is_a_number_up_to_65535(port: str) -> None:
-    assert "PORT" in faults(PORT=port)
+@pytest.mark.parametrize("number", ["x", "-1", "0", "65536", "80.0", "٣"])
+def test_numbers_are_whole_and_in_their_range(number: str) -> None:
+    assert set(faults(PORT=number, WEB_CONCURRENCY=number)) == {"PORT", "WEB_CONCURRENCY"}
+
+
+def test_a_list_of_nothing_is_a_fault() -> None:
+    assert "names nothing" in faults(PARTNERS=" , ")["PARTNERS"]
+
+
+def test_a_fault_that_several_partners_share_is_reported_once() -> None:
+    with pytest.raises(SettingsError) as raised:
+        Settings.from_env({**GOOD, "SANDBOX_URL": "http://sandbox.example.com"})
+    assert [fault.name for fault in raised.value.faults] == ["SANDBOX_URL"]
 
 
 def test_a_public_receiver_listens_on_every_interface(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from activities.callback_urls import CallbackURLs, Claims
 from activities.environment import Environment
 from activities.partners import load_partners
 from receiver.app import create_app
-from receiver.callbacks import LARGEST_ANSWER, LARGEST_BODY
+from receiver.callbacks import LARGEST_BODY
 from receiver.forwarder import Forwarder
 from tests.support import (
     KEY,
@@ -34,7 +34,7 @@ from tests.support import (
     waiting,
     working,
 )
-from workflows.contract import PIPELINE_WORKFLOW
+from workflows.contract import LARGEST_OUTCOME, PIPELINE_WORKFLOW
 
 BASE = "http://receiver.test"
 URLS = CallbackURLs(BASE, [KEY])
@@ -160,8 +160,11 @@ async def test_a_body_over_the_limit_is_413_declared_or_not() -> None:
 
 async def test_an_outcome_too_large_for_a_history_is_413() -> None:
     async with receiver() as http:
-        big = {"status": "succeeded", "data": {"x": "y" * LARGEST_ANSWER}}
-        assert (await http.post(URLS.issue(CLAIMS), json=big)).status_code == 413
+        for big in (
+            {"status": "succeeded", "data": {"x": "y" * LARGEST_OUTCOME}},
+            {"status": "failed", "error": {"message": "\N{WHITE SMILING FACE}" * (LARGEST_OUTCOME // 6)}},
+        ):
+            assert (await http.post(URLS.issue(CLAIMS), json=big)).status_code == 413
 
 
 async def test_a_partner_that_is_not_enabled_here_is_our_fault_not_the_partners() -> None:
@@ -231,7 +234,7 @@ async def test_a_run_that_temporal_does_not_know_is_404(real: WorkflowEnvironmen
         answer = await http.post(URLS.issue(CLAIMS), json={"status": "succeeded"})
         forged = await http.post(UNKNOWN_TOKENS["forged"], json={"status": "succeeded"})
     assert answer.status_code == 404
-    assert answer.content == forged.content
+    assert (answer.content, answer.headers.raw) == (forged.content, forged.headers.raw)
 
 
 async def test_a_terminated_run_is_410(real: WorkflowEnvironment) -> None:
@@ -241,7 +244,7 @@ async def test_a_terminated_run_is_410(real: WorkflowEnvironment) -> None:
         assert (await http.post(url_for(handle), json=DONE)).status_code == 410
 
 
-async def test_a_replaced_run_is_410_and_the_new_one_is_left_alone(real: WorkflowEnvironment) -> None:
+async def test_a_replaced_runs_callback_leaves_the_new_run_alone_and_is_410_after_it(real: WorkflowEnvironment) -> None:
     async with receiver(for_temporal(real.client)) as http, working(real.client, ScriptedPartner()):
         old = await start(real.client, stage(1))
         await old.terminate()

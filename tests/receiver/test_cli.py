@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -11,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from temporalio.client import Client
 
 from activities.callback_urls import CallbackURLs, Claims
 from receiver.cli.demo import INPUT
 from tests.local_stack import Local, local_system, run_command
 from tests.support import KEY
+from workflows.contract import PIPELINE_WORKFLOW
 
 ONBOARD = ("pipeline", "start", "onboarding", "--input", json.dumps(INPUT))
 CLAIMS = Claims("run", "chain", 2, 1, "bank", 1_790_000_000, 4_000_000_000)
@@ -63,7 +67,7 @@ def start_run(local: Local, workflow_id: str) -> None:
 
 
 def test_a_run_is_started_shown_listed_and_advanced_to_its_failure(local: Local) -> None:
-    """The bank never answers; advanced past, its data is missing for stage 3, which says so."""
+    """The bank never answers; advanced past, nothing of its own is missed, and the run goes on."""
     start_run(local, "first")
     shown = local.command("pipeline", "show", "first").stdout.decode()
     assert "account-check" in shown
@@ -72,8 +76,51 @@ def test_a_run_is_started_shown_listed_and_advanced_to_its_failure(local: Local)
     assert "onboarding" in local.command("pipeline", "list").stdout.decode()
     assert local.command("pipeline", "advance", "first", "2").returncode == 0
     watched = local.command("pipeline", "watch", "first")
-    assert watched.returncode == 3
+    assert watched.returncode == 0
     assert "advanced (operator)" in watched.stdout.decode()
+    for verb in ("advance", "cancel"):
+        args = ["pipeline", verb, "first", *(["1"] if verb == "advance" else [])]
+        assert "has ended: completed" in refused(local.command(*args), 1)
+
+
+def test_a_run_that_failed_says_why_wherever_it_is_shown(local: Local) -> None:
+    given = {**INPUT, "full_name": "play:never"}
+    said(local.command("pipeline", "start", "onboarding", "--id", "missing", "--input", json.dumps(given), "--json"))
+    wait_for_stage(local, "missing", 1)
+    assert local.command("pipeline", "advance", "missing", "1").returncode == 0
+    watched = local.command("pipeline", "watch", "missing")
+    reason = "needs identity-check.legal_name: stage identity-check advanced without it"
+    assert watched.returncode == 3
+    assert reason in watched.stderr.decode()
+    assert reason in local.command("pipeline", "show", "missing").stdout.decode()
+    assert reason in said(local.command("pipeline", "show", "missing", "--json"))["failure"]
+
+
+def test_a_call_that_is_tried_again_says_what_it_fails_with(local: Local) -> None:
+    stage = {"number": 1, "name": "only", "partner": "sandbox", "timeout": 60}
+    given = {"pipeline": {"name": "unheard", "stages": [stage]}}
+
+    async def begin() -> None:
+        client = await Client.connect(local.stack.address)
+        await client.start_workflow(PIPELINE_WORKFLOW, given, id="unheard", task_queue="stagehook")
+
+    asyncio.run(begin())
+    deadline = time.monotonic() + 20
+    while "partner sandbox is not enabled" not in local.command("pipeline", "show", "unheard").stdout.decode():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def test_a_url_is_issued_for_an_open_stage_only(local: Local) -> None:
+    start_run(local, "issued")
+    url = said(local.command("token", "issue", "issued", "2", "--json"))["url"]
+    assert said(local.command("token", "inspect", url, "--json"))["stage"] == 2
+    refused(local.command("token", "issue", "issued", "1"), 4)
+    refused(local.command("token", "issue", "issued", "3"), 4)
+    body = json.dumps({"status": "succeeded", "data": {"account_id": "a"}})
+    sent = local.command("partner", "send", url, "--body", "-", given=body.encode())
+    assert sent.stdout.decode().startswith("202 ")
+    assert local.command("pipeline", "watch", "issued").returncode == 0
 
 
 def test_start_and_wait_exits_3_when_the_run_fails(local: Local) -> None:
@@ -195,6 +242,7 @@ def test_an_answer_that_is_no_2xx_exits_1(local: Local) -> None:
         ["partner", "send", "http://x", "--data", "{"],
         ["partner", "send", "http://x", "--times", "0"],
         ["partner", "serve", "--plays", "bank=unheard-of"],
+        ["partner", "serve", "--delay", "nan"],
         ["pipeline", "start"],
         ["pipeline", "advance", "x", "one"],
         ["unheard-of"],
@@ -210,6 +258,25 @@ def test_processes_report_every_missing_setting_at_once(command: str) -> None:
     done = run_command(command, env={})
     message = refused(done, 2)
     assert all(name in message for name in ("PUBLIC_URL", "CALLBACK_KEYS", "PARTNERS"))
+
+
+@pytest.mark.parametrize("command", [["serve"], ["partner", "serve"]])
+def test_a_port_that_is_taken_is_told_in_a_sentence(local: Local, command: list[str]) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = str(listener.getsockname()[1])
+        args = [*command, "--port", port] if command[0] == "partner" else command
+        done = run_command(*args, env={**local.stack.environment, "PORT": port})
+    assert f"port {port} cannot be listened on" in refused(done, 1)
+
+
+@pytest.mark.parametrize("command", [["serve"], ["worker"], ["pipeline", "list"]])
+@pytest.mark.parametrize(
+    "setting", [{"TEMPORAL_ADDRESS": "foo bar"}, {"TEMPORAL_ADDRESS": "http://x:1"}, {"TEMPORAL_PROFILE": "missing"}]
+)
+def test_wrong_temporal_settings_are_told_at_start(local: Local, command: list[str], setting: dict[str, str]) -> None:
+    assert "TEMPORAL_" in refused(run_command(*command, env={**local.stack.environment, **setting}), 2)
 
 
 def test_help_says_what_there_is() -> None:

@@ -244,6 +244,18 @@ async def test_an_upgrade_is_answered_like_any_request(port: int) -> None:
     assert statuses(answer) == [200]
 
 
+async def test_a_body_behind_an_offered_upgrade_is_read(port: int) -> None:
+    """Clients that speak HTTP/2 offer it with every request; refusing the body would lose the callback."""
+    offer = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAAB\r\n"
+    whole = HEAD + offer + LENGTH + b"\r\n" + BODY
+    for pieces in ([whole], [whole[:-5], whole[-5:]], [whole[: -len(BODY)], BODY]):
+        assert statuses(await exchange(port, *pieces, pause=0.05)) == [503]
+    unread = HEAD + offer + LENGTH + b"\r\n" + b"x" * len(BODY)
+    assert statuses(await exchange(port, unread)) == [422]
+    chunked = HEAD + offer + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
+    assert statuses(await exchange(port, chunked)) == [400]
+
+
 async def test_no_raw_request_leaves_a_token_in_the_log(port: int, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     for request, _ in REFUSED.values():

@@ -53,6 +53,13 @@ def test_every_fault_is_reported_at_once() -> None:
     assert len(raised.value.faults) == 4
 
 
+def test_faults_stay_small_enough_to_be_reported() -> None:
+    with pytest.raises(InvalidRun) as raised:
+        check_run(PipelineRun(Pipeline("x" * 10_000, [stage(1, timeout=0.0)] * 40)))
+    assert len(str(raised.value)) < 10_000
+    assert raised.value.faults[-1].startswith("and ")
+
+
 def test_names_are_unique() -> None:
     [found] = pipeline_faults(pipeline(stage(1), stage(2, name="step-1")))
     assert found == "stage 2: name 'step-1' is taken by an earlier stage"

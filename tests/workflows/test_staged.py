@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 import pytest
@@ -26,7 +27,16 @@ from tests.support import (
     working,
 )
 from tests.workflows.classes import SideBySide
-from workflows.contract import ADVANCE_STAGE, PIPELINE_WORKFLOW, REFUSED, Answer, Callback, Receipt, StageCall
+from workflows.contract import (
+    ADVANCE_STAGE,
+    NOT_REACHED,
+    PIPELINE_WORKFLOW,
+    REFUSED,
+    Answer,
+    Callback,
+    Receipt,
+    StageCall,
+)
 
 DAY = 24 * 3600.0
 
@@ -208,6 +218,36 @@ async def test_a_call_that_stays_unclear_ends_by_the_timeout_policy_and_tells_wh
     assert "partner partner-1 answered 500" in error.message
 
 
+@pytest.mark.parametrize(
+    ("policy", "status"), [({}, "failed"), ({"on_timeout": "skip"}, "skipped")], ids=["fail", "skip"]
+)
+async def test_a_partner_that_surely_was_not_reached_is_not_waited_for(
+    skipping: WorkflowEnvironment, policy: dict[str, Any], status: str
+) -> None:
+    """No callback can come: the policy decides at once, not after days."""
+
+    async def away(call: StageCall) -> Receipt:
+        raise ApplicationError("partner partner-1 could not be reached", type=NOT_REACHED)
+
+    async with working(skipping.client, ScriptedPartner(away)):
+        handle = await start(skipping.client, stage(1, timeout=DAY, call_within=60.0, **policy))
+        with contextlib.suppress(WorkflowFailureError):
+            await result_of(handle)
+        settled = (await progress_of(handle)).stages[0]
+    assert (settled.outcome, settled.cause) == (status, "failed")
+    assert settled.message == "partner partner-1 could not be reached"
+    assert settled.settled_at is not None
+    assert settled.called_at is not None
+    assert settled.settled_at - settled.called_at < 120
+
+
+async def test_data_that_no_call_can_carry_ends_the_run_instead_of_blocking_it(skipping: WorkflowEnvironment) -> None:
+    needs = {f"field-{n}": "input.big" for n in range(6)}
+    async with working(skipping.client, ScriptedPartner()):
+        handle = await start(skipping.client, stage(1, needs=needs), given={"big": "x" * 200_000})
+        assert (await failure_of(handle)).type == "CallTooLarge"
+
+
 async def test_a_refused_call_fails_the_stage_at_once(skipping: WorkflowEnvironment) -> None:
     async def refuse(call: StageCall) -> Receipt:
         raise ApplicationError("partner partner-1 answered 422: no such bank", type=REFUSED, non_retryable=True)
@@ -323,6 +363,16 @@ async def test_cancelling_a_run_is_its_open_stages_cause(skipping: WorkflowEnvir
         ["x", "y"],
         [{"pipeline": {"name": "x", "stages": [{"number": 1e400}]}}],
         [{"pipeline": {"name": "BAD NAME", "stages": []}}],
+        [{"pipeline": {"name": "x" * 1_200_000, "stages": []}}],
+        [{"pipeline": {"name": "x", "stages": [{"number": 0, "name": "", "partner": "", "timeout": 0}] * 6000}}],
+        [{"pipeline": {"name": "x", "stages": [{"number": 1, "name": "a", "partner": "p", "timeout": 1e-9}]}}],
+        [{"pipeline": {"name": "\ud800", "stages": []}}],
+        [
+            {
+                "pipeline": {"name": "x", "stages": [{"number": 1, "name": "a", "partner": "p", "timeout": 1}]},
+                "carried": 1,
+            }
+        ],
     ],
 )
 async def test_a_run_started_with_anything_else_ends_at_once(skipping: WorkflowEnvironment, args: list[Any]) -> None:
