@@ -24,6 +24,8 @@ from receiver.cli.stack import local_environment, stagehook_command, temporal_se
 from tests.receiver.test_callbacks import DONE
 from tests.support import SOON, Handle, ScriptedPartner, stage, start, waiting, working
 
+pytestmark = [pytest.mark.fault, pytest.mark.timeout(180)]
+
 ANSWER_WITHIN = 3 * 2.5
 LOG_LINES_PER_REQUEST = 8
 
@@ -134,7 +136,6 @@ async def settled_once(client: Client) -> None:
     assert len(signals) == 1
 
 
-@pytest.mark.timeout(180)
 async def test_temporal_is_killed_and_comes_back(outage: Outage) -> None:
     async with outage.receiver() as http:
         async with outage.temporal() as (_, client):
@@ -147,7 +148,6 @@ async def test_temporal_is_killed_and_comes_back(outage: Outage) -> None:
             await settled_once(client)
 
 
-@pytest.mark.timeout(180)
 async def test_temporal_hangs_and_goes_on(outage: Outage) -> None:
     """It may have taken what it did not answer: the same request id makes the retry one with it."""
     async with outage.receiver() as http, outage.temporal() as (server, client):
@@ -192,7 +192,6 @@ def black_hole(port: int) -> Iterator[None]:
                 filler.close()
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize("silence", [mute, black_hole])
 async def test_temporals_address_is_silent_until_it_is_there(outage: Outage, silence: Silence) -> None:
     async with outage.temporal() as (_, client):
@@ -206,7 +205,6 @@ async def test_temporals_address_is_silent_until_it_is_there(outage: Outage, sil
             await settled_once(client)
 
 
-@pytest.mark.timeout(180)
 async def test_a_wrong_namespace_is_our_fault_and_not_the_partners(outage: Outage) -> None:
     async with outage.temporal() as (_, client):
         handle = await waiting_run(client)
@@ -216,8 +214,6 @@ async def test_a_wrong_namespace_is_our_fault_and_not_the_partners(outage: Outag
     assert "the namespace does not exist" in (outage.folder / "web.log").read_text()
 
 
-@pytest.mark.fault
-@pytest.mark.timeout(180)
 async def test_a_long_outage_fills_no_log(outage: Outage) -> None:
     """With nobody calling, a receiver that waits for Temporal says next to nothing."""
     async with outage.receiver():

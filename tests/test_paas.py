@@ -32,6 +32,8 @@ from tests.support import Handle, ScriptedPartner, result_of, stage, start, wait
 from tests.test_outages import Outage, process
 from workflows.contract import PIPELINE_WORKFLOW, Pipeline, PipelineRun
 
+pytestmark = [pytest.mark.fault, pytest.mark.timeout(300)]
+
 ROOT = Path(__file__).parents[1]
 WEB_GONE_WITHIN = 3 * 10
 WORKER_GONE_WITHIN = 3 * 25
@@ -80,7 +82,6 @@ async def ready(public_url: str) -> None:
             await asyncio.sleep(0.1)
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize("times", [1, 2])
 async def test_sigterm_under_load_loses_no_callback_that_was_answered(outage: Outage, times: int) -> None:
     """In-flight requests are answered, or their connection ends; what was answered 202 is in the history."""
@@ -112,7 +113,6 @@ async def test_sigterm_under_load_loses_no_callback_that_was_answered(outage: Ou
     assert [n for n in answered if f'\\"message\\":\\"{n}\\"' not in history] == []
 
 
-@pytest.mark.timeout(120)
 async def test_sigterm_with_a_half_sent_body_ends_in_time_with_code_0(outage: Outage) -> None:
     async with outage.temporal() as (_, client):
         async with working(client, ScriptedPartner()):
@@ -131,7 +131,6 @@ async def test_sigterm_with_a_half_sent_body_ends_in_time_with_code_0(outage: Ou
             writer.close()
 
 
-@pytest.mark.timeout(120)
 async def test_a_client_that_is_gone_before_its_answer_has_been_heard(outage: Outage) -> None:
     async with outage.temporal() as (_, client):
         async with working(client, ScriptedPartner()):
@@ -158,7 +157,6 @@ async def test_a_client_that_is_gone_before_its_answer_has_been_heard(outage: Ou
 # --- keys
 
 
-@pytest.mark.timeout(180)
 async def test_keys_rotate_in_two_phases_under_traffic_and_no_live_url_is_refused(outage: Outage) -> None:
     """Two receivers that are deployed one after the other, and URLs that either generation has issued."""
     old = outage.env["CALLBACK_KEYS"]
@@ -223,7 +221,6 @@ async def start_for_processes(client: Client, call_timeout: float) -> Handle:
     return await client.start_workflow(PIPELINE_WORKFLOW, PipelineRun(definition), id="run", task_queue="stagehook")
 
 
-@pytest.mark.timeout(180)
 async def test_a_worker_killed_in_a_call_repeats_it_with_the_same_key_and_url(outage: Outage) -> None:
     async with outage.temporal() as (_, client), listening(outage) as partner:
         log = outage.folder / "worker.log"
@@ -238,7 +235,6 @@ async def test_a_worker_killed_in_a_call_repeats_it_with_the_same_key_and_url(ou
     assert "/callbacks/" in first[1].decode()
 
 
-@pytest.mark.timeout(180)
 async def test_a_worker_stopped_in_a_call_lets_it_finish(outage: Outage) -> None:
     async with outage.temporal() as (_, client), listening(outage) as partner:
         with process(stagehook_command("worker"), outage.env, outage.folder / "worker.log") as worker:
@@ -256,8 +252,6 @@ async def test_a_worker_stopped_in_a_call_lets_it_finish(outage: Outage) -> None
 # --- installed as in production
 
 
-@pytest.mark.fault
-@pytest.mark.timeout(300)
 async def test_web_and_worker_run_with_production_dependencies_only(outage: Outage) -> None:
     """As the PaaS does: `uv sync --locked --no-default-groups`, the Procfile's lines, PORT and WEB_CONCURRENCY."""
     uv = shutil.which("uv") or str(ROOT / ".uv" / "bin" / "uv")

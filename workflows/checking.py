@@ -41,6 +41,10 @@ def read_run(args: Sequence[Any]) -> PipelineRun:
     """Read a workflow's arguments, as decoded from JSON, into a checked `PipelineRun`; raise `InvalidRun`."""
     if len(args) != 1:
         raise InvalidRun([f"a run takes one argument, a PipelineRun, not {len(args)}"])
+    match args[0]:
+        case {"pipeline": {"stages": [*stages]}} if len(stages) > MOST_STAGES:
+            # Before they are converted: thousands would take longer than a workflow task may.
+            raise InvalidRun([f"stages: a pipeline has 1 to {MOST_STAGES}, not {len(stages)}"])
     try:
         run: PipelineRun = value_to_type(PipelineRun, args[0])
     except Exception as error:
