@@ -36,6 +36,7 @@ class Verdict(Enum):
     TOO_LARGE = Answer(413, "the body is too large")
     WRONG_TYPE = Answer(415, "the Content-Type is not what this partner sends")
     TOO_MANY = Answer(429, "too many different callbacks for one stage")
+    HEAD_TOO_LARGE = Answer(431, "the request's head is too large")
     UNREADABLE = Answer(422, "the body cannot be read")
     UNAVAILABLE = Answer(503, "not available for a moment", {"Retry-After": str(RETRY_AFTER_SECONDS)})
     BROKEN = Answer(500, "an error of ours")

@@ -12,6 +12,8 @@ from typing import Any, Final
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from receiver.answers import Verdict
+
 HEADER_SECONDS: Final = 10.0
 """From the connection, or from a further request's first byte, until its headers are complete."""
 
@@ -34,6 +36,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().__init__(*args, **options)
         # Its line has the path, and with it the token; no logging configuration may bring it back.
         self.access_log = False
+        self.url = b""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the clock: a connection that says nothing is closed."""
@@ -62,11 +65,10 @@ class BoundedProtocol(HttpToolsProtocol):
         except httptools.HttpParserUpgrade as upgrade:
             self._take_body(data[upgrade.args[0] :])
         except httptools.HttpParserError:
-            self.logger.warning("malformed-request")
-            self.send_400_response("the request is malformed")
+            self._refuse(Verdict.MALFORMED)
             return
         if self._in_head and self._head_bytes > LARGEST_HEAD:
-            self._refuse(431, b"the request's head is too large")
+            self._refuse_head()
 
     def on_message_begin(self) -> None:
         """A request begins."""
@@ -79,7 +81,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_head = False
         self._head_bytes = 0
         if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > LARGEST_HEAD:
-            self._refuse(431, b"the request's head is too large")
+            self._refuse_head()
             return
         super().on_headers_complete()
         if self.parser.should_upgrade():
@@ -90,7 +92,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self.cycle.keep_alive = False
         headers = dict(self.headers)
         if b"transfer-encoding" in headers:
-            self._refuse(400, b"send no Upgrade with a chunked body")
+            self._refuse(Verdict.MALFORMED)
         elif (length := headers.get(b"content-length", b"0")).isdigit():
             self._body_left = int(length)
 
@@ -135,19 +137,21 @@ class BoundedProtocol(HttpToolsProtocol):
     def _give_up(self) -> None:
         self._head_timer = None
         if self._head_bytes:
-            self._refuse(408, b"the request's head took too long")
+            self._refuse(Verdict.TOO_SLOW)
         else:
             self.transport.close()
 
-    def _refuse(self, status: int, message: bytes) -> None:
+    def _refuse_head(self) -> None:
+        # A token too long to be one is unknown like any other, to the last byte of the answer.
+        self._refuse(Verdict.UNKNOWN if len(self.url) > LARGEST_HEAD // 2 else Verdict.HEAD_TOO_LARGE)
+
+    def _refuse(self, verdict: Verdict) -> None:
+        """Answer from the table in the app's stead, as uvicorn would write it, and close."""
         self._refused = True
         if self.transport.is_closing():
             return
-        head = [
-            STATUS_LINE[status],
-            b"content-type: text/plain; charset=utf-8\r\n",
-            b"content-length: %d\r\n" % len(message),
-            b"connection: close\r\n\r\n",
-        ]
-        self.transport.write(b"".join([*head, message]))
+        response = verdict.respond(close=True)
+        headers = [*self.server_state.default_headers, *response.raw_headers]
+        lines = [STATUS_LINE[verdict.status], *(b"%s: %s\r\n" % header for header in headers), b"\r\n"]
+        self.transport.write(b"".join([*lines, bytes(response.body)]))
         self.transport.close()

@@ -22,7 +22,8 @@ from activities.callback_urls import CallbackURLs, Claims
 from receiver.cli.processes import free_port
 from receiver.cli.stack import local_environment, stagehook_command, temporal_server
 from tests.receiver.test_callbacks import DONE
-from tests.support import SOON, Handle, ScriptedPartner, stage, start, waiting, working
+from tests.support import SOON, Handle, ScriptedPartner, pipeline, stage, start, until, waiting, working
+from workflows.contract import PIPELINE_WORKFLOW, PipelineRun
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(180)]
 
@@ -215,8 +216,20 @@ async def test_a_wrong_namespace_is_our_fault_and_not_the_partners(outage: Outag
 
 
 async def test_a_long_outage_fills_no_log(outage: Outage) -> None:
-    """With nobody calling, a receiver that waits for Temporal says next to nothing."""
+    """With nobody calling, receiver and worker that have lost Temporal say next to nothing, the SDK's core included."""
+    log = outage.folder / "worker.log"
     async with outage.receiver():
-        before = outage.log_lines()
-        await asyncio.sleep(30)
-        assert outage.log_lines() - before < 10
+        with process(stagehook_command("worker"), outage.env, log) as worker:
+            async with outage.temporal():
+                async with asyncio.timeout(3 * SOON):
+                    while "started task_queue" not in log.read_text():
+                        await asyncio.sleep(0.1)
+            web_before, worker_before = outage.log_lines(), len(log.read_text().splitlines())
+            await asyncio.sleep(40)
+            assert outage.log_lines() - web_before < 10
+            assert len(log.read_text().splitlines()) - worker_before < 60
+            async with outage.temporal() as (_, client):
+                run = PipelineRun(pipeline(stage(1, partner="bank")))
+                handle: Handle = await client.start_workflow(PIPELINE_WORKFLOW, run, id="run", task_queue="stagehook")
+                await until(handle, 1, lambda stage: stage.state == "calling")
+            assert worker.poll() is None

@@ -75,7 +75,10 @@ async def _examine() -> AsyncIterator[Finding]:
 
 
 async def _temporal() -> Finding:
-    where = connect_config(os.environ)
+    try:
+        where = connect_config(os.environ)
+    except SettingsError as error:
+        return Finding("temporal", ok=False, says=str(error), fix="set TEMPORAL_ADDRESS and its companions")
     name = f"{where['target_host']}, namespace {where.get('namespace', 'default')}"
     try:
         await connect(os.environ)

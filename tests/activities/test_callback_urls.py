@@ -88,6 +88,13 @@ def test_an_expired_token_is_told_from_a_bad_one_after_the_grace_for_clocks() ->
     assert raised.value.claims == CLAIMS
 
 
+@pytest.mark.parametrize("apart", [-600, 600])
+def test_clocks_ten_minutes_apart_refuse_no_live_url(apart: int) -> None:
+    """The stage may be open until the token expires, by the worker's clock; the receiver's is another one."""
+    assert urls(now=CLAIMS.issued_at + apart).redeem(token()) == CLAIMS
+    assert urls(now=CLAIMS.expires_at + apart).redeem(token()) == CLAIMS
+
+
 def test_issued_at_is_never_compared_with_a_clock() -> None:
     assert urls(now=NOW - 3600).redeem(token()) == CLAIMS
 

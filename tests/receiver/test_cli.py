@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from temporalio.client import Client
 
-from activities.callback_urls import CallbackURLs, Claims
+from activities.callback_urls import CallbackURLs, Claims, fingerprint
 from receiver.cli.demo import INPUT
 from tests.local_stack import Local, local_system, run_command
 from tests.support import KEY
@@ -222,6 +222,51 @@ def test_an_expired_token_exits_6_and_is_shown_all_the_same() -> None:
 
 def test_a_weak_key_is_refused_before_it_is_used() -> None:
     assert "CALLBACK_KEYS" in refused(run_command("token", "inspect", "x", env={"CALLBACK_KEYS": "short"}), 2)
+
+
+def test_a_generated_key_is_one_that_settings_take() -> None:
+    new = run_command("key", "generate").stdout.decode().strip()
+    listed = said(run_command("key", "list", "--json", env={"CALLBACK_KEYS": f"{new},{KEY}"}))
+    assert listed == [
+        {"place": 1, "fingerprint": fingerprint(new), "signs": True},
+        {"place": 2, "fingerprint": fingerprint(KEY), "signs": False},
+    ]
+
+
+def test_keys_rotate_in_two_phases() -> None:
+    shown = run_command("key", "rotate", env={"CALLBACK_KEYS": KEY})
+    first, second = shown.stdout.decode().splitlines()
+    assert first.startswith(f"{KEY},")
+    assert second == f"{first.removeprefix(f'{KEY},')},{KEY}"
+    assert "phase 1" in shown.stderr.decode()
+    assert "phase 2" in shown.stderr.decode()
+
+
+def test_the_doctor_finds_each_part_in_place_and_a_loopback_address_wanting(local: Local) -> None:
+    done = local.command("doctor", "--json")
+    found = {finding["subject"]: finding["ok"] for finding in json.loads(done.stdout) if finding["fix"] == ""}
+    assert found == dict.fromkeys(("settings", "temporal", "keys", "partners", "public url", "clock"), True)
+    [wrong] = [finding for finding in json.loads(done.stdout) if not finding["ok"]]
+    assert (wrong["subject"], done.returncode) == ("public url", 1)
+    assert "loopback" in wrong["says"]
+
+
+@pytest.mark.parametrize(
+    ("change", "subject"),
+    [
+        ({"CALLBACK_KEYS": "weak"}, "settings"),
+        ({"PUBLIC_URL": "https://127.0.0.1:9"}, "public url"),
+        ({"PARTNERS": "bank"}, "partners"),
+        ({"TEMPORAL_NAMESPACE": "missing"}, "temporal"),
+        ({"TEMPORAL_ADDRESS": "127.0.0.1:9"}, "temporal"),
+        ({"TEMPORAL_ADDRESS": "nowhere"}, "temporal"),
+    ],
+)
+def test_the_doctor_names_what_is_wrong_with_a_fix(local: Local, change: dict[str, str], subject: str) -> None:
+    done = local.command("doctor", given=b"", **change)
+    wrong = [line for line in done.stdout.decode().splitlines() if line.startswith("WRONG")]
+    assert done.returncode == 1
+    assert any(line.split()[1:][: len(subject.split())] == subject.split() and "; try: " in line for line in wrong)
 
 
 def test_sending_to_nobody_says_so(unused_port: int) -> None:
