@@ -1,0 +1,60 @@
+"""Basic and bearer credentials: whoever knows them can say anything, for nothing of the request is covered.
+
+Better than nothing for a provider that signs nothing, over TLS only; the callback token still says which stage it is
+for.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+
+from activities.signatures.scheme import ConfigError, Scheme, SignatureError, SignedRequest, Verified, first_match
+
+HEADER = "Authorization"
+
+
+class Credentials(Scheme):
+    """A fixed Authorization header."""
+
+    covers_body = False
+
+    def _read_secrets(self, secrets: Sequence[str]) -> None:
+        self._values = [self._value(secret) for secret in secrets]
+
+    def verify(self, request: SignedRequest, now: float) -> Verified:
+        """Compare the header with every secret's."""
+        index = first_match(self._values, [request.one(HEADER)])
+        if index is None:
+            raise SignatureError("mismatch", "the credentials are none of ours")
+        return Verified(index)
+
+    def sign(self, body: bytes, *, url: str, now: float, delivery_id: str) -> list[tuple[str, str]]:
+        """The header of the first secret."""
+        return [(HEADER, self._values[0])]
+
+    def _value(self, secret: str) -> str:
+        raise NotImplementedError
+
+
+class Basic(Credentials):
+    """HTTP Basic (RFC 7617). A secret is `user:password`. The body is not covered."""
+
+    name = "basic"
+
+    def _value(self, secret: str) -> str:
+        user, colon, password = secret.partition(":")
+        if not user or not colon or not password:
+            raise ConfigError("a secret is user:password")
+        return "Basic " + base64.b64encode(secret.encode("utf-8", "surrogatepass")).decode()
+
+
+class Bearer(Credentials):
+    """A bearer token (RFC 6750). A secret is the token. The body is not covered."""
+
+    name = "bearer"
+
+    def _value(self, secret: str) -> str:
+        if not secret.isascii() or not secret.isprintable() or " " in secret:
+            raise ConfigError("a token has printable ASCII characters without blanks")
+        return "Bearer " + secret

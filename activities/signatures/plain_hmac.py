@@ -1,0 +1,225 @@
+"""The schemes that are one HMAC over a template: rows of a table, and the generic one that is configured.
+
+Sources: the providers' own documentation of their webhooks' signatures, and their published libraries.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hmac
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Final, Literal
+
+from activities.signatures.scheme import (
+    DEFAULT_TOLERANCE,
+    MOST_SIGNATURES,
+    ConfigError,
+    Scheme,
+    SignatureError,
+    SignedRequest,
+    Verified,
+    first_match,
+    pairs,
+)
+
+ENCODINGS: Final[dict[str, Callable[[bytes], str]]] = {
+    "hex": lambda mac: mac.hex(),
+    "base64": lambda mac: base64.b64encode(mac).decode(),
+}
+ALGORITHMS: Final = ("sha1", "sha256", "sha384", "sha512")
+PLACE: Final = re.compile(r"\{(body|timestamp|url)\}")
+
+
+@dataclass(frozen=True)
+class Row:
+    """How one provider applies HMAC.
+
+    header: where the signature stands; with `numbered`, `-1`, `-2`, ... are added to it, one header per key.
+    signed: what is signed; `{body}`, `{timestamp}` and `{url}` stand for these.
+    prefix: what precedes the signature in its header.
+    timestamp_header: where the timestamp stands, if in a header of its own.
+    fields: if the header is a list, its separator, the timestamp's key and the signatures' key; groups: a separator of
+        several such lists, each with a timestamp of its own.
+    hex_key: the secret is hexadecimal, and not the key's own text.
+    """
+
+    header: str
+    signed: str = "{body}"
+    algorithm: str = "sha256"
+    encoding: Literal["hex", "base64"] = "hex"
+    prefix: str = ""
+    timestamp_header: str = ""
+    fields: tuple[str, str, str] | None = None
+    groups: str = ""
+    numbered: bool = False
+    hex_key: bool = False
+    note: str = ""
+
+
+UNTIMED: Final = "Signs no timestamp: a captured request stays valid, so only what it does may not be done twice."
+
+ROWS: Final[dict[str, Row]] = {
+    "github": Row("X-Hub-Signature-256", prefix="sha256=", note=UNTIMED),
+    "stripe": Row("Stripe-Signature", "{timestamp}.{body}", fields=(",", "t", "v1")),
+    "slack": Row(
+        "X-Slack-Signature", "v0:{timestamp}:{body}", prefix="v0=", timestamp_header="X-Slack-Request-Timestamp"
+    ),
+    "shopify": Row("X-Shopify-Hmac-SHA256", encoding="base64", note=UNTIMED),
+    "square": Row("x-square-hmacsha256-signature", "{url}{body}", encoding="base64", note=UNTIMED),
+    "zoom": Row("x-zm-signature", "v0:{timestamp}:{body}", prefix="v0=", timestamp_header="x-zm-request-timestamp"),
+    "docusign": Row("X-DocuSign-Signature", encoding="base64", numbered=True, note=UNTIMED),
+    "persona": Row("Persona-Signature", "{timestamp}.{body}", fields=(",", "t", "v1"), groups=" "),
+    "onfido": Row("X-SHA2-Signature", note=UNTIMED),
+    "paddle": Row("Paddle-Signature", "{timestamp}:{body}", fields=(";", "ts", "h1")),
+    "adyen-platform": Row("HmacSignature", encoding="base64", hex_key=True, note=UNTIMED),
+}
+
+
+class HmacScheme(Scheme):
+    """A scheme that a `Row` describes."""
+
+    row: ClassVar[Row] = Row("")
+    _row: Row
+
+    def _read_secrets(self, secrets: Sequence[str]) -> None:
+        self._row = getattr(self, "_row", None) or type(self).row
+        self._keys = [_read_key(secret, hex_key=self._row.hex_key) for secret in secrets]
+
+    def verify(self, request: SignedRequest, now: float) -> Verified:
+        """Check every signature that the request carries against every key."""
+        seen: SignatureError | None = None
+        for timestamp, signatures in self._proofs(request):
+            try:
+                moment = None if timestamp is None else self._in_time(timestamp, now)
+            except SignatureError as error:
+                seen = seen or error
+                continue
+            expected = [self._mac(key, timestamp or "", request.url, request.body) for key in self._keys]
+            if (index := first_match(expected, signatures)) is not None:
+                return Verified(index, moment)
+        raise seen or SignatureError("mismatch", "no signature is by one of our keys")
+
+    def sign(self, body: bytes, *, url: str, now: float, delivery_id: str) -> list[tuple[str, str]]:
+        """The headers, by the first key. The scheme carries no delivery id."""
+        row, timestamp = self._row, str(int(now))
+        mac = self._mac(self._keys[0], timestamp, url, body)
+        header = f"{row.header}-1" if row.numbered else row.header
+        if row.fields:
+            separator, time_key, signature_key = row.fields
+            return [(header, f"{time_key}={timestamp}{separator}{signature_key}={mac}")]
+        stamp = [(row.timestamp_header, timestamp)] if row.timestamp_header else []
+        return [*stamp, (header, mac)]
+
+    def _proofs(self, request: SignedRequest) -> Iterator[tuple[str | None, list[str]]]:
+        """Each timestamp that the request gives, with the signatures that belong to it."""
+        row = self._row
+        if row.fields and row.groups:
+            for group in request.one(row.header).split(row.groups)[:MOST_SIGNATURES]:
+                with contextlib.suppress(SignatureError):  # a malformed entry of a list is skipped
+                    yield _read_fields(group, *row.fields)
+        elif row.fields:
+            yield _read_fields(request.one(row.header), *row.fields)
+        elif row.numbered:
+            yield None, list(_numbered(request, row.header))
+        else:
+            timestamp = request.one(row.timestamp_header) if row.timestamp_header else None
+            yield timestamp, [request.one(row.header)]
+
+    def _mac(self, key: bytes, timestamp: str, url: str, body: bytes) -> str:
+        """The signature's text, its prefix included."""
+        values = {"body": body, "timestamp": timestamp.encode(), "url": _plain(url)}
+        parts = PLACE.split(self._row.signed)
+        signed = b"".join(values[part] if at % 2 else part.encode() for at, part in enumerate(parts))
+        mac = hmac.digest(key, signed, self._row.algorithm)
+        return self._row.prefix + ENCODINGS[self._row.encoding](mac)
+
+
+class GenericHmac(HmacScheme):
+    """An HMAC in a header of any name, for a provider that has no row of its own.
+
+    header: the signature's header. algorithm: sha1, sha256, sha384 or sha512. encoding: hex or base64. prefix: what
+    precedes the signature. signed: `body`, or a template with `{body}`, `{timestamp}` and `{url}`. timestamp_header:
+    where the timestamp stands, if the template has one.
+    """
+
+    name = "hmac"
+
+    def __init__(
+        self,
+        secrets: Sequence[str],
+        *,
+        header: str,
+        algorithm: str = "sha256",
+        encoding: Literal["hex", "base64"] = "hex",
+        prefix: str = "",
+        signed: str = "body",
+        timestamp_header: str = "",
+        tolerance: int = DEFAULT_TOLERANCE,
+    ) -> None:
+        template = "{body}" if signed == "body" else signed
+        if algorithm not in ALGORITHMS or encoding not in ENCODINGS:
+            raise ConfigError(f"algorithm is one of {', '.join(ALGORITHMS)}, encoding one of {', '.join(ENCODINGS)}")
+        if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", header):
+            raise ConfigError("header is the name of a header")
+        if "{body}" not in template or PLACE.sub("", template).count("{"):
+            raise ConfigError("signed is `body`, or a template with {body} and if need be {timestamp} and {url}")
+        if ("{timestamp}" in template) != bool(timestamp_header):
+            raise ConfigError("a template with {timestamp} needs timestamp_header, and no other template takes one")
+        self._row = Row(header, template, algorithm, encoding, prefix, timestamp_header)
+        super().__init__(secrets, tolerance=tolerance)
+
+
+def _read_key(secret: str, *, hex_key: bool) -> bytes:
+    if not hex_key:
+        return _plain(secret)
+    try:
+        key = bytes.fromhex(secret)
+    except ValueError as error:
+        raise ConfigError("a secret is not hexadecimal") from error
+    if not key or len(secret) != 2 * len(key):
+        raise ConfigError("a secret is not hexadecimal")
+    return key
+
+
+def _plain(text: str) -> bytes:
+    # A surrogate is no character, but `verify` raises nothing because of one.
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _read_fields(text: str, separator: str, time_key: str, signature_key: str) -> tuple[str, list[str]]:
+    entries = list(pairs(text, separator))
+    times = [value for key, value in entries if key == time_key]
+    if len(times) != 1:
+        raise SignatureError("malformed-header", f"{time_key}= is given {len(times)} times")
+    return times[0], [value for key, value in entries if key == signature_key]
+
+
+def _numbered(request: SignedRequest, header: str) -> Iterator[str]:
+    """DocuSign sends one header per key, numbered from 1 to 100."""
+    found = False
+    for number in range(1, MOST_SIGNATURES + 1):
+        if request.all(f"{header}-{number}"):
+            found = True
+            yield request.one(f"{header}-{number}")
+    if not found:
+        raise SignatureError("missing-header", f"{header}-1")
+
+
+def schemes() -> dict[str, type[Scheme]]:
+    """A class for every row, and the generic one."""
+    made: dict[str, type[Scheme]] = {
+        name: type(
+            f"{name.title().replace('-', '')}Hmac",
+            (HmacScheme,),
+            {
+                "name": name,
+                "row": row,
+                "__doc__": f"{name}: HMAC-{row.algorithm} of `{row.signed}`. {row.note}".strip(),
+            },
+        )
+        for name, row in ROWS.items()
+    }
+    return {**made, GenericHmac.name: GenericHmac}

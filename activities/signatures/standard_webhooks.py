@@ -1,0 +1,143 @@
+"""Standard Webhooks (standardwebhooks.com, specification v1), and Svix, which is the same under other header names.
+
+Signed is `id.timestamp.body`; the signature header is a list of `version,signature` separated by spaces. A `whsec_`
+secret is the base64 of 24 to 64 bytes for HMAC-SHA256 (`v1`); `whpk_` is an Ed25519 public key and `whsk_` the private
+one (`v1a`). A key verifies signatures of its own version only.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Final
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from activities.signatures.scheme import (
+    MOST_SIGNATURES,
+    ConfigError,
+    Scheme,
+    SignatureError,
+    SignedRequest,
+    Verified,
+    check_id,
+    decode_base64,
+    same,
+)
+
+SHORTEST_KEY: Final = 24
+LONGEST_KEY: Final = 64
+ED25519_BYTES: Final = 32
+LONGEST_LIST: Final = 16 * 1024
+
+
+@dataclass(frozen=True)
+class Key:
+    """One secret: the version it is for, how it checks a signature's text, and how it makes one, if it can."""
+
+    version: str
+    matches: Callable[[bytes, str], bool]
+    sign: Callable[[bytes], str] | None
+
+
+class StandardWebhooks(Scheme):
+    """Standard Webhooks v1 and v1a. The signature covers id, timestamp and body."""
+
+    name = "standard-webhooks"
+    prefix: ClassVar[str] = "webhook-"
+
+    def _read_secrets(self, secrets: Sequence[str]) -> None:
+        self._keys = [_read_key(secret) for secret in secrets]
+
+    def verify(self, request: SignedRequest, now: float) -> Verified:
+        """Check every listed signature of a known version against every key of that version."""
+        delivery_id = check_id(request.one(f"{self.prefix}id"))
+        timestamp = request.one(f"{self.prefix}timestamp")
+        listed = request.one(f"{self.prefix}signature")
+        moment = self._in_time(timestamp, now)
+        signed = _signed(delivery_id, timestamp, request.body)
+        for entry in listed[:LONGEST_LIST].split(" ")[:MOST_SIGNATURES]:
+            version, comma, signature = entry.partition(",")
+            for index, key in enumerate(self._keys):
+                if comma and version == key.version and key.matches(signed, signature):
+                    return Verified(index, moment, delivery_id)
+        raise SignatureError("mismatch", "no listed signature is by one of our keys")
+
+    def sign(self, body: bytes, *, url: str, now: float, delivery_id: str) -> list[tuple[str, str]]:
+        """The three headers, by the first secret; a `whpk_` key cannot sign and raises `ConfigError`."""
+        key, timestamp = self._keys[0], str(int(now))
+        if key.sign is None:
+            raise ConfigError("a public key cannot sign: give the whsk_ secret")
+        signature = key.sign(_signed(check_id(delivery_id), timestamp, body))
+        return [
+            (f"{self.prefix}id", delivery_id),
+            (f"{self.prefix}timestamp", timestamp),
+            (f"{self.prefix}signature", f"{key.version},{signature}"),
+        ]
+
+
+class Svix(StandardWebhooks):
+    """Svix: Standard Webhooks under `svix-` headers."""
+
+    name = "svix"
+    prefix = "svix-"
+
+
+def _signed(delivery_id: str, timestamp: str, body: bytes) -> bytes:
+    return f"{delivery_id}.{timestamp}.".encode() + body
+
+
+def _read_key(secret: str) -> Key:
+    kind, underscore, encoded = secret.partition("_")
+    if not underscore or kind not in {"whsec", "whpk", "whsk"}:
+        kind, encoded = "whsec", secret
+    try:
+        key = decode_base64(encoded)
+    except ValueError as error:
+        raise ConfigError(f"a secret is {error}") from error
+    if kind == "whsec":
+        return _hmac_key(key)
+    if kind == "whpk":
+        if len(key) != ED25519_BYTES:
+            raise ConfigError("a whpk_ key has 32 bytes")
+        return Key("v1a", _ed25519_matches(Ed25519PublicKey.from_public_bytes(key)), None)
+    return _private_key(key)
+
+
+def _hmac_key(key: bytes) -> Key:
+    if not SHORTEST_KEY <= len(key) <= LONGEST_KEY:
+        raise ConfigError(f"a whsec_ secret has {SHORTEST_KEY} to {LONGEST_KEY} bytes")
+
+    def sign(signed: bytes) -> str:
+        return base64.b64encode(hmac.digest(key, signed, "sha256")).decode()
+
+    return Key("v1", lambda signed, signature: same(sign(signed), signature), sign)
+
+
+def _private_key(key: bytes) -> Key:
+    """A seed, or seed and public key together, which must then be each other's."""
+    if len(key) not in {ED25519_BYTES, 2 * ED25519_BYTES}:
+        raise ConfigError("a whsk_ secret has 32 or 64 bytes")
+    private = Ed25519PrivateKey.from_private_bytes(key[:ED25519_BYTES])
+    public = private.public_key()
+    if key[ED25519_BYTES:] not in {b"", public.public_bytes_raw()}:
+        raise ConfigError("the two halves of a whsk_ secret do not belong together")
+
+    def sign(signed: bytes) -> str:
+        return base64.b64encode(private.sign(signed)).decode()
+
+    return Key("v1a", _ed25519_matches(public), sign)
+
+
+def _ed25519_matches(key: Ed25519PublicKey) -> Callable[[bytes, str], bool]:
+    def matches(signed: bytes, signature: str) -> bool:
+        try:
+            key.verify(decode_base64(signature), signed)
+        except (ValueError, InvalidSignature):
+            return False
+        return True
+
+    return matches

@@ -1,0 +1,105 @@
+"""Twilio: HMAC-SHA1 of the public URL, and of the form's fields sorted by name, in base64.
+
+A JSON body is covered by its SHA-256 in the URL's query instead (`bodySHA256`). The fields are joined without
+separators, so that the boundary between a name and its value is not covered; and there is no timestamp, so that a
+captured request stays valid: only what it does may not be done twice.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Sequence
+from urllib.parse import parse_qs, urlsplit
+
+from activities.signatures.scheme import Scheme, SignatureError, SignedRequest, Verified, first_match, same
+
+HEADER = "X-Twilio-Signature"
+FORM = "application/x-www-form-urlencoded"
+MOST_FIELDS = 1000
+DEFAULT_PORTS = {"https": 443, "http": 80}
+
+
+class Twilio(Scheme):
+    """Twilio's request signature, of forms and of JSON. The URL is signed as it was given to Twilio."""
+
+    name = "twilio"
+
+    def _read_secrets(self, secrets: Sequence[str]) -> None:
+        self._keys = [secret.encode("utf-8", "surrogatepass") for secret in secrets]
+
+    def verify(self, request: SignedRequest, now: float) -> Verified:
+        """Check the signature over the URL with and without its default port: Twilio signs either."""
+        signature = request.one(HEADER)
+        fields = _covered(request)
+        signed = [_plain(url) + fields for url in _spellings(request.url)]
+        expected = [_mac(key, text) for key in self._keys for text in signed]
+        index = first_match(expected, [signature])
+        if index is None:
+            raise SignatureError("mismatch", "the signature is by none of our keys")
+        return Verified(index // len(signed))
+
+    def sign(self, body: bytes, *, url: str, now: float, delivery_id: str) -> list[tuple[str, str]]:
+        """The header for a form, or for anything else if the URL has the body's `bodySHA256`."""
+        fields = b"" if _body_digest(url) else _sorted_fields(body)
+        return [(HEADER, _mac(self._keys[0], _plain(url) + fields))]
+
+
+def _covered(request: SignedRequest) -> bytes:
+    """What is signed besides the URL; raises `SignatureError` for a body that nothing covers."""
+    if digest := _body_digest(request.url):
+        if not same(hashlib.sha256(request.body).hexdigest(), digest):
+            raise SignatureError("body-mismatch", "bodySHA256 is another body's")
+        return b""
+    for value in request.all("content-type"):
+        if value.partition(";")[0].strip().lower() != FORM and request.body:
+            raise SignatureError("malformed-body", "neither a form nor covered by bodySHA256")
+    return _sorted_fields(request.body)
+
+
+def _body_digest(url: str) -> str:
+    try:
+        found = parse_qs(urlsplit(url).query, keep_blank_values=True).get("bodySHA256", [])
+    except ValueError as error:
+        raise SignatureError("malformed-url") from error
+    if len(found) > 1:
+        raise SignatureError("malformed-url", "bodySHA256 is given more than once")
+    if found == [""]:
+        raise SignatureError("malformed-url", "bodySHA256 is empty")
+    return found[0] if found else ""
+
+
+def _sorted_fields(body: bytes) -> bytes:
+    try:
+        text = body.decode("utf-8", "surrogateescape")
+        fields = parse_qs(text, keep_blank_values=True, max_num_fields=MOST_FIELDS, errors="surrogateescape")
+    except ValueError as error:
+        raise SignatureError("malformed-body", "not a form") from error
+    return b"".join(_plain(name + value) for name in sorted(fields) for value in sorted(set(fields[name])))
+
+
+def _spellings(url: str) -> list[str]:
+    """The URL as it is, and with its default port added or left out."""
+    try:
+        parts = urlsplit(url)
+        port, default = parts.port, DEFAULT_PORTS.get(parts.scheme)
+    except ValueError as error:
+        raise SignatureError("malformed-url") from error
+    if default is None or not parts.netloc or port not in {None, default}:
+        return [url]
+    bare = parts.netloc.removesuffix(f":{default}")
+    head, _, rest = url.partition(parts.netloc)
+    return [f"{head}{bare}{rest}", f"{head}{bare}:{default}{rest}"]
+
+
+def _mac(key: bytes, signed: bytes) -> str:
+    return base64.b64encode(hmac.digest(key, signed, "sha1")).decode()
+
+
+def _plain(text: str) -> bytes:
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        # A surrogate that stands for no byte of ours.
+        return text.encode("utf-8", "surrogatepass")

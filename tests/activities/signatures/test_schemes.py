@@ -1,0 +1,378 @@
+"""Every scheme: what it signs verifies, any single-bit change is refused, and no bytes raise anything else."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from activities.signatures import SCHEMES, ConfigError, Scheme, SignatureError, SignedRequest
+
+NOW = 1_800_000_000
+URL = "https://hooks.example.com/callbacks/token?a=1"
+ED = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+EC = ec.derive_private_key(12345678901234567890, ec.SECP256R1())
+EC_PRIVATE = EC.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+EC_PUBLIC = EC.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+WHSEC = "whsec_" + base64.b64encode(bytes(range(24))).decode()
+WHSEC_OLD = "whsec_" + base64.b64encode(bytes(range(1, 33))).decode()
+
+
+def b64(raw: bytes) -> str:
+    return base64.b64encode(raw).decode()
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A scheme with secrets, and what its signature covers."""
+
+    name: str
+    secrets: tuple[str, ...] = ("new-secret", "old-secret")
+    options: dict[str, Any] = field(default_factory=dict)
+    url: str = URL
+    body: bytes = b'{"a": 1}'
+    timed: bool = False
+    with_id: bool = False
+
+    def scheme(self, **changes: Any) -> Scheme:
+        return SCHEMES[self.name](**{"secrets": self.secrets, **self.options, **changes})
+
+    def signed(self, body: bytes | None = None, now: float = NOW, **changes: Any) -> SignedRequest:
+        body = self.body if body is None else body
+        headers = self.scheme(**changes).sign(body, url=self.url, now=now, delivery_id="msg_1")
+        return SignedRequest("POST", self.url, headers, body)
+
+
+TIMED = {"timed": True}
+FORM = b"To=%2B1&From=%2B2&To=%2B1&To=%2B0&Empty="
+SHA_URL = f"{URL}&bodySHA256={hashlib.sha256(b'{}').hexdigest()}"
+SETUPS = {
+    "standard-webhooks": Setup("standard-webhooks", (WHSEC, WHSEC_OLD), timed=True, with_id=True),
+    "standard-webhooks v1a": Setup(
+        "standard-webhooks", ("whsk_" + b64(bytes(range(32))), WHSEC), timed=True, with_id=True
+    ),
+    "svix": Setup("svix", (WHSEC, WHSEC_OLD), timed=True, with_id=True),
+    "stripe": Setup("stripe", timed=True),
+    "slack": Setup("slack", timed=True),
+    "zoom": Setup("zoom", timed=True),
+    "persona": Setup("persona", timed=True),
+    "paddle": Setup("paddle", timed=True),
+    "github": Setup("github"),
+    "shopify": Setup("shopify"),
+    "square": Setup("square"),
+    "docusign": Setup("docusign"),
+    "onfido": Setup("onfido"),
+    "adyen-platform": Setup("adyen-platform", ("AB" * 32, "CD" * 32)),
+    "twilio form": Setup("twilio", body=FORM),
+    "twilio json": Setup("twilio", url=SHA_URL, body=b"{}"),
+    "sendgrid": Setup("sendgrid", (b64(EC_PUBLIC),), {"private_key": b64(EC_PRIVATE)}, timed=True),
+    "discord": Setup(
+        "discord", (ED.public_key().public_bytes_raw().hex(),), {"private_key": bytes(range(32)).hex()}, timed=True
+    ),
+    "hmac": Setup("hmac", options={"header": "X-Sig", "algorithm": "sha512", "encoding": "base64", "prefix": "s="}),
+    "hmac timed": Setup(
+        "hmac",
+        options={"header": "X-Sig", "signed": "{timestamp}|{url}|{body}", "timestamp_header": "X-Time"},
+        timed=True,
+    ),
+    "basic": Setup("basic", ("user:new", "user:old")),
+    "bearer": Setup("bearer"),
+}
+every = pytest.mark.parametrize("setup", SETUPS.values(), ids=list(SETUPS))
+covering = pytest.mark.parametrize(
+    "setup",
+    [s for s in SETUPS.values() if s.scheme().covers_body],
+    ids=[n for n, s in SETUPS.items() if s.scheme().covers_body],
+)
+timed = pytest.mark.parametrize(
+    "setup", [s for s in SETUPS.values() if s.timed], ids=[n for n, s in SETUPS.items() if s.timed]
+)
+
+
+def reason(setup: Setup, request: SignedRequest, now: float = NOW) -> str:
+    with pytest.raises(SignatureError) as raised:
+        setup.scheme().verify(request, now)
+    return raised.value.reason
+
+
+def flip(raw: bytes, bit: int) -> bytes:
+    at = bit % (8 * len(raw))
+    return raw[: at // 8] + bytes([raw[at // 8] ^ (1 << at % 8)]) + raw[at // 8 + 1 :]
+
+
+def test_every_scheme_of_the_list_is_here() -> None:
+    assert {setup.name for setup in SETUPS.values()} == set(SCHEMES)
+    assert all(SCHEMES[name].name == name and SCHEMES[name].__doc__ for name in SCHEMES)
+
+
+# --- what holds for all of them
+
+
+@every
+def test_what_is_signed_verifies_and_tells_what_it_proves(setup: Setup) -> None:
+    verified = setup.scheme().verify(setup.signed(), NOW)
+    assert verified.key_index == 0
+    assert verified.timestamp == (NOW if setup.timed else None)
+    assert verified.delivery_id == ("msg_1" if setup.with_id else None)
+
+
+@every
+def test_each_secret_verifies_and_says_which_it_was(setup: Setup) -> None:
+    for index, secret in enumerate(setup.secrets):
+        if setup.options.get("private_key") is None:
+            assert setup.scheme().verify(setup.signed(secrets=[secret]), NOW).key_index == index
+
+
+@covering
+@given(body=st.binary(max_size=200), bit=st.integers(0, 10_000))
+@settings(max_examples=25, deadline=None)
+def test_any_body_signs_and_any_changed_bit_of_it_is_refused(setup: Setup, body: bytes, bit: int) -> None:
+    if setup.name == "twilio":
+        body = setup.body
+    request = setup.signed(body)
+    setup.scheme().verify(request, NOW)
+    if body:
+        changed = flip(body, bit)
+        if setup.name != "twilio" or _fields(changed) != _fields(body):
+            with pytest.raises(SignatureError):
+                setup.scheme().verify(replace(request, body=changed), NOW)
+
+
+def _fields(body: bytes) -> object:
+    """A form's fields as Twilio joins them: without boundaries, each value once."""
+    from activities.signatures.twilio import _sorted_fields
+
+    try:
+        return _sorted_fields(body)
+    except SignatureError:
+        return None
+
+
+@every
+@given(place=st.integers(0, 5), bit=st.integers(0, 10_000))
+@settings(max_examples=40, deadline=None)
+def test_any_changed_bit_of_a_signed_header_is_refused(setup: Setup, place: int, bit: int) -> None:
+    request = setup.signed()
+    at = place % len(request.headers)
+    name, value = request.headers[at]
+    changed = flip(value.encode("latin-1"), bit).decode("latin-1")
+    headers = [*request.headers[:at], (name, changed), *request.headers[at + 1 :]]
+    with pytest.raises(SignatureError):
+        setup.scheme().verify(replace(request, headers=headers), NOW)
+
+
+@pytest.mark.parametrize("name", ["square", "twilio form", "twilio json", "hmac timed"])
+@given(bit=st.integers(0, 10_000))
+@settings(max_examples=40, deadline=None)
+def test_any_changed_bit_of_a_signed_url_is_refused(name: str, bit: int) -> None:
+    setup = SETUPS[name]
+    request = setup.signed()
+    changed = flip(request.url.encode(), bit).decode("latin-1")
+    with pytest.raises(SignatureError):
+        setup.scheme().verify(replace(request, url=changed), NOW)
+
+
+headers_of_any_kind = st.lists(
+    st.tuples(
+        st.sampled_from(sorted({name for setup in SETUPS.values() for name, _ in setup.signed().headers}))
+        | st.text(max_size=10),
+        st.text(max_size=60)
+        | st.sampled_from(["t=1,v1=", "ts=1;h1=", "v1,", "=", ",", " ", "1" * 13, "\x00", "\ud800"]),
+    ),
+    max_size=6,
+)
+
+
+@every
+@given(
+    headers=headers_of_any_kind,
+    url=st.text(max_size=40) | st.just("https://[/?bodySHA256=%"),
+    body=st.binary(max_size=50),
+)
+@settings(max_examples=60, deadline=None)
+def test_whatever_is_sent_nothing_but_a_signature_error_is_raised(
+    setup: Setup, headers: list[tuple[str, str]], url: str, body: bytes
+) -> None:
+    with pytest.raises(SignatureError) as raised:
+        setup.scheme().verify(SignedRequest("POST", url, headers, body), NOW)
+    assert raised.value.reason
+
+
+@every
+def test_a_header_that_counts_is_refused_when_repeated_or_missing(setup: Setup) -> None:
+    request = setup.signed()
+    for name, value in request.headers:
+        again = [*request.headers, (name.upper(), value)]
+        assert reason(setup, replace(request, headers=again)) == "repeated-header"
+        without = [pair for pair in request.headers if pair[0] != name]
+        assert reason(setup, replace(request, headers=without)) == "missing-header"
+
+
+@timed
+def test_the_tolerance_holds_both_ways_and_is_inclusive(setup: Setup) -> None:
+    request = setup.signed()
+    for apart in (-300, 300):
+        setup.scheme().verify(request, NOW + apart)
+    for apart in (-301, 301):
+        assert reason(setup, request, NOW + apart) in {"stale", "mismatch"}
+
+
+@timed
+@pytest.mark.parametrize(
+    "text", ["", " 1800000000", "1800000000 ", "+1800000000", "1_800_000_000", "1.8e9", "١٨", "-1", "nan"]
+)
+def test_a_timestamp_is_decimal_digits_and_nothing_else(setup: Setup, text: str) -> None:
+    request = setup.signed()
+    headers = [(name, value.replace(str(NOW), text)) for name, value in request.headers]
+    assert headers != list(request.headers)
+    assert reason(setup, replace(request, headers=headers)) in {"malformed-timestamp", "malformed-header", "mismatch"}
+
+
+@every
+@pytest.mark.parametrize(
+    "secrets", [[], [""], ["  "], "a-bare-string", [None], ["good-secret", ""], [" padded "], ["new\n"]]
+)
+def test_a_missing_or_blank_secret_is_an_error_at_construction(setup: Setup, secrets: Any) -> None:
+    with pytest.raises(ConfigError):
+        setup.scheme(secrets=secrets)
+
+
+@every
+@pytest.mark.parametrize("tolerance", [-1, True, 1.5, None, "300"])
+def test_a_tolerance_is_a_number_of_seconds(setup: Setup, tolerance: Any) -> None:
+    with pytest.raises(ConfigError):
+        setup.scheme(tolerance=tolerance)
+
+
+# --- what is particular
+
+
+@pytest.mark.parametrize(
+    ("name", "secret"),
+    [
+        ("standard-webhooks", "whsec_" + b64(bytes(23))),
+        ("standard-webhooks", "whsec_" + b64(bytes(65))),
+        ("standard-webhooks", "whsec_!!!"),
+        ("standard-webhooks", "whsec_" + b64(bytes(24)).replace("A", "-")),
+        ("standard-webhooks", "whpk_" + b64(bytes(31))),
+        ("standard-webhooks", "whsk_" + b64(bytes(33))),
+        ("standard-webhooks", "whsk_" + b64(bytes(64))),
+        ("adyen-platform", "XYZ"),
+        ("adyen-platform", "AB C"),
+        ("sendgrid", "bm90IGEga2V5"),
+        ("discord", "00"),
+        ("discord", "AB" * 32),
+        ("basic", "no-colon"),
+        ("bearer", "two words"),
+    ],
+)
+def test_an_undecodable_or_short_secret_is_an_error_at_construction(name: str, secret: str) -> None:
+    with pytest.raises(ConfigError):
+        SCHEMES[name](secrets=[secret])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"header": "X-Sig", "algorithm": "md5"},
+        {"header": "X-Sig", "encoding": "base32"},
+        {"header": ""},
+        {"header": "X Sig"},
+        {"header": "X-Sig", "signed": "nothing"},
+        {"header": "X-Sig", "signed": "{body}{unknown}"},
+        {"header": "X-Sig", "signed": "{timestamp}{body}"},
+        {"header": "X-Sig", "timestamp_header": "X-Time"},
+    ],
+)
+def test_a_generic_hmac_that_makes_no_sense_is_an_error_at_construction(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        SCHEMES["hmac"](secrets=["secret"], **options)
+
+
+def changed_header(setup: Setup, change: Callable[[str], str]) -> SignedRequest:
+    request = setup.signed()
+    name, value = request.headers[-1]
+    return replace(request, headers=[*request.headers[:-1], (name, change(value))])
+
+
+@pytest.mark.parametrize("name", ["standard-webhooks", "svix"])
+def test_a_list_of_signatures_is_searched_past_malformed_entries_up_to_its_cap(name: str) -> None:
+    setup = SETUPS[name]
+    setup.scheme().verify(changed_header(setup, lambda good: f"v1 v2,x , v1,!! v1,AAAA {good}"), NOW)
+    assert reason(setup, changed_header(setup, lambda good: "v1,AAAA " * 100 + good)) == "mismatch"
+
+
+@pytest.mark.parametrize("name", ["standard-webhooks", "svix"])
+@pytest.mark.parametrize("delivery_id", ["", "a b", "a\n", "é", "x" * 257])
+def test_an_id_is_capped_and_printable(name: str, delivery_id: str) -> None:
+    setup = SETUPS[name]
+    request = setup.signed()
+    headers = [(key, delivery_id if key.endswith("-id") else value) for key, value in request.headers]
+    assert reason(setup, replace(request, headers=headers)) == "malformed-id"
+
+
+def test_a_key_verifies_signatures_of_its_own_version_only() -> None:
+    setup = SETUPS["standard-webhooks"]
+    assert reason(setup, changed_header(setup, lambda good: good.replace("v1,", "v1a,"))) == "mismatch"
+    ed = SETUPS["standard-webhooks v1a"]
+    assert reason(ed, changed_header(ed, lambda good: good.replace("v1a,", "v1,"))) == "mismatch"
+
+
+def test_a_public_key_verifies_and_cannot_sign() -> None:
+    public = "whpk_" + b64(ED.public_key().public_bytes_raw())
+    scheme = SCHEMES["standard-webhooks"](secrets=[public])
+    scheme.verify(SETUPS["standard-webhooks v1a"].signed(), NOW)
+    for name, secret in (("standard-webhooks", public), ("discord", SETUPS["discord"].secrets[0])):
+        with pytest.raises(ConfigError):
+            SCHEMES[name](secrets=[secret]).sign(b"", url=URL, now=NOW, delivery_id="m")
+
+
+@pytest.mark.parametrize(("name", "key"), [("stripe", "v1"), ("paddle", "h1"), ("persona", "v1")])
+def test_several_signatures_in_one_header_are_for_rotation(name: str, key: str) -> None:
+    setup, separator = SETUPS[name], ";" if name == "paddle" else ","
+    setup.scheme().verify(changed_header(setup, lambda good: f"{good}{separator}{key}=dummy"), NOW)
+    setup.scheme().verify(changed_header(setup, lambda good: good.replace(key, f"{key}=dummy{separator}{key}")), NOW)
+
+
+def test_persona_sends_a_pair_for_each_secret() -> None:
+    setup = SETUPS["persona"]
+    setup.scheme().verify(changed_header(setup, lambda good: f"v1=no-time t=1,v1=dummy {good}"), NOW)
+
+
+def test_docusign_sends_a_header_for_each_key() -> None:
+    setup = SETUPS["docusign"]
+    [(_, good)] = setup.signed().headers
+    numbered = [("X-DocuSign-Signature-1", "dummy"), ("X-DocuSign-Signature-2", good)]
+    setup.scheme().verify(replace(setup.signed(), headers=numbered), NOW)
+
+
+def test_twilio_signs_the_url_with_or_without_its_default_port() -> None:
+    setup = SETUPS["twilio form"]
+    with_port = URL.replace("example.com/", "example.com:443/")
+    for signed, received in ((URL, with_port), (with_port, URL)):
+        request = replace(setup, url=signed).signed()
+        setup.scheme().verify(replace(request, url=received), NOW)
+
+
+@pytest.mark.parametrize("url", [URL.replace("https", "http"), URL.replace(".com/", ".com:8443/"), URL + "&b=2"])
+def test_twilio_refuses_any_other_url(url: str) -> None:
+    setup = SETUPS["twilio form"]
+    assert reason(setup, replace(setup.signed(), url=url)) == "mismatch"
+
+
+def test_twilio_refuses_a_body_that_nothing_covers() -> None:
+    setup = SETUPS["twilio form"]
+    request = setup.signed(b"")
+    json_body = replace(request, headers=[*request.headers, ("Content-Type", "application/json")], body=b"{}")
+    assert reason(setup, json_body) == "malformed-body"
+    json_setup = SETUPS["twilio json"]
+    assert reason(json_setup, replace(json_setup.signed(), body=b"{ }")) == "body-mismatch"
