@@ -112,7 +112,7 @@ class CallbackURLs:
     def __init__(self, public_url: str, keys: Sequence[str], now: Callable[[], float] = time.time) -> None:
         if not keys or not all(keys):
             raise ValueError("a callback URL needs at least one key, and no empty one")
-        self._public_url = public_url.rstrip("/")
+        self.public_url = public_url.rstrip("/")
         self._serializers = [_serializer(key) for key in keys]
         self._now = now
         self.fingerprint = fingerprint(keys[0])
@@ -120,7 +120,7 @@ class CallbackURLs:
     def issue(self, claims: Claims) -> str:
         """The callback URL for these claims: byte for byte the same as long as keys and public URL stay."""
         token = self._serializers[0].dumps(claims._fields())
-        return f"{self._public_url}{CALLBACKS_PATH}{token if isinstance(token, str) else token.decode()}"
+        return f"{self.public_url}{CALLBACKS_PATH}{token if isinstance(token, str) else token.decode()}"
 
     def redeem(self, token: str) -> Claims:
         """The claims of a token; raises `BadToken` or `ExpiredToken` and nothing else."""

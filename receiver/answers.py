@@ -29,6 +29,7 @@ class Verdict(Enum):
 
     ACCEPTED = Answer(202, "accepted")
     GONE = Answer(410, "this callback URL is no longer waited for")
+    UNPROVEN = Answer(401, "the body signature is missing or wrong", {"WWW-Authenticate": "Signature"})
     UNKNOWN = Answer(404, "there is nothing at this address")
     WRONG_METHOD = Answer(405, "this method is not taken here", {"Allow": "POST"})
     MALFORMED = Answer(400, "the request is malformed")

@@ -1,7 +1,7 @@
 """POST /callbacks/{token}: a straight line from bytes to answer.
 
-Token, media type, body, partner, reading, signal, answer: each step either passes its result on or ends the request
-with a verdict. Nothing but the claims of the token says which run and stage a callback is for.
+Token, partner, headers, body, body signature, reading, signal, answer: each step either passes its result on or ends
+the request with a verdict. Nothing but the claims of the token says which run and stage a callback is for.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from starlette.responses import Response
 
 from activities.callback_urls import CALLBACKS_PATH, BadToken, CallbackURLs, Claims, ExpiredToken
 from activities.partners.partner import Partner, Unreadable
+from activities.signatures import SignatureError, SignedRequest
 from receiver.answers import Refused, Verdict
 from receiver.budget import SignalBudget
 from receiver.forwarder import Fate, Forwarder, TemporalAway, request_id
@@ -73,6 +74,19 @@ class Callbacks:
         except ExpiredToken:
             raise Refused(Verdict.GONE, body_read=False) from None
 
+    def _prove(self, request: Request, partner: Partner, body: bytes) -> str:
+        """Check the body signature, on the raw bytes, before anything reads them; return the id that it covers."""
+        if partner.signature is None:
+            return ""
+        query = request.scope["query_string"].decode("latin-1")
+        path = request.scope["raw_path"].decode("latin-1") + (f"?{query}" if query else "")
+        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.scope["headers"]]
+        received = SignedRequest(request.method, self._urls.public_url + path, headers, body)
+        try:
+            return partner.signature.verify(received, time.time()).delivery_id or ""
+        except SignatureError as error:
+            raise Refused(Verdict.UNPROVEN, error.reason) from error
+
     async def _deliver(self, request: Request, claims: Claims) -> Verdict:
         partner = self._partners.get(claims.partner)
         if partner is None:
@@ -81,10 +95,11 @@ class Callbacks:
             raise Refused(Verdict.UNAVAILABLE, body_read=False)
         _check_headers(request, partner)
         body = await _read_body(request)
+        delivery_id = self._prove(request, partner, body)
         answer = _read_answer(partner, body)
         callback = Callback(answer, claims.chain_id, claims.attempt, claims.issued_at)
         # Two progress reports may be byte-identical and still mean something new.
-        signal_id = uuid.uuid4().hex if answer.status == "progress" else request_id(claims, body)
+        signal_id = uuid.uuid4().hex if answer.status == "progress" else request_id(claims, body, delivery_id)
         if wait := self._budget.seconds_to_wait(claims, signal_id):
             raise Refused(Verdict.TOO_MANY, retry_after=math.ceil(wait))
         try:

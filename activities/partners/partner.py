@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
 
 from activities.environment import Environment
+from activities.signatures import SCHEMES, ConfigError, Scheme
 from workflows.contract import Answer, Receipt, StageCall
 
 
@@ -20,6 +22,8 @@ class Partner:
     """One third party.
 
     name: as stages and tokens name it.
+    signature: how it signs its callbacks; None, written out, for a partner that signs nothing, so that the callback
+        token is the only proof.
     build_call: the HTTP request that starts the work, from the call and its callback URL. `activities.calls` adds the
         idempotency key and sends it.
     read_receipt: reads the immediate 2xx answer; raises `Unreadable`.
@@ -30,12 +34,26 @@ class Partner:
     """
 
     name: str
+    signature: Scheme | None
     build_call: Callable[[StageCall, str], httpx.Request]
     read_receipt: Callable[[httpx.Response], Receipt]
     read_callback: Callable[[bytes], Answer]
     auth: httpx.Auth | None = None
     content_type: str = "application/json"
     loopback_only: bool = False
+
+
+def signature(scheme: str, environment: Environment, variable: str, *, fix: str, **options: Any) -> Scheme | None:
+    """The scheme of that name, with the secrets that the variable lists, newest first, joined by commas.
+
+    A missing or unusable secret is a fault of the environment; None then stands for the scheme that is not to be had.
+    """
+    secrets = environment.names(variable, fix=fix)
+    try:
+        return SCHEMES[scheme](secrets, **options) if secrets else None
+    except ConfigError as error:
+        environment.fault(variable, f"cannot be used: {error}", fix)
+        return None
 
 
 PartnerFactory = Callable[[Environment], Partner]
