@@ -8,6 +8,7 @@ workflow still waits, for the partner may have taken a call whose answer was los
 from __future__ import annotations
 
 import asyncio
+import base64
 import math
 import re
 from collections.abc import Mapping
@@ -46,16 +47,9 @@ heartbeat through tries that send none, and those may have been taken."""
 
 NEVER_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 RETRIED: Final = {408, 429}
-ORDINARY: Final = {
-    "accept",
-    "accept-encoding",
-    "connection",
-    "content-length",
-    "content-type",
-    "host",
-    "idempotency-key",
-    "user-agent",
-}
+AUTHENTICATING: Final = re.compile(r"(?i)auth|key|token|secret|signature|password|cookie")
+"""Names of headers and query fields whose values are credentials."""
+
 SHORTEST_SECRET: Final = 8
 """Characters; what is shorter is no credential, and removing it would garble the partner's words."""
 
@@ -86,18 +80,15 @@ class PartnerCalls:
         """Send the call and read the immediate answer."""
         partner = self._partners.get(call.partner)
         if partner is None:
-            raise ApplicationError(
-                f"partner {call.partner} is not enabled: add it to PARTNERS and restart the worker",
-                type=NOT_REACHED,
-            )
+            raise _not_taken(f"partner {call.partner} is not enabled: add it to PARTNERS and restart the worker", call)
         claims = Claims.of(call)
         callback_url = self._urls.issue(claims)
         request = partner.build_call(call, callback_url)
         request.headers["Idempotency-Key"] = claims.idempotency_key
-        response = await self._send(partner, request)
+        response = await self._send(partner, request, call)
         words = _words(response, callback_url)
         if not response.is_success:
-            _raise_for(partner, response, words)
+            _raise_for(call, response, words)
         try:
             receipt = partner.read_receipt(response)
         except Unreadable as error:
@@ -107,7 +98,7 @@ class PartnerCalls:
             raise ApplicationError(what, type="PartnerUnclear", non_retryable=True)
         return Receipt(reference=receipt.reference[:LONGEST_WORDS], key=self._urls.fingerprint, answer=receipt.answer)
 
-    async def _send(self, partner: Partner, request: httpx.Request) -> httpx.Response:
+    async def _send(self, partner: Partner, request: httpx.Request, call: StageCall) -> httpx.Response:
         """Send, and read a bounded answer in bounded time. httpx's own messages stay out: they may quote the URL."""
         allowed = (activity.info().start_to_close_timeout or timedelta(seconds=30)).total_seconds() * ANSWER_SHARE
         try:
@@ -118,7 +109,7 @@ class PartnerCalls:
                 finally:
                     await response.aclose()
         except NEVER_SENT as error:
-            raise _not_taken(f"partner {partner.name} could not be reached ({type(error).__name__})") from None
+            raise _not_taken(f"partner {partner.name} could not be reached ({type(error).__name__})", call) from None
         except (httpx.HTTPError, httpx.StreamError, TimeoutError) as error:
             raise _retryable(f"partner {partner.name} gave no whole answer ({type(error).__name__})") from None
 
@@ -137,15 +128,16 @@ async def _read(response: httpx.Response) -> httpx.Response:
     return httpx.Response(response.status_code, headers=headers, content=body, request=response.request)
 
 
-def _raise_for(partner: Partner, response: httpx.Response, words: str) -> NoReturn:
+def _raise_for(call: StageCall, response: httpx.Response, words: str) -> NoReturn:
     status = response.status_code
-    said = f"partner {partner.name} answered {status}" + (f": {words}" if words else "")
-    if status in {429, 503}:
-        raise _not_taken(said, _retry_after(response))
+    said = f"partner {call.partner} answered {status}" + (f": {words}" if words else "")
+    # A router's bare 503 says nothing of the application behind it; with Retry-After it is a refusal to begin.
+    if status == 429 or (status == 503 and "retry-after" in response.headers):
+        raise _not_taken(said, call, _retry_after(response))
     if status in RETRIED or status >= 500 or status < 400:
         raise _retryable(said, _retry_after(response))
     # Told no by a partner that may have taken an earlier try: its callback still counts.
-    if _earlier_try_may_be_taken():
+    if _earlier_try_may_be_taken(call):
         raise ApplicationError(said, type="PartnerUnclear", non_retryable=True)
     raise ApplicationError(said, type=REFUSED, non_retryable=True)
 
@@ -154,18 +146,20 @@ def _retryable(message: str, delay: timedelta | None = None) -> ApplicationError
     return ApplicationError(message, type="PartnerUnclear", next_retry_delay=delay)
 
 
-def _not_taken(message: str, delay: timedelta | None = None) -> ApplicationError:
-    """The error of a try that surely was not taken: final sureness only if no earlier one may have been."""
-    if _earlier_try_may_be_taken():
+def _not_taken(message: str, call: StageCall, delay: timedelta | None = None) -> ApplicationError:
+    """The error of a try that surely was not taken: that says all of the call only if no earlier one may have been."""
+    if _earlier_try_may_be_taken(call):
         return _retryable(message, delay)
     activity.heartbeat(NOT_TAKEN, activity.info().attempt)
     return ApplicationError(message, type=NOT_REACHED, next_retry_delay=delay)
 
 
-def _earlier_try_may_be_taken() -> bool:
+def _earlier_try_may_be_taken(call: StageCall) -> bool:
     """A try that was killed or timed out leaves no word, so only an unbroken chain of heartbeats is sure."""
     info = activity.info()
-    return info.attempt > 1 and list(info.heartbeat_details) != [NOT_TAKEN, info.attempt - 1]
+    if info.attempt == 1:
+        return call.repeated
+    return list(info.heartbeat_details) != [NOT_TAKEN, info.attempt - 1]
 
 
 def _retry_after(response: httpx.Response) -> timedelta | None:
@@ -194,11 +188,22 @@ def _words(response: httpx.Response, callback_url: str) -> str:
 
 
 def _secrets(request: httpx.Request, token: str) -> list[str]:
-    """The token, and what authenticated the request: any header that is not an ordinary one, any query value."""
-    values = [value for name, value in request.headers.items() if name.lower() not in ORDINARY]
-    queries = [value for _, value in request.url.params.multi_items()]
-    parts = [part for value in (*values, *queries) for part in (value, value.rpartition(" ")[2])]
-    return [secret for secret in (token, *parts) if len(secret) >= SHORTEST_SECRET]
+    """The token, and whatever authenticated the request: by a header or in the query, Basic's password decoded."""
+    values = [
+        value
+        for name, value in (*request.headers.items(), *request.url.params.multi_items())
+        if AUTHENTICATING.search(name) and name.lower() != "idempotency-key"
+    ]
+    values += [value.rpartition(" ")[2] for value in values]
+    values += [password for value in values if (password := _basic_password(value))]
+    return [secret for secret in (token, *values) if len(secret) >= SHORTEST_SECRET]
+
+
+def _basic_password(credentials: str) -> str:
+    try:
+        return base64.b64decode(credentials, validate=True).decode().partition(":")[2]
+    except ValueError:
+        return ""
 
 
 def _conforms(calls: PartnerCalls) -> PartnerActivities:

@@ -89,6 +89,18 @@ class Pipeline:
 
 
 @dataclass(frozen=True)
+class Carried:
+    """What an execution hands to the next one of its chain when it continues as new.
+
+    records: each stage's state by its number; `workflows.mailbox` writes and reads them.
+    """
+
+    advanced_to: int
+    ignored: Mapping[str, int]
+    records: Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
 class PipelineRun:
     """The input of a run: the whole definition, so that editing one never touches a run in flight, and its data.
 
@@ -97,13 +109,14 @@ class PipelineRun:
 
     pipeline: Pipeline
     input: Mapping[str, Any] = field(default_factory=dict)
-    carried: Mapping[str, Any] | None = None
+    carried: Carried | None = None
 
 
 @dataclass(frozen=True)
 class StageCall:
     """One attempt's call to a partner. Claims and idempotency key are derived from it; it holds no URL and no secret.
 
+    repeated: an execution before this one has begun the very same call, so that it may have been taken already.
     issued_at and expires_at are whole unix seconds, taken once from the workflow's clock, so that a repeated activity
     sends the same bytes.
     """
@@ -117,6 +130,7 @@ class StageCall:
     issued_at: int
     expires_at: int
     data: Mapping[str, Any] = field(default_factory=dict)
+    repeated: bool = False
 
 
 @dataclass(frozen=True)
@@ -188,6 +202,7 @@ class LedgerEntry:
 class StageProgress:
     """One stage as `progress` shows it.
 
+    expires_at: when the current call's token expires, in whole unix seconds; 0 while there is none.
     called_at, deadline, settled_at: unix seconds, or None while there is none. note: the last trouble with the call.
     ledger: the first entries; ledger_total counts them all.
     """
@@ -207,6 +222,7 @@ class StageProgress:
     note: str = ""
     ledger: Sequence[LedgerEntry] = ()
     ledger_total: int = 0
+    expires_at: int = 0
 
 
 @dataclass(frozen=True)

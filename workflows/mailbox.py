@@ -15,13 +15,19 @@ from typing import Any, Final
 
 from temporalio.converter import value_to_type
 
-from workflows.contract import Answer, Callback, Cause, LedgerEntry, Outcome, State, Status
+from workflows.contract import Answer, Callback, Carried, Cause, LedgerEntry, Outcome, State, Status
 
 LEDGER_LENGTH: Final = 20
 """Entries kept per stage; later ones are only counted, so that no flood of signals grows the run's memory."""
 
 LONGEST_TEXT: Final = 300
 """Characters of a partner's code or message that are kept."""
+
+CARRIED_LEDGER: Final = 5
+"""Entries per stage that are carried on: with the largest outcomes and input they still fit into 2 MiB."""
+
+LATEST: Final = 2.0**40
+"""Unix seconds that no clock will show; NaN is not below it either."""
 
 NO_ANSWER: Final = Answer(status="failed")
 """Stands for the partner's answer where a stage is settled without one."""
@@ -34,6 +40,8 @@ class StageRecord:
     opened_at: float | None = None
     attempt: int = 0
     issued_at: int = 0
+    expires_at: int = 0
+    in_call: bool = False
     called_at: float | None = None
     note: str = ""
     outcome: Outcome | None = None
@@ -65,14 +73,20 @@ class StageRecord:
         """Note that the stage's turn has come; a stage that is open already stays as it is."""
         self.opened_at = self.opened_at or at
 
-    def begin(self, *, attempt: int, issued_at: int, at: float) -> None:
+    def begin(self, *, attempt: int, issued_at: int, at: float, expires_at: int = 0) -> None:
         """Note that a call begins; from now on a failure counts only if it answers this very call."""
+        self.in_call = True
         self.attempt = attempt
         self.issued_at = issued_at
+        self.expires_at = expires_at
         self.called_at = at
         self.note = ""
         self.waiting_since = None
         self.progressed_at = 0.0
+
+    def returned(self) -> None:
+        """Note that the call is over."""
+        self.in_call = False
 
     def wait(self, *, at: float, timeout: float | None = None, cap: float = 0.0) -> None:
         """Note that the stage is waited for: `timeout` seconds, up to `cap` with progress; without one, for ever."""
@@ -132,21 +146,26 @@ class Mailbox:
         self.received = 0
         self._records: dict[int, StageRecord] = {}
 
-    def carry(self) -> dict[str, Any]:
-        """Everything that a next execution of the same chain must know, as plain JSON."""
-        return {
-            "advanced_to": self.advanced_to,
-            "ignored": dict(self.ignored),
-            "records": {str(number): asdict(record) for number, record in self._records.items()},
-        }
+    def carry(self) -> Carried:
+        """Everything that the next execution of the same chain must know."""
+        records = {str(number): asdict(record) for number, record in self._records.items()}
+        for record in records.values():
+            record["ledger"] = record["ledger"][:CARRIED_LEDGER]
+        return Carried(self.advanced_to, dict(self.ignored), records)
 
-    def take_over(self, carried: Mapping[str, Any]) -> None:
-        """Go on with what the execution before this one has carried."""
-        self.advanced_to = carried["advanced_to"]
-        self.ignored = Counter(carried["ignored"])
-        self._records = {
-            int(number): value_to_type(StageRecord, record) for number, record in carried["records"].items()
-        }
+    def take_over(self, carried: Carried) -> None:
+        """Go on with what the execution before this one has carried; raises ValueError if that cannot have been."""
+        if not all(number.isdigit() and self._is_stage(int(number)) for number in carried.records):
+            raise ValueError("records of stages that there are not")
+        if not 0 <= carried.advanced_to <= self.last_stage or not all(n >= 0 for n in carried.ignored.values()):
+            raise ValueError("counts that there cannot be")
+        for number, written in carried.records.items():
+            record: StageRecord = value_to_type(StageRecord, written)
+            if not _is_sound(record):
+                raise ValueError(f"an unsound record of stage {number}")
+            self._records[int(number)] = record
+        self.advanced_to = carried.advanced_to
+        self.ignored = Counter(carried.ignored)
 
     def record(self, stage: int) -> StageRecord:
         """The stage's record; an untouched one if nothing is known of it."""
@@ -219,6 +238,20 @@ class Mailbox:
         else:
             record.progressed(at=at)
             record.enter(what, answer.message, at=at)
+
+
+def _is_sound(record: StageRecord) -> bool:
+    """Whether the record's times and counts are such as this module writes."""
+    times = (record.opened_at, record.called_at, record.waiting_since, record.progressed_at)
+    lengths = (
+        record.timeout,
+        record.wait_cap,
+        record.attempt,
+        record.ledger_total,
+        record.issued_at,
+        record.expires_at,
+    )
+    return all(number is None or 0 <= number < LATEST for number in (*times, *lengths))
 
 
 def _same(answer: Answer, outcome: Outcome) -> bool:

@@ -10,7 +10,7 @@ from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
 from workflows.checking import InvalidRun, read_run
-from workflows.contract import PIPELINE_WORKFLOW, Outcome, PipelineResult, PipelineRun, Stage
+from workflows.contract import PIPELINE_WORKFLOW, Carried, Outcome, PipelineResult, PipelineRun, Stage
 from workflows.staged import StagedWorkflow
 
 
@@ -20,8 +20,6 @@ class PipelineWorkflow(StagedWorkflow):
 
     Any client may start it with anything: a bad definition ends the run at once with the error type `InvalidRun`.
     """
-
-    carries_over = True
 
     @workflow.init
     def __init__(self, *args: Any) -> None:
@@ -51,7 +49,7 @@ class PipelineWorkflow(StagedWorkflow):
             outcomes[stage.name] = await self.stage(stage, data)
         return PipelineResult(pipeline=pipeline.name, outcomes=outcomes)
 
-    def _go_on_with(self, carried: Mapping[str, Any] | None) -> None:
+    def _go_on_with(self, carried: Carried | None) -> None:
         try:
             if carried is not None:
                 self.take_over(carried)
@@ -59,7 +57,7 @@ class PipelineWorkflow(StagedWorkflow):
             # Only we set it, but any client could: whatever its reading raises, the run ends instead of blocking.
             self._run = InvalidRun(["carried is nothing that an execution of this version carries"])
 
-    def carry_over(self, carried: Mapping[str, Any]) -> NoReturn:
+    def carry_over(self, carried: Carried) -> NoReturn:
         """Continue as new, with the same definition and input."""
         assert isinstance(self._run, PipelineRun)
         workflow.continue_as_new(replace(self._run, carried=carried))

@@ -10,8 +10,8 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Any, ClassVar, Final, NoReturn
+from datetime import timedelta
+from typing import Any, Final, NoReturn
 
 from temporalio import workflow
 from temporalio.common import RawValue, RetryPolicy
@@ -25,6 +25,7 @@ from workflows.contract import (
     REFUSED,
     TOKEN_SLACK,
     Answer,
+    Carried,
     Cause,
     Outcome,
     PartnerActivities,
@@ -32,10 +33,10 @@ from workflows.contract import (
     Receipt,
     Stage,
     StageCall,
-    StageProgress,
     Status,
 )
 from workflows.mailbox import Mailbox, StageRecord
+from workflows.views import details, stage_progress
 
 CALL_RETRIES: Final = RetryPolicy(
     initial_interval=timedelta(seconds=1),
@@ -99,7 +100,7 @@ class StagedWorkflow:
         return Progress(
             pipeline=self._name,
             chain_id=self._mailbox.chain_id,
-            stages=[_view(self._known(number), self._mailbox.record(number)) for number in self._numbers()],
+            stages=[stage_progress(stage, record) for stage, record in self._known_records()],
             advanced_to=self._mailbox.advanced_to,
             last_stage=self._mailbox.last_stage,
             ignored=dict(self._mailbox.ignored),
@@ -136,18 +137,18 @@ class StagedWorkflow:
         await workflow.wait_condition(lambda: record.outcome is not None)
         return _settled(record)
 
-    carries_over: ClassVar[bool] = False
-    """Whether `carry_over` is overridden; otherwise an execution goes on for as long as Temporal allows."""
+    def carry_over(self, carried: Carried) -> NoReturn:
+        """End this execution with `workflow.continue_as_new`; the next one calls `take_over` with what is carried.
 
-    def carry_over(self, carried: Mapping[str, Any]) -> NoReturn:
-        """End this execution with `workflow.continue_as_new`, whose next one calls `take_over` with what is carried.
-
-        Called while a single stage waits. For subclasses whose input can hold what is carried.
+        For subclasses whose input can hold it. One that does not override this goes on for as long as Temporal allows.
         """
         raise NotImplementedError
 
-    def take_over(self, carried: Mapping[str, Any]) -> None:
-        """Go on where the execution before this one was: settled stages stay settled, an open one waits on."""
+    def take_over(self, carried: Carried) -> None:
+        """Go on where the execution before this one was: settled stages stay so, an open one is called or waits on.
+
+        Raises ValueError for what no execution can have carried.
+        """
         self._mailbox.take_over(carried)
 
     def announce(self, *stages: Stage) -> None:
@@ -160,8 +161,9 @@ class StagedWorkflow:
         record.open(at=workflow.time())
         if record.state == "waiting":  # carried over from the execution before this one
             await self._wait(stage, record)
-        while _is_to_be_called(stage, record):
+        while record.in_call or _is_to_be_called(stage, record):
             reached = await self._call(stage, record, self._begin(stage, record, data))
+            record.returned()
             if reached and record.outcome is None:
                 record.wait(timeout=stage.timeout, cap=stage.wait_cap, at=workflow.time())
                 await self._wait(stage, record)
@@ -170,6 +172,7 @@ class StagedWorkflow:
         return _settled(record)
 
     def _begin(self, stage: Stage, record: StageRecord, data: Mapping[str, Any]) -> StageCall:
+        """The next call of the stage; or the very same again, if the execution before this one was still at it."""
         if len(json.dumps(data)) > LARGEST_CALL:
             what = f"stage {stage.number} {stage.name}: its call would have more than {LARGEST_CALL} bytes of data"
             raise ApplicationError(what, type="CallTooLarge", non_retryable=True)
@@ -180,20 +183,21 @@ class StagedWorkflow:
             stage=stage.number,
             name=stage.name,
             partner=stage.partner,
-            attempt=record.attempt + 1,
-            issued_at=int(now),
+            attempt=record.attempt if record.in_call else record.attempt + 1,
+            issued_at=record.issued_at if record.in_call else int(now),
             expires_at=int((record.opened_at or now) + stage.longest_open + TOKEN_SLACK),
             data=data,
+            repeated=record.in_call,
         )
-        record.begin(attempt=call.attempt, issued_at=call.issued_at, at=now)
+        if not record.in_call:
+            record.begin(attempt=call.attempt, issued_at=call.issued_at, expires_at=call.expires_at, at=now)
         self._show()
         return call
 
     async def _call(self, stage: Stage, record: StageRecord, call: StageCall) -> bool:
         """Make the call, and say whether it may have reached the partner, so that a callback can come.
 
-        A callback that arrives meanwhile ends the call; an operator's signal does not. A call that no worker has
-        taken up is scheduled again, the very same: an absent worker is no partner's fault.
+        A call that no worker has taken up is scheduled again, the very same: an absent worker is no partner's fault.
         """
         while True:
             calling = workflow.start_activity_method(
@@ -204,25 +208,32 @@ class StagedWorkflow:
                 retry_policy=CALL_RETRIES,
                 summary=f"{stage.number} {stage.name}: call {call.attempt} of {stage.partner}",
             )
-            try:
-                await workflow.wait_condition(lambda calling=calling: calling.done() or _called_back(record))  # type: ignore[misc]
-            finally:
-                calling.cancel()
-                # Nobody asks for the result of a call that a callback has overtaken.
-                calling.add_done_callback(lambda call: call.cancelled() or call.exception())
-            if not calling.done():
+            await self._until_over(record, calling)
+            failure = self._read_call(record, calling) if calling.done() else None
+            if failure is None:
                 return True
-            failure = self._read_call(record, calling)
-            if failure is None or not _was_never_started(failure):
-                return failure is None or _said(failure)[0] != NOT_REACHED
+            if not _was_never_started(failure):
+                return not _was_never_reached(failure)
+
+    async def _until_over(self, record: StageRecord, calling: asyncio.Task[Receipt]) -> None:
+        """Wait for the call's end; a callback that arrives meanwhile ends it, an operator's signal does not."""
+        try:
+            await workflow.wait_condition(lambda: calling.done() or _called_back(record) or self._is_long())
+            if not calling.done() and not _called_back(record):
+                self.carry_over(self._mailbox.carry())
+        finally:
+            calling.cancel()
+            # Nobody asks for the result of a call that a callback has overtaken.
+            calling.add_done_callback(lambda call: call.cancelled() or call.exception())
 
     def _read_call(self, record: StageRecord, calling: asyncio.Task[Receipt]) -> ActivityError | None:
         """Settle what the call has settled; return why it failed, if it did and the stage is still open."""
         try:
             receipt = calling.result()
         except ActivityError as error:
-            kind, message = _said(error)
-            if kind == REFUSED:
+            last = _last_failure(error)
+            message = last.message if last else f"the call was given up: {error.cause or error}"
+            if last and last.type == REFUSED:
                 record.settle("failed", "failed", at=workflow.time(), answer=Answer("failed", message=message))
                 return None
             record.note = message
@@ -242,14 +253,13 @@ class StagedWorkflow:
                     timeout=max(left, 0.001),
                     timeout_summary=f"{stage.number} {stage.name}: callback of {stage.partner}",
                 )
-
             if record.outcome is None and self._is_long():
                 self.carry_over(self._mailbox.carry())
 
     def _is_long(self) -> bool:
         """Whether to continue as new: Temporal takes 10,000 signals per execution, and no more."""
         heavy = self._mailbox.received >= SIGNALS_PER_EXECUTION or workflow.info().is_continue_as_new_suggested()
-        return self.carries_over and heavy
+        return heavy and type(self).carry_over is not StagedWorkflow.carry_over
 
     def _give_up(self, stage: Stage, record: StageRecord) -> None:
         """Settle by the stage's policy: the callback did not come, or the partner could not even be asked."""
@@ -261,19 +271,13 @@ class StagedWorkflow:
         record.settle(status, cause, at=workflow.time(), answer=Answer("failed", message=message))
 
     def _show(self) -> None:
-        """Put the stages into the UI's current details, as Markdown."""
-        lines = [f"**{self._name}**", ""]
-        for number in self._numbers():
-            stage = self._known(number)
-            label = f"{stage.name} ({stage.partner})" if stage.partner else f"stage {number}"
-            lines.append(f"{number}. {label}: {_in_words(self._mailbox.record(number))}")
-        workflow.set_current_details("\n".join(lines))
+        workflow.set_current_details(details(self._name, self._known_records()))
 
-    def _numbers(self) -> list[int]:
-        return sorted(self._stages.keys() | self._mailbox.touched())
-
-    def _known(self, number: int) -> Stage:
-        return self._stages.get(number) or Stage(number=number, name="", partner="", timeout=0.0)
+    def _known_records(self) -> list[tuple[Stage, StageRecord]]:
+        """Every stage that was announced or that a signal has touched, in order."""
+        numbers = sorted(self._stages.keys() | self._mailbox.touched())
+        unnamed = (Stage(number=number, name="", partner="", timeout=0.0) for number in numbers)
+        return [(self._stages.get(stage.number, stage), self._mailbox.record(stage.number)) for stage in unnamed]
 
 
 def _is_to_be_called(stage: Stage, record: StageRecord) -> bool:
@@ -298,41 +302,14 @@ def _was_never_started(error: ActivityError) -> bool:
     return isinstance(cause, TimeoutFailure) and cause.type == TimeoutType.SCHEDULE_TO_START
 
 
-def _said(error: ActivityError) -> tuple[str | None, str]:
-    """Type and message of the call's last failure, which a timeout between two tries wraps."""
+def _was_never_reached(error: ActivityError) -> bool:
+    """Whether no try can have been taken. A timeout proves nothing: the try that it ended was under way."""
+    return isinstance(error.cause, ApplicationError) and error.cause.type == NOT_REACHED
+
+
+def _last_failure(error: ActivityError) -> ApplicationError | None:
+    """What the partner or its network said last; a timeout wraps the failure of the try before."""
     cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ApplicationError):
-            return cause.type, cause.message
+    while cause is not None and not isinstance(cause, ApplicationError):
         cause = cause.__cause__
-    return None, f"the call was given up: {error.cause or error}"
-
-
-def _in_words(record: StageRecord) -> str:
-    if record.outcome is not None:
-        return f"{record.outcome.status} by {record.outcome.cause}"
-    if record.deadline is not None:
-        until = datetime.fromtimestamp(record.deadline, UTC)
-        return f"call {record.attempt}, waiting until {until:%Y-%m-%d %H:%M:%S} UTC"
-    return f"call {record.attempt}, calling" if record.state == "calling" else record.state
-
-
-def _view(stage: Stage, record: StageRecord) -> StageProgress:
-    outcome = record.outcome
-    return StageProgress(
-        number=stage.number,
-        name=stage.name,
-        partner=stage.partner,
-        state=record.state,
-        attempts=record.attempt,
-        called_at=record.called_at,
-        deadline=record.deadline,
-        outcome=outcome.status if outcome else None,
-        cause=outcome.cause if outcome else None,
-        settled_at=outcome.at if outcome else None,
-        code=outcome.code if outcome else "",
-        message=outcome.message if outcome else "",
-        note=record.note,
-        ledger=list(record.ledger),
-        ledger_total=record.ledger_total,
-    )
+    return cause

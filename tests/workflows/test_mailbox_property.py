@@ -13,7 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from workflows.contract import Answer, Callback, Outcome
+from workflows.contract import Answer, Callback, Carried, Outcome
 from workflows.mailbox import LEDGER_LENGTH, Mailbox, StageRecord
 
 CHAIN, LAST = "chain", 3
@@ -119,7 +119,7 @@ class Deliveries(RuleBasedStateMachine):
 
     @rule()
     def continue_as_new(self) -> None:
-        carried = json.loads(json.dumps(self.box.carry()))
+        carried = Carried(**json.loads(json.dumps(asdict(self.box.carry()))))
         self.box = Mailbox(CHAIN, LAST)
         self.box.take_over(carried)
 
@@ -138,7 +138,7 @@ class Deliveries(RuleBasedStateMachine):
         records: list[StageRecord] = [self.box.record(stage) for stage in range(1, LAST + 1)]
         assert all(len(record.ledger) <= LEDGER_LENGTH for record in records)
         assert len(self.box.ignored) < 10
-        json.dumps(self.box.carry(), allow_nan=False, ensure_ascii=False).encode()
+        json.dumps(asdict(self.box.carry()), allow_nan=False, ensure_ascii=False).encode()
 
 
 TestDeliveries = Deliveries.TestCase
