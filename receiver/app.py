@@ -21,7 +21,7 @@ from receiver.health import Health
 
 
 def create_app(urls: CallbackURLs, partners: Mapping[str, Partner], forwarder: Forwarder) -> Starlette:
-    """The receiver on these parts. It keeps nothing between requests: any number of processes may serve it."""
+    """The receiver on these parts. Any number of processes may serve it: all it keeps between requests are limits."""
     callbacks = Callbacks(urls, partners, forwarder)
     health = Health(forwarder)
 

@@ -1,8 +1,8 @@
 """SignalBudget: how many different callbacks one callback URL may bring.
 
 Temporal takes 10,000 signals per execution and then no more, not even an operator's. A run continues as new long before
-that, but only while a worker is there; this bounds what one URL can do meanwhile. It is kept in the process, so that
-several processes allow several times as much; all of them together stay far below the limit.
+that, but only while a worker is there; this bounds what one URL can do meanwhile. It is kept in the process: several
+processes allow several times as much, and a restart allows it again.
 """
 
 from __future__ import annotations
@@ -16,10 +16,17 @@ from typing import Final
 from activities.callback_urls import Claims
 
 BURST: Final = 100
-SECONDS_PER_CALLBACK: Final = 30.0
-"""After a burst one more is allowed every so many seconds: 2,880 a day."""
+SECONDS_PER_CALLBACK: Final = 5.0
+"""After a burst one more is allowed every so many seconds."""
 
-MOST_URLS: Final = 10_000
+MOST: Final = 2_000
+"""Different callbacks that one URL may bring altogether."""
+
+RESERVE: Final = 20
+"""Of the burst and of the whole, what is kept for callbacks that can settle the stage: no number of progress reports
+may shut out the answer that they announce."""
+
+MOST_URLS: Final = 2_000
 """URLs remembered; the one that was used longest ago is forgotten first."""
 
 
@@ -27,7 +34,8 @@ MOST_URLS: Final = 10_000
 class _Account:
     left: float
     counted_at: float
-    known: set[str] = field(default_factory=set)
+    altogether: int = 0
+    known: OrderedDict[str, None] = field(default_factory=OrderedDict)
 
 
 class SignalBudget:
@@ -40,20 +48,34 @@ class SignalBudget:
         self._now = now
         self._accounts: OrderedDict[tuple[str, int, int], _Account] = OrderedDict()
 
-    def seconds_to_wait(self, claims: Claims, signal_id: str) -> float:
+    def seconds_to_wait(self, claims: Claims, signal_id: str, *, settles: bool) -> float:
         """0.0 if the callback may be forwarded, and then it is counted; otherwise how long to wait.
 
-        The same content again costs nothing: Temporal knows it by its request id.
+        The same content again costs nothing: Temporal knows it by its request id. settles: it is no mere progress.
         """
         account = self._account(claims)
         if signal_id in account.known:
+            account.known.move_to_end(signal_id)
             return 0.0
-        if account.left < 1:
-            return (1 - account.left) * SECONDS_PER_CALLBACK
+        kept = 0 if settles else RESERVE
+        if account.altogether >= MOST - kept:
+            return 3600.0
+        if account.left < 1 + kept:
+            return (1 + kept - account.left) * SECONDS_PER_CALLBACK
         account.left -= 1
-        if len(account.known) < BURST:
-            account.known.add(signal_id)
+        account.altogether += 1
+        account.known[signal_id] = None
+        if len(account.known) > BURST:
+            account.known.popitem(last=False)
         return 0.0
+
+    def give_back(self, claims: Claims, signal_id: str) -> None:
+        """Uncount a callback that could not be forwarded: an outage of ours is not the partner's number."""
+        account = self._account(claims)
+        if signal_id in account.known:
+            del account.known[signal_id]
+            account.left += 1
+            account.altogether -= 1
 
     def _account(self, claims: Claims) -> _Account:
         key = (claims.chain_id, claims.stage, claims.attempt)

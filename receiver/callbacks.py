@@ -99,12 +99,14 @@ class Callbacks:
         answer = _read_answer(partner, body)
         callback = Callback(answer, claims.chain_id, claims.attempt, claims.issued_at)
         # Two progress reports may be byte-identical and still mean something new.
-        signal_id = uuid.uuid4().hex if answer.status == "progress" else request_id(claims, body, delivery_id)
-        if wait := self._budget.seconds_to_wait(claims, signal_id):
+        settles = answer.status != "progress"
+        signal_id = request_id(claims, body, delivery_id) if settles or delivery_id else uuid.uuid4().hex
+        if wait := self._budget.seconds_to_wait(claims, signal_id, settles=settles):
             raise Refused(Verdict.TOO_MANY, retry_after=math.ceil(wait))
         try:
             verdict = VERDICTS[await self._forwarder.forward(claims, callback, signal_id)]
         except TemporalAway as error:
+            self._budget.give_back(claims, signal_id)
             logger.warning("temporal-away", extra={"why": str(error)})
             raise Refused(Verdict.UNAVAILABLE) from error
         if verdict is Verdict.UNKNOWN:

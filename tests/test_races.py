@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import httpx
 import pytest
@@ -41,7 +41,7 @@ from tests.support import (
     waiting,
     working,
 )
-from workflows.contract import ADVANCE_STAGE, Answer, Receipt, StageCall
+from workflows.contract import ADVANCE_STAGE, NOT_REACHED, Answer, Receipt, StageCall
 
 
 async def count_events(handle: Handle, kind: str) -> int:
@@ -105,12 +105,72 @@ async def test_a_try_that_may_have_been_taken_outweighs_an_earlier_one_that_was_
         calls = PartnerCalls(http, urls, partners)
         with respx.mock:
             route = respx.post("http://sandbox.test/bank/calls")
-            route.mock(side_effect=[httpx.Response(503), httpx.ReadTimeout("lost"), httpx.Response(422)])
+            route.mock(
+                side_effect=[
+                    httpx.Response(503, headers={"Retry-After": "1"}),
+                    httpx.ReadTimeout("lost"),
+                    httpx.Response(422),
+                ]
+            )
             async with build_worker(real.client, calls, task_queue=QUEUE):
                 handle = await start(real.client, stage(1, partner="bank"))
                 settled = await waiting(handle)
     assert route.call_count == 3
     assert settled.note == "partner bank answered 422"
+
+
+async def test_a_call_that_is_under_way_at_its_end_may_have_been_taken(real: WorkflowEnvironment) -> None:
+    """The try before it surely was not, but this one's callback may still come."""
+    tries = 0
+
+    async def refuse_then_hang(call: StageCall) -> Receipt:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise ApplicationError("could not be reached", type=NOT_REACHED)
+        await asyncio.sleep(20)
+        raise AssertionError("unreachable")
+
+    partner = ScriptedPartner(refuse_then_hang)
+    async with working(real.client, partner):
+        handle = await start(real.client, stage(1, call_within=3.0))
+        settled = await waiting(handle)
+        await call_back(handle, partner.calls[-1])
+        assert (await result_of(handle)).outcomes["step-1"].cause == "callback"
+    assert (tries, settled.note) == (2, "could not be reached")
+
+
+async def test_a_run_continues_as_new_in_the_middle_of_a_call_and_repeats_it(restless: WorkflowEnvironment) -> None:
+    """Or a flood during a call that is tried for days would use up the execution's signals."""
+    answering = asyncio.Event()
+
+    async def lose_answers(call: StageCall) -> Receipt:
+        if answering.is_set():
+            return Receipt(reference="at last")
+        raise ApplicationError("no whole answer", type="PartnerUnclear")
+
+    partner = ScriptedPartner(lose_answers)
+    async with working(restless.client, partner):
+        handle = await start(restless.client, stage(1))
+        await asyncio.wait_for(partner.asked.wait(), SOON)
+        await junk_until_continued(restless, handle)
+        latest = restless.client.get_workflow_handle(handle.id)
+        answering.set()
+        await waiting(latest)
+        await call_back(latest, partner.calls[0])
+        assert (await result_of(handle)).outcomes["step-1"].attempt == 1
+    first, last = partner.calls[0], partner.calls[-1]
+    assert (first.repeated, last.repeated) == (False, True)
+    assert replace(last, repeated=False) == first
+
+
+async def junk_until_continued(env: WorkflowEnvironment, handle: Handle) -> None:
+    latest = env.client.get_workflow_handle(handle.id)
+    for n in range(40):
+        await latest.signal(ADVANCE_STAGE, f"junk-{n}")
+    async with asyncio.timeout(SOON):
+        while (await latest.describe()).run_id == handle.first_execution_run_id:
+            await asyncio.sleep(0.05)
 
 
 async def test_callbacks_of_past_and_future_stages_settle_only_their_own(real: WorkflowEnvironment) -> None:
@@ -181,11 +241,7 @@ async def test_a_run_that_continues_as_new_goes_on_as_if_it_had_not(restless: Wo
         assert (await http.post(url, json=DONE)).status_code == 202
         before = await waiting(handle, 2)
         latest = restless.client.get_workflow_handle(handle.id)
-        for n in range(40):
-            await latest.signal(ADVANCE_STAGE, f"junk-{n}")
-        async with asyncio.timeout(SOON):
-            while (await latest.describe()).run_id == handle.first_execution_run_id:
-                await asyncio.sleep(0.05)
+        await junk_until_continued(restless, handle)
         after = await waiting(latest, 2)
         assert (await http.post(url, json=DONE)).status_code == 202
         assert (await http.post(url_for(handle, 2, issued_at=partner.calls[1].issued_at), json=DONE)).status_code == 202

@@ -85,7 +85,7 @@ async def test_the_partner_may_answer_at_once(calls: PartnerCalls) -> None:
 async def test_passing_troubles_are_tried_again(calls: PartnerCalls, status: int) -> None:
     respx.post(ENDPOINT).respond(status, headers={"Location": "http://elsewhere.test/"})
     error = await refusal(calls)
-    assert error.type == ("PartnerNotReached" if status in {429, 503} else "PartnerUnclear")
+    assert error.type == ("PartnerNotReached" if status == 429 else "PartnerUnclear")
     assert not error.non_retryable
     assert str(status) in error.message
 
@@ -120,13 +120,29 @@ async def test_a_heartbeat_of_an_earlier_try_vouches_for_that_one_only(calls: Pa
 
 
 @respx.mock
+async def test_a_call_that_an_earlier_execution_has_begun_may_have_been_taken(calls: PartnerCalls) -> None:
+    respx.post(ENDPOINT).mock(side_effect=[httpx.Response(409), httpx.ConnectError("refused")])
+    for _ in range(2):
+        with pytest.raises(ApplicationError) as raised:
+            await make(calls, dataclasses.replace(CALL, repeated=True))
+        assert raised.value.type == "PartnerUnclear"
+
+
+async def test_a_worker_without_the_partner_cannot_vouch_for_the_tries_of_others(calls: PartnerCalls) -> None:
+    with pytest.raises(ApplicationError) as raised:
+        await make(calls, dataclasses.replace(CALL, partner="unheard-of"), attempt=2)
+    assert raised.value.type == "PartnerUnclear"
+
+
+@respx.mock
 @pytest.mark.parametrize(
     ("answer", "surely_not_taken"),
     [
         (httpx.ConnectError("refused"), True),
         (httpx.ConnectTimeout("slow"), True),
         (httpx.Response(429), True),
-        (httpx.Response(503), True),
+        (httpx.Response(503, headers={"Retry-After": "1"}), True),
+        (httpx.Response(503), False),
         (httpx.ReadTimeout("lost"), False),
         (httpx.RemoteProtocolError("cut"), False),
         (httpx.Response(500), False),
@@ -196,7 +212,7 @@ async def test_an_echoed_callback_url_does_not_reach_the_history(calls: PartnerC
 
 
 @respx.mock
-@pytest.mark.parametrize("where", ["headers", "params"])
+@pytest.mark.parametrize("where", ["headers", "params", "basic"])
 async def test_echoed_credentials_do_not_reach_the_history(where: str) -> None:
     secret = "sk_live_0123456789"
 
@@ -204,6 +220,9 @@ async def test_echoed_credentials_do_not_reach_the_history(where: str) -> None:
         def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
             if where == "headers":
                 request.headers["X-Api-Key"] = secret
+                request.headers["X-Mode"] = "unknown-mode"  # no credential, and an ordinary word
+            elif where == "basic":
+                request.headers["Authorization"] = httpx.BasicAuth("user", secret)._auth_header
             else:
                 request.url = request.url.copy_add_param("api_key", secret)
             yield request

@@ -382,6 +382,30 @@ async def test_a_run_started_with_anything_else_ends_at_once(skipping: WorkflowE
     assert error.type == "InvalidRun"
 
 
+@pytest.mark.parametrize(
+    "carried",
+    [
+        {},
+        {"advanced_to": "x", "ignored": {}, "records": {}},
+        {"advanced_to": 9, "ignored": {}, "records": {}},
+        {"advanced_to": 0, "ignored": {"a": "b"}, "records": {}},
+        {"advanced_to": 0, "ignored": {}, "records": {"7": {}}},
+        {"advanced_to": 0, "ignored": {}, "records": {"1": {"waiting_since": 1e300}}},
+        {"advanced_to": 0, "ignored": {}, "records": {"1": {"attempt": -1}}},
+        {"advanced_to": 0, "ignored": {}, "records": {"1": {"outcome": {"status": "odd"}}}},
+    ],
+)
+async def test_a_run_that_claims_to_continue_what_never_was_ends_at_once(
+    skipping: WorkflowEnvironment, carried: dict[str, Any]
+) -> None:
+    plain = {"pipeline": {"name": "x", "stages": [{"number": 1, "name": "a", "partner": "p", "timeout": 5}]}}
+    async with working(skipping.client, ScriptedPartner()):
+        handle = await skipping.client.start_workflow(
+            PIPELINE_WORKFLOW, {**plain, "carried": carried}, id="forged", task_queue=QUEUE
+        )
+        assert (await failure_of(handle)).type == "InvalidRun"
+
+
 async def test_stages_can_run_side_by_side(skipping: WorkflowEnvironment) -> None:
     partner = ScriptedPartner()
     async with working(skipping.client, partner, [SideBySide]):

@@ -1,0 +1,69 @@
+"""What one callback URL may bring, by a clock of the test's own."""
+
+from __future__ import annotations
+
+from activities.callback_urls import Claims
+from receiver.budget import BURST, MOST, MOST_URLS, RESERVE, SECONDS_PER_CALLBACK, SignalBudget
+
+CLAIMS = Claims("run", "chain", 1, 1, "bank", 1, 2)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_burst_is_allowed_and_then_one_at_a_time() -> None:
+    clock = Clock()
+    budget = SignalBudget(clock)
+    waits = [budget.seconds_to_wait(CLAIMS, str(n), settles=True) for n in range(BURST + 1)]
+    assert waits == [0.0] * BURST + [SECONDS_PER_CALLBACK]
+    clock.now += SECONDS_PER_CALLBACK
+    assert budget.seconds_to_wait(CLAIMS, "next", settles=True) == 0.0
+    assert budget.seconds_to_wait(CLAIMS, "too soon", settles=True) > 0
+
+
+def test_the_same_content_again_costs_nothing_however_full_the_account() -> None:
+    clock = Clock()
+    budget = SignalBudget(clock)
+    for n in range(BURST + 50):
+        clock.now += SECONDS_PER_CALLBACK
+        assert budget.seconds_to_wait(CLAIMS, str(n), settles=True) == 0.0
+        assert budget.seconds_to_wait(CLAIMS, str(n), settles=True) == 0.0
+
+
+def test_progress_leaves_a_reserve_for_the_answer() -> None:
+    clock = Clock()
+    budget = SignalBudget(clock)
+    waits = [budget.seconds_to_wait(CLAIMS, str(n), settles=False) for n in range(BURST)]
+    assert waits.count(0.0) == BURST - RESERVE
+    assert budget.seconds_to_wait(CLAIMS, "the answer", settles=True) == 0.0
+
+
+def test_one_url_brings_a_bounded_number_altogether() -> None:
+    clock = Clock()
+    budget = SignalBudget(clock)
+    taken = 0
+    for n in range(2 * MOST):
+        clock.now += SECONDS_PER_CALLBACK
+        taken += budget.seconds_to_wait(CLAIMS, str(n), settles=False) == 0.0
+    assert taken == MOST - RESERVE
+    assert budget.seconds_to_wait(CLAIMS, "the answer", settles=True) == 0.0
+
+
+def test_what_could_not_be_forwarded_is_given_back() -> None:
+    budget = SignalBudget(Clock())
+    for n in range(10 * BURST):
+        assert budget.seconds_to_wait(CLAIMS, str(n), settles=False) == 0.0
+        budget.give_back(CLAIMS, str(n))
+
+
+def test_urls_do_not_share_an_account_and_old_ones_are_forgotten() -> None:
+    budget = SignalBudget(Clock())
+    for n in range(MOST_URLS + 10):
+        claims = Claims("run", f"chain-{n}", 1, 1, "bank", 1, 2)
+        assert budget.seconds_to_wait(claims, "x", settles=True) == 0.0
+    assert len(budget._accounts) == MOST_URLS
