@@ -32,6 +32,9 @@ from workflows.contract import (
     Progress,
 )
 
+LISTED: Final = f"WorkflowType = '{PIPELINE_WORKFLOW}' AND ExecutionStatus != 'ContinuedAsNew'"
+"""Of a run that has continued as new only its latest execution."""
+
 WORKER_ANSWERS_WITHIN: Final = timedelta(seconds=5)
 
 
@@ -105,7 +108,7 @@ class Runs:
         """The latest runs, newest first."""
         runs: list[Run] = []
         async with self._reaching():
-            async for found in self._client.list_workflows(f"WorkflowType = '{PIPELINE_WORKFLOW}'", limit=limit):
+            async for found in self._client.list_workflows(LISTED, limit=limit):
                 memo = await found.memo()
                 runs.append(
                     Run(

@@ -16,7 +16,7 @@ RETRY_AFTER_SECONDS: Final = 5
 
 
 @dataclass(frozen=True)
-class Answer:
+class Line:
     """One line of the table."""
 
     status: int
@@ -27,20 +27,20 @@ class Answer:
 class Verdict(Enum):
     """What the receiver decided about one request, and how it answers."""
 
-    ACCEPTED = Answer(202, "accepted")
-    GONE = Answer(410, "this callback URL is no longer waited for")
-    UNPROVEN = Answer(401, "the body signature is missing or wrong", {"WWW-Authenticate": "Signature"})
-    UNKNOWN = Answer(404, "there is nothing at this address")
-    WRONG_METHOD = Answer(405, "this method is not taken here", {"Allow": "POST"})
-    MALFORMED = Answer(400, "the request is malformed")
-    TOO_SLOW = Answer(408, "the body took too long")
-    TOO_LARGE = Answer(413, "the body is too large")
-    WRONG_TYPE = Answer(415, "the Content-Type is not what this partner sends")
-    TOO_MANY = Answer(429, "too many different callbacks for one stage")
-    HEAD_TOO_LARGE = Answer(431, "the request's head is too large")
-    UNREADABLE = Answer(422, "the body cannot be read")
-    UNAVAILABLE = Answer(503, "not available for a moment", {"Retry-After": str(RETRY_AFTER_SECONDS)})
-    BROKEN = Answer(500, "an error of ours")
+    ACCEPTED = Line(202, "accepted")
+    GONE = Line(410, "this callback URL is no longer waited for")
+    UNPROVEN = Line(401, "the body signature is missing or wrong", {"WWW-Authenticate": "Signature"})
+    UNKNOWN = Line(404, "there is nothing at this address")
+    WRONG_METHOD = Line(405, "this method is not taken here", {"Allow": "POST"})
+    MALFORMED = Line(400, "the request is malformed")
+    TOO_SLOW = Line(408, "the body took too long")
+    TOO_LARGE = Line(413, "the body is too large")
+    WRONG_TYPE = Line(415, "the Content-Type is not what this partner sends")
+    TOO_MANY = Line(429, "too many different callbacks for one stage")
+    HEAD_TOO_LARGE = Line(431, "the request's head is too large")
+    UNREADABLE = Line(422, "the body cannot be read")
+    UNAVAILABLE = Line(503, "not available for a moment", {"Retry-After": str(RETRY_AFTER_SECONDS)})
+    BROKEN = Line(500, "an error of ours")
 
     @property
     def status(self) -> int:
@@ -52,16 +52,16 @@ class Verdict(Enum):
 
         detail: what exactly was wrong, in words of ours. close: the body was not read to its end. retry_after: seconds.
         """
-        answer: Answer = self.value
-        content: dict[str, Any] = {"answer": answer.says}
+        line: Line = self.value
+        content: dict[str, Any] = {"answer": line.says}
         if detail:
             content["detail"] = detail
-        headers = dict(answer.headers)
+        headers = dict(line.headers)
         if close:
             headers["Connection"] = "close"
         if retry_after:
             headers["Retry-After"] = str(retry_after)
-        return JSONResponse(content, answer.status, headers=headers)
+        return JSONResponse(content, line.status, headers=headers)
 
 
 class Refused(Exception):

@@ -36,9 +36,10 @@ promised within 2.5 s."""
 
 
 class Fate(Enum):
-    """What became of a signal."""
+    """What became of a signal; RUNNING only between two tries of one."""
 
     TAKEN = "taken"
+    RUNNING = "running"
     FINISHED = "finished"
     REPLACED = "replaced"
     UNKNOWN = "unknown"
@@ -75,7 +76,7 @@ class Forwarder:
                 if await self._signal(claims, callback, request_id):
                     return Fate.TAKEN
                 fate = await self._fate(claims)
-                if fate is not Fate.TAKEN:
+                if fate is not Fate.RUNNING:
                     return fate
                 # Continued as new between the two questions: the next run takes it.
                 if await self._signal(claims, callback, request_id):
@@ -132,7 +133,7 @@ class Forwarder:
         if run.first_run_id != claims.chain_id:
             return Fate.REPLACED
         running = WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_RUNNING
-        return Fate.TAKEN if run.status == running else Fate.FINISHED
+        return Fate.RUNNING if run.status == running else Fate.FINISHED
 
     async def _describe(self, workflow_id: str) -> DescribeWorkflowExecutionResponse | None:
         client = await self._connected()

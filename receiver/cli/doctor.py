@@ -44,13 +44,14 @@ async def doctor(*, as_json: bool) -> int:
 
     Exits 1 if any of them is wrong.
     """
-    findings = [finding async for finding in _examine()]
-    if as_json:
-        print_json(findings)
-    else:
-        for finding in findings:
+    findings = []
+    async for finding in _examine():
+        findings.append(finding)
+        if not as_json:
             fix = f"; try: {finding.fix}" if finding.fix else ""
             click.echo(f"{'ok   ' if finding.ok else 'WRONG'} {finding.subject:10} {finding.says}{fix}")
+    if as_json:
+        print_json(findings)
     return Exit.OK if all(finding.ok for finding in findings) else Exit.FAILED
 
 
@@ -65,6 +66,7 @@ async def _examine() -> AsyncIterator[Finding]:
         yield Finding("settings", ok=True, says="complete")
     yield await _temporal()
     if settings is None:
+        yield Finding("the rest", ok=False, says="keys, partners, public url, clock: not checked", fix="settings first")
         return
     prints = ", ".join(fingerprint(key) for key in settings.callback_keys)
     yield Finding("keys", ok=True, says=f"{prints} (the first one signs)")
@@ -89,7 +91,7 @@ async def _temporal() -> Finding:
         )
     except TemporalAway as error:
         return Finding(
-            "temporal", ok=False, says=f"{name}: {error}", fix="create the namespace, or set TEMPORAL_NAMESPACE"
+            "temporal", ok=False, says=f"{name}: {error}", fix="check TEMPORAL_NAMESPACE and the credentials"
         )
     return Finding("temporal", ok=True, says=name)
 
@@ -112,7 +114,7 @@ async def _public_url(settings: Settings) -> AsyncIterator[Finding]:
         async with httpx.AsyncClient(timeout=ANSWER_WITHIN, trust_env=False) as http:
             asked_at = time.time()
             answer = await http.get(f"{settings.public_url}/healthz")
-    except httpx.TransportError as error:
+    except httpx.HTTPError as error:
         says = f"{settings.public_url} does not answer ({type(error).__name__})"
         yield Finding("public url", ok=False, says=says, fix="start the web process, and check DNS and the router")
         return

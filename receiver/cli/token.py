@@ -67,7 +67,7 @@ async def issue(workflow_id: str, stage: int, *, as_json: bool) -> None:
         attempt=found[0].attempts,
         partner=found[0].partner,
         issued_at=issued_at,
-        expires_at=int((found[0].deadline or issued_at) + TOKEN_SLACK),
+        expires_at=found[0].expires_at or int(issued_at + TOKEN_SLACK),
     )
     url = CallbackURLs(public_url, keys).issue(claims)
     if as_json:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import logging
 import re
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Final
 
 import pytest
 import uvicorn
+from itsdangerous import URLSafeSerializer
 from temporalio.client import Client
 
-from activities.callback_urls import CallbackURLs
+from activities.callback_urls import SALT, CallbackURLs
 from receiver import protocol
 from receiver.app import create_app
 from receiver.callbacks import LARGEST_BODY
@@ -121,6 +125,14 @@ REFUSED: Final[dict[str, tuple[bytes, set[int]]]] = {
     "a chunk size that is none": (HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", {400}),
     "an overflowing chunk": (HEAD + b"Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n", {400}),
     "a chunk without its end": (HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}XX", {400}),
+    "endless trailers": (
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n" + b"X: aaaaaaaaaaaaaaaaaaa\r\n" * 400_000,
+        {413, 408},
+    ),
+    "endless chunk extensions": (
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n2;" + b"a=b;" * 2_000_000 + b"\r\n{}",
+        {413, 408},
+    ),
     "a huge header": (HEAD + b"X: " + b"a" * 1_000_000 + b"\r\n\r\n", {431}),
     "200,000 headers": (HEAD + b"X: a\r\n" * 200_000 + b"\r\n", {431}),
     "a huge path": (b"POST /" + b"a" * 1_000_000 + b" HTTP/1.1\r\n\r\n", {404}),
@@ -158,6 +170,12 @@ async def test_every_token_that_is_none_gets_the_same_bytes(port: int) -> None:
         PATH.replace(b".", b"%2E"),
         PATH + b"/",
         PATH + b"=",
+        PATH + b"\xc3\xa9",
+        PATH + b"#x",
+        PATH[:-1] + (b"A" if PATH[-1:] != b"A" else b"B"),
+        token_signed_with("another.purpose", [1, "run", "chain", 1, 1, "bank", 1_790_000_000, 4_000_000_000]),
+        token_signed_with(SALT.decode(), [1, "run", "chain", True, 1, "bank", 1_790_000_000, 4_000_000_000]),
+        token_signed_with("another.purpose", ["A" * 1_000_000]),
         PATH[:60] + b"A" * 5000,
         b"A" * 10_000_000,
         CallbackURLs("", ["another-key-for-tests-0123456789-abc"]).issue(CLAIMS).encode(),
@@ -166,6 +184,12 @@ async def test_every_token_that_is_none_gets_the_same_bytes(port: int) -> None:
     answers = {re.sub(rb"date: [^\r]*", b"date", await exchange(port, WHOLE.replace(PATH, path))) for path in paths}
     assert len(answers) == 1
     assert statuses(answers.pop()) == [404]
+
+
+def token_signed_with(salt: str, fields: list[object]) -> bytes:
+    """A token that is signed by our key, and is none: for another purpose, of another form, or a bomb."""
+    options = {"key_derivation": "hmac", "digest_method": hashlib.sha256}
+    return str(URLSafeSerializer(KEY, salt=salt.encode(), signer_kwargs=options).dumps(fields)).encode()
 
 
 SMUGGLED: Final = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -185,6 +209,33 @@ SMUGGLED: Final = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 )
 async def test_no_request_is_smuggled_behind_another(port: int, outer: bytes) -> None:
     assert 200 not in statuses(await exchange(port, outer + SMUGGLED))
+
+
+async def test_a_pipelined_request_is_not_cut_off_by_the_answer_before_it(port: int) -> None:
+    """The first answer is given while half of the second body is there."""
+    assert statuses(await exchange(port, WHOLE + WHOLE[:-5], WHOLE[-5:], pause=0.1)) == [503, 503]
+
+
+async def test_garbage_behind_a_request_does_not_take_its_answer(port: int) -> None:
+    assert statuses(await exchange(port, WHOLE + b"\x00\x01garbage\r\n\r\n")) == [503]
+
+
+async def test_line_ends_between_requests_are_no_request(port: int) -> None:
+    assert statuses(await exchange(port, SMUGGLED + b"\r\n\r\n")) == [200]
+
+
+async def test_memory_stays_flat_whatever_is_sent_behind_a_body(port: int) -> None:
+    if sys.platform != "linux":
+        pytest.skip("this system does not tell")
+
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+    piece = (b"X-Trailer: " + b"a" * 1000 + b"\r\n") * 1000
+    before = resident()
+    start = HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n"
+    await asyncio.gather(*(exchange(port, start, *[piece] * 50) for _ in range(4)))
+    assert resident() - before < 100 * 1024 * 1024
 
 
 async def test_pipelined_requests_are_answered_once_each_in_order(port: int) -> None:
