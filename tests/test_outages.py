@@ -156,6 +156,8 @@ async def test_temporal_hangs_and_goes_on(outage: Outage) -> None:
         os.kill(server.pid, signal.SIGSTOP)
         try:
             await refused_in_time(http, outage.url_for(handle))
+            await asyncio.sleep(35)
+            await refused_in_time(http, outage.url_for(handle))
         finally:
             os.kill(server.pid, signal.SIGCONT)
         await taken_at_last(http, outage.url_for(handle))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import asdict, replace
 
@@ -12,7 +13,7 @@ import pytest
 import respx
 from temporalio.api.common.v1 import Payload, WorkflowExecution
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest, SignalWorkflowExecutionRequest
-from temporalio.client import WorkflowExecutionStatus
+from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import WorkflowEnvironment
@@ -41,6 +42,7 @@ from tests.support import (
     waiting,
     working,
 )
+from tests.workflows.classes import BrokenPipeline
 from workflows.contract import ADVANCE_STAGE, NOT_REACHED, Answer, Receipt, StageCall
 
 
@@ -304,6 +306,33 @@ async def test_a_run_outlives_ten_thousand_signals(real: WorkflowEnvironment) ->
         assert (await result_of(handle)).outcomes["step-1"].status == "advanced"
 
 
+@pytest.mark.fault
+@pytest.mark.timeout(300)
+async def test_every_callback_of_a_burst_that_was_answered_2xx_is_in_its_runs_history(
+    real: WorkflowEnvironment,
+) -> None:
+    """Far more at once than Temporal takes in the time: each is answered 202 or 503, and the ledgers agree."""
+    async with receiver(for_temporal(real.client)) as http:
+        handles = [await start(real.client, stage(1), id=f"run-{n}") for n in range(60)]
+        answered: Counter[str] = Counter()
+        statuses: Counter[int] = Counter()
+
+        async def send(handle: Handle, n: int) -> None:
+            body = {"status": "progress", "data": {"message": f"{handle.id}-{n}"}}
+            answer = await http.post(url_for(handle), json=body)
+            statuses[answer.status_code] += 1
+            answered[handle.id] += answer.status_code == 202
+
+        await asyncio.gather(*(send(handle, n) for n in range(25) for handle in handles))
+        kept = {
+            handle.id: await count_events(handle, "workflow_execution_signaled_event_attributes") for handle in handles
+        }
+    assert set(statuses) <= {202, 503}
+    assert statuses[202] > 0
+    # What was answered 503 may have been taken all the same; its retry would be another progress report.
+    assert all(kept[name] >= answered[name] for name in kept)
+
+
 # --- anything at all
 
 
@@ -397,6 +426,34 @@ async def test_the_temporal_cli_can_send_nothing_that_sticks(real: WorkflowEnvir
 
 
 # --- versions
+
+
+async def test_a_deploy_that_breaks_determinism_holds_runs_up_and_a_roll_back_frees_them(
+    real: WorkflowEnvironment,
+) -> None:
+    partner = ScriptedPartner()
+    async with working(real.client, partner):
+        handle = await start(real.client, stage(1))
+        await waiting(handle)
+    async with working(real.client, partner, [BrokenPipeline]):
+        await call_back(handle, partner.calls[0])
+        await until_event(handle, "workflow_task_failed_event_attributes")
+        held_up = (await handle.describe()).status
+    async with working(real.client, partner):
+        assert (await result_of(handle)).outcomes["step-1"].cause == "callback"
+    assert held_up is WorkflowExecutionStatus.RUNNING
+
+
+async def test_two_workers_on_one_queue_share_a_run_without_a_failed_task(real: WorkflowEnvironment) -> None:
+    partner = ScriptedPartner()
+    other = await Client.connect(real.client.service_client.config.target_host)
+    async with working(real.client, partner), working(other, partner):
+        handle = await start(real.client, *(stage(n) for n in range(1, 6)))
+        for n in range(1, 6):
+            await waiting(handle, n)
+            await call_back(handle, partner.calls[-1])
+        await result_of(handle)
+    assert await count_events(handle, "workflow_task_failed_event_attributes") == 0
 
 
 async def test_a_newer_receiver_and_an_older_one_are_understood(real: WorkflowEnvironment) -> None:

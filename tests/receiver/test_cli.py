@@ -9,13 +9,18 @@ import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+import respx
 from temporalio.client import Client
 
 from activities.callback_urls import CallbackURLs, Claims, fingerprint
+from activities.partners import PARTNERS, sandbox
+from activities.partners.partner import PartnerFactory
 from receiver.cli.demo import INPUT
 from tests.local_stack import Local, local_system, run_command
 from tests.support import KEY
@@ -249,6 +254,22 @@ def test_the_doctor_finds_each_part_in_place_and_a_loopback_address_wanting(loca
     [wrong] = [finding for finding in json.loads(done.stdout) if not finding["ok"]]
     assert (wrong["subject"], done.returncode) == ("public url", 1)
     assert "loopback" in wrong["says"]
+
+
+@pytest.mark.parametrize(("apart", "code"), [(0, 0), (600, 1)])
+def test_the_doctor_is_content_with_a_public_receiver_whose_clock_is_right(
+    local: Local, monkeypatch: pytest.MonkeyPatch, apart: int, code: int
+) -> None:
+    def solid(name: str) -> PartnerFactory:
+        return lambda env: replace(sandbox.partner(name, env), loopback_only=False)
+
+    monkeypatch.setattr("activities.partners.PARTNERS", {name: solid(name) for name in PARTNERS})
+    date = format_datetime(datetime.now(UTC) + timedelta(seconds=apart), usegmt=True)
+    with respx.mock:
+        respx.get("https://hooks.test/healthz").respond(200, text='{"alive":true}', headers={"Date": date})
+        done = local.command("doctor", PUBLIC_URL="https://hooks.test")
+    assert done.returncode == code, done.stdout
+    assert ("WRONG clock" in done.stdout.decode()) == bool(apart)
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 
 from temporalio import workflow
 
-from workflows.contract import Stage
+from workflows.contract import PIPELINE_WORKFLOW, PipelineResult, Stage
+from workflows.pipeline import PipelineWorkflow
 from workflows.staged import StagedWorkflow
 
 
@@ -23,6 +25,20 @@ class SideBySide(StagedWorkflow):
         stages = [Stage(number=n, name=f"side-{n}", partner=f"partner-{n}", timeout=3600.0) for n in (1, 2)]
         outcomes = await asyncio.gather(*(self.stage(stage) for stage in stages))
         return [outcome.status for outcome in outcomes]
+
+
+@workflow.defn(name=PIPELINE_WORKFLOW)
+class BrokenPipeline(PipelineWorkflow):
+    """A deploy that changed what runs do without a patch: a timer before the first call."""
+
+    @workflow.init
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+
+    @workflow.run
+    async def run(self, *args: Any) -> PipelineResult:
+        await asyncio.sleep(1)
+        return await super().run(*args)
 
 
 @workflow.defn
