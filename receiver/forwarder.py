@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from enum import Enum
 from typing import Final
@@ -71,23 +72,15 @@ class Forwarder:
 
     async def forward(self, claims: Claims, callback: Callback, request_id: str) -> Fate:
         """Signal the run that the claims name; raises `TemporalAway` within `BUDGET_SECONDS`."""
-        try:
-            async with asyncio.timeout(BUDGET_SECONDS):
-                if await self._signal(claims, callback, request_id):
-                    return Fate.TAKEN
-                fate = await self._fate(claims)
-                if fate is not Fate.RUNNING:
-                    return fate
-                # Continued as new between the two questions: the next run takes it.
-                if await self._signal(claims, callback, request_id):
-                    return Fate.TAKEN
-        except TimeoutError as error:
-            raise TemporalAway("no answer in time") from error
-        except RPCError as error:
-            raise TemporalAway(error.status.name) from error
-        except RuntimeError as error:
-            # The bridge reports a failed connection as a bare RuntimeError.
-            raise TemporalAway("no connection") from error
+        async with _asking_temporal():
+            if await self._signal(claims, callback, request_id):
+                return Fate.TAKEN
+            fate = await self._fate(claims)
+            if fate is not Fate.RUNNING:
+                return fate
+            # Continued as new between the two questions: the next run takes it.
+            if await self._signal(claims, callback, request_id):
+                return Fate.TAKEN
         raise TemporalAway("the run is open and does not take signals")
 
     async def check(self) -> None:
@@ -96,15 +89,8 @@ class Forwarder:
         Asks for a run that does not exist: that needs the connection, the credentials and the namespace, as a signal
         does, and no permission beyond.
         """
-        try:
-            async with asyncio.timeout(BUDGET_SECONDS):
-                await self._describe("stagehook-readiness")
-        except TimeoutError as error:
-            raise TemporalAway("no answer in time") from error
-        except RPCError as error:
-            raise TemporalAway(error.status.name) from error
-        except RuntimeError as error:
-            raise TemporalAway("no connection") from error
+        async with _asking_temporal():
+            await self._describe("stagehook-readiness")
 
     async def _signal(self, claims: Claims, callback: Callback, request_id: str) -> bool:
         client = await self._connected()
@@ -156,6 +142,21 @@ class Forwarder:
                 # Whatever stands in the way of a client, from settings to certificates, is ours to mend.
                 raise TemporalAway(f"no client ({type(error).__name__})") from error
         return self._client
+
+
+@asynccontextmanager
+async def _asking_temporal() -> AsyncIterator[None]:
+    """Bound what is asked, and turn everything that Temporal's absence looks like into `TemporalAway`."""
+    try:
+        async with asyncio.timeout(BUDGET_SECONDS):
+            yield
+    except TimeoutError as error:
+        raise TemporalAway("no answer in time") from error
+    except RPCError as error:
+        raise TemporalAway(error.status.name) from error
+    except RuntimeError as error:
+        # The bridge reports a failed connection as a bare RuntimeError.
+        raise TemporalAway("no connection") from error
 
 
 def _raise_unless_no_run(error: RPCError) -> None:

@@ -41,3 +41,14 @@ async def real() -> AsyncIterator[WorkflowEnvironment]:
 def unused_port() -> int:
     """A port that nobody listens on."""
     return free_port()
+
+
+@pytest.fixture
+async def restless() -> AsyncIterator[WorkflowEnvironment]:
+    """A real server that suggests to continue as new after very few events."""
+    async with await WorkflowEnvironment.start_local(
+        dev_server_existing_path=str(BINARIES / "temporal"),
+        dev_server_log_level="error",
+        dev_server_extra_args=["--dynamic-config-value", "limit.historyCount.suggestContinueAsNew=40"],
+    ) as env:
+        yield env

@@ -47,6 +47,18 @@ def local_system(folder: Path, plays: Mapping[str, Sequence[str]] = PLAYS, *, de
         yield Local(stack, processes, folder)
 
 
+@contextmanager
+def running(command: list[str], env: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that is killed, if it has not ended, when the block does; its output goes to the log."""
+    with log.open("ab") as out:
+        process = subprocess.Popen(command, env=env, stdout=out, stderr=out)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
 def run_command(
     *args: str, given: bytes = b"", env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[bytes]:
@@ -59,14 +71,3 @@ def run_command(
         env=dict(os.environ if env is None else env),
         check=False,
     )
-
-
-def is_running(pid: int) -> bool:
-    """Whether the process exists and has not ended."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    # One that has ended and was not waited for still has its id.
-    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, check=False).stdout
-    return not state.strip().startswith(b"Z")

@@ -134,3 +134,13 @@ async def failure_of(handle: Handle) -> ApplicationError:
 
 async def skip_time(env: WorkflowEnvironment, **duration: float) -> None:
     await env.sleep(timedelta(**duration))
+
+
+async def count_events(handle: Handle, kind: str) -> int:
+    return len([None async for event in handle.fetch_history_events() if event.WhichOneof("attributes") == kind])
+
+
+async def until_event(handle: Handle, kind: str) -> None:
+    async with asyncio.timeout(SOON):
+        while not await count_events(handle, kind):
+            await asyncio.sleep(0.05)

@@ -21,6 +21,7 @@ from temporalio.client import Client
 from activities.callback_urls import CallbackURLs, Claims
 from receiver.cli.processes import free_port
 from receiver.cli.stack import local_environment, stagehook_command, temporal_server
+from tests.local_stack import running
 from tests.receiver.test_callbacks import DONE
 from tests.support import SOON, Handle, ScriptedPartner, pipeline, stage, start, until, waiting, working
 from workflows.contract import PIPELINE_WORKFLOW, PipelineRun
@@ -29,17 +30,6 @@ pytestmark = [pytest.mark.fault, pytest.mark.timeout(180)]
 
 ANSWER_WITHIN = 3 * 2.5
 LOG_LINES_PER_REQUEST = 8
-
-
-@contextmanager
-def process(command: list[str], env: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    with log.open("ab") as out:
-        running = subprocess.Popen(command, env=env, stdout=out, stderr=out)
-    try:
-        yield running
-    finally:
-        running.kill()
-        running.wait()
 
 
 @dataclass
@@ -56,7 +46,7 @@ class Outage:
     @asynccontextmanager
     async def temporal(self) -> AsyncIterator[tuple[subprocess.Popen[bytes], Client]]:
         command = temporal_server(self.port, self.folder / "temporal.db")
-        with process(command, self.env, self.folder / "temporal.log") as server:
+        with running(command, self.env, self.folder / "temporal.log") as server:
             async with asyncio.timeout(3 * SOON):
                 while True:
                     try:
@@ -68,7 +58,7 @@ class Outage:
 
     @asynccontextmanager
     async def receiver(self) -> AsyncIterator[httpx.AsyncClient]:
-        with process(stagehook_command("serve"), self.env, self.folder / "web.log"):
+        with running(stagehook_command("serve"), self.env, self.folder / "web.log"):
             async with httpx.AsyncClient(base_url=self.env["PUBLIC_URL"], trust_env=False, timeout=30) as http:
                 async with asyncio.timeout(3 * SOON):
                     while True:
@@ -221,7 +211,7 @@ async def test_a_long_outage_fills_no_log(outage: Outage) -> None:
     """With nobody calling, receiver and worker that have lost Temporal say next to nothing, the SDK's core included."""
     log = outage.folder / "worker.log"
     async with outage.receiver():
-        with process(stagehook_command("worker"), outage.env, log) as worker:
+        with running(stagehook_command("worker"), outage.env, log) as worker:
             async with outage.temporal():
                 async with asyncio.timeout(3 * SOON):
                     while "started task_queue" not in log.read_text():

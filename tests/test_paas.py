@@ -28,8 +28,9 @@ from temporalio.client import Client
 from activities.callback_urls import CallbackURLs, Claims
 from receiver.cli.processes import free_port
 from receiver.cli.stack import local_environment, stagehook_command
+from tests.local_stack import running
 from tests.support import Handle, ScriptedPartner, result_of, stage, start, waiting, working
-from tests.test_outages import Outage, process
+from tests.test_outages import Outage
 from workflows.contract import PIPELINE_WORKFLOW, Pipeline, PipelineRun
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(300)]
@@ -57,9 +58,9 @@ async def until(holds: Callable[[], bool], within: float = 30.0) -> None:
             await asyncio.sleep(0.05)
 
 
-async def gone(running: subprocess.Popen[bytes], within: float) -> int:
-    await until(lambda: running.poll() is not None, within)
-    return running.returncode
+async def gone(process: subprocess.Popen[bytes], within: float) -> int:
+    await until(lambda: process.poll() is not None, within)
+    return process.returncode
 
 
 # --- web
@@ -67,10 +68,10 @@ async def gone(running: subprocess.Popen[bytes], within: float) -> int:
 
 @asynccontextmanager
 async def web(outage: Outage) -> AsyncIterator[tuple[subprocess.Popen[bytes], httpx.AsyncClient]]:
-    with process(stagehook_command("serve"), outage.env, outage.folder / "web.log") as running:
+    with running(stagehook_command("serve"), outage.env, outage.folder / "web.log") as serving:
         async with httpx.AsyncClient(base_url=outage.env["PUBLIC_URL"], trust_env=False, timeout=30) as http:
             await ready(outage.env["PUBLIC_URL"])
-            yield running, http
+            yield serving, http
 
 
 async def ready(public_url: str) -> None:
@@ -99,14 +100,14 @@ async def test_sigterm_under_load_loses_no_callback_that_was_answered(outage: Ou
         async with working(client, ScriptedPartner()):
             handle = await start(client, stage(1, partner="bank"))
             await waiting(handle)
-        async with web(outage) as (running, http):
+        async with web(outage) as (server, http):
             url = outage.url_for(handle)
             load = [asyncio.create_task(send(http, url, n)) for n in range(60)]
             await until(lambda: len(answered) >= 5)
             for _ in range(times):
-                running.terminate()
+                server.terminate()
                 await asyncio.sleep(0.05)
-            assert await gone(running, WEB_GONE_WITHIN) == 0
+            assert await gone(server, WEB_GONE_WITHIN) == 0
             await asyncio.gather(*load)
         history = "".join([str(event) async for event in handle.fetch_history_events()])
     assert answered
@@ -118,15 +119,15 @@ async def test_sigterm_with_a_half_sent_body_ends_in_time_with_code_0(outage: Ou
         async with working(client, ScriptedPartner()):
             handle = await start(client, stage(1, partner="bank"))
             await waiting(handle)
-        async with web(outage) as (running, _http):
+        async with web(outage) as (server, _http):
             reader, writer = await asyncio.open_connection("127.0.0.1", int(outage.env["PORT"]))
             path = outage.url_for(handle).removeprefix(outage.env["PUBLIC_URL"])
             head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{{"
             writer.write(head.encode())
             await writer.drain()
             await asyncio.sleep(0.3)
-            running.terminate()
-            assert await gone(running, WEB_GONE_WITHIN) == 0
+            server.terminate()
+            assert await gone(server, WEB_GONE_WITHIN) == 0
             assert b" 202 " not in await reader.read()
             writer.close()
 
@@ -136,7 +137,7 @@ async def test_a_client_that_is_gone_before_its_answer_has_been_heard(outage: Ou
         async with working(client, ScriptedPartner()):
             handle = await start(client, stage(1, partner="bank"))
             await waiting(handle)
-            async with web(outage) as (_running, http):
+            async with web(outage) as (_server, http):
                 _, writer = await asyncio.open_connection("127.0.0.1", int(outage.env["PORT"]))
                 url = outage.url_for(handle)
                 body = '{"status":"succeeded"}'
@@ -224,11 +225,11 @@ async def start_for_processes(client: Client, call_timeout: float) -> Handle:
 async def test_a_worker_killed_in_a_call_repeats_it_with_the_same_key_and_url(outage: Outage) -> None:
     async with outage.temporal() as (_, client), listening(outage) as partner:
         log = outage.folder / "worker.log"
-        with process(stagehook_command("worker"), outage.env, log):
+        with running(stagehook_command("worker"), outage.env, log):
             handle = await start_for_processes(client, call_timeout=4.0)
             await until(lambda: len(partner.requests) == 1)
         partner.answers.set()
-        with process(stagehook_command("worker"), outage.env, log):
+        with running(stagehook_command("worker"), outage.env, log):
             await asyncio.wait_for(handle.result(), 60)
     first, second = partner.requests[:2]
     assert first == second
@@ -237,7 +238,7 @@ async def test_a_worker_killed_in_a_call_repeats_it_with_the_same_key_and_url(ou
 
 async def test_a_worker_stopped_in_a_call_lets_it_finish(outage: Outage) -> None:
     async with outage.temporal() as (_, client), listening(outage) as partner:
-        with process(stagehook_command("worker"), outage.env, outage.folder / "worker.log") as worker:
+        with running(stagehook_command("worker"), outage.env, outage.folder / "worker.log") as worker:
             handle = await start_for_processes(client, call_timeout=30.0)
             await until(lambda: len(partner.requests) == 1)
             worker.terminate()
@@ -267,15 +268,15 @@ async def test_web_and_worker_run_with_production_dependencies_only(outage: Outa
     async with outage.temporal() as (_, client), listening(outage) as partner:
         partner.answers.set()
         with (
-            process(["/bin/sh", "-c", f"exec {procfile['web']}"], env, outage.folder / "web.log") as running_web,
-            process(["/bin/sh", "-c", f"exec {procfile['worker']}"], env, outage.folder / "worker.log") as worker,
+            running(["/bin/sh", "-c", f"exec {procfile['web']}"], env, outage.folder / "web.log") as running_web,
+            running(["/bin/sh", "-c", f"exec {procfile['worker']}"], env, outage.folder / "worker.log") as worker,
         ):
             handle = await start_for_processes(client, call_timeout=30.0)
             await asyncio.wait_for(handle.result(), 60)
             await ready(outage.env["PUBLIC_URL"])
             began = time.monotonic()
-            for running in (running_web, worker):
-                running.send_signal(signal.SIGTERM)
+            for process in (running_web, worker):
+                process.send_signal(signal.SIGTERM)
             assert await gone(running_web, WEB_GONE_WITHIN) == 0
             assert await gone(worker, WORKER_GONE_WITHIN) == 0
             assert time.monotonic() - began < WORKER_GONE_WITHIN

@@ -18,7 +18,7 @@ import pytest
 from activities.callback_urls import CallbackURLs, Claims
 from receiver.cli.processes import free_port
 from receiver.cli.stack import local_environment, stagehook_command, temporal_server
-from tests.local_stack import run_command
+from tests.local_stack import run_command, running
 
 STOP_WITHIN = 3 * 2.0
 READY_WITHIN = 30.0
@@ -36,17 +36,6 @@ def eventually(holds: Callable[[], Any], within: float = READY_WITHIN) -> Any:
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.05)
     return found
-
-
-@contextmanager
-def running(command: list[str], env: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    with log.open("ab") as out:
-        process = subprocess.Popen(command, env=env, stdout=out, stderr=out)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
 
 
 def demo_environment(folder: Path) -> dict[str, str]:

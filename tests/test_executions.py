@@ -1,0 +1,170 @@
+"""Runs that outlast an execution, a worker or a version, on the real server: reset, continue-as-new, deploys."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict, replace
+
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
+from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.exceptions import ApplicationError
+from temporalio.testing import WorkflowEnvironment
+
+from tests.receiver.test_callbacks import DONE, for_temporal, receiver, url_for
+from tests.support import (
+    SOON,
+    Handle,
+    ScriptedPartner,
+    call_back,
+    count_events,
+    progress_of,
+    result_of,
+    stage,
+    start,
+    until,
+    until_event,
+    waiting,
+    working,
+)
+from tests.workflows.classes import BrokenPipeline
+from workflows.contract import ADVANCE_STAGE, Answer, Receipt, StageCall
+
+
+async def reset_to_the_start(real: WorkflowEnvironment, handle: Handle) -> None:
+    await real.client.workflow_service.reset_workflow_execution(
+        ResetWorkflowExecutionRequest(
+            namespace=real.client.namespace,
+            workflow_execution=WorkflowExecution(workflow_id=handle.id),
+            reason="a test",
+            workflow_task_finish_event_id=4,
+            request_id="reset",
+        )
+    )
+
+
+async def test_a_reset_between_callback_and_retry_loses_and_doubles_nothing(real: WorkflowEnvironment) -> None:
+    async with receiver(for_temporal(real.client)) as http, working(real.client, ScriptedPartner()):
+        handle = await start(real.client, stage(1), stage(2))
+        await waiting(handle, 1)
+        url = url_for(handle)
+        first = await http.post(url, json=DONE)
+        await waiting(handle, 2)
+        await reset_to_the_start(real, handle)
+        latest: Handle = real.client.get_workflow_handle(handle.id)
+        await waiting(latest, 2)
+        again = await http.post(url, json=DONE)
+        settled = await until(latest, 1, lambda stage: stage.ledger_total == 1)
+        chain = (await progress_of(latest)).chain_id
+    assert (first.status_code, again.status_code) == (202, 202)
+    assert (settled.outcome, settled.ledger[0].why) == ("succeeded", "duplicate")
+    assert chain == handle.first_execution_run_id
+
+
+async def test_a_run_that_continues_as_new_goes_on_as_if_it_had_not(restless: WorkflowEnvironment) -> None:
+    partner = ScriptedPartner()
+    async with receiver(for_temporal(restless.client)) as http, working(restless.client, partner):
+        handle = await start(restless.client, stage(1), stage(2, needs={"x": "step-1.account_id"}), stage(3))
+        await waiting(handle, 1)
+        url = url_for(handle)
+        assert (await http.post(url, json=DONE)).status_code == 202
+        before = await waiting(handle, 2)
+        latest = restless.client.get_workflow_handle(handle.id)
+        await junk_until_continued(restless, handle)
+        after = await waiting(latest, 2)
+        assert (await http.post(url, json=DONE)).status_code == 202
+        assert (await http.post(url_for(handle, 2, issued_at=partner.calls[1].issued_at), json=DONE)).status_code == 202
+        await waiting(latest, 3)
+        progress = await progress_of(latest)
+        described = await latest.describe()
+        await latest.signal(ADVANCE_STAGE, 3)
+        result = await result_of(handle)
+    assert after == before
+    assert progress.ignored == {"no such stage": 40}
+    assert progress.stages[0].ledger[0].why == "duplicate"
+    assert [call.stage for call in partner.calls] == [1, 2, 3]
+    assert [outcome.status for outcome in result.outcomes.values()] == ["succeeded", "succeeded", "advanced"]
+    assert await described.memo() == {"pipeline": "testing"}
+
+
+async def test_a_run_continues_as_new_in_the_middle_of_a_call_and_repeats_it(restless: WorkflowEnvironment) -> None:
+    """Or a flood during a call that is tried for days would use up the execution's signals."""
+    answering = asyncio.Event()
+
+    async def lose_answers(call: StageCall) -> Receipt:
+        if answering.is_set():
+            return Receipt(reference="at last")
+        raise ApplicationError("no whole answer", type="PartnerUnclear")
+
+    partner = ScriptedPartner(lose_answers)
+    async with working(restless.client, partner):
+        handle = await start(restless.client, stage(1))
+        await asyncio.wait_for(partner.asked.wait(), SOON)
+        await junk_until_continued(restless, handle)
+        latest = restless.client.get_workflow_handle(handle.id)
+        answering.set()
+        await waiting(latest)
+        await call_back(latest, partner.calls[0])
+        assert (await result_of(handle)).outcomes["step-1"].attempt == 1
+    first, last = partner.calls[0], partner.calls[-1]
+    assert (first.repeated, last.repeated) == (False, True)
+    assert replace(last, repeated=False) == first
+
+
+async def junk_until_continued(env: WorkflowEnvironment, handle: Handle) -> None:
+    latest = env.client.get_workflow_handle(handle.id)
+    for n in range(40):
+        await latest.signal(ADVANCE_STAGE, f"junk-{n}")
+    async with asyncio.timeout(SOON):
+        while (await latest.describe()).run_id == handle.first_execution_run_id:
+            await asyncio.sleep(0.05)
+
+
+async def test_a_deploy_that_breaks_determinism_holds_runs_up_and_a_roll_back_frees_them(
+    real: WorkflowEnvironment,
+) -> None:
+    partner = ScriptedPartner()
+    async with working(real.client, partner):
+        handle = await start(real.client, stage(1))
+        await waiting(handle)
+    async with working(real.client, partner, [BrokenPipeline]):
+        await call_back(handle, partner.calls[0])
+        await until_event(handle, "workflow_task_failed_event_attributes")
+        held_up = (await handle.describe()).status
+    async with working(real.client, partner):
+        assert (await result_of(handle)).outcomes["step-1"].cause == "callback"
+    assert held_up is WorkflowExecutionStatus.RUNNING
+
+
+async def test_two_workers_on_one_queue_share_a_run_without_a_failed_task(real: WorkflowEnvironment) -> None:
+    partner = ScriptedPartner()
+    other = await Client.connect(real.client.service_client.config.target_host)
+    async with working(real.client, partner), working(other, partner):
+        handle = await start(real.client, *(stage(n) for n in range(1, 6)))
+        for n in range(1, 6):
+            await waiting(handle, n)
+            await call_back(handle, partner.calls[-1])
+        await result_of(handle)
+    assert await count_events(handle, "workflow_task_failed_event_attributes") == 0
+
+
+async def test_a_newer_receiver_and_an_older_one_are_understood(real: WorkflowEnvironment) -> None:
+    """Unknown fields are ignored, and fields with defaults may be missing."""
+    partner = ScriptedPartner()
+    async with working(real.client, partner):
+        handle = await start(real.client, stage(1), stage(2))
+        await waiting(handle, 1)
+        call = partner.calls[0]
+        newer = {
+            "answer": {**asdict(Answer("succeeded", {"n": 1})), "mood": "good"},
+            "chain_id": call.chain_id,
+            "attempt": call.attempt,
+            "issued_at": call.issued_at,
+            "delivery": "d-1",
+        }
+        await handle.signal(ADVANCE_STAGE, args=[1, newer])
+        await waiting(handle, 2)
+        older = {"answer": {"status": "succeeded"}, "chain_id": call.chain_id, "attempt": 1, "issued_at": 1}
+        await handle.signal(ADVANCE_STAGE, args=[2, older])
+        outcomes = (await result_of(handle)).outcomes
+    assert [outcome.data for outcome in outcomes.values()] == [{"n": 1}, {}]

@@ -1,0 +1,190 @@
+"""Anything that can be signalled, and any number of it, on the real server: a run neither moves by it nor sticks."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections import Counter
+
+import pytest
+from temporalio.api.common.v1 import Payload, WorkflowExecution
+from temporalio.api.workflowservice.v1 import SignalWorkflowExecutionRequest
+from temporalio.client import WorkflowExecutionStatus
+from temporalio.service import RPCError, RPCStatusCode
+from temporalio.testing import WorkflowEnvironment
+
+from receiver.budget import BURST
+from tests.conftest import BINARIES
+from tests.receiver.test_callbacks import for_temporal, receiver, url_for
+from tests.support import (
+    SOON,
+    Handle,
+    ScriptedPartner,
+    count_events,
+    progress_of,
+    result_of,
+    stage,
+    start,
+    waiting,
+    working,
+)
+from workflows.contract import ADVANCE_STAGE
+
+
+async def test_one_url_cannot_use_up_the_signals_of_its_run(real: WorkflowEnvironment) -> None:
+    """The worker is away, so that nothing but the receiver holds the flood back."""
+    async with receiver(for_temporal(real.client)) as http:
+        handle = await start(real.client, stage(1))
+        url = url_for(handle)
+        answers = [await http.post(url, json={"status": "failed", "n": n}) for n in range(BURST + 50)]
+        again = await http.post(url, json={"status": "failed", "n": 0})
+        signals = await count_events(handle, "workflow_execution_signaled_event_attributes")
+        await handle.signal(ADVANCE_STAGE, 1)
+    assert [answer.status_code for answer in answers] == [202] * BURST + [429] * 50
+    assert all(int(answer.headers["retry-after"]) > 0 for answer in answers[BURST:])
+    assert (again.status_code, signals) == (202, BURST)
+
+
+@pytest.mark.fault
+@pytest.mark.timeout(300)
+async def test_a_run_outlives_ten_thousand_signals(real: WorkflowEnvironment) -> None:
+    """Sent without a pause they reach the limit before the run can continue as new; seconds later it has done so."""
+
+    async def persist(handle: Handle, argument: object) -> None:
+        async with asyncio.timeout(90):
+            while True:
+                try:
+                    await handle.signal(ADVANCE_STAGE, argument)
+                    return
+                except RPCError as error:
+                    if error.status is not RPCStatusCode.INVALID_ARGUMENT:
+                        raise
+                    await asyncio.sleep(0.1)
+
+    async with working(real.client, ScriptedPartner()):
+        handle = await start(real.client, stage(1))
+        await waiting(handle)
+        latest = real.client.get_workflow_handle(handle.id)
+        for batch in range(105):
+            await asyncio.gather(*(persist(latest, f"junk-{batch}-{n}") for n in range(100)))
+        async with asyncio.timeout(120):
+            while sum((await progress_of(latest)).ignored.values()) < 10_500:
+                await asyncio.sleep(0.5)
+        await persist(latest, 1)
+        assert (await result_of(handle)).outcomes["step-1"].status == "advanced"
+
+
+@pytest.mark.fault
+@pytest.mark.timeout(300)
+async def test_every_callback_of_a_burst_that_was_answered_2xx_is_in_its_runs_history(
+    real: WorkflowEnvironment,
+) -> None:
+    """Far more at once than Temporal takes in the time: each is answered 202 or 503, and the ledgers agree."""
+    async with receiver(for_temporal(real.client)) as http:
+        handles = [await start(real.client, stage(1), id=f"run-{n}") for n in range(60)]
+        answered: Counter[str] = Counter()
+        statuses: Counter[int] = Counter()
+
+        async def send(handle: Handle, n: int) -> None:
+            body = {"status": "progress", "data": {"message": f"{handle.id}-{n}"}}
+            answer = await http.post(url_for(handle), json=body)
+            statuses[answer.status_code] += 1
+            answered[handle.id] += answer.status_code == 202
+
+        await asyncio.gather(*(send(handle, n) for n in range(25) for handle in handles))
+        kept = {
+            handle.id: await count_events(handle, "workflow_execution_signaled_event_attributes") for handle in handles
+        }
+    assert set(statuses) <= {202, 503}
+    assert statuses[202] > 0
+    # What was answered 503 may have been taken all the same; its retry would be another progress report.
+    assert all(kept[name] >= answered[name] for name in kept)
+
+
+JSON: dict[str, bytes] = {"encoding": b"json/plain"}
+RAW_PAYLOADS = {
+    "no arguments": [],
+    "ten arguments": [Payload(metadata=JSON, data=b"1")] * 10,
+    "text": [Payload(metadata=JSON, data=b'"1"')],
+    "a fraction": [Payload(metadata=JSON, data=b"1.0")],
+    "a huge exponent": [Payload(metadata=JSON, data=b"1e400")],
+    "a huge number": [Payload(metadata=JSON, data=b"9" * 5000)],
+    "null": [Payload(metadata=JSON, data=b"null")],
+    "nil": [Payload(metadata={"encoding": b"binary/null"})],
+    "true": [Payload(metadata=JSON, data=b"true")],
+    "an object": [Payload(metadata=JSON, data=b'{"stage": 1}')],
+    "a lone surrogate": [Payload(metadata=JSON, data=b'"\\ud800"')],
+    "a lone surrogate as callback": [Payload(metadata=JSON, data=b"1"), Payload(metadata=JSON, data=b'"\\ud800"')],
+    "no json": [Payload(metadata=JSON, data=b"{")],
+    "no utf-8": [Payload(metadata=JSON, data=b"\xff\xfe")],
+    "deep": [Payload(metadata=JSON, data=b"[" * 100_000)],
+    "bytes": [Payload(metadata={"encoding": b"binary/plain"}, data=b"\x00\x01")],
+    "an unknown encoding": [Payload(metadata={"encoding": b"martian"}, data=b"1")],
+    "no encoding": [Payload(data=b"1")],
+    "a protobuf of nobody": [
+        Payload(metadata={"encoding": b"json/protobuf", "messageType": b"no.such.Type"}, data=b"{}")
+    ],
+    "a megabyte": [Payload(metadata=JSON, data=b'"' + b"x" * 1_000_000 + b'"')],
+}
+DROPPED_BY_THE_SDK = {
+    "a huge number",
+    "no json",
+    "no utf-8",
+    "deep",
+    "an unknown encoding",
+    "no encoding",
+    "a protobuf of nobody",
+}
+"""Undecodable: the SDK logs and drops them before the workflow sees them."""
+
+
+async def test_whatever_payload_is_sent_the_run_neither_moves_nor_sticks(real: WorkflowEnvironment) -> None:
+    async with working(real.client, ScriptedPartner()):
+        handle = await start(real.client, stage(1))
+        await waiting(handle)
+        for number, payloads in enumerate(RAW_PAYLOADS.values()):
+            for name in (ADVANCE_STAGE, "advance-stage"):
+                request = SignalWorkflowExecutionRequest(
+                    namespace=real.client.namespace,
+                    workflow_execution=WorkflowExecution(workflow_id=handle.id),
+                    signal_name=name,
+                    request_id=f"{name}-{number}",
+                )
+                request.input.payloads.extend(payloads)
+                await real.client.workflow_service.signal_workflow_execution(request)
+        progress = await progress_of(handle)
+        failed = await count_events(handle, "workflow_task_failed_event_attributes")
+        status = (await handle.describe()).status
+        await handle.signal(ADVANCE_STAGE, 1)
+        assert (await result_of(handle)).outcomes["step-1"].status == "advanced"
+    assert progress.stages[0].state == "waiting"
+    assert progress.ignored["unknown signal name"] == len(RAW_PAYLOADS)
+    heard = sum(progress.ignored.values()) - len(RAW_PAYLOADS)
+    assert heard == len(RAW_PAYLOADS) - len(DROPPED_BY_THE_SDK)
+    assert (failed, status) == (0, WorkflowExecutionStatus.RUNNING)
+
+
+@pytest.mark.parametrize(
+    "inputs", [[], ['"1"'], ["1.5"], ["null"], ["{}"], ["[1]"], ["true"], ["99"], ["-1"], ["1", "2", "3"]]
+)
+async def test_the_temporal_cli_can_send_nothing_that_sticks(real: WorkflowEnvironment, inputs: list[str]) -> None:
+    async with working(real.client, ScriptedPartner()):
+        handle = await start(real.client, stage(1))
+        await waiting(handle)
+        command = [
+            str(BINARIES / "temporal"),
+            "workflow",
+            "signal",
+            "--workflow-id",
+            handle.id,
+            "--name",
+            ADVANCE_STAGE,
+        ]
+        address = real.client.service_client.config.target_host
+        given = [word for value in inputs for word in ("--input", value)]
+        process = await asyncio.create_subprocess_exec(*command, "--address", address, *given, stdout=sys.stderr)
+        assert await asyncio.wait_for(process.wait(), SOON) == 0
+        progress = await progress_of(handle)
+        assert sum(progress.ignored.values()) == 1
+        await handle.signal(ADVANCE_STAGE, 1)
+        assert (await result_of(handle)).outcomes["step-1"].status == "advanced"
