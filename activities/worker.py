@@ -52,9 +52,19 @@ def build_worker(
     )
 
 
+class WorkerRefused(Exception):
+    """The worker could not begin: Temporal went away meanwhile, or has no such namespace."""
+
+
 async def run_worker(client: Client, settings: Settings) -> None:
-    """Run until cancelled; calls in flight get `GRACE` to finish."""
+    """Run until cancelled; calls in flight get `GRACE` to finish. Raises `WorkerRefused`."""
     urls = CallbackURLs(settings.public_url, settings.callback_keys)
     async with http_client() as http:
         worker = build_worker(client, PartnerCalls(http, urls, settings.partners), task_queue=settings.task_queue)
-        await worker.run()
+        try:
+            await worker.run()
+        except RuntimeError as error:
+            # All that the bridge says when Temporal is gone, or lacks the namespace, while the worker begins.
+            if "validation failed" not in str(error):
+                raise
+            raise WorkerRefused(str(error).partition(": Status")[0]) from error

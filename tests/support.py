@@ -103,9 +103,11 @@ async def progress_of(handle: Handle) -> Progress:
     return cast(Progress, await handle.query(PROGRESS, result_type=Progress))
 
 
-async def until(handle: Handle, number: int, holds: Callable[[StageProgress], bool]) -> StageProgress:
+async def until(
+    handle: Handle, number: int, holds: Callable[[StageProgress], bool], within: float = SOON
+) -> StageProgress:
     """The stage's progress as soon as `holds` says yes."""
-    async with asyncio.timeout(SOON):
+    async with asyncio.timeout(within):
         while True:
             progress = await progress_of(handle)
             found = [stage for stage in progress.stages if stage.number == number]

@@ -223,5 +223,22 @@ async def test_a_long_outage_fills_no_log(outage: Outage) -> None:
             async with outage.temporal() as (_, client):
                 run = PipelineRun(pipeline(stage(1, partner="bank")))
                 handle: Handle = await client.start_workflow(PIPELINE_WORKFLOW, run, id="run", task_queue="stagehook")
-                await until(handle, 1, lambda stage: stage.state == "calling")
+                # The SDK asks again after pauses that have grown with the outage.
+                await until(handle, 1, lambda stage: stage.state == "calling", within=90)
             assert worker.poll() is None
+
+
+async def test_a_worker_in_a_namespace_that_is_missing_waits_for_it_and_says_so(outage: Outage) -> None:
+    log = outage.folder / "worker.log"
+    env = {**outage.env, "TEMPORAL_NAMESPACE": "missing"}
+    async with outage.temporal():
+        with running(stagehook_command("worker"), env, log) as worker:
+            async with asyncio.timeout(3 * SOON):
+                while "temporal-away" not in log.read_text():
+                    await asyncio.sleep(0.1)
+            assert "Namespace missing was not found" in log.read_text()
+            worker.terminate()
+            async with asyncio.timeout(3 * SOON):
+                while worker.poll() is None:
+                    await asyncio.sleep(0.1)
+            assert worker.returncode == 0

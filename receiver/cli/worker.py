@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import logging.config
 import os
@@ -10,17 +11,17 @@ import signal
 from typing import Final
 
 import click
-from temporalio.client import Client
 
 from activities.client import TemporalUnreachable, connect
 from activities.settings import Settings
-from activities.worker import run_worker
+from activities.worker import WorkerRefused, run_worker
 from receiver.cli.output import run_async
 from receiver.logs import LOG_CONFIG
 
 logger = logging.getLogger("stagehook.worker")
 
-CONNECT_AGAIN_SECONDS: Final = 3.0
+AGAIN_SECONDS: Final = (1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0)
+"""Pauses between tries to begin; they grow, so that a long outage fills no log."""
 
 
 @click.command()
@@ -47,16 +48,14 @@ async def worker() -> None:
 
 
 async def _run(settings: Settings) -> None:
-    client = await _connect()
-    logger.info("started", extra={"task_queue": settings.task_queue, "partners": ",".join(settings.partners)})
-    await run_worker(client, settings)
-
-
-async def _connect() -> Client:
-    """Processes start in any order: wait for Temporal instead of ending without it."""
-    while True:
+    """Processes start in any order, and Temporal may go while one starts: wait for it instead of ending without it."""
+    for again_in in itertools.chain(AGAIN_SECONDS, itertools.repeat(AGAIN_SECONDS[-1])):
         try:
-            return await connect(os.environ)
-        except TemporalUnreachable as error:
-            logger.warning("temporal-away", extra={"why": str(error), "again_in": CONNECT_AGAIN_SECONDS})
-            await asyncio.sleep(CONNECT_AGAIN_SECONDS)
+            client = await connect(os.environ)
+            facts = {"task_queue": settings.task_queue, "partners": ",".join(settings.partners)}
+            logger.info("started", extra=facts)
+            await run_worker(client, settings)
+            return
+        except (TemporalUnreachable, WorkerRefused) as error:
+            logger.warning("temporal-away", extra={"why": str(error), "again_in": again_in})
+            await asyncio.sleep(again_in)
