@@ -1,4 +1,4 @@
-"""PartnerCalls: the activity that asks a partner to do a stage's work.
+"""PartnerCalls: the activities that ask a partner to do a stage's work, and how that work stands.
 
 Errors are mapped once, here. `PartnerRefused` is final and means that the partner certainly did not take the call; any
 other error is tried again with the same idempotency key and URL until the stage's `call_within` is over. After that the
@@ -27,7 +27,9 @@ from workflows.contract import (
     LARGEST_OUTCOME,
     NOT_REACHED,
     REFUSED,
+    Answer,
     PartnerActivities,
+    Question,
     Receipt,
     StageCall,
 )
@@ -96,22 +98,51 @@ class PartnerCalls:
         if receipt.answer is not None and receipt.answer.size > LARGEST_OUTCOME:
             what = f"partner {partner.name} answered at once with more than {LARGEST_OUTCOME} bytes"
             raise ApplicationError(what, type="PartnerUnclear", non_retryable=True)
-        return Receipt(reference=receipt.reference[:LONGEST_WORDS], key=self._urls.fingerprint, answer=receipt.answer)
+        reference = receipt.reference[:LONGEST_WORDS]
+        askable = partner.build_ask is not None and receipt.reference == reference != ""
+        return Receipt(reference=reference, key=self._urls.fingerprint, answer=receipt.answer, askable=askable)
+
+    @activity.defn
+    async def ask_partner(self, question: Question) -> Answer:
+        """Ask how the work stands. Whatever goes wrong says nothing about the work, so that no error is final."""
+        partner = self._partners.get(question.call.partner)
+        if partner is None or partner.build_ask is None or partner.read_status is None:
+            raise _no_status(f"partner {question.call.partner} cannot be asked by this worker")
+        request = partner.build_ask(question.call, question.reference)
+        try:
+            response = await self._exchange(partner, request)
+        except (httpx.HTTPError, httpx.StreamError, TimeoutError) as error:
+            raise _no_status(f"partner {partner.name} gave no whole answer ({type(error).__name__})") from None
+        if not response.is_success:
+            words = _words(response, self._urls.issue(Claims.of(question.call)))
+            said = f"partner {partner.name} answered {response.status_code}" + (f": {words}" if words else "")
+            raise _no_status(said, _retry_after(response))
+        try:
+            answer = partner.read_status(response)
+        except Unreadable as error:
+            raise _no_status(f"partner {partner.name} answered unreadably: {error}") from None
+        if answer.size > LARGEST_OUTCOME:
+            raise _no_status(f"partner {partner.name} answered with more than {LARGEST_OUTCOME} bytes")
+        return answer
 
     async def _send(self, partner: Partner, request: httpx.Request, call: StageCall) -> httpx.Response:
-        """Send, and read a bounded answer in bounded time. httpx's own messages stay out: they may quote the URL."""
-        allowed = (activity.info().start_to_close_timeout or timedelta(seconds=30)).total_seconds() * ANSWER_SHARE
+        """Send a call. httpx's own messages stay out: they may quote the URL."""
         try:
-            async with asyncio.timeout(allowed):
-                response = await self._http.send(request, auth=partner.auth or httpx.Auth(), stream=True)
-                try:
-                    return await _read(response)
-                finally:
-                    await response.aclose()
+            return await self._exchange(partner, request)
         except NEVER_SENT as error:
             raise _not_taken(f"partner {partner.name} could not be reached ({type(error).__name__})", call) from None
         except (httpx.HTTPError, httpx.StreamError, TimeoutError) as error:
             raise _retryable(f"partner {partner.name} gave no whole answer ({type(error).__name__})") from None
+
+    async def _exchange(self, partner: Partner, request: httpx.Request) -> httpx.Response:
+        """Send, and read a bounded answer in bounded time."""
+        allowed = (activity.info().start_to_close_timeout or timedelta(seconds=30)).total_seconds() * ANSWER_SHARE
+        async with asyncio.timeout(allowed):
+            response = await self._http.send(request, auth=partner.auth or httpx.Auth(), stream=True)
+            try:
+                return await _read(response)
+            finally:
+                await response.aclose()
 
 
 async def _read(response: httpx.Response) -> httpx.Response:
@@ -144,6 +175,10 @@ def _raise_for(call: StageCall, response: httpx.Response, words: str) -> NoRetur
 
 def _retryable(message: str, delay: timedelta | None = None) -> ApplicationError:
     return ApplicationError(message, type="PartnerUnclear", next_retry_delay=delay)
+
+
+def _no_status(message: str, delay: timedelta | None = None) -> ApplicationError:
+    return ApplicationError(message, type="PartnerNotAsked", next_retry_delay=delay)
 
 
 def _not_taken(message: str, call: StageCall, delay: timedelta | None = None) -> ApplicationError:

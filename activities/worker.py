@@ -45,7 +45,7 @@ def build_worker(
         client,
         task_queue=task_queue,
         workflows=workflows,
-        activities=[calls.call_partner],
+        activities=[calls.call_partner, calls.ask_partner],
         workflow_runner=workflow_runner(),
         graceful_shutdown_timeout=GRACE,
         sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,

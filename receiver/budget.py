@@ -51,7 +51,8 @@ class SignalBudget:
     def seconds_to_wait(self, claims: Claims, signal_id: str, *, settles: bool) -> float:
         """0.0 if the callback may be forwarded, and then it is counted; otherwise how long to wait.
 
-        The same content again costs nothing: Temporal knows it by its request id. settles: it is no mere progress.
+        The same content again costs nothing: Temporal knows it by its request id. settles: neither progress
+        nor "ask me".
         """
         account = self._account(claims)
         if signal_id in account.known:

@@ -98,10 +98,8 @@ class Callbacks:
         delivery_id = self._prove(request, partner, body)
         answer = _read_answer(partner, body)
         callback = Callback(answer, claims.chain_id, claims.attempt, claims.issued_at)
-        # Two progress reports may be byte-identical and still mean something new.
-        settles = answer.status != "progress"
-        signal_id = request_id(claims, body, delivery_id) if settles or delivery_id else uuid.uuid4().hex
-        if wait := self._budget.seconds_to_wait(claims, signal_id, settles=settles):
+        signal_id = request_id(claims, body, delivery_id) if answer.settles or delivery_id else uuid.uuid4().hex
+        if wait := self._budget.seconds_to_wait(claims, signal_id, settles=answer.settles):
             raise Refused(Verdict.TOO_MANY, retry_after=math.ceil(wait))
         try:
             verdict = VERDICTS[await self._forwarder.forward(claims, callback, signal_id)]

@@ -27,6 +27,7 @@ from workflows.contract import (
     PipelineResult,
     PipelineRun,
     Progress,
+    Question,
     Receipt,
     Stage,
     StageCall,
@@ -54,16 +55,30 @@ def pipeline(*stages: Stage) -> Pipeline:
 class ScriptedPartner:
     """Takes the place of `PartnerCalls`: notes every call, and does with it what the test says."""
 
-    def __init__(self, answer: Callable[[StageCall], Awaitable[Receipt]] | None = None) -> None:
+    def __init__(
+        self,
+        answer: Callable[[StageCall], Awaitable[Receipt]] | None = None,
+        status: Callable[[Question], Awaitable[Answer]] | None = None,
+    ) -> None:
         self.calls: list[StageCall] = []
+        self.questions: list[Question] = []
         self.asked = asyncio.Event()
         self._answer = answer
+        self._status = status
 
     @activity.defn
     async def call_partner(self, call: StageCall) -> Receipt:
         self.calls.append(call)
         self.asked.set()
-        return await self._answer(call) if self._answer else Receipt(reference=f"work-{len(self.calls)}")
+        if self._answer:
+            return await self._answer(call)
+        return Receipt(reference=f"work-{len(self.calls)}", askable=self._status is not None)
+
+    @activity.defn
+    async def ask_partner(self, question: Question) -> Answer:
+        self.questions.append(question)
+        assert self._status is not None, "asked, and cannot be"
+        return await self._status(question)
 
 
 @asynccontextmanager
@@ -75,7 +90,7 @@ async def working(
         client,
         task_queue=QUEUE,
         workflows=workflows,
-        activities=[partner.call_partner],
+        activities=[partner.call_partner, partner.ask_partner],
         workflow_runner=workflow_runner(),
         sticky_queue_schedule_to_start_timeout=timedelta(seconds=1),
     ) as worker:

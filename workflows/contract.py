@@ -135,12 +135,21 @@ class StageCall:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a partner says, in our words: `succeeded` with data, `failed` with code and message, or `progress`."""
+    """What a partner says, in our words.
 
-    status: Literal["succeeded", "failed", "progress"]
+    status: `succeeded` with data, `failed` with code and message, `progress` (still at it), or `ask`: the callback says
+        only that there is something to know, and the partner wants to be asked for it.
+    """
+
+    status: Literal["succeeded", "failed", "progress", "ask"]
     data: Mapping[str, Any] = field(default_factory=dict)
     code: str = ""
     message: str = ""
+
+    @property
+    def settles(self) -> bool:
+        """Whether it can settle a stage. Two of the others may be byte-identical and still mean something new."""
+        return self.status in {"succeeded", "failed"}
 
     @property
     def size(self) -> int:
@@ -155,11 +164,24 @@ class Receipt:
     reference: the partner's own id of the work, or "".
     key: fingerprint of the key that signed the callback URL.
     answer: the outcome, when the partner gave it at once and no callback is needed.
+    askable: the partner can be asked how the work stands, by this reference.
     """
 
     reference: str = ""
     key: str = ""
     answer: Answer | None = None
+    askable: bool = False
+
+
+@dataclass(frozen=True)
+class Question:
+    """How does the work stand that this call has started?
+
+    call: the call, without its data. reference: the partner's own id of the work, from the call's receipt.
+    """
+
+    call: StageCall
+    reference: str
 
 
 @dataclass(frozen=True)
@@ -256,4 +278,9 @@ class PartnerActivities(Protocol):
     @activity.defn
     async def call_partner(self, call: StageCall) -> Receipt:
         """Ask the partner to do the stage's work and to answer at the callback URL."""
+        ...
+
+    @activity.defn
+    async def ask_partner(self, question: Question) -> Answer:
+        """Ask the partner how the work of a call stands; only after a receipt that says `askable`."""
         ...

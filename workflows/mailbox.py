@@ -1,8 +1,7 @@
-"""What a run has heard about its stages, and the one place where a stage is settled.
+"""What a run has heard about its stages: the reading of signals into each stage's record.
 
-A plain object without clock or network: the workflow hands it every signal and every end of a wait, each with its
-moment, and asks it for outcomes. The first valid cause settles a stage; whatever comes later is kept in the stage's
-ledger. Nothing that is received makes it raise, for an exception in a signal handler would block the run for ever.
+A plain object without clock or network: the workflow hands it every signal, with its moment. Nothing that is received
+makes it raise, for an exception in a signal handler would block the run for ever.
 """
 
 from __future__ import annotations
@@ -10,124 +9,16 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any, Final
 
 from temporalio.converter import value_to_type
 
-from workflows.contract import Answer, Callback, Carried, Cause, LedgerEntry, Outcome, State, Status
-
-LEDGER_LENGTH: Final = 20
-"""Entries kept per stage; later ones are only counted, so that no flood of signals grows the run's memory."""
-
-LONGEST_TEXT: Final = 300
-"""Characters of a partner's code or message that are kept."""
+from workflows.contract import Answer, Callback, Carried, Outcome
+from workflows.stage_record import LONGEST_TEXT, StageRecord
 
 CARRIED_LEDGER: Final = 5
 """Entries per stage that are carried on: with the largest outcomes and input they still fit into 2 MiB."""
-
-LATEST: Final = 2.0**40
-"""Unix seconds that no clock will show; NaN is not below it either."""
-
-NO_ANSWER: Final = Answer(status="failed")
-"""Stands for the partner's answer where a stage is settled without one."""
-
-
-@dataclass
-class StageRecord:
-    """One stage of this run: its current call, its wait, its outcome. Times are unix seconds."""
-
-    opened_at: float | None = None
-    attempt: int = 0
-    issued_at: int = 0
-    expires_at: int = 0
-    in_call: bool = False
-    called_at: float | None = None
-    note: str = ""
-    outcome: Outcome | None = None
-    ledger: list[LedgerEntry] = field(default_factory=list)
-    ledger_total: int = 0
-    waiting_since: float | None = None
-    progressed_at: float = 0.0
-    timeout: float | None = None
-    wait_cap: float = 0.0
-
-    @property
-    def state(self) -> State:
-        """Where the stage is."""
-        if self.outcome is not None:
-            return "settled"
-        if self.waiting_since is not None:
-            return "waiting"
-        return "pending" if self.called_at is None else "calling"
-
-    @property
-    def deadline(self) -> float | None:
-        """When the current wait ends: a timeout after it began or after the last progress, up to its cap."""
-        if self.waiting_since is None or self.timeout is None:
-            return None
-        put_off = max(self.waiting_since, self.progressed_at) + self.timeout
-        return min(put_off, self.waiting_since + self.wait_cap)
-
-    def open(self, *, at: float) -> None:
-        """Note that the stage's turn has come; a stage that is open already stays as it is."""
-        self.opened_at = self.opened_at or at
-
-    def begin(self, *, attempt: int, issued_at: int, at: float, expires_at: int = 0) -> None:
-        """Note that a call begins; from now on a failure counts only if it answers this very call."""
-        self.in_call = True
-        self.attempt = attempt
-        self.issued_at = issued_at
-        self.expires_at = expires_at
-        self.called_at = at
-        self.note = ""
-        self.waiting_since = None
-        self.progressed_at = 0.0
-
-    def returned(self) -> None:
-        """Note that the call is over."""
-        self.in_call = False
-
-    def wait(self, *, at: float, timeout: float | None = None, cap: float = 0.0) -> None:
-        """Note that the stage is waited for: `timeout` seconds, up to `cap` with progress; without one, for ever."""
-        self.waiting_since = at
-        self.timeout = timeout
-        self.wait_cap = cap
-
-    def progressed(self, *, at: float) -> None:
-        """Note that the partner is still at it."""
-        self.progressed_at = at
-
-    def settle(
-        self, status: Status, cause: Cause, *, at: float, attempt: int | None = None, answer: Answer = NO_ANSWER
-    ) -> None:
-        """Settle the stage, unless it is settled already: then the ledger keeps what came too late.
-
-        attempt: the call that was answered, when it is not the current one.
-        """
-        if self.outcome is not None:
-            self.enter(f"{status} by {cause}", self.closed, at=at)
-            return
-        self.outcome = Outcome(
-            status=status,
-            cause=cause,
-            at=at,
-            attempt=self.attempt if attempt is None else attempt,
-            data=answer.data,
-            code=answer.code[:LONGEST_TEXT],
-            message=answer.message[:LONGEST_TEXT],
-        )
-
-    @property
-    def closed(self) -> str:
-        """Why a settled stage takes nothing more, for its ledger."""
-        return f"closed: {self.outcome.status} by {self.outcome.cause}" if self.outcome else ""
-
-    def enter(self, what: str, why: str, *, at: float) -> None:
-        """Keep what did not settle the stage."""
-        self.ledger_total += 1
-        if len(self.ledger) < LEDGER_LENGTH:
-            self.ledger.append(LedgerEntry(what, why[:LONGEST_TEXT], at))
 
 
 class Mailbox:
@@ -161,7 +52,7 @@ class Mailbox:
             raise ValueError("counts that there cannot be")
         for number, written in carried.records.items():
             record: StageRecord = value_to_type(StageRecord, written)
-            if not _is_sound(record):
+            if not record.is_sound():
                 raise ValueError(f"an unsound record of stage {number}")
             self._records[int(number)] = record
         self.advanced_to = carried.advanced_to
@@ -235,23 +126,11 @@ class Mailbox:
             record.enter(what, "answers another call", at=at)
         elif answer.status == "failed":
             record.settle("failed", "callback", at=at, answer=answer)
+        elif answer.status == "ask":
+            record.told_to_ask(what, answer, at=at)
         else:
             record.progressed(at=at)
             record.enter(what, answer.message, at=at)
-
-
-def _is_sound(record: StageRecord) -> bool:
-    """Whether the record's times and counts are such as this module writes."""
-    times = (record.opened_at, record.called_at, record.waiting_since, record.progressed_at)
-    lengths = (
-        record.timeout,
-        record.wait_cap,
-        record.attempt,
-        record.ledger_total,
-        record.issued_at,
-        record.expires_at,
-    )
-    return all(number is None or 0 <= number < LATEST for number in (*times, *lengths))
 
 
 def _same(answer: Answer, outcome: Outcome) -> bool:

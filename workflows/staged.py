@@ -9,18 +9,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, NoReturn
 
 from temporalio import workflow
-from temporalio.common import RawValue, RetryPolicy
-from temporalio.exceptions import ActivityError, ApplicationError, TimeoutType
-from temporalio.exceptions import TimeoutError as TimeoutFailure
+from temporalio.common import RawValue
+from temporalio.exceptions import ActivityError, ApplicationError
 
 from workflows.contract import (
     ADVANCE_STAGE,
-    NOT_REACHED,
     PROGRESS,
     REFUSED,
     TOKEN_SLACK,
@@ -28,21 +26,18 @@ from workflows.contract import (
     Carried,
     Cause,
     Outcome,
-    PartnerActivities,
     Progress,
+    Question,
     Receipt,
     Stage,
     StageCall,
     Status,
 )
-from workflows.mailbox import Mailbox, StageRecord
+from workflows.failures import last_failure, was_never_reached, was_never_started, words
+from workflows.mailbox import Mailbox
+from workflows.scheduling import start_asking, start_call
+from workflows.stage_record import StageRecord
 from workflows.views import details, stage_progress
-
-CALL_RETRIES: Final = RetryPolicy(
-    initial_interval=timedelta(seconds=1),
-    backoff_coefficient=2.0,
-    maximum_interval=timedelta(minutes=5),
-)
 
 LARGEST_CALL: Final = 1024 * 1024
 """Bytes of a call's data, as JSON: Temporal takes 2 MiB, and would block the run instead of failing it."""
@@ -163,7 +158,7 @@ class StagedWorkflow:
             await self._wait(stage, record)
         while record.in_call or _is_to_be_called(stage, record):
             reached = await self._call(stage, record, self._begin(stage, record, data))
-            record.returned()
+            record.returned(at=workflow.time())
             if reached and record.outcome is None:
                 record.wait(timeout=stage.timeout, cap=stage.wait_cap, at=workflow.time())
                 await self._wait(stage, record)
@@ -176,23 +171,24 @@ class StagedWorkflow:
         if len(json.dumps(data)) > LARGEST_CALL:
             what = f"stage {stage.number} {stage.name}: its call would have more than {LARGEST_CALL} bytes of data"
             raise ApplicationError(what, type="CallTooLarge", non_retryable=True)
-        now = workflow.time()
-        call = StageCall(
+        repeated, now = record.in_call, workflow.time()
+        if not repeated:
+            attempt, expires_at = record.attempt + 1, _expires_at(stage, record)
+            record.begin(attempt=attempt, issued_at=int(now), expires_at=expires_at, at=now)
+        self._show()
+        return replace(self._current_call(stage, record), data=data, repeated=repeated)
+
+    def _current_call(self, stage: Stage, record: StageRecord) -> StageCall:
+        return StageCall(
             workflow_id=workflow.info().workflow_id,
             chain_id=self._mailbox.chain_id,
             stage=stage.number,
             name=stage.name,
             partner=stage.partner,
-            attempt=record.attempt if record.in_call else record.attempt + 1,
-            issued_at=record.issued_at if record.in_call else int(now),
-            expires_at=int((record.opened_at or now) + stage.longest_open + TOKEN_SLACK),
-            data=data,
-            repeated=record.in_call,
+            attempt=record.attempt,
+            issued_at=record.issued_at,
+            expires_at=_expires_at(stage, record),
         )
-        if not record.in_call:
-            record.begin(attempt=call.attempt, issued_at=call.issued_at, expires_at=call.expires_at, at=now)
-        self._show()
-        return call
 
     async def _call(self, stage: Stage, record: StageRecord, call: StageCall) -> bool:
         """Make the call, and say whether it may have reached the partner, so that a callback can come.
@@ -200,61 +196,83 @@ class StagedWorkflow:
         A call that no worker has taken up is scheduled again, the very same: an absent worker is no partner's fault.
         """
         while True:
-            calling = workflow.start_activity_method(
-                PartnerActivities.call_partner,
-                call,
-                start_to_close_timeout=timedelta(seconds=stage.call_timeout),
-                schedule_to_close_timeout=timedelta(seconds=stage.call_within),
-                retry_policy=CALL_RETRIES,
-                summary=f"{stage.number} {stage.name}: call {call.attempt} of {stage.partner}",
-            )
-            await self._until_over(record, calling)
+            calling = start_call(stage, call)
+            await self._until_over(calling, lambda: _called_back(record))
             failure = self._read_call(record, calling) if calling.done() else None
             if failure is None:
                 return True
-            if not _was_never_started(failure):
-                return not _was_never_reached(failure)
+            if not was_never_started(failure):
+                return not was_never_reached(failure)
 
-    async def _until_over(self, record: StageRecord, calling: asyncio.Task[Receipt]) -> None:
-        """Wait for the call's end; a callback that arrives meanwhile ends it, an operator's signal does not."""
+    async def _until_over(self, activity: asyncio.Task[Any], is_overtaken: Callable[[], bool]) -> None:
+        """Wait for the activity's end. A callback that arrives meanwhile overtakes it; no operator's signal a call."""
         try:
-            await workflow.wait_condition(lambda: calling.done() or _called_back(record) or self._is_long())
-            if not calling.done() and not _called_back(record):
+            await workflow.wait_condition(lambda: activity.done() or is_overtaken() or self._is_long())
+            if not activity.done() and not is_overtaken():
                 self.carry_over(self._mailbox.carry())
         finally:
-            calling.cancel()
-            # Nobody asks for the result of a call that a callback has overtaken.
-            calling.add_done_callback(lambda call: call.cancelled() or call.exception())
+            activity.cancel()
+            # Nobody asks for the result of an activity that a callback has overtaken.
+            activity.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     def _read_call(self, record: StageRecord, calling: asyncio.Task[Receipt]) -> ActivityError | None:
         """Settle what the call has settled; return why it failed, if it did and the stage is still open."""
         try:
             receipt = calling.result()
         except ActivityError as error:
-            last = _last_failure(error)
-            message = last.message if last else f"the call was given up: {error.cause or error}"
+            last = last_failure(error)
             if last and last.type == REFUSED:
-                record.settle("failed", "failed", at=workflow.time(), answer=Answer("failed", message=message))
+                record.settle("failed", "failed", at=workflow.time(), answer=Answer("failed", message=last.message))
                 return None
-            record.note = message
+            record.note = words(error, "the call")
             return error
-        if receipt.answer is not None and receipt.answer.status != "progress":
-            record.settle(receipt.answer.status, "answered", at=workflow.time(), answer=receipt.answer)
+        record.received(receipt)
+        match receipt.answer:
+            case Answer(status="succeeded" | "failed" as status):
+                record.settle(status, "answered", at=workflow.time(), answer=receipt.answer)
         return None
 
     async def _wait(self, stage: Stage, record: StageRecord) -> None:
-        """Wait for the stage to be settled until its deadline, which progress callbacks put off up to the cap."""
-        while record.outcome is None and (left := (record.deadline or 0) - workflow.time()) > 0:
-            self._show()
-            # A callback that lands with the fired timer in one task wins: the loop looks at the record once more.
-            with contextlib.suppress(TimeoutError):
-                await workflow.wait_condition(
-                    lambda: record.outcome is not None or self._is_long(),
-                    timeout=max(left, 0.001),
-                    timeout_summary=f"{stage.number} {stage.name}: callback of {stage.partner}",
-                )
-            if record.outcome is None and self._is_long():
-                self.carry_over(self._mailbox.carry())
+        """Wait for the stage to be settled until its deadline, which progress puts off up to the cap.
+
+        A partner that can be asked is asked when it says so, and once more when the deadline has passed.
+        """
+        while record.outcome is None:
+            deadline, ask_due = record.deadline or 0.0, record.ask_due
+            left = (deadline if ask_due is None else min(deadline, ask_due)) - workflow.time()
+            if left > 0:
+                await self._wait_once(stage, record, left)
+                continue
+            if record.askable:
+                await self._ask(stage, record)
+            if (record.deadline or 0.0) <= workflow.time():
+                return
+
+    async def _wait_once(self, stage: Stage, record: StageRecord, seconds: float) -> None:
+        """Wait until the stage is settled or its partner is to be asked, or for so many seconds."""
+        self._show()
+        ask_due = record.ask_due
+        # A callback that lands with the fired timer in one task wins: the caller looks at the record once more.
+        with contextlib.suppress(TimeoutError):
+            await workflow.wait_condition(
+                lambda: record.outcome is not None or record.ask_due != ask_due or self._is_long(),
+                timeout=max(seconds, 0.001),
+                timeout_summary=f"{stage.number} {stage.name}: callback of {stage.partner}",
+            )
+        if record.outcome is None and self._is_long():
+            self.carry_over(self._mailbox.carry())
+
+    async def _ask(self, stage: Stage, record: StageRecord) -> None:
+        """Ask the partner how the work stands, unless the stage is settled meanwhile. That it fails proves nothing."""
+        record.ask()
+        asking = start_asking(stage, Question(self._current_call(stage, record), record.reference))
+        await self._until_over(asking, lambda: record.outcome is not None)
+        if asking.done():
+            try:
+                record.asked(asking.result(), at=workflow.time())
+            except ActivityError as error:
+                record.asked_in_vain(words(error, "asking"), at=workflow.time())
+        self._show()
 
     def _is_long(self) -> bool:
         """Whether to continue as new: Temporal takes 10,000 signals per execution, and no more."""
@@ -280,6 +298,11 @@ class StagedWorkflow:
         return [(self._stages.get(stage.number, stage), self._mailbox.record(stage.number)) for stage in unnamed]
 
 
+def _expires_at(stage: Stage, record: StageRecord) -> int:
+    """When the tokens of the stage's calls expire, in whole unix seconds."""
+    return int((record.opened_at or workflow.time()) + stage.longest_open + TOKEN_SLACK)
+
+
 def _is_to_be_called(stage: Stage, record: StageRecord) -> bool:
     """An open stage, as long as it has attempts left; and one that an operator has advanced past, once."""
     if record.outcome is None:
@@ -295,21 +318,3 @@ def _settled(record: StageRecord) -> Outcome:
     if record.outcome is None:
         raise AssertionError("asked for the outcome of an open stage")
     return record.outcome
-
-
-def _was_never_started(error: ActivityError) -> bool:
-    cause = error.cause
-    return isinstance(cause, TimeoutFailure) and cause.type == TimeoutType.SCHEDULE_TO_START
-
-
-def _was_never_reached(error: ActivityError) -> bool:
-    """Whether no try can have been taken. A timeout proves nothing: the try that it ended was under way."""
-    return isinstance(error.cause, ApplicationError) and error.cause.type == NOT_REACHED
-
-
-def _last_failure(error: ActivityError) -> ApplicationError | None:
-    """What the partner or its network said last; a timeout wraps the failure of the try before."""
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, ApplicationError):
-        cause = cause.__cause__
-    return cause

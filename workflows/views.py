@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from workflows.contract import Stage, StageProgress
-from workflows.mailbox import StageRecord
+from workflows.stage_record import StageRecord
 
 
 def details(name: str, stages: Iterable[tuple[Stage, StageRecord]]) -> str:

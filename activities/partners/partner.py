@@ -19,7 +19,7 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True)
 class Partner:
-    """One third party.
+    """One third party. Raises `ConfigError` for parts that do not go together.
 
     name: as stages and tokens name it.
     signature: how it signs its callbacks; None, written out, for a partner that signs nothing, so that the callback
@@ -28,6 +28,9 @@ class Partner:
         idempotency key and sends it.
     read_receipt: reads the immediate 2xx answer; raises `Unreadable`.
     read_callback: reads a callback's body, after every check; raises `Unreadable`.
+    build_ask: the HTTP request that asks how the work stands, from the call without its data and the receipt's
+        reference; None for a partner that cannot be asked.
+    read_status: reads the 2xx answer to that; raises `Unreadable`. Given if and only if `build_ask` is.
     auth: how requests to the partner are authenticated.
     content_type: the media type of its callbacks; any other is answered 415.
     loopback_only: a stand-in, refused where PUBLIC_URL is public.
@@ -38,9 +41,15 @@ class Partner:
     build_call: Callable[[StageCall, str], httpx.Request]
     read_receipt: Callable[[httpx.Response], Receipt]
     read_callback: Callable[[bytes], Answer]
+    build_ask: Callable[[StageCall, str], httpx.Request] | None = None
+    read_status: Callable[[httpx.Response], Answer] | None = None
     auth: httpx.Auth | None = None
     content_type: str = "application/json"
     loopback_only: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.build_ask is None) != (self.read_status is None):
+            raise ConfigError(f"partner {self.name}: build_ask and read_status go together")
 
 
 def signature(scheme: str, environment: Environment, variable: str, *, fix: str, **options: Any) -> Scheme | None:

@@ -20,8 +20,9 @@ from activities.callback_urls import CallbackURLs, Claims, fingerprint
 from activities.calls import NOT_TAKEN, PartnerCalls, http_client
 from activities.environment import Environment
 from activities.partners import load_partners
+from activities.signatures import ConfigError
 from tests.support import KEY
-from workflows.contract import LARGEST_OUTCOME, Answer, Receipt, StageCall
+from workflows.contract import LARGEST_OUTCOME, Answer, Question, Receipt, StageCall
 
 CALL = StageCall("run-1", "chain-1", 2, "account-check", "bank", 1, 1_800_000_000, 1_900_000_000, {"iban": "GB33"})
 ENDPOINT = "http://sandbox.test/bank/calls"
@@ -303,3 +304,88 @@ async def test_a_partner_that_is_not_enabled_here_is_tried_again(calls: PartnerC
     with pytest.raises(ApplicationError) as raised:
         await make(calls, dataclasses.replace(CALL, partner="unheard-of"))
     assert (raised.value.type, raised.value.non_retryable) == ("PartnerNotReached", False)
+
+
+# --- asking
+
+
+QUESTION = Question(dataclasses.replace(CALL, data={}), "w-1")
+STATUS = "http://sandbox.test/bank/calls/w-1"
+
+
+@pytest.fixture
+async def asking() -> AsyncIterator[PartnerCalls]:
+    """A bank that can be asked."""
+    plain = load_partners(["bank"], Environment({"SANDBOX_URL": "http://sandbox.test"}))["bank"]
+
+    def build_ask(call: StageCall, reference: str) -> httpx.Request:
+        return httpx.Request("GET", f"{ENDPOINT}/{reference}")
+
+    def read_status(response: httpx.Response) -> Answer:
+        return plain.read_callback(response.content)
+
+    bank = replace(plain, build_ask=build_ask, read_status=read_status)
+    async with http_client() as http:
+        yield PartnerCalls(http, CallbackURLs("https://hooks.test", [KEY]), {"bank": bank})
+
+
+async def vain(calls: PartnerCalls, question: Question = QUESTION) -> ApplicationError:
+    with pytest.raises(ApplicationError) as raised:
+        await ActivityEnvironment().run(calls.ask_partner, question)
+    return raised.value
+
+
+@respx.mock
+async def test_a_partner_is_asked_by_the_receipts_reference(asking: PartnerCalls) -> None:
+    respx.get(STATUS).respond(200, json={"status": "succeeded", "data": {"a": 1}})
+    assert await ActivityEnvironment().run(asking.ask_partner, QUESTION) == Answer("succeeded", {"a": 1})
+
+
+@respx.mock
+@pytest.mark.parametrize(("reference", "askable"), [("w-1", True), ("", False), ("w" * 301, False)])
+async def test_a_receipt_says_whether_the_partner_can_be_asked(
+    asking: PartnerCalls, reference: str, *, askable: bool
+) -> None:
+    respx.post(ENDPOINT).respond(202, json={"id": reference})
+    receipt, _ = await make(asking)
+    assert receipt.askable is askable
+
+
+@respx.mock
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx.Response(400),
+        httpx.Response(404),
+        httpx.Response(500),
+        httpx.Response(302),
+        httpx.Response(200, content=b"x"),
+        httpx.Response(200, json={"status": "succeeded", "data": {"x": "y" * LARGEST_OUTCOME}}),
+        httpx.ConnectError("refused"),
+        httpx.ReadTimeout("lost"),
+    ],
+)
+async def test_whatever_goes_wrong_with_asking_is_tried_again(
+    asking: PartnerCalls, answer: httpx.Response | Exception
+) -> None:
+    respx.get(STATUS).mock(side_effect=[answer])
+    error = await vain(asking)
+    assert (error.type, error.non_retryable) == ("PartnerNotAsked", False)
+
+
+@respx.mock
+async def test_a_callback_url_echoed_to_a_question_does_not_reach_the_history(asking: PartnerCalls) -> None:
+    respx.get(STATUS).respond(404, text=f"nothing for {CALLBACK_URL}")
+    assert TOKEN not in (await vain(asking)).message
+
+
+async def test_a_worker_whose_partner_cannot_be_asked_leaves_the_question_to_others(calls: PartnerCalls) -> None:
+    for question in (QUESTION, Question(dataclasses.replace(CALL, partner="unheard-of"), "w-1")):
+        error = await vain(calls, question)
+        assert ("cannot be asked" in error.message, error.non_retryable) == (True, False)
+
+
+def test_a_partner_that_can_be_asked_can_read_the_answer() -> None:
+    plain = load_partners(["bank"], Environment({}))["bank"]
+    with pytest.raises(ConfigError, match="go together"):
+        replace(plain, read_status=lambda response: Answer("progress"))

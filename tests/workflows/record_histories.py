@@ -18,7 +18,7 @@ from temporalio.testing import WorkflowEnvironment
 
 from tests.conftest import BINARIES
 from tests.support import Handle, ScriptedPartner, call_back, result_of, stage, start, waiting, working
-from workflows.contract import ADVANCE_STAGE, Answer, Stage
+from workflows.contract import ADVANCE_STAGE, Answer, Question, Stage
 
 FOLDER: Final = Path(__file__).parents[1] / "histories"
 
@@ -63,6 +63,11 @@ async def cancel(handle: Handle, partner: ScriptedPartner) -> None:
     await handle.cancel()
 
 
+async def tell_to_ask(handle: Handle, partner: ScriptedPartner) -> None:
+    await waiting(handle, 1)
+    await call_back(handle, partner.calls[0], Answer("ask"))
+
+
 async def say_nothing(handle: Handle, partner: ScriptedPartner) -> None:
     pass
 
@@ -77,12 +82,26 @@ SHAPES: Final[dict[str, tuple[Sequence[Stage], Script]]] = {
     "timed-out": ((stage(1, timeout=0.2),), say_nothing),
     "skipped": ((stage(1, timeout=0.2, on_timeout="skip"),), say_nothing),
     "cancelled": ((stage(1),), cancel),
+    "asked-when-told": ((stage(1),), tell_to_ask),
+    "asked-at-the-deadline": ((stage(1, timeout=0.2, longest_wait=0.3),), say_nothing),
 }
+
+
+async def still_at_it(question: Question) -> Answer:
+    return Answer("progress")
+
+
+async def done(question: Question) -> Answer:
+    return Answer("succeeded")
+
+
+STATUS: Final = {"asked-when-told": done, "asked-at-the-deadline": still_at_it}
+"""What the partner says when it is asked, in the shapes where it can be."""
 
 
 async def record(env: WorkflowEnvironment, name: str) -> str:
     stages, script = SHAPES[name]
-    partner = ScriptedPartner()
+    partner = ScriptedPartner(status=STATUS.get(name))
     async with working(env.client, partner):
         handle = await start(env.client, *stages, id=name)
         await script(handle, partner)

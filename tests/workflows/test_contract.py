@@ -13,7 +13,7 @@ from temporalio.converter import DataConverter
 from activities.calls import PartnerCalls
 from tests.support import pipeline, stage
 from workflows import contract
-from workflows.contract import Answer, Callback, Outcome, PartnerActivities, PipelineRun, Receipt, StageCall
+from workflows.contract import Answer, Callback, Outcome, PartnerActivities, PipelineRun, Question, Receipt, StageCall
 
 TRAVELS = [
     kind for _, kind in inspect.getmembers(contract, dataclasses.is_dataclass) if kind.__module__ == contract.__name__
@@ -32,7 +32,9 @@ def test_what_travels_is_frozen_and_not_checked_on_construction(kind: Any) -> No
         PipelineRun(pipeline(stage(1), stage(2)), {"a": [1, None, "x"]}),
         StageCall("w", "c", 1, "step", "bank", 1, 5, 6, {"a": 1}),
         Receipt("ref", "key", Answer("succeeded", {"a": 1})),
+        Question(StageCall("w", "c", 1, "step", "bank", 1, 5, 6), "ref"),
         Callback(Answer("failed", code="x", message="y"), "c", 1, 5),
+        Callback(Answer("ask"), "c", 1, 5),
         Outcome("succeeded", "callback", 1.5, 1, {"a": {"b": 2}}),
     ],
 )
@@ -47,7 +49,7 @@ def test_the_activities_are_those_that_workflows_ask_for() -> None:
     name = "__temporal_activity_definition"
     asked = {getattr(member, name).name for member in vars(PartnerActivities).values() if hasattr(member, name)}
     done = {getattr(member, name).name for member in vars(PartnerCalls).values() if hasattr(member, name)}
-    assert asked == done == {"call_partner"}
+    assert asked == done == {"call_partner", "ask_partner"}
 
 
 def test_a_stage_knows_how_long_it_can_be_open() -> None:

@@ -8,7 +8,8 @@ from typing import Any, Literal
 import pytest
 
 from workflows.contract import Answer, Callback
-from workflows.mailbox import LEDGER_LENGTH, Mailbox
+from workflows.mailbox import Mailbox
+from workflows.stage_record import LEDGER_LENGTH
 
 CHAIN = "chain-1"
 

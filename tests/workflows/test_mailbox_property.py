@@ -13,8 +13,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from workflows.contract import Answer, Callback, Carried, Outcome
-from workflows.mailbox import LEDGER_LENGTH, Mailbox, StageRecord
+from workflows.contract import Answer, Callback, Carried, Outcome, Receipt
+from workflows.mailbox import Mailbox
+from workflows.stage_record import LEDGER_LENGTH, StageRecord
 
 CHAIN, LAST = "chain", 3
 stages = st.integers(1, LAST)
@@ -29,7 +30,7 @@ anything = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=5,
 )
-statuses = st.sampled_from(["succeeded", "failed", "progress"])
+statuses = st.sampled_from(["succeeded", "failed", "progress", "ask"])
 
 
 class Deliveries(RuleBasedStateMachine):
@@ -74,6 +75,20 @@ class Deliveries(RuleBasedStateMachine):
     def answer_at_once(self, stage: int) -> None:
         self.expected.setdefault(stage, ("succeeded", "answered"))
         self.box.record(stage).settle("succeeded", "answered", at=self.tick(), answer=Answer("succeeded"))
+
+    @rule(stage=stages, askable=st.booleans())
+    def return_from_the_call(self, stage: int, *, askable: bool) -> None:
+        if self.box.record(stage).in_call:
+            self.box.record(stage).received(Receipt("work", askable=askable))
+            self.box.record(stage).returned(at=self.tick())
+
+    @rule(stage=stages, status=statuses)
+    def ask_the_partner(self, stage: int, status: Any) -> None:
+        if self.box.record(stage).askable:
+            self.box.record(stage).ask()
+            if status in {"succeeded", "failed"}:
+                self.expected.setdefault(stage, (status, "asked"))
+            self.box.record(stage).asked(Answer(status), at=self.tick())
 
     # --- what partners send
 
