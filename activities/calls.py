@@ -223,22 +223,24 @@ def _words(response: httpx.Response, callback_url: str) -> str:
 
 
 def _secrets(request: httpx.Request, token: str) -> list[str]:
-    """The token, and whatever authenticated the request: by a header or in the query, Basic's password decoded."""
+    """The token, and whatever authenticated the request: by a header or in the query, Basic's parts decoded."""
     values = [
         value
         for name, value in (*request.headers.items(), *request.url.params.multi_items())
         if AUTHENTICATING.search(name) and name.lower() != "idempotency-key"
     ]
     values += [value.rpartition(" ")[2] for value in values]
-    values += [password for value in values if (password := _basic_password(value))]
+    values += [part for value in values for part in _basic_parts(value)]
     return [secret for secret in (token, *values) if len(secret) >= SHORTEST_SECRET]
 
 
-def _basic_password(credentials: str) -> str:
+def _basic_parts(credentials: str) -> list[str]:
+    """User and password: with some partners the key is the one, with others the other."""
     try:
-        return base64.b64decode(credentials, validate=True).decode().partition(":")[2]
+        user, colon, password = base64.b64decode(credentials, validate=True).decode().partition(":")
     except ValueError:
-        return ""
+        return []
+    return [user, password] if colon else []
 
 
 def _conforms(calls: PartnerCalls) -> PartnerActivities:

@@ -136,7 +136,7 @@ def test_the_readmes_commands_do_what_it_says(dev: dict[str, str]) -> None:
     assert "stage 4 card (cards): succeeded (callback)" in printed["stagehook pipeline watch first"]
     assert "first" in printed["stagehook pipeline list"]
     assert "202" in next(text for command, text in printed.items() if "partner send" in command)
-    assert "stage 1 check (identity): succeeded (callback)" in printed["stagehook pipeline watch fifth"]
+    assert "stage 1 check (identity): succeeded (asked)" in printed["stagehook pipeline watch fifth"]
     for name, cause in (("second", "callback"), ("third", "operator"), ("fourth", "operator")):
         words = ["stagehook", "pipeline", "watch", name]
         watched = subprocess.run(words, env=dev, capture_output=True, text=True, timeout=40, check=True)
@@ -188,7 +188,7 @@ def test_the_readmes_pipeline_is_sound() -> None:
 async def test_the_readmes_partner_passes_the_readmes_test(monkeypatch: pytest.MonkeyPatch) -> None:
     file, imported, line = python_under("Add a partner")
     assert (imported.strip(), line.strip()) == (
-        "from activities.partners import acme, sandbox",
+        "from activities.partners import acme, bank, cards, esign, identity, sandbox",
         '"acme": acme.partner,',
     )
     acme = types.ModuleType("activities.partners.acme")

@@ -23,6 +23,7 @@ from activities.runs import Runs
 from activities.worker import build_worker
 from receiver.app import create_app
 from receiver.cli.demo import INPUT
+from receiver.cli.stack import sample_partners
 from receiver.forwarder import Forwarder
 from tests.support import KEY, QUEUE, Handle, failure_of, progress_of, result_of, waiting
 from workflows.contract import Pipeline
@@ -54,7 +55,8 @@ def impatient(timeout: float = 20.0) -> Pipeline:
 async def house(real: WorkflowEnvironment, **script: Sequence[str]) -> AsyncIterator[House]:
     """All parts, with the partners playing what the script says. The mock stays open until the worker is down."""
     urls = CallbackURLs(PUBLIC_URL, [KEY])
-    partners = load_partners(NAMES, Environment({"SANDBOX_URL": "http://sandbox.test"}))
+    partners = load_partners(NAMES, Environment(sample_partners("http://sandbox.test")))
+    schemes = {name: partner.signature for name, partner in partners.items() if partner.signature}
 
     async def connected() -> Client:
         return real.client
@@ -62,7 +64,7 @@ async def house(real: WorkflowEnvironment, **script: Sequence[str]) -> AsyncIter
     app = create_app(urls, partners, Forwarder(connected))
     plays: Mapping[str, Sequence[str]] = script
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app)) as to_receiver, http_client() as to_partners:
-        sandbox = SandboxPartner(to_receiver, plays, delay=0.05)
+        sandbox = SandboxPartner(to_receiver, plays, schemes=schemes, delay=0.05)
         with respx.mock(assert_all_called=False) as network:
             network.route(host="sandbox.test").mock(side_effect=respx.ASGIHandler(sandbox.app))
             async with build_worker(real.client, PartnerCalls(to_partners, urls, partners), task_queue=QUEUE):
@@ -73,12 +75,13 @@ async def house(real: WorkflowEnvironment, **script: Sequence[str]) -> AsyncIter
 async def test_onboarding_goes_through_four_partners(real: WorkflowEnvironment) -> None:
     async with house(real) as parts:
         result = await result_of(await parts.onboard())
-    assert [outcome.cause for outcome in result.outcomes.values()] == ["callback"] * 4
+    causes = {name: outcome.cause for name, outcome in result.outcomes.items()}
+    assert causes == {"identity-check": "asked", **dict.fromkeys(("account-check", "contract", "card"), "callback")}
     assert result.outcomes["identity-check"].data["legal_name"] == "Ada Lovelace"
     assert set(result.outcomes["card"].data) == {"card_id", "last_four"}
 
 
-@pytest.mark.parametrize("play", ["twice", "early", "at-once", "busy", "forged", "slow"])
+@pytest.mark.parametrize("play", ["twice", "early", "at-once", "busy", "forged", "missigned", "slow"])
 async def test_whatever_a_partner_plays_its_stage_is_settled_once(real: WorkflowEnvironment, play: str) -> None:
     async with house(real, bank=[play]) as parts:
         handle = await parts.onboard()
@@ -88,13 +91,33 @@ async def test_whatever_a_partner_plays_its_stage_is_settled_once(real: Workflow
         [work] = parts.works("bank")
     assert result.outcomes["account-check"].status == "succeeded"
     assert stage.cause == ("answered" if play == "at-once" else "callback")
-    assert stage.ledger_total == 0
     answered = [(delivery.kind, delivery.answered) for delivery in work.deliveries]
-    assert answered == {
+    progress = answered[:1]
+    assert [entry.what for entry in stage.ledger] == ["callback progress of call 1"] * len(progress)
+    assert progress == ([] if play == "at-once" else [("progress", 202)])
+    assert answered[1:] == {
         "twice": [("callback", 202)] * 2,
         "at-once": [],
         "forged": [("forged", 404), ("callback", 202)],
+        "missigned": [("missigned", 401), ("callback", 202)],
     }.get(play, [("callback", 202)])
+
+
+async def test_a_thin_callback_is_asked_about_and_a_card_may_come_at_once(real: WorkflowEnvironment) -> None:
+    async with house(real, identity=["twice"], cards=["at-once"]) as parts:
+        handle = await parts.onboard()
+        result = await result_of(handle)
+        [identity], [card] = parts.works("identity"), parts.works("cards")
+    assert [result.outcomes[name].cause for name in ("identity-check", "card")] == ["asked", "answered"]
+    assert result.outcomes["identity-check"].data == {"legal_name": "Ada Lovelace", "check_id": identity.id}
+    assert [delivery.answered for delivery in identity.deliveries] == [202, 202]
+    assert (identity.asked >= 1, card.deliveries) == (True, [])
+
+
+async def test_a_partner_whose_callback_is_lost_is_asked_at_the_deadline(real: WorkflowEnvironment) -> None:
+    async with house(real, identity=["lost"]) as parts:
+        handle = await parts.onboard(impatient(timeout=0.5))
+        assert (await result_of(handle)).outcomes["identity-check"].cause == "asked"
 
 
 async def test_a_call_that_was_put_off_is_the_same_work_to_the_partner(real: WorkflowEnvironment) -> None:
@@ -159,6 +182,6 @@ async def test_temporals_ui_reads_like_the_pipeline(real: WorkflowEnvironment) -
         history = await handle.fetch_history()
     assert await described.static_summary() == "onboarding: 4 stages"
     assert "2. account-check (bank): call 1, waiting until" in details.current_details
-    assert "1. identity-check (identity): succeeded by callback" in details.current_details
+    assert "1. identity-check (identity): succeeded by asked" in details.current_details
     summaries = {event.user_metadata.summary.data.decode() for event in history.events}
     assert {'"2 account-check: call 1 of bank"', '"2 account-check: callback of bank"'} <= summaries

@@ -70,7 +70,7 @@ class Outage:
                 yield http
 
     def url_for(self, handle: Handle) -> str:
-        claims = Claims(handle.id, handle.first_execution_run_id or "", 1, 1, "bank", 1_790_000_000, 4_000_000_000)
+        claims = Claims(handle.id, handle.first_execution_run_id or "", 1, 1, "sandbox", 1_790_000_000, 4_000_000_000)
         return CallbackURLs(self.env["PUBLIC_URL"], [self.env["CALLBACK_KEYS"]]).issue(claims)
 
     def log_lines(self) -> int:
@@ -84,7 +84,7 @@ def outage(tmp_path: Path) -> Outage:
         address=f"127.0.0.1:{free_port()}",
         public_port=free_port(),
         sandbox_url="http://127.0.0.1:9",
-        partners="bank",
+        partners="sandbox",
     )
     return Outage(env, tmp_path)
 
@@ -92,7 +92,7 @@ def outage(tmp_path: Path) -> Outage:
 async def waiting_run(client: Client) -> Handle:
     """A run that waits for its first callback, with no worker about."""
     async with working(client, ScriptedPartner()):
-        handle = await start(client, stage(1, partner="bank"))
+        handle = await start(client, stage(1, partner="sandbox"))
         await waiting(handle)
     return handle
 
@@ -221,7 +221,7 @@ async def test_a_long_outage_fills_no_log(outage: Outage) -> None:
             assert outage.log_lines() - web_before < 10
             assert len(log.read_text().splitlines()) - worker_before < 60
             async with outage.temporal() as (_, client):
-                run = PipelineRun(pipeline(stage(1, partner="bank")))
+                run = PipelineRun(pipeline(stage(1, partner="sandbox")))
                 handle: Handle = await client.start_workflow(PIPELINE_WORKFLOW, run, id="run", task_queue="stagehook")
                 # The SDK asks again after pauses that have grown with the outage.
                 await until(handle, 1, lambda stage: stage.state == "calling", within=90)

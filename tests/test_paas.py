@@ -47,7 +47,7 @@ def outage(tmp_path: Path) -> Outage:
         address=f"127.0.0.1:{free_port()}",
         public_port=free_port(),
         sandbox_url=f"http://127.0.0.1:{free_port()}",
-        partners="bank",
+        partners="sandbox",
     )
     return Outage({**env, "WEB_CONCURRENCY": "2"}, tmp_path)
 
@@ -98,7 +98,7 @@ async def test_sigterm_under_load_loses_no_callback_that_was_answered(outage: Ou
 
     async with outage.temporal() as (_, client):
         async with working(client, ScriptedPartner()):
-            handle = await start(client, stage(1, partner="bank"))
+            handle = await start(client, stage(1, partner="sandbox"))
             await waiting(handle)
         async with web(outage) as (server, http):
             url = outage.url_for(handle)
@@ -117,7 +117,7 @@ async def test_sigterm_under_load_loses_no_callback_that_was_answered(outage: Ou
 async def test_sigterm_with_a_half_sent_body_ends_in_time_with_code_0(outage: Outage) -> None:
     async with outage.temporal() as (_, client):
         async with working(client, ScriptedPartner()):
-            handle = await start(client, stage(1, partner="bank"))
+            handle = await start(client, stage(1, partner="sandbox"))
             await waiting(handle)
         async with web(outage) as (server, _http):
             reader, writer = await asyncio.open_connection("127.0.0.1", int(outage.env["PORT"]))
@@ -135,7 +135,7 @@ async def test_sigterm_with_a_half_sent_body_ends_in_time_with_code_0(outage: Ou
 async def test_a_client_that_is_gone_before_its_answer_has_been_heard(outage: Outage) -> None:
     async with outage.temporal() as (_, client):
         async with working(client, ScriptedPartner()):
-            handle = await start(client, stage(1, partner="bank"))
+            handle = await start(client, stage(1, partner="sandbox"))
             await waiting(handle)
             async with web(outage) as (_server, http):
                 _, writer = await asyncio.open_connection("127.0.0.1", int(outage.env["PORT"]))
@@ -174,8 +174,10 @@ async def test_keys_rotate_in_two_phases_under_traffic_and_no_live_url_is_refuse
                 generations.append(Outage({**env, "PUBLIC_URL": f"http://127.0.0.1:{port}"}, folder))
             async with web(generations[0]) as (_a, first), web(generations[1]) as (_b, second):
                 for signing in (before, after):
-                    handle = await start(client, stage(1, partner="bank"), id=uuid.uuid4().hex)
-                    claims = Claims(handle.id, handle.first_execution_run_id or "", 1, 1, "bank", 1_790_000_000, 2**35)
+                    handle = await start(client, stage(1, partner="sandbox"), id=uuid.uuid4().hex)
+                    claims = Claims(
+                        handle.id, handle.first_execution_run_id or "", 1, 1, "sandbox", 1_790_000_000, 2**35
+                    )
                     path = CallbackURLs("", signing.split(",")).issue(claims)
                     answers = await asyncio.gather(
                         *(http.post(path, json={"status": "progress"}) for http in (first, second) for _ in range(10))
@@ -192,7 +194,7 @@ class Listener:
     def __init__(self) -> None:
         self.requests: list[tuple[str, bytes]] = []
         self.answers = asyncio.Event()
-        self.app = Starlette(routes=[Route("/bank/calls", self.take, methods=["POST"])])
+        self.app = Starlette(routes=[Route("/sandbox/calls", self.take, methods=["POST"])])
 
     async def take(self, request: Request) -> Response:
         self.requests.append((request.headers["idempotency-key"], await request.body()))
@@ -218,7 +220,7 @@ async def listening(outage: Outage) -> AsyncIterator[Listener]:
 
 async def start_for_processes(client: Client, call_timeout: float) -> Handle:
     """A run on the queue that the worker process serves."""
-    definition = Pipeline("testing", [stage(1, partner="bank", call_timeout=call_timeout)])
+    definition = Pipeline("testing", [stage(1, partner="sandbox", call_timeout=call_timeout)])
     return await client.start_workflow(PIPELINE_WORKFLOW, PipelineRun(definition), id="run", task_queue="stagehook")
 
 

@@ -52,15 +52,19 @@ def test_demo_json_prints_one_object_and_leaves_nothing_behind(tmp_path: Path) -
     assert done.returncode == 0, done.stderr.decode()
     shown = json.loads(done.stdout)
     assert set(shown) == {"pipeline", "workflow_id", "run_id", "status", "stages", "refused"}
-    assert (shown["pipeline"], shown["status"], shown["refused"]) == ("onboarding", "completed", {"forged": 1})
+    assert (shown["pipeline"], shown["status"], shown["refused"]) == (
+        "onboarding",
+        "completed",
+        {"forged": 1, "missigned": 1},
+    )
     assert shown["stages"] == [
-        {"number": n, "name": name, "partner": partner, "outcome": "succeeded", "cause": "callback"}
+        {"number": n, "name": name, "partner": partner, "outcome": "succeeded", "cause": cause}
         | {"attempts": attempts, "duplicates": duplicates}
-        for n, name, partner, attempts, duplicates in (
-            (1, "identity-check", "identity", 1, 1),
-            (2, "account-check", "bank", 1, 0),
-            (3, "contract", "esign", 2, 0),
-            (4, "card", "cards", 1, 0),
+        for n, name, partner, cause, attempts, duplicates in (
+            (1, "identity-check", "identity", "asked", 1, 1),
+            (2, "account-check", "bank", "callback", 1, 0),
+            (3, "contract", "esign", "callback", 2, 0),
+            (4, "card", "cards", "callback", 1, 0),
         )
     ]
     assert processes_of(tmp_path) == []
@@ -116,7 +120,7 @@ def system(folder: Path, **changes: str) -> Iterator[dict[str, str]]:
         address=f"127.0.0.1:{free_port()}",
         public_port=free_port(),
         sandbox_url=f"http://127.0.0.1:{free_port()}",
-        partners="bank",
+        partners="sandbox",
     )
     yield {**env, **changes}
 
@@ -129,7 +133,7 @@ def status_of(env: dict[str, str], path: str) -> int:
 
 
 def callback_status(env: dict[str, str]) -> int:
-    claims = Claims("nobody", "chain", 1, 1, "bank", 1_790_000_000, 4_000_000_000)
+    claims = Claims("nobody", "chain", 1, 1, "sandbox", 1_790_000_000, 4_000_000_000)
     url = CallbackURLs(env["PUBLIC_URL"], [env["CALLBACK_KEYS"]]).issue(claims)
     return httpx.post(url, json={"status": "succeeded"}, trust_env=False, timeout=10).status_code
 

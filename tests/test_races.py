@@ -14,7 +14,7 @@ from temporalio.worker import Worker
 from activities.callback_urls import CallbackURLs
 from activities.calls import PartnerCalls, http_client
 from activities.environment import Environment
-from activities.partners import load_partners
+from activities.partners import sandbox
 from activities.worker import WORKFLOWS, build_worker, workflow_runner
 from tests.support import (
     KEY,
@@ -75,7 +75,7 @@ async def test_a_call_that_no_worker_takes_up_is_scheduled_again(real: WorkflowE
 async def test_a_try_that_may_have_been_taken_outweighs_an_earlier_one_that_was_not(real: WorkflowEnvironment) -> None:
     """503, then a lost answer, then a refusal of the repetition: the callback must still count."""
     urls = CallbackURLs("http://receiver.test", [KEY])
-    partners = load_partners(["bank"], Environment({"SANDBOX_URL": "http://sandbox.test"}))
+    partners = {"bank": sandbox.partner("bank", Environment({"SANDBOX_URL": "http://sandbox.test"}))}
     async with http_client() as http:
         calls = PartnerCalls(http, urls, partners)
         with respx.mock:

@@ -17,7 +17,7 @@ from receiver.cli.demo import INPUT
 from tests.local_stack import Local, local_system
 from workflows.contract import StageCall
 
-PLAYS = {"identity": ["twice"], "bank": ["busy"], "esign": ["forged"], "cards": ["early"]}
+PLAYS = {"identity": ["twice"], "bank": ["busy"], "esign": ["missigned"], "cards": ["forged"]}
 
 
 def spellings(secret: str) -> set[str]:
@@ -33,16 +33,18 @@ async def read_run(address: str, workflow_id: str) -> tuple[list[StageCall], str
     calls, text = [], ""
     async for event in client.get_workflow_handle(workflow_id).fetch_history_events():
         text += str(event)
-        for payload in event.activity_task_scheduled_event_attributes.input.payloads:
+        scheduled = event.activity_task_scheduled_event_attributes
+        for payload in scheduled.input.payloads if scheduled.activity_type.name == "call_partner" else ():
             calls.append(client.data_converter.payload_converter.from_payload(payload, StageCall))
     return calls, text
 
 
-def pages_of(http: httpx.Client, local: Local, url: str) -> dict[str, httpx.Response]:
-    """Every kind of answer, by the status that it should have."""
+def pages_of(http: httpx.Client, local: Local, url: str, signed: str) -> dict[str, httpx.Response]:
+    """Every kind of answer, by the status that it should have; `signed` is the URL of a partner that signs."""
     return {
         "404": http.post(url[:-1], json={}),
-        "410": http.post(url, json={"status": "succeeded", "data": {"again": 1}}),
+        "410": http.post(url, json={"card": {"state": "ACTIVE", "id": "again", "last_four": "1234"}}),
+        "401": http.post(signed, json={}),
         "405": http.get(url),
         "415": http.post(url, content=b"x"),
         "422": http.post(url, content=b"{", headers={"Content-Type": "application/json"}),
@@ -53,10 +55,10 @@ def pages_of(http: httpx.Client, local: Local, url: str) -> dict[str, httpx.Resp
     }
 
 
-def written_by(local: Local, url: str) -> dict[str, str]:
+def written_by(local: Local, url: str, signed: str) -> dict[str, str]:
     """Everything that was printed, logged or answered, by its source."""
     with httpx.Client(trust_env=False) as http:
-        pages = pages_of(http, local, url)
+        pages = pages_of(http, local, url, signed)
     assert {name: page.status_code for name, page in pages.items() if name.isdigit()} == {
         name: int(name) for name in pages if name.isdigit()
     }
@@ -70,7 +72,7 @@ def written_by(local: Local, url: str) -> dict[str, str]:
             "bad token": ("token", "inspect", url[:-1]),
             "keys": ("key", "list"),
             "doctor": ("doctor",),
-            "send": ("partner", "send", url),
+            "send": ("partner", "send", signed),
         }.items()
     }
     return {
@@ -90,11 +92,13 @@ def test_nothing_secret_is_written_anywhere(tmp_path: Path) -> None:
         calls, history = asyncio.run(read_run(local.stack.address, "all"))
         keys = local.stack.environment["CALLBACK_KEYS"]
         urls = [CallbackURLs(local.stack.public_url, [keys]).issue(Claims.of(call)) for call in calls]
-        written = {"history": history, "start": started.stdout.decode(), **written_by(local, urls[0])}
+        written = {"history": history, "start": started.stdout.decode(), **written_by(local, urls[3], urls[0])}
     assert len(urls) == 4
     assert {"temporal.log", "partner.log", "receiver.log", "worker.log"} <= set(written)
     assert "ada lovelace" in written["history"]
-    secrets = [keys, *urls, *(url.rpartition("/")[2] for url in urls)]
+    proofs = [value for name, value in local.stack.environment.items() if name.endswith(("_KEY", "_SECRET"))]
+    secrets = [keys, *proofs, *urls, *(url.rpartition("/")[2] for url in urls)]
+    assert len(proofs) == 7
     found = [
         (source, spelling)
         for source, text in written.items()

@@ -7,15 +7,15 @@ from functools import partial
 from typing import Final
 
 from activities.environment import Environment
-from activities.partners import sandbox
+from activities.partners import bank, cards, esign, identity, sandbox
 from activities.partners.partner import Partner, PartnerFactory
 
 PARTNERS: Final[Mapping[str, PartnerFactory]] = {
     "sandbox": partial(sandbox.partner, "sandbox"),
-    "identity": partial(sandbox.partner, "identity"),
-    "bank": partial(sandbox.partner, "bank"),
-    "esign": partial(sandbox.partner, "esign"),
-    "cards": partial(sandbox.partner, "cards"),
+    "identity": identity.partner,
+    "bank": bank.partner,
+    "esign": esign.partner,
+    "cards": cards.partner,
 }
 """Every partner that can be enabled, by the name that stages use."""
 

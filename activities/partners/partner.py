@@ -65,5 +65,10 @@ def signature(scheme: str, environment: Environment, variable: str, *, fix: str,
         return None
 
 
+def work_reference(call: StageCall) -> str:
+    """What to call the work in a partner's own books: `WORKFLOW-ID/STAGE/ATTEMPT`. It proves nothing."""
+    return f"{call.workflow_id}/{call.stage}/{call.attempt}"
+
+
 PartnerFactory = Callable[[Environment], Partner]
 """What a partner's file offers: its `Partner`, made from the variables that it names and needs."""

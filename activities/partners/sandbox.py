@@ -1,8 +1,9 @@
-"""The sandbox partner: plays any partner in demo, development and tests. This file is our side of it.
+"""The sandbox partner: a stand-in for any partner in demo, development and tests. This file is our side of it.
 
-`sandbox_app` is the other side. A call is answered 202 with an id, or 200 with the result; a callback is JSON of the
-same form: `{"id": "...", "status": "succeeded", "data": {...}}`, or `"failed"` with `"error": {"code", "message"}`, or
-`"progress"`. Nothing is signed but the callback URL.
+`sandbox_app` is the other side, which plays the sample partners too, each in its own form. Here, a call is answered 202
+with an id, or 200 with the result; a callback is JSON of the same form: `{"id": "...", "status": "succeeded", "data":
+{...}}`, or `"failed"` with `"error": {"code", "message"}`, or `"progress"`, or `"ask"`. Nothing is signed but the
+callback URL.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from typing import Any
 
 import httpx
 
-from activities import strict_json
 from activities.environment import Environment
 from activities.partners.partner import Partner, Unreadable
+from activities.partners.reading import read_object
 from workflows.contract import Answer, Receipt, StageCall
 
 
@@ -39,7 +40,7 @@ def partner(name: str, environment: Environment) -> Partner:
 
 def read_receipt(response: httpx.Response) -> Receipt:
     """Read the answer to a call: an id, and the result if it is there already."""
-    body = _read_object(response.content)
+    body = read_object(response.content)
     reference = body.get("id")
     if not isinstance(reference, str):
         raise Unreadable("the answer has no id")
@@ -48,17 +49,7 @@ def read_receipt(response: httpx.Response) -> Receipt:
 
 def read_callback(body: bytes) -> Answer:
     """Read a callback."""
-    return _read_answer(_read_object(body))
-
-
-def _read_object(body: bytes) -> dict[str, Any]:
-    try:
-        value = strict_json.loads(body)
-    except strict_json.NotStrictJSON as error:
-        raise Unreadable(str(error)) from error
-    if not isinstance(value, dict):
-        raise Unreadable("not a JSON object")
-    return value
+    return _read_answer(read_object(body))
 
 
 def _read_answer(body: dict[str, Any]) -> Answer:
@@ -73,4 +64,6 @@ def _read_answer(body: dict[str, Any]) -> Answer:
             return Answer("failed", code=code, message=message)
         case "progress":
             return Answer("progress", message=str(data.get("message", "")))
-    raise Unreadable("status is none of succeeded, failed, progress")
+        case "ask":
+            return Answer("ask")
+    raise Unreadable("status is none of succeeded, failed, progress, ask")

@@ -1,15 +1,17 @@
-"""The other side of the sandbox partner: an ASGI app that takes calls and answers them as its script says.
+"""The other side of the sandbox and of the sample partners: an ASGI app that answers calls as its script says.
 
-The script names a play for each attempt of each partner (`{"esign": ["never", "later"]}`: the last one repeats). The
-app keeps a ledger of what it was asked and what it was answered, without URLs or tokens, at `GET /ledger`.
+To each partner's file it speaks in that partner's own form (`sandbox_roles`), and signs with its own scheme. The script
+names a play for each attempt of each partner (`{"esign": ["never", "later"]}`: the last one repeats). The app keeps a
+ledger of what it was asked and what it was answered, without URLs or tokens, at `GET /ledger`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
+import json
 import random
 import time
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, Literal
@@ -19,6 +21,10 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+
+from activities.partners.sandbox_roles import role_of
+from activities.signatures import Scheme
+from workflows.contract import Answer
 
 RETRY_DELAYS: Final = (0.2, 0.5, 1.0, 2.0, 5.0, 5.0, 5.0, 10.0, 10.0, 10.0)
 """Seconds between the tries of one callback, as long as nobody answers or the answer is 429 or 5xx."""
@@ -35,7 +41,9 @@ class Play:
     busy: how many tries are answered 503 before that.
     slow: seconds before the immediate answer. delay: seconds from there to the callback.
     at_once: the result is in the immediate answer, and no callback follows. early: the callback comes before it.
-    times: how often the callback is sent. forged: first, one is sent with a changed token.
+    times: how often the callback is sent. lost: it never is, although the work gets done.
+    forged: first, one is sent with a changed token. missigned: first, one is sent whose signature is of another body,
+        by a partner that signs.
     outcome: what the callback says.
     """
 
@@ -46,7 +54,9 @@ class Play:
     at_once: bool = False
     early: bool = False
     times: int = 1
+    lost: bool = False
     forged: bool = False
+    missigned: bool = False
     outcome: Literal["succeeded", "failed"] = "succeeded"
 
 
@@ -56,11 +66,13 @@ PLAYS: Final[Mapping[str, Play]] = {
     "twice": Play(times=2),
     "early": Play(early=True),
     "never": Play(times=0),
+    "lost": Play(times=0, lost=True),
     "failing": Play(outcome="failed"),
     "slow": Play(slow=3.0),
     "busy": Play(busy=2),
     "refusing": Play(status=422),
     "forged": Play(forged=True),
+    "missigned": Play(missigned=True),
 }
 """The plays by name. `mixed` in a script picks one of them by the app's seed."""
 
@@ -69,18 +81,24 @@ ASKED: Final = "play:"
 """A value of the call's data that begins so names the play for this call, whatever the script says."""
 
 
+Kind = Literal["callback", "progress", "forged", "missigned"]
+
+
 @dataclass
 class Delivery:
     """One callback that was sent: what it was, the status it was answered (0: none), and when (unix seconds)."""
 
-    kind: Literal["callback", "forged"]
+    kind: Kind
     answered: int
     at: float
 
 
 @dataclass
 class Work:
-    """One piece of work that a call started, known by its idempotency key. Times are unix seconds."""
+    """One piece of work that a call started, known by its idempotency key. Times are unix seconds.
+
+    done: its result is there, for whoever asks. asked: how often it was asked for.
+    """
 
     id: str
     partner: str
@@ -90,6 +108,8 @@ class Work:
     returned_at: float = 0.0
     tries: int = 0
     started: bool = False
+    done: bool = False
+    asked: int = 0
     deliveries: list[Delivery] = field(default_factory=list)
 
 
@@ -98,6 +118,7 @@ class SandboxPartner:
 
     http: sends the callbacks; it belongs to the caller.
     script: plays by partner and attempt; a partner without one plays `later`.
+    schemes: how each partner signs its callbacks; one without signs nothing.
     seed: decides what `mixed` picks. delay: seconds to a callback, in place of each play's own.
     """
 
@@ -106,18 +127,22 @@ class SandboxPartner:
         http: httpx.AsyncClient,
         script: Mapping[str, Sequence[str]] | None = None,
         *,
+        schemes: Mapping[str, Scheme] | None = None,
         seed: int = 0,
         delay: float | None = None,
     ) -> None:
         self._http = http
         self._script = script or {}
+        self._schemes = schemes or {}
         self._random = random.Random(seed)  # noqa: S311 - picks plays, protects nothing
         self._delay = delay
         self._sending: set[asyncio.Task[None]] = set()
+        self._results: dict[str, Answer] = {}
         self.ledger: dict[str, Work] = {}
         self.app = Starlette(
             routes=[
-                Route("/{partner}/calls", self._take_call, methods=["POST"]),
+                Route("/{partner}/{collection}", self._take_call, methods=["POST"]),
+                Route("/{partner}/{collection}/{work}", self._tell_status, methods=["GET"]),
                 Route("/ledger", self._show_ledger),
             ]
         )
@@ -130,57 +155,87 @@ class SandboxPartner:
 
     async def _take_call(self, request: Request) -> Response:
         partner: str = request.path_params["partner"]
+        role = role_of(partner)
+        if request.path_params["collection"] != role.collection:
+            return _error(404, "unknown", f"{partner} takes calls at {role.collection}")
         try:
-            call = await request.json()
-            key, attempt = request.headers["idempotency-key"], int(call["attempt"])
-            url, data = str(call["callback_url"]), dict(call["data"])
+            order = role.read_order(await request.json())
+            key = request.headers["idempotency-key"]
         except (ValueError, KeyError, TypeError):
-            message = "send an Idempotency-Key, and JSON with callback_url, attempt and data"
-            return JSONResponse({"error": {"code": "malformed", "message": message}}, 400)
+            return _error(400, "malformed", "send an Idempotency-Key, and a call in this partner's form")
         if key not in self.ledger:
-            play = self._choose(partner, attempt, data)
-            self.ledger[key] = Work(f"{partner}-{key[:8]}", partner, attempt, play, time.time())
+            play = self._choose(partner, order.attempt, order.data)
+            self.ledger[key] = Work(f"{partner}-{key[:8]}", partner, order.attempt, play, time.time())
         work = self.ledger[key]
         work.tries += 1
-        return await self._answer(work, url, self._result(work, data))
+        self._results[work.id] = _result(work, order.data)
+        return await self._answer(work, order.callback_url)
 
-    async def _answer(self, work: Work, url: str, result: Mapping[str, Any]) -> Response:
-        play = work.play
+    async def _answer(self, work: Work, url: str) -> Response:
+        play, role = work.play, role_of(work.partner)
         if work.tries <= play.busy:
-            return JSONResponse({"error": {"code": "busy", "message": "come back later"}}, 503, {"Retry-After": "1"})
+            return _error(503, "busy", "come back later", {"Retry-After": "1"})
         if not 200 <= play.status < 300:
-            error = {"code": "invalid", "message": "this partner does not take that"}
-            return JSONResponse({"error": error}, play.status)
+            return _error(play.status, "invalid", "this partner does not take that")
         if not work.started and not play.at_once:
             work.started = True
-            sending = asyncio.create_task(self._send_all(work, url, result))
+            sending = asyncio.create_task(self._send_all(work, url))
             self._sending.add(sending)
             sending.add_done_callback(self._sending.discard)
             if play.early:
                 await sending
         await asyncio.sleep(play.slow)
+        work.done = work.done or play.at_once
         work.returned_at = time.time()
-        return JSONResponse(result, 200) if play.at_once else JSONResponse({"id": work.id}, play.status)
+        said = self._results[work.id] if play.at_once else Answer("progress")
+        return JSONResponse(role.receipt(work.id, said), 200 if play.at_once else play.status)
 
-    async def _send_all(self, work: Work, url: str, result: Mapping[str, Any]) -> None:
-        if not work.play.early:
-            await asyncio.sleep(work.play.slow + work.play.delay)
-        if work.play.forged:
+    async def _tell_status(self, request: Request) -> Response:
+        partner, name = request.path_params["partner"], request.path_params["work"]
+        found = [work for work in self.ledger.values() if (work.partner, work.id) == (partner, name)]
+        status = role_of(partner).status
+        if not found or status is None:
+            return _error(404, "unknown", "there is no such work to ask about")
+        found[0].asked += 1
+        return JSONResponse(status(name, self._results[name] if found[0].done else Answer("progress")))
+
+    async def _send_all(self, work: Work, url: str) -> None:
+        play, result = work.play, self._results[work.id]
+        pause = 0.0 if play.early else play.delay / 2
+        await asyncio.sleep(0.0 if play.early else play.slow)
+        await asyncio.sleep(pause)
+        if play.times and role_of(work.partner).reports_progress:
+            await self._send(work, "progress", url, Answer("progress"))
+        await asyncio.sleep(pause)
+        work.done = play.times > 0 or play.lost
+        if play.forged:
             await self._send(work, "forged", _forge(url), result)
-        for again in range(work.play.times):
+        if play.missigned and work.partner in self._schemes:
+            await self._send(work, "missigned", url, result)
+        delivery_id = uuid.uuid4().hex
+        for again in range(play.times):
             await asyncio.sleep(BETWEEN_TIMES if again else 0)
-            await self._send(work, "callback", url, result)
+            await self._send(work, "callback", url, result, delivery_id)
 
-    async def _send(self, work: Work, kind: Literal["callback", "forged"], url: str, result: Mapping[str, Any]) -> None:
+    async def _send(self, work: Work, kind: Kind, url: str, answer: Answer, delivery_id: str = "") -> None:
+        body = json.dumps(role_of(work.partner).callback(work.id, answer)).encode()
+        delivery_id = delivery_id or uuid.uuid4().hex
         for delay in (*RETRY_DELAYS, None):
+            headers = self._sign(work.partner, b"another body" if kind == "missigned" else body, url, delivery_id)
             try:
-                status = (await self._http.post(url, json=result)).status_code
+                status = (await self._http.post(url, content=body, headers=headers)).status_code
             except httpx.TransportError:
                 status = 0
             work.deliveries.append(Delivery(kind, status, time.time()))
             if delay is None or (status and status != 429 and status < 500):
                 return
             await asyncio.sleep(delay)
+
+    def _sign(self, partner: str, body: bytes, url: str, delivery_id: str) -> list[tuple[str, str]]:
+        """The headers of a callback: signed anew for every try, as of now, under the delivery's own id."""
+        scheme = self._schemes.get(partner)
+        proof = scheme.sign(body, url=url, now=time.time(), delivery_id=delivery_id) if scheme else []
+        return [("Content-Type", "application/json"), *proof]
 
     def _choose(self, partner: str, attempt: int, data: Mapping[str, Any]) -> Play:
         names = self._script.get(partner) or ["later"]
@@ -189,32 +244,18 @@ class SandboxPartner:
         play = PLAYS[self._random.choice(sorted(PLAYS)) if name == "mixed" else name]
         return play if self._delay is None else replace(play, delay=self._delay)
 
-    def _result(self, work: Work, data: Mapping[str, Any]) -> dict[str, Any]:
-        if work.play.outcome == "failed":
-            error = {"code": "declined", "message": "the sandbox was told to decline"}
-            return {"id": work.id, "status": "failed", "error": error}
-        return {"id": work.id, "status": "succeeded", "data": _findings(work.partner, work.id, data)}
-
     async def _show_ledger(self, request: Request) -> Response:
         return JSONResponse([asdict(work) for work in self.ledger.values()])
 
 
-def _findings(partner: str, reference: str, data: Mapping[str, Any]) -> dict[str, Any]:
-    """What a partner of this kind finds out, in the form that the shipped pipeline's later stages need."""
-    match partner:
-        case "identity":
-            return {"legal_name": str(data.get("full_name", "")).title(), "check_id": reference}
-        case "bank":
-            return {"account_id": "acc-" + _digest(str(data.get("iban", "")))}
-        case "esign":
-            return {"document_id": "doc-" + _digest(reference)}
-        case "cards":
-            return {"card_id": "card-" + _digest(reference), "last_four": f"{int(_digest(reference), 16) % 10000:04}"}
-    return {"echo": dict(data)}
+def _result(work: Work, data: Mapping[str, Any]) -> Answer:
+    if work.play.outcome == "failed":
+        return Answer("failed", code="declined", message="the sandbox was told to decline")
+    return Answer("succeeded", data=role_of(work.partner).findings(work.id, data))
 
 
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
+def _error(status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> Response:
+    return JSONResponse({"error": {"code": code, "message": message}}, status, headers)
 
 
 def _forge(url: str) -> str:

@@ -33,7 +33,7 @@ REFRESH_SECONDS: Final = 0.2
 PLAYS: Final[Mapping[str, list[str]]] = {
     "identity": ["twice"],
     "bank": ["early"],
-    "esign": ["never", "later"],
+    "esign": ["never", "missigned"],
     "cards": ["forged"],
 }
 INPUT: Final = {"full_name": "ada lovelace", "date_of_birth": "1815-12-10", "iban": "GB33BUKB20201555555555"}
@@ -46,7 +46,8 @@ def demo(*, keep: bool, as_json: bool) -> None:
     """Run a pipeline from start to end on this machine.
 
     Starts Temporal's dev server, the receiver, the worker and the sandbox partner on free loopback ports, and on
-    purpose lets a duplicate, a forged token, a callback before the call's answer, and one that never comes happen.
+    purpose lets a duplicate, a forged token, a wrong body signature, a callback before the call's answer, and one that
+    never comes happen.
     """
     asyncio.run(_demo(keep=keep, as_json=as_json))
 
@@ -102,9 +103,13 @@ class Summary:
     ledger: list[dict[str, Any]]
 
     @property
-    def forged(self) -> int:
-        """Callbacks with a forged token that were refused as unknown."""
-        return sum(delivery["answered"] == 404 for delivery in self._deliveries("forged"))
+    def refused(self) -> dict[str, int]:
+        """Callbacks that were refused: with a forged token as unknown, with another body's signature as unproven."""
+        answers = {"forged": 404, "missigned": 401}
+        return {
+            kind: sum(delivery["answered"] == status for delivery in self._deliveries(kind))
+            for kind, status in answers.items()
+        }
 
     def duplicates(self, partner: str) -> int:
         """Deliveries of the partner's settling callback that were answered 2xx beyond the first."""
@@ -134,10 +139,15 @@ class Summary:
         stages = {stage.partner: stage for stage in self.progress.stages}
         shown = {
             "a completed run": self.status == "completed",
-            "every stage settled by a callback": all(stage.cause == "callback" for stage in stages.values()),
+            "a thin callback, and its partner asked": stages["identity"].cause == "asked",
+            "every other stage settled by a callback": all(
+                stage.cause == "callback" for name, stage in stages.items() if name != "identity"
+            ),
+            "progress before a result": any(delivery["answered"] == 202 for delivery in self._deliveries("progress")),
             "a callback before its call had returned": self.early("bank"),
             "a duplicate, answered and without effect": self.duplicates("identity") == 1,
-            "a forged token, refused": self.forged == 1,
+            "a forged token, refused": self.refused["forged"] == 1,
+            "a wrong body signature, refused": self.refused["missigned"] == 1,
             "a second call after a timeout": stages["esign"].attempts == 2,
         }
         return ", ".join(what for what, happened in shown.items() if not happened)
@@ -161,7 +171,7 @@ class Summary:
                 }
                 for stage in self.progress.stages
             ],
-            "refused": {"forged": self.forged},
+            "refused": self.refused,
         }
 
     def lines(self) -> list[str]:
@@ -170,10 +180,11 @@ class Summary:
         return [
             "",
             f"{self.handle.id} {self.status}: {settled} of {len(self.progress.stages)} stages settled, each once",
-            f"  identity sent its callback {self.duplicates('identity') + 1} times: answered alike, settled once",
-            "  bank called back before its call had returned: kept",
+            f"  identity sent its thin callback {self.duplicates('identity') + 1} times: asked, and settled once",
+            "  bank reported progress and its result before its call had returned: kept",
             "  esign never answered its first call: timed out, called again with a new URL",
-            f"  cards tried {self.forged} forged token first: refused",
+            f"  esign then sent {self.refused['missigned']} callback with a wrong body signature first: refused",
+            f"  cards, which signs nothing, tried {self.refused['forged']} forged token first: refused",
         ]
 
 

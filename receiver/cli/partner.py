@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import math
+import os
+import time
 import uuid
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Any, Final, Literal
 
 import click
 import httpx
 import uvicorn
 
+from activities.callback_urls import CALLBACKS_PATH, BadToken, CallbackURLs, ExpiredToken
+from activities.environment import Environment
+from activities.partners import PARTNERS
 from activities.partners.sandbox_app import PLAYS, SandboxPartner
+from activities.partners.sandbox_roles import ROLES, role_of
+from activities.settings import read_callback_keys
+from activities.signatures import Scheme
 from receiver.cli.errors import CommandError, Exit
-from receiver.cli.output import json_option, print_json, read_json_object, run_async
+from receiver.cli.output import json_option, note, print_json, read_json_object, run_async
 from receiver.lifecycle import check_port, stop_quietly
 from receiver.logs import LOG_CONFIG
+from workflows.contract import Answer
 
 DEFAULT_PORT: Final = 8090
 
@@ -33,17 +44,22 @@ def partner() -> None:
 async def serve(port: int, plays: tuple[str, ...], delay: float | None, seed: int) -> None:
     """Run the sandbox partner on loopback: it takes calls and answers them by callback.
 
+    It plays the sample partners too, each in its own form, and signs with the secrets of this environment.
+
     \b
     Plays: at-once, later (the default), twice, early (before the call returns), never, failing,
-    slow, busy (503 twice), refusing (422), forged (a wrong token first), mixed.
+    lost (no callback, but known to who asks), slow, busy (503 twice), refusing (422), forged (a wrong token first),
+    missigned (a wrong body signature first, by a partner that signs), mixed.
 
     A call whose data holds the text `play:NAME` is played so, whatever its partner's script says.
     """
     check_port("127.0.0.1", port)
     if delay is not None and not math.isfinite(delay):
         raise click.BadParameter("--delay is not a number of seconds")
+    script = _read_plays(plays)
+    schemes = {name: scheme for name in ROLES if (scheme := _scheme_of(name))}
     async with httpx.AsyncClient(timeout=10, trust_env=False) as http:
-        sandbox = SandboxPartner(http, _read_plays(plays), seed=seed, delay=delay)
+        sandbox = SandboxPartner(http, script, schemes=schemes, seed=seed, delay=delay)
         config = uvicorn.Config(
             sandbox.app,
             host="127.0.0.1",
@@ -62,23 +78,40 @@ async def serve(port: int, plays: tuple[str, ...], delay: float | None, seed: in
 @click.argument("url")
 @click.option("--status", default="succeeded", type=click.Choice(["succeeded", "failed", "progress"]))
 @click.option("--data", default="{}", help="The result, a JSON object.")
-@click.option("--body", metavar="JSON|@FILE|-", help="The whole body, in place of the sandbox partner's own form.")
+@click.option("--body", metavar="JSON|@FILE|-", help="The whole body, in place of the partner's form with --data.")
 @click.option("--times", default=1, show_default=True, type=click.IntRange(1, 1000), help="Send it so many times.")
+@click.option("--no-sign", is_flag=True, help="Leave out the body signature.")
 @json_option
 @run_async
-async def send(url: str, status: str, data: str, body: str | None, times: int, *, as_json: bool) -> int:
-    """Answer a stage at its callback URL, as the sandbox partner would or with a body of any JSON form.
+async def send(
+    url: str,
+    status: Literal["succeeded", "failed", "progress"],
+    data: str,
+    body: str | None,
+    times: int,
+    *,
+    no_sign: bool,
+    as_json: bool,
+) -> int:
+    """Answer a stage at its callback URL, in its partner's place or with a body of any JSON form.
+
+    With CALLBACK_KEYS the URL tells which partner it is for: the body takes that partner's form and is signed with its
+    scheme and the secret of this environment. Otherwise it takes the sandbox partner's own form, unsigned.
 
     `stagehook token issue` prints the URL of an open stage. Exits 1 unless every answer is a 2xx.
     """
     if not url.startswith(("http://", "https://")):
         raise click.BadParameter("give the whole callback URL, with http:// or https://")
-    own_form = {"id": f"hand-{uuid.uuid4().hex[:8]}", "status": status, "data": read_json_object("--data", data)}
-    content = own_form if body is None else read_json_object("--body", body)
+    name = _partner_of(url)
+    work = f"hand-{uuid.uuid4().hex[:8]}"
+    in_form = role_of(name).callback(work, Answer(status, data=read_json_object("--data", data)))
+    content = json.dumps(in_form if body is None else read_json_object("--body", body)).encode()
+    scheme = None if no_sign else _scheme_of(name)
     answers = []
     async with httpx.AsyncClient(timeout=10, trust_env=False) as http:
         for _ in range(times):
-            answers.append(await _post(http, url, content))
+            proof = scheme.sign(content, url=url, now=time.time(), delivery_id=work) if scheme else []
+            answers.append(await _post(http, url, content, proof))
     if as_json:
         print_json(answers)
     else:
@@ -87,9 +120,32 @@ async def send(url: str, status: str, data: str, body: str | None, times: int, *
     return Exit.OK if all(200 <= answer["status"] < 300 for answer in answers) else Exit.FAILED
 
 
-async def _post(http: httpx.AsyncClient, url: str, body: dict[str, Any]) -> dict[str, Any]:
+def _partner_of(url: str) -> str:
+    """The partner that the URL was issued for, or "" where this environment's keys cannot read it."""
+    keys = read_callback_keys(environment := Environment(os.environ))
+    if environment.faults:
+        return ""
     try:
-        response = await http.post(url, json=body)
+        return CallbackURLs("", keys).redeem(url.partition("?")[0].rpartition(CALLBACKS_PATH)[2]).partner
+    except ExpiredToken as expired:
+        return expired.claims.partner
+    except BadToken:
+        return ""
+
+
+def _scheme_of(name: str) -> Scheme | None:
+    """How the partner signs, by this environment; None for one that signs nothing or that is not set up here."""
+    if (factory := PARTNERS.get(name)) is None:
+        return None
+    signs = factory(environment := Environment(os.environ)).signature
+    for fault in environment.faults if signs is None else ():
+        note(f"{name}'s callbacks are not signed: {fault}")
+    return signs
+
+
+async def _post(http: httpx.AsyncClient, url: str, body: bytes, proof: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    try:
+        response = await http.post(url, content=body, headers=[("Content-Type", "application/json"), *proof])
     except (httpx.TransportError, httpx.InvalidURL) as error:
         what = f"nobody answers at that address ({type(error).__name__})"
         raise CommandError(what, "start the receiver with `stagehook serve`, and check host and port") from error

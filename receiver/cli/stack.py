@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import secrets
 import shutil
 import sys
@@ -16,6 +17,7 @@ import httpx
 from temporalio.client import Client
 
 from activities.client import TemporalUnreachable, connect
+from activities.partners.sandbox_roles import ROLES
 from receiver.cli.errors import CommandError
 from receiver.cli.processes import Processes, bare_environment, free_port
 
@@ -23,6 +25,7 @@ T = TypeVar("T")
 
 READY_WITHIN: Final = 30.0
 NAMESPACE: Final = "default"
+SIGNING_SECRETS: Final = ("IDENTITY_SECRET", "BANK_SECRET", "ESIGN_SECRET")
 
 # The dev server's own journal mode waits for the disk twice per transaction; a write-ahead log settles twice as many
 # signals, and with synchronous=2 each is as durable.
@@ -82,7 +85,17 @@ def local_environment(
         "CALLBACK_KEYS": secrets.token_urlsafe(32),
         "PARTNERS": partners,
         "SANDBOX_URL": sandbox_url,
+        **sample_partners(sandbox_url),
     }
+
+
+def sample_partners(sandbox_url: str) -> dict[str, str]:
+    """The settings of the sample partners, all played by the sandbox, with keys and secrets of their own."""
+    urls = {f"{name.upper()}_URL": f"{sandbox_url}/{name}" for name in ROLES}
+    keys = [f"{name.upper()}_KEY" for name in ROLES]
+    # Standard Webhooks reads its secret as base64; to the other schemes it is any text.
+    made = {name: base64.b64encode(secrets.token_bytes(30)).decode() for name in (*keys, *SIGNING_SECRETS)}
+    return {**urls, **made}
 
 
 async def start_stack(

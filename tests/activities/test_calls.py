@@ -19,7 +19,7 @@ from temporalio.testing import ActivityEnvironment
 from activities.callback_urls import CallbackURLs, Claims, fingerprint
 from activities.calls import NOT_TAKEN, PartnerCalls, http_client
 from activities.environment import Environment
-from activities.partners import load_partners
+from activities.partners import sandbox
 from activities.signatures import ConfigError
 from tests.support import KEY
 from workflows.contract import LARGEST_OUTCOME, Answer, Question, Receipt, StageCall
@@ -34,7 +34,7 @@ TOKEN = CALLBACK_URL.rpartition("/")[2]
 async def calls() -> AsyncIterator[PartnerCalls]:
     env = Environment({"SANDBOX_URL": "http://sandbox.test"})
     async with http_client() as http:
-        yield PartnerCalls(http, CallbackURLs("https://hooks.test", [KEY]), load_partners(["bank"], env))
+        yield PartnerCalls(http, CallbackURLs("https://hooks.test", [KEY]), {"bank": sandbox.partner("bank", env)})
 
 
 async def make(
@@ -213,7 +213,7 @@ async def test_an_echoed_callback_url_does_not_reach_the_history(calls: PartnerC
 
 
 @respx.mock
-@pytest.mark.parametrize("where", ["headers", "params", "basic"])
+@pytest.mark.parametrize("where", ["headers", "params", "password", "user"])
 async def test_echoed_credentials_do_not_reach_the_history(where: str) -> None:
     secret = "sk_live_0123456789"
 
@@ -222,14 +222,16 @@ async def test_echoed_credentials_do_not_reach_the_history(where: str) -> None:
             if where == "headers":
                 request.headers["X-Api-Key"] = secret
                 request.headers["X-Mode"] = "unknown-mode"  # no credential, and an ordinary word
-            elif where == "basic":
+            elif where == "password":
                 request.headers["Authorization"] = httpx.BasicAuth("user", secret)._auth_header
+            elif where == "user":
+                request.headers["Authorization"] = httpx.BasicAuth(secret, "")._auth_header
             else:
                 request.url = request.url.copy_add_param("api_key", secret)
             yield request
 
     respx.post(ENDPOINT).respond(401, text=f"the key {secret} is unknown")
-    partner = load_partners(["bank"], Environment({"SANDBOX_URL": "http://sandbox.test"}))["bank"]
+    partner = sandbox.partner("bank", Environment({"SANDBOX_URL": "http://sandbox.test"}))
     async with http_client() as http:
         keyed = PartnerCalls(http, CallbackURLs("https://hooks.test", [KEY]), {"bank": replace(partner, auth=Key())})
         assert (await refusal(keyed)).message == "partner bank answered 401: the key [removed] is unknown"
@@ -316,7 +318,7 @@ STATUS = "http://sandbox.test/bank/calls/w-1"
 @pytest.fixture
 async def asking() -> AsyncIterator[PartnerCalls]:
     """A bank that can be asked."""
-    plain = load_partners(["bank"], Environment({"SANDBOX_URL": "http://sandbox.test"}))["bank"]
+    plain = sandbox.partner("bank", Environment({"SANDBOX_URL": "http://sandbox.test"}))
 
     def build_ask(call: StageCall, reference: str) -> httpx.Request:
         return httpx.Request("GET", f"{ENDPOINT}/{reference}")
@@ -386,6 +388,6 @@ async def test_a_worker_whose_partner_cannot_be_asked_leaves_the_question_to_oth
 
 
 def test_a_partner_that_can_be_asked_can_read_the_answer() -> None:
-    plain = load_partners(["bank"], Environment({}))["bank"]
+    plain = sandbox.partner("bank", Environment({}))
     with pytest.raises(ConfigError, match="go together"):
         replace(plain, read_status=lambda response: Answer("progress"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -10,9 +11,11 @@ from activities.environment import Environment, SettingsError, is_loopback
 from activities.partners import PARTNERS, sandbox
 from activities.partners.partner import Partner
 from activities.settings import Settings
+from receiver.cli.stack import sample_partners
 from tests.support import KEY
 
 GOOD = {"PUBLIC_URL": "http://127.0.0.1:8000", "CALLBACK_KEYS": KEY, "PARTNERS": "identity, bank"}
+GOOD |= sample_partners("http://127.0.0.1:8090")
 
 
 def faults(**changes: str) -> dict[str, str]:
@@ -68,11 +71,18 @@ def test_numbers_are_whole_and_in_their_range(number: str) -> None:
     assert set(faults(PORT=number, WEB_CONCURRENCY=number)) == {"PORT", "WEB_CONCURRENCY"}
 
 
+@pytest.mark.parametrize("name", ["IDENTITY_KEY", "IDENTITY_SECRET", "BANK_KEY", "BANK_SECRET"])
+def test_an_enabled_partners_variables_are_required_and_others_are_not(name: str) -> None:
+    assert set(faults(**{name: "", "ESIGN_KEY": "", "CARDS_KEY": ""})) == {name}
+
+
 def test_a_list_of_nothing_is_a_fault() -> None:
     assert "names nothing" in faults(PARTNERS=" , ")["PARTNERS"]
 
 
-def test_a_fault_that_several_partners_share_is_reported_once() -> None:
+def test_a_fault_that_several_partners_share_is_reported_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    shared = {name: partial(sandbox.partner, name) for name in ("identity", "bank")}
+    monkeypatch.setattr("activities.partners.PARTNERS", shared)
     with pytest.raises(SettingsError) as raised:
         Settings.from_env({**GOOD, "SANDBOX_URL": "http://sandbox.example.com"})
     assert [fault.name for fault in raised.value.faults] == ["SANDBOX_URL"]

@@ -19,7 +19,7 @@ from temporalio.testing import WorkflowEnvironment
 
 from activities.callback_urls import CallbackURLs, Claims
 from activities.environment import Environment
-from activities.partners import load_partners
+from activities.partners import sandbox
 from activities.signatures import SCHEMES
 from receiver.app import create_app
 from receiver.callbacks import LARGEST_BODY
@@ -57,7 +57,7 @@ async def receiver(forwarder: Forwarder | None = None) -> AsyncIterator[httpx.As
 
 
 def partners() -> dict[str, Any]:
-    bank = load_partners(["bank"], Environment({}))["bank"]
+    bank = sandbox.partner("bank", Environment({}))
     return {name: replace(bank, name=name) for name in ("bank", "partner-1", "partner-2")}
 
 

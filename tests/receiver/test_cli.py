@@ -122,7 +122,7 @@ def test_a_url_is_issued_for_an_open_stage_only(local: Local) -> None:
     assert said(local.command("token", "inspect", url, "--json"))["stage"] == 2
     refused(local.command("token", "issue", "issued", "1"), 4)
     refused(local.command("token", "issue", "issued", "3"), 4)
-    body = json.dumps({"status": "succeeded", "data": {"account_id": "a"}})
+    body = json.dumps({"type": "verification.verified", "data": {"account_id": "a"}})
     sent = local.command("partner", "send", url, "--body", "-", given=body.encode())
     assert sent.stdout.decode().startswith("202 ")
     assert local.command("pipeline", "watch", "issued").returncode == 0
@@ -288,6 +288,20 @@ def test_the_doctor_names_what_is_wrong_with_a_fix(local: Local, change: dict[st
     wrong = [line for line in done.stdout.decode().splitlines() if line.startswith("WRONG")]
     assert done.returncode == 1
     assert any(line.split()[1:][: len(subject.split())] == subject.split() and "; try: " in line for line in wrong)
+
+
+def test_what_is_sent_by_hand_has_the_partners_form_and_signature_unless_told_otherwise(local: Local) -> None:
+    start_run(local, "by-hand")
+    url = said(local.command("token", "issue", "by-hand", "2", "--json"))["url"]
+    send = ("partner", "send", url, "--data", '{"account_id": "a"}')
+    assert local.command(*send, "--no-sign").stdout.decode().startswith("401 ")
+    without = local.command(*send, BANK_SECRET="")
+    assert without.stdout.decode().startswith("401 ")
+    assert "bank's callbacks are not signed: BANK_SECRET is not set" in without.stderr.decode()
+    assert local.command(*send, CALLBACK_KEYS=KEY).stdout.decode().startswith("401 ")
+    assert local.command(*send, "--status", "progress").stdout.decode().startswith("202 ")
+    assert local.command(*send).stdout.decode().startswith("202 ")
+    assert local.command("pipeline", "watch", "by-hand").returncode == 0
 
 
 def test_sending_to_nobody_says_so(unused_port: int) -> None:

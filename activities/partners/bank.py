@@ -1,0 +1,61 @@
+"""Account checks at a bank, with Standard Webhooks: a sample, played by the sandbox.
+
+Its habit is to report progress before the result. Its signature covers a delivery id, so that a retry which is signed
+anew is known again.
+"""
+
+from __future__ import annotations
+
+import httpx
+
+from activities.environment import Environment
+from activities.partners.partner import Partner, Unreadable, signature, work_reference
+from activities.partners.reading import read_object, text_at, text_or_empty
+from workflows.contract import Answer, Receipt, StageCall
+
+
+def partner(environment: Environment) -> Partner:
+    """The sample at BANK_URL, with its API key BANK_KEY and its signing secret BANK_SECRET."""
+    url = environment.url("BANK_URL", fix="the address of the bank's API", default="http://127.0.0.1:8090/bank")
+    key = environment.text("BANK_KEY", fix="the API key from the bank's dashboard")
+
+    def build_call(call: StageCall, callback_url: str) -> httpx.Request:
+        body = {"account": call.data, "client_reference": work_reference(call), "webhook_url": callback_url}
+        return httpx.Request("POST", f"{url}/verifications", json=body)
+
+    return Partner(
+        name="bank",
+        signature=signature(
+            "standard-webhooks", environment, "BANK_SECRET", fix="the endpoint's secret, base64 with or without whsec_"
+        ),
+        build_call=build_call,
+        read_receipt=read_receipt,
+        read_callback=read_callback,
+        auth=httpx.BasicAuth(key, ""),  # the key is the user, as with many payment APIs
+        loopback_only=True,
+    )
+
+
+def read_receipt(response: httpx.Response) -> Receipt:
+    """Read the answer to a call: the verification, whose events will tell the result."""
+    verification = read_object(response.content)
+    answer = _read_event(f"verification.{text_at(verification, 'status')}", verification)
+    return Receipt(reference=text_at(verification, "id"), answer=answer if answer.settles else None)
+
+
+def read_callback(body: bytes) -> Answer:
+    """Read an event."""
+    event = read_object(body)
+    return _read_event(text_at(event, "type"), event.get("data"))
+
+
+def _read_event(kind: str, verification: object) -> Answer:
+    match kind:
+        case "verification.processing":
+            return Answer("progress", message=text_or_empty(verification, "message"))
+        case "verification.verified":
+            return Answer("succeeded", data={"account_id": text_at(verification, "account_id")})
+        case "verification.failed":
+            code, message = text_or_empty(verification, "code"), text_or_empty(verification, "message")
+            return Answer("failed", code=code, message=message)
+    raise Unreadable("not an event of a verification")

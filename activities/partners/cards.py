@@ -1,0 +1,61 @@
+"""Payment cards from an issuer: a sample, played by the sandbox.
+
+Its habit is that it sometimes answers the call at once, when a card needs no production, and calls back otherwise.
+"""
+
+from __future__ import annotations
+
+import httpx
+
+from activities.environment import Environment
+from activities.partners.auth import HeaderKey
+from activities.partners.partner import Partner, Unreadable, work_reference
+from activities.partners.reading import read_object, text_at, text_or_empty
+from workflows.contract import Answer, Receipt, StageCall
+
+
+def partner(environment: Environment) -> Partner:
+    """The sample at CARDS_URL, with its API key CARDS_KEY."""
+    url = environment.url(
+        "CARDS_URL", fix="the address of the card issuer's API", default="http://127.0.0.1:8090/cards"
+    )
+    key = environment.text("CARDS_KEY", fix="the API key from the card issuer's dashboard")
+
+    def build_call(call: StageCall, callback_url: str) -> httpx.Request:
+        body = {"cardholder": call.data, "reference": work_reference(call), "callback_url": callback_url}
+        return httpx.Request("POST", f"{url}/cards", json=body)
+
+    return Partner(
+        name="cards",
+        # This issuer signs nothing and knows no secret of ours: that it was given the callback URL is all its proof.
+        signature=None,
+        build_call=build_call,
+        read_receipt=read_receipt,
+        read_callback=read_callback,
+        auth=HeaderKey("X-Api-Key", key),
+        loopback_only=True,
+    )
+
+
+def read_receipt(response: httpx.Response) -> Receipt:
+    """Read the answer to a call: the card, ready for use or still to be made."""
+    card = read_object(response.content).get("card")
+    answer = _read_card(card)
+    return Receipt(reference=text_at(card, "token"), answer=answer if answer.settles else None)
+
+
+def read_callback(body: bytes) -> Answer:
+    """Read a callback: the card as it is now."""
+    return _read_card(read_object(body).get("card"))
+
+
+def _read_card(card: object) -> Answer:
+    match text_at(card, "state"):
+        case "ACTIVE":
+            return Answer("succeeded", data={"card_id": text_at(card, "id"), "last_four": text_at(card, "last_four")})
+        case "REJECTED":
+            code, message = text_or_empty(card, "reason_code"), text_or_empty(card, "reason")
+            return Answer("failed", code=code, message=message)
+        case "PENDING":
+            return Answer("progress")
+    raise Unreadable("not the state of a card")

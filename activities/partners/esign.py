@@ -1,0 +1,68 @@
+"""Signed contracts, in the manner of DocuSign: a sample, played by the sandbox.
+
+Its habit is that it may well never answer: people leave an envelope lying. Nothing tells whether they have, so that it
+cannot be asked, and a stage calls it again. Each key signs in a header of its own, without a timestamp.
+"""
+
+from __future__ import annotations
+
+import httpx
+
+from activities.environment import Environment
+from activities.partners.auth import HeaderKey
+from activities.partners.partner import Partner, Unreadable, signature, work_reference
+from activities.partners.reading import read_object, text_at, text_or_empty
+from workflows.contract import Answer, Receipt, StageCall
+
+AT_WORK = {"sent", "delivered"}
+
+
+def partner(environment: Environment) -> Partner:
+    """The sample at ESIGN_URL, with its access token ESIGN_KEY and its signing secret ESIGN_SECRET."""
+    url = environment.url("ESIGN_URL", fix="the address of the e-signature API", default="http://127.0.0.1:8090/esign")
+    key = environment.text("ESIGN_KEY", fix="the access token of the e-signature account")
+
+    def build_call(call: StageCall, callback_url: str) -> httpx.Request:
+        body = {
+            "status": "sent",
+            "recipients": {"signers": [call.data]},
+            "customFields": {"textCustomFields": [{"name": "reference", "value": work_reference(call)}]},
+            "eventNotification": {"url": callback_url, "eventData": {"version": "restv2.1"}},
+        }
+        return httpx.Request("POST", f"{url}/envelopes", json=body)
+
+    return Partner(
+        name="esign",
+        signature=signature("docusign", environment, "ESIGN_SECRET", fix="the HMAC key of the account's Connect page"),
+        build_call=build_call,
+        read_receipt=read_receipt,
+        read_callback=read_callback,
+        auth=HeaderKey("Authorization", f"Bearer {key}"),
+        loopback_only=True,
+    )
+
+
+def read_receipt(response: httpx.Response) -> Receipt:
+    """Read the answer to a call: the envelope, which nobody has signed yet."""
+    envelope = read_object(response.content)
+    answer = _read_envelope(text_at(envelope, "status"), envelope)
+    return Receipt(reference=text_at(envelope, "envelopeId"), answer=answer if answer.settles else None)
+
+
+def read_callback(body: bytes) -> Answer:
+    """Read an envelope's event."""
+    event = read_object(body)
+    data = event.get("data")
+    envelope = data.get("envelopeSummary") if isinstance(data, dict) else None
+    return _read_envelope(text_at(event, "event").removeprefix("envelope-"), envelope)
+
+
+def _read_envelope(status: str, envelope: object) -> Answer:
+    if status == "completed":
+        return Answer("succeeded", data={"document_id": text_at(envelope, "documentId")})
+    if status in {"declined", "voided"}:
+        reason = text_or_empty(envelope, "declinedReason")
+        return Answer("failed", code=text_or_empty(envelope, "declinedCode") or status, message=reason)
+    if status in AT_WORK:
+        return Answer("progress", message=status)
+    raise Unreadable("not the status of an envelope")

@@ -1,0 +1,77 @@
+"""Identity checks, in the manner of Persona: a sample, played by the sandbox.
+
+Its habit is the thin callback: an event that says only which inquiry has changed. What it found out is asked for at the
+inquiry itself, so that an event which is old, repeated or out of order can do no harm.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+import httpx
+
+from activities.environment import Environment
+from activities.partners.auth import HeaderKey
+from activities.partners.partner import Partner, Unreadable, signature, work_reference
+from activities.partners.reading import read_object, text_at, text_or_empty
+from workflows.contract import Answer, Receipt, StageCall
+
+AT_WORK = {"created", "pending", "needs_review"}
+
+
+def partner(environment: Environment) -> Partner:
+    """The sample at IDENTITY_URL, with its API key IDENTITY_KEY and its signing secret IDENTITY_SECRET."""
+    url = environment.url(
+        "IDENTITY_URL", fix="the address of the identity API", default="http://127.0.0.1:8090/identity"
+    )
+    key = environment.text("IDENTITY_KEY", fix="the API key from the identity partner's dashboard")
+
+    def build_call(call: StageCall, callback_url: str) -> httpx.Request:
+        attributes = {"reference-id": work_reference(call), "fields": call.data, "webhook-url": callback_url}
+        return httpx.Request("POST", f"{url}/inquiries", json={"data": {"attributes": attributes}})
+
+    def build_ask(call: StageCall, reference: str) -> httpx.Request:
+        return httpx.Request("GET", f"{url}/inquiries/{quote(reference, safe='')}")
+
+    return Partner(
+        name="identity",
+        signature=signature("persona", environment, "IDENTITY_SECRET", fix="the webhook's secret from its dashboard"),
+        build_call=build_call,
+        read_receipt=read_receipt,
+        read_callback=read_callback,
+        build_ask=build_ask,
+        read_status=read_status,
+        auth=HeaderKey("Authorization", f"Bearer {key}"),
+        loopback_only=True,
+    )
+
+
+def read_receipt(response: httpx.Response) -> Receipt:
+    """Read the answer to a call: the inquiry, finished already if the person is known."""
+    answer = read_status(response)
+    return Receipt(
+        reference=text_at(read_object(response.content), "data", "id"), answer=answer if answer.settles else None
+    )
+
+
+def read_callback(body: bytes) -> Answer:
+    """Read an event. It is signed, and all the same it says no more than that there is something to ask for."""
+    name = text_at(read_object(body), "data", "attributes", "name")
+    if not name.startswith("inquiry."):
+        raise Unreadable("not an inquiry's event")
+    return Answer("ask", message=name)
+
+
+def read_status(response: httpx.Response) -> Answer:
+    """Read an inquiry."""
+    body = read_object(response.content)
+    status = text_at(body, "data", "attributes", "status")
+    if status == "completed":
+        legal_name = text_at(body, "data", "attributes", "fields", "legal-name")
+        return Answer("succeeded", data={"legal_name": legal_name, "check_id": text_at(body, "data", "id")})
+    if status == "declined":
+        code = text_or_empty(body, "data", "attributes", "decline-code")
+        return Answer("failed", code=code, message=text_or_empty(body, "data", "attributes", "decline-reason"))
+    if status in AT_WORK:
+        return Answer("progress", message=status)
+    raise Unreadable("status is none that an inquiry can have")

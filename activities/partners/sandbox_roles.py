@@ -1,0 +1,202 @@
+"""How the sandbox speaks as each partner: the partners' own forms on the wire, written where their files read.
+
+The other halves are in the partners' files; a test sends every role's words through them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from workflows.contract import Answer
+
+Words = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a call asks for: where to answer, the number of the call, and its data."""
+
+    callback_url: str
+    attempt: int
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Role:
+    """One partner as the sandbox plays it. Every function that speaks takes the work's id and what is to be said.
+
+    collection: the path's word for the work. read_order: reads a call's body; raises KeyError, TypeError or ValueError.
+    receipt: the answer to a call; an answer that does not settle stands for work that has only begun.
+    callback: a callback's body. status: the answer to who asks, for a partner that can be asked.
+    findings: what the work finds out, from its id and the call's data. reports_progress: before the result, once.
+    """
+
+    collection: str
+    read_order: Callable[[Words], Order]
+    receipt: Callable[[str, Answer], Words]
+    callback: Callable[[str, Answer], Words]
+    findings: Callable[[str, Mapping[str, Any]], Words]
+    status: Callable[[str, Answer], Words] | None = None
+    reports_progress: bool = False
+
+
+def _order(callback_url: Any, reference: Any, data: Any) -> Order:
+    """An order whose attempt is the last part of `work_reference`."""
+    return Order(str(callback_url), int(str(reference).rpartition("/")[2]), dict(data))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+# --- the sandbox itself
+
+
+def _sandbox_result(work: str, answer: Answer) -> Words:
+    error = {"error": {"code": answer.code, "message": answer.message}} if answer.status == "failed" else {}
+    return {"id": work, "status": answer.status, "data": dict(answer.data), **error}
+
+
+SANDBOX: Final = Role(
+    collection="calls",
+    read_order=lambda call: Order(str(call["callback_url"]), int(call["attempt"]), dict(call["data"])),
+    receipt=lambda work, answer: _sandbox_result(work, answer) if answer.settles else {"id": work},
+    callback=_sandbox_result,
+    findings=lambda work, data: {"echo": dict(data)},
+)
+
+
+# --- identity
+
+
+def _inquiry(work: str, answer: Answer) -> Words:
+    attributes: Words = {"status": "pending"}
+    if answer.status == "succeeded":
+        attributes = {"status": "completed", "fields": {"legal-name": answer.data.get("legal_name")}}
+    elif answer.status == "failed":
+        attributes = {"status": "declined", "decline-code": answer.code, "decline-reason": answer.message}
+    return {"data": {"type": "inquiry", "id": work, "attributes": attributes}}
+
+
+def _inquiry_event(work: str, answer: Answer) -> Words:
+    payload = {"data": {"type": "inquiry", "id": work}}
+    attributes = {"name": "inquiry.completed" if answer.settles else "inquiry.transitioned", "payload": payload}
+    return {"data": {"type": "event", "id": f"evt-{work}", "attributes": attributes}}
+
+
+def _inquiry_order(call: Words) -> Order:
+    asked = call["data"]["attributes"]
+    return _order(asked["webhook-url"], asked["reference-id"], asked["fields"])
+
+
+IDENTITY: Final = Role(
+    collection="inquiries",
+    read_order=_inquiry_order,
+    receipt=_inquiry,
+    callback=_inquiry_event,
+    findings=lambda work, data: {"legal_name": str(data.get("full_name", "")).title(), "check_id": work},
+    status=_inquiry,
+)
+
+
+# --- bank
+
+VERIFICATION: Final = {"succeeded": "verified", "failed": "failed"}
+
+
+def _verification(work: str, answer: Answer) -> Words:
+    said = {"code": answer.code, "message": answer.message} if answer.status == "failed" else dict(answer.data)
+    return {"id": work, **said}
+
+
+def _verification_receipt(work: str, answer: Answer) -> Words:
+    return {**_verification(work, answer), "status": VERIFICATION.get(answer.status, "processing")}
+
+
+def _verification_event(work: str, answer: Answer) -> Words:
+    kind = f"verification.{VERIFICATION.get(answer.status, 'processing')}"
+    return {"type": kind, "data": _verification(work, answer)}
+
+
+BANK: Final = Role(
+    collection="verifications",
+    read_order=lambda call: _order(call["webhook_url"], call["client_reference"], call["account"]),
+    receipt=_verification_receipt,
+    callback=_verification_event,
+    findings=lambda work, data: {"account_id": "acc-" + _digest(str(data.get("iban", "")))},
+    reports_progress=True,
+)
+
+
+# --- esign
+
+ENVELOPE: Final = {"succeeded": "completed", "failed": "declined"}
+
+
+def _envelope(work: str, answer: Answer) -> Words:
+    envelope: Words = {"envelopeId": work, "status": ENVELOPE.get(answer.status, "sent")}
+    if answer.status == "succeeded":
+        envelope["documentId"] = answer.data.get("document_id")
+    elif answer.status == "failed":
+        envelope |= {"declinedCode": answer.code, "declinedReason": answer.message}
+    return envelope
+
+
+def _envelope_event(work: str, answer: Answer) -> Words:
+    envelope = _envelope(work, answer)
+    event = f"envelope-{envelope['status']}"
+    return {"event": event, "data": {"envelopeId": work, "envelopeSummary": envelope}}
+
+
+def _envelope_order(call: Words) -> Order:
+    [reference] = call["customFields"]["textCustomFields"]
+    [signer] = call["recipients"]["signers"]
+    return _order(call["eventNotification"]["url"], reference["value"], signer)
+
+
+ESIGN: Final = Role(
+    collection="envelopes",
+    read_order=_envelope_order,
+    receipt=_envelope,
+    callback=_envelope_event,
+    findings=lambda work, data: {"document_id": "doc-" + _digest(work)},
+)
+
+
+# --- cards
+
+CARD: Final = {"succeeded": "ACTIVE", "failed": "REJECTED"}
+
+
+def _card(work: str, answer: Answer) -> Words:
+    card: Words = {"token": work, "state": CARD.get(answer.status, "PENDING")}
+    if answer.status == "succeeded":
+        card |= {"id": answer.data.get("card_id"), "last_four": answer.data.get("last_four")}
+    elif answer.status == "failed":
+        card |= {"reason_code": answer.code, "reason": answer.message}
+    return {"card": card}
+
+
+def _card_findings(work: str, data: Mapping[str, Any]) -> Words:
+    return {"card_id": "card-" + _digest(work), "last_four": f"{int(_digest(work), 16) % 10000:04}"}
+
+
+CARDS: Final = Role(
+    collection="cards",
+    read_order=lambda call: _order(call["callback_url"], call["reference"], call["cardholder"]),
+    receipt=_card,
+    callback=_card,
+    findings=_card_findings,
+)
+
+
+ROLES: Final[Mapping[str, Role]] = {"identity": IDENTITY, "bank": BANK, "esign": ESIGN, "cards": CARDS}
+"""The partners whose forms the sandbox knows; to any other it speaks in its own, `SANDBOX`."""
+
+
+def role_of(partner: str) -> Role:
+    """The partner's role."""
+    return ROLES.get(partner, SANDBOX)

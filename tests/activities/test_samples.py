@@ -1,0 +1,136 @@
+"""The sample partners: what the sandbox says in each one's form, that partner's file reads back into our words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+import pytest
+
+from activities.environment import Environment
+from activities.partners import PARTNERS, bank, cards, esign, identity, load_partners
+from activities.partners.partner import Partner, Unreadable
+from activities.partners.sandbox_roles import ROLES, SANDBOX, Role, role_of
+from activities.signatures import SignedRequest
+from receiver.cli.stack import sample_partners
+from workflows.contract import Answer, StageCall
+
+SETTINGS = sample_partners("http://127.0.0.1:8090")
+DATA = {"full_name": "ada lovelace", "iban": "GB33"}
+URL = "http://127.0.0.1:8000/callbacks/a.b"
+SAMPLES = load_partners([*ROLES, "sandbox"], Environment(SETTINGS))
+DECLINED = Answer("failed", code="declined", message="not that one")
+PROGRESS = Answer("progress")
+CALL = StageCall("run/with/slashes", "chain", 2, "step", "any", 3, 1_800_000_000, 1_900_000_000, DATA)
+
+
+def response(words: Mapping[str, Any]) -> httpx.Response:
+    return httpx.Response(200, json=words)
+
+
+def succeeded(role: Role) -> Answer:
+    return Answer("succeeded", role.findings("work-1", DATA))
+
+
+def test_every_sample_has_a_role_and_only_the_sandbox_speaks_its_own_form() -> None:
+    assert set(PARTNERS) == {*ROLES, "sandbox"}
+    assert role_of("sandbox") is role_of("unheard-of") is SANDBOX
+
+
+def test_the_four_samples_are_four_categories() -> None:
+    """Another scheme each, one without; one thin, and with it the only one that can be asked; one with progress."""
+    schemes = [SAMPLES[name].signature for name in ("identity", "bank", "esign", "cards")]
+    assert [scheme and scheme.name for scheme in schemes] == ["persona", "standard-webhooks", "docusign", None]
+    assert [name for name in ROLES if SAMPLES[name].build_ask] == ["identity"]
+    assert [name for name in ROLES if ROLES[name].reports_progress] == ["bank"]
+    assert all(partner.loopback_only for partner in SAMPLES.values())
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_the_partner_understands_our_call(name: str) -> None:
+    order = role_of(name).read_order(json.loads(SAMPLES[name].build_call(CALL, URL).content))
+    assert (order.callback_url, order.attempt, order.data) == (URL, 3, DATA)
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_a_receipt_carries_the_partners_id_and_the_outcome_only_if_it_is_there(name: str) -> None:
+    role, partner = role_of(name), SAMPLES[name]
+    for answer, read in ((PROGRESS, None), (succeeded(role), succeeded(role)), (DECLINED, DECLINED)):
+        receipt = partner.read_receipt(response(role.receipt("work-1", answer)))
+        assert (receipt.reference, receipt.answer) == ("work-1", read)
+
+
+@pytest.mark.parametrize("name", [name for name in SAMPLES if name != "identity"])
+def test_a_callback_is_read_as_what_the_partner_said(name: str) -> None:
+    role, partner = role_of(name), SAMPLES[name]
+    for answer in (succeeded(role), DECLINED, PROGRESS):
+        read = partner.read_callback(json.dumps(role.callback("work-1", answer)).encode())
+        assert (read.status, read.data, read.code) == (answer.status, answer.data, answer.code)
+
+
+def test_a_thin_callback_says_nothing_but_to_ask() -> None:
+    role = ROLES["identity"]
+    for answer in (succeeded(role), DECLINED, PROGRESS):
+        assert identity.read_callback(json.dumps(role.callback("work-1", answer)).encode()).status == "ask"
+    assert role.status is not None
+    for answer in (succeeded(role), DECLINED):
+        assert identity.read_status(response(role.status("work-1", answer))) == answer
+    assert identity.read_status(response(role.status("work-1", PROGRESS))).status == "progress"
+
+
+def test_a_question_names_the_inquiry_whatever_its_id_is_made_of() -> None:
+    build_ask = SAMPLES["identity"].build_ask
+    assert build_ask is not None
+    assert str(build_ask(CALL, "../x?y").url) == "http://127.0.0.1:8090/identity/inquiries/..%2Fx%3Fy"
+
+
+@pytest.mark.parametrize("module", [identity, bank, esign, cards])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"data": []}',
+        b'{"data": {"attributes": {"name": 5}}}',
+        b'{"data": {"attributes": {"name": "case.opened"}}}',
+        b'{"type": "verification.verified", "data": {}}',
+        b'{"type": "verification.verified", "data": []}',
+        b'{"type": "transfer.paid", "data": {}}',
+        b'{"event": "envelope-completed", "data": {"envelopeSummary": {}}}',
+        b'{"event": "envelope-corrected", "data": {}}',
+        b'{"card": {"state": "ACTIVE", "id": "c"}}',
+        b'{"card": {"state": "LOST"}}',
+    ],
+)
+def test_a_body_of_another_form_is_unreadable(module: Any, body: bytes) -> None:
+    with pytest.raises(Unreadable):
+        module.read_callback(body)
+
+
+@pytest.mark.parametrize("name", ["identity", "bank", "esign", "cards"])
+def test_requests_to_a_partner_are_authenticated_with_its_own_key(name: str) -> None:
+    partner: Partner = SAMPLES[name]
+    assert partner.auth is not None
+    sent = next(partner.auth.auth_flow(partner.build_call(CALL, URL)))
+    key = SETTINGS[f"{name.upper()}_KEY"]
+    plain = {"identity": ("authorization", f"Bearer {key}"), "esign": ("authorization", f"Bearer {key}")}
+    expected = {**plain, "cards": ("x-api-key", key), "bank": ("authorization", httpx.BasicAuth(key, "")._auth_header)}
+    header, value = expected[name]
+    assert sent.headers[header] == value
+
+
+@pytest.mark.parametrize("name", ["identity", "bank", "esign"])
+def test_what_the_sandbox_signs_is_taken_and_with_another_secret_is_not(name: str) -> None:
+    ours, theirs = SAMPLES[name].signature, load_partners([name], Environment(SETTINGS))[name].signature
+    stranger = load_partners([name], Environment(sample_partners("http://127.0.0.1:8090")))[name].signature
+    assert ours is not None
+    assert theirs is not None
+    assert stranger is not None
+    headers = theirs.sign(b"{}", url=URL, now=1_800_000_000, delivery_id="d-1")
+    request = SignedRequest("POST", URL, headers, b"{}")
+    assert ours.verify(request, 1_800_000_000).key_index == 0
+    with pytest.raises(Exception, match="mismatch"):
+        stranger.verify(request, 1_800_000_000)
