@@ -10,7 +10,10 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final
 
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+
+from activities.callback_urls import Claims
+from activities.partners.partner import Partner
 
 RETRY_AFTER_SECONDS: Final = 5
 
@@ -64,14 +67,36 @@ class Verdict(Enum):
         return JSONResponse(content, line.status, headers=headers)
 
 
+def in_its_own_way(partner: Partner | None, verdict: Verdict, response: Response) -> Response:
+    """The response as the partner wants it, where its file says so; see `activities.partners.partner.OwnAnswer`."""
+    own = partner.answers.get(verdict.name.lower()) if partner else None
+    if own is None:
+        return response
+    if own.body is None:
+        response.status_code = own.status
+        return response
+    kept = {name: response.headers[name] for name in ("connection",) if name in response.headers}
+    return PlainTextResponse(own.body, own.status, headers=kept)
+
+
 class Refused(Exception):
     """Ends the handling of a request with a verdict.
 
     body_read: whether the connection can be used again. retry_after: seconds, where the verdict has none of its own.
+    claims: what the token said, where nobody else knows it.
     """
 
-    def __init__(self, verdict: Verdict, detail: str = "", *, body_read: bool = True, retry_after: int = 0) -> None:
+    def __init__(
+        self,
+        verdict: Verdict,
+        detail: str = "",
+        *,
+        body_read: bool = True,
+        retry_after: int = 0,
+        claims: Claims | None = None,
+    ) -> None:
         super().__init__(verdict.name, detail)
+        self.claims = claims
         self.verdict = verdict
         self.detail = detail
         self.body_read = body_read

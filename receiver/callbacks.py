@@ -20,7 +20,7 @@ from starlette.responses import Response
 from activities.callback_urls import CALLBACKS_PATH, BadToken, CallbackURLs, Claims, ExpiredToken
 from activities.partners.partner import Partner, Unreadable
 from activities.signatures import SignatureError, SignedRequest
-from receiver.answers import Refused, Verdict
+from receiver.answers import Refused, Verdict, in_its_own_way
 from receiver.budget import SignalBudget
 from receiver.forwarder import Fate, Forwarder, TemporalAway, request_id
 from workflows.contract import LARGEST_OUTCOME, Answer, Callback
@@ -58,10 +58,11 @@ class Callbacks:
         try:
             claims = self._redeem(request)
             verdict = await self._deliver(request, claims)
-            response = verdict.respond()
+            response: Response = verdict.respond()
         except Refused as refused:
-            verdict, response = refused.verdict, refused.respond()
-        _log(verdict, claims, began)
+            verdict, response, claims = refused.verdict, refused.respond(), claims or refused.claims
+        response = in_its_own_way(self._partners.get(claims.partner) if claims else None, verdict, response)
+        _log(verdict, response.status_code, claims, began)
         return response
 
     def _redeem(self, request: Request) -> Claims:
@@ -71,8 +72,8 @@ class Callbacks:
             return self._urls.redeem(path.removeprefix(CALLBACKS_PATH))
         except BadToken:
             raise Refused(Verdict.UNKNOWN, body_read=False) from None
-        except ExpiredToken:
-            raise Refused(Verdict.GONE, body_read=False) from None
+        except ExpiredToken as expired:
+            raise Refused(Verdict.GONE, body_read=False, claims=expired.claims) from None
 
     def _prove(self, request: Request, partner: Partner, body: bytes) -> str:
         """Check the body signature, on the raw bytes, before anything reads them; return the id that it covers."""
@@ -148,7 +149,7 @@ def _read_answer(partner: Partner, body: bytes) -> Answer:
     return answer
 
 
-def _log(verdict: Verdict, claims: Claims | None, began: float) -> None:
+def _log(verdict: Verdict, status: int, claims: Claims | None, began: float) -> None:
     """One line for a request: its verdict and the token's claims, never the token."""
     known = (
         {}
@@ -161,4 +162,4 @@ def _log(verdict: Verdict, claims: Claims | None, began: float) -> None:
         }
     )
     took = round((time.monotonic() - began) * 1000)
-    logger.info("callback", extra={"verdict": verdict.name.lower(), "status": verdict.status, **known, "ms": took})
+    logger.info("callback", extra={"verdict": verdict.name.lower(), "status": status, **known, "ms": took})

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 import httpx
 
@@ -12,9 +12,30 @@ from activities.environment import Environment
 from activities.signatures import SCHEMES, ConfigError, Scheme
 from workflows.contract import Answer, Receipt, StageCall
 
+BODILESS: Final = (204, 205)
+
 
 class Unreadable(Exception):
     """A partner sent something that its file cannot read. The message says what is missing, and quotes nothing."""
+
+
+ANSWERS_OF_ITS_OWN: Final[Mapping[str, tuple[int, ...]]] = {"accepted": (2,), "gone": (2, 4), "unreadable": (4,)}
+"""The cases that a partner may want answered in a way of its own, and the hundreds that the status may then be of.
+
+A 2xx ends a partner's tries, so only what is kept, or what nobody waits for any more, can be given one. All else stays
+as the receiver's table has it.
+"""
+
+
+@dataclass(frozen=True)
+class OwnAnswer:
+    """An answer in place of the table's.
+
+    status: the HTTP status. body: the whole body, text/plain; None leaves the table's.
+    """
+
+    status: int
+    body: str | None = None
 
 
 @dataclass(frozen=True)
@@ -33,6 +54,7 @@ class Partner:
     read_status: reads the 2xx answer to that; raises `Unreadable`. Given if and only if `build_ask` is.
     auth: how requests to the partner are authenticated.
     content_type: the media type of its callbacks; any other is answered 415.
+    answers: what differs from the receiver's table of answers, by case; see `ANSWERS_OF_ITS_OWN`.
     loopback_only: a stand-in, refused where PUBLIC_URL is public.
     """
 
@@ -45,11 +67,17 @@ class Partner:
     read_status: Callable[[httpx.Response], Answer] | None = None
     auth: httpx.Auth | None = None
     content_type: str = "application/json"
+    answers: Mapping[str, OwnAnswer] = field(default_factory=dict)
     loopback_only: bool = False
 
     def __post_init__(self) -> None:
         if (self.build_ask is None) != (self.read_status is None):
             raise ConfigError(f"partner {self.name}: build_ask and read_status go together")
+        for case, answer in self.answers.items():
+            if answer.status // 100 not in ANSWERS_OF_ITS_OWN.get(case, ()):
+                raise ConfigError(f"partner {self.name}: {case} cannot be answered {answer.status}")
+            if answer.status in BODILESS and answer.body != "":
+                raise ConfigError(f"partner {self.name}: {answer.status} has no body")
 
 
 def signature(scheme: str, environment: Environment, variable: str, *, fix: str, **options: Any) -> Scheme | None:
