@@ -29,6 +29,7 @@ class Verdict(Enum):
 
     ACCEPTED = Line(202, "accepted")
     GONE = Line(410, "this callback URL is no longer waited for")
+    CONFLICT = Line(409, "this stage has succeeded with another content")
     UNPROVEN = Line(401, "the body signature is missing or wrong", {"WWW-Authenticate": "Signature"})
     UNKNOWN = Line(404, "there is nothing at this address")
     WRONG_METHOD = Line(405, "this method is not taken here", {"Allow": "POST"})
@@ -68,14 +69,24 @@ class Refused(Exception):
     """Ends the handling of a request with a verdict.
 
     body_read: whether the connection can be used again. retry_after: seconds, where the verdict has none of its own.
+    recorded: the delivery is in the store already.
     """
 
-    def __init__(self, verdict: Verdict, detail: str = "", *, body_read: bool = True, retry_after: int = 0) -> None:
+    def __init__(
+        self,
+        verdict: Verdict,
+        detail: str = "",
+        *,
+        body_read: bool = True,
+        retry_after: int = 0,
+        recorded: bool = False,
+    ) -> None:
         super().__init__(verdict.name, detail)
         self.verdict = verdict
         self.detail = detail
         self.body_read = body_read
         self.retry_after = retry_after
+        self.recorded = recorded
 
     def respond(self) -> JSONResponse:
         """The response to send."""

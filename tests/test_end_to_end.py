@@ -23,7 +23,7 @@ from activities.runs import Runs
 from activities.worker import build_worker
 from receiver.app import create_app
 from receiver.cli.demo import INPUT
-from receiver.forwarder import Forwarder
+from receiver.signals import Signals
 from tests.support import KEY, QUEUE, Handle, failure_of, progress_of, result_of, waiting
 from workflows.contract import Pipeline
 from workflows.pipelines import ONBOARDING
@@ -59,7 +59,7 @@ async def house(real: WorkflowEnvironment, **script: Sequence[str]) -> AsyncIter
     async def connected() -> Client:
         return real.client
 
-    app = create_app(urls, partners, Forwarder(connected))
+    app = create_app(urls, partners, Signals(connected))
     plays: Mapping[str, Sequence[str]] = script
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app)) as to_receiver, http_client() as to_partners:
         sandbox = SandboxPartner(to_receiver, plays, delay=0.05)
