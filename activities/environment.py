@@ -43,6 +43,10 @@ class Environment:
             self.fault(name, "is not set", fix)
         return value
 
+    def optional(self, name: str) -> str:
+        """The variable's text without surrounding blanks, or "" for none."""
+        return self._variables.get(name, "").strip()
+
     def url(self, name: str, *, fix: str, default: str = "") -> str:
         """A base URL without its trailing slash; a fault unless it is https, or http on this machine."""
         value = self.text(name, fix=fix, default=default).rstrip("/")

@@ -45,13 +45,20 @@ class Settings:
     def from_env(cls, variables: Mapping[str, str]) -> Self:
         """Read the settings; raises `SettingsError` with every fault at once."""
         env = Environment(variables)
+        settings = cls.read(env)
+        env.check()
+        return settings
+
+    @classmethod
+    def read(cls, env: Environment) -> Self:
+        """Read the settings; what is wrong becomes a fault of the environment, and the settings are not to be used."""
         public_url = env.url("PUBLIC_URL", fix="the https address at which partners reach the receiver")
         local = is_loopback(public_url)
         partners = load_partners(env.names("PARTNERS", fix=f"enable some of {', '.join(PARTNERS)}"), env)
         if public_url and not local:
             for name in (name for name, partner in partners.items() if partner.loopback_only):
                 env.fault("PARTNERS", f"names {name}, a stand-in", "only a loopback PUBLIC_URL may enable it")
-        settings = cls(
+        return cls(
             public_url=public_url,
             callback_keys=read_callback_keys(env),
             partners=partners,
@@ -61,8 +68,6 @@ class Settings:
             port=env.number("PORT", fix="a port to listen on", default=8000, least=1, most=65535),
             processes=env.number("WEB_CONCURRENCY", fix="receiver processes to run", default=1, least=1, most=100),
         )
-        env.check()
-        return settings
 
 
 def read_callback_keys(env: Environment) -> tuple[str, ...]:

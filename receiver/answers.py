@@ -12,7 +12,6 @@ from typing import Any, Final
 
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from activities.callback_urls import Claims
 from activities.partners.partner import Partner
 
 RETRY_AFTER_SECONDS: Final = 5
@@ -32,6 +31,7 @@ class Verdict(Enum):
 
     ACCEPTED = Line(202, "accepted")
     GONE = Line(410, "this callback URL is no longer waited for")
+    CONFLICT = Line(409, "this stage has succeeded with another content")
     UNPROVEN = Line(401, "the body signature is missing or wrong", {"WWW-Authenticate": "Signature"})
     UNKNOWN = Line(404, "there is nothing at this address")
     WRONG_METHOD = Line(405, "this method is not taken here", {"Allow": "POST"})
@@ -83,7 +83,7 @@ class Refused(Exception):
     """Ends the handling of a request with a verdict.
 
     body_read: whether the connection can be used again. retry_after: seconds, where the verdict has none of its own.
-    claims: what the token said, where nobody else knows it.
+    recorded: the delivery is in the store already.
     """
 
     def __init__(
@@ -93,14 +93,14 @@ class Refused(Exception):
         *,
         body_read: bool = True,
         retry_after: int = 0,
-        claims: Claims | None = None,
+        recorded: bool = False,
     ) -> None:
         super().__init__(verdict.name, detail)
-        self.claims = claims
         self.verdict = verdict
         self.detail = detail
         self.body_read = body_read
         self.retry_after = retry_after
+        self.recorded = recorded
 
     def respond(self) -> JSONResponse:
         """The response to send."""

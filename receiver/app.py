@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -16,27 +17,53 @@ from activities.callback_urls import CALLBACKS_PATH, CallbackURLs
 from activities.partners.partner import Partner
 from receiver.answers import Verdict
 from receiver.callbacks import Callbacks
+from receiver.deliveries.inbox import Inbox
+from receiver.deliveries.retention import prune_for_ever
+from receiver.deliveries.store import Store
 from receiver.forwarder import Forwarder
 from receiver.health import Health
+from receiver.metrics import Metrics
+from receiver.signals import Signals
+
+METHODS: Final = ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE", "CONNECT"]
+"""The callback endpoint takes every request for it, and refuses all but POST itself: what is refused is recorded."""
 
 
-def create_app(urls: CallbackURLs, partners: Mapping[str, Partner], forwarder: Forwarder) -> Starlette:
-    """The receiver on these parts. Any number of processes may serve it: all it keeps between requests are limits."""
-    callbacks = Callbacks(urls, partners, forwarder)
+def create_app(
+    urls: CallbackURLs,
+    partners: Mapping[str, Partner],
+    signals: Signals,
+    *,
+    store: Store | None = None,
+    metrics_token: str | None = "",
+) -> Starlette:
+    """The receiver on these parts. Any number of processes may serve it: all it keeps between requests are limits.
+
+    store: where deliveries are kept; it is used while the app's lifespan lasts. metrics_token: see `Metrics`.
+    """
+    inbox = None if store is None else Inbox(store.database)
+    forwarder = Forwarder(signals, inbox)
+    metrics = Metrics(inbox, metrics_token)
+    callbacks = Callbacks(urls, partners, forwarder, metrics)
     health = Health(forwarder)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        # Connects ahead of the first callback; away or not, the receiver listens at once.
-        connecting = asyncio.create_task(health.find_out())
-        yield
-        connecting.cancel()
+        async with AsyncExitStack() as running:
+            if store is not None and inbox is not None:
+                await running.enter_async_context(inbox.running())
+                running.callback(asyncio.create_task(prune_for_ever(inbox, store.days)).cancel)
+            # Connects ahead of the first callback; away or not, the receiver listens at once.
+            running.callback(asyncio.create_task(health.find_out()).cancel)
+            await running.enter_async_context(forwarder.running())
+            yield
 
     app = Starlette(
         routes=[
-            Route(f"{CALLBACKS_PATH}{{token:path}}", callbacks.receive, methods=["POST"]),
+            Route(f"{CALLBACKS_PATH}{{token:path}}", callbacks.receive, methods=METHODS),
             Route("/healthz", health.healthz),
             Route("/readyz", health.readyz),
+            Route("/metrics", metrics.show),
         ],
         exception_handlers={HTTPException: _refuse, Exception: _break},
         lifespan=lifespan,

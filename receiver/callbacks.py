@@ -1,6 +1,6 @@
 """POST /callbacks/{token}: a straight line from bytes to answer.
 
-Token, partner, headers, body, body signature, reading, signal, answer: each step either passes its result on or ends
+Token, partner, headers, body, body signature, reading, delivery, answer: each step either passes its result on or ends
 the request with a verdict. Nothing but the claims of the token says which run and stage a callback is for.
 """
 
@@ -11,7 +11,7 @@ import logging
 import math
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from starlette.requests import ClientDisconnect, Request
@@ -21,8 +21,11 @@ from activities.callback_urls import CALLBACKS_PATH, BadToken, CallbackURLs, Cla
 from activities.partners.partner import Partner, Unreadable
 from activities.signatures import SignatureError, SignedRequest
 from receiver.answers import Refused, Verdict, in_its_own_way
-from receiver.budget import SignalBudget
-from receiver.forwarder import Fate, Forwarder, TemporalAway, request_id
+from receiver.budget import RefusalBudget, SignalBudget
+from receiver.deliveries.capture import Capture
+from receiver.forwarder import Forwarder, Unavailable
+from receiver.metrics import Metrics
+from receiver.signals import request_id
 from workflows.contract import LARGEST_OUTCOME, Answer, Callback
 
 logger = logging.getLogger("stagehook.callbacks")
@@ -34,83 +37,90 @@ BODY_SECONDS: Final = 5.0
 ONLY_ONCE: Final = ("content-type", "content-encoding", "content-length", "transfer-encoding", "host", "authorization")
 """Headers that two readers could understand differently when they are repeated."""
 
-VERDICTS: Final = {
-    Fate.TAKEN: Verdict.ACCEPTED,
-    Fate.FINISHED: Verdict.GONE,
-    Fate.REPLACED: Verdict.GONE,
-    Fate.UNKNOWN: Verdict.UNKNOWN,
-}
-
 
 class Callbacks:
     """The endpoint; its arguments are made once, by `create_app`."""
 
-    def __init__(self, urls: CallbackURLs, partners: Mapping[str, Partner], forwarder: Forwarder) -> None:
+    def __init__(
+        self, urls: CallbackURLs, partners: Mapping[str, Partner], forwarder: Forwarder, metrics: Metrics
+    ) -> None:
         self._urls = urls
         self._partners = partners
         self._forwarder = forwarder
+        self._metrics = metrics
         self._budget = SignalBudget()
+        self._refusals = RefusalBudget()
 
     async def receive(self, request: Request) -> Response:
         """Take one callback."""
-        began = time.monotonic()
-        claims: Claims | None = None
-        try:
-            claims = self._redeem(request)
-            verdict = await self._deliver(request, claims)
-            response: Response = verdict.respond()
-        except Refused as refused:
-            verdict, response, claims = refused.verdict, refused.respond(), claims or refused.claims
-        response = in_its_own_way(self._partners.get(claims.partner) if claims else None, verdict, response)
-        _log(verdict, response.status_code, claims, began)
-        return response
-
-    def _redeem(self, request: Request) -> Claims:
         # The raw path: a decoded one would give a token many spellings.
         path: str = request.scope["raw_path"].decode("latin-1")
+        capture = Capture.of(request, token=path.removeprefix(CALLBACKS_PATH))
+        began, reason = time.monotonic(), ""
         try:
-            return self._urls.redeem(path.removeprefix(CALLBACKS_PATH))
+            verdict = await self._deliver(request, capture)
+            response: Response = verdict.respond()
+        except Refused as refused:
+            verdict, reason, response = refused.verdict, refused.detail, refused.respond()
+            if not refused.recorded and self._refusals.allows(verdict, capture.claims):
+                self._forwarder.note(capture.delivery(verdict, reason))
+        partner = self._partners.get(capture.claims.partner) if capture.claims else None
+        response = in_its_own_way(partner, verdict, response)
+        took = time.monotonic() - began
+        self._metrics.answered(verdict, reason, capture.claims.partner if capture.claims else "", took)
+        _log(verdict, response.status_code, capture.claims, took)
+        return response
+
+    async def _deliver(self, request: Request, capture: Capture) -> Verdict:
+        if request.method != "POST":
+            raise Refused(Verdict.WRONG_METHOD, body_read=False)
+        capture.claims = claims = self._redeem(capture)
+        partner = self._partners.get(claims.partner)
+        if partner is None:
+            # Our own token names a partner that this receiver was started without.
+            logger.error("partner-not-enabled", extra={"partner": claims.partner})
+            raise Refused(Verdict.UNAVAILABLE, "partner not enabled", body_read=False)
+        _check_headers(request, partner)
+        capture.body = body = await _read_body(request)
+        capture.signed_id = self._prove(request, partner, capture.headers, body)
+        answer = _read_answer(partner, body)
+        capture.says = answer.status
+        identified = answer.settles or capture.signed_id
+        signal_id = request_id(claims, body, capture.signed_id) if identified else uuid.uuid4().hex
+        if wait := self._budget.seconds_to_wait(claims, signal_id, settles=answer.settles):
+            raise Refused(Verdict.TOO_MANY, retry_after=math.ceil(wait))
+        callback = Callback(answer, claims.chain_id, claims.attempt, claims.issued_at)
+        try:
+            verdict = await self._forwarder.deliver(capture.delivery(Verdict.ACCEPTED), callback, signal_id)
+        except Unavailable as error:
+            self._budget.give_back(claims, signal_id)
+            logger.warning("nothing-durable", extra={"why": str(error)})
+            raise Refused(Verdict.UNAVAILABLE) from error
+        if verdict is Verdict.UNKNOWN:
+            # Not to be told from a forged token, to the last header.
+            raise Refused(verdict, body_read=False, recorded=True)
+        return verdict
+
+    def _redeem(self, capture: Capture) -> Claims:
+        try:
+            return self._urls.redeem(capture.token)
         except BadToken:
             raise Refused(Verdict.UNKNOWN, body_read=False) from None
         except ExpiredToken as expired:
-            raise Refused(Verdict.GONE, body_read=False, claims=expired.claims) from None
+            capture.claims = expired.claims
+            raise Refused(Verdict.GONE, body_read=False) from None
 
-    def _prove(self, request: Request, partner: Partner, body: bytes) -> str:
+    def _prove(self, request: Request, partner: Partner, headers: Sequence[tuple[str, str]], body: bytes) -> str:
         """Check the body signature, on the raw bytes, before anything reads them; return the id that it covers."""
         if partner.signature is None:
             return ""
         query = request.scope["query_string"].decode("latin-1")
         path = request.scope["raw_path"].decode("latin-1") + (f"?{query}" if query else "")
-        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.scope["headers"]]
         received = SignedRequest(request.method, self._urls.public_url + path, headers, body)
         try:
             return partner.signature.verify(received, time.time()).delivery_id or ""
         except SignatureError as error:
             raise Refused(Verdict.UNPROVEN, error.reason) from error
-
-    async def _deliver(self, request: Request, claims: Claims) -> Verdict:
-        partner = self._partners.get(claims.partner)
-        if partner is None:
-            # Our own token names a partner that this receiver was started without.
-            logger.error("partner-not-enabled", extra={"partner": claims.partner})
-            raise Refused(Verdict.UNAVAILABLE, body_read=False)
-        _check_headers(request, partner)
-        body = await _read_body(request)
-        delivery_id = self._prove(request, partner, body)
-        answer = _read_answer(partner, body)
-        callback = Callback(answer, claims.chain_id, claims.attempt, claims.issued_at)
-        signal_id = request_id(claims, body, delivery_id) if answer.settles or delivery_id else uuid.uuid4().hex
-        if wait := self._budget.seconds_to_wait(claims, signal_id, settles=answer.settles):
-            raise Refused(Verdict.TOO_MANY, retry_after=math.ceil(wait))
-        try:
-            verdict = VERDICTS[await self._forwarder.forward(claims, callback, signal_id)]
-        except TemporalAway as error:
-            self._budget.give_back(claims, signal_id)
-            logger.warning("temporal-away", extra={"why": str(error)})
-            raise Refused(Verdict.UNAVAILABLE) from error
-        if verdict is Verdict.UNKNOWN:
-            raise Refused(verdict, body_read=False)  # not to be told from a forged token, to the last header
-        return verdict
 
 
 def _check_headers(request: Request, partner: Partner) -> None:
@@ -149,7 +159,7 @@ def _read_answer(partner: Partner, body: bytes) -> Answer:
     return answer
 
 
-def _log(verdict: Verdict, status: int, claims: Claims | None, began: float) -> None:
+def _log(verdict: Verdict, status: int, claims: Claims | None, took: float) -> None:
     """One line for a request: its verdict and the token's claims, never the token."""
     known = (
         {}
@@ -161,5 +171,5 @@ def _log(verdict: Verdict, status: int, claims: Claims | None, began: float) -> 
             "attempt": claims.attempt,
         }
     )
-    took = round((time.monotonic() - began) * 1000)
-    logger.info("callback", extra={"verdict": verdict.name.lower(), "status": status, **known, "ms": took})
+    ms = round(took * 1000)
+    logger.info("callback", extra={"verdict": verdict.name.lower(), "status": status, **known, "ms": ms})

@@ -1,167 +1,286 @@
 """Forwarder: the one sender of `advance_stage` signals on behalf of partners.
 
-Signal first, describe only when Temporal finds nothing: the server answers a repeated request id with OK even after the
-run has completed, so the retry of a delivered callback is answered as the first try was.
+With a store it delivers what is recorded: at once if it can, later if Temporal is away, in order within a stage, from
+any process that serves the store. Without one, or while it is away, Temporal itself is the only durable place.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
+import contextlib
+import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+import time
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from datetime import timedelta
-from enum import Enum
+from dataclasses import asdict, dataclass, replace
 from typing import Final
 
-from temporalio.api.common.v1 import WorkflowExecution
-from temporalio.api.enums.v1 import WorkflowExecutionStatus
-from temporalio.api.workflowservice.v1 import (
-    DescribeWorkflowExecutionRequest,
-    DescribeWorkflowExecutionResponse,
-    SignalWorkflowExecutionRequest,
-)
-from temporalio.client import Client
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.converter import value_to_type
 
 from activities.callback_urls import Claims
-from activities.client import is_namespace_missing
-from workflows.contract import ADVANCE_STAGE, Callback
+from receiver.answers import Verdict
+from receiver.deliveries.database import StoreAway
+from receiver.deliveries.delivery import Delivery, Fate
+from receiver.deliveries.inbox import Inbox, Kept
+from receiver.deliveries.statements import Conclusion, Queued
+from receiver.signals import BUDGET_SECONDS, Origin, Reached, Signals, TemporalAway
+from workflows.contract import Callback
 
 logger = logging.getLogger("stagehook.forwarder")
 
-BUDGET_SECONDS: Final = 2.2
-"""For everything that Temporal is asked about one callback. The tightest partners hang up after 3 s; the answer is
-promised within 2.5 s."""
+WAIT_FOR_FATE: Final = 0.2
+"""Seconds that an answer waits to be a 410 or 404 where it could; the delivery is safe, so it need not."""
+
+DIRECTLY_WITHIN: Final = 1.6
+"""Seconds for Temporal when the store has not taken a delivery: with the store's own 0.7 s it is within the 2.5 s."""
+
+MOST_AT_ONCE: Final = 64
+"""Signals on their way at once."""
+
+POLL_SECONDS: Final = 1.0
+"""How often a process looks for deliveries that fell due, or that another process has left."""
+
+MOST_TRIES: Final = 16
+"""Tries of one delivery that failed while Temporal answered others: after 45 minutes it is parked."""
+
+LONGEST_PAUSE: Final = 300.0
+LONGEST_OUTAGE_PAUSE: Final = 10.0
+
+VERDICTS: Final = {
+    Reached.TAKEN: Verdict.ACCEPTED,
+    Reached.FINISHED: Verdict.GONE,
+    Reached.REPLACED: Verdict.GONE,
+    Reached.UNKNOWN: Verdict.UNKNOWN,
+}
 
 
-class Fate(Enum):
-    """What became of a signal; RUNNING only between two tries of one."""
-
-    TAKEN = "taken"
-    RUNNING = "running"
-    FINISHED = "finished"
-    REPLACED = "replaced"
-    UNKNOWN = "unknown"
+class Unavailable(Exception):
+    """Neither the store nor Temporal has taken a delivery. The message says why, for our log."""
 
 
-class TemporalAway(Exception):
-    """Temporal did not take the signal for a cause that is not the partner's. The message names it, for our log."""
+@dataclass
+class _Sending:
+    """A delivery on its way. waiters: requests whose answer waits for its fate."""
 
-
-def request_id(claims: Claims, body: bytes, delivery_id: str = "") -> str:
-    """The id by which Temporal knows a repeated delivery: the same for the same content on the same attempt.
-
-    delivery_id: the partner's own id, only if a body signature covers it.
-    """
-    content = delivery_id or hashlib.sha256(body).hexdigest()
-    key = f"{claims.chain_id}/{claims.stage}/{claims.attempt}/{content}"
-    return hashlib.sha256(key.encode()).hexdigest()
+    task: asyncio.Task[Reached | None]
+    waiters: int = 0
 
 
 class Forwarder:
     """Delivers callbacks to runs.
 
-    connect: makes the client, once, at the first use; a lazy client, so that the receiver starts without Temporal.
+    inbox: the store; None for none. most_tries: after so many a delivery that Temporal does not take is parked.
     """
 
-    def __init__(self, connect: Callable[[], Awaitable[Client]]) -> None:
-        self._connect = connect
-        self._client: Client | None = None
+    def __init__(self, signals: Signals, inbox: Inbox | None = None, *, most_tries: int = MOST_TRIES) -> None:
+        self._signals = signals
+        self._inbox = inbox
+        self._most_tries = most_tries
+        self._sending: dict[str, _Sending] = {}
+        self._background: set[asyncio.Task[None]] = set()
+        self._wake = asyncio.Event()
+        self._asking = asyncio.Lock()
+        self._outage_pause = 0.0
+        self._away_until = 0.0
 
-    async def forward(self, claims: Claims, callback: Callback, request_id: str) -> Fate:
-        """Signal the run that the claims name; raises `TemporalAway` within `BUDGET_SECONDS`."""
-        async with _asking_temporal():
-            if await self._signal(claims, callback, request_id):
-                return Fate.TAKEN
-            fate = await self._fate(claims)
-            if fate is not Fate.RUNNING:
-                return fate
-            # Continued as new between the two questions: the next run takes it.
-            if await self._signal(claims, callback, request_id):
-                return Fate.TAKEN
-        raise TemporalAway("the run is open and does not take signals")
+    # --- what the callback endpoint asks
+
+    async def deliver(self, delivery: Delivery, callback: Callback, request_id: str) -> Verdict:
+        """Make the delivery durable, and say how to answer it; raises `Unavailable`."""
+        claims = delivery.claims
+        assert claims is not None
+        if self._inbox is None:
+            return await self._deliver_directly(claims, callback, request_id, BUDGET_SECONDS, "")
+        queued = Queued(delivery.id, claims, json.dumps(asdict(callback)), request_id)
+        try:
+            kept = await self._inbox.keep(delivery, queued, lease=self._can_send)
+        except StoreAway as away:
+            logger.warning("store-away", extra={"why": str(away)})
+            return await self._deliver_directly(claims, callback, request_id, DIRECTLY_WITHIN, str(away))
+        if kept is Kept.CONFLICT:
+            return Verdict.CONFLICT
+        if kept is Kept.LEASED:
+            self._send_soon(queued)
+        elif kept is Kept.QUEUED:
+            self._wake.set()
+        return await self._verdict(request_id)
+
+    def note(self, delivery: Delivery) -> None:
+        """Record a refused delivery, with the pipeline that it was for."""
+        if self._inbox is not None:
+            self._in_background(self._note(self._inbox, delivery))
 
     async def check(self) -> None:
-        """Raise `TemporalAway` unless a callback could be delivered now.
-
-        Asks for a run that does not exist: that needs the connection, the credentials and the namespace, as a signal
-        does, and no permission beyond.
-        """
-        async with _asking_temporal():
-            await self._describe("stagehook-readiness")
-
-    async def _signal(self, claims: Claims, callback: Callback, request_id: str) -> bool:
-        client = await self._connected()
-        request = SignalWorkflowExecutionRequest(
-            namespace=client.namespace,
-            workflow_execution=WorkflowExecution(workflow_id=claims.workflow_id),
-            signal_name=ADVANCE_STAGE,
-            identity="stagehook-receiver",
-            request_id=request_id,
-        )
-        request.input.payloads.extend(await client.data_converter.encode([claims.stage, callback]))
+        """Raise `Unavailable` unless a callback could be answered 2xx now."""
+        store = ""
         try:
-            await client.workflow_service.signal_workflow_execution(
-                request, retry=True, timeout=timedelta(seconds=BUDGET_SECONDS)
-            )
-        except RPCError as error:
-            _raise_unless_no_run(error)
-            return False
-        return True
-
-    async def _fate(self, claims: Claims) -> Fate:
-        described = await self._describe(claims.workflow_id)
-        if described is None:
-            return Fate.UNKNOWN
-        run = described.workflow_execution_info
-        if run.first_run_id != claims.chain_id:
-            return Fate.REPLACED
-        running = WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_RUNNING
-        return Fate.RUNNING if run.status == running else Fate.FINISHED
-
-    async def _describe(self, workflow_id: str) -> DescribeWorkflowExecutionResponse | None:
-        client = await self._connected()
-        request = DescribeWorkflowExecutionRequest(
-            namespace=client.namespace, execution=WorkflowExecution(workflow_id=workflow_id)
-        )
+            if self._inbox is not None:
+                await self._inbox.depth()
+                return
+        except StoreAway as away:
+            store = str(away)
         try:
-            return await client.workflow_service.describe_workflow_execution(
-                request, retry=True, timeout=timedelta(seconds=BUDGET_SECONDS)
-            )
-        except RPCError as error:
-            _raise_unless_no_run(error)
-            return None
+            await self._signals.check()
+        except TemporalAway as error:
+            raise Unavailable("; ".join(filter(None, [f"Temporal: {error}", store]))) from error
 
-    async def _connected(self) -> Client:
-        if self._client is None:
-            try:
-                self._client = await self._connect()
-            except Exception as error:
-                # Whatever stands in the way of a client, from settings to certificates, is ours to mend.
-                raise TemporalAway(f"no client ({type(error).__name__})") from error
-        return self._client
+    @property
+    def _can_send(self) -> bool:
+        return time.monotonic() >= self._away_until and len(self._sending) < MOST_AT_ONCE
 
+    async def _verdict(self, request_id: str) -> Verdict:
+        """The verdict on a delivery that is kept: by its fate, if that is known soon enough."""
+        if sending := self._sending.get(request_id):
+            sending.waiters += 1
+            await asyncio.wait([sending.task], timeout=WAIT_FOR_FATE)
+            sending.waiters -= 1
+            if sending.task.done() and (reached := sending.task.result()) is not None:
+                return VERDICTS[reached]
+        return Verdict.ACCEPTED
 
-@asynccontextmanager
-async def _asking_temporal() -> AsyncIterator[None]:
-    """Bound what is asked, and turn everything that Temporal's absence looks like into `TemporalAway`."""
-    try:
-        async with asyncio.timeout(BUDGET_SECONDS):
+    async def _deliver_directly(
+        self, claims: Claims, callback: Callback, request_id: str, within: float, store: str
+    ) -> Verdict:
+        try:
+            return VERDICTS[await self._signals.send(claims, callback, request_id, within=within)]
+        except TemporalAway as error:
+            raise Unavailable("; ".join(filter(None, [f"Temporal: {error}", store]))) from error
+
+    async def _note(self, inbox: Inbox, delivery: Delivery) -> None:
+        origin = await self._ask_origin(delivery.claims)
+        inbox.note(replace(delivery, pipeline=origin.pipeline, definition=origin.definition))
+
+    # --- sending what is kept
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Deliver what is queued for as long as the block lasts; at its end, what is on its way is finished."""
+        loop = asyncio.create_task(self._run())
+        try:
             yield
-    except TimeoutError as error:
-        raise TemporalAway("no answer in time") from error
-    except RPCError as error:
-        raise TemporalAway(error.status.name) from error
-    except RuntimeError as error:
-        # The bridge reports a failed connection as a bare RuntimeError.
-        raise TemporalAway("no connection") from error
+        finally:
+            loop.cancel()
+            unfinished = {loop, *self._background, *(sending.task for sending in self._sending.values())}
+            _, late = await asyncio.wait(unfinished, timeout=BUDGET_SECONDS)
+            for task in late:
+                task.cancel()
 
+    async def _run(self) -> None:
+        while self._inbox is not None:
+            try:
+                await self._send_what_is_due(self._inbox)
+            except StoreAway as away:
+                logger.debug("store-away", extra={"why": str(away)})
+            except Exception:
+                # The deliveries stay queued; nobody else would send them.
+                logger.exception("forwarder-failed")
+            self._wake.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(POLL_SECONDS, self._away_until - time.monotonic())):
+                    await self._wake.wait()
 
-def _raise_unless_no_run(error: RPCError) -> None:
-    """NOT_FOUND means no such run, unless its detail says that the namespace is missing: that is ours to mend."""
-    if error.status is not RPCStatusCode.NOT_FOUND:
-        raise error
-    if is_namespace_missing(error):
-        raise TemporalAway("the namespace does not exist") from error
+    async def _send_what_is_due(self, inbox: Inbox) -> None:
+        while time.monotonic() >= self._away_until:
+            if self._outage_pause and not await self._is_temporal_there():
+                return
+            claimed = await inbox.claim(MOST_AT_ONCE - len(self._sending))
+            for queued in claimed:
+                self._send_soon(queued)
+            if not claimed:
+                return
+            tasks = [sending.task for sending in self._sending.values()]
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+
+    def _send_soon(self, queued: Queued) -> None:
+        if queued.request_id in self._sending:
+            return  # claimed again, because a try has outlasted its lease
+        sending = _Sending(asyncio.create_task(self._send(queued)))
+        self._sending[queued.request_id] = sending
+        sending.task.add_done_callback(lambda _: self._sending.pop(queued.request_id))
+
+    async def _send(self, queued: Queued) -> Reached | None:
+        """Try once, and record what became of it; None if the delivery is to be tried again, or is parked."""
+        try:
+            callback: Callback = value_to_type(Callback, json.loads(queued.callback))
+        except (TypeError, ValueError) as error:
+            self._park(queued, f"what is kept cannot be read: {error}")
+            return None
+        try:
+            reached = await self._signals.send(queued.claims, callback, queued.request_id)
+        except TemporalAway as error:
+            await self._put_off(queued, str(error))
+            return None
+        except Exception as error:
+            # Whatever one delivery does to the client, the others go on.
+            logger.exception("delivery-failed", extra={"delivery": queued.id})
+            await self._put_off(queued, f"{type(error).__name__}: {error}")
+            return None
+        self._reached(queued, reached)
+        return reached
+
+    def _reached(self, queued: Queued, reached: Reached) -> None:
+        conclusion = Conclusion(queued.id, Fate.TAKEN, tries=queued.tries)
+        if reached is not Reached.TAKEN:
+            conclusion = replace(conclusion, fate=Fate.REFUSED, reason=f"the run is {reached.value}")
+            if self._sending[queued.request_id].waiters:
+                # The partner is told. Should the run come back by a reset, the same content is new again.
+                verdict = VERDICTS[reached]
+                conclusion = replace(conclusion, verdict=verdict.name.lower(), status=verdict.status, forget=True)
+        self._conclude(conclusion)
+        self._in_background(self._add_origin(queued, conclusion))
+        self._wake.set()  # the next one of this stage may have waited for it
+
+    async def _add_origin(self, queued: Queued, conclusion: Conclusion) -> None:
+        origin = await self._ask_origin(queued.claims)
+        self._conclude(replace(conclusion, pipeline=origin.pipeline, definition=origin.definition))
+
+    async def _put_off(self, queued: Queued, why: str) -> None:
+        """Lay the failure to Temporal's charge if it answers nobody now, else to the delivery's."""
+        if not await self._is_temporal_there():
+            due_at = time.time() + self._outage_pause
+            self._conclude(Conclusion(queued.id, Fate.PENDING, why, queued.tries, due_at=due_at))
+            return
+        tries = queued.tries + 1
+        if tries >= self._most_tries:
+            self._park(queued, f"{why}, in {tries} tries")
+        else:
+            due_at = time.time() + min(LONGEST_PAUSE, 2.0**tries)
+            self._conclude(Conclusion(queued.id, Fate.PENDING, why, tries, due_at=due_at))
+
+    def _park(self, queued: Queued, why: str) -> None:
+        logger.error("delivery-parked", extra={"delivery": queued.id, "why": why})
+        self._conclude(Conclusion(queued.id, Fate.PARKED, why, queued.tries))
+
+    def _conclude(self, conclusion: Conclusion) -> None:
+        assert self._inbox is not None
+        self._inbox.conclude(conclusion)
+
+    async def _is_temporal_there(self) -> bool:
+        """Ask, and remember: during an outage one question at growing intervals is all that Temporal is sent."""
+        async with self._asking:
+            if time.monotonic() < self._away_until:
+                return False
+            try:
+                await self._signals.check()
+            except TemporalAway as error:
+                if not self._outage_pause:
+                    logger.warning("temporal-away", extra={"why": str(error)})
+                self._outage_pause = min(LONGEST_OUTAGE_PAUSE, 2 * self._outage_pause or 0.5)
+                self._away_until = time.monotonic() + self._outage_pause
+                return False
+            if self._outage_pause:
+                logger.warning("temporal-back")
+            self._outage_pause = 0.0
+            return True
+
+    async def _ask_origin(self, claims: Claims | None) -> Origin:
+        try:
+            return await self._signals.origin(claims) if claims else Origin()
+        except TemporalAway:
+            return Origin()
+
+    def _in_background(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)

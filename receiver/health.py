@@ -9,10 +9,10 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from receiver.forwarder import Forwarder, TemporalAway
+from receiver.forwarder import Forwarder, Unavailable
 
 FRESH_SECONDS: Final = 3.0
-"""How long one finding is reused, so that a busy load balancer asks Temporal no more than this."""
+"""How long one finding is reused, so that a busy load balancer asks the store or Temporal no more than this."""
 
 
 class Health:
@@ -29,7 +29,7 @@ class Health:
         return JSONResponse({"alive": True})
 
     async def readyz(self, request: Request) -> Response:
-        """200 if Temporal would take a callback now, else 503 with the reason."""
+        """200 if the store or Temporal would take a callback now, else 503 with the reason."""
         if why := await self.find_out():
             return JSONResponse({"ready": False, "why": why}, 503)
         return JSONResponse({"ready": True})
@@ -41,7 +41,7 @@ class Health:
                 try:
                     await self._forwarder.check()
                     self._finding = ""
-                except TemporalAway as error:
-                    self._finding = f"Temporal: {error}"
+                except Unavailable as error:
+                    self._finding = str(error)
                 self._found_at = time.monotonic()
             return self._finding

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import tempfile
 from typing import Any
 
 import uvicorn
@@ -10,19 +12,27 @@ from starlette.applications import Starlette
 
 from activities.callback_urls import CallbackURLs
 from activities.client import connect, connect_config
-from activities.settings import Settings
 from receiver.app import create_app
-from receiver.forwarder import Forwarder
+from receiver.deliveries.database import SchemaMissing, StoreAway
+from receiver.deliveries.store import Store
 from receiver.lifecycle import check_port, stop_quietly
 from receiver.logs import LOG_CONFIG
+from receiver.metrics import SHARED_FOLDER
 from receiver.protocol import BoundedProtocol
+from receiver.settings import WebSettings
+from receiver.signals import Signals
+
+logger = logging.getLogger("stagehook.server")
 
 
 def app_from_env() -> Starlette:
     """The app, made in each of uvicorn's processes from the environment that they share."""
-    settings = Settings.from_env(os.environ)
-    urls = CallbackURLs(settings.public_url, settings.callback_keys)
-    return create_app(urls, settings.partners, Forwarder(lambda: connect(os.environ, lazy=True)))
+    settings = WebSettings.from_env(os.environ)
+    urls = CallbackURLs(settings.shared.public_url, settings.shared.callback_keys)
+    signals = Signals(lambda: connect(os.environ, lazy=True))
+    return create_app(
+        urls, settings.shared.partners, signals, store=settings.store, metrics_token=settings.metrics_token
+    )
 
 
 def uvicorn_options() -> dict[str, Any]:
@@ -41,16 +51,37 @@ def uvicorn_options() -> dict[str, Any]:
     }
 
 
-def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT; raises `SettingsError` for Temporal's settings, `PortTaken` for the port."""
+def serve(settings: WebSettings) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises `SettingsError` for Temporal's settings, `PortTaken` for the port, and `SchemaMissing` for a store that has
+    not been upgraded. A store that is away is waited for like Temporal.
+    """
     connect_config(os.environ)
-    check_port(settings.host, settings.port)
+    shared = settings.shared
+    check_port(shared.host, shared.port)
+    check_schema(settings.store)
     stop_quietly()
-    uvicorn.run(
-        "receiver.server:app_from_env",
-        factory=True,
-        host=settings.host,
-        port=settings.port,
-        workers=settings.processes,
-        **uvicorn_options(),
-    )
+    with tempfile.TemporaryDirectory(prefix="stagehook-metrics-") as folder:
+        if shared.processes > 1:
+            os.environ[SHARED_FOLDER] = folder
+        uvicorn.run(
+            "receiver.server:app_from_env",
+            factory=True,
+            host=shared.host,
+            port=shared.port,
+            workers=shared.processes,
+            **uvicorn_options(),
+        )
+
+
+def check_schema(store: Store | None) -> None:
+    """Raise `SchemaMissing` if the store can be asked and lacks tables: better at a deploy than at a callback."""
+    if store is None:
+        return
+    try:
+        store.database.check()
+    except SchemaMissing:
+        raise
+    except StoreAway as away:
+        logger.warning("store-away", extra={"why": str(away)})

@@ -10,6 +10,9 @@ import pytest
 from temporalio.testing import WorkflowEnvironment
 
 from receiver.cli.processes import free_port
+from tests.stores import database, empty_database, inbox, postgres
+
+__all__ = ["database", "empty_database", "inbox", "postgres"]
 
 BINARIES = Path(sys.executable).parent
 

@@ -24,7 +24,7 @@ from activities.worker import build_worker
 from receiver.app import create_app
 from receiver.cli.demo import INPUT
 from receiver.cli.stack import sample_partners
-from receiver.forwarder import Forwarder
+from receiver.signals import Signals
 from tests.support import KEY, QUEUE, Handle, failure_of, progress_of, result_of, waiting
 from workflows.contract import Pipeline
 from workflows.pipelines import ONBOARDING
@@ -61,7 +61,7 @@ async def house(real: WorkflowEnvironment, **script: Sequence[str]) -> AsyncIter
     async def connected() -> Client:
         return real.client
 
-    app = create_app(urls, partners, Forwarder(connected))
+    app = create_app(urls, partners, Signals(connected))
     plays: Mapping[str, Sequence[str]] = script
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app)) as to_receiver, http_client() as to_partners:
         sandbox = SandboxPartner(to_receiver, plays, schemes=schemes, delay=0.05)

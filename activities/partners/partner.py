@@ -19,7 +19,12 @@ class Unreadable(Exception):
     """A partner sent something that its file cannot read. The message says what is missing, and quotes nothing."""
 
 
-ANSWERS_OF_ITS_OWN: Final[Mapping[str, tuple[int, ...]]] = {"accepted": (2,), "gone": (2, 4), "unreadable": (4,)}
+ANSWERS_OF_ITS_OWN: Final[Mapping[str, tuple[int, ...]]] = {
+    "accepted": (2,),
+    "gone": (2, 4),
+    "conflict": (2, 4),
+    "unreadable": (4,),
+}
 """The cases that a partner may want answered in a way of its own, and the hundreds that the status may then be of.
 
 A 2xx ends a partner's tries, so only what is kept, or what nobody waits for any more, can be given one. All else stays

@@ -13,6 +13,7 @@ from activities.environment import SettingsError
 from activities.runs import NoSuchStage, RunEnded, RunExists, RunNotFound, WorkerAway
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.processes import PartFailed
+from receiver.deliveries.database import SchemaMissing, StoreAway
 from receiver.lifecycle import PortTaken
 from workflows.checking import InvalidRun
 
@@ -26,6 +27,8 @@ ADVICE: dict[type[Exception], tuple[Exit, str]] = {
     RunEnded: (Exit.FAILED, "`stagehook pipeline show` tells how it ended; start another run"),
     RunExists: (Exit.FAILED, "choose another --id, or look at that run with `stagehook pipeline show`"),
     RunNotFound: (Exit.NOT_FOUND, "`stagehook pipeline list` lists the runs of this namespace"),
+    SchemaMissing: (Exit.FAILED, "run `stagehook db upgrade`"),
+    StoreAway: (Exit.UNREACHABLE, "start the database, and check DATABASE_URL"),
     SettingsError: (
         Exit.USAGE,
         "set what is named above; .env.example describes the variables that are not a partner's",

@@ -18,7 +18,7 @@ from activities.environment import SettingsError, is_loopback
 from activities.settings import Settings
 from receiver.cli.errors import Exit
 from receiver.cli.output import json_option, print_json, run_async
-from receiver.forwarder import Forwarder, TemporalAway
+from receiver.signals import Signals, TemporalAway
 from workflows.pipelines import PIPELINES
 
 ANSWER_WITHIN: Final = 10.0
@@ -84,7 +84,7 @@ async def _temporal() -> Finding:
     name = f"{where['target_host']}, namespace {where.get('namespace', 'default')}"
     try:
         await connect(os.environ)
-        await Forwarder(lambda: connect(os.environ, lazy=True)).check()
+        await Signals(lambda: connect(os.environ, lazy=True)).check()
     except TemporalUnreachable as error:
         return Finding(
             "temporal", ok=False, says=str(error), fix="start it, or set TEMPORAL_ADDRESS and its companions"

@@ -6,11 +6,11 @@ import os
 
 import click
 
-from activities.settings import Settings
 from receiver import server
+from receiver.settings import WebSettings
 
 
 @click.command()
 def serve() -> None:
     """Run the receiver (the web process) until SIGTERM."""
-    server.serve(Settings.from_env(os.environ))
+    server.serve(WebSettings.from_env(os.environ))

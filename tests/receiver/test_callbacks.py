@@ -23,7 +23,7 @@ from activities.partners import sandbox
 from activities.signatures import SCHEMES
 from receiver.app import create_app
 from receiver.callbacks import LARGEST_BODY
-from receiver.forwarder import Forwarder
+from receiver.signals import Signals
 from tests.support import (
     KEY,
     QUEUE,
@@ -50,8 +50,8 @@ async def no_temporal() -> Client:
 
 
 @asynccontextmanager
-async def receiver(forwarder: Forwarder | None = None) -> AsyncIterator[httpx.AsyncClient]:
-    app = create_app(URLS, partners(), forwarder or Forwarder(no_temporal))
+async def receiver(signals: Signals | None = None) -> AsyncIterator[httpx.AsyncClient]:
+    app = create_app(URLS, partners(), signals or Signals(no_temporal))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=BASE) as http:
         yield http
 
@@ -61,11 +61,11 @@ def partners() -> dict[str, Any]:
     return {name: replace(bank, name=name) for name in ("bank", "partner-1", "partner-2")}
 
 
-def for_temporal(client: Client) -> Forwarder:
+def for_temporal(client: Client) -> Signals:
     async def connected() -> Client:
         return client
 
-    return Forwarder(connected)
+    return Signals(connected)
 
 
 def url_for(handle: WorkflowHandle[Any, Any], number: int = 1, **changes: Any) -> str:
@@ -275,7 +275,7 @@ async def test_temporal_away_is_503_with_retry_after_within_the_budget(unused_po
     async def lazily() -> Client:
         return await Client.connect(f"127.0.0.1:{unused_port}", lazy=True)
 
-    async with receiver(Forwarder(lazily)) as http:
+    async with receiver(Signals(lazily)) as http:
         began = asyncio.get_running_loop().time()
         answer = await http.post(URLS.issue(CLAIMS), json={"status": "succeeded"})
         took = asyncio.get_running_loop().time() - began
@@ -294,8 +294,8 @@ async def test_readiness_is_asked_of_temporal_at_most_once_per_while(real: Workf
         asked += 1
         return real.client
 
-    forwarder = Forwarder(connected)
-    async with receiver(forwarder) as http:
+    signals = Signals(connected)
+    async with receiver(signals) as http:
         answers = await asyncio.gather(*(http.get("/readyz") for _ in range(20)))
     assert {answer.status_code for answer in answers} == {200}
     assert asked == 1
@@ -339,10 +339,10 @@ SIGNED = SCHEMES["standard-webhooks"](secrets=["whsec_" + base64.b64encode(bytes
 
 
 @asynccontextmanager
-async def signed_receiver(forwarder: Forwarder | None = None) -> AsyncIterator[httpx.AsyncClient]:
+async def signed_receiver(signals: Signals | None = None) -> AsyncIterator[httpx.AsyncClient]:
     """A receiver whose partner-1 signs its callbacks."""
     signing = {name: replace(partner, signature=SIGNED) for name, partner in partners().items()}
-    app = create_app(URLS, signing, forwarder or Forwarder(no_temporal))
+    app = create_app(URLS, signing, signals or Signals(no_temporal))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=BASE) as http:
         yield http
 

@@ -16,7 +16,7 @@ from activities.partners.partner import ANSWERS_OF_ITS_OWN, OwnAnswer
 from activities.signatures import SCHEMES, ConfigError
 from receiver.answers import Verdict
 from receiver.app import create_app
-from receiver.forwarder import Forwarder
+from receiver.signals import Signals
 from tests.receiver.test_callbacks import BASE, CLAIMS, DONE, URLS, for_temporal, no_temporal, url_for
 from tests.support import ScriptedPartner, result_of, stage, start, waiting, working
 
@@ -26,11 +26,11 @@ PLAIN = sandbox.partner("bank", Environment({}))
 
 @asynccontextmanager
 async def receiver(
-    answers: Mapping[str, OwnAnswer], forwarder: Forwarder | None = None, *, signs: bool = False
+    answers: Mapping[str, OwnAnswer], signals: Signals | None = None, *, signs: bool = False
 ) -> AsyncIterator[httpx.AsyncClient]:
     scheme = SCHEMES["github"](secrets=["secret"]) if signs else None
     partners = {name: replace(PLAIN, name=name, answers=answers, signature=scheme) for name in ("bank", "partner-1")}
-    app = create_app(URLS, partners, forwarder or Forwarder(no_temporal))
+    app = create_app(URLS, partners, signals or Signals(no_temporal))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=BASE) as http:
         yield http
 
@@ -38,7 +38,11 @@ async def receiver(
 @pytest.mark.parametrize(
     ("case", "status"),
     [("accepted", 410), ("accepted", 302), ("gone", 302), ("gone", 503), ("unreadable", 200), ("unreadable", 503)]
-    + [(verdict.name.lower(), 200) for verdict in Verdict if verdict.name.lower() not in {"accepted", "gone"}],
+    + [
+        (verdict.name.lower(), 200)
+        for verdict in Verdict
+        if verdict.name.lower() not in {"accepted", "gone", "conflict"}
+    ],
 )
 def test_no_partner_can_be_made_that_takes_for_kept_what_is_not(case: str, status: int) -> None:
     with pytest.raises(ConfigError, match="cannot be answered"):

@@ -23,8 +23,8 @@ from receiver import protocol
 from receiver.app import create_app
 from receiver.callbacks import LARGEST_BODY
 from receiver.cli.processes import free_port
-from receiver.forwarder import Forwarder
 from receiver.server import uvicorn_options
+from receiver.signals import Signals
 from tests.receiver.test_callbacks import CLAIMS, URLS, partners
 from tests.support import KEY, SOON
 
@@ -48,7 +48,7 @@ async def port(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
     monkeypatch.setattr(protocol, "HEADER_SECONDS", 0.3)
     monkeypatch.setattr("receiver.callbacks.BODY_SECONDS", 0.3)
     number = free_port()
-    app = create_app(CallbackURLs("http://receiver.test", [KEY]), partners(), Forwarder(away))
+    app = create_app(CallbackURLs("http://receiver.test", [KEY]), partners(), Signals(away))
     config = uvicorn.Config(app, host="127.0.0.1", port=number, **{**uvicorn_options(), "log_config": None})
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server._serve())  # without its signal handlers

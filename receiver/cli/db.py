@@ -1,0 +1,91 @@
+"""`stagehook db`: the store of deliveries."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from typing import Final
+
+import click
+
+from activities.environment import Environment
+from receiver.cli.errors import CommandError, Exit
+from receiver.cli.output import json_option, note, print_json
+from receiver.deliveries import migrations
+from receiver.deliveries.archive import Archive
+from receiver.deliveries.database import Database
+from receiver.deliveries.store import Store
+
+UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+
+
+@click.group()
+def db() -> None:
+    """The store of deliveries, named by DATABASE_URL."""
+
+
+@db.command()
+def upgrade() -> None:
+    """Bring the store to this version's schema; nothing happens if it is there already.
+
+    Without DATABASE_URL there is nothing to do, and that is no error: a Procfile can always run it.
+    """
+    store = read_store()
+    if store is None:
+        note("no DATABASE_URL, no store: nothing to upgrade")
+        return
+    before = migrations.current(store)
+    migrations.upgrade(store)
+    after = migrations.current(store)
+    note(f"{store} is at {after}" + ("" if before == after else f", upgraded from {before or 'nothing'}"))
+
+
+@db.command()
+@json_option
+def current(*, as_json: bool) -> int:
+    """Print the schema's version, and this program's; exits 1 if the store has an older one."""
+    store = need_store()
+    found, wanted = migrations.current(store), migrations.latest()
+    if as_json:
+        print_json({"current": found, "latest": wanted})
+    else:
+        click.echo(found or "none")
+        note("up to date" if found == wanted else f"this program's is {wanted}: run `stagehook db upgrade`")
+    return Exit.OK if found == wanted else Exit.FAILED
+
+
+@db.command()
+@click.option("--older-than", required=True, metavar="AGE", help="For example 30d, 12h, 90m.")
+@json_option
+def prune(older_than: str, *, as_json: bool) -> None:
+    """Delete deliveries that were received longer ago; none that is pending or parked."""
+    deleted = Archive(need_store()).prune(time.time() - read_age(older_than))
+    if as_json:
+        print_json({"deleted": deleted})
+    else:
+        click.echo(f"{deleted} deliveries deleted")
+
+
+def read_store() -> Database | None:
+    """The store of DATABASE_URL, None without one; raises `SettingsError`."""
+    env = Environment(os.environ)
+    store = Store.read(env)
+    env.check()
+    return store.database if store else None
+
+
+def need_store() -> Database:
+    """The store of DATABASE_URL; raises `CommandError` without one."""
+    store = read_store()
+    if store is None:
+        what = "there is no store: DATABASE_URL is not set"
+        raise CommandError(what, "set it to the receiver's, for example sqlite:///.dev/stagehook.db", Exit.USAGE)
+    return store
+
+
+def read_age(text: str) -> float:
+    """Seconds of an age like 30d; a usage error for anything else."""
+    if not (found := re.fullmatch(r"([0-9]{1,6})([smhdw])", text)):
+        raise click.BadParameter(f"{text!r} is no age: use a number and one of s, m, h, d, w, for example 30d")
+    return float(int(found[1]) * UNITS[found[2]])

@@ -1,0 +1,154 @@
+"""Archive: the store as operators and engineers look at it. Queries by SQLAlchemy, a transaction each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from receiver.deliveries.database import Database
+from receiver.deliveries.delivery import Delivery, Fate
+from receiver.deliveries.schema import DELIVERIES, RECORD, to_delivery, to_row
+from receiver.deliveries.statements import prunable
+
+C: Final = DELIVERIES.c
+PAGE: Final = 200
+"""Deliveries that are read at once: their bodies may have a mebibyte each."""
+
+
+class NoSuchDelivery(Exception):
+    """No delivery has this id, or the beginning that was given is that of several."""
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Which deliveries; "" and 0 stand for any. since, until: unix seconds. fate: a fate's name."""
+
+    verdict: str = ""
+    partner: str = ""
+    pipeline: str = ""
+    workflow: str = ""
+    stage: int = 0
+    fate: str = ""
+    since: float = 0.0
+    until: float = 0.0
+
+    def matches(self, delivery: Delivery) -> bool:
+        """Whether a delivery that is not in the store is one of them."""
+        wanted = (
+            (self.verdict, delivery.verdict),
+            (self.partner, delivery.partner),
+            (self.pipeline, delivery.pipeline),
+            (self.workflow, delivery.workflow_id),
+            (self.stage, delivery.stage),
+            (self.fate, delivery.fate.value),
+        )
+        in_time = delivery.received_at >= self.since and (not self.until or delivery.received_at < self.until)
+        return in_time and all(not filter_ or filter_ == value for filter_, value in wanted)
+
+    def where(self) -> sa.ColumnElement[bool]:
+        """The same as a condition."""
+        conditions: list[sa.ColumnElement[bool]] = [sa.true()]
+        for column, wanted in (
+            (C.verdict, self.verdict),
+            (C.partner, self.partner),
+            (C.pipeline, self.pipeline),
+            (C.workflow_id, self.workflow),
+            (C.stage, self.stage),
+            (C.fate, self.fate),
+        ):
+            if wanted:
+                conditions.append(column == wanted)
+        if self.since:
+            conditions.append(C.received_at >= self.since)
+        if self.until:
+            conditions.append(C.received_at < self.until)
+        return sa.and_(*conditions)
+
+
+ANY: Final = Filters()
+
+
+class Archive:
+    """The deliveries of a store. Every method raises `StoreAway`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def latest(self, filters: Filters = ANY, *, limit: int = 50) -> list[Delivery]:
+        """The newest deliveries, the oldest of them first."""
+        newest = sa.select(*RECORD).where(filters.where()).order_by(C.received_at.desc(), C.position.desc())
+        with self._database.begin() as connection:
+            rows = connection.execute(newest.limit(limit)).mappings().all()
+        return [to_delivery(dict(row)) for row in reversed(rows)]
+
+    def every(self, filters: Filters = ANY) -> Iterator[Delivery]:
+        """All of them in the order of receipt, read a page at a time."""
+        after: tuple[float, int] | None = None
+        while True:
+            query = sa.select(*RECORD, C.position).where(filters.where())
+            if after:
+                query = query.where(sa.tuple_(C.received_at, C.position) > sa.tuple_(*map(sa.literal, after)))
+            with self._database.begin() as connection:
+                page = connection.execute(query.order_by(C.received_at, C.position).limit(PAGE)).mappings().all()
+            for row in page:
+                yield to_delivery(dict(row))
+            if len(page) < PAGE:
+                return
+            after = (page[-1]["received_at"], page[-1]["position"])
+
+    def since(self, position: int) -> tuple[list[Delivery], int]:
+        """Deliveries recorded after that position of the store, and the position of the last one."""
+        newer = sa.select(*RECORD, C.position).where(C.position > position).order_by(C.position).limit(PAGE)
+        with self._database.begin() as connection:
+            rows = connection.execute(newer).mappings().all()
+        return [to_delivery(dict(row)) for row in rows], rows[-1]["position"] if rows else position
+
+    def end(self) -> int:
+        """The position of the last delivery, 0 if there is none."""
+        with self._database.begin() as connection:
+            return connection.execute(sa.select(sa.func.max(C.position))).scalar() or 0
+
+    def get(self, id_: str) -> Delivery:
+        """The delivery of this id, or of the only one that begins so; raises `NoSuchDelivery`."""
+        begins = C.id.startswith(id_, autoescape=True)
+        with self._database.begin() as connection:
+            rows = connection.execute(sa.select(*RECORD).where(begins).limit(2)).mappings().all()
+        found = [row for row in rows if row["id"] == id_] or list(rows)
+        if not id_ or len(found) != 1:
+            raise NoSuchDelivery(
+                f"{'several deliveries begin' if found and id_ else 'no delivery begins'} with {id_!r}"
+            )
+        return to_delivery(dict(found[0]))
+
+    def add(self, deliveries: Iterable[Delivery]) -> tuple[int, int]:
+        """Import deliveries, to be looked at and replayed, never forwarded; how many were added, and were there."""
+        insert = sqlite.insert if self._database.is_sqlite else postgresql.insert
+        added = present = 0
+        with self._database.begin() as connection:
+            for delivery in deliveries:
+                row: dict[str, Any] = to_row(delivery)
+                result = connection.execute(
+                    insert(DELIVERIES).values(row).on_conflict_do_nothing(index_elements=[C.id])
+                )
+                added += result.rowcount
+                present += 1 - result.rowcount
+        return added, present
+
+    def release(self, id_: str, at: float) -> Delivery:
+        """Let a parked delivery be tried again; raises `NoSuchDelivery` if it is not parked."""
+        delivery = self.get(id_)
+        parked = sa.and_(C.id == delivery.id, C.fate == Fate.PARKED.value, C.callback.is_not(None))
+        values = {"fate": Fate.PENDING.value, "tries": 0, "due_at": at}
+        with self._database.begin() as connection:
+            if not connection.execute(sa.update(DELIVERIES).where(parked).values(values)).rowcount:
+                raise NoSuchDelivery(f"the delivery {delivery.id} is not parked")
+        return self.get(delivery.id)
+
+    def prune(self, before: float) -> int:
+        """Delete deliveries received before that moment, none that is pending or parked; how many."""
+        with self._database.begin() as connection:
+            return connection.execute(sa.delete(DELIVERIES).where(prunable(before))).rowcount

@@ -1,0 +1,98 @@
+"""Capture: what is kept of a request, and what never is.
+
+A callback token, an Authorization header or a cookie would let whoever reads the store answer stages or call partners;
+none of them is kept. The signature headers are: without them nobody could tell later why a body signature was wrong.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from starlette.requests import Request
+
+from activities.callback_urls import CALLBACKS_PATH, Claims
+from receiver.answers import Verdict
+from receiver.deliveries.delivery import UNKNOWN_TOKEN, Delivery, digest, new_id, placeholder
+
+CREDENTIALS: Final = re.compile(
+    r"(?:^|[-_])(?:authorization|auth|cookies?|tokens?|secrets?|passwords?|passwd|credentials?|api[-_]?keys?)(?:$|[-_])"
+)
+"""Names of headers that carry something to get in with, by the words in them."""
+
+LARGEST_REFUSED_BODY: Final = 64 * 1024
+"""Bytes of a refused request's body that are kept; of a longer one only size and digest."""
+
+
+@dataclass
+class Capture:
+    """One request, and what has been found out about it so far.
+
+    query: with its question mark, or "". path: what may be kept of the path; the token is cut out of it.
+    """
+
+    method: str
+    headers: list[tuple[str, str]]
+    query: str
+    client: str
+    token: str
+    path: str = CALLBACKS_PATH
+    received_at: float = field(default_factory=time.time)
+    claims: Claims | None = None
+    body: bytes | None = None
+    signed_id: str = ""
+    says: str = ""
+
+    @classmethod
+    def of(cls, request: Request, token: str) -> Capture:
+        """Begin with what the request's head says."""
+        query = request.scope["query_string"].decode("latin-1")
+        return cls(
+            method=request.method,
+            headers=[(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.scope["headers"]],
+            query=f"?{query}" if query else "",
+            client=request.client.host if request.client else "",
+            token=token,
+        )
+
+    def delivery(self, verdict: Verdict, reason: str = "") -> Delivery:
+        """The record of it, answered so; reason: in words of ours."""
+        claims, body = self.claims, self.body
+        whole = body is not None and (verdict is Verdict.ACCEPTED or len(body) <= LARGEST_REFUSED_BODY)
+        known: dict[str, Any] = {} if claims is None else vars(claims)
+        return Delivery(
+            id=new_id(self.received_at),
+            received_at=self.received_at,
+            method=self.method,
+            target=self._without_token(self.path + self._shown_token + self.query),
+            headers=tuple(
+                (name, self._without_token(value)) for name, value in self.headers if not is_credential(name)
+            ),
+            body=body if whole else None,
+            body_size=len(body or b""),
+            body_digest=digest(body or b""),
+            client=self.client,
+            signed_id=self.signed_id,
+            says=self.says,
+            verdict=verdict.name.lower(),
+            reason=reason,
+            status=verdict.status,
+            **known,
+        )
+
+    @property
+    def _shown_token(self) -> str:
+        if not self.token:
+            return ""
+        return UNKNOWN_TOKEN if self.claims is None else placeholder(self.claims)
+
+    def _without_token(self, text: str) -> str:
+        """The text, should it repeat the token, without it; and without NUL, which PostgreSQL keeps in no text."""
+        return (text.replace(self.token, self._shown_token) if self.token else text).replace("\0", "\ufffd")
+
+
+def is_credential(name: str) -> bool:
+    """Whether a header of this name is dropped. A signature proves one body, and lets nobody in."""
+    return "signature" not in name.lower() and bool(CREDENTIALS.search(name.lower()))

@@ -1,0 +1,267 @@
+"""Inbox: the receiver's hot path into the store.
+
+One thread writes on one connection of the driver. What has queued while a commit ran is committed together: under load
+one wait for the disk is shared by all who wait, and alone nobody waits for company.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import queue
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Final, TypeAlias
+
+from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
+
+from receiver.deliveries.database import Database, StoreAway
+from receiver.deliveries.delivery import Delivery, Fate
+from receiver.deliveries.schema import to_row
+from receiver.deliveries.statements import Conclusion, Depth, Queued, Statements
+
+WITHIN: Final = 0.7
+"""Seconds that a partner's request waits for its commit, before Temporal is asked directly."""
+
+LEASE: Final = 10.0
+"""Seconds for which a delivery that is being sent is nobody else's. One try takes 2.2 s at most."""
+
+ENDS_WITHIN: Final = 2.0
+"""Seconds for what is queued when the receiver stops."""
+
+MOST_TOGETHER: Final = 500
+MOST_WAITING: Final = 2_000
+"""Jobs that may wait for the thread; more would only be answered too late."""
+
+
+class Kept(Enum):
+    """How a delivery was kept.
+
+    LEASED: new, and to be sent by whoever kept it. QUEUED: new, to be claimed later. AGAIN: its content is kept
+    already. CONFLICT: the stage is known to have succeeded with another content.
+    """
+
+    LEASED = "leased"
+    QUEUED = "queued"
+    AGAIN = "again"
+    CONFLICT = "conflict"
+
+
+@dataclass
+class _Keep:
+    delivery: Delivery
+    queued: Queued
+    lease: bool
+
+
+Work: TypeAlias = _Keep | Delivery | Conclusion | Callable[[DBAPICursor], Any]
+
+
+@dataclass(eq=False)
+class _Job:
+    """Something for the thread to do. result: None if nobody waits for it."""
+
+    work: Work
+    result: asyncio.Future[Any] | None = None
+    abandoned: bool = False
+    outcome: Any = field(default=None, init=False)
+
+
+class Inbox:
+    """The store, as the receiver uses it.
+
+    Every coroutine raises `StoreAway`; nobody waits for `note` and `conclude`.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._statements = Statements(database)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._connection: DBAPIConnection | None = None
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Write for as long as the block lasts; at its end, write what is queued."""
+        self._loop = asyncio.get_running_loop()
+        # A daemon: a store that hangs must not keep the process from ending.
+        thread = threading.Thread(target=self._run, name="inbox", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._jobs.put(None)
+            await asyncio.to_thread(thread.join, ENDS_WITHIN)
+            self._loop = None
+
+    async def keep(self, delivery: Delivery, queued: Queued, *, lease: bool) -> Kept:
+        """Commit the delivery and queue it for Temporal, unless its content is kept already or comes too late.
+
+        lease: whether the caller would send it at once.
+        """
+        kept: Kept = await self._do(_Keep(delivery, queued, lease))
+        return kept
+
+    def note(self, delivery: Delivery) -> None:
+        """Record a delivery that is not forwarded; without a store it is not recorded."""
+        self._put(_Job(delivery))
+
+    def conclude(self, conclusion: Conclusion) -> None:
+        """Record what became of a try. Should that be lost, the delivery falls due again, and Temporal knows it."""
+        self._put(_Job(conclusion))
+
+    async def claim(self, most: int) -> list[Queued]:
+        """Lease deliveries that are due; of a stage only the oldest that is queued."""
+
+        def work(cursor: DBAPICursor) -> list[Queued]:
+            now = time.time()
+            return self._statements.claim(cursor, most=most, at=now, until=now + LEASE)
+
+        claimed: list[Queued] = await self._do(work)
+        return claimed
+
+    async def depth(self) -> Depth:
+        """How long the queue is."""
+        depth: Depth = await self._do(self._statements.depth)
+        return depth
+
+    async def prune(self, before: float) -> int:
+        """Delete some deliveries received before that moment, none that is pending or parked; how many."""
+        deleted: int = await self._do(lambda cursor: self._statements.prune(cursor, before))
+        return deleted
+
+    # --- from the event loop to the thread
+
+    async def _do(self, work: Work) -> Any:
+        if self._loop is None:
+            raise StoreAway("the inbox is not running")
+        result: asyncio.Future[Any] = self._loop.create_future()
+        job = _Job(work, result)
+        self._put(job)
+        try:
+            async with asyncio.timeout(WITHIN):
+                return await result
+        except TimeoutError as error:
+            raise StoreAway(f"no commit within {WITHIN:g} s") from error
+        finally:
+            job.abandoned = True
+
+    def _put(self, job: _Job) -> None:
+        if self._jobs.qsize() < MOST_WAITING:
+            self._jobs.put(job)
+        elif job.result is not None:
+            job.result.set_exception(StoreAway("too many deliveries wait for the store"))
+
+    # --- in the thread
+
+    def _run(self) -> None:
+        stopping = False
+        while not stopping:
+            jobs = [self._jobs.get()]
+            with contextlib.suppress(queue.Empty):
+                while len(jobs) < MOST_TOGETHER:
+                    jobs.append(self._jobs.get_nowait())
+            stopping = None in jobs
+            self._commit([job for job in jobs if job is not None])
+        self._disconnect()
+
+    def _commit(self, jobs: Sequence[_Job]) -> None:
+        """Do the jobs in one transaction; should that fail, each in its own, so that none spoils the others'."""
+        jobs = [job for job in jobs if not job.abandoned]
+        if not jobs:
+            return
+        try:
+            again = self._transact(jobs)
+        except Exception as error:
+            self._disconnect()
+            away = error if isinstance(error, StoreAway) else StoreAway(f"{type(error).__name__}: {error}")
+            if len(jobs) == 1 or not self._is_there():
+                self._hand_over(jobs, away)
+                return
+            for job in jobs:
+                self._commit([job])
+        else:
+            self._hand_over([job for job in jobs if job not in again])
+            self._commit(again)
+
+    def _transact(self, jobs: Sequence[_Job]) -> list[_Job]:
+        """Returns the jobs that another process was faster with: done again, they see what it has committed."""
+        if self._connection is None:
+            self._connection = self._database.connect()
+        with self._database.reaching():
+            cursor = self._connection.cursor()
+            try:
+                self._statements.begin(cursor)
+                again = self._work(cursor, jobs)
+                self._connection.commit()
+            finally:
+                cursor.close()
+        return again
+
+    def _work(self, cursor: DBAPICursor, jobs: Sequence[_Job]) -> list[_Job]:
+        if conclusions := [job.work for job in jobs if isinstance(job.work, Conclusion)]:
+            self._statements.conclude(cursor, conclusions, time.time())
+        keeps = [(job, job.work) for job in jobs if isinstance(job.work, _Keep)]
+        rows = list(self._judge(cursor, keeps)) if keeps else []
+        rows += [to_row(job.work) for job in jobs if isinstance(job.work, Delivery)]
+        inserted = self._statements.insert(cursor, rows) if rows else set()
+        for job in jobs:
+            if callable(job.work):
+                job.outcome = job.work(cursor)
+        return [job for job, keep in keeps if keep.delivery.id not in inserted]
+
+    def _judge(self, cursor: DBAPICursor, keeps: Sequence[tuple[_Job, _Keep]]) -> Iterator[dict[str, Any]]:
+        """Decide how each is kept, by what is kept already and by those before it; give the rows to insert."""
+        now = time.time()
+        known = self._statements.look(cursor, [keep.queued for _, keep in keeps])
+        for job, keep in keeps:
+            row, claims, request_id = to_row(keep.delivery), keep.queued.claims, keep.queued.request_id
+            stage = (claims.chain_id, claims.stage)
+            if first := known.firsts.get(request_id):
+                kept = Kept.AGAIN
+                row |= {"verdict": "duplicate", "duplicate_of": first[0], "status": first[1]}
+            elif stage in known.succeeded and keep.delivery.says not in {"progress", "ask"}:
+                kept = Kept.CONFLICT
+                row |= {"verdict": "conflict", "status": 409}
+            else:
+                kept = Kept.LEASED if keep.lease and stage not in known.pending else Kept.QUEUED
+                row |= {"fate": Fate.PENDING.value, "request_id": request_id, "callback": keep.queued.callback}
+                row["due_at"] = now + LEASE if kept is Kept.LEASED else now
+                known.pending.add(stage)
+                known.firsts[request_id] = (keep.delivery.id, keep.delivery.status)
+            job.outcome = kept
+            yield row
+
+    def _is_there(self) -> bool:
+        try:
+            self._connection = self._database.connect()
+        except StoreAway:
+            return False
+        return True
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            with contextlib.suppress(self._database.driver_error):
+                self._connection.close()
+        self._connection = None
+
+    def _hand_over(self, jobs: Sequence[_Job], error: StoreAway | None = None) -> None:
+        waited_for = [job for job in jobs if job.result is not None]
+        if waited_for and (loop := self._loop) is not None:
+            # A loop that has closed has nobody left who waits.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(_resolve, waited_for, error)
+
+
+def _resolve(jobs: Sequence[_Job], error: StoreAway | None) -> None:
+    for job in jobs:
+        if job.result is None or job.result.done():
+            continue
+        if error is None:
+            job.result.set_result(job.outcome)
+        else:
+            job.result.set_exception(error)

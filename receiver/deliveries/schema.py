@@ -1,0 +1,93 @@
+"""The table of deliveries, and the one place where its columns are listed.
+
+A delivery is queued for Temporal as long as `due_at` is set: nobody takes it up before that moment. Whoever takes it up
+sets it a little ahead, which is the lease: should the process die, the delivery falls due again by itself.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from receiver.deliveries.delivery import Delivery, Fate
+
+METADATA: Final = sa.MetaData()
+
+POSITION: Final = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+"""SQLite counts rows up by itself only in an INTEGER PRIMARY KEY."""
+
+DELIVERIES: Final = sa.Table(
+    "deliveries",
+    METADATA,
+    sa.Column("position", POSITION, primary_key=True, autoincrement=True),
+    sa.Column("id", sa.Text, nullable=False, unique=True),
+    sa.Column("received_at", sa.Double, nullable=False, index=True),
+    sa.Column("method", sa.Text, nullable=False),
+    sa.Column("target", sa.Text, nullable=False),
+    sa.Column("headers", sa.Text, nullable=False),
+    sa.Column("body", sa.LargeBinary),
+    sa.Column("body_size", sa.BigInteger, nullable=False),
+    sa.Column("body_digest", sa.Text, nullable=False),
+    sa.Column("client", sa.Text, nullable=False),
+    sa.Column("partner", sa.Text, nullable=False),
+    sa.Column("pipeline", sa.Text, nullable=False),
+    sa.Column("definition", sa.Text, nullable=False),
+    sa.Column("workflow_id", sa.Text, nullable=False, index=True),
+    sa.Column("chain_id", sa.Text, nullable=False),
+    sa.Column("stage", sa.BigInteger, nullable=False),
+    sa.Column("attempt", sa.BigInteger, nullable=False),
+    sa.Column("issued_at", sa.BigInteger, nullable=False),
+    sa.Column("expires_at", sa.BigInteger, nullable=False),
+    sa.Column("signed_id", sa.Text, nullable=False),
+    sa.Column("says", sa.Text, nullable=False),
+    sa.Column("verdict", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("status", sa.Integer, nullable=False),
+    sa.Column("fate", sa.Text, nullable=False),
+    sa.Column("fate_reason", sa.Text, nullable=False),
+    sa.Column("fate_at", sa.Double, nullable=False),
+    sa.Column("tries", sa.Integer, nullable=False),
+    sa.Column("duplicate_of", sa.Text, nullable=False),
+    # The inbox's own. They are no part of the capture: an imported delivery has none of them, and is never forwarded.
+    sa.Column("request_id", sa.Text, unique=True),
+    sa.Column("callback", sa.Text),
+    sa.Column("due_at", sa.Double),
+    sa.Index("ix_deliveries_stage", "chain_id", "stage"),
+    sa.Index(
+        "ix_deliveries_due",
+        "due_at",
+        sqlite_where=sa.text("due_at IS NOT NULL"),
+        postgresql_where=sa.text("due_at IS NOT NULL"),
+    ),
+    sa.Index(
+        "ix_deliveries_parked",
+        "fate",
+        sqlite_where=sa.text("fate = 'parked'"),
+        postgresql_where=sa.text("fate = 'parked'"),
+    ),
+    sqlite_autoincrement=True,
+)
+
+RECORD: Final = tuple(DELIVERIES.c[field.name] for field in fields(Delivery))
+"""The columns that make a `Delivery`."""
+
+
+def to_row(delivery: Delivery) -> dict[str, Any]:
+    """The delivery as values of its columns."""
+    return {
+        **{field.name: getattr(delivery, field.name) for field in fields(delivery)},
+        "headers": json.dumps(delivery.headers),
+        "fate": delivery.fate.value,
+    }
+
+
+def to_delivery(row: Mapping[str, Any]) -> Delivery:
+    """The delivery of a row that has the columns of `RECORD`."""
+    values = {field.name: row[field.name] for field in fields(Delivery)}
+    body = None if values["body"] is None else bytes(values["body"])
+    headers = tuple((name, value) for name, value in json.loads(values["headers"]))
+    return Delivery(**{**values, "headers": headers, "body": body, "fate": Fate(values["fate"])})

@@ -1,0 +1,243 @@
+"""Statements: the inbox's SQL, written once with SQLAlchemy for both databases and run on the driver's cursor.
+
+Nothing here begins or commits but `begin`: each method is a part of the inbox's transaction.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.engine.interfaces import DBAPICursor
+
+from activities.callback_urls import Claims
+from receiver.deliveries.database import Database
+from receiver.deliveries.delivery import Fate
+from receiver.deliveries.schema import DELIVERIES
+
+PRUNED_TOGETHER: Final = 500
+"""Rows deleted in one transaction, so that callbacks need not wait long for it."""
+
+C: Final = DELIVERIES.c
+CLAIMS: Final = tuple(C[field.name] for field in fields(Claims))
+QUEUED: Final = (C.id, *CLAIMS, C.callback, C.request_id, C.tries)
+INSERTED: Final = [column.name for column in DELIVERIES.c if column.name != "position"]
+FROM_THE_FIRST: Final[Any] = sa.literal_column("0")
+"""Or SQLAlchemy would make a parameter of it, with a name that only its own execution knows."""
+
+EMPTY: Final = {"request_id": None, "callback": None, "due_at": None}
+
+
+@dataclass(frozen=True)
+class Queued:
+    """A delivery that waits for Temporal. callback: the signal's argument, as JSON. tries: those that failed by it."""
+
+    id: str
+    claims: Claims
+    callback: str
+    request_id: str
+    tries: int = 0
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """What became of a try. due_at: when the next one is, in unix seconds; None: there is none.
+
+    status: the answer that the partner got after all, 0 if it stays. forget: let the same content be new again.
+    """
+
+    id: str
+    fate: Fate
+    reason: str = ""
+    tries: int = 0
+    due_at: float | None = None
+    verdict: str = ""
+    status: int = 0
+    forget: bool = False
+    pipeline: str = ""
+    definition: str = ""
+
+
+@dataclass(frozen=True)
+class Depth:
+    """The queue: how many deliveries are pending, since when (unix seconds, 0.0 if none), how many are parked."""
+
+    pending: int
+    oldest: float
+    parked: int
+
+
+@dataclass
+class Known:
+    """What the store knows of some stages.
+
+    firsts: id and status of the deliveries that brought a content first, by request id. pending, succeeded: stages by
+    chain and number.
+    """
+
+    firsts: dict[str, tuple[str, int]]
+    pending: set[tuple[str, int]]
+    succeeded: set[tuple[str, int]]
+
+
+class Statements:
+    """The statements in one database's SQL."""
+
+    def __init__(self, database: Database) -> None:
+        self._is_sqlite = database.is_sqlite
+        requests, chains = self._list_of("requests"), self._list_of("chains")
+        of_chains = sa.select(C.chain_id, C.stage).distinct().where(C.chain_id.in_(chains), C.request_id.is_not(None))
+        self._firsts = database.sql(sa.select(C.request_id, C.id, C.status).where(C.request_id.in_(requests)))
+        self._pending = database.sql(of_chains.where(C.due_at.is_not(None)))
+        self._succeeded = database.sql(of_chains.where(C.says == sa.text("'succeeded'"), C.fate == sa.text("'taken'")))
+        self._insert = database.sql(_insertion(is_sqlite=self._is_sqlite))
+        self._conclude = database.sql(_conclusion())
+        self._claim = database.sql(_claim())
+        self._depth = database.sql(_depth())
+        self._prune = database.sql(_pruning())
+
+    def _list_of(self, name: str) -> Any:
+        """A subquery of one parameter that holds a list of texts; see `_texts`."""
+        if self._is_sqlite:
+            return sa.select(sa.func.json_each(sa.bindparam(name)).table_valued("value").c.value)
+        return sa.select(sa.func.unnest(sa.bindparam(name, type_=postgresql.ARRAY(sa.Text))))
+
+    def _texts(self, texts: set[str]) -> Any:
+        return json.dumps(sorted(texts)) if self._is_sqlite else sorted(texts)
+
+    def begin(self, cursor: DBAPICursor) -> None:
+        """Begin a transaction that will write; psycopg begins by itself."""
+        if self._is_sqlite:
+            cursor.execute("BEGIN IMMEDIATE")
+
+    def look(self, cursor: DBAPICursor, queued: Sequence[Queued]) -> Known:
+        """What is known of these deliveries' contents and stages."""
+        chains = {"chains": self._texts({one.claims.chain_id for one in queued})}
+        firsts = _all(cursor, self._firsts, {"requests": self._texts({one.request_id for one in queued})})
+        pending = _all(cursor, self._pending, chains)
+        succeeded = _all(cursor, self._succeeded, chains)
+        return Known({key: (id_, status) for key, id_, status in firsts}, set(pending), set(succeeded))
+
+    def insert(self, cursor: DBAPICursor, rows: Sequence[Mapping[str, Any]]) -> set[str]:
+        """Insert deliveries, and return the ids of those that are in: another process may have been faster."""
+        complete = [{**EMPTY, **row} for row in rows]
+        if self._is_sqlite:  # where a transaction that will write is alone
+            cursor.executemany(self._insert, complete)
+            return {str(row["id"]) for row in complete}
+        inserted: set[str] = set()
+        many: Any = cursor  # psycopg's own: one round trip for all rows, and a result for each
+        many.executemany(self._insert, complete, returning=True)
+        while True:
+            inserted.update(id_ for (id_,) in many.fetchall())
+            if not many.nextset():
+                return inserted
+
+    def conclude(self, cursor: DBAPICursor, conclusions: Sequence[Conclusion], at: float) -> None:
+        """Record what became of tries, at this moment."""
+        rows = [{**vars(one), "fate": one.fate.value, "forget": int(one.forget), "at": at} for one in conclusions]
+        cursor.executemany(self._conclude, rows)
+
+    def claim(self, cursor: DBAPICursor, *, most: int, at: float, until: float) -> list[Queued]:
+        """Lease deliveries that are due at this moment until that one; of a stage only the oldest that is queued."""
+        rows = _all(cursor, self._claim, {"most": most, "at": at, "until": until})
+        return [
+            Queued(id_, Claims(*claims), callback, key, tries) for id_, *claims, callback, key, tries in sorted(rows)
+        ]
+
+    def depth(self, cursor: DBAPICursor) -> Depth:
+        """How long the queue is."""
+        ((pending, oldest, parked),) = _all(cursor, self._depth, {})
+        return Depth(pending, oldest or 0.0, parked)
+
+    def prune(self, cursor: DBAPICursor, before: float) -> int:
+        """Delete some deliveries received before that moment, none that is pending or parked; how many."""
+        cursor.execute(self._prune, {"before": before, "most": PRUNED_TOGETHER})
+        return cursor.rowcount
+
+
+def prunable(before: Any) -> sa.ColumnElement[bool]:
+    """Whether a delivery may be deleted: received before that moment, and with nothing left to do about it."""
+    return sa.and_(C.received_at < before, C.due_at.is_(None), C.fate != sa.literal_column("'parked'"))
+
+
+def _insertion(*, is_sqlite: bool) -> sa.ClauseElement:
+    values: dict[str, Any] = {name: sa.bindparam(name) for name in INSERTED}
+    if is_sqlite:
+        return sa.insert(DELIVERIES).values(values)
+    insertion = postgresql.insert(DELIVERIES).values(values)
+    return insertion.on_conflict_do_nothing(index_elements=[C.request_id]).returning(C.id)
+
+
+def _conclusion() -> sa.ClauseElement:
+    def unless(empty: Any, name: str, column: sa.Column[Any]) -> sa.ColumnElement[Any]:
+        given = sa.bindparam(name, type_=column.type)
+        return sa.case((given == sa.literal_column(empty), column), else_=given)
+
+    return (
+        sa.update(DELIVERIES)
+        .where(C.id == sa.bindparam("id"))
+        .values(
+            fate=sa.bindparam("fate"),
+            fate_reason=sa.bindparam("reason"),
+            fate_at=sa.bindparam("at"),
+            tries=sa.bindparam("tries"),
+            due_at=sa.bindparam("due_at"),
+            verdict=unless("''", "verdict", C.verdict),
+            status=unless("0", "status", C.status),
+            pipeline=unless("''", "pipeline", C.pipeline),
+            definition=unless("''", "definition", C.definition),
+            request_id=sa.case(
+                (sa.bindparam("forget", type_=sa.Integer) == sa.literal_column("1"), None), else_=C.request_id
+            ),
+        )
+    )
+
+
+def _claim() -> sa.ClauseElement:
+    earlier = DELIVERIES.alias("earlier")
+    waits = sa.exists().where(
+        earlier.c.due_at.is_not(None),
+        earlier.c.chain_id == C.chain_id,
+        earlier.c.stage == C.stage,
+        earlier.c.position < C.position,
+    )
+    due = (
+        sa.select(C.position)
+        .where(C.due_at <= sa.bindparam("at"), ~waits)
+        .order_by(C.position)
+        .limit(sa.bindparam("most"))
+        .offset(FROM_THE_FIRST)
+        .with_for_update(skip_locked=True, of=DELIVERIES)
+    )
+    return (
+        sa.update(DELIVERIES)
+        .where(C.position.in_(due.scalar_subquery()))
+        .values(due_at=sa.bindparam("until"))
+        .returning(*QUEUED)
+    )
+
+
+def _depth() -> sa.ClauseElement:
+    queued = C.due_at.is_not(None)
+    parked = C.fate == sa.literal_column("'parked'")
+    return sa.select(
+        sa.func.count(C.due_at),
+        sa.func.min(C.received_at).filter(queued),
+        sa.func.count().filter(parked),
+    ).where(sa.or_(queued, parked))
+
+
+def _pruning() -> sa.ClauseElement:
+    old = (
+        sa.select(C.position).where(prunable(sa.bindparam("before"))).limit(sa.bindparam("most")).offset(FROM_THE_FIRST)
+    )
+    return sa.delete(DELIVERIES).where(C.position.in_(old.scalar_subquery()))
+
+
+def _all(cursor: DBAPICursor, sql: str, parameters: Mapping[str, Any]) -> list[Any]:
+    cursor.execute(sql, parameters)
+    return [tuple(row) for row in cursor.fetchall()]

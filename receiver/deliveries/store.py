@@ -1,0 +1,42 @@
+"""Store: whether deliveries are kept, where and for how long, as the environment says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Self
+
+from activities.environment import Environment, is_loopback
+from receiver.deliveries.database import BadDatabaseURL, Database
+
+DEFAULT_DAYS: Final = 30
+FIX: Final = "use postgresql://USER:PASSWORD@HOST/NAME, or sqlite:///FILE on one machine with a lasting disk"
+
+
+@dataclass(frozen=True)
+class Store:
+    """A store. days: how long a delivery is kept; one that is pending or parked is kept until it is neither."""
+
+    database: Database
+    days: int = DEFAULT_DAYS
+
+    @classmethod
+    def read(cls, env: Environment, public_url: str = "") -> Self | None:
+        """The store of DATABASE_URL, None without one; what is wrong with it becomes a fault.
+
+        public_url: where partners reach the receiver. If that is public, a SQLite file is refused unless
+        ALLOW_SQLITE=1 says that the disk lasts: a PaaS wipes it at every deploy.
+        """
+        days = env.number("RETENTION_DAYS", fix="days to keep deliveries", default=DEFAULT_DAYS, least=1, most=3650)
+        url = env.optional("DATABASE_URL")
+        if not url:
+            return None
+        try:
+            database = Database(url)
+        except BadDatabaseURL as error:
+            env.fault("DATABASE_URL", str(error), FIX)
+            return None
+        public = bool(public_url) and not is_loopback(public_url)
+        if database.is_sqlite and public and env.optional("ALLOW_SQLITE") != "1":
+            problem = "names SQLite, which a deploy on a PaaS wipes"
+            env.fault("DATABASE_URL", problem, "attach PostgreSQL, or set ALLOW_SQLITE=1 if this disk lasts")
+        return cls(database, days)

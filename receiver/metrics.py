@@ -1,0 +1,119 @@
+"""Metrics: what the receiver counts, in Prometheus' text form at `/metrics`.
+
+Right with several processes on one machine: prometheus_client then keeps its values in files of a folder that they
+share, and whichever process is asked adds them up. The queue's figures come from the store, which all machines share.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import time
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+from starlette.requests import Request
+from starlette.responses import Response
+
+from receiver.answers import Verdict
+from receiver.deliveries.database import StoreAway
+from receiver.deliveries.inbox import Inbox
+
+SHARED_FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
+"""prometheus_client's own variable, read when it is imported; `receiver.server` sets it for several processes."""
+
+MOST_REASONS: Final = 100
+"""Different reasons that are told apart, so that no partner's file can make series without end."""
+
+LATENCIES: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+"""Seconds. 2.5 is what is promised."""
+
+
+class Metrics:
+    """The receiver's counters, and the endpoint that shows them.
+
+    token: what a scraper must send as a bearer token; "" lets anybody read, None nobody.
+    """
+
+    def __init__(self, inbox: Inbox | None, token: str | None = "") -> None:
+        self._inbox = inbox
+        self._token = token
+        self._registry = CollectorRegistry()
+        self._reasons: set[str] = set()
+        self._answers = Counter(
+            "stagehook_answers",
+            "Answers to callbacks.",
+            ["verdict", "reason", "partner", "status"],
+            registry=self._registry,
+        )
+        self._seconds = Histogram(
+            "stagehook_answer_seconds",
+            "From a request's head to its answer.",
+            ["verdict"],
+            buckets=LATENCIES,
+            registry=self._registry,
+        )
+
+    def answered(self, verdict: Verdict, reason: str, partner: str, seconds: float) -> None:
+        """Count one answer."""
+        if len(self._reasons) < MOST_REASONS:
+            self._reasons.add(reason)
+        known = reason if reason in self._reasons else "other"
+        name = verdict.name.lower()
+        self._answers.labels(name, known, partner, str(verdict.status)).inc()
+        self._seconds.labels(name).observe(seconds)
+
+    async def show(self, request: Request) -> Response:
+        """Answer a scraper."""
+        if self._token is None:
+            return Verdict.UNKNOWN.respond()
+        given = request.headers.get("authorization", "").encode("latin-1")
+        if self._token and not hmac.compare_digest(given, f"Bearer {self._token}".encode()):
+            return Response("send METRICS_TOKEN as a bearer token\n", 401, {"WWW-Authenticate": "Bearer"})
+        return Response(generate_latest(self._own()) + await self._queue(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+    def _own(self) -> CollectorRegistry:
+        if SHARED_FOLDER not in os.environ:
+            return self._registry
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        return registry
+
+    async def _queue(self) -> bytes:
+        """The store's figures, or that it is away. They are asked for, not counted, and belong to no process."""
+        if self._inbox is None:
+            return b""
+        try:
+            depth = await self._inbox.depth()
+        except StoreAway:
+            return _gauges([("stagehook_store_up", "Whether the store can be used.", 0)])
+        age = max(0.0, time.time() - depth.oldest) if depth.pending else 0.0
+        return _gauges(
+            [
+                ("stagehook_store_up", "Whether the store can be used.", 1),
+                ("stagehook_deliveries_pending", "Deliveries that wait for Temporal.", depth.pending),
+                ("stagehook_deliveries_oldest_pending_seconds", "Age of the oldest of them.", age),
+                ("stagehook_deliveries_parked", "Deliveries that wait for an operator.", depth.parked),
+            ]
+        )
+
+
+class _Values(Collector):
+    """Values of this moment: a `Gauge` would be kept by process."""
+
+    def __init__(self, values: Iterable[tuple[str, str, float]]) -> None:
+        self._values = values
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        return (GaugeMetricFamily(name, says, value=value) for name, says, value in self._values)
+
+
+def _gauges(values: Iterable[tuple[str, str, float]]) -> bytes:
+    registry = CollectorRegistry()
+    registry.register(_Values(values))
+    return generate_latest(registry)

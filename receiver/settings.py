@@ -1,0 +1,43 @@
+"""WebSettings: what the web process reads from the environment beyond what it shares with the worker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Self
+
+from activities.environment import Environment, is_loopback
+from activities.settings import Settings
+from receiver.deliveries.store import Store
+
+SHORTEST_TOKEN: Final = 16
+
+
+@dataclass(frozen=True)
+class WebSettings:
+    """Checked settings.
+
+    shared: those of web and worker. store: where deliveries are kept, None for nowhere.
+    metrics_token: the bearer token for `/metrics`; "" lets anybody read, None nobody.
+    """
+
+    shared: Settings
+    store: Store | None
+    metrics_token: str | None = field(repr=False)
+
+    @classmethod
+    def from_env(cls, variables: Mapping[str, str]) -> Self:
+        """Read the settings; raises `SettingsError` with every fault at once."""
+        env = Environment(variables)
+        shared = Settings.read(env)
+        token = env.optional("METRICS_TOKEN")
+        if token and len(token) < SHORTEST_TOKEN:
+            env.fault("METRICS_TOKEN", "is short", f"use {SHORTEST_TOKEN} random characters or more")
+        settings = cls(
+            shared=shared,
+            store=Store.read(env, shared.public_url),
+            # A public receiver's figures are nobody's business unless somebody was given a token for them.
+            metrics_token=token or ("" if is_loopback(shared.public_url) else None),
+        )
+        env.check()
+        return settings

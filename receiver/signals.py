@@ -1,0 +1,222 @@
+"""Signals: what the receiver asks of Temporal, in few words: take this signal, are you there, whose run is this.
+
+Signal first, describe only when Temporal finds nothing: the server answers a repeated request id with OK even after the
+run has completed, so the retry of a delivered callback is answered as the first try was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from enum import Enum
+from typing import Final
+
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.enums.v1 import WorkflowExecutionStatus
+from temporalio.api.workflowservice.v1 import (
+    DescribeWorkflowExecutionRequest,
+    DescribeWorkflowExecutionResponse,
+    GetWorkflowExecutionHistoryRequest,
+    SignalWorkflowExecutionRequest,
+)
+from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
+
+from activities.callback_urls import Claims
+from activities.client import is_namespace_missing
+from workflows.contract import ADVANCE_STAGE, PIPELINE_WORKFLOW, Callback, Pipeline, PipelineRun
+
+BUDGET_SECONDS: Final = 2.2
+"""For everything that Temporal is asked about one callback. The tightest partners hang up after 3 s; the answer is
+promised within 2.5 s."""
+
+
+MOST_ORIGINS: Final = 10_000
+
+
+class Reached(Enum):
+    """Where a signal has got to; RUNNING only between two tries of one."""
+
+    TAKEN = "taken"
+    RUNNING = "running"
+    FINISHED = "finished"
+    REPLACED = "replaced"
+    UNKNOWN = "unknown"
+
+
+class TemporalAway(Exception):
+    """Temporal did not take the signal for a cause that is not the partner's. The message names it, for our log."""
+
+
+def request_id(claims: Claims, body: bytes, delivery_id: str = "") -> str:
+    """The id by which Temporal knows a repeated delivery: the same for the same content on the same attempt.
+
+    delivery_id: the partner's own id, only if a body signature covers it.
+    """
+    content = delivery_id or hashlib.sha256(body).hexdigest()
+    key = f"{claims.chain_id}/{claims.stage}/{claims.attempt}/{content}"
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a chain of executions was started with.
+
+    definition: digest of the pipeline's definition, "" for other workflows; their pipeline is the workflow's type.
+    """
+
+    pipeline: str = ""
+    definition: str = ""
+
+
+class Signals:
+    """Temporal, as the receiver needs it.
+
+    connect: makes the client, once, at the first use; a lazy client, so that the receiver starts without Temporal.
+    """
+
+    def __init__(self, connect: Callable[[], Awaitable[Client]]) -> None:
+        self._connect = connect
+        self._client: Client | None = None
+        self._origins: OrderedDict[str, Origin] = OrderedDict()
+
+    async def send(
+        self, claims: Claims, callback: Callback, request_id: str, *, within: float = BUDGET_SECONDS
+    ) -> Reached:
+        """Signal the run that the claims name; raises `TemporalAway` within so many seconds."""
+        async with _asking_temporal(within):
+            if await self._signal(claims, callback, request_id):
+                return Reached.TAKEN
+            found = await self._find(claims)
+            if found is not Reached.RUNNING:
+                return found
+            # Continued as new between the two questions: the next run takes it.
+            if await self._signal(claims, callback, request_id):
+                return Reached.TAKEN
+        raise TemporalAway("the run is open and does not take signals")
+
+    async def check(self) -> None:
+        """Raise `TemporalAway` unless a callback could be delivered now.
+
+        Asks for a run that does not exist: that needs the connection, the credentials and the namespace, as a signal
+        does, and no permission beyond.
+        """
+        async with _asking_temporal(BUDGET_SECONDS):
+            await self._describe("stagehook-readiness")
+
+    async def origin(self, claims: Claims) -> Origin:
+        """What the run of these claims was started with. Asked once a chain; raises `TemporalAway`."""
+        if claims.chain_id not in self._origins:
+            async with _asking_temporal(BUDGET_SECONDS):
+                self._origins[claims.chain_id] = await self._read_origin(claims)
+            if len(self._origins) > MOST_ORIGINS:
+                self._origins.popitem(last=False)
+        return self._origins[claims.chain_id]
+
+    async def _signal(self, claims: Claims, callback: Callback, request_id: str) -> bool:
+        client = await self._connected()
+        request = SignalWorkflowExecutionRequest(
+            namespace=client.namespace,
+            workflow_execution=WorkflowExecution(workflow_id=claims.workflow_id),
+            signal_name=ADVANCE_STAGE,
+            identity="stagehook-receiver",
+            request_id=request_id,
+        )
+        request.input.payloads.extend(await client.data_converter.encode([claims.stage, callback]))
+        try:
+            await client.workflow_service.signal_workflow_execution(
+                request, retry=True, timeout=timedelta(seconds=BUDGET_SECONDS)
+            )
+        except RPCError as error:
+            _raise_unless_no_run(error)
+            return False
+        return True
+
+    async def _find(self, claims: Claims) -> Reached:
+        described = await self._describe(claims.workflow_id)
+        if described is None:
+            return Reached.UNKNOWN
+        run = described.workflow_execution_info
+        if run.first_run_id != claims.chain_id:
+            return Reached.REPLACED
+        running = WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_RUNNING
+        return Reached.RUNNING if run.status == running else Reached.FINISHED
+
+    async def _describe(self, workflow_id: str) -> DescribeWorkflowExecutionResponse | None:
+        client = await self._connected()
+        request = DescribeWorkflowExecutionRequest(
+            namespace=client.namespace, execution=WorkflowExecution(workflow_id=workflow_id)
+        )
+        try:
+            return await client.workflow_service.describe_workflow_execution(
+                request, retry=True, timeout=timedelta(seconds=BUDGET_SECONDS)
+            )
+        except RPCError as error:
+            _raise_unless_no_run(error)
+            return None
+
+    async def _read_origin(self, claims: Claims) -> Origin:
+        client = await self._connected()
+        request = GetWorkflowExecutionHistoryRequest(
+            namespace=client.namespace,
+            # A chain is named by its first execution, whose first event has the input.
+            execution=WorkflowExecution(workflow_id=claims.workflow_id, run_id=claims.chain_id),
+            maximum_page_size=1,
+        )
+        try:
+            answer = await client.workflow_service.get_workflow_execution_history(request, retry=True)
+        except RPCError as error:
+            _raise_unless_no_run(error)
+            return Origin()
+        started = answer.history.events[0].workflow_execution_started_event_attributes
+        if started.workflow_type.name != PIPELINE_WORKFLOW:
+            return Origin(pipeline=started.workflow_type.name)
+        try:
+            (run,) = await client.data_converter.decode(list(started.input.payloads), [PipelineRun])
+            return Origin(run.pipeline.name, definition_digest(run.pipeline))
+        except Exception:
+            # Whatever any client has started it with: the run itself says what is wrong with that.
+            return Origin()
+
+    async def _connected(self) -> Client:
+        if self._client is None:
+            try:
+                self._client = await self._connect()
+            except Exception as error:
+                # Whatever stands in the way of a client, from settings to certificates, is ours to mend.
+                raise TemporalAway(f"no client ({type(error).__name__})") from error
+        return self._client
+
+
+def definition_digest(pipeline: Pipeline) -> str:
+    """Twelve hexadecimal digits that are the same for the same definition."""
+    return hashlib.sha256(json.dumps(asdict(pipeline), sort_keys=True).encode()).hexdigest()[:12]
+
+
+@asynccontextmanager
+async def _asking_temporal(within: float) -> AsyncIterator[None]:
+    """Bound what is asked, and turn everything that Temporal's absence looks like into `TemporalAway`."""
+    try:
+        async with asyncio.timeout(within):
+            yield
+    except TimeoutError as error:
+        raise TemporalAway("no answer in time") from error
+    except RPCError as error:
+        raise TemporalAway(error.status.name) from error
+    except RuntimeError as error:
+        # The bridge reports a failed connection as a bare RuntimeError.
+        raise TemporalAway("no connection") from error
+
+
+def _raise_unless_no_run(error: RPCError) -> None:
+    """NOT_FOUND means no such run, unless its detail says that the namespace is missing: that is ours to mend."""
+    if error.status is not RPCStatusCode.NOT_FOUND:
+        raise error
+    if is_namespace_missing(error):
+        raise TemporalAway("the namespace does not exist") from error

@@ -1,0 +1,234 @@
+"""The forwarder between a store and a Temporal that comes and goes: durable first, in order, once, never for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from activities.callback_urls import Claims
+from receiver import forwarder as forwarder_module
+from receiver.answers import Verdict
+from receiver.deliveries.archive import Archive
+from receiver.deliveries.database import Database
+from receiver.deliveries.delivery import Delivery, Fate
+from receiver.deliveries.inbox import Inbox
+from receiver.forwarder import Forwarder, Unavailable
+from receiver.signals import Origin, Reached, Signals, TemporalAway
+from tests.receiver.test_inbox import delivery
+from workflows.contract import Answer, Callback
+
+
+class Switchable(Signals):
+    """Stands for a Temporal that a test takes away, slows down, or lets refuse one run."""
+
+    def __init__(self) -> None:
+        self.there = True
+        self.slow = 0.0
+        self.asked = 0
+        self.sent: list[tuple[str, int, str]] = []
+        self.answers: dict[str, Reached | Exception] = {}
+
+    async def send(self, claims: Claims, callback: Callback, request_id: str, *, within: float = 2.2) -> Reached:
+        await asyncio.sleep(self.slow)
+        if not self.there:
+            raise TemporalAway("no connection")
+        answer = self.answers.get(claims.workflow_id, Reached.TAKEN)
+        if isinstance(answer, Exception):
+            raise answer
+        self.sent.append((claims.chain_id, claims.stage, request_id))
+        return answer
+
+    async def check(self) -> None:
+        self.asked += 1
+        if not self.there:
+            raise TemporalAway("no connection")
+
+    async def origin(self, claims: Claims) -> Origin:
+        return Origin("onboarding", "0123456789ab")
+
+
+class Door:
+    """A forwarder on a store and a switchable Temporal, and what tests ask of it."""
+
+    def __init__(self, database: Database | None, temporal: Switchable, **options: Any) -> None:
+        self.inbox = Inbox(database) if database else None
+        self.forwarder = Forwarder(temporal, self.inbox, **options)
+
+    async def deliver(self, one: Delivery, request_id: str = "") -> Verdict:
+        callback = Callback(Answer("succeeded", {"n": 1}), one.chain_id, one.attempt, one.issued_at)
+        return await self.forwarder.deliver(one, callback, request_id or one.id)
+
+
+@asynccontextmanager
+async def opened(database: Database, temporal: Switchable, **options: Any) -> AsyncIterator[Door]:
+    door = Door(database, temporal, **options)
+    assert door.inbox is not None
+    async with door.inbox.running(), door.forwarder.running():
+        yield door
+
+
+@pytest.fixture
+def temporal() -> Switchable:
+    return Switchable()
+
+
+@pytest.fixture
+async def door(database: Database, temporal: Switchable) -> AsyncIterator[Door]:
+    async with opened(database, temporal) as door:
+        yield door
+
+
+async def eventually(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(15):
+        while not holds():
+            await asyncio.sleep(0.02)
+
+
+def fate_of(database: Database, one: Delivery) -> Fate:
+    return Archive(database).get(one.id).fate
+
+
+async def test_a_delivery_is_committed_sent_and_marked_with_its_pipeline(
+    door: Door, database: Database, temporal: Switchable
+) -> None:
+    one = delivery()
+    assert await door.deliver(one) is Verdict.ACCEPTED
+    await eventually(lambda: fate_of(database, one) is Fate.TAKEN and bool(Archive(database).get(one.id).pipeline))
+    found = Archive(database).get(one.id)
+    assert (found.pipeline, found.definition, len(temporal.sent)) == ("onboarding", "0123456789ab", 1)
+
+
+@pytest.mark.parametrize(
+    ("reached", "verdict"),
+    [(Reached.FINISHED, Verdict.GONE), (Reached.REPLACED, Verdict.GONE), (Reached.UNKNOWN, Verdict.UNKNOWN)],
+)
+async def test_the_answer_waits_for_a_fate_that_comes_soon(
+    door: Door, database: Database, temporal: Switchable, reached: Reached, verdict: Verdict
+) -> None:
+    temporal.answers["run"] = reached
+    one = delivery()
+    assert await door.deliver(one, "a") is verdict
+    await eventually(lambda: fate_of(database, one) is Fate.REFUSED)
+    found = Archive(database).get(one.id)
+    assert (found.status, found.fate_reason) == (verdict.status, f"the run is {reached.value}")
+    assert await door.deliver(delivery(), "a") is verdict
+
+
+async def test_the_answer_does_not_wait_for_one_that_comes_late(
+    door: Door, database: Database, temporal: Switchable
+) -> None:
+    temporal.slow, temporal.answers["run"] = 0.6, Reached.FINISHED
+    one, began = delivery(), time.monotonic()
+    assert await door.deliver(one, "a") is Verdict.ACCEPTED
+    assert time.monotonic() - began < 3 * forwarder_module.WAIT_FOR_FATE
+    await eventually(lambda: fate_of(database, one) is Fate.REFUSED)
+    assert await door.deliver(delivery(), "a") is Verdict.ACCEPTED, "the first answer again"
+    assert Archive(database).get(one.id).status == 202
+
+
+async def test_during_an_outage_deliveries_are_kept_and_delivered_after_it_in_order(
+    door: Door, database: Database, temporal: Switchable
+) -> None:
+    temporal.there = False
+    kept = [delivery() for _ in range(5)] + [delivery(stage=2)]
+    assert {await door.deliver(one) for one in kept} == {Verdict.ACCEPTED}
+    assert temporal.sent == []
+    temporal.there = True
+    await eventually(lambda: len(temporal.sent) == 6)
+    assert [sent for _, stage, sent in temporal.sent if stage == 1] == [one.id for one in kept[:5]]
+    await eventually(lambda: {fate_of(database, one) for one in kept} == {Fate.TAKEN})
+
+
+async def test_during_an_outage_temporal_is_asked_seldom(door: Door, temporal: Switchable) -> None:
+    temporal.there = False
+    for n in range(50):
+        await door.deliver(delivery(f"chain-{n}"))
+    await asyncio.sleep(1.5)
+    assert temporal.asked < 10
+
+
+async def test_another_process_delivers_what_one_has_left(database: Database, temporal: Switchable) -> None:
+    away = Switchable()
+    away.there = False
+    one = delivery()
+    async with opened(database, away) as door:
+        assert await door.deliver(one) is Verdict.ACCEPTED
+    async with opened(database, temporal):
+        await eventually(lambda: fate_of(database, one) is Fate.TAKEN)
+
+
+async def test_two_processes_on_one_store_send_each_delivery_once(database: Database) -> None:
+    temporal = Switchable()
+    temporal.there = False
+    async with opened(database, temporal) as one, opened(database, temporal) as other:
+        for n in range(40):
+            await (one, other)[n % 2].deliver(delivery(f"chain-{n}"))
+        temporal.there = True
+        await eventually(lambda: len(temporal.sent) >= 40)
+        await asyncio.sleep(0.3)
+    assert len(temporal.sent) == len(set(temporal.sent)) == 40
+
+
+async def test_a_poisoned_delivery_is_parked_and_holds_up_nobody(
+    database: Database, temporal: Switchable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forwarder_module, "LONGEST_PAUSE", 0.05)
+    temporal.answers["poisoned"] = TemporalAway("INVALID_ARGUMENT")
+    poisoned, good = delivery("chain-p", workflow_id="poisoned"), delivery("chain-g")
+    async with opened(database, temporal, most_tries=3) as door:
+        assert await door.deliver(poisoned) is Verdict.ACCEPTED
+        assert await door.deliver(good) is Verdict.ACCEPTED
+        await eventually(lambda: fate_of(database, poisoned) is Fate.PARKED)
+        assert fate_of(database, good) is Fate.TAKEN
+        found = Archive(database).get(poisoned.id)
+        assert "INVALID_ARGUMENT, in 3 tries" in found.fate_reason
+
+        temporal.answers.clear()
+        Archive(database).release(poisoned.id, time.time())
+        await eventually(lambda: fate_of(database, poisoned) is Fate.TAKEN)
+
+
+async def test_whatever_one_delivery_raises_the_others_go_on(
+    database: Database, temporal: Switchable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forwarder_module, "LONGEST_PAUSE", 0.05)
+    temporal.answers["poisoned"] = ZeroDivisionError("a bug")
+    async with opened(database, temporal, most_tries=2) as door:
+        poisoned, good = delivery("chain-p", workflow_id="poisoned"), delivery("chain-g")
+        await door.deliver(poisoned)
+        await door.deliver(good)
+        await eventually(lambda: fate_of(database, poisoned) is Fate.PARKED)
+        await eventually(lambda: fate_of(database, good) is Fate.TAKEN)
+
+
+async def test_without_the_store_temporal_decides_and_without_both_nobody(
+    empty_database: Database, temporal: Switchable
+) -> None:
+    async with opened(empty_database, temporal) as door:  # it has no tables
+        assert await door.deliver(delivery()) is Verdict.ACCEPTED
+        temporal.answers["run"] = Reached.FINISHED
+        assert await door.deliver(delivery()) is Verdict.GONE
+        await door.forwarder.check()
+        temporal.there = False
+        with pytest.raises(Unavailable, match="Temporal: no connection; the store"):
+            await door.deliver(delivery())
+        with pytest.raises(Unavailable):
+            await door.forwarder.check()
+
+
+async def test_with_the_store_alone_it_is_ready(door: Door, temporal: Switchable) -> None:
+    temporal.there = False
+    await door.forwarder.check()
+
+
+async def test_fifty_duplicates_at_once_are_one_signal_and_one_answer(door: Door, temporal: Switchable) -> None:
+    temporal.answers["run"] = Reached.FINISHED
+    temporal.slow = 0.05
+    verdicts = await asyncio.gather(*(door.deliver(delivery(), "a") for _ in range(50)))
+    assert set(verdicts) == {Verdict.GONE}
+    assert len(temporal.sent) == 1

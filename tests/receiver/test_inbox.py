@@ -1,0 +1,233 @@
+"""The inbox on both stores: what is committed, what is known again, who may send, in which order."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from receiver.deliveries import inbox as inbox_module
+from receiver.deliveries import migrations
+from receiver.deliveries.archive import Archive
+from receiver.deliveries.database import Database, SchemaMissing, StoreAway
+from receiver.deliveries.delivery import Delivery, Fate, digest, new_id
+from receiver.deliveries.inbox import Inbox, Kept
+from receiver.deliveries.statements import Conclusion, Queued
+
+
+def delivery(chain: str = "chain-1", **changes: Any) -> Delivery:
+    at = time.time()
+    plain = Delivery(
+        id=new_id(at),
+        received_at=at,
+        method="POST",
+        target="/callbacks/{run/1/1}",
+        headers=(("X-Twice", "1"), ("X-Twice", "2")),
+        body=b"\x00\xff\xfe body",
+        body_size=8,
+        body_digest=digest(b"\x00\xff\xfe body"),
+        partner="bank",
+        workflow_id="run",
+        chain_id=chain,
+        stage=1,
+        attempt=1,
+        issued_at=1,
+        expires_at=2,
+        says="succeeded",
+        verdict="accepted",
+        status=202,
+    )
+    return replace(plain, **changes)
+
+
+async def keep(inbox: Inbox, one: Delivery, request_id: str, *, lease: bool = True) -> Kept:
+    assert one.claims is not None
+    return await inbox.keep(one, Queued(one.id, one.claims, '{"x": 1}', request_id), lease=lease)
+
+
+async def test_a_kept_delivery_is_read_back_as_it_was(inbox: Inbox, database: Database) -> None:
+    one = delivery()
+    assert await keep(inbox, one, "a") is Kept.LEASED
+    assert Archive(database).get(one.id) == replace(one, fate=Fate.PENDING)
+
+
+async def test_the_same_content_is_kept_once_and_told_again(inbox: Inbox, database: Database) -> None:
+    first, again = delivery(), delivery()
+    kept = [await keep(inbox, one, "a") for one in (first, again)]
+    assert kept == [Kept.LEASED, Kept.AGAIN]
+    found = Archive(database).get(again.id)
+    assert (found.verdict, found.status, found.duplicate_of, found.fate) == ("duplicate", 202, first.id, Fate.NONE)
+
+
+async def test_the_same_content_fifty_times_at_once_is_kept_once(inbox: Inbox) -> None:
+    kept = await asyncio.gather(*(keep(inbox, delivery(), "a") for _ in range(50)))
+    assert sorted(one.value for one in kept) == ["again"] * 49 + ["leased"]
+
+
+async def test_two_processes_keep_the_same_content_once(database: Database) -> None:
+    one, other = Inbox(database), Inbox(database)
+    async with one.running(), other.running():
+        kept = await asyncio.gather(*(keep(where, delivery(), f"{n}") for n in range(40) for where in (one, other)))
+    assert sum(how is Kept.AGAIN for how in kept) == 40
+
+
+async def test_another_content_is_a_conflict_once_the_stage_is_known_to_have_succeeded(inbox: Inbox) -> None:
+    first = delivery()
+    await keep(inbox, first, "a")
+    assert await keep(inbox, delivery(), "before it is known") is Kept.QUEUED
+    inbox.conclude(Conclusion(first.id, Fate.TAKEN))
+    assert await keep(inbox, delivery(), "b") is Kept.CONFLICT
+    assert await keep(inbox, delivery(attempt=2), "c") is Kept.CONFLICT
+    assert await keep(inbox, delivery(says="progress"), "d") is not Kept.CONFLICT
+    assert await keep(inbox, delivery(stage=2), "e") is Kept.LEASED
+    assert await keep(inbox, delivery(chain="another"), "f") is Kept.LEASED
+
+
+async def test_a_failure_leaves_the_stage_open_to_a_success(inbox: Inbox) -> None:
+    """Of an earlier attempt it settles nothing, and only the run knows which attempt is current."""
+    failed = delivery(says="failed")
+    await keep(inbox, failed, "a")
+    inbox.conclude(Conclusion(failed.id, Fate.TAKEN))
+    assert await keep(inbox, delivery(), "b") is Kept.LEASED
+
+
+async def test_of_a_stage_only_the_oldest_is_sent(inbox: Inbox) -> None:
+    first, second, elsewhere = delivery(), delivery(), delivery(stage=2)
+    kept = [await keep(inbox, one, one.id) for one in (first, second, elsewhere)]
+    assert kept == [Kept.LEASED, Kept.QUEUED, Kept.LEASED]
+    assert await inbox.claim(10) == []
+    inbox.conclude(Conclusion(first.id, Fate.TAKEN))
+    assert [queued.id for queued in await inbox.claim(10)] == [second.id]
+    assert await inbox.claim(10) == []
+
+
+async def test_a_lease_runs_out(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inbox_module, "LEASE", 0.1)
+    one = delivery()
+    await keep(inbox, one, "a")
+    await asyncio.sleep(0.15)
+    (claimed,) = await inbox.claim(10)
+    assert (claimed.id, claimed.claims, claimed.callback) == (one.id, one.claims, '{"x": 1}')
+
+
+async def test_two_processes_claim_nothing_twice(database: Database) -> None:
+    one, other = Inbox(database), Inbox(database)
+    async with one.running(), other.running():
+        await asyncio.gather(*(keep(one, delivery(f"chain-{n}"), str(n), lease=False) for n in range(60)))
+        claims = await asyncio.gather(*(where.claim(7) for _ in range(6) for where in (one, other)))
+    ids = [queued.id for claim in claims for queued in claim]
+    assert len(ids) == len(set(ids)) == 60
+
+
+async def test_what_is_put_off_falls_due_later(inbox: Inbox) -> None:
+    one = delivery()
+    await keep(inbox, one, "a")
+    inbox.conclude(Conclusion(one.id, Fate.PENDING, "away", 3, due_at=time.time() + 0.2))
+    assert await inbox.claim(10) == []
+    await asyncio.sleep(0.25)
+    assert [queued.tries for queued in await inbox.claim(10)] == [3]
+
+
+async def test_what_the_partner_was_refused_is_new_again(inbox: Inbox, database: Database) -> None:
+    one = delivery()
+    await keep(inbox, one, "a")
+    inbox.conclude(Conclusion(one.id, Fate.REFUSED, "the run is finished", verdict="gone", status=410, forget=True))
+    assert await keep(inbox, delivery(), "a") is Kept.LEASED
+    found = Archive(database).get(one.id)
+    assert (found.verdict, found.status, found.fate_reason) == ("gone", 410, "the run is finished")
+
+
+async def test_the_queue_is_counted(inbox: Inbox) -> None:
+    ones = [delivery(f"chain-{n}", received_at=100.0 + n) for n in range(3)]
+    for one in ones:
+        await keep(inbox, one, one.id)
+    inbox.note(delivery())
+    inbox.conclude(Conclusion(ones[0].id, Fate.TAKEN))
+    inbox.conclude(Conclusion(ones[1].id, Fate.PARKED, "no"))
+    depth = await inbox.depth()
+    assert (depth.pending, depth.oldest, depth.parked) == (1, 102.0, 1)
+
+
+async def test_pending_and_parked_deliveries_are_never_pruned(inbox: Inbox, database: Database) -> None:
+    pending, parked, taken, refused = (delivery(f"chain-{n}", received_at=1.0) for n in range(4))
+    for one in (pending, parked, taken):
+        await keep(inbox, one, one.id)
+    inbox.note(refused)
+    inbox.conclude(Conclusion(parked.id, Fate.PARKED, "no"))
+    inbox.conclude(Conclusion(taken.id, Fate.TAKEN))
+    assert await inbox.prune(time.time()) == 2
+    assert {left.id for left in Archive(database).every()} == {pending.id, parked.id}
+
+
+async def test_one_delivery_that_cannot_be_written_spoils_no_other(inbox: Inbox) -> None:
+    good, bad = delivery(), delivery(partner="lone \ud800 surrogate")
+    kept = await asyncio.gather(keep(inbox, bad, "a"), keep(inbox, good, "b"), return_exceptions=True)
+    assert isinstance(kept[0], StoreAway)
+    assert kept[1] is Kept.LEASED
+
+
+async def test_what_is_queued_is_written_when_the_receiver_stops(database: Database) -> None:
+    inbox, one = Inbox(database), delivery()
+    async with inbox.running():
+        inbox.note(one)
+    assert Archive(database).get(one.id) == one
+
+
+async def test_a_store_without_tables_is_away_and_says_what_is_missing(empty_database: Database) -> None:
+    inbox = Inbox(empty_database)
+    async with inbox.running():
+        with pytest.raises(SchemaMissing, match="no tables of this version"):
+            await keep(inbox, delivery(), "a")
+        migrations.upgrade(empty_database)
+        assert await keep(inbox, delivery(), "a") is Kept.LEASED
+
+
+async def test_a_locked_store_is_away_and_comes_back(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/deliveries.db")
+    migrations.upgrade(database)
+    inbox = Inbox(database)
+    other = sqlite3.connect(tmp_path / "deliveries.db", isolation_level=None)
+    async with inbox.running():
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreAway, match="locked"):
+            await keep(inbox, delivery(), "a")
+        other.execute("COMMIT")
+        assert await keep(inbox, delivery(), "a") is Kept.LEASED
+    other.close()
+
+
+async def test_a_full_store_is_away_and_comes_back(tmp_path: Path) -> None:
+    """SQLite's own limit stands for the disk's: it raises the same error."""
+    database = Database(f"sqlite:///{tmp_path}/deliveries.db")
+    migrations.upgrade(database)
+    inbox = Inbox(database)
+    async with inbox.running():
+        await keep(inbox, delivery(), "a")
+        connection: Any = inbox._connection
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+        connection.execute(f"PRAGMA max_page_count={pages}")
+        body = bytes(100_000)
+        big = delivery("chain-2", body=body, body_size=len(body), body_digest=digest(body))
+        with pytest.raises(StoreAway, match="full"):
+            await keep(inbox, big, "b")
+        assert await keep(inbox, big, "b") is Kept.LEASED  # on a new connection, without the limit
+
+
+async def test_a_store_that_does_not_answer_is_given_up_in_time(tmp_path: Path) -> None:
+    """A table that somebody has locked lets every statement wait without end."""
+    inbox = Inbox(Database(f"sqlite:///{tmp_path}/deliveries.db"))
+    async with inbox.running():
+        blocking = asyncio.create_task(inbox._do(lambda cursor: time.sleep(1.5)))
+        migrations.upgrade(Database(f"sqlite:///{tmp_path}/deliveries.db"))
+        await asyncio.sleep(0.05)
+        began = time.monotonic()
+        with pytest.raises(StoreAway, match="no commit within"):
+            await keep(inbox, delivery(), "a")
+        assert time.monotonic() - began < 3 * inbox_module.WITHIN
+        with pytest.raises(StoreAway):
+            await blocking

@@ -1,0 +1,89 @@
+"""The store's schema: from nothing, twice, at once, from the version before, and what an operator sees of it."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from receiver.deliveries import migrations
+from receiver.deliveries.database import Database
+from receiver.deliveries.schema import DELIVERIES, METADATA
+from tests.commands import command
+
+
+def tables(database: Database) -> set[str]:
+    with database.begin() as connection:
+        return set(sa.inspect(connection).get_table_names())
+
+
+def test_an_upgrade_twice_is_an_upgrade_once(empty_database: Database) -> None:
+    assert migrations.current(empty_database) == ""
+    migrations.upgrade(empty_database)
+    migrations.upgrade(empty_database)
+    assert migrations.current(empty_database) == migrations.latest()
+
+
+def test_the_migrations_make_what_the_schema_says(database: Database) -> None:
+    with database.begin() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": False})
+        assert compare_metadata(context, METADATA) == []
+
+
+def test_every_version_is_reached_from_the_one_before(empty_database: Database) -> None:
+    script = ScriptDirectory.from_config(migrations._config())
+    for revision in reversed(list(script.walk_revisions())):
+        migrations.upgrade(empty_database, revision.revision)
+        assert migrations.current(empty_database) == revision.revision
+    empty_database.check()
+
+
+def test_releases_at_once_upgrade_once(empty_database: Database) -> None:
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda _: migrations.upgrade(empty_database), range(4)))
+    assert migrations.current(empty_database) == migrations.latest()
+
+
+def test_a_store_of_a_later_version_is_left_alone(database: Database) -> None:
+    with database.begin() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(migrations.NewerSchema):
+        migrations.upgrade(database)
+    assert DELIVERIES.name in tables(database)
+
+
+def test_operators_upgrade_and_ask(empty_database: Database) -> None:
+    url: dict[str, Any] = {"DATABASE_URL": empty_database.url.render_as_string(hide_password=False)}
+    assert command("db", "current", **url).code == 1
+    assert command("db", "upgrade", **url).code == 0
+    asked = command("db", "current", "--json", **url)
+    assert (asked.code, json.loads(asked.out)) == (0, {"current": migrations.latest(), "latest": migrations.latest()})
+    assert command("db", "prune", "--older-than", "30d", **url).out == "0 deliveries deleted\n"
+
+
+def test_a_release_without_a_store_is_no_error() -> None:
+    done = command("db", "upgrade")
+    assert (done.code, done.err) == (0, "no DATABASE_URL, no store: nothing to upgrade\n")
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("nonsense", "is no database URL"),
+        ("mysql://u:secret@db.example/x", "names neither SQLite nor PostgreSQL"),
+        ("sqlite://", "names no file"),
+        ("sqlite:///:memory:", "names no file"),
+        ("postgres://u:secret@127.0.0.1:1/x", "cannot be used"),
+    ],
+)
+def test_a_wrong_url_is_said_without_its_password(url: str, says: str) -> None:
+    done = command("db", "upgrade", DATABASE_URL=url)
+    assert done.code in {2, 7}
+    assert says in done.err
+    assert "secret" not in done.err
