@@ -30,6 +30,7 @@ class Verdict(Enum):
     """What the receiver decided about one request, and how it answers."""
 
     ACCEPTED = Line(202, "accepted")
+    GREETED = Line(200, "a handshake; it settles nothing")
     GONE = Line(410, "this callback URL is no longer waited for")
     CONFLICT = Line(409, "this stage has succeeded with another content")
     UNPROVEN = Line(401, "the body signature is missing or wrong", {"WWW-Authenticate": "Signature"})
@@ -39,7 +40,7 @@ class Verdict(Enum):
     TOO_SLOW = Line(408, "the body took too long")
     TOO_LARGE = Line(413, "the body is too large")
     WRONG_TYPE = Line(415, "the Content-Type is not what this partner sends")
-    TOO_MANY = Line(429, "too many different callbacks for one stage")
+    TOO_MANY = Line(429, "too many at once")
     HEAD_TOO_LARGE = Line(431, "the request's head is too large")
     UNREADABLE = Line(422, "the body cannot be read")
     UNAVAILABLE = Line(503, "not available for a moment", {"Retry-After": str(RETRY_AFTER_SECONDS)})
@@ -102,6 +103,6 @@ class Refused(Exception):
         self.retry_after = retry_after
         self.recorded = recorded
 
-    def respond(self) -> JSONResponse:
+    def respond(self) -> Response:
         """The response to send."""
         return self.verdict.respond(detail=self.detail, close=not self.body_read, retry_after=self.retry_after)

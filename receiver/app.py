@@ -16,7 +16,7 @@ from starlette.routing import Route
 from activities.callback_urls import CALLBACKS_PATH, CallbackURLs
 from activities.partners.partner import Partner
 from receiver.answers import Verdict
-from receiver.callbacks import Callbacks
+from receiver.callbacks import PARTNERS_PATH, Callbacks
 from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.retention import prune_for_ever
 from receiver.deliveries.store import Store
@@ -26,7 +26,7 @@ from receiver.metrics import Metrics
 from receiver.signals import Signals
 
 METHODS: Final = ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE", "CONNECT"]
-"""The callback endpoint takes every request for it, and refuses all but POST itself: what is refused is recorded."""
+"""The callback endpoints take every request for them, and refuse themselves what is no callback: that is recorded."""
 
 
 def create_app(
@@ -61,6 +61,7 @@ def create_app(
     app = Starlette(
         routes=[
             Route(f"{CALLBACKS_PATH}{{token:path}}", callbacks.receive, methods=METHODS),
+            Route(f"{PARTNERS_PATH}{{name:path}}", callbacks.receive_at_partner_url, methods=METHODS),
             Route("/healthz", health.healthz),
             Route("/readyz", health.readyz),
             Route("/metrics", metrics.show),

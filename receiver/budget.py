@@ -1,4 +1,4 @@
-"""Budgets: how many different callbacks one URL may bring, and how many refused requests are recorded.
+"""Budgets: how many different callbacks one URL may bring, how many one partner, and how many refusals are recorded.
 
 Temporal takes 10,000 signals per execution and then no more, not even an operator's. A run continues as new long before
 that, but only while a worker is there; this bounds what one URL can do meanwhile. It is kept in the process: several
@@ -89,6 +89,30 @@ class SignalBudget:
         if len(self._accounts) > MOST_URLS:
             self._accounts.popitem(last=False)
         return account
+
+
+BURST_SECONDS: Final = 10.0
+"""What a rate allows in so many seconds may come at once."""
+
+
+class RateBudget:
+    """How many requests each partner may bring, by a rate: so that one partner's flood is not everybody's.
+
+    now: a clock that never goes back, in seconds.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._spent: dict[str, tuple[float, float]] = {}
+
+    def seconds_to_wait(self, partner: str, rate: float) -> float:
+        """0.0 if one more may be taken, and then it is counted; otherwise how long to wait. rate: per second."""
+        now = self._now()
+        spent, counted_at = self._spent.get(partner, (0.0, now))
+        spent = max(0.0, spent - (now - counted_at) * rate)
+        over = max(0.0, spent + 1 - max(1.0, BURST_SECONDS * rate))
+        self._spent[partner] = (spent if over else spent + 1, now)
+        return over / rate
 
 
 RECORDED_PER_MINUTE: Final = 60

@@ -1,29 +1,32 @@
-"""POST /callbacks/{token}: a straight line from bytes to answer.
+"""POST /callbacks/{token}, and POST /partners/{name} for partners with one URL: a straight line from bytes to answer.
 
 Token, partner, headers, body, body signature, reading, delivery, answer: each step either passes its result on or ends
-the request with a verdict. Nothing but the claims of the token says which run and stage a callback is for.
+the request with a verdict. Nothing but the claims of the token says which run and stage a callback is for; at a
+partner's one URL the token comes last, out of the signed body.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from activities.callback_urls import CALLBACKS_PATH, BadToken, CallbackURLs, Claims, ExpiredToken
+from activities.callback_urls import CALLBACKS_PATH, BadToken, CallbackURLs, Claims, ExpiredToken, TokenError
 from activities.partners.partner import Partner, Unreadable
 from activities.signatures import SignatureError, SignedRequest
 from receiver.answers import Refused, Verdict, in_its_own_way
-from receiver.budget import RefusalBudget, SignalBudget
+from receiver.budget import SECONDS_PER_CALLBACK, RateBudget, RefusalBudget, SignalBudget
 from receiver.deliveries.capture import Capture
 from receiver.forwarder import Forwarder, Unavailable
+from receiver.greetings import Greeted, reply_to
 from receiver.metrics import Metrics
 from receiver.signals import request_id
 from workflows.contract import LARGEST_OUTCOME, Answer, Callback
@@ -31,11 +34,17 @@ from workflows.contract import LARGEST_OUTCOME, Answer, Callback
 logger = logging.getLogger("stagehook.callbacks")
 
 LARGEST_BODY: Final = 1024 * 1024
+PARTNERS_PATH: Final = "/partners/"
 BODY_SECONDS: Final = 5.0
 """Shorter than the server's grace after SIGTERM, so that a half-sent body gets its answer."""
 
 ONLY_ONCE: Final = ("content-type", "content-encoding", "content-length", "transfer-encoding", "host", "authorization")
 """Headers that two readers could understand differently when they are repeated."""
+
+
+HANDSHAKES_PER_SECOND: Final = 5.0
+
+Way = Callable[[Request, Capture], Awaitable[Verdict]]
 
 
 class Callbacks:
@@ -49,40 +58,85 @@ class Callbacks:
         self._forwarder = forwarder
         self._metrics = metrics
         self._budget = SignalBudget()
+        self._of_partners = RateBudget()
+        self._handshakes = RateBudget()
         self._refusals = RefusalBudget()
 
     async def receive(self, request: Request) -> Response:
-        """Take one callback."""
-        # The raw path: a decoded one would give a token many spellings.
-        path: str = request.scope["raw_path"].decode("latin-1")
-        capture = Capture.of(request, token=path.removeprefix(CALLBACKS_PATH))
+        """Take one callback at the URL that its call carried."""
+        capture = Capture.of(request, token=_raw_path(request).removeprefix(CALLBACKS_PATH))
+        return await self._answer(request, capture, self._at_a_callback_url)
+
+    async def receive_at_partner_url(self, request: Request) -> Response:
+        """Take one callback at its partner's one webhook URL."""
+        capture = Capture.of(request, token="", path=PARTNERS_PATH)
+        return await self._answer(request, capture, self._at_a_partner_url)
+
+    async def _answer(self, request: Request, capture: Capture, way: Way) -> Response:
         began, reason = time.monotonic(), ""
         try:
-            verdict = await self._deliver(request, capture)
+            verdict = await way(request, capture)
             response: Response = verdict.respond()
         except Refused as refused:
             verdict, reason, response = refused.verdict, refused.detail, refused.respond()
             if not refused.recorded and self._refusals.allows(verdict, capture.claims):
                 self._forwarder.note(capture.delivery(verdict, reason))
-        partner = self._partners.get(capture.claims.partner) if capture.claims else None
-        response = in_its_own_way(partner, verdict, response)
+        response = in_its_own_way(self._partners.get(capture.partner), verdict, response)
         took = time.monotonic() - began
-        self._metrics.answered(verdict, reason, capture.claims.partner if capture.claims else "", took)
-        _log(verdict, response.status_code, capture.claims, took)
+        self._metrics.answered(verdict, reason, capture.partner, took)
+        _log(verdict, response.status_code, capture, took)
         return response
 
-    async def _deliver(self, request: Request, capture: Capture) -> Verdict:
+    async def _at_a_callback_url(self, request: Request, capture: Capture) -> Verdict:
         if request.method != "POST":
+            with contextlib.suppress(TokenError):
+                capture.claims = self._urls.redeem(capture.token)
+                self._greet(request, self._partners.get(capture.claims.partner), None, 1 / SECONDS_PER_CALLBACK)
             raise Refused(Verdict.WRONG_METHOD, body_read=False)
-        capture.claims = claims = self._redeem(capture)
+        claims = self._redeem(capture)
         partner = self._partners.get(claims.partner)
         if partner is None:
             # Our own token names a partner that this receiver was started without.
             logger.error("partner-not-enabled", extra={"partner": claims.partner})
             raise Refused(Verdict.UNAVAILABLE, "partner not enabled", body_read=False)
+        body = await self._prove_body(request, capture, partner, rate=1 / SECONDS_PER_CALLBACK)
+        return await self._deliver(capture, partner, claims, body)
+
+    async def _at_a_partner_url(self, request: Request, capture: Capture) -> Verdict:
+        partner = self._partners.get(_raw_path(request).removeprefix(PARTNERS_PATH))
+        if partner is None or partner.read_token is None or not partner.proves_its_bodies:
+            raise Refused(Verdict.UNKNOWN, body_read=False)
+        capture.at_partner_url(PARTNERS_PATH + partner.name, partner.name)
+        body = await self._prove_body(request, capture, partner, rate=partner.rate)
+        try:
+            capture.token = partner.read_token(body).rpartition(CALLBACKS_PATH)[2]
+        except Unreadable as error:
+            raise Refused(Verdict.UNREADABLE, str(error)) from error
+        return await self._deliver(capture, partner, self._redeem(capture), body)
+
+    async def _prove_body(self, request: Request, capture: Capture, partner: Partner, *, rate: float) -> bytes:
+        """Read the body and check that it is the partner's; ends the request where it is a handshake."""
+        self._greet(request, partner, None, rate)
+        if request.method != "POST":
+            raise Refused(Verdict.WRONG_METHOD, body_read=False)
         _check_headers(request, partner)
         capture.body = body = await _read_body(request)
         capture.signed_id = self._prove(request, partner, capture.headers, body)
+        if wait := self._of_partners.seconds_to_wait(partner.name, partner.rate):
+            raise Refused(Verdict.TOO_MANY, "by this partner", retry_after=math.ceil(wait))
+        self._greet(request, partner, body, rate)
+        return body
+
+    def _greet(self, request: Request, partner: Partner | None, body: bytes | None, rate: float) -> None:
+        """End a request that is the partner's handshake; body: None before it is proven."""
+        if partner is None or (reply := reply_to(partner, request, body, rate=rate)) is None:
+            return
+        # An account of their own: whoever finds the URL can ask for one that needs no proof.
+        if wait := self._handshakes.seconds_to_wait(partner.name, HANDSHAKES_PER_SECOND):
+            raise Refused(Verdict.TOO_MANY, "handshakes", retry_after=math.ceil(wait))
+        raise Greeted(reply)
+
+    async def _deliver(self, capture: Capture, partner: Partner, claims: Claims, body: bytes) -> Verdict:
         answer = _read_answer(partner, body)
         capture.says = answer.status
         identified = answer.settles or capture.signed_id
@@ -102,20 +156,27 @@ class Callbacks:
         return verdict
 
     def _redeem(self, capture: Capture) -> Claims:
+        expired = False
         try:
-            return self._urls.redeem(capture.token)
+            claims = self._urls.redeem(capture.token)
         except BadToken:
             raise Refused(Verdict.UNKNOWN, body_read=False) from None
-        except ExpiredToken as expired:
-            capture.claims = expired.claims
-            raise Refused(Verdict.GONE, body_read=False) from None
+        except ExpiredToken as error:
+            claims, expired = error.claims, True
+        if capture.own_partner not in {"", claims.partner}:
+            # One partner's signature proves nothing about another one's work.
+            raise Refused(Verdict.UNKNOWN, body_read=False)
+        capture.claims = claims
+        if expired:
+            raise Refused(Verdict.GONE, body_read=False)
+        return claims
 
     def _prove(self, request: Request, partner: Partner, headers: Sequence[tuple[str, str]], body: bytes) -> str:
         """Check the body signature, on the raw bytes, before anything reads them; return the id that it covers."""
         if partner.signature is None:
             return ""
         query = request.scope["query_string"].decode("latin-1")
-        path = request.scope["raw_path"].decode("latin-1") + (f"?{query}" if query else "")
+        path = _raw_path(request) + (f"?{query}" if query else "")
         received = SignedRequest(request.method, self._urls.public_url + path, headers, body)
         try:
             return partner.signature.verify(received, time.time()).delivery_id or ""
@@ -159,10 +220,17 @@ def _read_answer(partner: Partner, body: bytes) -> Answer:
     return answer
 
 
-def _log(verdict: Verdict, status: int, claims: Claims | None, took: float) -> None:
+def _raw_path(request: Request) -> str:
+    """The path as it was sent: a decoded one would give a token many spellings."""
+    path: bytes = request.scope["raw_path"]
+    return path.decode("latin-1")
+
+
+def _log(verdict: Verdict, status: int, capture: Capture, took: float) -> None:
     """One line for a request: its verdict and the token's claims, never the token."""
+    claims = capture.claims
     known = (
-        {}
+        {"partner": capture.partner}
         if claims is None
         else {
             "partner": claims.partner,

@@ -25,7 +25,11 @@ def load_partners(names: Iterable[str], environment: Environment) -> dict[str, P
     partners: dict[str, Partner] = {}
     for name in names:
         if factory := PARTNERS.get(name):
-            partners[name] = factory(environment)
+            faults = len(environment.faults)
+            partners[name] = partner = factory(environment)
+            if partner.must_prove_its_bodies and not partner.proves_its_bodies and faults == len(environment.faults):
+                problem = f"names {name!r}, whose webhook URL or handshake needs a signature that covers the body"
+                environment.fault("PARTNERS", problem, "give its file a signature")
         else:
             environment.fault("PARTNERS", f"names {name!r}, which is not known", f"use any of {', '.join(PARTNERS)}")
     return partners

@@ -9,6 +9,7 @@ from typing import Any, Final
 import httpx
 
 from activities.environment import Environment
+from activities.handshakes import Handshake
 from activities.signatures import SCHEMES, ConfigError, Scheme
 from workflows.contract import Answer, Receipt, StageCall
 
@@ -60,6 +61,11 @@ class Partner:
     auth: how requests to the partner are authenticated.
     content_type: the media type of its callbacks; any other is answered 415.
     answers: what differs from the receiver's table of answers, by case; see `ANSWERS_OF_ITS_OWN`.
+    handshake: what it asks of a webhook URL before it sends to it.
+    read_token: for a partner with one webhook URL for everything, `/partners/NAME`: where in a callback's body the
+        callback URL that the call carried, or its token, comes back; raises `Unreadable`. There the URL proves nothing,
+        so that it is open only to one that `proves_its_bodies`.
+    rate: callbacks per second, on average, that one receiver process takes of it.
     loopback_only: a stand-in, refused where PUBLIC_URL is public.
     """
 
@@ -73,16 +79,31 @@ class Partner:
     auth: httpx.Auth | None = None
     content_type: str = "application/json"
     answers: Mapping[str, OwnAnswer] = field(default_factory=dict)
+    handshake: Handshake | None = None
+    read_token: Callable[[bytes], str] | None = None
+    rate: float = 500.0
     loopback_only: bool = False
 
     def __post_init__(self) -> None:
         if (self.build_ask is None) != (self.read_status is None):
             raise ConfigError(f"partner {self.name}: build_ask and read_status go together")
+        if not self.rate > 0:
+            raise ConfigError(f"partner {self.name}: rate is a number above 0")
         for case, answer in self.answers.items():
             if answer.status // 100 not in ANSWERS_OF_ITS_OWN.get(case, ()):
                 raise ConfigError(f"partner {self.name}: {case} cannot be answered {answer.status}")
             if answer.status in BODILESS and answer.body != "":
                 raise ConfigError(f"partner {self.name}: {answer.status} has no body")
+
+    @property
+    def proves_its_bodies(self) -> bool:
+        """Whether it signs its callbacks in a way that covers the body."""
+        return self.signature is not None and self.signature.covers_body
+
+    @property
+    def must_prove_its_bodies(self) -> bool:
+        """Whether something in its file can work only for one that does."""
+        return self.read_token is not None or (self.handshake is not None and self.handshake.proven)
 
 
 def signature(scheme: str, environment: Environment, variable: str, *, fix: str, **options: Any) -> Scheme | None:
@@ -96,6 +117,15 @@ def signature(scheme: str, environment: Environment, variable: str, *, fix: str,
     except ConfigError as error:
         environment.fault(variable, f"cannot be used: {error}", fix)
         return None
+
+
+def handshake(name: str, environment: Environment, variable: str, *, fix: str) -> Handshake | None:
+    """The handshake of that name, with the secret that the variable holds: the first one, where it lists several.
+
+    A missing one is a fault of the environment; None then stands for the handshake that is not to be had.
+    """
+    secrets = environment.names(variable, fix=fix)
+    return Handshake(name, secrets[0]) if secrets else None
 
 
 def work_reference(call: StageCall) -> str:

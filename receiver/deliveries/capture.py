@@ -22,6 +22,9 @@ CREDENTIALS: Final = re.compile(
 )
 """Names of headers that carry something to get in with, by the words in them."""
 
+SHORTEST_TOKEN: Final = 40
+"""Characters; what a partner's body has in a token's place and is shorter is none, of this system or of any other."""
+
 LARGEST_REFUSED_BODY: Final = 64 * 1024
 """Bytes of a refused request's body that are kept; of a longer one only size and digest."""
 
@@ -31,6 +34,7 @@ class Capture:
     """One request, and what has been found out about it so far.
 
     query: with its question mark, or "". path: what may be kept of the path; the token is cut out of it.
+    own_partner: whose webhook URL it came to, if it is one partner's; there the token is in the body.
     """
 
     method: str
@@ -39,6 +43,7 @@ class Capture:
     client: str
     token: str
     path: str = CALLBACKS_PATH
+    own_partner: str = ""
     received_at: float = field(default_factory=time.time)
     claims: Claims | None = None
     body: bytes | None = None
@@ -46,7 +51,7 @@ class Capture:
     says: str = ""
 
     @classmethod
-    def of(cls, request: Request, token: str) -> Capture:
+    def of(cls, request: Request, token: str, path: str = CALLBACKS_PATH) -> Capture:
         """Begin with what the request's head says."""
         query = request.scope["query_string"].decode("latin-1")
         return cls(
@@ -55,18 +60,28 @@ class Capture:
             query=f"?{query}" if query else "",
             client=request.client.host if request.client else "",
             token=token,
+            path=path,
         )
+
+    @property
+    def partner(self) -> str:
+        """The partner's name, as soon as it is known; until then ""."""
+        return self.claims.partner if self.claims else self.own_partner
+
+    def at_partner_url(self, path: str, partner: str) -> None:
+        """Note that it came to this partner's one webhook URL."""
+        self.path, self.own_partner = path, partner
 
     def delivery(self, verdict: Verdict, reason: str = "") -> Delivery:
         """The record of it, answered so; reason: in words of ours."""
-        claims, body = self.claims, self.body
+        claims, body = self.claims, self._shown_body
         whole = body is not None and (verdict is Verdict.ACCEPTED or len(body) <= LARGEST_REFUSED_BODY)
-        known: dict[str, Any] = {} if claims is None else vars(claims)
+        known: dict[str, Any] = {"partner": self.own_partner} if claims is None else vars(claims)
         return Delivery(
             id=new_id(self.received_at),
             received_at=self.received_at,
             method=self.method,
-            target=self._without_token(self.path + self._shown_token + self.query),
+            target=self._without_token(self.path + ("" if self.own_partner else self._shown_token) + self.query),
             headers=tuple(
                 (name, self._without_token(value)) for name, value in self.headers if not is_credential(name)
             ),
@@ -87,6 +102,14 @@ class Capture:
         if not self.token:
             return ""
         return UNKNOWN_TOKEN if self.claims is None else placeholder(self.claims)
+
+    @property
+    def _shown_body(self) -> bytes | None:
+        """The body; at a partner's URL without the token in it. One that hides its token from us is not kept."""
+        if self.body is None or not self.own_partner or len(self.token) < SHORTEST_TOKEN:
+            return self.body
+        found = self.body.replace(self.token.encode("utf-8", "surrogatepass"), self._shown_token.encode())
+        return found if found != self.body else None
 
     def _without_token(self, text: str) -> str:
         """The text, should it repeat the token, without it; and without NUL, which PostgreSQL keeps in no text."""

@@ -1,12 +1,16 @@
-"""A partner's signature from the environment: every fault is reported, none becomes an unsigned partner."""
+"""A partner's parts from the environment: every fault is reported, none becomes an unsigned partner."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import pytest
 
 from activities.environment import Environment, SettingsError
-from activities.partners.partner import signature
-from activities.signatures import SignedRequest
+from activities.handshakes import Handshake
+from activities.partners import sandbox
+from activities.partners.partner import handshake, signature
+from activities.signatures import ConfigError, SignedRequest
 
 
 def test_secrets_are_listed_newest_first() -> None:
@@ -25,3 +29,18 @@ def test_a_missing_or_unusable_secret_is_a_fault(variables: dict[str, str]) -> N
     assert signature("standard-webhooks", environment, "SECRET", fix="from the dashboard") is None
     with pytest.raises(SettingsError, match=r"SECRET .*from the dashboard"):
         environment.check()
+
+
+def test_a_handshakes_secret_is_the_newest_and_a_missing_one_is_a_fault() -> None:
+    environment = Environment({"SECRET": "new, old"})
+    made = handshake("zoom", environment, "SECRET", fix="from the dashboard")
+    assert made == Handshake("zoom", "new")
+    assert handshake("zoom", environment, "MISSING", fix="from the dashboard") is None
+    with pytest.raises(SettingsError, match=r"MISSING .*from the dashboard"):
+        environment.check()
+
+
+@pytest.mark.parametrize("rate", [0.0, -1.0, float("nan")])
+def test_a_partners_rate_is_above_nothing(rate: float) -> None:
+    with pytest.raises(ConfigError, match="rate"):
+        replace(sandbox.partner("bank", Environment({})), rate=rate)

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from activities.callback_urls import Claims
-from receiver.budget import BURST, MOST, MOST_URLS, RESERVE, SECONDS_PER_CALLBACK, SignalBudget
+from receiver.budget import (
+    BURST,
+    BURST_SECONDS,
+    MOST,
+    MOST_URLS,
+    RESERVE,
+    SECONDS_PER_CALLBACK,
+    RateBudget,
+    SignalBudget,
+)
 
 CLAIMS = Claims("run", "chain", 1, 1, "bank", 1, 2)
 
@@ -67,3 +76,21 @@ def test_urls_do_not_share_an_account_and_old_ones_are_forgotten() -> None:
         claims = Claims("run", f"chain-{n}", 1, 1, "bank", 1, 2)
         assert budget.seconds_to_wait(claims, "x", settles=True) == 0.0
     assert len(budget._accounts) == MOST_URLS
+
+
+def test_a_rate_allows_a_burst_and_then_its_average() -> None:
+    clock = Clock()
+    budget = RateBudget(clock)
+    waits = [budget.seconds_to_wait("bank", 2.0) for _ in range(int(2 * BURST_SECONDS) + 2)]
+    assert waits == [0.0] * int(2 * BURST_SECONDS) + [0.5, 0.5]
+    assert budget.seconds_to_wait("cards", 2.0) == 0.0
+    clock.now += 1.0
+    assert [budget.seconds_to_wait("bank", 2.0) for _ in range(3)] == [0.0, 0.0, 0.5]
+
+
+def test_a_slow_rate_lets_one_pass_at_a_time() -> None:
+    clock = Clock()
+    budget = RateBudget(clock)
+    assert [budget.seconds_to_wait("bank", 0.01) for _ in range(2)] == [0.0, 100.0]
+    clock.now += 100.0
+    assert budget.seconds_to_wait("bank", 0.01) == 0.0

@@ -1,0 +1,40 @@
+"""Greetings: a partner's handshake on one of our URLs, answered in place of a callback."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from activities.handshakes import Greeting, Reply
+from activities.partners.partner import Partner
+from receiver.answers import Refused, Verdict
+
+
+class Greeted(Refused):
+    """Ends the handling of a request that was a handshake: nothing is recorded, and nothing is signalled."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(Verdict.GREETED, recorded=True)
+        self._reply = reply
+
+    def respond(self) -> Response:
+        """The reply, which no browser is to take for anything but its media type."""
+        headers = {**self._reply.headers, "X-Content-Type-Options": "nosniff"}
+        return Response(self._reply.body, self._reply.status, headers, self._reply.media_type)
+
+
+def reply_to(partner: Partner, request: Request, body: bytes | None, *, rate: float) -> Reply | None:
+    """The reply, if the request is the handshake that the partner performs.
+
+    body: None as long as body and body signature have not been checked. rate: callbacks per second at this URL.
+    """
+    if partner.handshake is None:
+        return None
+    greeting = Greeting(
+        method=request.method,
+        query=request.scope["query_string"].decode("latin-1"),
+        headers=tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in request.scope["headers"]),
+        body=body or b"",
+        rate=int(60 * rate),
+    )
+    return partner.handshake.answer(greeting, proven=body is not None and partner.proves_its_bodies)

@@ -1,0 +1,299 @@
+"""Handshakes at our URLs, and callbacks at a partner's one webhook URL."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import pytest
+from temporalio.testing import WorkflowEnvironment
+
+from activities.callback_urls import Claims
+from activities.environment import Environment
+from activities.handshakes import Handshake
+from activities.partners import load_partners, sandbox
+from activities.partners.partner import Partner
+from activities.partners.reading import read_object, text_at
+from activities.signatures import SCHEMES, Scheme
+from receiver.answers import Verdict
+from receiver.app import create_app
+from receiver.deliveries.capture import Capture
+from receiver.deliveries.delivery import read_line
+from receiver.signals import Signals
+from tests.receiver.test_callbacks import BASE, CLAIMS, DONE, URLS, for_temporal, no_temporal, url_for
+from tests.support import ScriptedPartner, progress_of, result_of, stage, start, until, waiting, working
+
+PLAIN = sandbox.partner("bank", Environment({}))
+GITHUB = SCHEMES["github"](secrets=["secret"])
+SQUARE = SCHEMES["square"](secrets=["secret"])
+
+
+def read_token(body: bytes) -> str:
+    return text_at(read_object(body), "metadata", "callback")
+
+
+@asynccontextmanager
+async def receiver(signals: Signals | None = None, **changes: Any) -> AsyncIterator[httpx.AsyncClient]:
+    """A receiver whose partners `bank` and `partner-1` have these parts."""
+    partners = {name: replace(PLAIN, **{"name": name, **changes}) for name in ("bank", "partner-1")}
+    app = create_app(URLS, partners, signals or Signals(no_temporal))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=BASE) as http:
+        yield http
+
+
+async def post(http: httpx.AsyncClient, url: str, body: Any, scheme: Scheme | None = GITHUB) -> httpx.Response:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    url = url if url.startswith("http") else BASE + url
+    proof = scheme.sign(content, url=url, now=time.time(), delivery_id="d-1") if scheme else []
+    return await http.post(url, content=content, headers=[("Content-Type", "application/json"), *proof])
+
+
+def carrying(url_or_token: str) -> dict[str, Any]:
+    return {**DONE, "metadata": {"callback": url_or_token}}
+
+
+# --- handshakes
+
+
+SLACK = {"type": "url_verification", "challenge": "3eZbrw1a"}
+
+
+@pytest.mark.parametrize("url", [URLS.issue(CLAIMS), "/partners/bank"])
+async def test_a_signed_handshake_is_answered_after_its_signature_at_either_url(url: str) -> None:
+    async with receiver(handshake=Handshake("slack"), signature=GITHUB, read_token=read_token) as http:
+        answer = await post(http, url, SLACK)
+        unsigned = await post(http, url, SLACK, None)
+    assert (answer.status_code, answer.text) == (200, "3eZbrw1a")
+    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert (unsigned.status_code, "3eZbrw1a" in unsigned.text) == (401, False)
+
+
+async def test_a_signed_handshake_of_a_partner_that_signs_nothing_is_not_answered() -> None:
+    async with receiver(handshake=Handshake("slack")) as http:
+        assert (await post(http, URLS.issue(CLAIMS), SLACK, None)).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("handshake", "method", "query", "headers", "status", "text"),
+    [
+        (Handshake("dropbox"), "GET", "?challenge=abc", {}, 200, "abc"),
+        (Handshake("graph"), "POST", "?validationToken=a%20b", {"Content-Type": "text/plain"}, 200, "a b"),
+        (Handshake("meta", "v"), "GET", "?hub.mode=subscribe&hub.verify_token=v&hub.challenge=1", {}, 200, "1"),
+        (Handshake("meta", "v"), "GET", "?hub.mode=subscribe&hub.verify_token=w&hub.challenge=1", {}, 403, None),
+        (Handshake("cloudevents", "x.example"), "OPTIONS", "", {"WebHook-Request-Origin": "x.example"}, 200, ""),
+    ],
+)
+async def test_an_unsigned_handshake_is_answered_at_a_callback_url(
+    handshake: Handshake, method: str, query: str, headers: dict[str, str], status: int, text: str | None
+) -> None:
+    async with receiver(handshake=handshake) as http:
+        answer = await http.request(method, URLS.issue(CLAIMS) + query, headers=headers)
+        forged = await http.request(method, URLS.issue(CLAIMS)[:-2] + query, headers=headers)
+    assert answer.status_code == status
+    assert text is None or answer.text == text
+    assert forged.status_code == (404 if method == "POST" else 405)
+
+
+async def test_consent_to_cloudevents_names_the_rate_that_a_callback_url_may_bring() -> None:
+    async with receiver(handshake=Handshake("cloudevents", "x.example")) as http:
+        headers = {"WebHook-Request-Origin": "x.example", "WebHook-Request-Rate": "1000"}
+        answer = await http.options(URLS.issue(CLAIMS), headers=headers)
+    assert (answer.headers["webhook-allowed-origin"], answer.headers["webhook-allowed-rate"]) == ("x.example", "12")
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "PUT"])
+@pytest.mark.parametrize("url", [URLS.issue(CLAIMS), "/partners/bank"])
+async def test_other_methods_without_a_handshake_are_405(method: str, url: str) -> None:
+    for handshake in (None, Handshake("graph")):
+        async with receiver(signature=GITHUB, read_token=read_token, handshake=handshake) as http:
+            answer = await http.request(method, f"{url}?challenge=x&validationToken=x")
+        assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+
+
+async def test_a_get_for_a_partner_that_is_not_enabled_is_405_as_well() -> None:
+    async with receiver(handshake=Handshake("dropbox")) as http:
+        answer = await http.get(URLS.issue(replace(CLAIMS, partner="unheard-of")) + "?challenge=x")
+    assert answer.status_code == 405
+
+
+async def test_a_handshake_reaches_no_run(real: WorkflowEnvironment) -> None:
+    async with (
+        receiver(for_temporal(real.client), handshake=Handshake("dropbox")) as http,
+        working(real.client, ScriptedPartner()),
+    ):
+        handle = await start(real.client, stage(1))
+        await waiting(handle)
+        assert (await http.get(url_for(handle) + "?challenge=x")).status_code == 200
+        progress = await progress_of(handle)
+        await http.post(url_for(handle), json=DONE)
+        await result_of(handle)
+    assert (progress.stages[0].state, progress.stages[0].ledger_total, progress.ignored) == ("waiting", 0, {})
+
+
+async def test_handshakes_are_limited_apart_from_callbacks() -> None:
+    async with receiver(handshake=Handshake("x-crc", "secret")) as http:
+        answers = [await http.get(URLS.issue(CLAIMS) + f"?crc_token=a{n}") for n in range(60)]
+        callback = await http.post(URLS.issue(CLAIMS), json={})
+    assert [answers[0].status_code, answers[-1].status_code] == [200, 429]
+    assert int(answers[-1].headers["retry-after"]) > 0
+    assert callback.status_code == 422
+
+
+# --- one URL for everything
+
+
+@pytest.mark.parametrize("form", ["url", "token"])
+async def test_the_token_in_a_signed_body_says_what_it_answers(real: WorkflowEnvironment, form: str) -> None:
+    async with (
+        receiver(for_temporal(real.client), signature=GITHUB, read_token=read_token) as http,
+        working(real.client, ScriptedPartner()),
+    ):
+        handle = await start(real.client, stage(1))
+        await waiting(handle)
+        url = url_for(handle)
+        body = carrying(url if form == "url" else url.rpartition("/")[2])
+        first, again = await post(http, "/partners/partner-1", body), await post(http, "/partners/partner-1", body)
+        outcome = (await result_of(handle)).outcomes["step-1"]
+        late = await post(http, "/partners/partner-1", {**body, "data": {"n": 2}})
+    assert (first.status_code, again.status_code, late.status_code) == (202, 202, 410)
+    assert (outcome.cause, outcome.data) == ("callback", {"account_id": "a-1"})
+
+
+async def test_progress_is_taken_there_as_well(real: WorkflowEnvironment) -> None:
+    async with (
+        receiver(for_temporal(real.client), signature=GITHUB, read_token=read_token) as http,
+        working(real.client, ScriptedPartner()),
+    ):
+        handle = await start(real.client, stage(1))
+        await waiting(handle)
+        body = {**carrying(url_for(handle)), "status": "progress"}
+        assert (await post(http, "/partners/partner-1", body)).status_code == 202
+        found = await until(handle, 1, lambda stage: stage.ledger_total == 1)
+    assert found.state == "waiting"
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (carrying(URLS.issue(CLAIMS)[:-2]), 404),
+        (carrying(""), 404),
+        (carrying(URLS.issue(replace(CLAIMS, partner="partner-1"))), 404),
+        (carrying(URLS.issue(replace(CLAIMS, partner="partner-1", expires_at=1_790_000_001))), 404),
+        (carrying(URLS.issue(replace(CLAIMS, expires_at=1_790_000_001))), 410),
+        (DONE, 422),
+        (b"{", 422),
+    ],
+)
+async def test_no_token_or_a_bad_one_is_answered_as_the_table_says(body: Any, status: int) -> None:
+    """A token of another partner's call is a bad one here, for this signature proves nothing about it."""
+    async with receiver(signature=GITHUB, read_token=read_token) as http:
+        assert (await post(http, "/partners/bank", body)).status_code == status
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/partners/bank/", "/partners/%62ank", "/partners/", "/partners/unheard-of", "/partners"],
+)
+async def test_a_partners_url_has_one_spelling(path: str) -> None:
+    async with receiver(signature=GITHUB, read_token=read_token) as http:
+        answer = await post(http, path, carrying("x"))
+    assert answer.status_code == 404
+
+
+async def test_an_unproven_body_is_401_before_anything_reads_it() -> None:
+    def read_nothing(body: bytes) -> str:
+        raise AssertionError("read")
+
+    async with receiver(signature=GITHUB, read_token=read_nothing) as http:
+        assert (await post(http, "/partners/bank", carrying(URLS.issue(CLAIMS)), None)).status_code == 401
+
+
+@pytest.mark.parametrize("scheme", [None, SCHEMES["bearer"](secrets=["a-long-token"])])
+async def test_a_partner_whose_bodies_are_not_signed_has_no_url_there(scheme: Scheme | None) -> None:
+    async with receiver(signature=scheme, read_token=read_token) as http:
+        assert (await post(http, "/partners/bank", carrying(URLS.issue(CLAIMS)), scheme)).status_code == 404
+
+
+async def test_a_partner_with_a_url_for_each_call_has_none_there() -> None:
+    async with receiver(signature=GITHUB) as http:
+        assert (await post(http, "/partners/bank", carrying(URLS.issue(CLAIMS)))).status_code == 404
+
+
+async def test_a_scheme_that_signs_the_url_signs_the_public_one() -> None:
+    app = create_app(URLS, {"bank": replace(PLAIN, signature=SQUARE, read_token=read_token)}, Signals(no_temporal))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://another.test") as http:
+        headers = dict(SQUARE.sign(b"{}", url=f"{BASE}/partners/bank", now=0, delivery_id=""))
+        headers["Content-Type"] = "application/json"
+        assert (await http.post("/partners/bank", content=b"{}", headers=headers)).status_code == 422
+        assert (await http.post("/partners/bank?x=1", content=b"{}", headers=headers)).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_fault"),
+    [
+        ({"read_token": read_token}, True),
+        ({"handshake": Handshake("slack")}, True),
+        ({"handshake": Handshake("dropbox")}, False),
+        ({"read_token": read_token, "signature": GITHUB}, False),
+        ({"read_token": read_token, "signature": SCHEMES["bearer"](secrets=["a-long-token"])}, True),
+    ],
+)
+def test_what_needs_a_signature_and_has_none_is_a_fault_at_start(
+    monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], *, is_fault: bool
+) -> None:
+    def factory(environment: Environment) -> Partner:
+        return replace(PLAIN, **changes)
+
+    monkeypatch.setattr("activities.partners.PARTNERS", {"bank": factory})
+    environment = Environment({})
+    load_partners(["bank"], environment)
+    assert [fault.name for fault in environment.faults] == (["PARTNERS"] if is_fault else [])
+
+
+# --- how much a partner may bring
+
+
+async def test_a_partner_over_its_rate_is_429_and_others_are_not() -> None:
+    async with receiver(rate=0.5) as http:
+        answers = [await http.post(URLS.issue(replace(CLAIMS, stage=n)), json={}) for n in range(1, 8)]
+        other = await http.post(URLS.issue(replace(CLAIMS, partner="partner-1")), json={})
+    assert [answer.status_code for answer in answers] == [422] * 5 + [429] * 2
+    assert 1 <= int(answers[-1].headers["retry-after"]) <= 2
+    assert other.status_code == 422
+
+
+async def test_what_is_not_proven_is_not_counted_against_the_partner() -> None:
+    async with receiver(rate=0.1, signature=GITHUB) as http:
+        url = URLS.issue(CLAIMS)
+        refused = [(await post(http, url, {}, None)).status_code for _ in range(5)]
+        answers = [(await post(http, url, {})).status_code for _ in range(2)]
+    assert (refused, answers) == ([401] * 5, [422, 429])
+
+
+# --- what is kept of a delivery there
+
+
+@pytest.mark.parametrize("claims", [CLAIMS, None])
+def test_the_token_in_a_body_is_not_kept(claims: Claims | None) -> None:
+    token = URLS.issue(CLAIMS).rpartition("/")[2]
+    capture = Capture("POST", [], "?a=1", "", token, claims=claims)
+    capture.at_partner_url("/partners/bank", "bank")
+    capture.body = json.dumps(carrying(URLS.issue(CLAIMS))).encode()
+    kept = capture.delivery(Verdict.ACCEPTED)
+    assert (kept.partner, kept.target) == ("bank", "/partners/bank?a=1")
+    assert kept.body is not None
+    assert token not in kept.body.decode()
+    assert read_line(json.dumps(kept.as_json()).encode()) == kept
+
+
+def test_a_body_that_writes_its_token_otherwise_is_not_kept() -> None:
+    token = URLS.issue(CLAIMS).rpartition("/")[2]
+    capture = Capture("POST", [], "", "", token, claims=CLAIMS, body=b'"\\u0061..."')
+    capture.at_partner_url("/partners/bank", "bank")
+    assert capture.delivery(Verdict.ACCEPTED).body is None
