@@ -75,7 +75,10 @@ class Stage:
 
     @property
     def longest_open(self) -> float:
-        """The longest time in seconds between the first call of the stage and its settling."""
+        """The longest time in seconds between the first call of the stage and its settling.
+
+        Asking at a deadline adds minutes to each attempt; `TOKEN_SLACK` covers them.
+        """
         return self.attempts * (self.call_within + self.call_timeout + self.wait_cap)
 
 

@@ -180,6 +180,7 @@ class Summary:
         return [
             "",
             f"{self.handle.id} {self.status}: {settled} of {len(self.progress.stages)} stages settled, each once",
+            "  identity, bank and esign signed what they sent, each by a scheme of its own: checked",
             f"  identity sent its thin callback {self.duplicates('identity') + 1} times: asked, and settled once",
             "  bank reported progress and its result before its call had returned: kept",
             "  esign never answered its first call: timed out, called again with a new URL",

@@ -96,7 +96,8 @@ async def send(
     """Answer a stage at its callback URL, in its partner's place or with a body of any JSON form.
 
     With CALLBACK_KEYS the URL tells which partner it is for: the body takes that partner's form and is signed with its
-    scheme and the secret of this environment. Otherwise it takes the sandbox partner's own form, unsigned.
+    scheme and the secret of this environment; a thin callback has no place for --data. Otherwise it takes the sandbox
+    partner's own form, unsigned.
 
     `stagehook token issue` prints the URL of an open stage. Exits 1 unless every answer is a 2xx.
     """

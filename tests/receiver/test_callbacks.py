@@ -222,12 +222,13 @@ async def test_the_same_content_gets_the_same_answer_after_the_run_has_ended(rea
     assert (first.status_code, again.status_code, other.status_code) == (202, 202, 410)
 
 
-async def test_progress_is_never_taken_for_a_duplicate(real: WorkflowEnvironment) -> None:
+@pytest.mark.parametrize("status", ["progress", "ask"])
+async def test_what_settles_nothing_is_never_taken_for_a_duplicate(real: WorkflowEnvironment, status: str) -> None:
     async with receiver(for_temporal(real.client)) as http, working(real.client, ScriptedPartner()):
         handle = await start(real.client, stage(1))
         await waiting(handle)
         for _ in range(3):
-            assert (await http.post(url_for(handle), json={"status": "progress"})).status_code == 202
+            assert (await http.post(url_for(handle), json={"status": status})).status_code == 202
         settled = await until(handle, 1, lambda stage: stage.ledger_total == 3)
     assert settled.outcome is None
 
