@@ -16,7 +16,7 @@ import click
 
 from receiver.cli.errors import Exit
 
-COMMANDS: Final = ("demo", "serve", "worker", "pipeline", "doctor", "key", "token", "partner", "db")
+COMMANDS: Final = ("demo", "serve", "worker", "pipeline", "doctor", "key", "token", "partner", "delivery", "db")
 
 
 class OneModuleEach(click.Group):

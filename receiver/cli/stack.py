@@ -18,6 +18,8 @@ from temporalio.client import Client
 from activities.client import TemporalUnreachable, connect
 from receiver.cli.errors import CommandError
 from receiver.cli.processes import Processes, bare_environment, free_port
+from receiver.deliveries import migrations
+from receiver.deliveries.database import Database
 
 T = TypeVar("T")
 
@@ -79,6 +81,7 @@ def local_environment(
         "TEMPORAL_CONFIG_FILE": str(no_config),
         "PUBLIC_URL": f"http://127.0.0.1:{public_port}",
         "PORT": str(public_port),
+        "DATABASE_URL": f"sqlite:///{folder}/deliveries.db",
         "CALLBACK_KEYS": secrets.token_urlsafe(32),
         "PARTNERS": partners,
         "SANDBOX_URL": sandbox_url,
@@ -94,6 +97,7 @@ async def start_stack(
     env = local_environment(
         folder, address=address, public_port=web_port, sandbox_url=sandbox_url, partners=",".join(plays)
     )
+    migrations.upgrade(Database(env["DATABASE_URL"]))
     script = [part for name, played in plays.items() for part in ("--plays", f"{name}={','.join(played)}")]
     server = temporal_server(temporal_port, folder / "temporal.db", ui_port if ui else None)
     processes.start("temporal", server, env)
