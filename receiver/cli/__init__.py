@@ -16,7 +16,7 @@ import click
 
 from receiver.cli.errors import Exit
 
-COMMANDS: Final = ("demo", "serve", "worker", "pipeline", "doctor", "key", "token", "partner")
+COMMANDS: Final = ("demo", "serve", "worker", "pipeline", "doctor", "key", "token", "partner", "signature")
 
 
 class OneModuleEach(click.Group):
