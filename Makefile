@@ -13,7 +13,7 @@ ENV ?= .env
 RUN := $(UV) run --locked --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test faults check format clean python
+.PHONY: help setup demo dev replay test faults check format clean python
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -36,6 +36,9 @@ check: setup  ## Lint, check types and the import rule
 dev: setup $(ENV)  ## Run Temporal, receiver, worker and sandbox partner in this terminal
 	@mkdir -p .dev
 	@$(RUN) honcho -e $(ENV) -f Procfile.dev start
+
+replay: setup $(ENV)  ## Send captured deliveries again, to make dev (FROM=FILE)
+	@set -a; . $(abspath $(ENV)); set +a; $(RUN) stagehook delivery replay --from $(or $(FROM),-) $(ARGS)
 
 format: setup  ## Format the code
 	@$(RUN) ruff check --fix .

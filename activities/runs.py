@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
@@ -20,12 +21,15 @@ from temporalio.client import (
 from temporalio.exceptions import FailureError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
+from activities.callback_urls import Claims
 from activities.client import reaching_temporal
 from workflows.checking import check_run
 from workflows.contract import (
     ADVANCE_STAGE,
     PIPELINE_WORKFLOW,
     PROGRESS,
+    TOKEN_SLACK,
+    Carried,
     Pipeline,
     PipelineResult,
     PipelineRun,
@@ -81,10 +85,19 @@ class Runs:
         self._address = address or client.service_client.config.target_host
 
     async def start(
-        self, pipeline: Pipeline, data: Mapping[str, Any], *, task_queue: str, workflow_id: str = ""
+        self,
+        pipeline: Pipeline,
+        data: Mapping[str, Any],
+        *,
+        task_queue: str,
+        workflow_id: str = "",
+        carried: Carried | None = None,
     ) -> WorkflowHandle[Any, PipelineResult]:
-        """Check the definition and start a run of it; raises `InvalidRun`, `RunExists`."""
-        run = PipelineRun(pipeline=pipeline, input=data)
+        """Check the definition and start a run of it; raises `InvalidRun`, `RunExists`.
+
+        carried: where the run is to begin, in place of its first stage.
+        """
+        run = PipelineRun(pipeline=pipeline, input=data, carried=carried)
         check_run(run)
         workflow_id = workflow_id or f"{pipeline.name}-{uuid.uuid4().hex[:12]}"
         async with self._reaching():
@@ -172,6 +185,37 @@ class Runs:
         await self._check_open(workflow_id)
         async with self._reaching(workflow_id):
             await self._client.get_workflow_handle(workflow_id).signal(ADVANCE_STAGE, stage)
+
+    async def finish(self, workflow_id: str, stage: int) -> None:
+        """End every wait up to the stage, if the run is still open; raises nothing for one that has ended."""
+        with contextlib.suppress(RunNotFound):
+            async with self._reaching(workflow_id):
+                await self._client.get_workflow_handle(workflow_id).signal(ADVANCE_STAGE, stage)
+
+    async def open_claims(self, workflow_id: str, stage: int) -> Claims:
+        """The claims of an open stage's current call; raises `NoSuchStage`, `RunNotFound`, `WorkerAway`."""
+        progress = await self.progress(workflow_id)
+        found = [known for known in progress.stages if known.number == stage and known.called_at and not known.outcome]
+        if not found:
+            raise NoSuchStage(f"the run {workflow_id} has no open stage {stage} whose partner was called")
+        issued_at = int(found[0].called_at or 0)
+        return Claims(
+            workflow_id=workflow_id,
+            chain_id=progress.chain_id,
+            stage=stage,
+            attempt=found[0].attempts,
+            partner=found[0].partner,
+            issued_at=issued_at,
+            expires_at=found[0].expires_at or int(issued_at + TOKEN_SLACK),
+        )
+
+    async def has(self, workflow_id: str, chain_id: str) -> bool:
+        """Whether the latest run of this id belongs to this chain."""
+        try:
+            described = await self.describe(workflow_id)
+        except RunNotFound:
+            return False
+        return described.raw_info.first_run_id == chain_id
 
     async def cancel(self, workflow_id: str) -> None:
         """Ask the run to end; its open stage is noted as cancelled. Raises `RunNotFound`, `RunEnded`."""

@@ -43,7 +43,7 @@ def pages_of(http: httpx.Client, local: Local, url: str, signed: str) -> dict[st
     """Every kind of answer, by the status that it should have; `signed` is the URL of a partner that signs."""
     return {
         "404": http.post(url[:-1], json={}),
-        "410": http.post(url, json={"card": {"state": "ACTIVE", "id": "again", "last_four": "1234"}}),
+        "409": http.post(url, json={"card": {"state": "ACTIVE", "id": "again", "last_four": "1234"}}),
         "401": http.post(signed, json={}),
         "405": http.get(url),
         "415": http.post(url, content=b"x"),

@@ -18,6 +18,7 @@ class Credentials(Scheme):
     """A fixed Authorization header."""
 
     covers_body = False
+    header = HEADER
 
     def _read_secrets(self, secrets: Sequence[str]) -> None:
         self._values = [self._value(secret) for secret in secrets]

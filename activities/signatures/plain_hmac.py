@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import copy
 import hmac
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Final, Literal
+from typing import ClassVar, Final, Literal, Self
 
 from activities.signatures.scheme import (
     DEFAULT_TOLERANCE,
@@ -30,6 +31,7 @@ ENCODINGS: Final[dict[str, Callable[[bytes], str]]] = {
     "base64": lambda mac: base64.b64encode(mac).decode(),
 }
 ALGORITHMS: Final = ("sha1", "sha256", "sha384", "sha512")
+HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 PLACE: Final = re.compile(r"\{(body|timestamp|url)\}")
 
 
@@ -87,6 +89,9 @@ class HmacScheme(Scheme):
     def _read_secrets(self, secrets: Sequence[str]) -> None:
         self._row = getattr(self, "_row", None) or type(self).row
         self._keys = [_read_key(secret, hex_key=self._row.hex_key) for secret in secrets]
+        self.covers_url = "{url}" in self._row.signed
+        self.covers_time = "{timestamp}" in self._row.signed
+        self.header = f"{self._row.header}-1" if self._row.numbered else self._row.header
 
     def verify(self, request: SignedRequest, now: float) -> Verified:
         """Check every signature that the request carries against every key."""
@@ -106,12 +111,17 @@ class HmacScheme(Scheme):
         """The headers, by the first key. The scheme carries no delivery id."""
         row, timestamp = self._row, str(int(now))
         mac = self._mac(self._keys[0], timestamp, url, body)
-        header = f"{row.header}-1" if row.numbered else row.header
         if row.fields:
             separator, time_key, signature_key = row.fields
-            return [(header, f"{time_key}={timestamp}{separator}{signature_key}={mac}")]
+            return [(self.header, f"{time_key}={timestamp}{separator}{signature_key}={mac}")]
         stamp = [(row.timestamp_header, timestamp)] if row.timestamp_header else []
-        return [*stamp, (header, mac)]
+        return [*stamp, (self.header, mac)]
+
+    def with_key(self, key: bytes) -> Self:
+        """Any bytes are a key."""
+        other = copy.copy(self)
+        other._keys = [key]
+        return other
 
     def _proofs(self, request: SignedRequest) -> Iterator[tuple[str | None, list[str]]]:
         """Each timestamp that the request gives, with the signatures that belong to it."""
@@ -162,8 +172,12 @@ class GenericHmac(HmacScheme):
         template = "{body}" if signed == "body" else signed
         if algorithm not in ALGORITHMS or encoding not in ENCODINGS:
             raise ConfigError(f"algorithm is one of {', '.join(ALGORITHMS)}, encoding one of {', '.join(ENCODINGS)}")
-        if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", header):
+        if not HEADER_NAME.fullmatch(header):
             raise ConfigError("header is the name of a header")
+        if timestamp_header and not HEADER_NAME.fullmatch(timestamp_header):
+            raise ConfigError("timestamp_header is the name of a header")
+        if not prefix.isascii() or (prefix and not prefix.isprintable()):
+            raise ConfigError("prefix has printable ASCII characters")
         if "{body}" not in template or PLACE.sub("", template).count("{"):
             raise ConfigError("signed is `body`, or a template with {body} and if need be {timestamp} and {url}")
         if ("{timestamp}" in template) != bool(timestamp_header):

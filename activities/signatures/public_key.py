@@ -30,7 +30,7 @@ from activities.signatures.scheme import (
 class PublicKeyScheme(Scheme):
     """A signature over timestamp and body. private_key: for signing only, in the encoding of the public keys."""
 
-    header = ""
+    covers_time = True
     timestamp_header = ""
 
     def __init__(self, secrets: Sequence[str], *, private_key: str = "", tolerance: int = DEFAULT_TOLERANCE) -> None:

@@ -14,7 +14,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Self
 
 DEFAULT_TOLERANCE: Final = 300
 """Seconds that a timestamp may lie from the clock, either way: what Standard Webhooks, Stripe and Slack advise."""
@@ -36,11 +36,13 @@ class SignatureError(Exception):
 
     reason: which step failed: `missing-header`, `repeated-header`, `malformed-header`, `malformed-timestamp`, `stale`,
     `malformed-id`, `malformed-url`, `malformed-body`, `body-mismatch`, `mismatch`.
+    detail: what exactly, quoting no value.
     """
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
         self.reason = reason
+        self.detail = detail
 
 
 @dataclass(frozen=True)
@@ -88,10 +90,15 @@ class Scheme(ABC):
 
     secrets: as the provider shows them; each verifies, the first one signs. tolerance: seconds, for schemes that sign a
     timestamp. Raises `ConfigError`.
+
+    covers_body, covers_url, covers_time: what the signature is over. header: where the signature stands.
     """
 
     name: ClassVar[str] = ""
     covers_body: ClassVar[bool] = True
+    covers_url = False
+    covers_time = False
+    header = ""
 
     def __init__(self, secrets: Sequence[str], *, tolerance: int = DEFAULT_TOLERANCE) -> None:
         if isinstance(secrets, str) or not secrets:
@@ -118,11 +125,18 @@ class Scheme(ABC):
     def sign(self, body: bytes, *, url: str, now: float, delivery_id: str) -> list[tuple[str, str]]:
         """The headers that make the body a request of this partner's, by the first secret."""
 
+    def with_key(self, key: bytes) -> Self | None:
+        """The same scheme with just these bytes as its key, for a diagnosis; None where a key is not any bytes."""
+        return None
+
     def _in_time(self, timestamp: str, now: float) -> int:
         if not TIMESTAMP.fullmatch(timestamp):
             raise SignatureError("malformed-timestamp", "use 1 to 12 decimal digits")
         if abs(now - int(timestamp)) > self.tolerance:
-            raise SignatureError("stale", f"more than {self.tolerance} s from the clock")
+            side = "before" if int(timestamp) < now else "after"
+            raise SignatureError(
+                "stale", f"{abs(now - int(timestamp)):.0f} s {side} the clock, beyond {self.tolerance} s"
+            )
         return int(timestamp)
 
 

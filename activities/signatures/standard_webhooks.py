@@ -8,10 +8,11 @@ one (`v1a`). A key verifies signatures of its own version only.
 from __future__ import annotations
 
 import base64
+import copy
 import hmac
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Self
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -48,6 +49,8 @@ class StandardWebhooks(Scheme):
 
     name = "standard-webhooks"
     prefix: ClassVar[str] = "webhook-"
+    covers_time = True
+    header = "webhook-signature"
 
     def _read_secrets(self, secrets: Sequence[str]) -> None:
         self._keys = [_read_key(secret) for secret in secrets]
@@ -56,7 +59,7 @@ class StandardWebhooks(Scheme):
         """Check every listed signature of a known version against every key of that version."""
         delivery_id = check_id(request.one(f"{self.prefix}id"))
         timestamp = request.one(f"{self.prefix}timestamp")
-        listed = request.one(f"{self.prefix}signature")
+        listed = request.one(self.header)
         moment = self._in_time(timestamp, now)
         signed = _signed(delivery_id, timestamp, request.body)
         for entry in listed[:LONGEST_LIST].split(" ")[:MOST_SIGNATURES]:
@@ -75,8 +78,14 @@ class StandardWebhooks(Scheme):
         return [
             (f"{self.prefix}id", delivery_id),
             (f"{self.prefix}timestamp", timestamp),
-            (f"{self.prefix}signature", f"{key.version},{signature}"),
+            (self.header, f"{key.version},{signature}"),
         ]
+
+    def with_key(self, key: bytes) -> Self:
+        """The bytes are taken for an HMAC key of any length."""
+        other = copy.copy(self)
+        other._keys = [_hmac(key)]
+        return other
 
 
 class Svix(StandardWebhooks):
@@ -84,6 +93,7 @@ class Svix(StandardWebhooks):
 
     name = "svix"
     prefix = "svix-"
+    header = "svix-signature"
 
 
 def _signed(delivery_id: str, timestamp: str, body: bytes) -> bytes:
@@ -110,7 +120,10 @@ def _read_key(secret: str) -> Key:
 def _hmac_key(key: bytes) -> Key:
     if not SHORTEST_KEY <= len(key) <= LONGEST_KEY:
         raise ConfigError(f"a whsec_ secret has {SHORTEST_KEY} to {LONGEST_KEY} bytes")
+    return _hmac(key)
 
+
+def _hmac(key: bytes) -> Key:
     def sign(signed: bytes) -> str:
         return base64.b64encode(hmac.digest(key, signed, "sha256")).decode()
 

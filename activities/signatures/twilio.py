@@ -8,9 +8,11 @@ captured request stays valid: only what it does may not be done twice.
 from __future__ import annotations
 
 import base64
+import copy
 import hashlib
 import hmac
 from collections.abc import Sequence
+from typing import Self
 from urllib.parse import parse_qs, urlsplit
 
 from activities.signatures.scheme import Scheme, SignatureError, SignedRequest, Verified, first_match, same
@@ -25,6 +27,8 @@ class Twilio(Scheme):
     """Twilio's request signature, of forms and of JSON. The URL is signed as it was given to Twilio."""
 
     name = "twilio"
+    covers_url = True
+    header = HEADER
 
     def _read_secrets(self, secrets: Sequence[str]) -> None:
         self._keys = [secret.encode("utf-8", "surrogatepass") for secret in secrets]
@@ -44,6 +48,12 @@ class Twilio(Scheme):
         """The header for a form, or for anything else if the URL has the body's `bodySHA256`."""
         fields = b"" if _body_digest(url) else _sorted_fields(body)
         return [(HEADER, _mac(self._keys[0], _plain(url) + fields))]
+
+    def with_key(self, key: bytes) -> Self:
+        """Any bytes are a key."""
+        other = copy.copy(self)
+        other._keys = [key]
+        return other
 
 
 def _covered(request: SignedRequest) -> bytes:

@@ -16,7 +16,19 @@ import click
 
 from receiver.cli.errors import Exit
 
-COMMANDS: Final = ("demo", "serve", "worker", "pipeline", "doctor", "key", "token", "partner", "db")
+COMMANDS: Final = (
+    "demo",
+    "serve",
+    "worker",
+    "pipeline",
+    "doctor",
+    "key",
+    "token",
+    "partner",
+    "delivery",
+    "signature",
+    "db",
+)
 
 
 class OneModuleEach(click.Group):

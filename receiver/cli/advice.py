@@ -13,16 +13,21 @@ from activities.environment import SettingsError
 from activities.runs import NoSuchStage, RunEnded, RunExists, RunNotFound, WorkerAway
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.processes import PartFailed
+from receiver.deliveries.archive import NoSuchDelivery
 from receiver.deliveries.database import SchemaMissing, StoreAway
 from receiver.lifecycle import PortTaken
+from receiver.replay import NotReplayable, PartnerNotEnabled
 from workflows.checking import InvalidRun
 
 ADVICE: dict[type[Exception], tuple[Exit, str]] = {
     BadToken: (Exit.BAD_TOKEN, "copy the whole callback URL, and use the CALLBACK_KEYS of the system that issued it"),
     ExpiredToken: (Exit.EXPIRED, "its stage closed long ago; `stagehook pipeline show` tells how"),
     InvalidRun: (Exit.USAGE, "mend the definition in workflows/pipelines.py, or give what is missing with --input"),
+    NoSuchDelivery: (Exit.NOT_FOUND, "`stagehook delivery list` lists the deliveries"),
     NoSuchStage: (Exit.NOT_FOUND, "`stagehook pipeline show` lists the stages"),
+    NotReplayable: (Exit.FAILED, "`stagehook delivery show` has all that is known of it"),
     PartFailed: (Exit.FAILED, "do it again; if it stays, the log above says what is missing"),
+    PartnerNotEnabled: (Exit.USAGE, "name them in PARTNERS with their variables, or use --mode verbatim"),
     PortTaken: (Exit.FAILED, "end what listens there, or choose another port (PORT, or --port)"),
     RunEnded: (Exit.FAILED, "`stagehook pipeline show` tells how it ended; start another run"),
     RunExists: (Exit.FAILED, "choose another --id, or look at that run with `stagehook pipeline show`"),

@@ -11,7 +11,7 @@ import click
 
 from activities.environment import Environment
 from receiver.cli.errors import CommandError, Exit
-from receiver.cli.output import json_option, note, print_json
+from receiver.cli.output import counted, json_option, note, print_json
 from receiver.deliveries import migrations
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.database import Database
@@ -64,7 +64,7 @@ def prune(older_than: str, *, as_json: bool) -> None:
     if as_json:
         print_json({"deleted": deleted})
     else:
-        click.echo(f"{deleted} deliveries deleted")
+        click.echo(f"{counted(deleted, 'delivery', 'deliveries')} deleted")
 
 
 def read_store() -> Database | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shlex
 import signal
 import tempfile
 from collections.abc import Mapping
@@ -21,6 +22,9 @@ from receiver.cli.output import live_table, note, print_json
 from receiver.cli.processes import Processes
 from receiver.cli.stack import Stack, stagehook_command, start_stack
 from receiver.cli.stage_table import changes, stage_table
+from receiver.deliveries.archive import Archive
+from receiver.deliveries.database import Database
+from receiver.deliveries.secrets import known_secrets, redact
 from workflows.contract import Pipeline, PipelineResult, Progress
 from workflows.pipelines import ONBOARDING
 
@@ -36,6 +40,9 @@ PLAYS: Final[Mapping[str, list[str]]] = {
     "esign": ["never", "missigned"],
     "cards": ["forged"],
 }
+CAPTURES: Final = Path(".dev/demo.jsonl")
+"""Where what the receiver was sent is kept, for a webhook replay."""
+
 INPUT: Final = {"full_name": "ada lovelace", "date_of_birth": "1815-12-10", "iban": "GB33BUKB20201555555555"}
 
 
@@ -77,7 +84,8 @@ async def _demo(*, keep: bool, as_json: bool) -> None:
         if missing := summary.missing():
             raise CommandError(f"the run did not show {missing}\n{processes.tails()}", "`make demo` again")
         if not as_json:
-            for line in _next_commands(stack if keep else None, handle):
+            captured = _keep_captures(stack)
+            for line in _links(stack, handle, Path(folder)) if keep else _next_commands(captured):
                 click.echo(line)
         while keep:
             processes.check()
@@ -215,22 +223,45 @@ async def _follow(
             await asyncio.sleep(REFRESH_SECONDS)
 
 
-def _next_commands(stack: Stack | None, handle: WorkflowHandle[Any, PipelineResult]) -> list[str]:
-    if stack is None:
-        return [
-            "",
-            "next:",
-            "  make demo KEEP=1     the same, staying up, with Temporal's UI",
-            "  make dev             the four parts in one terminal; then, in another one:",
-            f"  {shown_command()} pipeline start onboarding --wait --input '{json.dumps(INPUT)}'",
-        ]
+def _keep_captures(stack: Stack) -> Path | None:
+    """Export what the receiver was sent to where it outlasts the demo; None where that cannot be written."""
+    deliveries = Archive(Database(stack.environment["DATABASE_URL"])).every()
+    secrets = known_secrets(stack.environment)
+    try:
+        CAPTURES.parent.mkdir(exist_ok=True)
+        CAPTURES.write_text("".join(json.dumps(redact(one, secrets).as_json()) + "\n" for one in deliveries))
+    except OSError as error:
+        note(f"what the demo captured is not kept: {error}")
+        return None
+    return CAPTURES
+
+
+def _next_commands(captured: Path | None) -> list[str]:
+    replay = f"  make replay FROM={captured}     then: what this demo captured, sent once more"
+    return [
+        "",
+        "next:",
+        "  make demo KEEP=1     the same, staying up, with Temporal's UI",
+        "  make dev             the four parts in one terminal; then, in another one:",
+        f"  {shown_command()} pipeline start onboarding --wait --input '{json.dumps(INPUT)}'",
+        *([replay] if captured else []),
+    ]
+
+
+def _links(stack: Stack, handle: WorkflowHandle[Any, PipelineResult], folder: Path) -> list[str]:
+    settings = folder / "env"
+    added = {name: value for name, value in stack.environment.items() if os.environ.get(name) != value}
+    settings.write_text("".join(f"export {name}={shlex.quote(value)}\n" for name, value in added.items()))
     run = f"{stack.ui_url}/namespaces/default/workflows/{handle.id}/{handle.first_execution_run_id}/history"
     return [
         "",
         f"this run in Temporal's UI:  {run}",
-        f"the receiver:               {stack.public_url}/readyz",
+        f"the receiver:               {stack.public_url}/readyz, {stack.public_url}/metrics",
         f"the partner's own ledger:   {stack.sandbox_url}/ledger",
-        f"this run in the terminal:   TEMPORAL_ADDRESS={stack.address} {shown_command()} pipeline show {handle.id}",
+        f"in another terminal, first: . {settings}",
+        f"this run:                   {shown_command()} pipeline show {handle.id}",
+        f"what the receiver was sent: {shown_command()} delivery list",
+        f"the same, once more:        {shown_command()} delivery replay --since 1h --start",
         "Ctrl-C ends everything.",
     ]
 

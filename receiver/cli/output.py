@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable, Sequence, Sized
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, is_dataclass
 from datetime import datetime
@@ -14,8 +14,11 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import click
+from rich import box
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
 
 from activities import strict_json
 
@@ -38,6 +41,22 @@ def live_table(*, wanted: bool = True) -> AbstractContextManager[Live | None]:
     if wanted and sys.stdout.isatty():
         return Live(console=console(), auto_refresh=False)
     return nullcontext()
+
+
+def plain_table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """A list as a table; what stands in it is shown as it is, brackets and all."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for title in titles:
+        table.add_column(title, overflow="fold")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    return table
+
+
+def counted(things: Sized | int, one: str, several: str = "") -> str:
+    """`1 run`, `2 runs`; several: the plural that is not made with an s."""
+    number = things if isinstance(things, int) else len(things)
+    return f"{number} {one if number == 1 else several or one + 's'}"
 
 
 def print_json(value: Any, *, indent: int | None = 2) -> None:

@@ -8,15 +8,22 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import click
-from rich import box
-from rich.markup import escape
 from rich.table import Table
 
 from activities.client import connect
 from activities.runs import Run, Runs, WorkerAway, call_trouble, status_name
 from activities.settings import DEFAULT_TASK_QUEUE
 from receiver.cli.errors import CommandError, Exit
-from receiver.cli.output import console, json_option, live_table, note, print_json, read_json_object, run_async
+from receiver.cli.output import (
+    console,
+    json_option,
+    live_table,
+    note,
+    plain_table,
+    print_json,
+    read_json_object,
+    run_async,
+)
 from receiver.cli.stage_table import changes, stage_notes, stage_table
 from workflows.contract import Progress
 from workflows.pipelines import PIPELINES
@@ -184,9 +191,5 @@ def _print(value: Any, text: str, *, as_json: bool) -> None:
 
 
 def _run_table(runs: list[Run]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    for heading in ("id", "pipeline", "status", "started (UTC)"):
-        table.add_column(heading, overflow="fold")
-    for run in runs:
-        table.add_row(escape(run.workflow_id), escape(run.pipeline), run.status, f"{run.started_at:%Y-%m-%d %H:%M:%S}")
-    return table
+    rows = [(run.workflow_id, run.pipeline, run.status, f"{run.started_at:%Y-%m-%d %H:%M:%S}") for run in runs]
+    return plain_table(("id", "pipeline", "status", "started (UTC)"), rows)

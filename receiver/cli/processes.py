@@ -120,7 +120,8 @@ def free_port() -> int:
 
 def bare_environment() -> dict[str, str]:
     """This process's environment without what would lead a local system to somebody's real one."""
-    ours = {"PUBLIC_URL", "CALLBACK_KEYS", "PARTNERS", "DATABASE_URL", "TASK_QUEUE", "PORT", "WEB_CONCURRENCY"}
+    ours = {"PUBLIC_URL", "CALLBACK_KEYS", "PARTNERS", "TASK_QUEUE", "PORT", "WEB_CONCURRENCY"}
+    ours |= {"DATABASE_URL", "ALLOW_SQLITE", "RETENTION_DAYS", "METRICS_TOKEN"}
     return {
         name: value
         for name, value in os.environ.items()

@@ -20,6 +20,8 @@ from activities.client import TemporalUnreachable, connect
 from activities.partners.sandbox_roles import ROLES
 from receiver.cli.errors import CommandError
 from receiver.cli.processes import Processes, bare_environment, free_port
+from receiver.deliveries import migrations
+from receiver.deliveries.database import Database
 
 T = TypeVar("T")
 
@@ -82,6 +84,7 @@ def local_environment(
         "TEMPORAL_CONFIG_FILE": str(no_config),
         "PUBLIC_URL": f"http://127.0.0.1:{public_port}",
         "PORT": str(public_port),
+        "DATABASE_URL": f"sqlite:///{folder}/deliveries.db",
         "CALLBACK_KEYS": secrets.token_urlsafe(32),
         "PARTNERS": partners,
         "SANDBOX_URL": sandbox_url,
@@ -107,6 +110,7 @@ async def start_stack(
     env = local_environment(
         folder, address=address, public_port=web_port, sandbox_url=sandbox_url, partners=",".join(plays)
     )
+    migrations.upgrade(Database(env["DATABASE_URL"]))
     script = [part for name, played in plays.items() for part in ("--plays", f"{name}={','.join(played)}")]
     server = temporal_server(temporal_port, folder / "temporal.db", ui_port if ui else None)
     processes.start("temporal", server, env)

@@ -11,10 +11,9 @@ import click
 from activities.callback_urls import CALLBACKS_PATH, CallbackURLs, Claims, ExpiredToken
 from activities.client import connect
 from activities.environment import Environment
-from activities.runs import NoSuchStage, Runs
+from activities.runs import Runs
 from activities.settings import read_callback_keys
 from receiver.cli.output import json_option, print_json, run_async
-from workflows.contract import TOKEN_SLACK
 
 
 @click.group()
@@ -55,20 +54,7 @@ async def issue(workflow_id: str, stage: int, *, as_json: bool) -> None:
     public_url = env.url("PUBLIC_URL", fix="the address at which partners reach the receiver")
     keys = read_callback_keys(env)
     env.check()
-    progress = await Runs(await connect(os.environ)).progress(workflow_id)
-    found = [known for known in progress.stages if known.number == stage and known.called_at and not known.outcome]
-    if not found:
-        raise NoSuchStage(f"the run {workflow_id} has no open stage {stage} whose partner was called")
-    issued_at = int(found[0].called_at or 0)
-    claims = Claims(
-        workflow_id=workflow_id,
-        chain_id=progress.chain_id,
-        stage=stage,
-        attempt=found[0].attempts,
-        partner=found[0].partner,
-        issued_at=issued_at,
-        expires_at=found[0].expires_at or int(issued_at + TOKEN_SLACK),
-    )
+    claims = await Runs(await connect(os.environ)).open_claims(workflow_id, stage)
     url = CallbackURLs(public_url, keys).issue(claims)
     if as_json:
         print_json({"url": url})

@@ -361,4 +361,4 @@ def test_wrong_temporal_settings_are_told_at_start(local: Local, command: list[s
 
 def test_help_says_what_there_is() -> None:
     shown = run_command("--help").stdout.decode()
-    assert all(noun in shown for noun in ("demo", "serve", "worker", "pipeline", "token", "partner"))
+    assert all(noun in shown for noun in ("demo", "serve", "worker", "pipeline", "token", "partner", "signature"))

@@ -1,0 +1,257 @@
+"""Diagnosis: at which step a signed request fails, and what would have made it match.
+
+For people at a terminal. The receiver never asks: it says no, and the same no to everyone.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Final, Literal
+
+from activities.signatures import guesses
+from activities.signatures.scheme import ConfigError, Scheme, SignatureError, SignedRequest, Verified
+
+Step = Literal["header", "time", "key", "bytes"]
+State = Literal["ok", "wrong", "unknown"]
+
+STEPS: Final[tuple[Step, ...]] = ("header", "time", "key", "bytes")
+"""The steps of every verification, in their order."""
+
+STEP_OF: Final[dict[str, Step]] = {
+    "missing-header": "header",
+    "repeated-header": "header",
+    "malformed-header": "header",
+    "malformed-id": "header",
+    "malformed-timestamp": "time",
+    "stale": "time",
+    "malformed-url": "bytes",
+    "malformed-body": "bytes",
+    "body-mismatch": "bytes",
+}
+"""The step at which each reason arises; `mismatch` alone says only that it is the key or the bytes."""
+
+HEADER_WORDS: Final = ("sign", "hmac", "svix", "webhook", "authorization")
+PATIENT: Final = 10**13
+"""A tolerance that every timestamp keeps to."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one step came to. unknown: not reached, or not to be told apart from another step."""
+
+    step: Step
+    state: State
+    says: str
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """How a verification ended, step by step. reason: the `SignatureError`'s, or "" if it is verified."""
+
+    verified: Verified | None
+    reason: str
+    findings: tuple[Finding, ...]
+
+    @property
+    def failed(self) -> str:
+        """The step at which it fails, or the two of which it is one; "" if it is verified."""
+        if self.verified:
+            return ""
+        if self.reason in STEP_OF:
+            return STEP_OF[self.reason]
+        wrong = [finding.step for finding in self.findings if finding.state == "wrong"]
+        return wrong[0] if wrong else " or ".join(found.step for found in self.findings if found.state == "unknown")
+
+
+def diagnose(scheme: Scheme, secrets: Sequence[str], request: SignedRequest, now: float) -> Diagnosis:
+    """Verify the request, and look for the cause where it fails. secrets: those that the scheme was made with."""
+    case = _Case(scheme, secrets, request, now)
+    try:
+        verified = scheme.verify(request, now)
+    except SignatureError as error:
+        found = {finding.step: finding for finding in case.failed(error)}
+        return Diagnosis(None, error.reason, tuple(found.get(step, _unreached(step)) for step in STEPS))
+    return Diagnosis(verified, "", (case.header_ok(), case.time_ok(verified), case.key_ok(verified), case.bytes_ok()))
+
+
+@dataclass(frozen=True)
+class _Case:
+    scheme: Scheme
+    secrets: Sequence[str]
+    request: SignedRequest
+    now: float
+
+    # --- what is right
+
+    def header_ok(self) -> Finding:
+        return Finding("header", "ok", f"{self.scheme.header} is there")
+
+    def time_ok(self, verified: Verified | None) -> Finding:
+        if not self.scheme.covers_time:
+            return Finding("time", "ok", f"not signed by {self.scheme.name}: a captured request stays valid")
+        if verified is None or verified.timestamp is None:
+            return Finding("time", "ok", f"within {self.scheme.tolerance} s of the clock")
+        return Finding("time", "ok", self._signed_at(verified.timestamp))
+
+    def key_ok(self, verified: Verified) -> Finding:
+        return Finding("key", "ok", f"secret {verified.key_index + 1} of {len(self.secrets)}")
+
+    def bytes_ok(self) -> Finding:
+        if not self.scheme.covers_body:
+            return Finding("bytes", "ok", "not signed: whoever has the credentials can send any body")
+        return Finding("bytes", "ok", self._covered)
+
+    @property
+    def _covered(self) -> str:
+        size = f"this body of {len(self.request.body)} bytes"
+        return f"{size} with this URL" if self.scheme.covers_url else size
+
+    def _signed_at(self, timestamp: int) -> str:
+        side = "before" if timestamp < self.now else "after"
+        return f"signed {_moment(timestamp)}, {_span(abs(self.now - timestamp))} {side} the clock"
+
+    # --- what is wrong
+
+    def failed(self, error: SignatureError) -> Iterator[Finding]:
+        """The findings of a request that the scheme refuses."""
+        step = STEP_OF.get(error.reason)
+        says = f"{error.reason.replace('-', ' ')}: {error.detail}" if error.detail else error.reason.replace("-", " ")
+        if step == "header":
+            yield Finding("header", "wrong", f"{says}{self._similar_headers(error)}")
+            return
+        yield self.header_ok()
+        if step == "time":
+            yield Finding("time", "wrong", f"{says}{self._milliseconds(error)}")
+            if error.reason == "stale":
+                yield from self._patient()
+            return
+        yield self.time_ok(None)
+        if error.reason in {"malformed-url", "malformed-body"}:
+            yield Finding("bytes", "wrong", says)
+            return
+        yield from self._search(certain=says if step == "bytes" else "")
+
+    def _patient(self) -> Iterator[Finding]:
+        """Key and bytes of a stale request, as if it had come in time."""
+        scheme = copy.copy(self.scheme)
+        scheme.tolerance = PATIENT
+        case = replace(self, scheme=scheme)
+        try:
+            verified = scheme.verify(self.request, self.now)
+        except SignatureError:
+            yield from case._search()
+            return
+        yield Finding(
+            "time", "wrong", f"{self._signed_at(verified.timestamp or 0)}; {self.scheme.tolerance} s are allowed"
+        )
+        yield case.key_ok(verified)
+        yield case.bytes_ok()
+
+    def _search(self, *, certain: str = "") -> Iterator[Finding]:
+        """Try what may have happened on the way. certain: the bytes are known to be wrong, and this is why."""
+        if not self.scheme.covers_body:
+            yield self._credentials()
+            return
+        for step, phrase, scheme, request in self._guesses():
+            try:
+                verified = scheme.verify(request, self.now)
+            except SignatureError:
+                continue
+            yield from (self.key_ok(verified), self.bytes_ok(), Finding(step, "wrong", phrase))
+            return
+        if misshapen := self._misshapen():
+            yield misshapen
+        elif certain:
+            yield Finding("bytes", "wrong", f"{certain}{self._length()}")
+        else:
+            given = "any of the secrets given" if len(self.secrets) > 1 else "the secret given"
+            yield Finding("key", "unknown", f"if the bytes are right, they were not signed with {given}")
+            says = f"if the secret is right, it was not {self._covered} that was signed{self._length()}"
+            yield Finding("bytes", "unknown", says)
+
+    def _guesses(self) -> Iterator[tuple[Step, str, Scheme, SignedRequest]]:
+        request, scheme = self.request, self.scheme
+        if (own := self._own()) and len(values := request.all(scheme.header)) == 1:
+            for phrase, value in guesses.signatures(values[0], own):
+                pairs = [
+                    (name, value if name.lower() == scheme.header.lower() else old) for name, old in request.headers
+                ]
+                yield "header", f"{scheme.header} would match {phrase}", scheme, replace(request, headers=pairs)
+        for phrase, body in guesses.bodies(request.body, self._content_length()):
+            says = f"these {len(request.body)} bytes are not what was signed; the signature matches the body {phrase}"
+            yield "bytes", says, scheme, replace(request, body=body)
+        for phrase, url in guesses.urls(request.url) if scheme.covers_url else ():
+            yield "bytes", f"another URL was signed; the signature matches {phrase}", scheme, replace(request, url=url)
+        for place, secret in enumerate(self.secrets, start=1):
+            for phrase, key in guesses.keys(secret):
+                if (other := scheme.with_key(key)) is not None:
+                    yield "key", f"the signature matches secret {place} taken {phrase}", other, request
+
+    def _credentials(self) -> Finding:
+        kind = self.scheme.name.title()
+        if self.request.one(self.scheme.header).partition(" ")[0] != kind:
+            return Finding("header", "wrong", f"{self.scheme.header} does not begin with `{kind} `")
+        return Finding("key", "wrong", "the credentials are not those of any secret")
+
+    def _own(self) -> str:
+        """A header of the scheme's own making, for its form; "" where only the partner can sign."""
+        try:
+            made = self.scheme.sign(self.request.body, url=self.request.url, now=self.now, delivery_id="guess")
+        except (ConfigError, SignatureError):
+            return ""
+        return dict(made)[self.scheme.header]
+
+    def _misshapen(self) -> Finding | None:
+        """Whether no part of the header has the form of a signature."""
+        marker, length = guesses.form(self._own())
+        values = self.request.all(self.scheme.header)
+        if not length or not values or any(guesses.has_form(value, marker, length) for value in values):
+            return None
+        looked_for = f"`{marker}` with {length} characters" if marker else f"signature of {length} characters"
+        return Finding("header", "wrong", f"{self.scheme.header} holds no {looked_for}, as the first secret makes it")
+
+    def _similar_headers(self, error: SignatureError) -> str:
+        """The headers that look like a signature's, for one that is missing."""
+        if error.reason != "missing-header":
+            return ""
+        names = {name for name, _ in self.request.headers if any(word in name.lower() for word in HEADER_WORDS)}
+        listed = ", ".join(sorted(name for name in names if name.isascii() and name.isprintable()))
+        return f"; the request has {listed}" if listed else "; the request has none that looks like it"
+
+    def _milliseconds(self, error: SignatureError) -> str:
+        names = self.scheme.header.lower(), "time"
+        values = [value for name, value in self.request.headers if any(part in name.lower() for part in names)]
+        runs = guesses.TOKEN.findall(" ".join(values))
+        milliseconds = error.reason == "malformed-timestamp" and any(len(run) == 13 and run.isdigit() for run in runs)
+        return "; these look like milliseconds" if milliseconds else ""
+
+    def _content_length(self) -> int | None:
+        given = self.request.all("content-length")
+        return int(given[0]) if len(given) == 1 and re.fullmatch(r"[0-9]{1,12}", given[0]) else None
+
+    def _length(self) -> str:
+        given = self._content_length()
+        return "" if given in {None, len(self.request.body)} else f", while Content-Length says {given}"
+
+
+def _unreached(step: Step) -> Finding:
+    return Finding(step, "unknown", "not reached")
+
+
+def _span(seconds: float) -> str:
+    """Seconds, and from a minute on what that is in words."""
+    days, rest = divmod(round(seconds), 24 * 3600)
+    parts = ((days, "d"), (rest // 3600, "h"), (rest // 60 % 60, "min"))
+    words = " ".join(f"{count} {unit}" for count, unit in parts if count)
+    return f"{seconds:.0f} s ({words})" if words else f"{seconds:.0f} s"
+
+
+def _moment(timestamp: float) -> str:
+    try:
+        return datetime.fromtimestamp(timestamp, UTC).isoformat().replace("+00:00", "Z")
+    except (ValueError, OverflowError, OSError):
+        return f"at {timestamp:.0f}"

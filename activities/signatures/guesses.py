@@ -1,0 +1,205 @@
+"""Guesses: what may have been done to a request or a secret on its way, to be tried when a signature does not match.
+
+Every guess is a phrase and the thing so changed. The phrase completes "the signature matches ..."; it never quotes what
+it was made of.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import json
+import re
+import unicodedata
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+BOM: Final = b"\xef\xbb\xbf"
+BLANKS: Final = re.compile(rb'("(?:[^"\\]|\\.)*")|[ \t\r\n]+', re.DOTALL)
+CHUNK: Final = re.compile(rb"(?:\r?\n)?([0-9A-Fa-f]{1,8})(?:;[^\r\n]{0,200})?\r?\n")
+PREFIX: Final = re.compile(r"[A-Za-z0-9]{2,8}_")
+TOKEN: Final = re.compile(r"[A-Za-z0-9+/_-]+={0,2}")
+MARKER: Final = re.compile(r"[A-Za-z0-9]+[=,]$")
+
+COMPACT: Final = (",", ":")
+JSON_FORMS: Final[tuple[tuple[str, Callable[[Any], str]], ...]] = (
+    (
+        "as JavaScript's JSON.stringify writes it",
+        lambda value: json.dumps(value, separators=COMPACT, ensure_ascii=False),
+    ),
+    ("as Python's json.dumps writes it", json.dumps),
+    ("as Python's json.dumps writes it with ensure_ascii=False", lambda value: json.dumps(value, ensure_ascii=False)),
+    ("without blanks and with escapes for non-ASCII", lambda value: json.dumps(value, separators=COMPACT)),
+    (
+        "as PHP's json_encode writes it",
+        lambda value: json.dumps(value, separators=COMPACT).replace("/", "\\/"),
+    ),
+    ("indented by two blanks", lambda value: json.dumps(value, indent=2, ensure_ascii=False)),
+    ("indented by four blanks", lambda value: json.dumps(value, indent=4, ensure_ascii=False)),
+    (
+        "without blanks and with its keys sorted",
+        lambda value: json.dumps(value, separators=COMPACT, ensure_ascii=False, sort_keys=True),
+    ),
+)
+"""How a library on the way may have written JSON anew."""
+
+
+def bodies(body: bytes, content_length: int | None = None) -> Iterator[tuple[str, bytes]]:
+    """What the body may have been before something read it, wrote it anew, or saved it as text."""
+    seen = {body}
+    for phrase, guess in _bodies(body, content_length):
+        if guess not in seen:
+            seen.add(guess)
+            yield phrase, guess
+
+
+def urls(url: str) -> Iterator[tuple[str, str]]:
+    """What the partner may have been given as the URL."""
+    scheme, separator, rest = url.partition("://")
+    if separator and scheme in {"http", "https"}:
+        other = "http" if scheme == "https" else "https"
+        yield f"with {other}:// in the URL", f"{other}://{rest}"
+    path, question, query = url.partition("?")
+    yield "with a / at the end of the URL's path", f"{path}/{question}{query}"
+    if path.endswith("/"):
+        yield "without the / at the end of the URL's path", f"{path[:-1]}{question}{query}"
+    if question:
+        yield "without the URL's query", path
+    if port := _port(url):
+        yield "without the URL's port", url.replace(port, "", 1)
+
+
+def keys(secret: str) -> Iterator[tuple[str, bytes]]:
+    """The keys that the secret may stand for."""
+    bare = PREFIX.sub("", secret, count=1)
+    yield "as plain text", _plain(secret)
+    if bare != secret:
+        yield "as plain text without its prefix", _plain(bare)
+    for phrase, decode in (("decoded from base64", _from_base64), ("decoded from hex", bytes.fromhex)):
+        for text in (secret, bare):
+            try:
+                yield phrase, decode(text)
+            except ValueError:
+                continue
+    if secret[0] == secret[-1] in "'\"":
+        yield "without the quotes around it", _plain(secret[1:-1])
+    yield "with a newline at its end", _plain(f"{secret}\n")
+
+
+def signatures(value: str, own: str) -> Iterator[tuple[str, str]]:
+    """How the scheme may have wanted the header's value. own: one that the scheme made itself."""
+    token, prefix = longest(value), own[: own.find(longest(own))]
+    if not token:
+        return
+    yield "without the blanks or quotes around it", value.strip(" \t\"'")
+    yield "in lower case", value.replace(token, token.lower())
+    marker, _ = form(own)
+    yield f"with `{marker}` before the signature" if marker else "with nothing before the signature", prefix + token
+    padded = token.rstrip("=").replace("-", "+").replace("_", "/")
+    yield "in the base64 that is not for URLs, padded", value.replace(token, padded + "=" * (-len(padded) % 4))
+    with contextlib.suppress(ValueError):
+        yield "written in base64", value.replace(token, base64.b64encode(bytes.fromhex(token)).decode())
+    with contextlib.suppress(ValueError):
+        yield "written in hex", value.replace(token, _from_base64(token).hex())
+
+
+def longest(text: str) -> str:
+    """The longest run of characters that can be a signature's own."""
+    return max(TOKEN.findall(text), key=len, default="")
+
+
+def form(own: str) -> tuple[str, int]:
+    """What stands before the signature in such a header, `v1=` for example, and how long the signature is."""
+    token = longest(own)
+    before = MARKER.search(own[: own.find(token)])
+    return (before[0] if before else "", len(token))
+
+
+def has_form(value: str, marker: str, length: int) -> bool:
+    """Whether a signature of that form is in the header's value."""
+    found = re.finditer(rf"(?<![A-Za-z0-9]){re.escape(marker)}({TOKEN.pattern})", value)
+    return any(len(one[1]) == length for one in found)
+
+
+def _bodies(body: bytes, content_length: int | None) -> Iterator[tuple[str, bytes]]:
+    if content_length is not None:
+        yield "cut to its Content-Length", body[:content_length]
+    yield from _endings("", body)
+    if body.startswith(BOM):
+        yield "without its byte order mark", body.removeprefix(BOM)
+    else:
+        yield "with a byte order mark (BOM)", BOM + body
+    unix = body.replace(b"\r\n", b"\n")
+    yield from _endings("with LF in place of CRLF", unix)
+    yield from _endings("with CRLF in place of LF", unix.replace(b"\n", b"\r\n"))
+    for phrase, text in _rewritten(body.removeprefix(BOM)):
+        yield from _endings(phrase, text)
+    with contextlib.suppress(UnicodeError):
+        characters = body.decode()
+        yield "with its characters composed (Unicode NFC)", unicodedata.normalize("NFC", characters).encode()
+        yield "with its characters decomposed (Unicode NFD)", unicodedata.normalize("NFD", characters).encode()
+        yield "decoded from UTF-8 once more", characters.encode("latin-1")
+    if (joined := _join_chunks(body)) is not None:
+        yield "with its chunks joined", joined
+
+
+def _endings(phrase: str, body: bytes) -> Iterator[tuple[str, bytes]]:
+    """The body so changed, and with every other ending of its last line."""
+    if phrase:
+        yield phrase, body
+    bare = body.removesuffix(b"\n").removesuffix(b"\r")
+    for words, ending in (
+        ("without a final newline", b""),
+        ("with a final newline (LF)", b"\n"),
+        ("with a final newline (CRLF)", b"\r\n"),
+    ):
+        yield " and ".join(filter(None, (phrase, words))), bare + ending
+
+
+def _rewritten(body: bytes) -> Iterator[tuple[str, bytes]]:
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        return
+    # Not by a library: numbers and escapes stay as they are.
+    yield "compacted (JSON without blanks)", BLANKS.sub(lambda found: found[1] or b"", body)
+    for phrase, write in JSON_FORMS:
+        try:
+            yield phrase, write(value).encode()
+        except (ValueError, RecursionError):
+            continue
+
+
+def _join_chunks(body: bytes) -> bytes | None:
+    """The body behind `Transfer-Encoding: chunked`, which a capture on the wire leaves in place."""
+    joined, at = bytearray(), 0
+    while head := CHUNK.match(body, at):
+        size = int(head[1], 16)
+        if size == 0:
+            return bytes(joined)
+        joined += body[head.end() : head.end() + size]
+        at = head.end() + size
+    return None
+
+
+def _from_base64(text: str) -> bytes:
+    """Either alphabet, padded or not; raises ValueError."""
+    plain = text.rstrip("=").replace("-", "+").replace("_", "/")
+    try:
+        return base64.b64decode((plain + "=" * (-len(plain) % 4)).encode("ascii"), validate=True)
+    except (UnicodeEncodeError, binascii.Error) as error:
+        raise ValueError("not base64") from error
+
+
+def _port(url: str) -> str:
+    try:
+        port = urlsplit(url).port
+    except ValueError:
+        return ""
+    return f":{port}" if port is not None else ""
+
+
+def _plain(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")

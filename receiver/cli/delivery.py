@@ -1,0 +1,199 @@
+"""`stagehook delivery`: look at what the receiver was sent, hand it on, and send it again."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Final
+
+import click
+
+from receiver.cli.curl import curl_line
+from receiver.cli.db import need_store
+from receiver.cli.errors import CommandError, Exit
+from receiver.cli.output import console, counted, json_option, note, plain_table, print_json
+from receiver.cli.replay import replay
+from receiver.cli.selection import filter_options, open_bytes, read_file
+from receiver.deliveries.archive import Archive, Filters
+from receiver.deliveries.delivery import Delivery
+from receiver.deliveries.secrets import find, known_secrets, redact
+
+TAIL_SECONDS: Final = 0.5
+
+
+@click.group()
+def delivery() -> None:
+    """Deliveries: the requests that reached the receiver. Needs DATABASE_URL, but for files."""
+
+
+delivery.add_command(replay)
+
+
+@delivery.command(name="list")
+@filter_options()
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 100_000))
+@json_option
+def list_(filters: Filters, limit: int, *, as_json: bool) -> None:
+    """List deliveries in the order of receipt, the latest last."""
+    found = Archive(need_store()).latest(filters, limit=limit)
+    if as_json:
+        print_json([summary(one) for one in found])
+        return
+    titles = ("id", "received (UTC)", "answer", "verdict", "partner", "says", "run", "stage", "fate")
+    console().print(plain_table(titles, map(cells, found)))
+
+
+@delivery.command()
+@click.argument("id_", metavar="ID")
+@click.option("--body", is_flag=True, help="Print the body, byte for byte.")
+@click.option("--curl", is_flag=True, help="Print a shell line that sends it again; it holds a callback token.")
+@json_option
+def show(id_: str, *, body: bool, curl: bool, as_json: bool) -> None:
+    """Show one delivery. The beginning of its ID will do."""
+    one = Archive(need_store()).get(id_)
+    if body:
+        if one.body is None:
+            raise CommandError(
+                f"the body of {one.id} was not kept, only its size and digest", "look at it without --body"
+            )
+        sys.stdout.buffer.write(one.body)
+        return
+    if curl:
+        click.echo(curl_line(one, os.environ))
+        return
+    if as_json:
+        print_json(one.as_json())
+        return
+    for name, value in described(one):
+        click.echo(f"{name:12} {value}")
+
+
+@delivery.command()
+@filter_options()
+@json_option
+def tail(filters: Filters, *, as_json: bool) -> None:
+    """Print deliveries as they come in, until Ctrl-C."""
+    archive = Archive(need_store())
+    position = archive.end()
+    while True:
+        found, position = archive.since(position)
+        for one in filter(filters.matches, found):
+            click.echo(json.dumps(summary(one)) if as_json else "  ".join(cells(one)))
+        sys.stdout.flush()
+        time.sleep(TAIL_SECONDS)
+
+
+@delivery.command()
+@click.argument("ids", nargs=-1, metavar="[ID]...")
+@filter_options()
+@click.option("--full", is_flag=True, help="As recorded: with known secrets, callback tokens and addresses.")
+def export(ids: tuple[str, ...], filters: Filters, *, full: bool) -> None:
+    """Print deliveries as JSON Lines, their bodies in base64, in the order of receipt.
+
+    Known secrets, callback tokens and the addresses that requests came from are left out. Bodies stay, and may hold
+    customers' data.
+    """
+    archive = Archive(need_store())
+    chosen: Iterable[Delivery] = [archive.get(id_) for id_ in ids] if ids else archive.every(filters)
+    secrets = known_secrets(os.environ)
+    exported = 0
+    for one in chosen:
+        click.echo(json.dumps((one if full else redact(one, secrets)).as_json()))
+        exported += 1
+    note(
+        counted(exported, "delivery", "deliveries") + (", with secrets and addresses if they have any" if full else "")
+    )
+
+
+@delivery.command(name="import")
+@click.argument("file", metavar="FILE|-")
+@json_option
+def import_(file: str, *, as_json: bool) -> None:
+    """Add exported deliveries to the store, to be looked at and replayed. They are never forwarded by themselves."""
+    added, present = Archive(need_store()).add(read_file(file))
+    if as_json:
+        print_json({"added": added, "present": present})
+    else:
+        click.echo(
+            f"{counted(added, 'delivery', 'deliveries')} added" + (f", {present} were there already" if present else "")
+        )
+
+
+@delivery.command()
+@click.argument("file", metavar="FILE|-")
+@json_option
+def check(file: str, *, as_json: bool) -> int:
+    """Exit 1 if a file holds a known secret: plain, percent-encoded, in base64, or in a delivery's body.
+
+    Known are the values of the environment's variables whose names have KEY, SECRET, TOKEN, PASSWORD or CREDENTIAL in
+    them, and every callback token.
+    """
+    secrets = known_secrets(os.environ)
+    with open_bytes(file) as lines:
+        found = [
+            {"line": number, "holds": name} for number, line in enumerate(lines, 1) for name in find(line, secrets)
+        ]
+    if as_json:
+        print_json({"found": found, "looked_for": sorted(secrets)})
+    else:
+        for one in found:
+            click.echo(f"line {one['line']} holds {one['holds']}")
+        note(f"looked for callback tokens and {len(secrets)} known secrets: {len(found) or 'none'} found")
+    return Exit.FAILED if found else Exit.OK
+
+
+@delivery.command()
+@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+def release(ids: tuple[str, ...]) -> None:
+    """Let parked deliveries be tried again, once what stood in their way is mended."""
+    archive = Archive(need_store())
+    for id_ in ids:
+        click.echo(f"{archive.release(id_, time.time()).id} is pending")
+
+
+def cells(one: Delivery) -> tuple[str, ...]:
+    """One line of a list."""
+    received = datetime.fromtimestamp(one.received_at, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    stage = f"{one.stage}/{one.attempt}" if one.stage else ""
+    fate = one.fate.value
+    return one.id, received, str(one.status), one.verdict, one.partner, one.says, one.workflow_id, stage, fate
+
+
+def summary(one: Delivery) -> dict[str, object]:
+    """A delivery for programs, without headers and body."""
+    left_out = {"headers", "body"}
+    plain = {name: value for name, value in asdict(one).items() if name not in left_out}
+    return {**plain, "fate": one.fate.value, "replayable": one.replayable}
+
+
+def described(one: Delivery) -> Iterator[tuple[str, str]]:
+    """A delivery for people."""
+    yield "id", one.id
+    yield "received", f"{_time(one.received_at)} from {one.client or 'an address that was left out'}"
+    yield "request", f"{one.method} {one.target}"
+    for name, value in one.headers:
+        yield "", f"{name}: {value}"
+    kept = "" if one.body is not None else ", not kept: it cannot be replayed"
+    yield "body", f"{one.body_size} bytes, sha256 {one.body_digest}{kept}"
+    yield "partner", one.partner
+    if one.workflow_id:
+        yield "run", f"{one.workflow_id} (chain {one.chain_id})"
+        yield "pipeline", f"{one.pipeline or 'unknown'} (definition {one.definition or 'unknown'})"
+        yield "stage", f"{one.stage}, call {one.attempt}"
+    yield "says", " ".join(part for part in (one.says or "nothing that was read", one.signed_id) if part)
+    yield "answer", f"{one.status} {one.verdict}" + (f": {one.reason}" if one.reason else "")
+    if one.duplicate_of:
+        yield "same as", one.duplicate_of
+    if one.fate.value:
+        why = f": {one.fate_reason}" if one.fate_reason else ""
+        when = f" at {_time(one.fate_at)}" if one.fate_at else ""
+        yield "fate", f"{one.fate.value}{when}, {one.tries} failed tries{why}"
+
+
+def _time(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,228 @@
+"""`stagehook delivery replay`: send captured deliveries again."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import click
+import httpx
+from rich.console import Console
+from rich.progress import Progress
+
+from activities.callback_urls import CallbackURLs
+from activities.client import connect
+from activities.environment import is_loopback
+from activities.runs import Runs
+from activities.settings import Settings
+from receiver.cli.db import need_store
+from receiver.cli.errors import CommandError, Exit
+from receiver.cli.output import console, counted, json_option, note, plain_table, print_json, run_async
+from receiver.cli.selection import filter_options, read_file
+from receiver.deliveries.archive import ANY, Archive, Filters
+from receiver.deliveries.delivery import Delivery
+from receiver.replay import Aim, CapturedClaims, Mode, NamedRun, Replay, Replayed, Sorted, StandIns, select
+from receiver.signals import definition_digest
+from workflows.pipelines import PIPELINES
+
+SPEEDS: Final = {"1": 1.0, "10": 10.0, "max": 0.0}
+ANSWER_WITHIN: Final = 10.0
+SHOWN: Final = 200
+"""Lines of the table at the end; a difference is always shown."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the command was told to do."""
+
+    to: str
+    mode: Mode
+    start: bool
+    workflow: str
+    stage: int
+    speed: float
+    rate: float
+
+
+@click.command()
+@click.argument("ids", nargs=-1, metavar="[ID]...")
+@filter_options(run_by="--of-")
+@click.option("--from", "file", default="", metavar="FILE|-", help="From an export, in place of the store.")
+@click.option("--to", default="", metavar="URL", help="The receiver to send to; PUBLIC_URL if not given.")
+@click.option("--allow-remote", is_flag=True, help="Let --to be another machine.")
+@click.option("--mode", default="resign", show_default=True, type=click.Choice(["resign", "verbatim"]))
+@click.option("--start", is_flag=True, help="Into stand-ins of the captured runs, even if those are there.")
+@click.option("--workflow", default="", metavar="ID", help="Into this run.")
+@click.option("--stage", default=0, type=click.IntRange(0, 1000), help="With --workflow: into this stage of it.")
+@click.option("--speed", default="max", show_default=True, type=click.Choice(list(SPEEDS)), help="Times as captured.")
+@click.option("--rate", default=0.0, type=click.FloatRange(0, 1000), help="At most so many a second.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@click.option("--expect", is_flag=True, help="Exit 1 if an answer differs from the one at capture.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
+@run_async
+async def replay(
+    ids: tuple[str, ...],
+    filters: Filters,
+    file: str,
+    to: str,
+    allow_remote: bool,
+    mode: Mode,
+    start: bool,
+    workflow: str,
+    stage: int,
+    speed: str,
+    rate: float,
+    dry_run: bool,
+    expect: bool,
+    yes: bool,
+    as_json: bool,
+) -> int:
+    """Send captured deliveries again, in the order of capture.
+
+    \b
+    resign    a new token for the run that they are sent to, a new body signature by the local secret
+    verbatim  a new token with the captured claims, and nothing else changed
+
+    A delivery whose captured run is not on the Temporal at hand is sent to a stand-in: a run of the captured pipeline
+    that begins at the delivery's stage and calls no partner.
+    """
+    if (start and workflow) or (mode == "verbatim" and (start or workflow)) or (stage and not workflow):
+        raise click.UsageError("--start, --workflow [--stage] and --mode verbatim each say where to: give one of them")
+    settings = Settings.from_env(os.environ)
+    wish = Wish(to.rstrip("/") or settings.public_url, mode, start, workflow, stage, SPEEDS[speed], rate)
+    if not is_loopback(wish.to) and not allow_remote:
+        what = f"{wish.to} is not this machine"
+        raise CommandError(what, "give --to a loopback URL, or say --allow-remote if you mean it", Exit.USAGE)
+    chosen, left = select(_choose(ids, filters, file))
+    for delivery, why in left:
+        note(f"left out: {delivery.id}, {why}")
+    if not chosen:
+        raise CommandError("no delivery to replay", "`stagehook delivery list` shows what there is", Exit.NOT_FOUND)
+    replaying = Replay(
+        httpx.AsyncClient(timeout=ANSWER_WITHIN, trust_env=False),
+        CallbackURLs(wish.to, settings.callback_keys),
+        settings.partners,
+        mode=mode,
+        speed=wish.speed,
+        rate=rate,
+    )
+    replaying.check(chosen)
+    aim = await _aim(wish, chosen, settings)
+    for line in _plan(wish, chosen, aim):
+        note(line)
+    if dry_run:
+        return Exit.OK
+    if not yes and sys.stdin.isatty():
+        click.confirm("Go on?", abort=True, err=True)
+    elif not yes and not is_loopback(wish.to):
+        raise CommandError("nobody is there to confirm a replay to another machine", "say --yes", Exit.USAGE)
+    try:
+        replayed = await _send(replaying, chosen, aim)
+    finally:
+        await replaying.http.aclose()
+        await aim.aclose()
+    _report(replayed, as_json=as_json)
+    if unanswered := replayed[-1].error:
+        what = f"{wish.to} did not answer ({unanswered}); {len(chosen) - len(replayed)} were not sent"
+        raise CommandError(what, "start the receiver, and check --to and PUBLIC_URL")
+    return Exit.FAILED if expect and not all(one.same for one in replayed) else Exit.OK
+
+
+def _choose(ids: Sequence[str], filters: Filters, file: str) -> list[Delivery]:
+    if sum([bool(ids), bool(file)]) > 1:
+        raise click.UsageError("give IDs, or --from a file, not both")
+    if file:
+        return [delivery for delivery in read_file(file) if filters.matches(delivery)]
+    if ids:
+        archive = Archive(need_store())
+        return [archive.get(id_) for id_ in ids]
+    if filters == ANY:
+        raise click.UsageError("say which: IDs, --from FILE, or filters such as --since 2h")
+    return list(Archive(need_store()).every(filters))
+
+
+async def _aim(wish: Wish, deliveries: Sequence[Delivery], settings: Settings) -> Aim:
+    if wish.mode == "verbatim":
+        return CapturedClaims()
+    runs = Runs(await connect(os.environ))
+    if wish.workflow:
+        return NamedRun(runs, wish.workflow, wish.stage)
+    stand_ins = StandIns(runs, deliveries, settings.task_queue)
+    if wish.start:
+        return stand_ins
+    chains = {delivery.chain_id: delivery.workflow_id for delivery in deliveries}
+    return Sorted({chain for chain, run in chains.items() if await runs.has(run, chain)}, stand_ins)
+
+
+def _plan(wish: Wish, deliveries: Sequence[Delivery], aim: Aim) -> list[str]:
+    """What will be done, in a few lines."""
+    runs = {delivery.chain_id: delivery for delivery in deliveries}
+    lines = [f"{counted(deliveries, 'delivery', 'deliveries')} of {counted(runs, 'run')}, to {wish.to}, {wish.mode}"]
+    begun = [delivery for chain, delivery in runs.items() if aim.is_begun(chain)]
+    if wish.workflow:
+        lines.append(f"  into the run {wish.workflow}" + (f", stage {wish.stage}" if wish.stage else ""))
+    elif len(begun) < len(runs):
+        lines.append(f"  {len(runs) - len(begun)} into the captured runs")
+    if begun:
+        lines.append(f"  {len(begun)} into stand-ins of runs that are not here; no partner is called")
+    lines += sorted({line for delivery in begun if (line := _difference(delivery))})
+    return lines
+
+
+def _difference(delivery: Delivery) -> str:
+    """What is different about the pipeline here, if it is."""
+    known = PIPELINES.get(delivery.pipeline)
+    if known is None:
+        return f"  pipeline {delivery.pipeline or 'unknown'} is not known here: stages by number"
+    if delivery.definition and delivery.definition != definition_digest(known):
+        return f"  pipeline {delivery.pipeline} has another definition here than at capture"
+    return ""
+
+
+async def _send(replaying: Replay, deliveries: Sequence[Delivery], aim: Aim) -> list[Replayed]:
+    replayed: list[Replayed] = []
+    errors = Console(stderr=True)
+    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar:
+        task = bar.add_task("replaying", total=len(deliveries))
+        async for one in replaying.send_all(deliveries, aim):
+            replayed.append(one)
+            bar.advance(task)
+            if one.error:
+                break
+    return replayed
+
+
+def _report(replayed: Sequence[Replayed], *, as_json: bool) -> None:
+    same = sum(one.same for one in replayed)
+    if as_json:
+        print_json({"sent": len(replayed), "same": same, "deliveries": [_line(one) for one in replayed]})
+        return
+    shown = [one for place, one in enumerate(replayed) if place < SHOWN or not one.same]
+    console().print(plain_table(("id", "partner", "stage", "into", "at capture", "now", "same"), map(_cells, shown)))
+    answered = sum(bool(one.answered) for one in replayed)
+    note(f"{len(replayed)} sent, {answered} answered, {same} as at capture")
+
+
+def _cells(one: Replayed) -> tuple[str, ...]:
+    delivery = one.delivery
+    now = str(one.answered) if one.answered else one.error
+    stage = f"{delivery.stage}/{delivery.attempt}"
+    same = "yes" if one.same else "NO"
+    return delivery.id, delivery.partner, stage, one.workflow_id, str(delivery.status), now, same
+
+
+def _line(one: Replayed) -> dict[str, Any]:
+    return {
+        "id": one.delivery.id,
+        "partner": one.delivery.partner,
+        "workflow_id": one.workflow_id,
+        "stage": one.delivery.stage,
+        "captured": one.delivery.status,
+        "answered": one.answered,
+        "error": one.error,
+        "same": one.same,
+    }

@@ -1,0 +1,103 @@
+"""Which deliveries a command is about: ids, filters, or a file; the same for every command that takes them."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import wraps
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+import click
+
+from receiver.cli.db import read_age
+from receiver.cli.errors import CommandError, Exit
+from receiver.deliveries.archive import Filters
+from receiver.deliveries.delivery import Delivery, NotADelivery, read_line
+
+T = TypeVar("T")
+
+OPTIONS = (
+    click.option("--verdict", default="", help="accepted, duplicate, conflict, gone, unproven, unreadable, ..."),
+    click.option("--partner", default="", help="Of this partner."),
+    click.option("--pipeline", default="", help="Of runs of this pipeline."),
+    click.option("--fate", type=click.Choice(["pending", "taken", "refused", "parked"]), help="What became of it."),
+    click.option(
+        "--since", default="", metavar="TIME", help="Received at or after: 2h for two hours ago, or ISO 8601."
+    ),
+    click.option("--until", default="", metavar="TIME", help="Received before."),
+)
+
+
+def filter_options(run_by: str = "--") -> Callable[[Callable[..., T]], Callable[..., T]]:
+    """Give a command the filters, as one argument `filters`.
+
+    run_by: how the options for run and stage begin, where `--workflow` and `--stage` mean something else.
+    """
+    of_run = (
+        click.option(f"{run_by}workflow", "of_workflow", default="", metavar="ID", help="Of this run."),
+        click.option(f"{run_by}stage", "of_stage", default=0, type=click.IntRange(0, 1000), help="Of this stage."),
+    )
+
+    def decorate(command: Callable[..., T]) -> Callable[..., T]:
+        @wraps(command)
+        def run(*args: Any, since: str, until: str, of_workflow: str, of_stage: int, **others: Any) -> T:
+            names = ("verdict", "partner", "pipeline", "fate")
+            filters = Filters(
+                **{name: others.pop(name) or "" for name in names},
+                workflow=of_workflow,
+                stage=of_stage,
+                since=_moment("--since", since),
+                until=_moment("--until", until),
+            )
+            return command(*args, filters=filters, **others)
+
+        for option in reversed((*OPTIONS, *of_run)):
+            run = option(run)
+        return run
+
+    return decorate
+
+
+def read_file(name: str) -> Iterator[Delivery]:
+    """The deliveries of an export; raises `CommandError` for the first line that is none."""
+    with open_bytes(name) as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            try:
+                yield read_line(line)
+            except NotADelivery as error:
+                what = f"line {number} of {name} is no delivery: {error}"
+                raise CommandError(what, "give it what `stagehook delivery export` has written") from error
+
+
+@contextmanager
+def open_bytes(name: str) -> Iterator[IO[bytes]]:
+    """A file, or stdin for `-`; raises `CommandError` if it cannot be read."""
+    if name == "-":
+        yield sys.stdin.buffer
+        return
+    try:
+        file = Path(name).open("rb")  # noqa: SIM115 - errors of whoever reads it are not errors of opening it
+    except OSError as error:
+        raise CommandError(f"{name} cannot be read: {error.strerror}", "check the file's name", Exit.USAGE) from error
+    with file:
+        yield file
+
+
+def _moment(option: str, text: str) -> float:
+    """Unix seconds of `2h` (ago) or of an ISO 8601 time, which is UTC unless it says otherwise; 0.0 for none."""
+    if not text:
+        return 0.0
+    if re.fullmatch(r"[0-9]+[smhdw]", text):
+        return time.time() - read_age(text)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{option} {text!r}: give an age like 2h, or a time like 2026-01-31T12:00") from error
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

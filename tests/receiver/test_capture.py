@@ -1,0 +1,75 @@
+"""What is kept of a request, and what never is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from starlette.requests import Request
+
+from activities.callback_urls import CallbackURLs, Claims
+from receiver.answers import Verdict
+from receiver.deliveries.capture import LARGEST_REFUSED_BODY, Capture, is_credential
+from tests.support import KEY
+
+CLAIMS = Claims("run", "chain", 2, 3, "bank", 1_790_000_000, 4_000_000_000)
+TOKEN = CallbackURLs("http://receiver.test", [KEY]).issue(CLAIMS).rpartition("/")[2]
+
+
+def captured(*headers: tuple[str, str], query: str = "", token: str = TOKEN, **found: Any) -> Capture:
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "query_string": query.encode(),
+        "headers": [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers],
+        "client": ("192.0.2.1", 1234),
+    }
+    capture = Capture.of(Request(scope), token)
+    for name, value in found.items():
+        setattr(capture, name, value)
+    return capture
+
+
+def test_the_token_is_replaced_by_its_claims_wherever_it_stands() -> None:
+    headers = (("Referer", f"https://x.example/{TOKEN}"), ("X-Plain", "1"))
+    one = captured(*headers, query=f"again={TOKEN}", claims=CLAIMS, body=b"{}").delivery(Verdict.ACCEPTED)
+    assert one.target == "/callbacks/{run/2/3}?again={run/2/3}"
+    assert one.headers == (("Referer", "https://x.example/{run/2/3}"), ("X-Plain", "1"))
+    assert one.claims == CLAIMS
+
+
+def test_a_token_that_is_none_is_not_kept_either() -> None:
+    one = captured(token="something.forged").delivery(Verdict.UNKNOWN)
+    assert (one.target, one.claims, one.replayable) == ("/callbacks/{unknown}", None, False)
+
+
+def test_headers_are_kept_in_order_and_as_often_as_they_came() -> None:
+    headers = (("B", "1"), ("a", "2"), ("B", "3"), ("a", "\xe9"))
+    assert captured(*headers, claims=CLAIMS, body=b"").delivery(Verdict.ACCEPTED).headers == headers
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Authorization", "Proxy-Authorization", "Cookie", "X-Api-Key", "X-Auth-Token", "X-Gitlab-Token", "X-Hook-Secret"],
+)
+def test_credentials_are_dropped(name: str) -> None:
+    assert captured((name, "secret"), claims=CLAIMS).delivery(Verdict.ACCEPTED).headers == ()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["webhook-signature", "X-Hub-Signature-256", "Stripe-Signature", "webhook-id", "X-Slack-Request-Timestamp", "Date"],
+)
+def test_what_a_signature_is_made_of_is_kept(name: str) -> None:
+    assert not is_credential(name)
+
+
+def test_a_refused_body_over_the_cap_leaves_its_size_and_digest() -> None:
+    body = b"x" * (LARGEST_REFUSED_BODY + 1)
+    one = captured(claims=CLAIMS, body=body).delivery(Verdict.UNPROVEN, "mismatch")
+    assert (one.body, one.body_size, one.replayable) == (None, len(body), False)
+    assert captured(claims=CLAIMS, body=body).delivery(Verdict.ACCEPTED).body == body
+
+
+def test_a_nul_does_not_reach_the_store() -> None:
+    assert captured(("X-Odd", "a\0b"), claims=CLAIMS).delivery(Verdict.ACCEPTED).headers == (("X-Odd", "a\ufffdb"),)

@@ -1,0 +1,343 @@
+"""`stagehook signature`: what sign prints verify takes, in every form in which a request is kept."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import io
+import json
+import re
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from activities.signatures import SCHEMES
+from receiver.cli import run
+from tests.activities.signatures.test_schemes import NOW, SETUPS, URL, WHSEC, Setup, every
+from tests.activities.signatures.test_vectors import CASES, body_of
+from tests.local_stack import run_command
+
+GITHUB = ("--scheme", "github", "--secret-env", "SECRET")
+STRIPE = ("--scheme", "stripe", "--secret-env", "SECRET")
+SECRETS = {"SECRET": "a-shared-secret", "PUBLIC_URL": ""}
+BODY = b'{"a": 1}'
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended in this process."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@contextlib.contextmanager
+def redirected() -> Iterator[tuple[io.StringIO, io.StringIO]]:
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+        yield out, err
+
+
+def command(*args: str, given: bytes = b"", env: Mapping[str, str] = SECRETS) -> Done:
+    """Run `stagehook signature` here: a process each would take half a second."""
+    stdin = io.TextIOWrapper(io.BytesIO(given))
+    with patch.dict("os.environ", env), patch.object(sys, "stdin", stdin), redirected() as (out, err):
+        code = run(["signature", *args])
+    return Done(code, out.getvalue(), err.getvalue())
+
+
+def refused(done: Done, code: int = 2) -> str:
+    """Check that it failed with what happened and what to do, on two lines of stderr, and said nothing else."""
+    assert done.code == code, done.out + done.err
+    what, advice = done.err.splitlines()
+    assert what.startswith("error: ")
+    assert advice.startswith("  try: ")
+    assert done.out == ""
+    assert "Traceback" not in done.err
+    assert "STAGEHOOK_TRACEBACK" not in done.err
+    return what
+
+
+def options(setup: Setup, *, signing: bool) -> Iterator[str]:
+    """The setup as options of the command."""
+    yield from ("--scheme", setup.name, "--secret-env", "SECRET", "--url", setup.url, "--at", str(NOW))
+    names = {"header": "signature-header", "private_key": "private-key-env"}
+    for name, value in setup.options.items():
+        if name != "private_key" or signing:
+            yield from (f"--{names.get(name, name.replace('_', '-'))}", "PRIVATE" if name == "private_key" else value)
+
+
+def environment(setup: Setup) -> dict[str, str]:
+    return {"SECRET": ",".join(setup.secrets), "PRIVATE": setup.options.get("private_key", "")}
+
+
+def signed_headers(*args: str, body: bytes = BODY) -> list[str]:
+    done = command("sign", *args, given=body)
+    assert done.code == 0, done.err
+    return done.out.splitlines()
+
+
+# --- sign and verify
+
+
+@every
+@given(body=st.binary(max_size=100))
+@settings(max_examples=10, deadline=None)
+def test_what_sign_prints_verify_takes(setup: Setup, body: bytes) -> None:
+    if setup.name == "twilio":
+        body = setup.body
+    env = environment(setup)
+    signed = command("sign", *options(setup, signing=True), "--id", "msg_7", given=body, env=env)
+    assert signed.code == 0, signed.err
+    verified = command("verify", *options(setup, signing=False), "--header", signed.out, "--json", given=body, env=env)
+    assert verified.code == 0, verified.out
+    assert verified.json["verified"] is True
+    assert verified.json["delivery_id"] == ("msg_7" if setup.with_id else None)
+    assert verified.json["timestamp"] == (NOW if setup.timed else None)
+
+
+def test_sign_prints_pairs_as_json_and_lines_for_curl() -> None:
+    done = command("sign", *STRIPE, "--at", "2027-01-15T08:00:00Z", "--json", given=BODY)
+    [[name, value]] = done.json
+    assert command("sign", *STRIPE, "--at", str(NOW), given=BODY).out == f"{name}: {value}\n"
+
+
+def test_a_delivery_id_is_made_where_none_is_given() -> None:
+    svix = ("sign", "--scheme", "svix", "--secret-env", "SECRET", "--json")
+    ids = {dict(command(*svix, env={"SECRET": WHSEC}).json)["svix-id"] for _ in range(2)}
+    assert len(ids) == 2
+
+
+def test_the_clock_is_now_unless_it_is_given() -> None:
+    [header] = signed_headers(*STRIPE)
+    assert abs(int(header.partition("t=")[2].partition(",")[0]) - time.time()) < 30
+    assert command("verify", *STRIPE, "--header", header, given=BODY).code == 0
+    stale = command("verify", *STRIPE, "--header", header, "--at", "2020-01-01", given=BODY)
+    assert stale.code == 1
+    assert stale.out.startswith("NOT verified: time\n")
+    assert "--at TIME" in stale.out
+
+
+def test_a_tolerance_may_be_given() -> None:
+    headers = signed_headers(*STRIPE, "--at", str(NOW))
+    args = ("verify", *STRIPE, "--header", headers[0], "--at", str(NOW + 1000))
+    assert command(*args, given=BODY).code == 1
+    assert command(*args, "--tolerance", "1000", given=BODY).code == 0
+
+
+def test_a_real_process_reads_stdin_and_ends_with_the_verdict(tmp_path: Path) -> None:
+    file = tmp_path / "body.json"
+    file.write_bytes(BODY)
+    env = {"SECRET": "s"}
+    headers = run_command("signature", "sign", *GITHUB, str(file), env=env).stdout.decode()
+    for body, code, said in ((BODY, 0, "verified"), (BODY + b"\n", 1, "NOT verified: bytes")):
+        done = run_command("signature", "verify", *GITHUB, "--header", headers, given=body, env=env)
+        assert (done.returncode, done.stdout.decode().splitlines()[0]) == (code, said)
+        assert done.stderr == b""
+
+
+# --- secrets
+
+
+def test_secrets_come_from_variables_files_and_options_in_this_order(tmp_path: Path) -> None:
+    file = tmp_path / "secrets"
+    file.write_text("\ufeffthird\r\n\nfourth\n")
+    given = ("--secret", "fifth", "--secret-file", str(file), "--secret-env", "SECRET")
+    for place, secret in enumerate(("first", "second", "third", "fourth", "fifth"), start=1):
+        [header] = signed_headers("--scheme", "github", "--secret", secret)
+        verified = command(
+            "verify",
+            "--scheme",
+            "github",
+            *given,
+            "--header",
+            header,
+            "--json",
+            given=BODY,
+            env={"SECRET": "first, second"},
+        )
+        assert verified.json["secret"] == place
+
+
+@every
+def test_nothing_secret_and_no_right_signature_is_printed(setup: Setup) -> None:
+    """Neither of a request that is wrong, nor by an error about the secrets."""
+    env = environment(setup)
+    right = command("sign", *options(setup, signing=True), given=setup.body, env=env).out
+    values = [line.partition(": ")[2] for line in right.splitlines()]
+    header = f"{setup.scheme().header}: x"
+    shown = ""
+    for extra in ([], ["--json"]):
+        args = ("verify", *options(setup, signing=False), "--header", right, *extra)
+        shown += command(*args, given=setup.body + b"\n", env=env).out
+        shown += command(
+            "verify", *options(setup, signing=False), "--header", header, *extra, given=setup.body, env=env
+        ).out
+    mixed = {**env, "SECRET": f"{env['SECRET']},!"}
+    done = command("verify", *options(setup, signing=False), "--header", right, given=setup.body, env=mixed)
+    shown += done.out + done.err
+    assert "NOT verified" in shown or setup.name in {"basic", "bearer"}
+    hidden = [*setup.secrets, *(value for value in values if len(value) > 20), *env["PRIVATE"].split()]
+    assert [secret for secret in hidden if secret in shown] == []
+
+
+# --- what it says
+
+
+def test_each_step_is_a_line_with_its_state() -> None:
+    headers = signed_headers(*STRIPE, "--at", str(NOW))
+    done = command("verify", *STRIPE, "--at", str(NOW + 9), "--header", headers[0], given=BODY)
+    assert done.out.splitlines() == [
+        "verified",
+        "ok    header Stripe-Signature is there",
+        "ok    time   signed 2027-01-15T08:00:00Z, 9 s before the clock",
+        "ok    key    secret 1 of 1",
+        "ok    bytes  this body of 8 bytes",
+    ]
+    wrong = command("verify", *STRIPE, "--at", str(NOW), "--header", headers[0], given=b'{\n "a":1}\n')
+    assert wrong.out.splitlines()[0] == "NOT verified: bytes"
+    assert wrong.out.splitlines()[-2].startswith("WRONG bytes  these 10 bytes are not what was signed; ")
+    assert wrong.out.splitlines()[-1].startswith("  try: ")
+
+
+def test_the_readme_shows_what_it_says_of_another_newline() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    [header] = re.findall(r'--header "(X-Hub-Signature-256: .*)"', readme)
+    done = command("verify", *GITHUB, "--header", header, given=b'{"check": 1}\n', env={"SECRET": "shared"})
+    assert done.code == 1
+    assert done.out in readme
+
+
+def test_json_tells_step_reason_and_what_to_try() -> None:
+    done = command("verify", *STRIPE, "--header", "Stripe-Signature: nonsense", "--json", given=BODY)
+    assert done.code == 1
+    assert (done.json["verified"], done.json["failed"], done.json["reason"]) == (False, "header", "malformed-header")
+    assert [step["step"] for step in done.json["steps"]] == ["header", "time", "key", "bytes"]
+    assert done.json["try"]
+
+
+@pytest.mark.skipif(not CASES, reason="the collection of signatures is not beside the project")
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case['scheme']}: {case['case'][:50]}")
+def test_a_published_case_ends_with_the_code_of_its_expectation(case: dict[str, Any], tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_text(case["secret"], newline="")
+    names = {"header": "signature-header"}
+    told = [
+        word
+        for name, value in case.get("options", {}).items()
+        for word in (f"--{names.get(name, name.replace('_', '-'))}", value)
+    ]
+    line = json.dumps(
+        {
+            "url": case["url"] or URL,
+            "headers": case["headers"],
+            "body": base64.b64encode(body_of(case)).decode(),
+            "received_at": case["now"] or 0,
+        }
+    )
+    done = command("verify", "--scheme", case["scheme"], "--secret-file", str(file), *told, given=line.encode())
+    # A file's last newline is no part of the secret.
+    accepted = {"accept": 0, "reject": 1, "config-error": 2, "replay-guard": 0, "config-error-or-trim": 0}
+    assert done.code == (0 if case.get("layer") == "parse" else accepted[case["expect"]]), done.out + done.err
+
+
+# --- whatever is typed
+
+
+@pytest.mark.parametrize("verb", ["sign", "verify"])
+@pytest.mark.parametrize(
+    "args",
+    [
+        [],
+        ["--scheme", "unheard-of", "--secret-env", "SECRET"],
+        ["--scheme", "github"],
+        ["--scheme", "github", "--secret-env", "NOT_SET"],
+        ["--scheme", "github", "--secret-env", "a=b\nc"],
+        ["--scheme", "github", "--secret-file", "/nowhere/at/all"],
+        ["--scheme", "github", "--secret-file", "/"],
+        ["--scheme", "github", "--secret-file", "/dev/null"],
+        ["--scheme", "github", "--secret", ""],
+        ["--scheme", "github", "--secret", " padded "],
+        ["--scheme", "standard-webhooks", "--secret", "whsec_!"],
+        ["--scheme", "standard-webhooks", "--secret", "whsec_YWJj"],
+        ["--scheme", "adyen-platform", "--secret", "no hex"],
+        ["--scheme", "basic", "--secret", "nobody"],
+        ["--scheme", "bearer", "--secret", "two words"],
+        ["--scheme", "discord", "--secret", "0" * 10],
+        ["--scheme", "sendgrid", "--secret", "AAAA"],
+        ["--scheme", "hmac", "--secret-env", "SECRET"],
+        ["--scheme", "hmac", "--secret-env", "SECRET", "--signature-header", "X Y"],
+        ["--scheme", "hmac", "--secret-env", "SECRET", "--signature-header", "X", "--algorithm", "md5"],
+        ["--scheme", "hmac", "--secret-env", "SECRET", "--signature-header", "X", "--encoding", "x"],
+        ["--scheme", "hmac", "--secret-env", "SECRET", "--signature-header", "X", "--prefix", "a\nb"],
+        ["--scheme", "hmac", "--secret-env", "SECRET", "--signature-header", "X", "--signed", "{url}"],
+        ["--scheme", "hmac", "--secret-env", "SECRET", "--signature-header", "X", "--signed", "{timestamp}{body}"],
+        ["--scheme", "hmac", "--secret-env", "SECRET", "--signature-header", "X", "--timestamp-header", "X"],
+        [*GITHUB, "--algorithm", "sha1"],
+        [*GITHUB, "--at", "yesterday"],
+        [*GITHUB, "--at", "1800000000000"],
+        [*GITHUB, "--at", "-1"],
+        [*GITHUB, "--at", "nan"],
+        [*GITHUB, "--at", "1969-12-31"],
+        [*GITHUB, "--at", ""],
+        [*GITHUB, "/nowhere/at/all"],
+        [*GITHUB, "/"],
+        [*GITHUB, "two", "files"],
+        [*GITHUB, "/dev/zero"],
+        [*GITHUB, "--unheard-of"],
+    ],
+    ids=str,
+)
+def test_wrong_usage_is_two_lines_and_exits_2(verb: str, args: list[str]) -> None:
+    header = ["--header", "X: y"] if verb == "verify" else []
+    refused(command(verb, *args, *header, given=BODY))
+
+
+@pytest.mark.parametrize("tolerance", ["-1", "x", "1.5"])
+def test_what_is_no_tolerance_exits_2(tolerance: str) -> None:
+    refused(command("verify", *GITHUB, "--header", "X: y", "--tolerance", tolerance, given=BODY))
+
+
+@pytest.mark.parametrize("name", ["discord", "sendgrid"])
+def test_a_public_key_signs_nothing(name: str) -> None:
+    setup = SETUPS[name]
+    env = environment(setup)
+    args = ("sign", "--scheme", name, "--secret-env", "SECRET")
+    assert "cannot sign" in refused(command(*args, given=BODY, env=env))
+    assert "private" in refused(command(*args, "--private-key-env", "SECRET", given=BODY, env=env))
+    refused(command(*args, "--private-key-env", "NOT_SET", given=BODY, env=env))
+    refused(command("sign", *GITHUB, "--private-key-env", "SECRET", given=BODY))
+
+
+def test_a_body_that_the_url_contradicts_is_not_signed() -> None:
+    args = ("sign", "--scheme", "twilio", "--secret-env", "SECRET", "--url", f"{URL}&bodySHA256=00")
+    assert "body-mismatch" in refused(command(*args, given=BODY))
+
+
+@pytest.mark.parametrize("delivery_id", ["", "a\nb", "x" * 300, "\u00e9"])
+def test_an_id_that_cannot_be_signed_exits_2(delivery_id: str) -> None:
+    args = ("sign", "--scheme", "svix", "--secret-env", "SECRET", "--id", delivery_id)
+    assert "malformed-id" in refused(command(*args, given=BODY, env={"SECRET": WHSEC}))
+
+
+def test_a_public_url_that_is_none_is_told() -> None:
+    done = command("verify", *GITHUB, "--header", "X: y", given=BODY, env={**SECRETS, "PUBLIC_URL": "nonsense"})
+    assert "PUBLIC_URL" in refused(done)
+
+
+def test_help_warns_of_secrets_on_the_command_line_and_lists_every_scheme() -> None:
+    shown = " ".join(command("verify", "--help").out.split())
+    assert "process list" in shown
+    assert all(name in shown for name in SCHEMES)

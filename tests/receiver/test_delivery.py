@@ -1,0 +1,62 @@
+"""A delivery's JSON form: read back as it was written, whatever was in it, and refused where it is none."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from receiver.deliveries.delivery import Delivery, NotADelivery, digest, new_id, read_line
+from tests.receiver.test_inbox import delivery
+
+TEXTS = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"))
+
+
+@given(st.binary(), st.lists(st.tuples(TEXTS, TEXTS)), TEXTS)
+def test_it_is_read_back_as_it_was(body: bytes, headers: list[tuple[str, str]], workflow_id: str) -> None:
+    one = delivery(
+        body=body, body_size=len(body), body_digest=digest(body), headers=tuple(headers), workflow_id=workflow_id
+    )
+    assert read_line(json.dumps(one.as_json()).encode()) == one
+
+
+def test_members_of_a_later_version_are_ignored() -> None:
+    one = delivery()
+    assert Delivery.from_json({**one.as_json(), "later": {"x": 1}}) == one
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"form": "another"},
+        {"body": "not base64!"},
+        {"body": "AAAA"},
+        {"body": 7},
+        {"stage": "1"},
+        {"stage": True},
+        {"stage": -1},
+        {"received_at": 1e300},
+        {"headers": [["only a name"]]},
+        {"headers": [["a", 1]]},
+        {"headers": {"a": "b"}},
+        {"fate": "odd"},
+        {"id": None},
+        {"partner": "a\0b"},
+    ],
+)
+def test_what_is_none_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(NotADelivery):
+        Delivery.from_json({**delivery().as_json(), **wrong})
+
+
+@pytest.mark.parametrize("line", [b"", b"{}", b"[]", b"null", b"\xff", b'{"form": "stagehook.delivery.v1"}'])
+def test_lines_that_are_none_are_refused(line: bytes) -> None:
+    with pytest.raises(NotADelivery):
+        read_line(line)
+
+
+def test_ids_sort_by_time() -> None:
+    assert new_id(1.0) < new_id(1.001) < new_id(1e9)

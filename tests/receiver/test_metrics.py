@@ -1,0 +1,104 @@
+"""/metrics: what is counted, for whom it is shown, and right with several processes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from receiver.app import create_app
+from receiver.deliveries.database import Database
+from receiver.deliveries.store import Store
+from receiver.settings import WebSettings
+from receiver.signals import Signals
+from tests.receiver.test_callbacks import BASE, CLAIMS, DONE, URLS, no_temporal, partners
+from tests.receiver.test_forwarder import Switchable
+
+
+def read(text: str) -> dict[tuple[str, ...], float]:
+    """The samples by name and the values of their labels."""
+    return {
+        (sample.name, *(sample.labels[label] for label in sorted(sample.labels))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+@asynccontextmanager
+async def serving(signals: Signals, **options: Any) -> AsyncIterator[httpx.AsyncClient]:
+    app = create_app(URLS, partners(), signals, **options)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=BASE) as http,
+    ):
+        yield http
+
+
+async def test_answers_are_counted_by_verdict_reason_and_partner(database: Database) -> None:
+    async with serving(Switchable(), store=Store(database)) as http:
+        for _ in range(2):
+            await http.post(URLS.issue(CLAIMS), json=DONE)
+        await http.post(URLS.issue(CLAIMS), json=[])
+        await http.post(f"{BASE}/callbacks/forged", json=DONE)
+        shown = await http.get("/metrics")
+    samples = read(shown.text)
+    assert samples["stagehook_answers_total", "bank", "", "202", "accepted"] == 2
+    assert samples["stagehook_answers_total", "bank", "not a JSON object", "422", "unreadable"] == 1
+    assert samples["stagehook_answers_total", "", "", "404", "unknown"] == 1
+    assert samples["stagehook_answer_seconds_count", "accepted"] == 2
+    assert samples[("stagehook_store_up",)] == 1
+
+
+async def test_the_queue_is_shown(database: Database) -> None:
+    temporal = Switchable()
+    temporal.there = False
+    async with serving(temporal, store=Store(database)) as http:
+        assert (await http.post(URLS.issue(CLAIMS), json=DONE)).status_code == 202
+        await asyncio.sleep(0.1)
+        samples = read((await http.get("/metrics")).text)
+    assert samples[("stagehook_deliveries_pending",)] == 1
+    assert samples[("stagehook_deliveries_oldest_pending_seconds",)] >= 0.1
+    assert samples[("stagehook_deliveries_parked",)] == 0
+
+
+async def test_without_its_tables_the_store_is_shown_as_down(empty_database: Database) -> None:
+    async with serving(Switchable(), store=Store(empty_database)) as http:
+        assert read((await http.get("/metrics")).text)[("stagehook_store_up",)] == 0
+
+
+@pytest.mark.parametrize(
+    ("token", "given", "status"),
+    [
+        ("", "", 200),
+        (None, "", 404),
+        ("t" * 16, "", 401),
+        ("t" * 16, "Bearer x", 401),
+        ("t" * 16, "Bearer " + "t" * 16, 200),
+    ],
+)
+async def test_figures_are_shown_to_whom_they_concern(token: str | None, given: str, status: int) -> None:
+    async with serving(Signals(no_temporal), metrics_token=token) as http:
+        assert (await http.get("/metrics", headers={"Authorization": given})).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("public_url", "given", "token"),
+    [
+        ("http://127.0.0.1:8000", {}, ""),
+        ("https://x.example", {}, None),
+        ("https://x.example", {"METRICS_TOKEN": "m" * 20}, "m" * 20),
+    ],
+)
+def test_a_public_receiver_shows_them_only_for_a_token(
+    public_url: str, given: dict[str, str], token: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("activities.settings.load_partners", lambda names, env: {})
+    settings = WebSettings.from_env(
+        {"PUBLIC_URL": public_url, "CALLBACK_KEYS": "0123456789abcdefghijklmnopqrstuvwxyz", "PARTNERS": "x", **given}
+    )
+    assert settings.metrics_token == token

@@ -1,0 +1,70 @@
+"""Every capture in `tests/deliveries/<partner>/` is answered as it was, and settles its stage as it says.
+
+Drop in what `stagehook delivery export` wrote. The variables of partners, with secrets of no worth, are in `test.env`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import httpx
+import pytest
+from temporalio.testing import WorkflowEnvironment
+
+from activities.callback_urls import CallbackURLs
+from activities.environment import Environment
+from activities.partners import load_partners
+from activities.runs import Runs
+from receiver.app import create_app
+from receiver.deliveries.delivery import Delivery, read_line
+from receiver.replay import Replay, StandIns, select
+from tests.receiver.test_callbacks import for_temporal
+from tests.support import KEY, QUEUE, ScriptedPartner, working
+
+FOLDER = Path(__file__).parent / "deliveries"
+FILES = sorted(FOLDER.glob("*/*.jsonl")) + sorted(FOLDER.glob("*/*.json"))
+BASE = "http://receiver.test"
+
+
+def variables() -> dict[str, str]:
+    lines = (FOLDER / "test.env").read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+
+
+def replayable(file: Path) -> list[Delivery]:
+    """The file's deliveries, but for those whose signature was wrong: a replay makes a right one."""
+    captured, left = select([read_line(line) for line in file.read_bytes().splitlines() if line.strip()])
+    assert captured, f"nothing to replay: {left}"
+    assert {one.partner for one in captured} == {file.parent.name}
+    return [one for one in captured if one.verdict != "unproven"]
+
+
+def settled(deliveries: Sequence[Delivery]) -> dict[int, str]:
+    """What the deliveries that were taken say of their stages; the first one counts."""
+    outcomes: dict[int, str] = {}
+    for one in deliveries:
+        if one.verdict == "accepted" and one.says in {"succeeded", "failed"}:
+            outcomes.setdefault(one.stage, one.says)
+    return outcomes
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}/{file.name}")
+async def test_a_capture_is_answered_as_it_was(file: Path, real: WorkflowEnvironment) -> None:
+    captured, environment, urls = replayable(file), Environment(variables()), CallbackURLs(BASE, [KEY])
+    partners = load_partners([file.parent.name], environment)
+    environment.check()
+    runs = Runs(real.client)
+    aim = StandIns(runs, captured, QUEUE)
+    app = create_app(urls, partners, for_temporal(real.client))
+    async with (
+        working(real.client, ScriptedPartner()),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app)) as http,
+    ):
+        replayed = [one async for one in Replay(http, urls, partners).send_all(captured, aim)]
+        assert [one.answered for one in replayed if not one.same] == []
+        for run in {one.workflow_id for one in replayed}:
+            outcomes = {stage.number: stage.outcome for stage in (await runs.progress(run)).stages}
+            wanted = settled([one.delivery for one in replayed if one.workflow_id == run])
+            assert {stage: outcomes[stage] for stage in wanted} == wanted
+        await aim.aclose()

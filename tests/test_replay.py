@@ -1,0 +1,175 @@
+"""Webhook replay, between real systems: a production capture settles the same stage on a laptop."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.local_stack import Local, local_system
+
+INPUT = '{"full_name": "ada lovelace", "date_of_birth": "1815-12-10", "iban": "GB33BUKB20201555555555"}'
+
+
+def done(local: Local, *args: str, given: bytes = b"", **env: str) -> str:
+    """stdout of a command that must succeed."""
+    ended = local.command(*args, given=given, **env)
+    assert ended.returncode == 0, ended.stderr.decode()
+    return ended.stdout.decode()
+
+
+def progress(local: Local, run: str) -> dict[str, dict[str, object]]:
+    shown = json.loads(done(local, "pipeline", "show", run, "--json"))
+    return {stage["name"]: stage for stage in shown["progress"]["stages"]}
+
+
+@pytest.fixture(scope="module")
+def systems(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Local, Local]]:
+    """A system where a run has completed, and another one that knows nothing of it: other keys, other servers."""
+    plays = {"identity": ["twice"], "bank": ["later"], "esign": ["forged"], "cards": ["later"]}
+    with (
+        local_system(tmp_path_factory.mktemp("production"), plays) as production,
+        local_system(tmp_path_factory.mktemp("laptop")) as laptop,
+    ):
+        done(production, "pipeline", "start", "onboarding", "--id", "customer-7", "--input", INPUT, "--wait")
+        yield production, laptop
+
+
+@pytest.fixture(scope="module")
+def exported(systems: tuple[Local, Local], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("export") / "incident.jsonl"
+    file.write_text(done(systems[0], "delivery", "export"))
+    return file
+
+
+def replay(local: Local, *args: str) -> dict[str, Any]:
+    shown: dict[str, Any] = json.loads(done(local, "delivery", "replay", *args, "--json"))
+    return shown
+
+
+def test_an_export_holds_no_secret_of_its_system(systems: tuple[Local, Local], exported: Path) -> None:
+    done(systems[0], "delivery", "check", str(exported))
+    assert systems[0].stack.environment["CALLBACK_KEYS"] not in exported.read_text()
+
+
+def test_a_production_capture_settles_the_same_stages_on_a_laptop(systems: tuple[Local, Local], exported: Path) -> None:
+    production, laptop = systems
+    assert "added" in done(laptop, "delivery", "import", str(exported))
+    assert "0 deliveries added" in done(laptop, "delivery", "import", str(exported))
+    shown = json.loads(done(laptop, "delivery", "replay", "--of-workflow", "customer-7", "--expect", "--json"))
+    assert (shown["sent"], shown["same"]) == (6, 6)
+    (run,) = {one["workflow_id"] for one in shown["deliveries"]}
+    there, here = progress(production, "customer-7"), progress(laptop, run)
+    assert here.pop("end-of-replay")["outcome"] == "advanced"
+    thin = here.pop("identity-check")  # a stand-in asks no partner
+    assert (there["identity-check"]["cause"], thin["outcome"]) == ("asked", "advanced")
+    for name, stage in here.items():
+        assert (stage["outcome"], stage["cause"]) == (there[name]["outcome"], there[name]["cause"])
+    assert json.loads(done(laptop, "pipeline", "list", "--json"))[0]["status"] == "completed"
+
+
+def test_no_partner_is_called_by_a_replay(systems: tuple[Local, Local], exported: Path) -> None:
+    url = f"{systems[1].stack.sandbox_url}/ledger"
+    before = httpx.get(url, trust_env=False).json()
+    replay(systems[1], "--from", str(exported))
+    assert httpx.get(url, trust_env=False).json() == before
+
+
+def test_one_delivery_is_replayed_into_its_own_stage(systems: tuple[Local, Local], exported: Path) -> None:
+    shown = json.loads(done(systems[1], "delivery", "replay", "--from", str(exported), "--of-stage", "3", "--json"))
+    run = shown["deliveries"][0]["workflow_id"]
+    stages = progress(systems[1], run)
+    assert [(stage["outcome"], stage["cause"]) for stage in stages.values()] == [
+        ("advanced", "operator"),
+        ("advanced", "operator"),
+        ("succeeded", "callback"),
+        ("advanced", "operator"),
+    ]
+
+
+def test_a_delivery_is_replayed_into_a_run_that_is_named(systems: tuple[Local, Local], exported: Path) -> None:
+    _, laptop = systems
+    never = INPUT.replace("GB33BUKB20201555555555", "play:never")
+    done(laptop, "pipeline", "start", "onboarding", "--id", "mine", "--input", never)
+    shown = replay(laptop, "--from", str(exported), "--of-stage", "2", "--workflow", "mine", "--stage", "2")
+    assert (shown["sent"], shown["same"]) == (2, 2)
+    done(laptop, "pipeline", "watch", "mine")
+    assert progress(laptop, "mine")["account-check"]["cause"] == "callback"
+
+
+def test_verbatim_into_a_system_that_does_not_know_the_run_differs(
+    systems: tuple[Local, Local], exported: Path
+) -> None:
+    shown = replay(systems[1], "--from", str(exported), "--mode", "verbatim")
+    # Where a partner signs, the laptop's secret is another one too, and a signature is looked at first.
+    assert {one["partner"]: one["answered"] for one in shown["deliveries"]} == {
+        "identity": 401,
+        "bank": 401,
+        "esign": 401,
+        "cards": 404,
+    }
+    ended = systems[1].command("delivery", "replay", "--from", str(exported), "--mode", "verbatim", "--expect")
+    assert ended.returncode == 1
+    assert b"0 as at capture" in ended.stderr
+
+
+def test_on_its_own_system_a_replay_finds_its_run_and_everything_is_as_before(systems: tuple[Local, Local]) -> None:
+    for partner in ("bank", "esign", "cards"):  # an "ask me" is never a duplicate, and this run has ended
+        words = ("--of-workflow", "customer-7", "--partner", partner, "--expect", "--json")
+        shown = json.loads(done(systems[0], "delivery", "replay", *words))
+        assert {one["workflow_id"] for one in shown["deliveries"]} == {"customer-7"}
+
+
+def test_nothing_is_sent_in_a_dry_run(systems: tuple[Local, Local], exported: Path) -> None:
+    before = done(systems[1], "delivery", "list", "--json")
+    ended = systems[1].command("delivery", "replay", "--from", str(exported), "--dry-run")
+    assert ended.returncode == 0
+    assert b"6 deliveries of 1 run, to " in ended.stderr
+    assert b"into stand-ins of runs that are not here; no partner is called" in ended.stderr
+    assert done(systems[1], "delivery", "list", "--json") == before
+
+
+def test_a_curl_line_really_runs(systems: tuple[Local, Local]) -> None:
+    production, _ = systems
+    listed = json.loads(done(production, "delivery", "list", "--json", "--partner", "bank"))
+    line = done(production, "delivery", "show", listed[0]["id"], "--curl")
+    sent = subprocess.run(["sh", "-c", line], capture_output=True, timeout=20, check=True)
+    assert sent.stdout.startswith(b"HTTP/1.1 202")
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "says"),
+    [
+        (["replay"], 2, "say which"),
+        (["replay", "xyz"], 4, "no delivery begins with"),
+        (["replay", "--since", "1h", "--partner", "nobody"], 4, "no delivery to replay"),
+        (["replay", "--since", "1h", "--to", "https://hooks.example.com"], 2, "is not this machine"),
+        (["replay", "--since", "1h", "--to", "https://x.example", "--allow-remote"], 2, "nobody is there to confirm"),
+        (["replay", "--since", "1h", "--to", "http://127.0.0.1:9"], 1, "did not answer"),
+        (["replay", "--since", "soon"], 2, "give an age like 2h"),
+        (["replay", "--since", "1h", "--stage", "2"], 2, "say where to"),
+        (["replay", "--since", "1h", "--workflow", "none-such"], 4, "no open or recent run"),
+        (["replay", "--from", "/nonexistent"], 2, "cannot be read"),
+        (["import", "-"], 1, "line 1 of - is no delivery"),
+        (["show", "0"], 4, "several deliveries begin with '0'"),
+        (["release", "01"], 4, "several deliveries begin"),
+    ],
+)
+def test_what_cannot_be_done_is_said_with_a_way_out(
+    systems: tuple[Local, Local], args: list[str], code: int, says: str
+) -> None:
+    ended = systems[0].command("delivery", *args, given=b"junk\n")
+    assert ended.returncode == code
+    assert says in ended.stderr.decode()
+    assert b"  try: " in ended.stderr
+
+
+def test_a_partner_that_is_not_enabled_here_is_said(systems: tuple[Local, Local], exported: Path) -> None:
+    ended = systems[1].command("delivery", "replay", "--from", str(exported), PARTNERS="sandbox")
+    assert ended.returncode == 2
+    assert b"PARTNERS does not name bank, cards, esign, identity" in ended.stderr
