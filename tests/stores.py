@@ -76,3 +76,8 @@ async def inbox(database: Database) -> AsyncIterator[Inbox]:
     inbox = Inbox(database)
     async with inbox.running():
         yield inbox
+
+
+def url_of(database: Database) -> str:
+    """Its DATABASE_URL."""
+    return database.url.render_as_string(hide_password=False)

@@ -7,6 +7,7 @@ import inspect
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,7 +27,9 @@ from workflows.pipelines import DAY, HOUR
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-EVENT_BASED = (ROOT / "docs" / "event-based.md").read_text()
+EVENT_BASED, REPLAY, RELIABILITY = (
+    (ROOT / "docs" / f"{name}.md").read_text() for name in ("event-based", "replay", "reliability")
+)
 MAKE = ["make", "--no-print-directory", "-C", str(ROOT)]
 
 
@@ -87,6 +90,7 @@ def dev(tmp_path: Path) -> Iterator[dict[str, str]]:
     text = env_file.read_text()
     for default, port in ports.items():
         text = text.replace(default, port)
+    text = text.replace(".dev/stagehook.db", f"{tmp_path}/deliveries.db")
     env_file.write_text(text + f"DEV_DATABASE={tmp_path / 'temporal.db'}\n")
     env = {
         **os.environ,
@@ -147,7 +151,27 @@ def test_the_readmes_commands_do_what_it_says(dev: dict[str, str]) -> None:
         assert f"{name} completed" in watched.stderr
 
 
-def test_the_other_pages_commands_are_those_that_their_tests_run() -> None:
+@pytest.mark.timeout(180)
+def test_the_commands_of_the_other_pages_do_what_they_say(dev: dict[str, str], tmp_path: Path) -> None:
+    """In a copy of the project, where a run has left its deliveries."""
+    copy = tmp_path / "copy"
+    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "__pycache__", "incident.jsonl"))
+    first = next(command for command in commands(README) if command.startswith("stagehook pipeline start"))
+    given = [f"set -a; . {dev['DEV_ENV']}; set +a", f"{first} --wait"]
+    script = [*given, *commands(RELIABILITY), *commands(REPLAY)]
+    text = "\n".join(["set -e", *(f"{command}\necho '--- done'" for command in script)])
+    done = subprocess.run(
+        ["sh", "-c", text], cwd=copy, env=dev, capture_output=True, text=True, timeout=150, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    printed = dict(zip(script, done.stdout.split("--- done\n"), strict=False))
+    assert "bank" in printed["stagehook delivery list --since 2h --partner bank"]
+    assert "yes" in printed["stagehook delivery replay --from incident.jsonl --expect"]
+    assert "passed" in next(text for command, text in printed.items() if "pytest -q" in command)
+    assert "succeeded (callback)" in printed["stagehook pipeline show mine"]
+
+
+def test_the_commands_about_events_are_those_that_their_tests_run() -> None:
     """`tests/workflows/test_event_based.py` sends the same signals; here each is run for its usage."""
     for command in commands(EVENT_BASED):
         words = shlex.split(command)
@@ -208,7 +232,7 @@ async def test_the_readmes_partner_passes_the_readmes_test(monkeypatch: pytest.M
     assert ran == 2
 
 
-@pytest.mark.parametrize("page", [README, EVENT_BASED], ids=["README", "event-based"])
+@pytest.mark.parametrize("page", [README, EVENT_BASED, REPLAY, RELIABILITY])
 def test_links_into_the_project_lead_somewhere(page: str) -> None:
     folder = ROOT if page is README else ROOT / "docs"
     prose = re.sub(r"^```.*?^```$", "", page, flags=re.MULTILINE | re.DOTALL)

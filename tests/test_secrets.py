@@ -45,11 +45,13 @@ def pages_of(http: httpx.Client, local: Local, url: str, signed: str) -> dict[st
         "404": http.post(url[:-1], json={}),
         "409": http.post(url, json={"card": {"state": "ACTIVE", "id": "again", "last_four": "1234"}}),
         "401": http.post(signed, json={}),
+        "410": http.post(url, json={"card": {"state": "PENDING"}}),
         "405": http.get(url),
         "415": http.post(url, content=b"x"),
         "422": http.post(url, content=b"{", headers={"Content-Type": "application/json"}),
         "400": http.post(url, content=b"{}", headers=[("Content-Type", "application/json")] * 2),
         "slash": http.post(url + "/", json={}),
+        "metrics": http.get(f"{local.stack.public_url}/metrics"),
         "ready": http.get(f"{local.stack.public_url}/readyz"),
         "ledger": http.get(f"{local.stack.sandbox_url}/ledger"),
     }
@@ -73,12 +75,16 @@ def written_by(local: Local, url: str, signed: str) -> dict[str, str]:
             "keys": ("key", "list"),
             "doctor": ("doctor",),
             "send": ("partner", "send", signed),
+            "deliveries": ("delivery", "list", "--json"),
+            "export": ("delivery", "export", "--full"),
+            "check": ("delivery", "check", "/dev/null"),
         }.items()
     }
     return {
         **{f"answer {name}": f"{page.headers} {page.text}" for name, page in pages.items()},
         **{f"command {name}": (done.stdout + done.stderr).decode() for name, done in commands.items()},
         **{file.name: file.read_text() for file in local.folder.glob("*.log")},
+        **{file.name: file.read_bytes().decode("latin-1") for file in local.folder.glob("deliveries.db*")},
     }
 
 
@@ -94,7 +100,7 @@ def test_nothing_secret_is_written_anywhere(tmp_path: Path) -> None:
         urls = [CallbackURLs(local.stack.public_url, [keys]).issue(Claims.of(call)) for call in calls]
         written = {"history": history, "start": started.stdout.decode(), **written_by(local, urls[3], urls[0])}
     assert len(urls) == 4
-    assert {"temporal.log", "partner.log", "receiver.log", "worker.log"} <= set(written)
+    assert {"temporal.log", "partner.log", "receiver.log", "worker.log", "deliveries.db"} <= set(written)
     assert "ada lovelace" in written["history"]
     proofs = [value for name, value in local.stack.environment.items() if name.endswith(("_KEY", "_SECRET"))]
     secrets = [keys, *proofs, *urls, *(url.rpartition("/")[2] for url in urls)]

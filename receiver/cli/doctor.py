@@ -18,6 +18,9 @@ from activities.environment import SettingsError, is_loopback
 from activities.settings import Settings
 from receiver.cli.errors import Exit
 from receiver.cli.output import json_option, print_json, run_async
+from receiver.deliveries.database import SchemaMissing, StoreAway
+from receiver.deliveries.store import Store
+from receiver.settings import WebSettings
 from receiver.signals import Signals, TemporalAway
 from workflows.pipelines import PIPELINES
 
@@ -40,7 +43,7 @@ class Finding:
 @json_option
 @run_async
 async def doctor(*, as_json: bool) -> int:
-    """Check settings, keys, PUBLIC_URL, Temporal, partners and clock, a line each with a fix.
+    """Check settings, Temporal, store, keys, partners, PUBLIC_URL and clock, a line each with a fix.
 
     Exits 1 if any of them is wrong.
     """
@@ -56,18 +59,21 @@ async def doctor(*, as_json: bool) -> int:
 
 
 async def _examine() -> AsyncIterator[Finding]:
-    settings: Settings | None = None
+    web: WebSettings | None = None
     try:
-        settings = Settings.from_env(os.environ)
+        web = WebSettings.from_env(os.environ)
     except SettingsError as error:
         for fault in error.faults:
             yield Finding("settings", ok=False, says=f"{fault.name} {fault.problem}", fix=fault.fix)
     else:
         yield Finding("settings", ok=True, says="complete")
     yield await _temporal()
-    if settings is None:
-        yield Finding("the rest", ok=False, says="keys, partners, public url, clock: not checked", fix="settings first")
+    if web is None:
+        says = "store, keys, partners, public url, clock: not checked"
+        yield Finding("the rest", ok=False, says=says, fix="settings first")
         return
+    yield _store(web.store)
+    settings = web.shared
     prints = ", ".join(fingerprint(key) for key in settings.callback_keys)
     yield Finding("keys", ok=True, says=f"{prints} (the first one signs)")
     for finding in _partners(settings):
@@ -94,6 +100,18 @@ async def _temporal() -> Finding:
             "temporal", ok=False, says=f"{name}: {error}", fix="check TEMPORAL_NAMESPACE and the credentials"
         )
     return Finding("temporal", ok=True, says=name)
+
+
+def _store(store: Store | None) -> Finding:
+    if store is None:
+        return Finding("store", ok=True, says="none: while Temporal is away, partners get 503 and must send again")
+    try:
+        store.database.check()
+    except SchemaMissing as missing:
+        return Finding("store", ok=False, says=str(missing), fix="run `stagehook db upgrade`")
+    except StoreAway as away:
+        return Finding("store", ok=False, says=str(away), fix="start the database, and check DATABASE_URL")
+    return Finding("store", ok=True, says=f"{store.database}, kept for {store.days} days")
 
 
 def _partners(settings: Settings) -> Iterator[Finding]:

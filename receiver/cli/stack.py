@@ -84,7 +84,6 @@ def local_environment(
         "TEMPORAL_CONFIG_FILE": str(no_config),
         "PUBLIC_URL": f"http://127.0.0.1:{public_port}",
         "PORT": str(public_port),
-        "DATABASE_URL": f"sqlite:///{folder}/deliveries.db",
         "CALLBACK_KEYS": secrets.token_urlsafe(32),
         "PARTNERS": partners,
         "SANDBOX_URL": sandbox_url,
@@ -110,6 +109,7 @@ async def start_stack(
     env = local_environment(
         folder, address=address, public_port=web_port, sandbox_url=sandbox_url, partners=",".join(plays)
     )
+    env["DATABASE_URL"] = f"sqlite:///{folder}/deliveries.db"
     migrations.upgrade(Database(env["DATABASE_URL"]))
     script = [part for name, played in plays.items() for part in ("--plays", f"{name}={','.join(played)}")]
     server = temporal_server(temporal_port, folder / "temporal.db", ui_port if ui else None)

@@ -250,7 +250,7 @@ def test_keys_rotate_in_two_phases() -> None:
 def test_the_doctor_finds_each_part_in_place_and_a_loopback_address_wanting(local: Local) -> None:
     done = local.command("doctor", "--json")
     found = {finding["subject"]: finding["ok"] for finding in json.loads(done.stdout) if finding["fix"] == ""}
-    assert found == dict.fromkeys(("settings", "temporal", "keys", "partners", "public url", "clock"), True)
+    assert found == dict.fromkeys(("settings", "temporal", "store", "keys", "partners", "public url", "clock"), True)
     [wrong] = [finding for finding in json.loads(done.stdout) if not finding["ok"]]
     assert (wrong["subject"], done.returncode) == ("public url", 1)
     assert "loopback" in wrong["says"]
@@ -267,7 +267,7 @@ def test_the_doctor_is_content_with_a_public_receiver_whose_clock_is_right(
     date = format_datetime(datetime.now(UTC) + timedelta(seconds=apart), usegmt=True)
     with respx.mock:
         respx.get("https://hooks.test/healthz").respond(200, text='{"alive":true}', headers={"Date": date})
-        done = local.command("doctor", PUBLIC_URL="https://hooks.test")
+        done = local.command("doctor", PUBLIC_URL="https://hooks.test", ALLOW_SQLITE="1")
     assert done.returncode == code, done.stdout
     assert ("WRONG clock" in done.stdout.decode()) == bool(apart)
 
@@ -278,6 +278,8 @@ def test_the_doctor_is_content_with_a_public_receiver_whose_clock_is_right(
         ({"CALLBACK_KEYS": "weak"}, "settings"),
         ({"PUBLIC_URL": "https://127.0.0.1:9"}, "public url"),
         ({"PARTNERS": "bank"}, "partners"),
+        ({"DATABASE_URL": "postgres://u:p@127.0.0.1:9/x"}, "store"),
+        ({"DATABASE_URL": "sqlite:////nonexistent/x.db"}, "store"),
         ({"TEMPORAL_NAMESPACE": "missing"}, "temporal"),
         ({"TEMPORAL_ADDRESS": "127.0.0.1:9"}, "temporal"),
         ({"TEMPORAL_ADDRESS": "nowhere"}, "temporal"),

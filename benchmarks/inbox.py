@@ -1,0 +1,122 @@
+"""What the store costs a callback: answers a second with the store in front of them, as a share of those without.
+
+`python -m benchmarks.inbox`, or with DATABASE_URL for another store. Rounds are interleaved; medians are compared. The
+signal itself is left out on both sides: Temporal's rate is far below either.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import statistics
+import tempfile
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+
+import sqlalchemy as sa
+
+from receiver.deliveries import migrations
+from receiver.deliveries.database import Database
+from receiver.deliveries.delivery import Delivery, digest, new_id
+from receiver.deliveries.inbox import Inbox
+from receiver.deliveries.schema import DELIVERIES, to_row
+from receiver.deliveries.statements import Queued
+
+ROUNDS: Final = 5
+SECONDS: Final = 1.0
+CONNECTIONS: Final = (1, 32)
+BODY: Final = b'{"id": "w-1", "status": "succeeded", "data": {"account_id": "acc-1"}}' * 10
+
+Keep = Callable[[Delivery], Awaitable[object]]
+
+
+def delivery() -> Delivery:
+    at = time.time()
+    return Delivery(
+        id=new_id(at),
+        received_at=at,
+        method="POST",
+        target="/callbacks/{run/1/1}",
+        headers=(("Content-Type", "application/json"), ("User-Agent", "a partner")),
+        body=BODY,
+        body_size=len(BODY),
+        body_digest=digest(BODY),
+        partner="bank",
+        workflow_id="run",
+        chain_id=uuid.uuid4().hex,
+        stage=1,
+        attempt=1,
+        issued_at=1,
+        expires_at=2,
+        says="succeeded",
+        verdict="accepted",
+        status=202,
+    )
+
+
+@asynccontextmanager
+async def grouped(database: Database) -> AsyncIterator[Keep]:
+    """The inbox: one writer on the driver, everything that queued in one commit."""
+    inbox = Inbox(database)
+
+    async def keep(one: Delivery) -> object:
+        assert one.claims is not None
+        return await inbox.keep(one, Queued(one.id, one.claims, "{}", one.id), lease=True)
+
+    async with inbox.running():
+        yield keep
+
+
+@asynccontextmanager
+async def one_by_one(database: Database) -> AsyncIterator[Keep]:
+    """What it is measured against: SQLAlchemy in a thread, a commit for each."""
+    turn = asyncio.Lock()
+    engine = database.engine
+
+    def insert(one: Delivery) -> None:
+        with engine.begin() as connection:
+            connection.execute(sa.insert(DELIVERIES).values(to_row(one)))
+
+    async def keep(one: Delivery) -> None:
+        async with turn:
+            await asyncio.to_thread(insert, one)
+
+    yield keep
+
+
+async def rate(keep: Keep, connections: int) -> float:
+    """Deliveries kept a second, by so many who wait for each of theirs."""
+    done = 0
+    end = time.monotonic() + SECONDS
+
+    async def partner() -> None:
+        nonlocal done
+        while time.monotonic() < end:
+            await keep(delivery())
+            done += 1
+
+    await asyncio.gather(*(partner() for _ in range(connections)))
+    return done / SECONDS
+
+
+async def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        database = Database(os.environ.get("DATABASE_URL", f"sqlite:///{folder}/bench.db"))
+        migrations.upgrade(database)
+        for connections in CONNECTIONS:
+            rates: dict[str, list[float]] = {"grouped": [], "one by one": []}
+            async with grouped(database) as together, one_by_one(database) as alone:
+                for _ in range(ROUNDS):
+                    rates["grouped"].append(await rate(together, connections))
+                    rates["one by one"].append(await rate(alone, connections))
+            medians = {name: statistics.median(found) for name, found in rates.items()}
+            ratio = medians["grouped"] / medians["one by one"]
+            shown = ", ".join(f"{name} {median:.0f}/s" for name, median in medians.items())
+            print(f"{connections:3} connections: {shown}: {ratio:.1f} times as many")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

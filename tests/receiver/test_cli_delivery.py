@@ -1,0 +1,180 @@
+"""`stagehook delivery` on a store without a receiver: list, show, tail, export, import, check, release."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from receiver.cli.stack import stagehook_command
+from receiver.deliveries.archive import Archive, Filters
+from receiver.deliveries.database import Database
+from receiver.deliveries.delivery import Fate
+from receiver.deliveries.inbox import Inbox
+from receiver.deliveries.statements import Conclusion
+from tests.commands import Done, command
+from tests.receiver.test_inbox import delivery, keep
+from tests.stores import url_of
+
+SECRET = "a-secret-of-some-length"
+
+
+def on(database: Database, *args: str, given: bytes = b"", **env: str) -> Done:
+    return command(*args, given=given, DATABASE_URL=url_of(database), **env)
+
+
+@pytest.fixture
+def filled(database: Database) -> Database:
+    now = time.time()
+    Archive(database).add(
+        delivery(
+            f"chain-{n}",
+            workflow_id=f"run-{n}",
+            received_at=now - 3600 * n,
+            stage=n + 1,
+            partner=("bank", "esign")[n % 2],
+            pipeline=("onboarding", "refund")[n % 2],
+            verdict=("accepted", "unproven")[n % 2],
+            client="192.0.2.1",
+        )
+        for n in range(4)
+    )
+    return database
+
+
+@pytest.mark.parametrize(
+    ("filters", "runs"),
+    [
+        ([], ["run-3", "run-2", "run-1", "run-0"]),
+        (["--partner", "bank"], ["run-2", "run-0"]),
+        (["--verdict", "unproven"], ["run-3", "run-1"]),
+        (["--pipeline", "refund"], ["run-3", "run-1"]),
+        (["--workflow", "run-2"], ["run-2"]),
+        (["--stage", "4"], ["run-3"]),
+        (["--since", "90m"], ["run-1", "run-0"]),
+        (["--since", "150m", "--until", "30m"], ["run-2", "run-1"]),
+        (["--since", "2020-01-01T00:00", "--until", "2020-01-02T00:00Z"], []),
+        (["--limit", "1"], ["run-0"]),
+        (["--fate", "pending"], []),
+    ],
+)
+def test_filters_choose(filled: Database, filters: list[str], runs: list[str]) -> None:
+    listed = json.loads(on(filled, "delivery", "list", "--json", *filters).out)
+    assert [one["workflow_id"] for one in listed] == runs
+
+
+def test_a_file_is_filtered_as_the_store_is(filled: Database) -> None:
+    every = list(Archive(filled).every())
+    for filters in (Filters(partner="bank"), Filters(stage=2, verdict="unproven"), Filters(since=time.time() - 5400)):
+        assert [one for one in every if filters.matches(one)] == list(Archive(filled).every(filters))
+
+
+def test_every_page_is_read_once(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("receiver.deliveries.archive.PAGE", 3)
+    given = [delivery(received_at=float(1 + n // 4)) for n in range(11)]
+    Archive(database).add(given)
+    assert [one.id for one in Archive(database).every()] == [one.id for one in given]
+
+
+def test_what_is_shown_is_what_was_recorded(filled: Database) -> None:
+    (one,) = Archive(filled).latest(Filters(workflow="run-1"))
+    shown = on(filled, "delivery", "show", one.id)
+    assert "X-Twice: 1\n" in shown.out
+    assert "POST /callbacks/{run/1/1}" in shown.out
+    assert "202 unproven" in shown.out
+    assert json.loads(on(filled, "delivery", "show", one.id[:-1], "--json").out) == one.as_json()
+
+
+def test_a_body_is_printed_byte_for_byte(filled: Database) -> None:
+    one = Archive(filled).latest()[0]
+    printed = subprocess.run(
+        stagehook_command("delivery", "show", one.id, "--body"),
+        env={"DATABASE_URL": url_of(filled)},
+        capture_output=True,
+        timeout=20,
+        check=True,
+    )
+    assert printed.stdout == one.body
+
+
+def test_an_export_is_imported_elsewhere_as_it_was(filled: Database, tmp_path: Path) -> None:
+    other = {"DATABASE_URL": f"sqlite:///{tmp_path}/other.db"}
+    assert command("db", "upgrade", **other).code == 0  # type: ignore[arg-type]
+    exported = on(filled, "delivery", "export", "--full").out.encode()
+    added = command("delivery", "import", "-", "--json", given=exported, **other)
+    assert json.loads(added.out) == {"added": 4, "present": 0}
+    assert command("delivery", "export", "--full", **other).out.encode() == exported  # type: ignore[arg-type]
+
+
+def test_a_bad_line_imports_nothing(filled: Database, tmp_path: Path) -> None:
+    exported = on(filled, "delivery", "export").out
+    Archive(filled).prune(time.time() + 1)
+    failed = on(filled, "delivery", "import", "-", given=(exported + "{}\n").encode())
+    assert failed.code == 1
+    assert "line 5 of - is no delivery" in failed.err
+    assert Archive(filled).latest() == []
+
+
+async def test_what_is_imported_is_never_forwarded(database: Database) -> None:
+    pending = delivery(fate=Fate.PENDING)
+    Archive(database).add([pending])
+    inbox = Inbox(database)
+    async with inbox.running():
+        assert await inbox.claim(10) == []
+        assert (await inbox.depth()).pending == 0
+
+
+def test_an_export_leaves_out_secrets_and_check_finds_those_of_a_full_one(filled: Database, tmp_path: Path) -> None:
+    Archive(filled).add([delivery(headers=(("X-Note", SECRET),), client="192.0.2.9")])
+    plain, full = tmp_path / "plain.jsonl", tmp_path / "full.jsonl"
+    plain.write_text(on(filled, "delivery", "export", ACME_SECRET=SECRET).out)
+    full.write_text(on(filled, "delivery", "export", "--full", ACME_SECRET=SECRET).out)
+    assert "192.0.2" not in plain.read_text()
+    assert on(filled, "delivery", "check", str(plain), ACME_SECRET=SECRET).code == 0
+    found = on(filled, "delivery", "check", str(full), "--json", ACME_SECRET=SECRET)
+    assert (found.code, json.loads(found.out)["found"]) == (1, [{"line": 5, "holds": "ACME_SECRET"}])
+    assert SECRET not in found.out + found.err
+
+
+async def test_a_parked_delivery_is_released(inbox: Inbox, database: Database) -> None:
+    one = delivery()
+    await keep(inbox, one, "a")
+    inbox.conclude(Conclusion(one.id, Fate.PARKED, "INVALID_ARGUMENT, in 16 tries", 16))
+    await inbox.depth()
+    listed = on(database, "delivery", "list", "--fate", "parked", "--json")
+    assert [found["fate_reason"] for found in json.loads(listed.out)] == ["INVALID_ARGUMENT, in 16 tries"]
+    assert on(database, "delivery", "release", one.id).out == f"{one.id} is pending\n"
+    assert [queued.id for queued in await inbox.claim(10)] == [one.id]
+    assert on(database, "delivery", "release", one.id).code == 4
+
+
+def test_tail_prints_what_comes_in(database: Database) -> None:
+    Archive(database).add([delivery(workflow_id="before")])
+    process = subprocess.Popen(
+        stagehook_command("delivery", "tail", "--json", "--partner", "bank"),
+        env={"DATABASE_URL": url_of(database)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        deadline = time.monotonic() + 20
+        line: Any = ""
+        while not line and time.monotonic() < deadline:
+            time.sleep(0.5)
+            Archive(database).add([delivery(workflow_id="other", partner="other"), delivery(workflow_id="during")])
+            assert process.stdout is not None
+            line = process.stdout.readline() if time.monotonic() > deadline - 18 else ""
+        assert json.loads(line)["workflow_id"] == "during"
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_without_a_store_it_says_so() -> None:
+    done = command("delivery", "list")
+    assert done.code == 2
+    assert "DATABASE_URL is not set" in done.err
