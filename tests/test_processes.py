@@ -122,7 +122,6 @@ def system(folder: Path, **changes: str) -> Iterator[dict[str, str]]:
         sandbox_url=f"http://127.0.0.1:{free_port()}",
         partners="sandbox",
     )
-    del env["DATABASE_URL"]  # what the receiver does without a store
     yield {**env, **changes}
 
 
