@@ -44,8 +44,8 @@ def list_(filters: Filters, limit: int, *, as_json: bool) -> None:
     if as_json:
         print_json([summary(one) for one in found])
         return
-    titles = ("id", "received (UTC)", "answer", "verdict", "partner", "says", "run", "stage", "fate")
-    console().print(plain_table(titles, map(cells, found)))
+    titles = ("id", "UTC", "answer", "partner", "run", "stage", "fate")
+    console().print(plain_table(titles, map(cells, found), folded="run"))
 
 
 @delivery.command()
@@ -158,10 +158,11 @@ def release(ids: tuple[str, ...]) -> None:
 
 def cells(one: Delivery) -> tuple[str, ...]:
     """One line of a list."""
-    received = datetime.fromtimestamp(one.received_at, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    received = datetime.fromtimestamp(one.received_at, UTC)
+    # The id and the run need the room.
+    shown = received.strftime("%H:%M:%S" if received.date() == datetime.now(UTC).date() else "%m-%d %H:%M")
     stage = f"{one.stage}/{one.attempt}" if one.stage else ""
-    fate = one.fate.value
-    return one.id, received, str(one.status), one.verdict, one.partner, one.says, one.workflow_id, stage, fate
+    return one.id, shown, f"{one.status} {one.verdict}", one.partner, one.workflow_id, stage, one.fate.value
 
 
 def summary(one: Delivery) -> dict[str, object]:

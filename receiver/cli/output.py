@@ -43,11 +43,14 @@ def live_table(*, wanted: bool = True) -> AbstractContextManager[Live | None]:
     return nullcontext()
 
 
-def plain_table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    """A list as a table; what stands in it is shown as it is, brackets and all."""
+def plain_table(titles: Sequence[str], rows: Iterable[Sequence[str]], *, folded: str = "") -> Table:
+    """A list as a table; what stands in it is shown as it is, brackets and all.
+
+    folded: the column that gives way on a narrow terminal; all of them, if none is named.
+    """
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for title in titles:
-        table.add_column(title, overflow="fold")
+        table.add_column(title, overflow="fold", no_wrap=bool(folded) and title != folded)
     for row in rows:
         table.add_row(*map(escape, row))
     return table

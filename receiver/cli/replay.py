@@ -202,7 +202,8 @@ def _report(replayed: Sequence[Replayed], *, as_json: bool) -> None:
         print_json({"sent": len(replayed), "same": same, "deliveries": [_line(one) for one in replayed]})
         return
     shown = [one for place, one in enumerate(replayed) if place < SHOWN or not one.same]
-    console().print(plain_table(("id", "partner", "stage", "into", "at capture", "now", "same"), map(_cells, shown)))
+    titles = ("id", "partner", "stage", "into", "at capture", "now", "same")
+    console().print(plain_table(titles, map(_cells, shown), folded="into"))
     answered = sum(bool(one.answered) for one in replayed)
     note(f"{len(replayed)} sent, {answered} answered, {same} as at capture")
 

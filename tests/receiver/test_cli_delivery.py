@@ -6,7 +6,6 @@ import json
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,6 +16,7 @@ from receiver.deliveries.delivery import Fate
 from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.statements import Conclusion
 from tests.commands import Done, command
+from tests.local_stack import running
 from tests.receiver.test_inbox import delivery, keep
 from tests.stores import url_of
 
@@ -152,26 +152,16 @@ async def test_a_parked_delivery_is_released(inbox: Inbox, database: Database) -
     assert on(database, "delivery", "release", one.id).code == 4
 
 
-def test_tail_prints_what_comes_in(database: Database) -> None:
+def test_tail_prints_what_comes_in(database: Database, tmp_path: Path) -> None:
     Archive(database).add([delivery(workflow_id="before")])
-    process = subprocess.Popen(
-        stagehook_command("delivery", "tail", "--json", "--partner", "bank"),
-        env={"DATABASE_URL": url_of(database)},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        deadline = time.monotonic() + 20
-        line: Any = ""
-        while not line and time.monotonic() < deadline:
-            time.sleep(0.5)
+    printed = tmp_path / "printed"
+    words = ["delivery", "tail", "--json", "--partner", "bank"]
+    with running(stagehook_command(*words), {"DATABASE_URL": url_of(database)}, printed):
+        deadline = time.monotonic() + 40
+        while not printed.stat().st_size and time.monotonic() < deadline:
             Archive(database).add([delivery(workflow_id="other", partner="other"), delivery(workflow_id="during")])
-            assert process.stdout is not None
-            line = process.stdout.readline() if time.monotonic() > deadline - 18 else ""
-        assert json.loads(line)["workflow_id"] == "during"
-    finally:
-        process.kill()
-        process.communicate()
+            time.sleep(0.2)
+    assert {json.loads(line)["workflow_id"] for line in printed.read_text().splitlines()} == {"during"}
 
 
 def test_without_a_store_it_says_so() -> None:
