@@ -24,6 +24,8 @@ from workflows.contract import StageCall
 SALT: Final = b"stagehook.callback-url.v1"
 VERSION: Final = 1
 CALLBACKS_PATH: Final = "/callbacks/"
+PARTNERS_PATH: Final = "/partners/"
+"""For partners with one webhook URL: what follows is the partner's name."""
 LONGEST_TOKEN: Final = 4096
 SPELLING: Final = re.compile(r"\.?[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 CLOCK_GRACE: Final = 15 * 60

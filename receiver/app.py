@@ -13,10 +13,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from activities.callback_urls import CALLBACKS_PATH, CallbackURLs
+from activities.callback_urls import CALLBACKS_PATH, PARTNERS_PATH, CallbackURLs
 from activities.partners.partner import Partner
 from receiver.answers import Verdict
-from receiver.callbacks import PARTNERS_PATH, Callbacks
+from receiver.callbacks import Callbacks
 from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.retention import prune_for_ever
 from receiver.deliveries.store import Store

@@ -19,7 +19,15 @@ from typing import Final
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from activities.callback_urls import CALLBACKS_PATH, BadToken, CallbackURLs, Claims, ExpiredToken, TokenError
+from activities.callback_urls import (
+    CALLBACKS_PATH,
+    PARTNERS_PATH,
+    BadToken,
+    CallbackURLs,
+    Claims,
+    ExpiredToken,
+    TokenError,
+)
 from activities.partners.partner import Partner, Unreadable
 from activities.signatures import SignatureError, SignedRequest
 from receiver.answers import Refused, Verdict, in_its_own_way
@@ -34,7 +42,6 @@ from workflows.contract import LARGEST_OUTCOME, Answer, Callback
 logger = logging.getLogger("stagehook.callbacks")
 
 LARGEST_BODY: Final = 1024 * 1024
-PARTNERS_PATH: Final = "/partners/"
 BODY_SECONDS: Final = 5.0
 """Shorter than the server's grace after SIGTERM, so that a half-sent body gets its answer."""
 
@@ -73,15 +80,17 @@ class Callbacks:
         return await self._answer(request, capture, self._at_a_partner_url)
 
     async def _answer(self, request: Request, capture: Capture, way: Way) -> Response:
-        began, reason = time.monotonic(), ""
+        began, reason, recorded = time.monotonic(), "", True
         try:
             verdict = await way(request, capture)
             response: Response = verdict.respond()
         except Refused as refused:
-            verdict, reason, response = refused.verdict, refused.detail, refused.respond()
-            if not refused.recorded and self._refusals.allows(verdict, capture.claims):
-                self._forwarder.note(capture.delivery(verdict, reason))
+            verdict, reason, recorded, response = refused.verdict, refused.detail, refused.recorded, refused.respond()
         response = in_its_own_way(self._partners.get(capture.partner), verdict, response)
+        if not recorded and self._refusals.allows(verdict, capture.claims):
+            self._forwarder.note(capture.delivery(verdict, reason, status=response.status_code))
+        elif recorded and response.status_code != verdict.status:
+            self._forwarder.note_answer(capture.id, response.status_code)
         took = time.monotonic() - began
         self._metrics.answered(verdict, reason, capture.partner, took)
         _log(verdict, response.status_code, capture, took)

@@ -111,6 +111,11 @@ class Forwarder:
         if self._inbox is not None:
             self._in_background(self._note(self._inbox, delivery))
 
+    def note_answer(self, id_: str, status: int) -> None:
+        """Record that a delivery which is recorded was answered in its partner's own way."""
+        if self._inbox is not None:
+            self._inbox.note_answer(id_, status)
+
     async def check(self) -> None:
         """Raise `Unavailable` unless a callback could be answered 2xx now."""
         store = ""
@@ -233,7 +238,8 @@ class Forwarder:
 
     async def _add_origin(self, queued: Queued, conclusion: Conclusion) -> None:
         origin = await self._ask_origin(queued.claims)
-        self._conclude(replace(conclusion, pipeline=origin.pipeline, definition=origin.definition))
+        answered = replace(conclusion, verdict="", status=0, forget=False)
+        self._conclude(replace(answered, pipeline=origin.pipeline, definition=origin.definition))
 
     async def _put_off(self, queued: Queued, why: str) -> None:
         """Lay the failure to Temporal's charge if it answers nobody now, else to the delivery's."""

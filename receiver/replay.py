@@ -1,27 +1,23 @@
 """Webhook replay: captured deliveries sent again, on the ordinary way of every callback.
 
-A replay is aimed (which run, by which claims), written (token, headers, bytes) and sent, in the order of capture. The
-answer is compared with the one at capture.
+A replay is aimed (`receiver.replay_aims`: which run, by which claims), written (token, headers, bytes) and sent, in the
+order of capture. The answer is compared with the one at capture.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-import uuid
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
 
 import httpx
 
-from activities.callback_urls import CALLBACKS_PATH, CallbackURLs, Claims
+from activities.callback_urls import CALLBACKS_PATH, PARTNERS_PATH, CallbackURLs, Claims
 from activities.partners.partner import Partner
-from activities.runs import NoSuchStage, Runs
 from receiver.deliveries.capture import is_credential
 from receiver.deliveries.delivery import Delivery, placeholder
-from receiver.stand_ins import stand_in
-from workflows.contract import TOKEN_SLACK
 
 Mode = Literal["resign", "verbatim"]
 
@@ -39,12 +35,6 @@ NOT_REPEATED: Final = {
 }
 """Headers that belong to a connection and not to what was sent over it."""
 
-LONGEST_ID: Final = 200
-"""Characters of a stand-in's workflow id; they are all in its tokens."""
-
-STAGE_OPENS_WITHIN: Final = 10.0
-"""Seconds for a run to come to the next delivery's stage."""
-
 
 class NotReplayable(Exception):
     """A delivery that cannot be sent again. The message says why."""
@@ -58,19 +48,18 @@ class PartnerNotEnabled(Exception):
 class Replayed:
     """One delivery that was sent again.
 
-    answered: the HTTP status, 0 for none. error: why there was none. before: the status at capture.
+    answered: the HTTP status, 0 for none. error: why there was none.
     """
 
     delivery: Delivery
     workflow_id: str
     answered: int
     error: str = ""
-    before: int = 0
 
     @property
     def same(self) -> bool:
         """Whether the answer is the one at capture."""
-        return self.answered == (self.before or self.delivery.status)
+        return self.answered == self.delivery.status
 
 
 def select(deliveries: Sequence[Delivery]) -> tuple[list[Delivery], list[tuple[Delivery, str]]]:
@@ -87,9 +76,6 @@ def select(deliveries: Sequence[Delivery]) -> tuple[list[Delivery], list[tuple[D
     return chosen, left
 
 
-# --- aiming
-
-
 class Aim(Protocol):
     """Says which run and stage each delivery is sent to."""
 
@@ -104,109 +90,6 @@ class Aim(Protocol):
     async def aclose(self) -> None:
         """End what the replay has begun."""
         ...
-
-
-class CapturedClaims:
-    """Aims at the run of capture, by the claims that the token had then."""
-
-    async def claims(self, delivery: Delivery) -> Claims:
-        """The captured claims."""
-        return _claims(delivery)
-
-    def is_begun(self, chain_id: str) -> bool:
-        """Never."""
-        return False
-
-    async def aclose(self) -> None:
-        """Nothing was begun."""
-
-
-class NamedRun(CapturedClaims):
-    """Aims at one run, by the claims of the stage that is open there.
-
-    stage: in place of the delivery's own; 0 for that one.
-    """
-
-    def __init__(self, runs: Runs, workflow_id: str, stage: int = 0) -> None:
-        self._runs = runs
-        self._workflow_id = workflow_id
-        self._stage = stage
-        self._known: dict[int, Claims] = {}
-
-    async def claims(self, delivery: Delivery) -> Claims:
-        """The open stage's claims; raises `NoSuchStage` if the run does not come to the stage."""
-        stage = self._stage or delivery.stage
-        deadline = time.monotonic() + STAGE_OPENS_WITHIN
-        while stage not in self._known:
-            try:
-                self._known[stage] = await self._runs.open_claims(self._workflow_id, stage)
-            except NoSuchStage:
-                if time.monotonic() > deadline:
-                    raise
-                await asyncio.sleep(0.2)
-        return self._known[stage]
-
-
-class StandIns:
-    """Aims at a stand-in of each captured run, begun at the first of its deliveries."""
-
-    def __init__(self, runs: Runs, deliveries: Sequence[Delivery], task_queue: str) -> None:
-        self._runs = runs
-        self._deliveries = deliveries
-        self._task_queue = task_queue
-        self._begun: dict[str, tuple[str, str, int]] = {}
-
-    async def claims(self, delivery: Delivery) -> Claims:
-        """The captured claims, but for the stand-in and with time to spare."""
-        if delivery.chain_id not in self._begun:
-            self._begun[delivery.chain_id] = await self._begin(delivery.chain_id)
-        workflow_id, chain_id, _ = self._begun[delivery.chain_id]
-        expires_at = int(time.time() + TOKEN_SLACK)
-        return replace(_claims(delivery), workflow_id=workflow_id, chain_id=chain_id, expires_at=expires_at)
-
-    def is_begun(self, chain_id: str) -> bool:
-        """Always."""
-        return True
-
-    async def aclose(self) -> None:
-        """Let the stand-ins end: their last stage waits for nothing but this."""
-        for workflow_id, _, last in self._begun.values():
-            await self._runs.finish(workflow_id, last)
-
-    async def _begin(self, chain_id: str) -> tuple[str, str, int]:
-        deliveries = [delivery for delivery in self._deliveries if delivery.chain_id == chain_id]
-        pipeline, carried = stand_in(deliveries, time.time())
-        workflow_id = f"replay-{uuid.uuid4().hex[:8]}-{deliveries[0].workflow_id}"[:LONGEST_ID]
-        handle = await self._runs.start(
-            pipeline, {}, task_queue=self._task_queue, workflow_id=workflow_id, carried=carried
-        )
-        return handle.id, handle.first_execution_run_id or "", len(pipeline.stages)
-
-
-class Sorted:
-    """Aims at the captured run where it is there, at a stand-in where it is not.
-
-    there: the chains of the runs that are there.
-    """
-
-    def __init__(self, there: Collection[str], stand_ins: StandIns) -> None:
-        self._there = there
-        self._stand_ins = stand_ins
-
-    async def claims(self, delivery: Delivery) -> Claims:
-        """The captured claims, or those for the stand-in."""
-        return await self._stand_ins.claims(delivery) if self.is_begun(delivery.chain_id) else _claims(delivery)
-
-    def is_begun(self, chain_id: str) -> bool:
-        """Whether it is not there."""
-        return chain_id not in self._there
-
-    async def aclose(self) -> None:
-        """Let the stand-ins end."""
-        await self._stand_ins.aclose()
-
-
-# --- writing and sending
 
 
 @dataclass
@@ -255,36 +138,36 @@ class Replay:
             response = await self.http.send(request)
         except httpx.TransportError as error:
             return Replayed(delivery, claims.workflow_id, 0, type(error).__name__)
-        return Replayed(delivery, claims.workflow_id, response.status_code, before=self._status_of(delivery))
-
-    def _status_of(self, delivery: Delivery) -> int:
-        """The status at capture: the one that is recorded is the table's, and its partner may have one of its own."""
-        partner = self.partners.get(delivery.partner)
-        # A duplicate was answered as the first one was.
-        case = "accepted" if delivery.verdict == "duplicate" else delivery.verdict
-        return partner.status_for(case, delivery.status) if partner else delivery.status
+        return Replayed(delivery, claims.workflow_id, response.status_code)
 
     def write(self, delivery: Delivery, claims: Claims) -> httpx.Request:
         """The request: a new token, and with `resign` a new signature; bytes and other headers as captured."""
-        if delivery.body is None:
-            raise NotReplayable(f"the body of {delivery.id} was not kept")
-        query = delivery.target.removeprefix(CALLBACKS_PATH + placeholder(_claims(delivery)))
-        url = self.urls.issue(claims) + (query if query.startswith("?") else "")
+        url, body = addressed(delivery, self.urls, claims)
         headers = repeatable_headers(delivery)
-        if self.mode == "resign":
-            headers = self._sign(delivery, url, headers)
+        if self.mode == "resign" and (scheme := self.partners[delivery.partner].signature):
+            # The captured id, so that what was a duplicate is one again.
+            delivery_id = delivery.signed_id or delivery.id
+            signed = scheme.sign(body, url=url, now=time.time(), delivery_id=delivery_id)
+            replaced = {name.lower() for name, _ in signed}
+            headers = [*(pair for pair in headers if pair[0].lower() not in replaced), *signed]
         encoded = [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers]
-        return httpx.Request(delivery.method, url, headers=encoded, content=delivery.body)
+        return httpx.Request(delivery.method, url, headers=encoded, content=body)
 
-    def _sign(self, delivery: Delivery, url: str, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
-        scheme = self.partners[delivery.partner].signature
-        if scheme is None or delivery.body is None:
-            return headers
-        # The captured id, so that what was a duplicate is one again.
-        delivery_id = delivery.signed_id or delivery.id
-        signed = scheme.sign(delivery.body, url=url, now=time.time(), delivery_id=delivery_id)
-        replaced = {name.lower() for name, _ in signed}
-        return [*(pair for pair in headers if pair[0].lower() not in replaced), *signed]
+
+def addressed(delivery: Delivery, urls: CallbackURLs, claims: Claims) -> tuple[str, bytes]:
+    """Where to send it, and its body, with a token of these claims in the place of the captured one.
+
+    Raises `NotReplayable`.
+    """
+    captured, callback_url = claims_of(delivery), urls.issue(claims)
+    if delivery.body is None:
+        raise NotReplayable(f"the body of {delivery.id} was not kept")
+    if delivery.target.startswith(PARTNERS_PATH):  # there the token is in the body
+        token = callback_url.rpartition(CALLBACKS_PATH)[2]
+        body = delivery.body.replace(placeholder(captured).encode(), token.encode())
+        return urls.public_url + delivery.target, body
+    query = delivery.target.removeprefix(CALLBACKS_PATH + placeholder(captured))
+    return callback_url + (query if query.startswith("?") else ""), delivery.body
 
 
 def repeatable_headers(delivery: Delivery) -> list[tuple[str, str]]:
@@ -296,7 +179,8 @@ def repeatable_headers(delivery: Delivery) -> list[tuple[str, str]]:
     ]
 
 
-def _claims(delivery: Delivery) -> Claims:
+def claims_of(delivery: Delivery) -> Claims:
+    """The captured claims; raises `NotReplayable` if there are none."""
     if delivery.claims is None:
         raise NotReplayable(f"the token of {delivery.id} was none of ours")
     return delivery.claims

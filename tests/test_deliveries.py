@@ -18,7 +18,8 @@ from activities.partners import load_partners
 from activities.runs import Runs
 from receiver.app import create_app
 from receiver.deliveries.delivery import Delivery, read_line
-from receiver.replay import Replay, StandIns, select
+from receiver.replay import Replay, select
+from receiver.replay_aims import StandIns
 from tests.receiver.test_callbacks import for_temporal
 from tests.support import KEY, QUEUE, ScriptedPartner, working
 

@@ -19,6 +19,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from receiver.answers import Verdict
 from receiver.cli.processes import free_port
 from tests.conftest import BINARIES
 from workflows.checking import pipeline_faults
@@ -27,8 +28,8 @@ from workflows.pipelines import DAY, HOUR
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-EVENT_BASED, REPLAY, RELIABILITY = (
-    (ROOT / "docs" / f"{name}.md").read_text() for name in ("event-based", "replay", "reliability")
+EVENT_BASED, REPLAY, RELIABILITY, ADDING, HTTP = (
+    (ROOT / "docs" / f"{name}.md").read_text() for name in ("event-based", "replay", "reliability", "partners", "http")
 )
 MAKE = ["make", "--no-print-directory", "-C", str(ROOT)]
 
@@ -151,11 +152,16 @@ def test_the_readmes_commands_do_what_it_says(dev: dict[str, str]) -> None:
         assert f"{name} completed" in watched.stderr
 
 
+def copied(folder: Path) -> Path:
+    """A copy of the project that a test may change."""
+    ignored = shutil.ignore_patterns(".*", "__pycache__", "incident.jsonl")
+    return Path(shutil.copytree(ROOT, folder / "copy", ignore=ignored))
+
+
 @pytest.mark.timeout(180)
 def test_the_commands_of_the_other_pages_do_what_they_say(dev: dict[str, str], tmp_path: Path) -> None:
     """In a copy of the project, where a run has left its deliveries."""
-    copy = tmp_path / "copy"
-    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "__pycache__", "incident.jsonl"))
+    copy = copied(tmp_path)
     first = next(command for command in commands(README) if command.startswith("stagehook pipeline start"))
     given = [f"set -a; . {dev['DEV_ENV']}; set +a", f"{first} --wait"]
     script = [*given, *commands(RELIABILITY), *commands(REPLAY)]
@@ -169,6 +175,44 @@ def test_the_commands_of_the_other_pages_do_what_they_say(dev: dict[str, str], t
     assert "yes" in printed["stagehook delivery replay --from incident.jsonl --expect"]
     assert "passed" in next(text for command, text in printed.items() if "pytest -q" in command)
     assert "succeeded (callback)" in printed["stagehook pipeline show mine"]
+
+
+@pytest.mark.timeout(120)
+def test_a_partner_is_added_as_the_page_says(tmp_path: Path) -> None:
+    """Its commands in their order, the code put where the page puts it before the tests are run."""
+    copy = copied(tmp_path)
+    capturing, writing, testing = blocks(ADDING, "sh")
+    reading, expecting = blocks(ADDING, "python")
+    env = {**os.environ, "PATH": f"{BINARIES}:{os.environ['PATH']}", "PYTHONPATH": str(copy)}
+    printed = []
+    for script in (capturing, writing, testing):
+        if script is testing:
+            replace_function(copy / "activities/partners/acme.py", r"def read_callback.*", reading)
+            test = r"@pytest\.mark\.parametrize\(\n    \(\"body\", \"answer\"\).*? == answer\n"
+            replace_function(copy / "tests/activities/test_acme.py", test, expecting)
+        done = subprocess.run(
+            ["sh", "-ec", script], cwd=copy, env=env, capture_output=True, text=True, timeout=90, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        printed.append(done.stdout)
+    assert "verified" in printed[0]
+    assert "wrote activities/partners/acme.py" in printed[1]
+    assert "passed" in printed[2]
+    for check in (["ruff", "check", "activities", "tests"], ["ruff", "format", "--check", "activities", "tests"]):
+        tidy = subprocess.run([str(BINARIES / check[0]), *check[1:]], cwd=copy, capture_output=True, check=False)
+        assert tidy.returncode == 0, tidy.stdout
+
+
+def replace_function(file: Path, pattern: str, text: str) -> None:
+    before = file.read_text()
+    after = re.sub(pattern, lambda _: text, before, count=1, flags=re.DOTALL)
+    assert after != before
+    file.write_text(after)
+
+
+def test_the_contract_for_partners_has_every_answer_that_there_is() -> None:
+    told = set(re.findall(r"\b[2-5][0-9]{2}\b", HTTP.partition("## What we answer")[2].partition("## Duplicates")[0]))
+    assert {str(verdict.status) for verdict in Verdict if verdict is not Verdict.GREETED} <= told
 
 
 def test_the_commands_about_events_are_those_that_their_tests_run() -> None:
@@ -232,7 +276,7 @@ async def test_the_readmes_partner_passes_the_readmes_test(monkeypatch: pytest.M
     assert ran == 2
 
 
-@pytest.mark.parametrize("page", [README, EVENT_BASED, REPLAY, RELIABILITY])
+@pytest.mark.parametrize("page", [README, EVENT_BASED, REPLAY, RELIABILITY, ADDING, HTTP])
 def test_links_into_the_project_lead_somewhere(page: str) -> None:
     folder = ROOT if page is README else ROOT / "docs"
     prose = re.sub(r"^```.*?^```$", "", page, flags=re.MULTILINE | re.DOTALL)

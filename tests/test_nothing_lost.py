@@ -29,7 +29,8 @@ from tests.receiver.test_metrics import read
 from tests.stores import Postgres
 from tests.support import KEY, Handle, ScriptedPartner, count_events, result_of, stage, start, waiting, working
 
-SOON = 20.0
+SOON = 40.0
+"""Seconds. A delivery whose sender was killed is taken up when its lease of ten seconds is over."""
 DONE = {"id": "w-1", "status": "succeeded", "data": {"n": 1}}
 
 

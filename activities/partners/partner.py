@@ -95,10 +95,6 @@ class Partner:
             if answer.status in BODILESS and answer.body != "":
                 raise ConfigError(f"partner {self.name}: {answer.status} has no body")
 
-    def status_for(self, case: str, status: int) -> int:
-        """What the partner is answered in a case that the table answers with `status`."""
-        return self.answers[case].status if case in self.answers else status
-
     @property
     def proves_its_bodies(self) -> bool:
         """Whether it signs its callbacks in a way that covers the body."""

@@ -7,12 +7,12 @@ import shlex
 from collections.abc import Mapping
 from typing import Final
 
-from activities.callback_urls import CALLBACKS_PATH, CallbackURLs
+from activities.callback_urls import CallbackURLs
 from activities.environment import Environment
 from activities.settings import read_callback_keys
 from receiver.cli.errors import CommandError
-from receiver.deliveries.delivery import Delivery, placeholder
-from receiver.replay import repeatable_headers
+from receiver.deliveries.delivery import Delivery
+from receiver.replay import addressed, repeatable_headers
 
 OF_CURL: Final = ("Accept", "User-Agent", "Content-Type", "Expect")
 """Headers that curl adds by itself, unless it is told not to."""
@@ -32,9 +32,8 @@ def curl_line(delivery: Delivery, variables: Mapping[str, str]) -> str:
     public_url = env.url("PUBLIC_URL", fix="the address at which the receiver is to be reached")
     keys = read_callback_keys(env)
     env.check()
-    query = delivery.target.removeprefix(CALLBACKS_PATH + placeholder(delivery.claims))
-    url = CallbackURLs(public_url, keys).issue(delivery.claims) + query
-    data, before = _data(delivery.body)
+    url, body = addressed(delivery, CallbackURLs(public_url, keys), delivery.claims)
+    data, before = _data(body)
     words = ["curl", "-sS", "-i", "-X", delivery.method, *_header_options(delivery), *data, url]
     return before + shlex.join(words)
 

@@ -23,6 +23,7 @@ from activities.settings import read_callback_keys
 from activities.signatures import Scheme
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.output import json_option, note, print_json, read_json_object, run_async
+from receiver.cli.partner_new import new
 from receiver.lifecycle import check_port, stop_quietly
 from receiver.logs import LOG_CONFIG
 from workflows.contract import Answer
@@ -32,7 +33,10 @@ DEFAULT_PORT: Final = 8090
 
 @click.group()
 def partner() -> None:
-    """Stand in for a partner."""
+    """Stand in for a partner, or add one."""
+
+
+partner.add_command(new)
 
 
 @partner.command()

@@ -24,7 +24,8 @@ from receiver.cli.output import console, counted, json_option, note, plain_table
 from receiver.cli.selection import filter_options, read_file
 from receiver.deliveries.archive import ANY, Archive, Filters
 from receiver.deliveries.delivery import Delivery
-from receiver.replay import Aim, CapturedClaims, Mode, NamedRun, Replay, Replayed, Sorted, StandIns, select
+from receiver.replay import Aim, Mode, Replay, Replayed, select
+from receiver.replay_aims import CapturedClaims, NamedRun, Sorted, StandIns
 from receiver.signals import definition_digest
 from workflows.pipelines import PIPELINES
 

@@ -49,6 +49,10 @@ class Capture:
     body: bytes | None = None
     signed_id: str = ""
     says: str = ""
+    id: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.id = new_id(self.received_at)
 
     @classmethod
     def of(cls, request: Request, token: str, path: str = CALLBACKS_PATH) -> Capture:
@@ -72,13 +76,13 @@ class Capture:
         """Note that it came to this partner's one webhook URL."""
         self.path, self.own_partner = path, partner
 
-    def delivery(self, verdict: Verdict, reason: str = "") -> Delivery:
-        """The record of it, answered so; reason: in words of ours."""
+    def delivery(self, verdict: Verdict, reason: str = "", *, status: int = 0) -> Delivery:
+        """The record of it, answered so; reason: in words of ours. status: in place of the verdict's own."""
         claims, body = self.claims, self._shown_body
         whole = body is not None and (verdict is Verdict.ACCEPTED or len(body) <= LARGEST_REFUSED_BODY)
         known: dict[str, Any] = {"partner": self.own_partner} if claims is None else vars(claims)
         return Delivery(
-            id=new_id(self.received_at),
+            id=self.id,
             received_at=self.received_at,
             method=self.method,
             target=self._without_token(self.path + ("" if self.own_partner else self._shown_token) + self.query),
@@ -93,7 +97,7 @@ class Capture:
             says=self.says,
             verdict=verdict.name.lower(),
             reason=reason,
-            status=verdict.status,
+            status=status or verdict.status,
             **known,
         )
 

@@ -48,8 +48,7 @@ class Delivery:
     workflow_id to expires_at: the token's claims; workflow_id is "" if it redeemed nothing.
     signed_id: the partner's id of the delivery, if the body signature covers one.
     says: what the partner says in it: succeeded, failed, progress, ... or "" if it was not read.
-    verdict, reason, status: what the receiver decided, why exactly, and the HTTP status that its table has for that; a
-        partner may have been answered in a way of its own.
+    verdict, reason, status: what the receiver decided, why exactly, and the HTTP status that it answered.
     fate, fate_reason, fate_at, tries: what became of the signal. duplicate_of: the delivery that had the same content.
     """
 

@@ -114,6 +114,10 @@ class Inbox:
         """Record what became of a try. Should that be lost, the delivery falls due again, and Temporal knows it."""
         self._put(_Job(conclusion))
 
+    def note_answer(self, id_: str, status: int) -> None:
+        """Record the status that a delivery was answered with, where it is not its verdict's."""
+        self._put(_Job(lambda cursor: self._statements.answer(cursor, id_, status)))
+
     async def claim(self, most: int) -> list[Queued]:
         """Lease deliveries that are due; of a stage only the oldest that is queued."""
 

@@ -96,6 +96,8 @@ class Statements:
         self._succeeded = database.sql(of_chains.where(C.says == sa.text("'succeeded'"), C.fate == sa.text("'taken'")))
         self._insert = database.sql(_insertion(is_sqlite=self._is_sqlite))
         self._conclude = database.sql(_conclusion())
+        answered = sa.update(DELIVERIES).where(C.id == sa.bindparam("of")).values(status=sa.bindparam("answered"))
+        self._answer = database.sql(answered)
         self._claim = database.sql(_claim())
         self._depth = database.sql(_depth())
         self._prune = database.sql(_pruning())
@@ -140,6 +142,10 @@ class Statements:
         """Record what became of tries, at this moment."""
         rows = [{**vars(one), "fate": one.fate.value, "forget": int(one.forget), "at": at} for one in conclusions]
         cursor.executemany(self._conclude, rows)
+
+    def answer(self, cursor: DBAPICursor, id_: str, status: int) -> None:
+        """Record the status that a delivery was answered with."""
+        cursor.execute(self._answer, {"of": id_, "answered": status})
 
     def claim(self, cursor: DBAPICursor, *, most: int, at: float, until: float) -> list[Queued]:
         """Lease deliveries that are due at this moment until that one; of a stage only the oldest that is queued."""

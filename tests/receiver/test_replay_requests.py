@@ -1,0 +1,131 @@
+"""What a webhook replay sends: a new token, a new signature, and everything else as it was captured."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import pytest
+
+from activities.environment import Environment
+from activities.partners import sandbox
+from activities.partners.partner import OwnAnswer, Partner
+from activities.signatures import SCHEMES, SignedRequest
+from receiver.app import create_app
+from receiver.deliveries.archive import Archive
+from receiver.deliveries.database import Database
+from receiver.deliveries.delivery import Delivery, digest
+from receiver.deliveries.store import Store
+from receiver.replay import NotReplayable, Replay, select
+from tests.receiver.test_callbacks import BASE, CLAIMS, DONE, URLS
+from tests.receiver.test_forwarder import Switchable, eventually
+from tests.receiver.test_inbox import delivery
+from tests.receiver.test_partner_urls import GITHUB, carrying, post, read_token
+
+PLAIN = sandbox.partner("bank", Environment({}))
+
+
+def captured(**changes: Any) -> Delivery:
+    plain = delivery(target="/callbacks/{run/1/1}?q=1", **vars(CLAIMS))
+    return replace(plain, **changes)
+
+
+def replaying(partner: Partner = PLAIN, **options: Any) -> Replay:
+    return Replay(httpx.AsyncClient(), URLS, {"bank": partner}, **options)
+
+
+@asynccontextmanager
+async def recording(database: Database, partner: Partner) -> AsyncIterator[httpx.AsyncClient]:
+    app = create_app(URLS, {"bank": partner}, Switchable(), store=Store(database))
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=BASE) as http,
+    ):
+        yield http
+
+
+def test_bytes_repeated_headers_and_query_stay_and_the_connections_own_go() -> None:
+    headers = (("Host", "production"), ("X-Twice", "1"), ("Content-Length", "7"), ("x-twice", "2"), ("X-\xe4", "\xe9"))
+    sent = replaying().write(captured(headers=headers), CLAIMS)
+    assert sent.content == captured().body
+    raw = [(name, value) for name, value in sent.headers.raw if name.lower() not in {b"host", b"content-length"}]
+    assert raw == [(b"X-Twice", b"1"), (b"x-twice", b"2"), ("X-ä".encode("latin-1"), b"\xe9")]
+    assert sent.headers["host"] == "receiver.test"
+    assert str(sent.url) == URLS.issue(CLAIMS) + "?q=1"
+
+
+def test_resign_signs_anew_under_the_captured_id_and_verbatim_does_not() -> None:
+    bank = SCHEMES["standard-webhooks"](secrets=["bm90LWEtc2VjcmV0LW5vdC1hLXNlY3JldC1u"])
+    one = captured(headers=(("Webhook-Signature", "v1,old"), ("X-Other", "1")), signed_id="msg_1")
+    sent = replaying(replace(PLAIN, signature=bank)).write(one, CLAIMS)
+    signed = SignedRequest("POST", str(sent.url), list(sent.headers.multi_items()), sent.content)
+    assert bank.verify(signed, float(sent.headers["webhook-timestamp"])).delivery_id == "msg_1"
+    verbatim = replaying(replace(PLAIN, signature=bank), mode="verbatim").write(one, CLAIMS)
+    assert verbatim.headers["webhook-signature"] == "v1,old"
+
+
+def test_what_cannot_be_sent_again_is_left_out_with_the_reason() -> None:
+    whole, bodiless, forged = captured(), captured(body=None), captured(workflow_id="")
+    chosen, left = select([whole, bodiless, forged])
+    assert chosen == [whole]
+    assert [why for _, why in left] == ["its body was not kept", "its token was none of ours"]
+    with pytest.raises(NotReplayable):
+        replaying().write(bodiless, CLAIMS)
+
+
+def test_they_are_sent_in_the_order_of_capture() -> None:
+    ones = [captured(received_at=float(n), id=f"{9 - n}") for n in (3, 1, 2)]
+    assert [one.received_at for one in select(ones)[0]] == [1.0, 2.0, 3.0]
+
+
+async def test_what_came_to_a_partners_one_url_goes_there_again_with_a_new_token(database: Database) -> None:
+    partner = replace(PLAIN, signature=GITHUB, read_token=read_token)
+    async with recording(database, partner) as http:
+        assert (await post(http, "/partners/bank", carrying(URLS.issue(CLAIMS)))).status_code == 202
+        (kept,) = Archive(database).every()
+        token = URLS.issue(CLAIMS).rpartition("/")[2]
+        assert kept.body is not None
+        assert token.encode() not in kept.body
+        other = replace(CLAIMS, workflow_id="another", chain_id="another")
+        sent = replaying(partner).write(kept, other)
+        assert (sent.url.path, read_token(sent.content)) == ("/partners/bank", URLS.issue(other))
+        assert (await http.send(sent)).status_code == 202
+        assert [one.workflow_id for one in Archive(database).every()] == ["run", "another"]
+
+
+async def test_the_answer_that_is_recorded_is_the_one_that_was_given(database: Database) -> None:
+    own = {"accepted": OwnAnswer(200, "[accepted]"), "conflict": OwnAnswer(200)}
+    async with recording(database, replace(PLAIN, answers=own)) as http:
+        for body in (DONE, DONE):
+            assert (await http.post(URLS.issue(CLAIMS), json=body)).status_code == 200
+        await eventually(lambda: next(iter(Archive(database).every())).fate.value == "taken")
+        assert (await http.post(URLS.issue(CLAIMS), json={**DONE, "data": {"other": 1}})).status_code == 200
+        await eventually(lambda: {one.status for one in Archive(database).every()} == {200})
+    assert [one.verdict for one in Archive(database).every()] == ["accepted", "duplicate", "conflict"]
+
+
+async def test_a_request_is_recorded_whatever_its_answer(database: Database) -> None:
+    async with recording(database, replace(PLAIN, signature=GITHUB)) as http:
+        await http.get(URLS.issue(CLAIMS))
+        await http.post(URLS.issue(CLAIMS)[:-1], json=DONE)
+        await http.post(URLS.issue(CLAIMS), json=DONE)
+        await http.post(URLS.issue(CLAIMS), content=b"x", headers={"Content-Type": "text/plain"})
+        await post(http, URLS.issue(CLAIMS), b"[]")
+        await post(http, URLS.issue(replace(CLAIMS, expires_at=1_790_000_001)), DONE)
+        await eventually(lambda: len(list(Archive(database).every())) == 6)
+    recorded = {one.verdict: one for one in Archive(database).every()}
+    assert {verdict: (one.status, one.reason) for verdict, one in recorded.items()} == {
+        "wrong_method": (405, ""),
+        "unknown": (404, ""),
+        "unproven": (401, "missing-header"),
+        "wrong_type": (415, "send application/json"),
+        "unreadable": (422, "not a JSON object"),
+        "gone": (410, ""),
+    }
+    assert recorded["unproven"].pipeline == "onboarding"
+    assert json.loads(recorded["unproven"].body or b"") == DONE
+    assert recorded["unreadable"].body_digest == digest(b"[]")
