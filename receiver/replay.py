@@ -16,6 +16,7 @@ import httpx
 
 from activities.callback_urls import CALLBACKS_PATH, PARTNERS_PATH, CallbackURLs, Claims
 from activities.partners.partner import Partner
+from receiver.answers import Verdict
 from receiver.deliveries.capture import is_credential
 from receiver.deliveries.delivery import Delivery, placeholder
 
@@ -44,6 +45,9 @@ class PartnerNotEnabled(Exception):
     """A delivery's partner is not among PARTNERS here, so its signature cannot be made."""
 
 
+UNPROVEN: Final = Verdict.UNPROVEN.name.lower()
+
+
 @dataclass(frozen=True)
 class Replayed:
     """One delivery that was sent again.
@@ -62,8 +66,13 @@ class Replayed:
         return self.answered == self.delivery.status
 
 
-def select(deliveries: Sequence[Delivery]) -> tuple[list[Delivery], list[tuple[Delivery, str]]]:
-    """The deliveries that can be replayed, in the order of capture; and the others, with the reason."""
+def select(
+    deliveries: Sequence[Delivery], *, unproven: bool = False
+) -> tuple[list[Delivery], list[tuple[Delivery, str]]]:
+    """The deliveries that can be replayed, in the order of capture; and the others, with the reason.
+
+    unproven: those too whose body signature was refused. A new one would be right, and settle what theirs did not.
+    """
     chosen: list[Delivery] = []
     left: list[tuple[Delivery, str]] = []
     for delivery in sorted(deliveries, key=lambda one: (one.received_at, one.id)):
@@ -71,6 +80,8 @@ def select(deliveries: Sequence[Delivery]) -> tuple[list[Delivery], list[tuple[D
             left.append((delivery, "its token was none of ours"))
         elif delivery.body is None:
             left.append((delivery, "its body was not kept"))
+        elif delivery.verdict == UNPROVEN and not unproven:
+            left.append((delivery, "its signature was refused, and would be made right"))
         else:
             chosen.append(delivery)
     return chosen, left

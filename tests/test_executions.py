@@ -133,7 +133,8 @@ async def test_a_deploy_that_breaks_determinism_holds_runs_up_and_a_roll_back_fr
             while (await handle.describe()).raw_description.pending_workflow_task.attempt < 2:
                 await asyncio.sleep(0.05)
         held_up = (await handle.describe()).status
-    async with working(real.client, partner), asyncio.timeout(3 * SOON):  # Temporal tries a failed task again after 10 s
+    # Temporal tries a failed task again after 10 s.
+    async with working(real.client, partner), asyncio.timeout(3 * SOON):
         assert (await handle.result()).outcomes["step-1"].cause == "callback"
     assert held_up is WorkflowExecutionStatus.RUNNING
 

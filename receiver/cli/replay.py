@@ -24,7 +24,7 @@ from receiver.cli.output import console, counted, json_option, note, plain_table
 from receiver.cli.selection import filter_options, read_file
 from receiver.deliveries.archive import ANY, Archive, Filters
 from receiver.deliveries.delivery import Delivery
-from receiver.replay import Aim, Mode, Replay, Replayed, select
+from receiver.replay import UNPROVEN, Aim, Mode, Replay, Replayed, select
 from receiver.replay_aims import CapturedClaims, NamedRun, Sorted, StandIns
 from receiver.signals import definition_digest
 from workflows.pipelines import PIPELINES
@@ -98,7 +98,8 @@ async def replay(
     if not is_loopback(wish.to) and not allow_remote:
         what = f"{wish.to} is not this machine"
         raise CommandError(what, "give --to a loopback URL, or say --allow-remote if you mean it", Exit.USAGE)
-    chosen, left = select(_choose(ids, filters, file))
+    meant = mode == "verbatim" or bool(ids) or filters.verdict == UNPROVEN
+    chosen, left = select(_choose(ids, filters, file), unproven=meant)
     for delivery, why in left:
         note(f"left out: {delivery.id}, {why}")
     if not chosen:

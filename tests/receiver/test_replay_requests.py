@@ -69,10 +69,20 @@ def test_resign_signs_anew_under_the_captured_id_and_verbatim_does_not() -> None
 
 
 def test_what_cannot_be_sent_again_is_left_out_with_the_reason() -> None:
-    whole, bodiless, forged = captured(), captured(body=None), captured(workflow_id="")
-    chosen, left = select([whole, bodiless, forged])
+    whole, bodiless, forged, missigned = (
+        captured(),
+        captured(body=None),
+        captured(workflow_id=""),
+        captured(verdict="unproven"),
+    )
+    chosen, left = select([whole, bodiless, forged, missigned])
     assert chosen == [whole]
-    assert [why for _, why in left] == ["its body was not kept", "its token was none of ours"]
+    assert {one.id: why for one, why in left} == {
+        bodiless.id: "its body was not kept",
+        forged.id: "its token was none of ours",
+        missigned.id: "its signature was refused, and would be made right",
+    }
+    assert missigned in select([missigned], unproven=True)[0]
     with pytest.raises(NotReplayable):
         replaying().write(bodiless, CLAIMS)
 
