@@ -93,18 +93,20 @@ class Forwarder:
         if self._inbox is None:
             return await self._deliver_directly(claims, callback, request_id, BUDGET_SECONDS, "")
         queued = Queued(delivery.id, claims, json.dumps(asdict(callback)), request_id)
+        origin = self._signals.known_origin(claims) or Origin()
+        known = replace(delivery, pipeline=origin.pipeline, definition=origin.definition)
         try:
-            kept = await self._inbox.keep(delivery, queued, lease=self._can_send)
+            kept = await self._inbox.keep(known, queued, lease=self._can_send)
         except StoreAway as away:
             logger.warning("store-away", extra={"why": str(away)})
             return await self._deliver_directly(claims, callback, request_id, DIRECTLY_WITHIN, str(away))
-        if kept is Kept.CONFLICT:
-            return Verdict.CONFLICT
         if kept is Kept.LEASED:
             self._send_soon(queued)
         elif kept is Kept.QUEUED:
             self._wake.set()
-        return await self._verdict(request_id)
+        if not origin.pipeline:
+            self._in_background(self._add_origin(delivery.id, claims))
+        return Verdict.CONFLICT if kept is Kept.CONFLICT else await self._verdict(request_id)
 
     def note(self, delivery: Delivery) -> None:
         """Record a refused delivery, with the pipeline that it was for."""
@@ -192,6 +194,8 @@ class Forwarder:
             claimed = await inbox.claim(MOST_AT_ONCE - len(self._sending))
             for queued in claimed:
                 self._send_soon(queued)
+                # It may have been received while Temporal could not be asked.
+                self._in_background(self._add_origin(queued.id, queued.claims))
             if not claimed:
                 return
             tasks = [sending.task for sending in self._sending.values()]
@@ -233,13 +237,12 @@ class Forwarder:
                 verdict = VERDICTS[reached]
                 conclusion = replace(conclusion, verdict=verdict.name.lower(), status=verdict.status, forget=True)
         self._conclude(conclusion)
-        self._in_background(self._add_origin(queued, conclusion))
         self._wake.set()  # the next one of this stage may have waited for it
 
-    async def _add_origin(self, queued: Queued, conclusion: Conclusion) -> None:
-        origin = await self._ask_origin(queued.claims)
-        answered = replace(conclusion, verdict="", status=0, forget=False)
-        self._conclude(replace(answered, pipeline=origin.pipeline, definition=origin.definition))
+    async def _add_origin(self, id_: str, claims: Claims) -> None:
+        origin = await self._ask_origin(claims)
+        if self._inbox is not None and origin.pipeline:
+            self._inbox.note_origin(id_, origin.pipeline, origin.definition)
 
     async def _put_off(self, queued: Queued, why: str) -> None:
         """Lay the failure to Temporal's charge if it answers nobody now, else to the delivery's."""

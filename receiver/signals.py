@@ -110,14 +110,19 @@ class Signals:
         async with _asking_temporal(BUDGET_SECONDS):
             await self._describe("stagehook-readiness")
 
+    def known_origin(self, claims: Claims) -> Origin | None:
+        """What the run of these claims was started with, if it has been asked for."""
+        return self._origins.get(claims.chain_id)
+
     async def origin(self, claims: Claims) -> Origin:
-        """What the run of these claims was started with. Asked once a chain; raises `TemporalAway`."""
-        if claims.chain_id not in self._origins:
-            async with _asking_temporal(BUDGET_SECONDS):
-                self._origins[claims.chain_id] = await self._read_origin(claims)
-            if len(self._origins) > MOST_ORIGINS:
-                self._origins.popitem(last=False)
-        return self._origins[claims.chain_id]
+        """The same, asked for once a chain; raises `TemporalAway`."""
+        if known := self.known_origin(claims):
+            return known
+        async with _asking_temporal(BUDGET_SECONDS):
+            origin = self._origins[claims.chain_id] = await self._read_origin(claims)
+        if len(self._origins) > MOST_ORIGINS:
+            self._origins.popitem(last=False)
+        return origin
 
     async def _signal(self, claims: Claims, callback: Callback, request_id: str) -> bool:
         client = await self._connected()

@@ -118,6 +118,10 @@ class Inbox:
         """Record the status that a delivery was answered with, where it is not its verdict's."""
         self._put(_Job(lambda cursor: self._statements.answer(cursor, id_, status)))
 
+    def note_origin(self, id_: str, pipeline: str, definition: str) -> None:
+        """Record the pipeline that a delivery is for."""
+        self._put(_Job(lambda cursor: self._statements.describe(cursor, id_, pipeline, definition)))
+
     async def claim(self, most: int) -> list[Queued]:
         """Lease deliveries that are due; of a stage only the oldest that is queued."""
 

@@ -58,8 +58,6 @@ class Conclusion:
     verdict: str = ""
     status: int = 0
     forget: bool = False
-    pipeline: str = ""
-    definition: str = ""
 
 
 @dataclass(frozen=True)
@@ -96,8 +94,10 @@ class Statements:
         self._succeeded = database.sql(of_chains.where(C.says == sa.text("'succeeded'"), C.fate == sa.text("'taken'")))
         self._insert = database.sql(_insertion(is_sqlite=self._is_sqlite))
         self._conclude = database.sql(_conclusion())
-        answered = sa.update(DELIVERIES).where(C.id == sa.bindparam("of")).values(status=sa.bindparam("answered"))
-        self._answer = database.sql(answered)
+        of_one = sa.update(DELIVERIES).where(C.id == sa.bindparam("of"))
+        self._answer = database.sql(of_one.values(status=sa.bindparam("answered")))
+        named: dict[str, Any] = {"pipeline": sa.bindparam("named"), "definition": sa.bindparam("defined")}
+        self._describe = database.sql(of_one.values(named))
         self._claim = database.sql(_claim())
         self._depth = database.sql(_depth())
         self._prune = database.sql(_pruning())
@@ -142,6 +142,10 @@ class Statements:
         """Record what became of tries, at this moment."""
         rows = [{**vars(one), "fate": one.fate.value, "forget": int(one.forget), "at": at} for one in conclusions]
         cursor.executemany(self._conclude, rows)
+
+    def describe(self, cursor: DBAPICursor, id_: str, pipeline: str, definition: str) -> None:
+        """Record the pipeline that a delivery is for."""
+        cursor.execute(self._describe, {"of": id_, "named": pipeline, "defined": definition})
 
     def answer(self, cursor: DBAPICursor, id_: str, status: int) -> None:
         """Record the status that a delivery was answered with."""
@@ -194,8 +198,6 @@ def _conclusion() -> sa.ClauseElement:
             due_at=sa.bindparam("due_at"),
             verdict=unless("''", "verdict", C.verdict),
             status=unless("0", "status", C.status),
-            pipeline=unless("''", "pipeline", C.pipeline),
-            definition=unless("''", "definition", C.definition),
             request_id=sa.case(
                 (sa.bindparam("forget", type_=sa.Integer) == sa.literal_column("1"), None), else_=C.request_id
             ),

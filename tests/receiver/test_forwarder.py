@@ -48,6 +48,9 @@ class Switchable(Signals):
         if not self.there:
             raise TemporalAway("no connection")
 
+    def known_origin(self, claims: Claims) -> Origin | None:
+        return None
+
     async def origin(self, claims: Claims) -> Origin:
         return Origin("onboarding", "0123456789ab")
 
