@@ -8,13 +8,12 @@ processes allow several times as much, and a restart allows it again.
 from __future__ import annotations
 
 import time
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
 from activities.callback_urls import Claims
-from receiver.answers import Verdict
 
 BURST: Final = 100
 SECONDS_PER_CALLBACK: Final = 5.0
@@ -113,29 +112,3 @@ class RateBudget:
         over = max(0.0, spent + 1 - max(1.0, BURST_SECONDS * rate))
         self._spent[partner] = (spent if over else spent + 1, now)
         return over / rate
-
-
-RECORDED_PER_MINUTE: Final = 60
-"""Refused requests of one verdict and partner that are recorded in a minute: enough to see what is wrong, and no way
-to fill the store."""
-
-
-class RefusalBudget:
-    """Which refused requests are recorded.
-
-    now: a clock that never goes back, in seconds.
-    """
-
-    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
-        self._now = now
-        self._minute = 0
-        self._recorded: Counter[tuple[Verdict, str]] = Counter()
-
-    def allows(self, verdict: Verdict, claims: Claims | None) -> bool:
-        """Whether this one is; then it is counted."""
-        if (minute := int(self._now() // 60)) != self._minute:
-            self._minute = minute
-            self._recorded.clear()
-        key = (verdict, claims.partner if claims else "")
-        self._recorded[key] += 1
-        return self._recorded[key] <= RECORDED_PER_MINUTE

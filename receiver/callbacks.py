@@ -31,8 +31,9 @@ from activities.callback_urls import (
 from activities.partners.partner import Partner, Unreadable
 from activities.signatures import SignatureError, SignedRequest
 from receiver.answers import Refused, Verdict, in_its_own_way
-from receiver.budget import SECONDS_PER_CALLBACK, RateBudget, RefusalBudget, SignalBudget
+from receiver.budget import SECONDS_PER_CALLBACK, RateBudget, SignalBudget
 from receiver.deliveries.capture import Capture
+from receiver.deliveries.limits import RecordBudget
 from receiver.forwarder import Forwarder, Unavailable
 from receiver.greetings import Greeted, reply_to
 from receiver.metrics import Metrics
@@ -67,7 +68,7 @@ class Callbacks:
         self._budget = SignalBudget()
         self._of_partners = RateBudget()
         self._handshakes = RateBudget()
-        self._refusals = RefusalBudget()
+        self._record = RecordBudget()
 
     async def receive(self, request: Request) -> Response:
         """Take one callback at the URL that its call carried."""
@@ -87,7 +88,7 @@ class Callbacks:
         except Refused as refused:
             verdict, reason, recorded, response = refused.verdict, refused.detail, refused.recorded, refused.respond()
         response = in_its_own_way(self._partners.get(capture.partner), verdict, response)
-        if not recorded and self._refusals.allows(verdict, capture.claims):
+        if not recorded and self._record.allows(verdict.name, capture.partner):
             self._forwarder.note(capture.delivery(verdict, reason, status=response.status_code))
         elif recorded and response.status_code != verdict.status:
             self._forwarder.note_answer(capture.id, response.status_code)
@@ -129,7 +130,7 @@ class Callbacks:
         if request.method != "POST":
             raise Refused(Verdict.WRONG_METHOD, body_read=False)
         _check_headers(request, partner)
-        capture.body = body = await _read_body(request)
+        capture.body = body = await _read_body(request, capture.unfinished)
         capture.signed_id = self._prove(request, partner, capture.headers, body)
         if wait := self._of_partners.seconds_to_wait(partner.name, partner.rate):
             raise Refused(Verdict.TOO_MANY, "by this partner", retry_after=math.ceil(wait))
@@ -204,8 +205,8 @@ def _check_headers(request: Request, partner: Partner) -> None:
         raise Refused(Verdict.WRONG_TYPE, "send the body without a Content-Encoding", body_read=False)
 
 
-async def _read_body(request: Request) -> bytes:
-    body = bytearray()
+async def _read_body(request: Request, body: bytearray) -> bytes:
+    """The whole body; what was read of it is in `body`, however that ends."""
     try:
         async with asyncio.timeout(BODY_SECONDS):
             async for chunk in request.stream():

@@ -79,6 +79,7 @@ class Forwarder:
         self._most_tries = most_tries
         self._sending: dict[str, _Sending] = {}
         self._background: set[asyncio.Task[None]] = set()
+        self._reserved = 0
         self._wake = asyncio.Event()
         self._asking = asyncio.Lock()
         self._outage_pause = 0.0
@@ -95,11 +96,15 @@ class Forwarder:
         queued = Queued(delivery.id, claims, json.dumps(asdict(callback)), request_id)
         origin = self._signals.known_origin(claims) or Origin()
         known = replace(delivery, pipeline=origin.pipeline, definition=origin.definition)
+        lease = time.monotonic() >= self._away_until and self._room > 0
+        self._reserved += lease
         try:
-            kept = await self._inbox.keep(known, queued, lease=self._can_send)
+            kept = await self._inbox.keep(known, queued, lease=lease)
         except StoreAway as away:
             logger.warning("store-away", extra={"why": str(away)})
-            return await self._deliver_directly(claims, callback, request_id, DIRECTLY_WITHIN, str(away))
+            return await self._deliver_directly(claims, callback, request_id, DIRECTLY_WITHIN, "the store is away")
+        finally:
+            self._reserved -= lease
         if kept is Kept.LEASED:
             self._send_soon(queued)
         elif kept is Kept.QUEUED:
@@ -123,18 +128,21 @@ class Forwarder:
         store = ""
         try:
             if self._inbox is not None:
-                await self._inbox.depth()
+                await self._inbox.check()
                 return
         except StoreAway as away:
-            store = str(away)
+            # Readiness is public; where the store is, is not.
+            logger.warning("store-away", extra={"why": str(away)})
+            store = "the store is away"
         try:
             await self._signals.check()
         except TemporalAway as error:
             raise Unavailable("; ".join(filter(None, [f"Temporal: {error}", store]))) from error
 
     @property
-    def _can_send(self) -> bool:
-        return time.monotonic() >= self._away_until and len(self._sending) < MOST_AT_ONCE
+    def _room(self) -> int:
+        """How many more may be sent at once."""
+        return MOST_AT_ONCE - len(self._sending) - self._reserved
 
     async def _verdict(self, request_id: str) -> Verdict:
         """The verdict on a delivery that is kept: by its fate, if that is known soon enough."""
@@ -178,7 +186,7 @@ class Forwarder:
             try:
                 await self._send_what_is_due(self._inbox)
             except StoreAway as away:
-                logger.debug("store-away", extra={"why": str(away)})
+                logger.warning("store-away", extra={"why": str(away)})
             except Exception:
                 # The deliveries stay queued; nobody else would send them.
                 logger.exception("forwarder-failed")
@@ -191,15 +199,24 @@ class Forwarder:
         while time.monotonic() >= self._away_until:
             if self._outage_pause and not await self._is_temporal_there():
                 return
-            claimed = await inbox.claim(MOST_AT_ONCE - len(self._sending))
+            if self._room <= 0:
+                await self._until_one_is_sent()
+                continue
+            claimed = await inbox.claim(self._room)
             for queued in claimed:
                 self._send_soon(queued)
                 # It may have been received while Temporal could not be asked.
                 self._in_background(self._add_origin(queued.id, queued.claims))
             if not claimed:
                 return
-            tasks = [sending.task for sending in self._sending.values()]
+            await self._until_one_is_sent()
+
+    async def _until_one_is_sent(self) -> None:
+        tasks = [sending.task for sending in self._sending.values()]
+        if tasks:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        else:
+            await asyncio.sleep(POLL_SECONDS / 10)  # places are reserved, for what is being kept
 
     def _send_soon(self, queued: Queued) -> None:
         if queued.request_id in self._sending:
@@ -229,14 +246,21 @@ class Forwarder:
         return reached
 
     def _reached(self, queued: Queued, reached: Reached) -> None:
-        conclusion = Conclusion(queued.id, Fate.TAKEN, tries=queued.tries)
-        if reached is not Reached.TAKEN:
-            conclusion = replace(conclusion, fate=Fate.REFUSED, reason=f"the run is {reached.value}")
-            if self._sending[queued.request_id].waiters:
-                # The partner is told. Should the run come back by a reset, the same content is new again.
-                verdict = VERDICTS[reached]
-                conclusion = replace(conclusion, verdict=verdict.name.lower(), status=verdict.status, forget=True)
-        self._conclude(conclusion)
+        if reached is Reached.TAKEN:
+            self._conclude(Conclusion(queued.id, Fate.TAKEN, tries=queued.tries))
+        elif self._sending[queued.request_id].waiters:
+            verdict = VERDICTS[reached]
+            told = Conclusion(queued.id, Fate.REFUSED, f"the run is {reached.value}", queued.tries)
+            # Should the run come back by a reset, the same content is new again.
+            told = replace(told, verdict=verdict.name.lower(), status=verdict.status, forget=True)
+            self._conclude(told)
+        elif reached is Reached.UNKNOWN:
+            # It was answered 202, and Temporal knew the run once: this may be another Temporal.
+            self._park(queued, "the run is unknown")
+        else:
+            logger.warning("delivery-too-late", extra={"delivery": queued.id, "why": reached.value})
+            why = f"the run is {reached.value}"
+            self._conclude(Conclusion(queued.id, Fate.REFUSED, why, queued.tries, forget=True))
         self._wake.set()  # the next one of this stage may have waited for it
 
     async def _add_origin(self, id_: str, claims: Claims) -> None:

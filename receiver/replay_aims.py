@@ -87,8 +87,10 @@ class StandIns:
 
     async def aclose(self) -> None:
         """Let the stand-ins end: their last stage waits for nothing but this."""
-        for workflow_id, _, last in self._begun.values():
-            await self._runs.finish(workflow_id, last)
+        ends = [self._runs.finish(workflow_id, last) for workflow_id, _, last in self._begun.values()]
+        for failure in await asyncio.gather(*ends, return_exceptions=True):
+            if isinstance(failure, BaseException):
+                raise failure
 
     async def _begin(self, chain_id: str) -> tuple[str, str, int]:
         deliveries = [delivery for delivery in self._deliveries if delivery.chain_id == chain_id]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import uuid
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -30,12 +31,15 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from activities.callback_urls import Claims
 from activities.client import is_namespace_missing
-from workflows.contract import ADVANCE_STAGE, PIPELINE_WORKFLOW, Callback, Pipeline, PipelineRun
+from workflows.contract import ADVANCE_STAGE, PIPELINE_WORKFLOW, Answer, Callback, Pipeline, PipelineRun
 
 BUDGET_SECONDS: Final = 2.2
 """For everything that Temporal is asked about one callback. The tightest partners hang up after 3 s; the answer is
 promised within 2.5 s."""
 
+
+NO_RUN: Final = "stagehook-readiness"
+"""The workflow id that nobody may use."""
 
 MOST_ORIGINS: Final = 10_000
 
@@ -55,12 +59,13 @@ class TemporalAway(Exception):
 
 
 def request_id(claims: Claims, body: bytes, delivery_id: str = "") -> str:
-    """The id by which Temporal knows a repeated delivery: the same for the same content on the same attempt.
+    """The id by which Temporal knows a repeated delivery: the same for the same content in answer to the same call.
 
     delivery_id: the partner's own id, only if a body signature covers it.
     """
     content = delivery_id or hashlib.sha256(body).hexdigest()
-    key = f"{claims.chain_id}/{claims.stage}/{claims.attempt}/{content}"
+    # After a reset a stage is called again as the same attempt; issued_at tells the two calls apart.
+    key = f"{claims.chain_id}/{claims.stage}/{claims.attempt}/{claims.issued_at}/{content}"
     return hashlib.sha256(key.encode()).hexdigest()
 
 
@@ -104,11 +109,11 @@ class Signals:
     async def check(self) -> None:
         """Raise `TemporalAway` unless a callback could be delivered now.
 
-        Asks for a run that does not exist: that needs the connection, the credentials and the namespace, as a signal
-        does, and no permission beyond.
+        Signals a run that does not exist: that needs all that a callback needs, permissions and limits included.
         """
+        nobody = Claims(NO_RUN, NO_RUN, 1, 1, "", 1, 1)
         async with _asking_temporal(BUDGET_SECONDS):
-            await self._describe("stagehook-readiness")
+            await self._signal(nobody, Callback(Answer("progress"), NO_RUN, 1, 1), uuid.uuid4().hex)
 
     def known_origin(self, claims: Claims) -> Origin | None:
         """What the run of these claims was started with, if it has been asked for."""

@@ -11,6 +11,9 @@ from typing import Any, cast
 
 import pytest
 from temporalio import activity
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.enums.v1 import ResetReapplyExcludeType
+from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
@@ -161,3 +164,18 @@ async def until_event(handle: Handle, kind: str) -> None:
     async with asyncio.timeout(SOON):
         while not await count_events(handle, kind):
             await asyncio.sleep(0.05)
+
+
+async def reset_to_the_start(client: Client, handle: Handle, *, without_signals: bool = False) -> None:
+    """Reset the run to its first task; the signals since are applied again unless they are left out."""
+    left_out = [ResetReapplyExcludeType.RESET_REAPPLY_EXCLUDE_TYPE_SIGNAL] if without_signals else []
+    await client.workflow_service.reset_workflow_execution(
+        ResetWorkflowExecutionRequest(
+            namespace=client.namespace,
+            workflow_execution=WorkflowExecution(workflow_id=handle.id),
+            reason="a test",
+            workflow_task_finish_event_id=4,
+            request_id="reset",
+            reset_reapply_exclude_types=left_out,
+        )
+    )

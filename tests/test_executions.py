@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from dataclasses import asdict, replace
 
-from temporalio.api.common.v1 import WorkflowExecution
-from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
@@ -19,6 +17,7 @@ from tests.support import (
     call_back,
     count_events,
     progress_of,
+    reset_to_the_start,
     result_of,
     stage,
     start,
@@ -30,18 +29,6 @@ from tests.workflows.classes import BrokenPipeline
 from workflows.contract import ADVANCE_STAGE, Answer, Receipt, StageCall
 
 
-async def reset_to_the_start(real: WorkflowEnvironment, handle: Handle) -> None:
-    await real.client.workflow_service.reset_workflow_execution(
-        ResetWorkflowExecutionRequest(
-            namespace=real.client.namespace,
-            workflow_execution=WorkflowExecution(workflow_id=handle.id),
-            reason="a test",
-            workflow_task_finish_event_id=4,
-            request_id="reset",
-        )
-    )
-
-
 async def test_a_reset_between_callback_and_retry_loses_and_doubles_nothing(real: WorkflowEnvironment) -> None:
     async with receiver(for_temporal(real.client)) as http, working(real.client, ScriptedPartner()):
         handle = await start(real.client, stage(1), stage(2))
@@ -49,7 +36,7 @@ async def test_a_reset_between_callback_and_retry_loses_and_doubles_nothing(real
         url = url_for(handle)
         first = await http.post(url, json=DONE)
         await waiting(handle, 2)
-        await reset_to_the_start(real, handle)
+        await reset_to_the_start(real.client, handle)
         latest: Handle = real.client.get_workflow_handle(handle.id)
         await waiting(latest, 2)
         again = await http.post(url, json=DONE)

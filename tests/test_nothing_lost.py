@@ -27,7 +27,19 @@ from receiver.deliveries.delivery import Fate
 from tests.local_stack import running
 from tests.receiver.test_metrics import read
 from tests.stores import Postgres
-from tests.support import KEY, Handle, ScriptedPartner, count_events, result_of, stage, start, waiting, working
+from tests.support import (
+    KEY,
+    Handle,
+    ScriptedPartner,
+    count_events,
+    reset_to_the_start,
+    result_of,
+    stage,
+    start,
+    until,
+    waiting,
+    working,
+)
 
 SOON = 40.0
 """Seconds. A delivery whose sender was killed is taken up when its lease of ten seconds is over."""
@@ -162,6 +174,24 @@ async def test_two_receivers_on_one_store_deliver_each_callback_once(
             await result_of(handle)
     for handle in handles:
         assert await count_events(handle, "workflow_execution_signaled_event_attributes") == 1
+
+
+@pytest.mark.parametrize("again", [DONE, {**DONE, "data": {"n": 2}}, {"id": "w-1", "status": "failed"}])
+async def test_after_a_reset_the_same_answer_and_another_count_for_the_new_call(
+    web: Web, temporal: Client, again: dict[str, Any]
+) -> None:
+    """Same chain, stage and attempt: only the moment of issue tells the two calls apart."""
+    handle = await start(temporal, stage(1), stage(2))
+    call = await waiting(handle)
+    first = DONE if again["status"] == "succeeded" else {"status": "progress"}
+    with web.serving():
+        assert await post(web.callback_url(handle, issued_at=int(call.called_at or 0)), first) == 202
+        await asyncio.sleep(1.1)  # calls are told apart by the second
+        await reset_to_the_start(temporal, handle, without_signals=True)
+        anew = await until(handle, 1, lambda one: one.state == "waiting" and one.called_at != call.called_at)
+        assert await post(web.callback_url(handle, issued_at=int(anew.called_at or 0)), again) == 202
+        settled = await until(handle, 1, lambda one: one.outcome is not None)
+    assert (settled.outcome, settled.cause) == (again["status"], "callback")
 
 
 async def test_several_processes_answer_alike_and_count_together(web: Web, temporal: Client) -> None:

@@ -34,12 +34,16 @@ def curl_line(delivery: Delivery, variables: Mapping[str, str]) -> str:
     env.check()
     url, body = addressed(delivery, CallbackURLs(public_url, keys), delivery.claims)
     data, before = _data(body)
-    words = ["curl", "-sS", "-i", "-X", delivery.method, *_header_options(delivery), *data, url]
+    # Without --globoff a [1-9] in the query would be nine requests.
+    words = ["curl", "--globoff", "-sS", "-i", "-X", delivery.method, *_header_options(delivery), *data, url]
     return before + shlex.join(words)
 
 
 def _header_options(delivery: Delivery) -> list[str]:
-    headers = repeatable_headers(delivery)
+    # What is not plain text the terminal would change, or be changed by.
+    headers = [
+        pair for pair in repeatable_headers(delivery) if all(part.isascii() and part.isprintable() for part in pair)
+    ]
     given = {name.lower() for name, _ in headers}
     # An empty value is written with a semicolon; with a colon it would remove the header.
     lines = [f"{name}: {value}" if value else f"{name};" for name, value in headers]

@@ -16,14 +16,18 @@ import click
 from receiver.cli.curl import curl_line
 from receiver.cli.db import need_store
 from receiver.cli.errors import CommandError, Exit
-from receiver.cli.output import console, counted, json_option, note, plain_table, print_json
+from receiver.cli.output import console, counted, json_option, note, plain_table, print_json, shown
 from receiver.cli.replay import replay
 from receiver.cli.selection import filter_options, open_bytes, read_file
-from receiver.deliveries.archive import Archive, Filters
-from receiver.deliveries.delivery import Delivery
+from receiver.deliveries.archive import ANY, Archive, Filters
+from receiver.deliveries.delivery import Delivery, Fate
 from receiver.deliveries.secrets import find, known_secrets, redact
 
 TAIL_SECONDS: Final = 0.5
+TAIL_OVERLAP: Final = 200
+"""Positions that are looked at once more: with several writers a lower one may appear later."""
+
+HELD: Final = {Fate.PARKED, Fate.REFUSED}
 
 
 @click.group()
@@ -70,7 +74,7 @@ def show(id_: str, *, body: bool, curl: bool, as_json: bool) -> None:
         print_json(one.as_json())
         return
     for name, value in described(one):
-        click.echo(f"{name:12} {value}")
+        click.echo(f"{name:12} {shown(value)}")
 
 
 @delivery.command()
@@ -80,10 +84,13 @@ def tail(filters: Filters, *, as_json: bool) -> None:
     """Print deliveries as they come in, until Ctrl-C."""
     archive = Archive(need_store())
     position = archive.end()
+    seen = {one.id for one in archive.since(position - TAIL_OVERLAP)[0]}
     while True:
-        found, position = archive.since(position)
-        for one in filter(filters.matches, found):
-            click.echo(json.dumps(summary(one)) if as_json else "  ".join(cells(one)))
+        found, position = archive.since(max(0, position - TAIL_OVERLAP))
+        new = [one for one in found if one.id not in seen]
+        seen = {one.id for one in found}
+        for one in filter(filters.matches, new):
+            click.echo(json.dumps(summary(one)) if as_json else shown("  ".join(cells(one))))
         sys.stdout.flush()
         time.sleep(TAIL_SECONDS)
 
@@ -115,7 +122,8 @@ def export(ids: tuple[str, ...], filters: Filters, *, full: bool) -> None:
 @json_option
 def import_(file: str, *, as_json: bool) -> None:
     """Add exported deliveries to the store, to be looked at and replayed. They are never forwarded by themselves."""
-    added, present = Archive(need_store()).add(read_file(file))
+    # Read to its end first: a line that is wrong imports nothing, and a slow stdin keeps no store waiting.
+    added, present = Archive(need_store()).add(list(read_file(file)))
     if as_json:
         print_json({"added": added, "present": present})
     else:
@@ -148,11 +156,17 @@ def check(file: str, *, as_json: bool) -> int:
 
 
 @delivery.command()
-@click.argument("ids", nargs=-1, required=True, metavar="ID...")
-def release(ids: tuple[str, ...]) -> None:
-    """Let parked deliveries be tried again, once what stood in their way is mended."""
+@click.argument("ids", nargs=-1, metavar="[ID]...")
+@filter_options()
+def release(ids: tuple[str, ...], filters: Filters) -> None:
+    """Let parked or refused deliveries be tried again, once what stood in their way is mended.
+
+    Name them, or choose them by filters, --fate parked among them.
+    """
+    if not ids and filters == ANY:
+        raise click.UsageError("say which: IDs, or filters such as --fate parked")
     archive = Archive(need_store())
-    for id_ in ids:
+    for id_ in ids or [one.id for one in archive.every(filters) if one.fate in HELD]:
         click.echo(f"{archive.release(id_, time.time()).id} is pending")
 
 

@@ -52,8 +52,13 @@ def plain_table(titles: Sequence[str], rows: Iterable[Sequence[str]], *, folded:
     for title in titles:
         table.add_column(title, overflow="fold", no_wrap=bool(folded) and title != folded)
     for row in rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*(escape(shown(cell)) for cell in row))
     return table
+
+
+def shown(text: str) -> str:
+    """Text from elsewhere without what would steer a terminal."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
 def counted(things: Sized | int, one: str, several: str = "") -> str:

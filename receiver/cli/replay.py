@@ -14,13 +14,13 @@ from rich.console import Console
 from rich.progress import Progress
 
 from activities.callback_urls import CallbackURLs
-from activities.client import connect
+from activities.client import connect, connect_config
 from activities.environment import is_loopback
 from activities.runs import Runs
 from activities.settings import Settings
 from receiver.cli.db import need_store
 from receiver.cli.errors import CommandError, Exit
-from receiver.cli.output import console, counted, json_option, note, plain_table, print_json, run_async
+from receiver.cli.output import console, counted, json_option, note, plain_table, print_json, run_async, shown
 from receiver.cli.selection import filter_options, read_file
 from receiver.deliveries.archive import ANY, Archive, Filters
 from receiver.deliveries.delivery import Delivery
@@ -40,6 +40,7 @@ class Wish:
     """What the command was told to do."""
 
     to: str
+    allow_remote: bool
     mode: Mode
     start: bool
     workflow: str
@@ -94,14 +95,14 @@ async def replay(
     if (start and workflow) or (mode == "verbatim" and (start or workflow)) or (stage and not workflow):
         raise click.UsageError("--start, --workflow [--stage] and --mode verbatim each say where to: give one of them")
     settings = Settings.from_env(os.environ)
-    wish = Wish(to.rstrip("/") or settings.public_url, mode, start, workflow, stage, SPEEDS[speed], rate)
+    wish = Wish(to.rstrip("/") or settings.public_url, allow_remote, mode, start, workflow, stage, SPEEDS[speed], rate)
     if not is_loopback(wish.to) and not allow_remote:
         what = f"{wish.to} is not this machine"
         raise CommandError(what, "give --to a loopback URL, or say --allow-remote if you mean it", Exit.USAGE)
     meant = mode == "verbatim" or bool(ids) or filters.verdict == UNPROVEN
     chosen, left = select(_choose(ids, filters, file), unproven=meant)
     for delivery, why in left:
-        note(f"left out: {delivery.id}, {why}")
+        note(f"left out: {shown(delivery.id)}, {why}")
     if not chosen:
         raise CommandError("no delivery to replay", "`stagehook delivery list` shows what there is", Exit.NOT_FOUND)
     replaying = Replay(
@@ -115,12 +116,12 @@ async def replay(
     replaying.check(chosen)
     aim = await _aim(wish, chosen, settings)
     for line in _plan(wish, chosen, aim):
-        note(line)
+        note(shown(line))
     if dry_run:
         return Exit.OK
     if not yes and sys.stdin.isatty():
         click.confirm("Go on?", abort=True, err=True)
-    elif not yes and not is_loopback(wish.to):
+    elif not yes and wish.allow_remote:
         raise CommandError("nobody is there to confirm a replay to another machine", "say --yes", Exit.USAGE)
     try:
         replayed = await _send(replaying, chosen, aim)
@@ -150,6 +151,12 @@ def _choose(ids: Sequence[str], filters: Filters, file: str) -> list[Delivery]:
 async def _aim(wish: Wish, deliveries: Sequence[Delivery], settings: Settings) -> Aim:
     if wish.mode == "verbatim":
         return CapturedClaims()
+    where = connect_config(os.environ)
+    address = str(where["target_host"])
+    if not is_loopback(f"http://{address}") and not wish.allow_remote:
+        what = f"Temporal at {address} is not on this machine, and runs would be begun or answered there"
+        raise CommandError(what, "set TEMPORAL_ADDRESS to a local one, or say --allow-remote", Exit.USAGE)
+    note(f"Temporal at {address}, namespace {where.get('namespace', 'default')}")
     runs = Runs(await connect(os.environ))
     if wish.workflow:
         return NamedRun(runs, wish.workflow, wish.stage)

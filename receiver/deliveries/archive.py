@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -102,7 +102,7 @@ class Archive:
 
     def since(self, position: int) -> tuple[list[Delivery], int]:
         """Deliveries recorded after that position of the store, and the position of the last one."""
-        newer = sa.select(*RECORD, C.position).where(C.position > position).order_by(C.position).limit(PAGE)
+        newer = sa.select(*RECORD, C.position).where(C.position > position).order_by(C.position).limit(2 * PAGE)
         with self._database.begin() as connection:
             rows = connection.execute(newer).mappings().all()
         return [to_delivery(dict(row)) for row in rows], rows[-1]["position"] if rows else position
@@ -124,31 +124,41 @@ class Archive:
             )
         return to_delivery(dict(found[0]))
 
-    def add(self, deliveries: Iterable[Delivery]) -> tuple[int, int]:
-        """Import deliveries, to be looked at and replayed, never forwarded; how many were added, and were there."""
+    def add(self, deliveries: Sequence[Delivery]) -> tuple[int, int]:
+        """Import deliveries, to be looked at and replayed, never forwarded; how many were added, and were there.
+
+        A page at a time, so that a receiver on the same store need not wait.
+        """
         insert = sqlite.insert if self._database.is_sqlite else postgresql.insert
-        added = present = 0
-        with self._database.begin() as connection:
-            for delivery in deliveries:
-                row: dict[str, Any] = to_row(delivery)
-                result = connection.execute(
-                    insert(DELIVERIES).values(row).on_conflict_do_nothing(index_elements=[C.id])
-                )
-                added += result.rowcount
-                present += 1 - result.rowcount
-        return added, present
+        added = 0
+        for start in range(0, len(deliveries), PAGE):
+            with self._database.begin() as connection:
+                for delivery in deliveries[start : start + PAGE]:
+                    insertion = insert(DELIVERIES).values(to_row(delivery))
+                    added += connection.execute(insertion.on_conflict_do_nothing(index_elements=[C.id])).rowcount
+        return added, len(deliveries) - added
 
     def release(self, id_: str, at: float) -> Delivery:
-        """Let a parked delivery be tried again; raises `NoSuchDelivery` if it is not parked."""
+        """Let a parked or refused delivery be tried again; raises `NoSuchDelivery` for any other."""
         delivery = self.get(id_)
-        parked = sa.and_(C.id == delivery.id, C.fate == Fate.PARKED.value, C.callback.is_not(None))
-        values = {"fate": Fate.PENDING.value, "tries": 0, "due_at": at}
+        held = sa.and_(
+            C.id == delivery.id, C.fate.in_((Fate.PARKED.value, Fate.REFUSED.value)), C.callback.is_not(None)
+        )
+        key = sa.func.coalesce(C.request_id, C.id)  # that of a refused one was given up
+        values = {"fate": Fate.PENDING.value, "tries": 0, "due_at": at, "request_id": key}
         with self._database.begin() as connection:
-            if not connection.execute(sa.update(DELIVERIES).where(parked).values(values)).rowcount:
-                raise NoSuchDelivery(f"the delivery {delivery.id} is not parked")
+            if not connection.execute(sa.update(DELIVERIES).where(held).values(values)).rowcount:
+                raise NoSuchDelivery(f"the delivery {delivery.id} is neither parked nor refused")
         return self.get(delivery.id)
 
     def prune(self, before: float) -> int:
         """Delete deliveries received before that moment, none that is pending or parked; how many."""
-        with self._database.begin() as connection:
-            return connection.execute(sa.delete(DELIVERIES).where(prunable(before))).rowcount
+        old = sa.select(C.position).where(prunable(before)).limit(PAGE)
+        deletion = sa.delete(DELIVERIES).where(C.position.in_(old.scalar_subquery()))
+        deleted = 0
+        while True:
+            with self._database.begin() as connection:
+                some = connection.execute(deletion).rowcount
+            if not some:
+                return deleted
+            deleted += some

@@ -16,17 +16,20 @@ from starlette.requests import Request
 from activities.callback_urls import CALLBACKS_PATH, Claims
 from receiver.answers import Verdict
 from receiver.deliveries.delivery import UNKNOWN_TOKEN, Delivery, digest, new_id, placeholder
+from receiver.deliveries.limits import LARGEST_BODY
+from receiver.deliveries.secrets import without_tokens
 
 CREDENTIALS: Final = re.compile(
-    r"(?:^|[-_])(?:authorization|auth|cookies?|tokens?|secrets?|passwords?|passwd|credentials?|api[-_]?keys?)(?:$|[-_])"
+    r"(?:^|[-_])(?:authorization|auth|cookies?|secrets?|pass|passwords?|passwd|credentials?|jwt|sessions?"
+    r"|[a-z]*(?:tokens?|keys?))(?:$|[-_])"
 )
 """Names of headers that carry something to get in with, by the words in them."""
 
+NO_CREDENTIAL: Final = re.compile(r"signature(?:[-_][0-9]+)?$|^idempotency-key$")
+"""A signature proves one body, and lets nobody in."""
+
 SHORTEST_TOKEN: Final = 40
 """Characters; what a partner's body has in a token's place and is shorter is none, of this system or of any other."""
-
-LARGEST_REFUSED_BODY: Final = 64 * 1024
-"""Bytes of a refused request's body that are kept; of a longer one only size and digest."""
 
 
 @dataclass
@@ -34,6 +37,7 @@ class Capture:
     """One request, and what has been found out about it so far.
 
     query: with its question mark, or "". path: what may be kept of the path; the token is cut out of it.
+    unfinished: what was read of a body that did not end.
     own_partner: whose webhook URL it came to, if it is one partner's; there the token is in the body.
     """
 
@@ -47,6 +51,7 @@ class Capture:
     received_at: float = field(default_factory=time.time)
     claims: Claims | None = None
     body: bytes | None = None
+    unfinished: bytearray = field(default_factory=bytearray)
     signed_id: str = ""
     says: str = ""
     id: str = field(init=False)
@@ -79,7 +84,8 @@ class Capture:
     def delivery(self, verdict: Verdict, reason: str = "", *, status: int = 0) -> Delivery:
         """The record of it, answered so; reason: in words of ours. status: in place of the verdict's own."""
         claims, body = self.claims, self._shown_body
-        whole = body is not None and (verdict is Verdict.ACCEPTED or len(body) <= LARGEST_REFUSED_BODY)
+        read = body if body is not None else self.body or bytes(self.unfinished)
+        whole = body is not None and (verdict is Verdict.ACCEPTED or len(body) <= LARGEST_BODY)
         known: dict[str, Any] = {"partner": self.own_partner} if claims is None else vars(claims)
         return Delivery(
             id=self.id,
@@ -90,8 +96,8 @@ class Capture:
                 (name, self._without_token(value)) for name, value in self.headers if not is_credential(name)
             ),
             body=body if whole else None,
-            body_size=len(body or b""),
-            body_digest=digest(body or b""),
+            body_size=len(read),
+            body_digest=digest(read),
             client=self.client,
             signed_id=self.signed_id,
             says=self.says,
@@ -117,9 +123,10 @@ class Capture:
 
     def _without_token(self, text: str) -> str:
         """The text, should it repeat the token, without it; and without NUL, which PostgreSQL keeps in no text."""
-        return (text.replace(self.token, self._shown_token) if self.token else text).replace("\0", "\ufffd")
+        own = text.replace(self.token, self._shown_token) if self.token else text
+        return without_tokens(own.encode("utf-8", "replace")).decode().replace("\0", "\ufffd")
 
 
 def is_credential(name: str) -> bool:
-    """Whether a header of this name is dropped. A signature proves one body, and lets nobody in."""
-    return "signature" not in name.lower() and bool(CREDENTIALS.search(name.lower()))
+    """Whether a header of this name is dropped."""
+    return not NO_CREDENTIAL.search(name.lower()) and bool(CREDENTIALS.search(name.lower()))

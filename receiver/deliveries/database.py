@@ -22,7 +22,7 @@ from receiver.deliveries.schema import RECORD
 DRIVERS: Final = {"sqlite": "sqlite+pysqlite", "postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg"}
 """By the name that DATABASE_URL begins with; a PaaS says `postgres`."""
 
-LOCKED_MS: Final = 500
+LOCKED_MS: Final = 300
 """How long a statement waits for another process's lock. The answer to a partner is waiting meanwhile."""
 
 POSTGRES: Final[dict[str, Any]] = {
@@ -66,7 +66,9 @@ class Database:
 
     def __str__(self) -> str:
         """Where it is, without its password."""
-        return self.url.set(drivername=self.url.get_backend_name()).render_as_string(hide_password=True)
+        # Options may hold a password of their own.
+        shown = self.url.set(drivername=self.url.get_backend_name(), query={})
+        return shown.render_as_string(hide_password=True)
 
     @cached_property
     def engine(self) -> sa.Engine:
@@ -136,7 +138,7 @@ class Database:
 def _read_url(text: str) -> URL:
     try:
         url = make_url(text)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:  # the latter for a port or a host that is none
         raise BadDatabaseURL("is no database URL") from error
     driver = DRIVERS.get(url.drivername) or (url.drivername if url.drivername in DRIVERS.values() else None)
     if driver is None:

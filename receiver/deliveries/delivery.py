@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -19,6 +20,9 @@ from activities.callback_urls import Claims
 
 FORM: Final = "stagehook.delivery.v1"
 """Names the JSON form. A later one may add members; a reader of this one ignores those."""
+
+HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,256}")
+"""A token as RFC 9110, 5.6.2 has it."""
 
 UNKNOWN_TOKEN: Final = "{unknown}"  # noqa: S105 - what stands in a target for a token that is none
 
@@ -129,12 +133,16 @@ class Delivery:
             value, kind = getattr(self, field.name), str(field.type)
             if kind in PLAIN and (type(value) not in PLAIN[kind] or "\0" in str(value)):
                 raise NotADelivery(f"{field.name} is no {kind}")
-            if kind in {"int", "float"} and not 0 <= value < 2**53:
+            if kind in {"int", "float"} and not 0 <= value < MOST.get(field.name, LATEST):
                 raise NotADelivery(f"{field.name} is out of range")
         if self.body is not None and (len(self.body), digest(self.body)) != (self.body_size, self.body_digest):
             raise NotADelivery("the body is not the one whose size and digest are recorded")
 
 
+LATEST: Final = 2**33
+"""Unix seconds, in the year 2242; other numbers are smaller too."""
+
+MOST: Final = {"stage": 1_000, "attempt": 1_000_000, "status": 1_000, "tries": 1_000_000}
 PLAIN: Final[Mapping[str, tuple[type, ...]]] = {"str": (str,), "int": (int,), "float": (int, float)}
 
 
@@ -165,6 +173,9 @@ def _pair(value: Any) -> tuple[str, str]:
     name, text = value
     if not isinstance(name, str) or not isinstance(text, str):
         raise TypeError("a header is a pair of texts")
+    if not HEADER_NAME.fullmatch(name):
+        raise ValueError("a header's name is none")
+    text.encode("latin-1")
     return name, text
 
 

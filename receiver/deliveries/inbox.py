@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import queue
 import threading
 import time
@@ -21,8 +22,11 @@ from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 
 from receiver.deliveries.database import Database, StoreAway
 from receiver.deliveries.delivery import Delivery, Fate
+from receiver.deliveries.limits import LARGEST_BODY, RecordBudget
 from receiver.deliveries.schema import to_row
 from receiver.deliveries.statements import Conclusion, Depth, Queued, Statements
+
+logger = logging.getLogger("stagehook.inbox")
 
 WITHIN: Final = 0.7
 """Seconds that a partner's request waits for its commit, before Temporal is asked directly."""
@@ -32,6 +36,12 @@ LEASE: Final = 10.0
 
 ENDS_WITHIN: Final = 2.0
 """Seconds for what is queued when the receiver stops."""
+
+DEPTH_WITHIN: Final = 2.0
+REMEMBERED: Final = 5.0
+"""Seconds for which the store is not called ready after a delivery could not be kept."""
+
+SETTLING: Final = {"succeeded", "failed"}
 
 MOST_TOGETHER: Final = 500
 MOST_WAITING: Final = 2_000
@@ -83,6 +93,8 @@ class Inbox:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._connection: DBAPIConnection | None = None
+        self._budget = RecordBudget()
+        self._failed_at = float("-inf")
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -103,7 +115,11 @@ class Inbox:
 
         lease: whether the caller would send it at once.
         """
-        kept: Kept = await self._do(_Keep(delivery, queued, lease))
+        try:
+            kept: Kept = await self._do(_Keep(delivery, queued, lease), WITHIN)
+        except StoreAway:
+            self._failed_at = time.monotonic()
+            raise
         return kept
 
     def note(self, delivery: Delivery) -> None:
@@ -129,34 +145,43 @@ class Inbox:
             now = time.time()
             return self._statements.claim(cursor, most=most, at=now, until=now + LEASE)
 
-        claimed: list[Queued] = await self._do(work)
+        # However long it takes: what was leased is to be sent, not to be left until the lease is over.
+        claimed: list[Queued] = await self._do(work, None)
         return claimed
 
     async def depth(self) -> Depth:
         """How long the queue is."""
-        depth: Depth = await self._do(self._statements.depth)
+        depth: Depth = await self._do(self._statements.depth, DEPTH_WITHIN)
         return depth
+
+    async def check(self) -> None:
+        """Raise `StoreAway` unless deliveries can be kept, as far as is known without keeping one."""
+        await self.depth()
+        if time.monotonic() - self._failed_at < REMEMBERED:
+            raise StoreAway("a delivery could not be kept a moment ago")
 
     async def prune(self, before: float) -> int:
         """Delete some deliveries received before that moment, none that is pending or parked; how many."""
-        deleted: int = await self._do(lambda cursor: self._statements.prune(cursor, before))
+        deleted: int = await self._do(lambda cursor: self._statements.prune(cursor, before), None)
         return deleted
 
     # --- from the event loop to the thread
 
-    async def _do(self, work: Work) -> Any:
+    async def _do(self, work: Work, within: float | None) -> Any:
         if self._loop is None:
             raise StoreAway("the inbox is not running")
         result: asyncio.Future[Any] = self._loop.create_future()
         job = _Job(work, result)
         self._put(job)
         try:
-            async with asyncio.timeout(WITHIN):
+            async with asyncio.timeout(within):
                 return await result
         except TimeoutError as error:
-            raise StoreAway(f"no commit within {WITHIN:g} s") from error
+            raise StoreAway(f"no commit within {within:g} s") from error
         finally:
+            # While the store hangs, bodies that nobody waits for any more must not pile up before the thread.
             job.abandoned = True
+            job.work = _nothing
 
     def _put(self, job: _Job) -> None:
         if self._jobs.qsize() < MOST_WAITING:
@@ -174,11 +199,18 @@ class Inbox:
                 while len(jobs) < MOST_TOGETHER:
                     jobs.append(self._jobs.get_nowait())
             stopping = None in jobs
-            self._commit([job for job in jobs if job is not None])
+            try:
+                self._commit([job for job in jobs if job is not None])
+            except Exception:
+                # The thread is all there is; those who wait for these jobs give up by themselves.
+                logger.exception("inbox-failed")
         self._disconnect()
 
-    def _commit(self, jobs: Sequence[_Job]) -> None:
-        """Do the jobs in one transaction; should that fail, each in its own, so that none spoils the others'."""
+    def _commit(self, jobs: Sequence[_Job], *, alone: bool = False) -> None:
+        """Do the jobs in one transaction; should that fail, each in its own, so that none spoils the others'.
+
+        alone: this is that second time, on a new connection.
+        """
         jobs = [job for job in jobs if not job.abandoned]
         if not jobs:
             return
@@ -187,11 +219,11 @@ class Inbox:
         except Exception as error:
             self._disconnect()
             away = error if isinstance(error, StoreAway) else StoreAway(f"{type(error).__name__}: {error}")
-            if len(jobs) == 1 or not self._is_there():
+            if alone or not self._is_there():
                 self._hand_over(jobs, away)
                 return
             for job in jobs:
-                self._commit([job])
+                self._commit([job], alone=True)
         else:
             self._hand_over([job for job in jobs if job not in again])
             self._commit(again)
@@ -220,7 +252,8 @@ class Inbox:
         for job in jobs:
             if callable(job.work):
                 job.outcome = job.work(cursor)
-        return [job for job, keep in keeps if keep.delivery.id not in inserted]
+        wanted = {row["id"] for row in rows}
+        return [job for job, keep in keeps if keep.delivery.id in wanted - inserted]
 
     def _judge(self, cursor: DBAPICursor, keeps: Sequence[tuple[_Job, _Keep]]) -> Iterator[dict[str, Any]]:
         """Decide how each is kept, by what is kept already and by those before it; give the rows to insert."""
@@ -229,10 +262,15 @@ class Inbox:
         for job, keep in keeps:
             row, claims, request_id = to_row(keep.delivery), keep.queued.claims, keep.queued.request_id
             stage = (claims.chain_id, claims.stage)
-            if first := known.firsts.get(request_id):
+            first = known.firsts.get(request_id)
+            if first and first[0] == keep.delivery.id:
+                # Its commit was not heard of, and happened all the same.
+                job.outcome = Kept.QUEUED
+                continue
+            if first:
                 kept = Kept.AGAIN
                 row |= {"verdict": "duplicate", "duplicate_of": first[0], "status": first[1]}
-            elif stage in known.succeeded and keep.delivery.says not in {"progress", "ask"}:
+            elif claims.issued_at <= known.succeeded.get(stage, 0) and keep.delivery.says in SETTLING:
                 kept = Kept.CONFLICT
                 row |= {"verdict": "conflict", "status": 409}
             else:
@@ -242,7 +280,10 @@ class Inbox:
                 known.pending.add(stage)
                 known.firsts[request_id] = (keep.delivery.id, keep.delivery.status)
             job.outcome = kept
-            yield row
+            if kept in {Kept.LEASED, Kept.QUEUED}:
+                yield row
+            elif self._budget.allows(row["verdict"], keep.delivery.partner):
+                yield row if len(row["body"]) <= LARGEST_BODY else {**row, "body": None}
 
     def _is_there(self) -> bool:
         try:
@@ -263,6 +304,10 @@ class Inbox:
             # A loop that has closed has nobody left who waits.
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(_resolve, waited_for, error)
+
+
+def _nothing(cursor: DBAPICursor) -> None:
+    """What is left to do for those who have given up."""
 
 
 def _resolve(jobs: Sequence[_Job], error: StoreAway | None) -> None:

@@ -14,18 +14,30 @@ from receiver.deliveries.inbox import Inbox
 logger = logging.getLogger("stagehook.retention")
 
 EVERY_SECONDS: Final = 3600.0
+AFTER_FAILURE: Final = 60.0
+BREATH: Final = 0.1
 DAY: Final = 86400.0
 
 
 async def prune_for_ever(inbox: Inbox, days: int) -> None:
-    """Delete what was received more than so many days ago, every hour."""
+    """Delete what was received more than so many days ago, every hour, a few deliveries at a time."""
+    # Several processes do this; they need not do it at the same moment.
+    pause = EVERY_SECONDS * random.random()  # noqa: S311
     while True:
-        # Several processes do this; they need not do it at the same moment.
-        await asyncio.sleep(EVERY_SECONDS * random.uniform(0.1, 1.0))  # noqa: S311
+        await asyncio.sleep(pause)
         try:
-            deleted = 0
-            while some := await inbox.prune(time.time() - days * DAY):
-                deleted += some
-            logger.info("pruned", extra={"deliveries": deleted})
+            deleted = await _prune(inbox, time.time() - days * DAY)
         except StoreAway as away:
             logger.warning("store-away", extra={"why": str(away)})
+            pause = AFTER_FAILURE
+        else:
+            logger.info("pruned", extra={"deliveries": deleted})
+            pause = EVERY_SECONDS
+
+
+async def _prune(inbox: Inbox, before: float) -> int:
+    deleted = 0
+    while some := await inbox.prune(before):
+        deleted += some
+        await asyncio.sleep(BREATH)  # callbacks first
+    return deleted

@@ -57,9 +57,10 @@ DELIVERIES: Final = sa.Table(
     sa.Column("callback", sa.Text),
     sa.Column("due_at", sa.Double),
     sa.Index("ix_deliveries_stage", "chain_id", "stage"),
+    # By position: whoever takes up what is due reads the queue in its order, and nothing that is retained beside it.
     sa.Index(
-        "ix_deliveries_due",
-        "due_at",
+        "ix_deliveries_queued",
+        "position",
         sqlite_where=sa.text("due_at IS NOT NULL"),
         postgresql_where=sa.text("due_at IS NOT NULL"),
     ),

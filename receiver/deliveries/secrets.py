@@ -86,6 +86,11 @@ def _blot(text: bytes, secrets: Mapping[str, str]) -> bytes:
     for secret in secrets.values():
         for form in _forms(secret.encode()):
             text = text.replace(form, REDACTED)
+    return without_tokens(text)
+
+
+def without_tokens(text: bytes) -> bytes:
+    """The text without the callback tokens in it."""
     return CALLBACK_TOKEN.sub(lambda found: found[0].replace(found[1], REDACTED), text)
 
 

@@ -19,8 +19,8 @@ from receiver.deliveries.database import Database
 from receiver.deliveries.delivery import Fate
 from receiver.deliveries.schema import DELIVERIES
 
-PRUNED_TOGETHER: Final = 500
-"""Rows deleted in one transaction, so that callbacks need not wait long for it."""
+PRUNED_TOGETHER: Final = 50
+"""Rows deleted in one transaction, so that callbacks need not wait long for it: each may have a mebibyte of body."""
 
 C: Final = DELIVERIES.c
 CLAIMS: Final = tuple(C[field.name] for field in fields(Claims))
@@ -73,13 +73,13 @@ class Depth:
 class Known:
     """What the store knows of some stages.
 
-    firsts: id and status of the deliveries that brought a content first, by request id. pending, succeeded: stages by
-    chain and number.
+    firsts: id and status of the deliveries that brought a content first, by request id. pending: stages by chain and
+    number. succeeded: the same, with the latest moment at which a call that was answered so was issued.
     """
 
     firsts: dict[str, tuple[str, int]]
     pending: set[tuple[str, int]]
-    succeeded: set[tuple[str, int]]
+    succeeded: dict[tuple[str, int], int]
 
 
 class Statements:
@@ -88,10 +88,13 @@ class Statements:
     def __init__(self, database: Database) -> None:
         self._is_sqlite = database.is_sqlite
         requests, chains = self._list_of("requests"), self._list_of("chains")
-        of_chains = sa.select(C.chain_id, C.stage).distinct().where(C.chain_id.in_(chains), C.request_id.is_not(None))
+        ours = (C.chain_id.in_(chains), C.request_id.is_not(None))
+        taken = (C.says == sa.literal_column("'succeeded'"), C.fate == sa.literal_column("'taken'"))
+        succeeded = sa.select(C.chain_id, C.stage, sa.func.max(C.issued_at)).where(*ours, *taken)
         self._firsts = database.sql(sa.select(C.request_id, C.id, C.status).where(C.request_id.in_(requests)))
-        self._pending = database.sql(of_chains.where(C.due_at.is_not(None)))
-        self._succeeded = database.sql(of_chains.where(C.says == sa.text("'succeeded'"), C.fate == sa.text("'taken'")))
+        pending = sa.select(C.chain_id, C.stage).distinct().where(*ours, C.due_at.is_not(None))
+        self._pending = database.sql(pending)
+        self._succeeded = database.sql(succeeded.group_by(C.chain_id, C.stage))
         self._insert = database.sql(_insertion(is_sqlite=self._is_sqlite))
         self._conclude = database.sql(_conclusion())
         of_one = sa.update(DELIVERIES).where(C.id == sa.bindparam("of"))
@@ -122,7 +125,11 @@ class Statements:
         firsts = _all(cursor, self._firsts, {"requests": self._texts({one.request_id for one in queued})})
         pending = _all(cursor, self._pending, chains)
         succeeded = _all(cursor, self._succeeded, chains)
-        return Known({key: (id_, status) for key, id_, status in firsts}, set(pending), set(succeeded))
+        return Known(
+            firsts={key: (id_, status) for key, id_, status in firsts},
+            pending=set(pending),
+            succeeded={(chain, stage): issued_at for chain, stage, issued_at in succeeded},
+        )
 
     def insert(self, cursor: DBAPICursor, rows: Sequence[Mapping[str, Any]]) -> set[str]:
         """Insert deliveries, and return the ids of those that are in: another process may have been faster."""
@@ -139,8 +146,17 @@ class Statements:
                 return inserted
 
     def conclude(self, cursor: DBAPICursor, conclusions: Sequence[Conclusion], at: float) -> None:
-        """Record what became of tries, at this moment."""
-        rows = [{**vars(one), "fate": one.fate.value, "forget": int(one.forget), "at": at} for one in conclusions]
+        """Record what became of tries, at this moment. Only a final fate is recorded of what is queued no more."""
+        rows = [
+            {
+                **vars(one),
+                "fate": one.fate.value,
+                "forget": int(one.forget),
+                "final": int(one.fate in {Fate.TAKEN, Fate.REFUSED}),
+                "at": at,
+            }
+            for one in conclusions
+        ]
         cursor.executemany(self._conclude, rows)
 
     def describe(self, cursor: DBAPICursor, id_: str, pipeline: str, definition: str) -> None:
@@ -169,9 +185,13 @@ class Statements:
         return cursor.rowcount
 
 
+PARKED: Final = (C.fate == sa.literal_column("'parked'"), C.callback.is_not(None))
+"""What waits for an operator here. An imported delivery was parked elsewhere, and has no callback."""
+
+
 def prunable(before: Any) -> sa.ColumnElement[bool]:
     """Whether a delivery may be deleted: received before that moment, and with nothing left to do about it."""
-    return sa.and_(C.received_at < before, C.due_at.is_(None), C.fate != sa.literal_column("'parked'"))
+    return sa.and_(C.received_at < before, C.due_at.is_(None), sa.not_(sa.and_(*PARKED)))
 
 
 def _insertion(*, is_sqlite: bool) -> sa.ClauseElement:
@@ -189,7 +209,10 @@ def _conclusion() -> sa.ClauseElement:
 
     return (
         sa.update(DELIVERIES)
-        .where(C.id == sa.bindparam("id"))
+        .where(
+            C.id == sa.bindparam("id"),
+            sa.or_(sa.bindparam("final", type_=sa.Integer) == sa.literal_column("1"), C.due_at.is_not(None)),
+        )
         .values(
             fate=sa.bindparam("fate"),
             fate_reason=sa.bindparam("reason"),
@@ -230,13 +253,14 @@ def _claim() -> sa.ClauseElement:
 
 
 def _depth() -> sa.ClauseElement:
+    """Three questions, each for an index of its own."""
     queued = C.due_at.is_not(None)
-    parked = C.fate == sa.literal_column("'parked'")
+    oldest = sa.select(C.received_at).where(queued).order_by(C.position).limit(sa.literal_column("1"))
+    parked = sa.select(sa.func.count()).select_from(DELIVERIES).where(*PARKED)
+    pending = sa.select(sa.func.count()).select_from(DELIVERIES).where(queued)
     return sa.select(
-        sa.func.count(C.due_at),
-        sa.func.min(C.received_at).filter(queued),
-        sa.func.count().filter(parked),
-    ).where(sa.or_(queued, parked))
+        pending.scalar_subquery(), oldest.offset(FROM_THE_FIRST).scalar_subquery(), parked.scalar_subquery()
+    )
 
 
 def _pruning() -> sa.ClauseElement:

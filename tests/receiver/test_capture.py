@@ -9,7 +9,8 @@ from starlette.requests import Request
 
 from activities.callback_urls import CallbackURLs, Claims
 from receiver.answers import Verdict
-from receiver.deliveries.capture import LARGEST_REFUSED_BODY, Capture, is_credential
+from receiver.deliveries.capture import Capture, is_credential
+from receiver.deliveries.limits import LARGEST_BODY
 from tests.support import KEY
 
 CLAIMS = Claims("run", "chain", 2, 3, "bank", 1_790_000_000, 4_000_000_000)
@@ -50,7 +51,23 @@ def test_headers_are_kept_in_order_and_as_often_as_they_came() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["Authorization", "Proxy-Authorization", "Cookie", "X-Api-Key", "X-Auth-Token", "X-Gitlab-Token", "X-Hook-Secret"],
+    [
+        "Authorization",
+        "Proxy-Authorization",
+        "Cookie",
+        "X-Api-Key",
+        "X-Auth-Token",
+        "X-Gitlab-Token",
+        "X-Hook-Secret",
+        "Ocp-Apim-Subscription-Key",
+        "X-Functions-Key",
+        "X-AuthToken",
+        "X-Acme-AccessToken",
+        "X-Session-Id",
+        "X-Jwt-Assertion",
+        "X-Signature-Key",
+        "X-Webhook-Signature-Secret",
+    ],
 )
 def test_credentials_are_dropped(name: str) -> None:
     assert captured((name, "secret"), claims=CLAIMS).delivery(Verdict.ACCEPTED).headers == ()
@@ -58,14 +75,25 @@ def test_credentials_are_dropped(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["webhook-signature", "X-Hub-Signature-256", "Stripe-Signature", "webhook-id", "X-Slack-Request-Timestamp", "Date"],
+    [
+        "webhook-signature",
+        "X-Hub-Signature-256",
+        "X-DocuSign-Signature-1",
+        "X-Signature-Ed25519",
+        "X-Token-Signature",
+        "Stripe-Signature",
+        "webhook-id",
+        "X-Slack-Request-Timestamp",
+        "Idempotency-Key",
+        "Date",
+    ],
 )
 def test_what_a_signature_is_made_of_is_kept(name: str) -> None:
     assert not is_credential(name)
 
 
 def test_a_refused_body_over_the_cap_leaves_its_size_and_digest() -> None:
-    body = b"x" * (LARGEST_REFUSED_BODY + 1)
+    body = b"x" * (LARGEST_BODY + 1)
     one = captured(claims=CLAIMS, body=body).delivery(Verdict.UNPROVEN, "mismatch")
     assert (one.body, one.body_size, one.replayable) == (None, len(body), False)
     assert captured(claims=CLAIMS, body=body).delivery(Verdict.ACCEPTED).body == body
@@ -73,3 +101,13 @@ def test_a_refused_body_over_the_cap_leaves_its_size_and_digest() -> None:
 
 def test_a_nul_does_not_reach_the_store() -> None:
     assert captured(("X-Odd", "a\0b"), claims=CLAIMS).delivery(Verdict.ACCEPTED).headers == (("X-Odd", "a\ufffdb"),)
+
+
+def test_another_callback_url_in_the_query_is_not_kept() -> None:
+    one = captured(query=f"return=http://x/callbacks/{TOKEN[:-3]}abc", claims=CLAIMS).delivery(Verdict.ACCEPTED)
+    assert one.target == "/callbacks/{run/2/3}?return=http://x/callbacks/[redacted]"
+
+
+def test_of_a_body_that_did_not_end_the_size_of_what_was_read_is_kept() -> None:
+    one = captured(claims=CLAIMS, unfinished=bytearray(b"half")).delivery(Verdict.TOO_SLOW)
+    assert (one.body, one.body_size, one.replayable) == (None, 4, False)

@@ -30,7 +30,7 @@ def on(database: Database, *args: str, given: bytes = b"", **env: str) -> Done:
 @pytest.fixture
 def filled(database: Database) -> Database:
     now = time.time()
-    Archive(database).add(
+    made = [
         delivery(
             f"chain-{n}",
             workflow_id=f"run-{n}",
@@ -42,7 +42,8 @@ def filled(database: Database) -> Database:
             client="192.0.2.1",
         )
         for n in range(4)
-    )
+    ]
+    Archive(database).add(made)
     return database
 
 
@@ -162,6 +163,25 @@ def test_tail_prints_what_comes_in(database: Database, tmp_path: Path) -> None:
             Archive(database).add([delivery(workflow_id="other", partner="other"), delivery(workflow_id="during")])
             time.sleep(0.2)
     assert {json.loads(line)["workflow_id"] for line in printed.read_text().splitlines()} == {"during"}
+
+
+def test_hostile_text_does_not_steer_a_terminal(database: Database) -> None:
+    one = delivery(workflow_id="run\x1b]0;owned\x07", headers=(("X", "\x9b2J"),))
+    Archive(database).add([one])
+    for args in (["list"], ["show", one.id], ["export"]):
+        shown = on(database, "delivery", *args)
+        assert shown.code == 0
+        assert not {"\x1b", "\x07", "\x9b"} & set(shown.out)
+
+
+async def test_all_that_are_parked_are_released_together(inbox: Inbox, database: Database) -> None:
+    ones = [delivery(f"chain-{n}") for n in range(3)]
+    for one in ones:
+        await keep(inbox, one, one.id)
+        inbox.conclude(Conclusion(one.id, Fate.PARKED, "no"))
+    await inbox.depth()
+    assert on(database, "delivery", "release", "--fate", "parked").out.count("is pending") == 3
+    assert len(await inbox.claim(10)) == 3
 
 
 def test_without_a_store_it_says_so() -> None:

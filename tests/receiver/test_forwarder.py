@@ -29,12 +29,15 @@ class Switchable(Signals):
     def __init__(self) -> None:
         self.there = True
         self.slow = 0.0
-        self.asked = 0
+        self.asked = self.at_once = self.most = 0
         self.sent: list[tuple[str, int, str]] = []
         self.answers: dict[str, Reached | Exception] = {}
 
     async def send(self, claims: Claims, callback: Callback, request_id: str, *, within: float = 2.2) -> Reached:
+        self.at_once += 1
+        self.most = max(self.most, self.at_once)
         await asyncio.sleep(self.slow)
+        self.at_once -= 1
         if not self.there:
             raise TemporalAway("no connection")
         answer = self.answers.get(claims.workflow_id, Reached.TAKEN)
@@ -130,8 +133,49 @@ async def test_the_answer_does_not_wait_for_one_that_comes_late(
     assert await door.deliver(one, "a") is Verdict.ACCEPTED
     assert time.monotonic() - began < 3 * forwarder_module.WAIT_FOR_FATE
     await eventually(lambda: fate_of(database, one) is Fate.REFUSED)
-    assert await door.deliver(delivery(), "a") is Verdict.ACCEPTED, "the first answer again"
     assert Archive(database).get(one.id).status == 202
+    temporal.slow = 0.0
+    assert await door.deliver(delivery(), "a") is Verdict.GONE, "asked anew: a reset may have opened the run again"
+
+
+async def test_a_run_that_is_unknown_after_a_202_is_parked_and_can_be_released(
+    door: Door, database: Database, temporal: Switchable
+) -> None:
+    """Temporal knew it once: this may be another Temporal, or one that was restored."""
+    temporal.slow, temporal.answers["run"] = 0.4, Reached.UNKNOWN
+    one = delivery()
+    assert await door.deliver(one) is Verdict.ACCEPTED
+    await eventually(lambda: fate_of(database, one) is Fate.PARKED)
+    temporal.answers.clear()
+    Archive(database).release(one.id, time.time())
+    await eventually(lambda: fate_of(database, one) is Fate.TAKEN)
+
+
+async def test_what_came_too_late_can_be_released_after_a_reset(
+    door: Door, database: Database, temporal: Switchable
+) -> None:
+    temporal.slow, temporal.answers["run"] = 0.4, Reached.FINISHED
+    one = delivery()
+    assert await door.deliver(one) is Verdict.ACCEPTED
+    await eventually(lambda: fate_of(database, one) is Fate.REFUSED)
+    temporal.answers.clear()
+    Archive(database).release(one.id, time.time())
+    await eventually(lambda: fate_of(database, one) is Fate.TAKEN)
+
+
+async def test_no_burst_and_no_backlog_is_more_than_so_many_signals_at_once(
+    database: Database, temporal: Switchable
+) -> None:
+    temporal.there = False
+    async with opened(database, temporal) as door:
+        for n in range(300):
+            await door.deliver(delivery(f"backlog-{n}"))
+        temporal.there, temporal.slow = True, 0.02
+        burst = [door.deliver(delivery(f"burst-{n}")) for n in range(200)]
+        assert set(await asyncio.gather(*burst)) == {Verdict.ACCEPTED}
+        await eventually(lambda: len(temporal.sent) == 500)
+    assert temporal.most <= forwarder_module.MOST_AT_ONCE
+    assert len(set(temporal.sent)) == 500
 
 
 async def test_during_an_outage_deliveries_are_kept_and_delivered_after_it_in_order(
@@ -218,7 +262,7 @@ async def test_without_the_store_temporal_decides_and_without_both_nobody(
         assert await door.deliver(delivery()) is Verdict.GONE
         await door.forwarder.check()
         temporal.there = False
-        with pytest.raises(Unavailable, match="Temporal: no connection; the store"):
+        with pytest.raises(Unavailable, match="Temporal: no connection; the store is away"):
             await door.deliver(delivery())
         with pytest.raises(Unavailable):
             await door.forwarder.check()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from receiver.deliveries import inbox as inbox_module
 from receiver.deliveries import migrations
@@ -17,6 +18,7 @@ from receiver.deliveries.archive import Archive
 from receiver.deliveries.database import Database, SchemaMissing, StoreAway
 from receiver.deliveries.delivery import Delivery, Fate, digest, new_id
 from receiver.deliveries.inbox import Inbox, Kept
+from receiver.deliveries.limits import LARGEST_BODY, PER_MINUTE
 from receiver.deliveries.statements import Conclusion, Queued
 
 
@@ -142,6 +144,92 @@ async def test_what_the_partner_was_refused_is_new_again(inbox: Inbox, database:
     assert (found.verdict, found.status, found.fate_reason) == ("gone", 410, "the run is finished")
 
 
+async def test_a_call_that_was_made_anew_after_a_reset_is_another(inbox: Inbox) -> None:
+    """Same chain, stage and attempt, and issued later: its stage is open again."""
+    first = delivery(issued_at=100)
+    await keep(inbox, first, "a")
+    inbox.conclude(Conclusion(first.id, Fate.TAKEN))
+    assert await keep(inbox, delivery(issued_at=100), "b") is Kept.CONFLICT
+    assert await keep(inbox, delivery(issued_at=200), "c") is Kept.LEASED
+
+
+async def test_a_late_failure_changes_no_final_fate(inbox: Inbox, database: Database) -> None:
+    one = delivery()
+    await keep(inbox, one, "a")
+    inbox.conclude(Conclusion(one.id, Fate.TAKEN))
+    await inbox.depth()
+    inbox.conclude(Conclusion(one.id, Fate.PARKED, "a sender that was asleep"))
+    inbox.conclude(Conclusion(one.id, Fate.PENDING, due_at=time.time()))
+    await inbox.depth()
+    assert Archive(database).get(one.id).fate is Fate.TAKEN
+    assert await inbox.claim(10) == []
+
+
+async def test_a_commit_that_was_not_heard_of_is_known_again(inbox: Inbox, database: Database) -> None:
+    one = delivery()
+    assert await keep(inbox, one, "a") is Kept.LEASED
+    assert await keep(inbox, one, "a") is Kept.QUEUED
+    assert len(list(Archive(database).every())) == 1
+
+
+async def test_duplicates_fill_no_store(inbox: Inbox, database: Database) -> None:
+    body = bytes(LARGEST_BODY + 1)
+    ones = [delivery(body=body, body_size=len(body), body_digest=digest(body)) for _ in range(3 * PER_MINUTE)]
+    kept = [await keep(inbox, one, "a") for one in ones]
+    assert kept == [Kept.LEASED] + [Kept.AGAIN] * (3 * PER_MINUTE - 1)
+    recorded = list(Archive(database).every())
+    assert 1 + PER_MINUTE <= len(recorded) <= 1 + 2 * PER_MINUTE  # two, if a minute ended meanwhile
+    assert [one.body is None for one in recorded] == [False] + [True] * (len(recorded) - 1)
+
+
+async def test_the_queue_is_read_by_its_index_however_much_is_retained(inbox: Inbox, database: Database) -> None:
+    explain = "EXPLAIN QUERY PLAN " if database.is_sqlite else "EXPLAIN "
+
+    def plans(cursor: Any) -> str:
+        if not database.is_sqlite:
+            cursor.execute("SET LOCAL enable_seqscan = off")
+        cursor.execute(explain + inbox._statements._claim, {"most": 10, "at": time.time(), "until": time.time()})
+        claim = str(cursor.fetchall())
+        cursor.execute(explain + inbox._statements._depth, {})
+        return claim + str(cursor.fetchall())
+
+    shown = await inbox._do(plans, 5.0)
+    assert shown.count("ix_deliveries_queued") >= 3
+    assert "ix_deliveries_parked" in shown
+    assert "SCAN deliveries'" not in shown
+
+
+async def test_nothing_is_claimed_where_there_is_no_room(inbox: Inbox) -> None:
+    await keep(inbox, delivery(), "a", lease=False)
+    assert await inbox.claim(0) == []
+
+
+async def test_a_store_that_keeps_nothing_is_not_ready(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    await inbox.check()
+    monkeypatch.setattr(inbox._statements, "insert", lambda cursor, rows: 1 / 0)
+    with pytest.raises(StoreAway, match="division"):
+        await keep(inbox, delivery(), "a")
+    with pytest.raises(StoreAway, match="could not be kept a moment ago"):
+        await inbox.check()
+
+
+async def test_a_body_that_nobody_waits_for_is_let_go(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs: list[Any] = []
+    put = inbox._put
+
+    def noting(job: Any) -> None:
+        jobs.append(job)
+        put(job)
+
+    monkeypatch.setattr(inbox, "_put", noting)
+    blocking = asyncio.create_task(inbox._do(lambda cursor: time.sleep(1.5), None))
+    await asyncio.sleep(0.05)
+    with pytest.raises(StoreAway):
+        await keep(inbox, delivery(), "a")
+    assert callable(jobs[-1].work), "not the delivery any more"
+    await blocking
+
+
 async def test_the_queue_is_counted(inbox: Inbox) -> None:
     ones = [delivery(f"chain-{n}", received_at=100.0 + n) for n in range(3)]
     for one in ones:
@@ -161,6 +249,10 @@ async def test_pending_and_parked_deliveries_are_never_pruned(inbox: Inbox, data
     inbox.conclude(Conclusion(parked.id, Fate.PARKED, "no"))
     inbox.conclude(Conclusion(taken.id, Fate.TAKEN))
     assert await inbox.prune(time.time()) == 2
+    imported = delivery(received_at=1.0, fate=Fate.PARKED)
+    Archive(database).add([imported])
+    assert (await inbox.depth()).parked == 1
+    assert await inbox.prune(time.time()) == 1
     assert {left.id for left in Archive(database).every()} == {pending.id, parked.id}
 
 
@@ -205,24 +297,27 @@ async def test_a_full_store_is_away_and_comes_back(tmp_path: Path) -> None:
     """SQLite's own limit stands for the disk's: it raises the same error."""
     database = Database(f"sqlite:///{tmp_path}/deliveries.db")
     migrations.upgrade(database)
-    inbox = Inbox(database)
-    async with inbox.running():
-        await keep(inbox, delivery(), "a")
-        connection: Any = inbox._connection
+
+    def limit(connection: Any, record: object) -> None:
         pages = connection.execute("PRAGMA page_count").fetchone()[0]
         connection.execute(f"PRAGMA max_page_count={pages}")
-        body = bytes(100_000)
-        big = delivery("chain-2", body=body, body_size=len(body), body_digest=digest(body))
+
+    body = bytes(100_000)
+    big = delivery("chain-2", body=body, body_size=len(body), body_digest=digest(body))
+    sa.event.listen(database.engine, "connect", limit)
+    inbox = Inbox(database)
+    async with inbox.running():
         with pytest.raises(StoreAway, match="full"):
             await keep(inbox, big, "b")
-        assert await keep(inbox, big, "b") is Kept.LEASED  # on a new connection, without the limit
+        sa.event.remove(database.engine, "connect", limit)
+        assert await keep(inbox, big, "b") is Kept.LEASED
 
 
 async def test_a_store_that_does_not_answer_is_given_up_in_time(tmp_path: Path) -> None:
     """A table that somebody has locked lets every statement wait without end."""
     inbox = Inbox(Database(f"sqlite:///{tmp_path}/deliveries.db"))
     async with inbox.running():
-        blocking = asyncio.create_task(inbox._do(lambda cursor: time.sleep(1.5)))
+        blocking = asyncio.create_task(inbox._do(lambda cursor: time.sleep(1.5), 0.5))
         migrations.upgrade(Database(f"sqlite:///{tmp_path}/deliveries.db"))
         await asyncio.sleep(0.05)
         began = time.monotonic()
