@@ -40,7 +40,7 @@ ANSWER_SHARE: Final = 0.9
 
 LARGEST_ANSWER: Final = 1024 * 1024
 LONGEST_WORDS: Final = 300
-"""Characters of a partner's error that travel into the history."""
+"""Characters of a partner's error, or of its id for the work, that travel into the history."""
 
 LONGEST_RETRY_AFTER: Final = timedelta(hours=1)
 NOT_TAKEN: Final = "not taken"
@@ -98,8 +98,9 @@ class PartnerCalls:
         if receipt.answer is not None and receipt.answer.size > LARGEST_OUTCOME:
             what = f"partner {partner.name} answered at once with more than {LARGEST_OUTCOME} bytes"
             raise ApplicationError(what, type="PartnerUnclear", non_retryable=True)
-        reference = receipt.reference[:LONGEST_WORDS]
-        askable = partner.build_ask is not None and receipt.reference == reference != ""
+        # An id that is cut would name other work, or none.
+        reference = receipt.reference if len(receipt.reference) <= LONGEST_WORDS else ""
+        askable = partner.build_ask is not None and reference != ""
         return Receipt(reference=reference, key=self._urls.fingerprint, answer=receipt.answer, askable=askable)
 
     @activity.defn
