@@ -11,7 +11,7 @@ import asyncio
 import base64
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Final, NoReturn
@@ -40,7 +40,7 @@ ANSWER_SHARE: Final = 0.9
 
 LARGEST_ANSWER: Final = 1024 * 1024
 LONGEST_WORDS: Final = 300
-"""Characters of a partner's error that travel into the history."""
+"""Characters of a partner's error, or of its id for the work, that travel into the history."""
 
 LONGEST_RETRY_AFTER: Final = timedelta(hours=1)
 NOT_TAKEN: Final = "not taken"
@@ -48,6 +48,9 @@ NOT_TAKEN: Final = "not taken"
 heartbeat through tries that send none, and those may have been taken."""
 
 NEVER_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+UNANSWERED: Final = (httpx.HTTPError, httpx.StreamError, TimeoutError)
+"""What an exchange can end with instead of an answer; after one of `NEVER_SENT` the partner surely knows of nothing."""
+
 RETRIED: Final = {408, 429}
 AUTHENTICATING: Final = re.compile(r"(?i)auth|key|token|secret|signature|password|cookie")
 """Names of headers and query fields whose values are credentials."""
@@ -88,9 +91,8 @@ class PartnerCalls:
         request = partner.build_call(call, callback_url)
         request.headers["Idempotency-Key"] = claims.idempotency_key
         response = await self._send(partner, request, call)
-        words = _words(response, callback_url)
         if not response.is_success:
-            _raise_for(call, response, words)
+            _raise_for(call, response, answer_line(partner, response.status_code, words(response, callback_url)))
         try:
             receipt = partner.read_receipt(response)
         except Unreadable as error:
@@ -98,8 +100,9 @@ class PartnerCalls:
         if receipt.answer is not None and receipt.answer.size > LARGEST_OUTCOME:
             what = f"partner {partner.name} answered at once with more than {LARGEST_OUTCOME} bytes"
             raise ApplicationError(what, type="PartnerUnclear", non_retryable=True)
-        reference = receipt.reference[:LONGEST_WORDS]
-        askable = partner.build_ask is not None and receipt.reference == reference != ""
+        # An id that is cut would name other work, or none.
+        reference = receipt.reference if len(receipt.reference) <= LONGEST_WORDS else ""
+        askable = partner.build_ask is not None and reference != ""
         return Receipt(reference=reference, key=self._urls.fingerprint, answer=receipt.answer, askable=askable)
 
     @activity.defn
@@ -111,12 +114,11 @@ class PartnerCalls:
         request = partner.build_ask(question.call, question.reference)
         try:
             response = await self._exchange(partner, request)
-        except (httpx.HTTPError, httpx.StreamError, TimeoutError) as error:
+        except UNANSWERED as error:
             raise _no_status(f"partner {partner.name} gave no whole answer ({type(error).__name__})") from None
         if not response.is_success:
-            words = _words(response, self._urls.issue(Claims.of(question.call)))
-            said = f"partner {partner.name} answered {response.status_code}" + (f": {words}" if words else "")
-            raise _no_status(said, _retry_after(response))
+            said = words(response, self._urls.issue(Claims.of(question.call)))
+            raise _no_status(answer_line(partner, response.status_code, said), _retry_after(response))
         try:
             answer = partner.read_status(response)
         except Unreadable as error:
@@ -126,23 +128,32 @@ class PartnerCalls:
         return answer
 
     async def _send(self, partner: Partner, request: httpx.Request, call: StageCall) -> httpx.Response:
-        """Send a call. httpx's own messages stay out: they may quote the URL."""
+        """Send a call."""
         try:
             return await self._exchange(partner, request)
         except NEVER_SENT as error:
             raise _not_taken(f"partner {partner.name} could not be reached ({type(error).__name__})", call) from None
-        except (httpx.HTTPError, httpx.StreamError, TimeoutError) as error:
+        except UNANSWERED as error:
             raise _retryable(f"partner {partner.name} gave no whole answer ({type(error).__name__})") from None
 
     async def _exchange(self, partner: Partner, request: httpx.Request) -> httpx.Response:
-        """Send, and read a bounded answer in bounded time."""
         allowed = (activity.info().start_to_close_timeout or timedelta(seconds=30)).total_seconds() * ANSWER_SHARE
-        async with asyncio.timeout(allowed):
-            response = await self._http.send(request, auth=partner.auth or httpx.Auth(), stream=True)
-            try:
-                return await _read(response)
-            finally:
-                await response.aclose()
+        return await exchange(self._http, partner, request, within=allowed)
+
+
+async def exchange(
+    http: httpx.AsyncClient, partner: Partner, request: httpx.Request, *, within: float
+) -> httpx.Response:
+    """Send with the partner's credentials, and read a bounded answer within so many seconds.
+
+    Raises one of `UNANSWERED`. httpx's own messages are nothing to print or record: they may quote the URL.
+    """
+    async with asyncio.timeout(within):
+        response = await http.send(request, auth=partner.auth or httpx.Auth(), stream=True)
+        try:
+            return await _read(response)
+        finally:
+            await response.aclose()
 
 
 async def _read(response: httpx.Response) -> httpx.Response:
@@ -159,9 +170,8 @@ async def _read(response: httpx.Response) -> httpx.Response:
     return httpx.Response(response.status_code, headers=headers, content=body, request=response.request)
 
 
-def _raise_for(call: StageCall, response: httpx.Response, words: str) -> NoReturn:
+def _raise_for(call: StageCall, response: httpx.Response, said: str) -> NoReturn:
     status = response.status_code
-    said = f"partner {call.partner} answered {status}" + (f": {words}" if words else "")
     # A router's bare 503 says nothing of the application behind it; with Retry-After it is a refusal to begin.
     if status == 429 or (status == 503 and "retry-after" in response.headers):
         raise _not_taken(said, call, _retry_after(response))
@@ -210,20 +220,25 @@ def _retry_after(response: httpx.Response) -> timedelta | None:
     return min(timedelta(seconds=math.ceil(seconds)), LONGEST_RETRY_AFTER) if seconds > 0 else None
 
 
-def _words(response: httpx.Response, callback_url: str) -> str:
-    """What the partner says, in one short line, without the token or the credentials that it may have echoed."""
-    token = callback_url.rpartition("/")[2]
+def answer_line(partner: Partner, status: int, said: str) -> str:
+    """An answer in one line: who answered, the status, and what it says by `words`."""
+    return f"partner {partner.name} answered {status}" + (f": {said}" if said else "")
+
+
+def words(response: httpx.Response, *callback_urls: str) -> str:
+    """What the partner says, in one short line, without the tokens or the credentials that it may have echoed."""
+    tokens = [url.rpartition("/")[2] for url in callback_urls]
     text = response.content.decode("utf-8", "replace")
-    for secret in _secrets(response.request, token):
+    for secret in _secrets(response.request, tokens):
         for spelling in {secret, quote(secret, safe=""), quote(secret)}:
             text = text.replace(spelling, "[removed]")
-    if token in unquote(text):
+    if any(token in unquote(text) for token in tokens):
         return "[removed]"
     return re.sub(r"[\s\x00-\x1f\x7f-\x9f]+", " ", text).strip()[:LONGEST_WORDS]
 
 
-def _secrets(request: httpx.Request, token: str) -> list[str]:
-    """The token, and whatever authenticated the request: by a header or in the query, Basic's parts decoded."""
+def _secrets(request: httpx.Request, tokens: Iterable[str]) -> list[str]:
+    """The tokens, and whatever authenticated the request: by a header or in the query, Basic's parts decoded."""
     values = [
         value
         for name, value in (*request.headers.items(), *request.url.params.multi_items())
@@ -231,7 +246,7 @@ def _secrets(request: httpx.Request, token: str) -> list[str]:
     ]
     values += [value.rpartition(" ")[2] for value in values]
     values += [part for value in values for part in _basic_parts(value)]
-    return [secret for secret in (token, *values) if len(secret) >= SHORTEST_SECRET]
+    return [secret for secret in (*tokens, *values) if len(secret) >= SHORTEST_SECRET]
 
 
 def _basic_parts(credentials: str) -> list[str]:

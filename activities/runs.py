@@ -34,6 +34,8 @@ from workflows.contract import (
     PipelineResult,
     PipelineRun,
     Progress,
+    StageCall,
+    StageProgress,
 )
 
 LISTED: Final = f"WorkflowType = '{PIPELINE_WORKFLOW}' AND ExecutionStatus != 'ContinuedAsNew'"
@@ -192,22 +194,34 @@ class Runs:
             async with self._reaching(workflow_id):
                 await self._client.get_workflow_handle(workflow_id).signal(ADVANCE_STAGE, stage)
 
-    async def open_claims(self, workflow_id: str, stage: int) -> Claims:
-        """The claims of an open stage's current call; raises `NoSuchStage`, `RunNotFound`, `WorkerAway`."""
+    async def latest_call(self, workflow_id: str, stage: int) -> tuple[StageCall, StageProgress]:
+        """The latest call of a stage, without its data, and how the stage stands.
+
+        Raises `NoSuchStage` for one that was not called either; `RunNotFound`, `WorkerAway`.
+        """
         progress = await self.progress(workflow_id)
-        found = [known for known in progress.stages if known.number == stage and known.called_at and not known.outcome]
+        found = [known for known in progress.stages if known.number == stage and known.called_at]
         if not found:
-            raise NoSuchStage(f"the run {workflow_id} has no open stage {stage} whose partner was called")
+            raise NoSuchStage(f"the run {workflow_id} has no stage {stage} whose partner was called")
         issued_at = int(found[0].called_at or 0)
-        return Claims(
+        call = StageCall(
             workflow_id=workflow_id,
             chain_id=progress.chain_id,
             stage=stage,
-            attempt=found[0].attempts,
+            name=found[0].name,
             partner=found[0].partner,
+            attempt=found[0].attempts,
             issued_at=issued_at,
             expires_at=found[0].expires_at or int(issued_at + TOKEN_SLACK),
         )
+        return call, found[0]
+
+    async def open_claims(self, workflow_id: str, stage: int) -> Claims:
+        """The claims of an open stage's latest call; raises `NoSuchStage`, `RunNotFound`, `WorkerAway`."""
+        call, known = await self.latest_call(workflow_id, stage)
+        if known.outcome:
+            raise NoSuchStage(f"the run {workflow_id} has no open stage {stage}: it is settled")
+        return Claims.of(call)
 
     async def has(self, workflow_id: str, chain_id: str) -> bool:
         """Whether the latest run of this id belongs to this chain."""

@@ -141,6 +141,7 @@ def test_the_readmes_commands_do_what_it_says(dev: dict[str, str]) -> None:
     assert "stage 4 card (cards): succeeded (callback)" in printed["stagehook pipeline watch first"]
     assert "first" in printed["stagehook pipeline list"]
     assert "202" in next(text for command, text in printed.items() if "partner send" in command)
+    assert "partner cards answered 200" in printed["stagehook partner undo first 4 --yes"]
     assert "stage 1 check (identity): succeeded (asked)" in printed["stagehook pipeline watch fifth"]
     for name, cause in (("second", "callback"), ("third", "operator"), ("fourth", "operator")):
         words = ["stagehook", "pipeline", "watch", name]

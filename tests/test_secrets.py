@@ -75,6 +75,7 @@ def written_by(local: Local, url: str, signed: str) -> dict[str, str]:
             "keys": ("key", "list"),
             "doctor": ("doctor",),
             "send": ("partner", "send", signed),
+            "undo": ("partner", "undo", "all", "4", "--yes", "--json"),
             "deliveries": ("delivery", "list", "--json"),
             "export": ("delivery", "export", "--full"),
             "check": ("delivery", "check", "/dev/null"),

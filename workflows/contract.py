@@ -230,6 +230,7 @@ class StageProgress:
     expires_at: when the current call's token expires, in whole unix seconds; 0 while there is none.
     called_at, deadline, settled_at: unix seconds, or None while there is none. note: the last trouble with the call.
     ledger: the first entries; ledger_total counts them all.
+    reference: the partner's own id of the current call's work, or "". outcome_attempt: `Outcome.attempt`.
     """
 
     number: int
@@ -248,6 +249,8 @@ class StageProgress:
     ledger: Sequence[LedgerEntry] = ()
     ledger_total: int = 0
     expires_at: int = 0
+    reference: str = ""
+    outcome_attempt: int = 0
 
 
 @dataclass(frozen=True)

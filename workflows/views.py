@@ -38,6 +38,8 @@ def stage_progress(stage: Stage, record: StageRecord) -> StageProgress:
         ledger=list(record.ledger),
         ledger_total=record.ledger_total,
         expires_at=record.expires_at,
+        reference=record.reference,
+        outcome_attempt=outcome.attempt if outcome else 0,
     )
 
 

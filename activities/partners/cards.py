@@ -1,9 +1,12 @@
 """Payment cards from an issuer: a sample, played by the sandbox.
 
-Its habit is that it sometimes answers the call at once, when a card needs no production, and calls back otherwise.
+Its habit is that it sometimes answers the call at once, when a card needs no production, and calls back otherwise. A
+card that was made can be cancelled.
 """
 
 from __future__ import annotations
+
+from urllib.parse import quote
 
 import httpx
 
@@ -25,6 +28,9 @@ def partner(environment: Environment) -> Partner:
         body = {"cardholder": call.data, "reference": work_reference(call), "callback_url": callback_url}
         return httpx.Request("POST", f"{url}/cards", json=body)
 
+    def build_undo(call: StageCall, reference: str) -> httpx.Request:
+        return httpx.Request("POST", f"{url}/cards/{quote(reference, safe='')}/cancel")
+
     return Partner(
         name="cards",
         # This issuer signs nothing and knows no secret of ours: that it was given the callback URL is all its proof.
@@ -32,6 +38,7 @@ def partner(environment: Environment) -> Partner:
         build_call=build_call,
         read_receipt=read_receipt,
         read_callback=read_callback,
+        build_undo=build_undo,
         auth=HeaderKey("X-Api-Key", key),
         loopback_only=True,
     )

@@ -1,10 +1,13 @@
 """Signed contracts, in the manner of DocuSign: a sample, played by the sandbox.
 
 Its habit is that it may well never answer: people leave an envelope lying. Nothing tells whether they have, so that it
-cannot be asked, and a stage calls it again. Each key signs in a header of its own, without a timestamp.
+cannot be asked, and a stage calls it again. An envelope that nobody need sign any more can be voided. Each key signs
+in a header of its own, without a timestamp.
 """
 
 from __future__ import annotations
+
+from urllib.parse import quote
 
 import httpx
 
@@ -31,12 +34,17 @@ def partner(environment: Environment) -> Partner:
         }
         return httpx.Request("POST", f"{url}/envelopes", json=body)
 
+    def build_stop(call: StageCall, reference: str) -> httpx.Request:
+        body = {"status": "voided", "voidedReason": "no longer needed"}
+        return httpx.Request("PUT", f"{url}/envelopes/{quote(reference, safe='')}", json=body)
+
     return Partner(
         name="esign",
         signature=signature("docusign", environment, "ESIGN_SECRET", fix="the HMAC key of the account's Connect page"),
         build_call=build_call,
         read_receipt=read_receipt,
         read_callback=read_callback,
+        build_stop=build_stop,
         auth=HeaderKey("Authorization", f"Bearer {key}"),
         answers={"accepted": OwnAnswer(200), "gone": OwnAnswer(200)},  # anything but a 200 is sent again for days
         loopback_only=True,

@@ -58,6 +58,9 @@ class Partner:
     build_ask: the HTTP request that asks how the work stands, from the call without its data and the receipt's
         reference; None for a partner that cannot be asked.
     read_status: reads the 2xx answer to that; raises `Unreadable`. Given if and only if `build_ask` is.
+    build_stop: the HTTP request that tells the partner that the work need not be finished, from the same as
+        `build_ask`; None for a partner that takes no such thing.
+    build_undo: the HTTP request that has the partner take back what finished work has done; likewise.
     auth: how requests to the partner are authenticated.
     content_type: the media type of its callbacks; any other is answered 415.
     answers: what differs from the receiver's table of answers, by case; see `ANSWERS_OF_ITS_OWN`.
@@ -76,6 +79,8 @@ class Partner:
     read_callback: Callable[[bytes], Answer]
     build_ask: Callable[[StageCall, str], httpx.Request] | None = None
     read_status: Callable[[httpx.Response], Answer] | None = None
+    build_stop: Callable[[StageCall, str], httpx.Request] | None = None
+    build_undo: Callable[[StageCall, str], httpx.Request] | None = None
     auth: httpx.Auth | None = None
     content_type: str = "application/json"
     answers: Mapping[str, OwnAnswer] = field(default_factory=dict)

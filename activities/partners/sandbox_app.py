@@ -22,7 +22,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from activities.partners.sandbox_roles import role_of
+from activities.partners.sandbox_roles import Role, role_of
 from activities.signatures import Scheme
 from workflows.contract import Answer
 
@@ -98,6 +98,7 @@ class Work:
     """One piece of work that a call started, known by its idempotency key. Times are unix seconds.
 
     done: its result is there, for whoever asks. asked: how often it was asked for.
+    stopped: no result will come. undone: what its result was is taken back.
     """
 
     id: str
@@ -110,6 +111,8 @@ class Work:
     started: bool = False
     done: bool = False
     asked: int = 0
+    stopped: bool = False
+    undone: bool = False
     deliveries: list[Delivery] = field(default_factory=list)
 
 
@@ -143,6 +146,7 @@ class SandboxPartner:
             routes=[
                 Route("/{partner}/{collection}", self._take_call, methods=["POST"]),
                 Route("/{partner}/{collection}/{work}", self._tell_status, methods=["GET"]),
+                Route("/{partner}/{collection}/{work}{below:path}", self._take_telling, methods=["PUT", "POST"]),
                 Route("/ledger", self._show_ledger),
             ]
         )
@@ -191,13 +195,31 @@ class SandboxPartner:
         return JSONResponse(role.receipt(work.id, said), 200 if play.at_once else play.status)
 
     async def _tell_status(self, request: Request) -> Response:
+        work, role = self._find(request)
+        if work is None or role.status is None:
+            return _error(404, "unknown", "there is no such work to ask about")
+        work.asked += 1
+        return JSONResponse(role.status(work.id, self._results[work.id] if work.done else Answer("progress")))
+
+    async def _take_telling(self, request: Request) -> Response:
+        work, role = self._find(request)
+        said = (request.method, request.path_params["below"], await request.body())
+        if work and role.stop and role.stop.is_told_by(*said):
+            if work.done:
+                return _error(409, "finished", "there is nothing left to stop")
+            work.stopped = True
+            return JSONResponse(role.stop.answer(work.id))
+        if work and role.undo and role.undo.is_told_by(*said):
+            if not work.done:
+                return _error(409, "unfinished", "there is nothing yet to undo")
+            work.undone = True
+            return JSONResponse(role.undo.answer(work.id))
+        return _error(404, "unknown", "there is no such work, or nothing of the kind to be done with it")
+
+    def _find(self, request: Request) -> tuple[Work | None, Role]:
         partner, name = request.path_params["partner"], request.path_params["work"]
         found = [work for work in self.ledger.values() if (work.partner, work.id) == (partner, name)]
-        status = role_of(partner).status
-        if not found or status is None:
-            return _error(404, "unknown", "there is no such work to ask about")
-        found[0].asked += 1
-        return JSONResponse(status(name, self._results[name] if found[0].done else Answer("progress")))
+        return found[0] if found else None, role_of(partner)
 
     async def _send_all(self, work: Work, url: str) -> None:
         play, result = work.play, self._results[work.id]
@@ -207,6 +229,8 @@ class SandboxPartner:
         if play.times and role_of(work.partner).reports_progress:
             await self._send(work, "progress", url, Answer("progress"))
         await asyncio.sleep(pause)
+        if work.stopped:
+            return
         work.done = play.times > 0 or play.lost
         if play.forged:
             await self._send(work, "forged", _forge(url), result)

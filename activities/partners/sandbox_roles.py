@@ -6,6 +6,7 @@ The other halves are in the partners' files; a test sends every role's words thr
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -25,6 +26,28 @@ class Order:
 
 
 @dataclass(frozen=True)
+class Telling:
+    """How a partner is told to stop or undo work: the method, what follows the work's path, what the body must hold.
+
+    answer: what it answers, from the work's id.
+    """
+
+    method: str
+    below: str
+    fields: Words
+    answer: Callable[[str], Words]
+
+    def is_told_by(self, method: str, below: str, body: bytes) -> bool:
+        """Whether a request at or below the work's path says this."""
+        try:
+            said = json.loads(body or b"{}")
+        except ValueError:
+            return False
+        holds = isinstance(said, dict) and all(said.get(name) == value for name, value in self.fields.items())
+        return holds and (method, below) == (self.method, self.below)
+
+
+@dataclass(frozen=True)
 class Role:
     """One partner as the sandbox plays it. Every function that speaks takes the work's id and what is to be said.
 
@@ -32,6 +55,7 @@ class Role:
     receipt: the answer to a call; an answer that does not settle stands for work that has only begun.
     callback: a callback's body. status: the answer to who asks, for a partner that can be asked.
     findings: what the work finds out, from its id and the call's data. reports_progress: before the result, once.
+    stop, undo: how it is told to, for a partner that can be.
     """
 
     collection: str
@@ -41,6 +65,8 @@ class Role:
     findings: Callable[[str, Mapping[str, Any]], Words]
     status: Callable[[str, Answer], Words] | None = None
     reports_progress: bool = False
+    stop: Telling | None = None
+    undo: Telling | None = None
 
 
 def _order(callback_url: Any, reference: Any, data: Any) -> Order:
@@ -163,6 +189,7 @@ ESIGN: Final = Role(
     receipt=_envelope,
     callback=_envelope_event,
     findings=lambda work, data: {"document_id": "doc-" + _digest(work)},
+    stop=Telling("PUT", "", {"status": "voided"}, lambda work: {"envelopeId": work}),
 )
 
 
@@ -190,6 +217,7 @@ CARDS: Final = Role(
     receipt=_card,
     callback=_card,
     findings=_card_findings,
+    undo=Telling("POST", "/cancel", {}, lambda work: {"card": {"token": work, "state": "CANCELED"}}),
 )
 
 

@@ -1,4 +1,4 @@
-"""`stagehook partner`: stand in for a partner."""
+"""`stagehook partner`: stand in for a partner, add one, or tell one to stop or undo work."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from activities.signatures import Scheme
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.output import json_option, note, print_json, read_json_object, run_async
 from receiver.cli.partner_new import new
+from receiver.cli.partner_tell import stop, undo
 from receiver.lifecycle import check_port, stop_quietly
 from receiver.logs import LOG_CONFIG
 from workflows.contract import Answer
@@ -33,10 +34,11 @@ DEFAULT_PORT: Final = 8090
 
 @click.group()
 def partner() -> None:
-    """Stand in for a partner, or add one."""
+    """Stand in for a partner, add one, or tell one to stop or undo work."""
 
 
-partner.add_command(new)
+for command in (new, stop, undo):
+    partner.add_command(command)
 
 
 @partner.command()

@@ -9,6 +9,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
+from receiver.cli.output import printable
 from workflows.contract import Progress, StageProgress
 
 DAY = 24 * 3600.0
@@ -46,9 +47,8 @@ def state_text(stage: StageProgress) -> str:
 
 
 def stage_notes(progress: Progress) -> Iterator[str]:
-    """What an operator should know besides the table: printable, for some of it is partners' words."""
-    for note in _notes(progress):
-        yield "".join(letter if letter.isprintable() else " " for letter in note)
+    """What an operator should know besides the table; some of it is partners' words."""
+    yield from map(printable, _notes(progress))
 
 
 def _notes(progress: Progress) -> Iterator[str]:

@@ -351,6 +351,7 @@ async def test_a_receipt_says_whether_the_partner_can_be_asked(
     respx.post(ENDPOINT).respond(202, json={"id": reference})
     receipt, _ = await make(asking)
     assert receipt.askable is askable
+    assert receipt.reference == (reference if askable else "")  # whole or not at all: a part names other work
 
 
 @respx.mock

@@ -40,11 +40,16 @@ def test_every_sample_has_a_role_and_only_the_sandbox_speaks_its_own_form() -> N
 
 
 def test_the_four_samples_are_four_categories() -> None:
-    """Another scheme each, one without; one thin, and with it the only one that can be asked; one with progress."""
+    """Another scheme each, one without; one thin, and with it the only one that can be asked; one with progress.
+
+    One can be stopped, and one undone.
+    """
     schemes = [SAMPLES[name].signature for name in ("identity", "bank", "esign", "cards")]
     assert [scheme and scheme.name for scheme in schemes] == ["persona", "standard-webhooks", "docusign", None]
     assert [name for name in ROLES if SAMPLES[name].build_ask] == ["identity"]
     assert [name for name in ROLES if ROLES[name].reports_progress] == ["bank"]
+    assert [name for name in ROLES if SAMPLES[name].build_stop] == ["esign"]
+    assert [name for name in ROLES if SAMPLES[name].build_undo] == ["cards"]
     assert all(partner.loopback_only for partner in SAMPLES.values())
 
 

@@ -8,12 +8,22 @@ import json
 from typing import Any
 
 import pytest
-from temporalio.converter import DataConverter
+from temporalio.converter import DataConverter, value_to_type
 
 from activities.calls import PartnerCalls
 from tests.support import pipeline, stage
 from workflows import contract
-from workflows.contract import Answer, Callback, Outcome, PartnerActivities, PipelineRun, Question, Receipt, StageCall
+from workflows.contract import (
+    Answer,
+    Callback,
+    Outcome,
+    PartnerActivities,
+    PipelineRun,
+    Progress,
+    Question,
+    Receipt,
+    StageCall,
+)
 
 TRAVELS = [
     kind for _, kind in inspect.getmembers(contract, dataclasses.is_dataclass) if kind.__module__ == contract.__name__
@@ -42,6 +52,12 @@ async def test_what_travels_comes_back_as_it_was(value: Any) -> None:
     payloads = await DataConverter.default.encode([value])
     [back] = await DataConverter.default.decode(payloads, [type(value)])
     assert json.dumps(dataclasses.asdict(back)) == json.dumps(dataclasses.asdict(value))
+
+
+def test_the_progress_that_an_older_worker_answers_is_read() -> None:
+    stage = {"number": 1, "name": "step", "partner": "bank", "state": "settled", "outcome": "succeeded"}
+    read = value_to_type(Progress, {"pipeline": "testing", "chain_id": "c", "stages": [stage]})
+    assert [(known.reference, known.outcome_attempt) for known in read.stages] == [("", 0)]
 
 
 def test_the_activities_are_those_that_workflows_ask_for() -> None:

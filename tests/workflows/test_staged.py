@@ -126,7 +126,10 @@ async def test_a_success_on_an_earlier_attempt_counts_while_the_stage_is_open(sk
         await waiting(handle, attempt=2)
         await call_back(handle, partner.calls[0])
         outcome = (await result_of(handle)).outcomes["step-1"]
+        [shown] = (await progress_of(handle)).stages
     assert (outcome.status, outcome.cause, outcome.attempt) == ("succeeded", "callback", 1)
+    # Who would take the work back must see that the reference is not that of the call which was answered.
+    assert (shown.outcome_attempt, shown.attempts, shown.reference) == (1, 2, "work-2")
 
 
 async def test_a_failure_on_an_earlier_attempt_goes_to_the_ledger_only(skipping: WorkflowEnvironment) -> None:

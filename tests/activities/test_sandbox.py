@@ -1,0 +1,106 @@
+"""The sandbox partner told to stop or undo work, by the requests that the sample partners' files build."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+
+import httpx
+import pytest
+
+from activities.callback_urls import Claims
+from activities.environment import Environment
+from activities.partners import load_partners
+from activities.partners.sandbox_app import SandboxPartner, Work
+from activities.partners.sandbox_roles import ROLES
+from receiver.cli.stack import sample_partners
+from workflows.contract import StageCall
+
+SAMPLES = load_partners([*ROLES, "sandbox"], Environment(sample_partners("http://sandbox.test")))
+CALL = StageCall("run", "chain", 3, "contract", "esign", 1, 1_800_000_000, 1_900_000_000, {"signer": "Ada"})
+DELAY = 0.2
+Build = Callable[[StageCall, str], httpx.Request]
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[SandboxPartner]:
+    """Its callbacks are taken by whoever is there."""
+    async with httpx.AsyncClient(transport=httpx.MockTransport(lambda request: httpx.Response(202))) as to_receiver:
+        app = SandboxPartner(to_receiver, delay=DELAY)
+        yield app
+        await app.aclose()
+
+
+async def send(sandbox: SandboxPartner, request: httpx.Request) -> int:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(sandbox.app)) as http:
+        return (await http.send(request)).status_code
+
+
+async def called(sandbox: SandboxPartner, partner: str) -> Work:
+    """The work that a call has begun."""
+    call = replace(CALL, partner=partner)
+    request = SAMPLES[partner].build_call(call, "http://receiver.test/callbacks/a.b")
+    request.headers["Idempotency-Key"] = Claims.of(call).idempotency_key
+    assert await send(sandbox, request) == 202
+    [work] = sandbox.ledger.values()
+    return work
+
+
+def built(build: Build | None, reference: str) -> httpx.Request:
+    assert build is not None
+    return build(replace(CALL, data={}), reference)
+
+
+async def test_an_envelope_that_is_stopped_sends_no_callback(sandbox: SandboxPartner) -> None:
+    work = await called(sandbox, "esign")
+    for _ in range(2):
+        assert await send(sandbox, built(SAMPLES["esign"].build_stop, work.id)) == 200
+    await asyncio.sleep(2 * DELAY)
+    assert (work.stopped, work.done, work.deliveries) == (True, False, [])
+
+
+async def test_a_card_is_cancelled_once_it_is_made(sandbox: SandboxPartner) -> None:
+    work = await called(sandbox, "cards")
+    assert await send(sandbox, built(SAMPLES["cards"].build_undo, work.id)) == 409
+    await asyncio.sleep(2 * DELAY)
+    assert await send(sandbox, built(SAMPLES["cards"].build_undo, work.id)) == 200
+    assert (work.undone, [delivery.answered for delivery in work.deliveries]) == (True, [202])
+
+
+async def test_what_is_finished_is_not_stopped(sandbox: SandboxPartner) -> None:
+    work = await called(sandbox, "esign")
+    await asyncio.sleep(2 * DELAY)
+    assert await send(sandbox, built(SAMPLES["esign"].build_stop, work.id)) == 409
+    assert (work.stopped, len(work.deliveries)) == (False, 1)
+
+
+@pytest.mark.parametrize(
+    ("partner", "method", "below", "body"),
+    [
+        ("esign", "PUT", "", b""),
+        ("esign", "PUT", "", b"{"),
+        ("esign", "PUT", "", b"[]"),
+        ("esign", "PUT", "", b'{"status": "sent"}'),
+        ("esign", "PUT", "/recipients", b'{"status": "voided"}'),
+        ("esign", "POST", "/cancel", b""),
+        ("bank", "POST", "/cancel", b""),
+        ("sandbox", "PUT", "", b'{"status": "voided"}'),
+    ],
+)
+async def test_a_partner_does_only_what_it_is_told_in_its_own_form(
+    sandbox: SandboxPartner, partner: str, method: str, below: str, body: bytes
+) -> None:
+    work = await called(sandbox, partner)
+    collection = ROLES[partner].collection if partner in ROLES else "calls"
+    url = f"http://sandbox.test/{partner}/{collection}/{work.id}{below}"
+    assert await send(sandbox, httpx.Request(method, url, content=body)) == 404
+    assert (work.stopped, work.undone) == (False, False)
+
+
+@pytest.mark.parametrize(("partner", "field"), [("esign", "build_stop"), ("cards", "build_undo")])
+async def test_work_that_nobody_asked_for_is_unknown(sandbox: SandboxPartner, partner: str, field: str) -> None:
+    """Whatever its id is made of: it cannot lead the request to another path."""
+    request = built(getattr(SAMPLES[partner], field), "../x?y")
+    assert "..%2Fx%3Fy" in str(request.url)
+    assert await send(sandbox, request) == 404

@@ -1,0 +1,257 @@
+"""`stagehook partner stop` and `undo`: on a local system, and what is said when the partner does not play along."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import pty
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+import respx
+from temporalio.client import Client
+
+from activities.callback_urls import CallbackURLs, Claims
+from activities.runs import Runs
+from receiver.cli.stack import stagehook_command
+from tests.local_stack import Local, local_system
+from tests.receiver.test_cli import Done, refused, said
+from workflows.contract import PIPELINE_WORKFLOW, StageCall
+
+ESIGN = "https://esign.test"
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
+    """One system, with a run `both` whose card was made and whose contract waits for ever."""
+    with local_system(tmp_path_factory.mktemp("local")) as system:
+        begin(system, "both", {"partner": "cards"}, {"partner": "esign", "needs": {"signer": "input.signer"}})
+        until(system, "both", 2, lambda stage: stage["state"] == "waiting")
+        yield system
+
+
+def begin(local: Local, workflow_id: str, *stages: dict[str, Any], signer: str = "play:never") -> None:
+    """Start a run of these stages; what they do not say is as it is for each."""
+    numbered = [
+        {"number": number, "name": f"step-{number}", "timeout": 600, **stage} for number, stage in enumerate(stages, 1)
+    ]
+    given = {"pipeline": {"name": "telling", "stages": numbered}, "input": {"signer": signer}}
+
+    async def start() -> None:
+        client = await Client.connect(local.stack.address)
+        await client.start_workflow(PIPELINE_WORKFLOW, given, id=workflow_id, task_queue="stagehook")
+
+    asyncio.run(start())
+
+
+def until(local: Local, workflow_id: str, number: int, holds: Callable[[dict[str, Any]], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        shown = said(local.command("pipeline", "show", workflow_id, "--json"))["progress"]["stages"]
+        if holds(shown[number - 1]):
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"stage {number} of {workflow_id} is not as expected")
+
+
+def call_of(local: Local, workflow_id: str, stage: int) -> StageCall:
+    async def find() -> StageCall:
+        call, _ = await Runs(await Client.connect(local.stack.address)).latest_call(workflow_id, stage)
+        return call
+
+    return asyncio.run(find())
+
+
+def work_of(local: Local, reference: str) -> dict[str, Any]:
+    """What the sandbox partner noted about it."""
+    return next(work for work in asyncio.run(local.stack.ledger()) if work["id"] == reference)
+
+
+def stop(local: Local, *more: str, **env: str) -> Done:
+    return local.command("partner", "stop", "both", "2", *(more or ("--yes",)), given=b"", **env)
+
+
+# --- on the sandbox
+
+
+def test_a_partner_is_told_to_stop_work_and_the_run_is_not(local: Local) -> None:
+    begin(local, "stopped", {"partner": "esign", "needs": {"signer": "input.signer"}})
+    until(local, "stopped", 1, lambda stage: stage["state"] == "waiting")
+    told = said(local.command("partner", "stop", "stopped", "1", "--yes", "--json"))
+    assert (told["told"], told["partner"], told["status"], told["attempt"]) == ("stop", "esign", 200, 1)
+    assert told["reference"] in told["said"]
+    work = work_of(local, told["reference"])
+    assert (work["stopped"], work["undone"], work["deliveries"]) == (True, False, [])
+    until(local, "stopped", 1, lambda stage: stage["state"] == "waiting")
+
+
+def test_work_is_stopped_after_its_run_was_cancelled(local: Local) -> None:
+    begin(local, "cancelled", {"partner": "esign", "needs": {"signer": "input.signer"}})
+    until(local, "cancelled", 1, lambda stage: stage["state"] == "waiting")
+    assert local.command("pipeline", "cancel", "cancelled").returncode == 0
+    until(local, "cancelled", 1, lambda stage: stage["cause"] == "cancelled")
+    done = local.command("partner", "stop", "cancelled", "1", "--yes")
+    assert done.stdout.decode().startswith('partner esign answered 200: {"envelopeId"'), done.stderr
+
+
+def test_finished_work_is_undone(local: Local) -> None:
+    told = said(local.command("partner", "undo", "both", "1", "--yes", "--json"))
+    assert (told["told"], told["partner"], told["status"]) == ("undo", "cards", 200)
+    assert work_of(local, told["reference"])["undone"]
+
+
+def test_work_that_an_earlier_call_has_finished_is_not_undone_by_the_latest_ones_reference(local: Local) -> None:
+    retried = {"partner": "cards", "timeout": 3, "on_timeout": "retry", "attempts": 2}
+    begin(local, "retried", {**retried, "needs": {"signer": "input.signer"}})
+    until(local, "retried", 1, lambda stage: stage["state"] == "waiting")
+    url = said(local.command("token", "issue", "retried", "1", "--json"))["url"]
+    until(local, "retried", 1, lambda stage: stage["attempts"] == 2 and stage["reference"] != "")
+    local.command("partner", "send", url, "--data", '{"card_id": "c", "last_four": "1234"}')
+    assert local.command("pipeline", "watch", "retried").returncode == 0
+    assert "look for retried/1/1 at the partner" in refused(
+        local.command("partner", "undo", "retried", "1", "--yes"), 1
+    )
+
+
+# --- what cannot be told
+
+
+@pytest.mark.parametrize(("run", "stage"), [("nobody", "1"), ("both", "3"), ("both", "0")])
+def test_a_run_or_stage_that_is_unknown_exits_4(local: Local, run: str, stage: str) -> None:
+    for verb in ("stop", "undo"):
+        refused(local.command("partner", verb, run, stage, "--yes"), 4)
+
+
+@pytest.mark.parametrize(("verb", "stage", "name"), [("stop", "1", "cards"), ("undo", "2", "esign")])
+def test_a_partner_that_cannot_be_told_is_named(local: Local, verb: str, stage: str, name: str) -> None:
+    message = refused(local.command("partner", verb, "both", stage, "--yes"), 1)
+    assert f"partner {name} cannot be told to {verb} work" in message
+    assert f"look for {name}-" in message
+
+
+def test_work_without_a_reference_is_named_as_our_call_named_it(local: Local) -> None:
+    begin(local, "refused", {"partner": "esign", "needs": {"signer": "input.signer"}}, signer="play:refusing")
+    until(local, "refused", 1, lambda stage: stage["state"] == "settled")
+    message = refused(local.command("partner", "stop", "refused", "1", "--yes"), 1)
+    assert "no reference of esign's" in message
+    assert "look for refused/1/1 at the partner" in message
+
+
+def test_a_partner_that_the_code_here_does_not_have_is_named(local: Local, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("receiver.cli.partner_tell.PARTNERS", {})
+    assert "no partner 'esign'" in refused(stop(local), 1)
+
+
+@pytest.mark.parametrize("missing", ["ESIGN_KEY", "CALLBACK_KEYS"])
+def test_only_what_it_needs_must_be_set(local: Local, missing: str) -> None:
+    assert missing in refused(stop(local, **{missing: ""}), 2)
+    with respx.mock:
+        respx.put(url__startswith=ESIGN).respond(200)
+        assert stop(local, ESIGN_URL=ESIGN, PARTNERS="", BANK_KEY="", PUBLIC_URL="").returncode == 0
+
+
+# --- confirmation
+
+
+def test_without_a_terminal_or_yes_nothing_is_sent(local: Local) -> None:
+    assert "say --yes" in refused(stop(local, "--json"), 2)
+
+
+@pytest.mark.parametrize(("answer", "code"), [("n\n", 130), ("y\n", 0)])
+def test_on_a_terminal_it_asks_first(local: Local, answer: str, code: int) -> None:
+    begin(local, f"asked-{code}", {"partner": "esign", "needs": {"signer": "input.signer"}})
+    until(local, f"asked-{code}", 1, lambda stage: stage["state"] == "waiting")
+    ours, theirs = pty.openpty()
+    os.write(ours, answer.encode())
+    done = subprocess.run(
+        stagehook_command("partner", "stop", f"asked-{code}", "1", "--json"),
+        stdin=theirs,
+        capture_output=True,
+        timeout=20,
+        env=dict(local.stack.environment),
+        check=False,
+    )
+    os.close(ours)
+    os.close(theirs)
+    asked = done.stderr.decode()
+    assert (done.returncode, done.stdout != b"") == (code, code == 0), asked
+    assert f"stage 1 step-1 of asked-{code}, call 1, waiting" in asked
+
+
+# --- what the partner may answer
+
+
+@respx.mock
+def test_the_request_is_the_partners_own_with_its_credentials_and_a_key(local: Local) -> None:
+    route = respx.put(url__startswith=f"{ESIGN}/envelopes/esign-").respond(200, json={})
+    for _ in range(2):
+        assert stop(local, ESIGN_URL=ESIGN).returncode == 0
+    first, second = (call.request for call in route.calls)
+    assert json.loads(first.content)["status"] == "voided"
+    assert first.headers["authorization"] == f"Bearer {local.stack.environment['ESIGN_KEY']}"
+    key = Claims.of(call_of(local, "both", 2)).idempotency_key
+    assert first.headers["idempotency-key"] == second.headers["idempotency-key"] == f"stop-{key}"
+
+
+@respx.mock
+@pytest.mark.parametrize(
+    ("answer", "what", "advice"),
+    [
+        (httpx.Response(409, text="signed\nalready \u202e"), "partner esign answered 409: signed already", "look for"),
+        (
+            httpx.Response(302, headers={"Location": "https://elsewhere.test/"}),
+            "partner esign answered 302",
+            "look for",
+        ),
+        (httpx.Response(429), "partner esign answered 429", "again later"),
+        (httpx.Response(503), "partner esign answered 503", "again later"),
+        (httpx.Response(200, content=b"x" * 2_000_000), "gave no whole answer (ReadError)", "the same key"),
+        (httpx.ConnectError("refused"), "could not be reached (ConnectError)", "it was told nothing"),
+        (httpx.ReadTimeout("lost"), "gave no whole answer (ReadTimeout), and may have done it", "the same key"),
+    ],
+)
+def test_a_partner_that_does_not_say_yes_is_quoted_in_two_lines(
+    local: Local, answer: httpx.Response | Exception, what: str, advice: str
+) -> None:
+    respx.put(url__startswith=ESIGN).mock(side_effect=[answer])
+    message = refused(stop(local, ESIGN_URL=ESIGN), 1)
+    assert what in message.splitlines()[0]
+    assert advice in message.splitlines()[1]
+    assert message.replace("\n", "").isprintable()
+
+
+@respx.mock
+def test_as_json_a_no_is_printed_too(local: Local) -> None:
+    respx.put(url__startswith=ESIGN).respond(409, text="signed already")
+    done = stop(local, "--yes", "--json", ESIGN_URL=ESIGN)
+    assert (json.loads(done.stdout)["status"], json.loads(done.stdout)["said"]) == (409, "signed already")
+    assert (done.returncode, done.stderr.decode().count("\n")) == (1, 2)
+
+
+@respx.mock
+def test_a_partner_that_hangs_is_given_up(local: Local, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def hang(request: httpx.Request) -> httpx.Response:
+        await asyncio.sleep(60)
+        raise AssertionError("unreachable")
+
+    monkeypatch.setattr("receiver.cli.partner_tell.ANSWERS_WITHIN", 0.2)
+    respx.put(url__startswith=ESIGN).mock(side_effect=hang)
+    assert "TimeoutError" in refused(stop(local, ESIGN_URL=ESIGN), 1)
+
+
+@respx.mock
+@pytest.mark.parametrize("rotated", [False, True])
+def test_what_the_partner_echoes_is_printed_without_key_and_callback_url(local: Local, *, rotated: bool) -> None:
+    old = local.stack.environment["CALLBACK_KEYS"]
+    keys = f"a-newer-key-for-tests-0123456789-abcdef,{old}" if rotated else old
+    url = CallbackURLs(local.stack.public_url, [old]).issue(Claims.of(call_of(local, "both", 2)))
+    echo = f"voided for {local.stack.environment['ESIGN_KEY']}, was {url}"
+    respx.put(url__startswith=ESIGN).mock(side_effect=[httpx.Response(status, text=echo) for status in (200, 400)])
+    for done in [stop(local, ESIGN_URL=ESIGN, CALLBACK_KEYS=keys) for _ in range(2)]:
+        assert "voided for [removed], was " in (done.stdout + done.stderr).decode()
+        assert url.rpartition("/")[2] not in (done.stdout + done.stderr).decode()
