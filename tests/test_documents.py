@@ -159,6 +159,7 @@ def copied(folder: Path) -> Path:
     return Path(shutil.copytree(ROOT, folder / "copy", ignore=ignored))
 
 
+@pytest.mark.fault
 @pytest.mark.timeout(180)
 def test_the_commands_of_the_other_pages_do_what_they_say(dev: dict[str, str], tmp_path: Path) -> None:
     """In a copy of the project, where a run has left its deliveries."""

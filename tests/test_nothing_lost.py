@@ -41,6 +41,8 @@ from tests.support import (
     working,
 )
 
+pytestmark = [pytest.mark.fault, pytest.mark.timeout(180)]
+
 SOON = 40.0
 """Seconds. A delivery whose sender was killed is taken up when its lease of ten seconds is over."""
 DONE = {"id": "w-1", "status": "succeeded", "data": {"n": 1}}

@@ -72,11 +72,6 @@ def print_json(value: Any, *, indent: int | None = 2) -> None:
     click.echo(json.dumps(value, default=_encode, indent=indent, ensure_ascii=False))
 
 
-def printable(text: str) -> str:
-    """Text of others without anything that could move or mislead a terminal."""
-    return "".join(letter if letter.isprintable() else " " for letter in text)
-
-
 def note(text: str) -> None:
     """A line for people, to stderr."""
     click.echo(text, err=True)

@@ -19,7 +19,7 @@ from activities.partners.partner import Partner, work_reference
 from activities.runs import Runs
 from activities.settings import read_callback_keys
 from receiver.cli.errors import CommandError, Exit
-from receiver.cli.output import json_option, note, print_json, printable, run_async
+from receiver.cli.output import json_option, note, print_json, run_async, shown
 from receiver.cli.stage_table import state_text
 from workflows.contract import StageCall, StageProgress
 
@@ -77,7 +77,7 @@ async def _tell(verb: Verb, workflow_id: str, stage: int, *, yes: bool, as_json:
     if not yes:
         _confirm(f"{verb} {known.reference} at {partner.name}: {_stage_in_words(call, known)}")
     response = await _send(verb, partner, request)
-    status, said = response.status_code, printable(words(response, *callback_urls))
+    status, said = response.status_code, shown(words(response, *callback_urls))
     told = {"told": verb, "partner": partner.name, "reference": known.reference, "status": status, "said": said}
     if as_json:
         print_json({"workflow_id": workflow_id, "stage": stage, "attempt": call.attempt, **told})
@@ -120,7 +120,7 @@ def _build(verb: Verb, partner: Partner, call: StageCall, known: StageProgress) 
 
 
 def _by_hand(name: str) -> str:
-    return f"look for {printable(name)} at the partner, and settle it there"
+    return f"look for {shown(name)} at the partner, and settle it there"
 
 
 def _stage_in_words(call: StageCall, known: StageProgress) -> str:
@@ -130,7 +130,7 @@ def _stage_in_words(call: StageCall, known: StageProgress) -> str:
 def _confirm(what: str) -> None:
     if not sys.stdin.isatty():
         raise CommandError("nobody is there to confirm it", "say --yes", Exit.USAGE)
-    note(printable(what))
+    note(shown(what))
     click.confirm("Go on?", abort=True, err=True)
 
 

@@ -9,7 +9,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from receiver.cli.output import printable
+from receiver.cli.output import shown
 from workflows.contract import Progress, StageProgress
 
 DAY = 24 * 3600.0
@@ -48,7 +48,7 @@ def state_text(stage: StageProgress) -> str:
 
 def stage_notes(progress: Progress) -> Iterator[str]:
     """What an operator should know besides the table; some of it is partners' words."""
-    yield from map(printable, _notes(progress))
+    yield from map(shown, _notes(progress))
 
 
 def _notes(progress: Progress) -> Iterator[str]:
