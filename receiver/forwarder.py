@@ -25,6 +25,7 @@ from receiver.deliveries.delivery import Delivery, Fate
 from receiver.deliveries.inbox import Inbox, Kept
 from receiver.deliveries.statements import Conclusion, Queued
 from receiver.signals import BUDGET_SECONDS, Origin, Reached, Signals, TemporalAway
+from receiver.watch import Watch
 from workflows.contract import Callback
 
 logger = logging.getLogger("stagehook.forwarder")
@@ -45,7 +46,6 @@ MOST_TRIES: Final = 16
 """Tries of one delivery that failed while Temporal answered others: after 45 minutes it is parked."""
 
 LONGEST_PAUSE: Final = 300.0
-LONGEST_OUTAGE_PAUSE: Final = 10.0
 
 VERDICTS: Final = {
     Reached.TAKEN: Verdict.ACCEPTED,
@@ -81,9 +81,7 @@ class Forwarder:
         self._background: set[asyncio.Task[None]] = set()
         self._reserved = 0
         self._wake = asyncio.Event()
-        self._asking = asyncio.Lock()
-        self._outage_pause = 0.0
-        self._away_until = 0.0
+        self._watch = Watch(signals)
 
     # --- what the callback endpoint asks
 
@@ -96,7 +94,7 @@ class Forwarder:
         queued = Queued(delivery.id, claims, json.dumps(asdict(callback)), request_id)
         origin = self._signals.known_origin(claims) or Origin()
         known = replace(delivery, pipeline=origin.pipeline, definition=origin.definition)
-        lease = time.monotonic() >= self._away_until and self._room > 0
+        lease = not self._watch.is_away and self._room > 0
         self._reserved += lease
         try:
             kept = await self._inbox.keep(known, queued, lease=lease)
@@ -192,12 +190,12 @@ class Forwarder:
                 logger.exception("forwarder-failed")
             self._wake.clear()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(max(POLL_SECONDS, self._away_until - time.monotonic())):
+                async with asyncio.timeout(max(POLL_SECONDS, self._watch.seconds_left)):
                     await self._wake.wait()
 
     async def _send_what_is_due(self, inbox: Inbox) -> None:
-        while time.monotonic() >= self._away_until:
-            if self._outage_pause and not await self._is_temporal_there():
+        while not self._watch.is_away:
+            if self._watch.was_away and not await self._watch.is_there():
                 return
             if self._room <= 0:
                 await self._until_one_is_sent()
@@ -270,8 +268,8 @@ class Forwarder:
 
     async def _put_off(self, queued: Queued, why: str) -> None:
         """Lay the failure to Temporal's charge if it answers nobody now, else to the delivery's."""
-        if not await self._is_temporal_there():
-            due_at = time.time() + self._outage_pause
+        if not await self._watch.is_there():
+            due_at = time.time() + self._watch.seconds_left
             self._conclude(Conclusion(queued.id, Fate.PENDING, why, queued.tries, due_at=due_at))
             return
         tries = queued.tries + 1
@@ -288,24 +286,6 @@ class Forwarder:
     def _conclude(self, conclusion: Conclusion) -> None:
         assert self._inbox is not None
         self._inbox.conclude(conclusion)
-
-    async def _is_temporal_there(self) -> bool:
-        """Ask, and remember: during an outage one question at growing intervals is all that Temporal is sent."""
-        async with self._asking:
-            if time.monotonic() < self._away_until:
-                return False
-            try:
-                await self._signals.check()
-            except TemporalAway as error:
-                if not self._outage_pause:
-                    logger.warning("temporal-away", extra={"why": str(error)})
-                self._outage_pause = min(LONGEST_OUTAGE_PAUSE, 2 * self._outage_pause or 0.5)
-                self._away_until = time.monotonic() + self._outage_pause
-                return False
-            if self._outage_pause:
-                logger.warning("temporal-back")
-            self._outage_pause = 0.0
-            return True
 
     async def _ask_origin(self, claims: Claims | None) -> Origin:
         try:

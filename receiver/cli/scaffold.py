@@ -1,0 +1,246 @@
+"""Scaffold: the texts of a new partner's file, its test and its fixture."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+from typing import Final
+
+from activities.callback_urls import Claims
+from receiver.cli.captured import Captured
+from receiver.deliveries.capture import is_credential
+from receiver.deliveries.delivery import Delivery, digest, new_id, placeholder
+
+DAY: Final = 86_400
+
+SECRETS: Final = {
+    "standard-webhooks": "whsec_bm90LWEtc2VjcmV0LW5vdC1hLXNlY3JldC1u",
+    "svix": "whsec_bm90LWEtc2VjcmV0LW5vdC1hLXNlY3JldC1u",
+    "basic": "test:not-a-secret",
+}
+"""Secrets for tests, where a scheme reads them in a form of its own; they protect nothing."""
+
+MODULE: Final = Template('''"""$title: say in a sentence what it does, and how it answers.
+
+Say what is special about it: how it signs, how it retries, what it calls an answer.
+"""
+
+from __future__ import annotations
+
+import httpx
+
+from activities.environment import Environment
+from activities.partners.auth import HeaderKey
+from activities.partners.partner import Partner, Unreadable, signature, work_reference
+from activities.partners.reading import read_object, text_at, text_or_empty
+from workflows.contract import Answer, Receipt, StageCall
+
+
+def partner(environment: Environment) -> Partner:
+    """$title, by the variables that begin with ${VAR}_."""
+    url = environment.url("${VAR}_URL", fix="the address of its API")
+    key = environment.text("${VAR}_KEY", fix="the API key from its dashboard")
+
+    def build_call(call: StageCall, callback_url: str) -> httpx.Request:
+        body = {"reference": work_reference(call), "data": call.data, "callback_url": callback_url}
+        return httpx.Request("POST", f"{url}/work", json=body)
+
+    return Partner(
+        name="$name",
+$signature
+        build_call=build_call,
+        read_receipt=read_receipt,
+        read_callback=read_callback,
+        auth=HeaderKey("Authorization", f"Bearer {key}"),$content_type
+    )
+
+
+def read_receipt(response: httpx.Response) -> Receipt:
+    """Read the answer to a call: the work's id."""
+    return Receipt(reference=text_or_empty(read_object(response.content), "id"))
+
+
+def read_callback(body: bytes) -> Answer:
+    """Read a callback."""
+    event = read_object(body)
+    match text_at(event, $path):
+        case "done":
+            return Answer("succeeded", data={"number": text_at(event, "result", "number")})
+        case "failed":
+            return Answer("failed", code=text_or_empty(event, "code"), message=text_or_empty(event, "message"))
+        case "working"$seen:
+            return Answer("progress")
+    raise Unreadable("$dotted is none that is known")
+''')
+
+TEST: Final = Template('''"""$title: what it is sent, and how its answers are read."""
+
+from __future__ import annotations
+
+import json
+
+import httpx
+import pytest
+import respx
+from temporalio.testing import ActivityEnvironment
+
+from activities.callback_urls import CallbackURLs
+from activities.calls import PartnerCalls, http_client
+from activities.environment import Environment
+from activities.partners import $module
+from activities.partners.partner import Unreadable
+from workflows.contract import Answer, StageCall
+
+VARIABLES = {
+    "${VAR}_URL": "https://api.$name.example",
+    "${VAR}_KEY": "not-a-key",$secret_variable
+}
+URLS = CallbackURLs("https://hooks.example.com", ["a-key-of-at-least-32-characters-0123"])
+CALL = StageCall("run-1", "chain-1", 1, "first", "$name", 1, 1_800_000_000, 1_900_000_000, {"number": "n-1"})
+
+
+@respx.mock
+async def test_the_call_carries_data_key_and_callback_url() -> None:
+    route = respx.post("https://api.$name.example/work").respond(202, json={"id": "work-1"})
+    partner = $module.partner(Environment(VARIABLES))
+    async with http_client() as http:
+        calls = PartnerCalls(http, URLS, {"$name": partner})
+        receipt = await ActivityEnvironment().run(calls.call_partner, CALL)
+    request: httpx.Request = route.calls.last.request
+    sent = json.loads(request.content)
+    assert receipt.reference == "work-1"
+    assert request.headers["Authorization"] == "Bearer not-a-key"
+    assert sent["data"] == {"number": "n-1"}
+    assert sent["callback_url"].startswith("https://hooks.example.com/callbacks/")
+
+
+@pytest.mark.parametrize(
+    ("body", "answer"),
+    [
+        ({$done, "result": {"number": "n-1"}}, Answer("succeeded", data={"number": "n-1"})),
+        ({$failed, "code": "c", "message": "m"}, Answer("failed", code="c", message="m")),
+        ({$working}, Answer("progress")),
+    ],
+)
+def test_a_callback_is_read_into_our_words(body: dict[str, object], answer: Answer) -> None:
+    assert $module.read_callback(json.dumps(body).encode()) == answer
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{$odd}'])
+def test_anything_else_is_unreadable(body: bytes) -> None:
+    with pytest.raises(Unreadable):
+        $module.read_callback(body)
+''')
+
+
+@dataclass(frozen=True)
+class Scaffold:
+    """What is written for one partner.
+
+    path: where in a callback's body its status stands. seen: the status of the captured one.
+    """
+
+    name: str
+    scheme: str
+    captured: Captured
+    path: tuple[str, ...]
+    seen: str
+
+    @property
+    def module(self) -> str:
+        """The module's name."""
+        return self.name.replace("-", "_")
+
+    @property
+    def variable(self) -> str:
+        """What its variables begin with."""
+        return self.module.upper()
+
+    @property
+    def content_type(self) -> str:
+        """The media type of its callbacks."""
+        given = [value for name, value in self.captured.headers if name.lower() == "content-type"]
+        return given[0].partition(";")[0].strip().lower() if given else "application/json"
+
+    def files(self) -> dict[Path, str]:
+        """Every file that is new, with its text."""
+        return {
+            Path(f"activities/partners/{self.module}.py"): self._module_text(),
+            Path(f"tests/activities/test_{self.module}.py"): self._test_text(),
+            Path(f"tests/deliveries/{self.name}/first.jsonl"): json.dumps(self._fixture().as_json()) + "\n",
+        }
+
+    def variables(self) -> dict[str, str]:
+        """Its variables for tests."""
+        plain = {f"{self.variable}_URL": f"https://api.{self.name}.example", f"{self.variable}_KEY": "not-a-key"}
+        secret = {f"{self.variable}_SECRET": SECRETS.get(self.scheme, "not-a-secret")} if self.scheme else {}
+        return {**plain, **secret}
+
+    def _module_text(self) -> str:
+        fix = "the signing secret from its dashboard"
+        signed = f'        signature=signature("{self.scheme}", environment, "{self.variable}_SECRET", fix="{fix}"),'
+        unsigned = "        signature=None,  # say here why: the callback URL alone is the proof"
+        plain = self.content_type == "application/json"
+        text = MODULE.substitute(
+            title=self.title,
+            name=self.name,
+            VAR=self.variable,
+            signature=signed if self.scheme else unsigned,
+            content_type="" if plain else f'\n        content_type="{self.content_type}",',
+            path=", ".join(f'"{part}"' for part in self.path),
+            dotted=".".join(self.path),
+            seen=f" | {json.dumps(self.seen)}" if self.seen not in {"", "done", "failed", "working"} else "",
+        )
+        return (
+            text if self.scheme else text.replace("Unreadable, signature, work_reference", "Unreadable, work_reference")
+        )
+
+    def _test_text(self) -> str:
+        bodies = {
+            status: json.dumps(_nested(self.path, status))[1:-1] for status in ("done", "failed", "working", "odd")
+        }
+        secret = self.variables().get(f"{self.variable}_SECRET", "")
+        return TEST.substitute(
+            title=self.title,
+            name=self.name,
+            module=self.module,
+            VAR=self.variable,
+            secret_variable=f'\n    "{self.variable}_SECRET": "{secret}",' if secret else "",
+            **bodies,
+        )
+
+    @property
+    def title(self) -> str:
+        """Its name in prose."""
+        return self.name.replace("-", " ").capitalize()
+
+    def _fixture(self) -> Delivery:
+        """The captured request as if it had been received for the first stage of a run, and taken."""
+        at = self.captured.received_at or time.time()
+        claims = Claims(f"{self.name}-1", "captured-by-hand", 1, 1, self.name, int(at), int(at) + 30 * DAY)
+        body = self.captured.body
+        return Delivery(
+            id=new_id(at),
+            received_at=at,
+            method="POST",
+            target=f"/callbacks/{placeholder(claims)}",
+            headers=tuple((name, value) for name, value in self.captured.headers if not is_credential(name)),
+            body=body,
+            body_size=len(body),
+            body_digest=digest(body),
+            says="succeeded" if self.seen == "done" else "failed" if self.seen == "failed" else "progress",
+            verdict="accepted",
+            status=202,
+            **vars(claims),
+        )
+
+
+def _nested(path: tuple[str, ...], value: str) -> dict[str, object]:
+    inner: object = value
+    for name in reversed(path):
+        inner = {name: inner}
+    assert isinstance(inner, dict)
+    return inner
