@@ -289,7 +289,7 @@ class Forwarder:
 
     async def _ask_origin(self, claims: Claims | None) -> Origin:
         try:
-            return await self._signals.origin(claims) if claims else Origin()
+            return await self._signals.origin(claims) if claims and not self._watch.is_away else Origin()
         except TemporalAway:
             return Origin()
 

@@ -55,6 +55,7 @@ class Switchable(Signals):
         return None
 
     async def origin(self, claims: Claims) -> Origin:
+        self.asked += 1
         return Origin("onboarding", "0123456789ab")
 
 
