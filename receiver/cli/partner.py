@@ -59,10 +59,10 @@ async def serve(port: int, plays: tuple[str, ...], delay: float | None, seed: in
 
     A call whose data holds the text `play:NAME` is played so, whatever its partner's script says.
     """
-    check_port("127.0.0.1", port)
     if delay is not None and not math.isfinite(delay):
         raise click.BadParameter("--delay is not a number of seconds")
     script = _read_plays(plays)
+    check_port("127.0.0.1", port)
     schemes = {name: scheme for name in ROLES if (scheme := _scheme_of(name))}
     async with httpx.AsyncClient(timeout=10, trust_env=False) as http:
         sandbox = SandboxPartner(http, script, schemes=schemes, seed=seed, delay=delay)
