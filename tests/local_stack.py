@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -47,11 +48,16 @@ def local_system(folder: Path, plays: Mapping[str, Sequence[str]] = PLAYS, *, de
         yield Local(stack, processes, folder)
 
 
+def heed_ctrl_c() -> None:
+    """A shell that runs the tests in the background has its children ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @contextmanager
 def running(command: list[str], env: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A process that is killed, if it has not ended, when the block does; its output goes to the log."""
     with log.open("ab") as out:
-        process = subprocess.Popen(command, env=env, stdout=out, stderr=out)
+        process = subprocess.Popen(command, env=env, stdout=out, stderr=out, preexec_fn=heed_ctrl_c)
     try:
         yield process
     finally:
