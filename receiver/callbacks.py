@@ -93,7 +93,7 @@ class Callbacks:
         elif recorded and response.status_code != verdict.status:
             self._forwarder.note_answer(capture.id, response.status_code)
         took = time.monotonic() - began
-        self._metrics.answered(verdict, reason, capture.partner, took)
+        self._metrics.answered(verdict, reason, capture.partner, status=response.status_code, seconds=took)
         _log(verdict, response.status_code, capture, took)
         return response
 

@@ -61,13 +61,13 @@ class Metrics:
             registry=self._registry,
         )
 
-    def answered(self, verdict: Verdict, reason: str, partner: str, seconds: float) -> None:
-        """Count one answer."""
+    def answered(self, verdict: Verdict, reason: str, partner: str, *, status: int, seconds: float) -> None:
+        """Count one answer. status: the one that was sent, which a partner may have of its own."""
         if len(self._reasons) < MOST_REASONS:
             self._reasons.add(reason)
         known = reason if reason in self._reasons else "other"
         name = verdict.name.lower()
-        self._answers.labels(name, known, partner, str(verdict.status)).inc()
+        self._answers.labels(name, known, partner, str(status)).inc()
         self._seconds.labels(name).observe(seconds)
 
     async def show(self, request: Request) -> Response:

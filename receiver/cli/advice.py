@@ -15,6 +15,7 @@ from receiver.cli.errors import CommandError, Exit
 from receiver.cli.processes import PartFailed
 from receiver.deliveries.archive import NoSuchDelivery
 from receiver.deliveries.database import SchemaMissing, StoreAway
+from receiver.deliveries.migrations import NewerSchema
 from receiver.lifecycle import PortTaken
 from receiver.replay import NotReplayable, PartnerNotEnabled
 from workflows.checking import InvalidRun
@@ -33,6 +34,7 @@ ADVICE: dict[type[Exception], tuple[Exit, str]] = {
     RunExists: (Exit.FAILED, "choose another --id, or look at that run with `stagehook pipeline show`"),
     RunNotFound: (Exit.NOT_FOUND, "`stagehook pipeline list` lists the runs of this namespace"),
     SchemaMissing: (Exit.FAILED, "run `stagehook db upgrade`"),
+    NewerSchema: (Exit.FAILED, "deploy the version that made it, or a later one"),
     StoreAway: (Exit.UNREACHABLE, "start the database, and check DATABASE_URL"),
     SettingsError: (
         Exit.USAGE,
