@@ -14,8 +14,7 @@ from activities.runs import NoSuchStage, RunEnded, RunExists, RunNotFound, Worke
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.processes import PartFailed
 from receiver.deliveries.archive import NoSuchDelivery
-from receiver.deliveries.database import SchemaMissing, StoreAway
-from receiver.deliveries.migrations import NewerSchema
+from receiver.deliveries.database import NewerSchema, SchemaMissing, StoreAway
 from receiver.lifecycle import PortTaken
 from receiver.replay import NotReplayable, PartnerNotEnabled
 from workflows.checking import InvalidRun

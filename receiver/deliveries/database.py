@@ -46,6 +46,10 @@ class SchemaMissing(StoreAway):
     """The store is there, and its tables are not, or are those of an earlier version."""
 
 
+class NewerSchema(StoreAway):
+    """The store is at a revision that this version does not know."""
+
+
 class BadDatabaseURL(ValueError):
     """DATABASE_URL names no store. The message completes the sentence that begins with the variable's name."""
 

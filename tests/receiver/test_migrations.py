@@ -13,7 +13,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from receiver.deliveries import migrations
-from receiver.deliveries.database import Database
+from receiver.deliveries.database import Database, NewerSchema
 from receiver.deliveries.schema import DELIVERIES, METADATA
 from tests.commands import command
 
@@ -53,7 +53,7 @@ def test_releases_at_once_upgrade_once(empty_database: Database) -> None:
 def test_a_store_of_a_later_version_is_left_alone(database: Database) -> None:
     with database.begin() as connection:
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
-    with pytest.raises(migrations.NewerSchema):
+    with pytest.raises(NewerSchema):
         migrations.upgrade(database)
     assert DELIVERIES.name in tables(database)
 

@@ -12,14 +12,10 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 
-from receiver.deliveries.database import Database, StoreAway
+from receiver.deliveries.database import Database, NewerSchema
 
 ONE_AT_A_TIME: Final = 0x57A6E400
 """Number of the PostgreSQL advisory lock under which an upgrade runs: a release can be started twice at once."""
-
-
-class NewerSchema(StoreAway):
-    """The store is at a revision that this version does not know."""
 
 
 def current(database: Database) -> str:
