@@ -283,7 +283,7 @@ class Inbox:
             if kept in {Kept.LEASED, Kept.QUEUED}:
                 yield row
             elif self._budget.allows(row["verdict"], keep.delivery.partner):
-                yield row if len(row["body"]) <= LARGEST_BODY else {**row, "body": None}
+                yield row if len(row["body"] or b"") <= LARGEST_BODY else {**row, "body": None}
 
     def _is_there(self) -> bool:
         try:

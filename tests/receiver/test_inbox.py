@@ -182,6 +182,12 @@ async def test_duplicates_fill_no_store(inbox: Inbox, database: Database) -> Non
     assert [one.body is None for one in recorded] == [False] + [True] * (len(recorded) - 1)
 
 
+async def test_a_duplicate_whose_body_is_not_kept_is_recorded_too(inbox: Inbox, database: Database) -> None:
+    kept = [await keep(inbox, delivery(body=None), "a") for _ in range(2)]
+    assert kept == [Kept.LEASED, Kept.AGAIN]
+    assert len(list(Archive(database).every())) == 2
+
+
 async def test_the_queue_is_read_by_its_index_however_much_is_retained(inbox: Inbox, database: Database) -> None:
     explain = "EXPLAIN QUERY PLAN " if database.is_sqlite else "EXPLAIN "
 
