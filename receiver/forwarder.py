@@ -43,9 +43,11 @@ POLL_SECONDS: Final = 1.0
 """How often a process looks for deliveries that fell due, or that another process has left."""
 
 MOST_TRIES: Final = 16
-"""Tries of one delivery that failed while Temporal answered others: after 45 minutes it is parked."""
+"""Tries of one delivery that failed while Temporal was there: after some 40 minutes it is parked."""
 
 LONGEST_PAUSE: Final = 300.0
+STORE_AWAY: Final = "; the store is away"
+"""What is added to why Temporal is away. Readiness is public; where the store is, is not."""
 
 VERDICTS: Final = {
     Reached.TAKEN: Verdict.ACCEPTED,
@@ -100,7 +102,7 @@ class Forwarder:
             kept = await self._inbox.keep(known, queued, lease=lease)
         except StoreAway as away:
             logger.warning("store-away", extra={"why": str(away)})
-            return await self._deliver_directly(claims, callback, request_id, DIRECTLY_WITHIN, "the store is away")
+            return await self._deliver_directly(claims, callback, request_id, DIRECTLY_WITHIN, STORE_AWAY)
         finally:
             self._reserved -= lease
         if kept is Kept.LEASED:
@@ -129,13 +131,12 @@ class Forwarder:
                 await self._inbox.check()
                 return
         except StoreAway as away:
-            # Readiness is public; where the store is, is not.
             logger.warning("store-away", extra={"why": str(away)})
-            store = "the store is away"
+            store = STORE_AWAY
         try:
             await self._signals.check()
         except TemporalAway as error:
-            raise Unavailable("; ".join(filter(None, [f"Temporal: {error}", store]))) from error
+            raise Unavailable(f"Temporal: {error}{store}") from error
 
     @property
     def _room(self) -> int:
@@ -158,7 +159,7 @@ class Forwarder:
         try:
             return VERDICTS[await self._signals.send(claims, callback, request_id, within=within)]
         except TemporalAway as error:
-            raise Unavailable("; ".join(filter(None, [f"Temporal: {error}", store]))) from error
+            raise Unavailable(f"Temporal: {error}{store}") from error
 
     async def _note(self, inbox: Inbox, delivery: Delivery) -> None:
         origin = await self._ask_origin(delivery.claims)
@@ -244,21 +245,22 @@ class Forwarder:
         return reached
 
     def _reached(self, queued: Queued, reached: Reached) -> None:
+        why = f"the run is {reached.value}"
+        is_told = self._sending[queued.request_id].waiters > 0
         if reached is Reached.TAKEN:
             self._conclude(Conclusion(queued.id, Fate.TAKEN, tries=queued.tries))
-        elif self._sending[queued.request_id].waiters:
-            verdict = VERDICTS[reached]
-            told = Conclusion(queued.id, Fate.REFUSED, f"the run is {reached.value}", queued.tries)
-            # Should the run come back by a reset, the same content is new again.
-            told = replace(told, verdict=verdict.name.lower(), status=verdict.status, forget=True)
-            self._conclude(told)
-        elif reached is Reached.UNKNOWN:
+        elif reached is Reached.UNKNOWN and not is_told:
             # It was answered 202, and Temporal knew the run once: this may be another Temporal.
-            self._park(queued, "the run is unknown")
+            self._park(queued, why)
         else:
-            logger.warning("delivery-too-late", extra={"delivery": queued.id, "why": reached.value})
-            why = f"the run is {reached.value}"
-            self._conclude(Conclusion(queued.id, Fate.REFUSED, why, queued.tries, forget=True))
+            # Should the run come back by a reset, the same content is new again.
+            refused = Conclusion(queued.id, Fate.REFUSED, why, queued.tries, forget=True)
+            if is_told:
+                verdict = VERDICTS[reached]
+                refused = replace(refused, verdict=verdict.name.lower(), status=verdict.status)
+            else:
+                logger.warning("delivery-too-late", extra={"delivery": queued.id, "why": why})
+            self._conclude(refused)
         self._wake.set()  # the next one of this stage may have waited for it
 
     async def _add_origin(self, id_: str, claims: Claims) -> None:

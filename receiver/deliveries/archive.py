@@ -12,7 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from receiver.deliveries.database import Database
 from receiver.deliveries.delivery import Delivery, Fate
 from receiver.deliveries.schema import DELIVERIES, RECORD, to_delivery, to_row
-from receiver.deliveries.statements import prunable
+from receiver.deliveries.statements import pruning
 
 C: Final = DELIVERIES.c
 PAGE: Final = 200
@@ -38,35 +38,28 @@ class Filters:
 
     def matches(self, delivery: Delivery) -> bool:
         """Whether a delivery that is not in the store is one of them."""
-        wanted = (
-            (self.verdict, delivery.verdict),
-            (self.partner, delivery.partner),
-            (self.pipeline, delivery.pipeline),
-            (self.workflow, delivery.workflow_id),
-            (self.stage, delivery.stage),
-            (self.fate, delivery.fate.value),
-        )
+        row = to_row(delivery)
         in_time = delivery.received_at >= self.since and (not self.until or delivery.received_at < self.until)
-        return in_time and all(not filter_ or filter_ == value for filter_, value in wanted)
+        return in_time and all(row[name] == wanted for name, wanted in self._wanted())
 
     def where(self) -> sa.ColumnElement[bool]:
         """The same as a condition."""
-        conditions: list[sa.ColumnElement[bool]] = [sa.true()]
-        for column, wanted in (
-            (C.verdict, self.verdict),
-            (C.partner, self.partner),
-            (C.pipeline, self.pipeline),
-            (C.workflow_id, self.workflow),
-            (C.stage, self.stage),
-            (C.fate, self.fate),
-        ):
-            if wanted:
-                conditions.append(column == wanted)
-        if self.since:
-            conditions.append(C.received_at >= self.since)
+        conditions: list[sa.ColumnElement[bool]] = [C[name] == wanted for name, wanted in self._wanted()]
         if self.until:
             conditions.append(C.received_at < self.until)
-        return sa.and_(*conditions)
+        return sa.and_(C.received_at >= self.since, *conditions)
+
+    def _wanted(self) -> list[tuple[str, str | int]]:
+        """The columns that are fixed, and to what."""
+        fixed: dict[str, str | int] = {
+            "verdict": self.verdict,
+            "partner": self.partner,
+            "pipeline": self.pipeline,
+            "workflow_id": self.workflow,
+            "stage": self.stage,
+            "fate": self.fate,
+        }
+        return [(name, wanted) for name, wanted in fixed.items() if wanted]
 
 
 ANY: Final = Filters()
@@ -153,12 +146,10 @@ class Archive:
 
     def prune(self, before: float) -> int:
         """Delete deliveries received before that moment, none that is pending or parked; how many."""
-        old = sa.select(C.position).where(prunable(before)).limit(PAGE)
-        deletion = sa.delete(DELIVERIES).where(C.position.in_(old.scalar_subquery()))
         deleted = 0
         while True:
             with self._database.begin() as connection:
-                some = connection.execute(deletion).rowcount
+                some = connection.execute(pruning(before, PAGE)).rowcount
             if not some:
                 return deleted
             deleted += some

@@ -103,7 +103,7 @@ class Statements:
         self._describe = database.sql(of_one.values(named))
         self._claim = database.sql(_claim())
         self._depth = database.sql(_depth())
-        self._prune = database.sql(_pruning())
+        self._prune = database.sql(pruning(sa.bindparam("before"), sa.bindparam("most")))
 
     def _list_of(self, name: str) -> Any:
         """A subquery of one parameter that holds a list of texts; see `_texts`."""
@@ -189,9 +189,11 @@ PARKED: Final = (C.fate == sa.literal_column("'parked'"), C.callback.is_not(None
 """What waits for an operator here. An imported delivery was parked elsewhere, and has no callback."""
 
 
-def prunable(before: Any) -> sa.ColumnElement[bool]:
-    """Whether a delivery may be deleted: received before that moment, and with nothing left to do about it."""
-    return sa.and_(C.received_at < before, C.due_at.is_(None), sa.not_(sa.and_(*PARKED)))
+def pruning(before: Any, most: Any) -> sa.Delete:
+    """Deletes so many deliveries received before that moment, none with anything left to do about it."""
+    done = sa.and_(C.received_at < before, C.due_at.is_(None), sa.not_(sa.and_(*PARKED)))
+    old = sa.select(C.position).where(done).limit(most).offset(FROM_THE_FIRST)
+    return sa.delete(DELIVERIES).where(C.position.in_(old.scalar_subquery()))
 
 
 def _insertion(*, is_sqlite: bool) -> sa.ClauseElement:
@@ -261,13 +263,6 @@ def _depth() -> sa.ClauseElement:
     return sa.select(
         pending.scalar_subquery(), oldest.offset(FROM_THE_FIRST).scalar_subquery(), parked.scalar_subquery()
     )
-
-
-def _pruning() -> sa.ClauseElement:
-    old = (
-        sa.select(C.position).where(prunable(sa.bindparam("before"))).limit(sa.bindparam("most")).offset(FROM_THE_FIRST)
-    )
-    return sa.delete(DELIVERIES).where(C.position.in_(old.scalar_subquery()))
 
 
 def _all(cursor: DBAPICursor, sql: str, parameters: Mapping[str, Any]) -> list[Any]:
