@@ -139,8 +139,8 @@ async def waiting(handle: Handle, number: int = 1, attempt: int = 1) -> StagePro
     return await until(handle, number, lambda stage: stage.state == "waiting" and stage.attempts == attempt)
 
 
-async def result_of(handle: Handle) -> PipelineResult:
-    async with asyncio.timeout(SOON):
+async def result_of(handle: Handle, within: float = SOON) -> PipelineResult:
+    async with asyncio.timeout(within):
         return await handle.result()
 
 

@@ -140,7 +140,7 @@ async def test_a_receiver_killed_around_the_signal_loses_nothing_and_doubles_not
     assert kept.fate is Fate.PENDING
     with web.serving():
         assert await post(web.callback_url(handle)) == 202, "the partner tries again"
-        await result_of(handle)
+        await result_of(handle, within=SOON)
         async with asyncio.timeout(SOON):
             while Archive(database).get(kept.id).fate is not Fate.TAKEN:
                 await asyncio.sleep(0.1)
@@ -159,7 +159,7 @@ async def test_an_answered_callback_is_delivered_though_receiver_and_temporal_we
         assert (await get(f"{web.url}/readyz")).status_code == 200
         process.kill()
     with web.serving():
-        assert (await result_of(handle)).outcomes["step-1"].cause == "callback"
+        assert (await result_of(handle, within=SOON)).outcomes["step-1"].cause == "callback"
 
 
 async def test_two_receivers_on_one_store_deliver_each_callback_once(
@@ -229,7 +229,7 @@ async def test_a_restarted_postgres_costs_no_callback(temporal: Client, postgres
                 await asyncio.sleep(0.1)
         assert await post(web.callback_url(handles[2])) == 202
         for handle in handles:
-            await result_of(handle)
+            await result_of(handle, within=SOON)
     assert {one.workflow_id for one in Archive(database).every()} == {"run-0", "run-2"}
 
 
@@ -246,7 +246,7 @@ async def test_a_postgres_that_hangs_holds_up_no_answer(temporal: Client, postgr
             began = time.monotonic()
             assert await post(web.callback_url(handle), within=10) == 202
             assert time.monotonic() - began < 3 * 2.5
-        await result_of(handle)
+        await result_of(handle, within=SOON)
 
 
 async def test_a_receiver_whose_store_lacks_its_tables_does_not_start(
