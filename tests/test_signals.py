@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from collections import Counter
+from pathlib import Path
+from typing import Any
 
 import pytest
 from temporalio.api.common.v1 import Payload, WorkflowExecution
 from temporalio.api.workflowservice.v1 import SignalWorkflowExecutionRequest
 from temporalio.client import WorkflowExecutionStatus
-from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import WorkflowEnvironment
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
+from activities.worker import WORKFLOWS
 from receiver.budget import BURST
 from tests.conftest import BINARIES
+from tests.flood import AT_ONCE, BATCHES, persist
 from tests.receiver.test_callbacks import for_temporal, receiver, url_for
 from tests.support import (
+    QUEUE,
     SOON,
     Handle,
     ScriptedPartner,
@@ -29,6 +35,9 @@ from tests.support import (
     working,
 )
 from workflows.contract import ADVANCE_STAGE
+from workflows.views import details
+
+ROOT = Path(__file__).parents[1]
 
 
 async def test_one_url_cannot_use_up_the_signals_of_its_run(real: WorkflowEnvironment) -> None:
@@ -50,28 +59,49 @@ async def test_one_url_cannot_use_up_the_signals_of_its_run(real: WorkflowEnviro
 async def test_a_run_outlives_ten_thousand_signals(real: WorkflowEnvironment) -> None:
     """Sent without a pause they reach the limit before the run can continue as new; seconds later it has done so."""
 
-    async def persist(handle: Handle, argument: object) -> None:
-        async with asyncio.timeout(90):
-            while True:
-                try:
-                    await handle.signal(ADVANCE_STAGE, argument)
-                    return
-                except RPCError as error:
-                    if error.status is not RPCStatusCode.INVALID_ARGUMENT:
-                        raise
-                    await asyncio.sleep(0.1)
-
     async with working(real.client, ScriptedPartner()):
         handle = await start(real.client, stage(1))
         await waiting(handle)
         latest = real.client.get_workflow_handle(handle.id)
-        for batch in range(105):
-            await asyncio.gather(*(persist(latest, f"junk-{batch}-{n}") for n in range(100)))
-        async with asyncio.timeout(120):
-            while sum((await progress_of(latest)).ignored.values()) < 10_500:
+        address = real.client.service_client.config.target_host
+        flood = await asyncio.create_subprocess_exec(sys.executable, "-m", "tests.flood", address, handle.id, cwd=ROOT)
+        try:
+            assert await asyncio.wait_for(flood.wait(), 150) == 0
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                flood.kill()
+        async with asyncio.timeout(60):
+            while sum((await progress_of(latest)).ignored.values()) < BATCHES * AT_ONCE:
                 await asyncio.sleep(0.5)
         await persist(latest, 1)
         assert (await result_of(handle)).outcomes["step-1"].status == "advanced"
+
+
+async def test_of_many_signals_in_one_task_the_details_are_written_once(
+    real: WorkflowEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A task has two seconds, and Temporal lets ten thousand signals pile up before it."""
+    written: list[str] = []
+
+    def counting(*args: Any) -> str:
+        written.append(details(*args))
+        return written[-1]
+
+    handle = await start(real.client, stage(1))
+    for n in range(200):
+        await handle.signal(ADVANCE_STAGE, f"junk-{n}")
+    monkeypatch.setattr("workflows.staged.details", counting)
+    partner = ScriptedPartner()
+    async with Worker(
+        real.client,
+        task_queue=QUEUE,
+        workflows=WORKFLOWS,
+        activities=[partner.call_partner, partner.ask_partner],
+        workflow_runner=UnsandboxedWorkflowRunner(),  # the sandbox has modules of its own
+    ):
+        await waiting(handle)
+        assert sum((await progress_of(handle)).ignored.values()) == 200
+    assert 0 < len(written) < 20, len(written)
 
 
 @pytest.mark.fault

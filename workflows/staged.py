@@ -72,6 +72,7 @@ class StagedWorkflow:
         self._name = name or workflow.info().workflow_type
         self._mailbox = Mailbox(workflow.info().first_execution_run_id, last_stage)
         self._stages: dict[int, Stage] = {}
+        self._is_to_be_shown = False
 
     # --- what others ask of a run
 
@@ -82,7 +83,7 @@ class StagedWorkflow:
         Takes anything, for a handler that refuses its arguments blocks the run; the mailbox counts what means nothing.
         """
         self._mailbox.receive(args, at=workflow.time())
-        self._show()
+        self._show_soon()
 
     @workflow.signal(dynamic=True)
     def _misnamed(self, name: str, args: Sequence[RawValue]) -> None:
@@ -289,7 +290,14 @@ class StagedWorkflow:
         record.settle(status, cause, at=workflow.time(), answer=Answer("failed", message=message))
 
     def _show(self) -> None:
+        self._is_to_be_shown = False
         workflow.set_current_details(details(self._name, self._known_records()))
+
+    def _show_soon(self) -> None:
+        """Show once for all signals of one workflow task: there may be thousands, and it has two seconds."""
+        if not self._is_to_be_shown:
+            self._is_to_be_shown = True
+            asyncio.get_running_loop().call_soon(self._show)
 
     def _known_records(self) -> list[tuple[Stage, StageRecord]]:
         """Every stage that was announced or that a signal has touched, in order."""
