@@ -1,7 +1,6 @@
-"""What the store costs a callback: answers a second with the store in front of them, as a share of those without.
+"""What the inbox is worth: deliveries kept a second by it, beside those of a plain transaction for each.
 
-`python -m benchmarks.inbox`, or with DATABASE_URL for another store. Rounds are interleaved; medians are compared. The
-signal itself is left out on both sides: Temporal's rate is far below either.
+`python -m benchmarks.inbox`, or with DATABASE_URL for another store. Rounds are interleaved; medians are compared.
 """
 
 from __future__ import annotations
@@ -72,19 +71,20 @@ async def grouped(database: Database) -> AsyncIterator[Keep]:
 
 @asynccontextmanager
 async def one_by_one(database: Database) -> AsyncIterator[Keep]:
-    """What it is measured against: SQLAlchemy in a thread, a commit for each."""
+    """What it is measured against: SQLAlchemy in a thread, on one connection, a commit for each."""
     turn = asyncio.Lock()
-    engine = database.engine
 
-    def insert(one: Delivery) -> None:
-        with engine.begin() as connection:
-            connection.execute(sa.insert(DELIVERIES).values(to_row(one)))
+    with database.engine.connect() as connection:
 
-    async def keep(one: Delivery) -> None:
-        async with turn:
-            await asyncio.to_thread(insert, one)
+        def insert(one: Delivery) -> None:
+            with connection.begin():
+                connection.execute(sa.insert(DELIVERIES).values(to_row(one)))
 
-    yield keep
+        async def keep(one: Delivery) -> None:
+            async with turn:
+                await asyncio.to_thread(insert, one)
+
+        yield keep
 
 
 async def rate(keep: Keep, connections: int) -> float:
