@@ -114,6 +114,8 @@ class Partner:
 def signature(scheme: str, environment: Environment, variable: str, *, fix: str, **options: Any) -> Scheme | None:
     """The scheme of that name, with the secrets that the variable lists, newest first, joined by commas.
 
+    A secret that has a comma itself cannot be given so: have the provider make another.
+
     A missing or unusable secret is a fault of the environment; None then stands for the scheme that is not to be had.
     """
     secrets = environment.names(variable, fix=fix)

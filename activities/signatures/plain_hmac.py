@@ -6,7 +6,6 @@ Sources: the providers' own documentation of their webhooks' signatures, and the
 from __future__ import annotations
 
 import base64
-import contextlib
 import copy
 import hmac
 import re
@@ -16,13 +15,13 @@ from typing import ClassVar, Final, Literal, Self
 
 from activities.signatures.scheme import (
     DEFAULT_TOLERANCE,
-    MOST_SIGNATURES,
     ConfigError,
     Scheme,
     SignatureError,
     SignedRequest,
     Verified,
     first_match,
+    hmac_key,
     pairs,
 )
 
@@ -32,7 +31,14 @@ ENCODINGS: Final[dict[str, Callable[[bytes], str]]] = {
 }
 ALGORITHMS: Final = ("sha1", "sha256", "sha384", "sha512")
 HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+HEX_KEY: Final = re.compile(r"[0-9A-Fa-f]{64}")
 PLACE: Final = re.compile(r"\{(body|timestamp|url)\}")
+
+MOST_GROUPS: Final = 8
+"""Lists with timestamps of their own that are looked at: each costs an HMAC of the body for each key."""
+
+MOST_NUMBERED: Final = 100
+"""DocuSign numbers its headers from 1 to 100, one for each key of an account."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,7 @@ class Row:
     timestamp_header: where the timestamp stands, if in a header of its own.
     fields: if the header is a list, its separator, the timestamp's key and the signatures' key; groups: a separator of
         several such lists, each with a timestamp of its own.
-    hex_key: the secret is hexadecimal, and not the key's own text.
+    hex_key: the secret is 32 bytes in hexadecimal, and not the key's own text.
     """
 
     header: str
@@ -95,6 +101,8 @@ class HmacScheme(Scheme):
 
     def verify(self, request: SignedRequest, now: float) -> Verified:
         """Check every signature that the request carries against every key."""
+        if self.covers_url and not request.url:
+            raise SignatureError("malformed-url", "there is none, and it is signed")
         seen: SignatureError | None = None
         for timestamp, signatures in self._proofs(request):
             try:
@@ -109,6 +117,8 @@ class HmacScheme(Scheme):
 
     def sign(self, body: bytes, *, url: str, now: float, delivery_id: str) -> list[tuple[str, str]]:
         """The headers, by the first key. The scheme carries no delivery id."""
+        if self.covers_url and not url:
+            raise ConfigError("the scheme signs the URL: give one")
         row, timestamp = self._row, str(int(now))
         mac = self._mac(self._keys[0], timestamp, url, body)
         if row.fields:
@@ -127,20 +137,18 @@ class HmacScheme(Scheme):
         """Each timestamp that the request gives, with the signatures that belong to it."""
         row = self._row
         if row.fields and row.groups:
-            for group in request.one(row.header).split(row.groups)[:MOST_SIGNATURES]:
-                with contextlib.suppress(SignatureError):  # a malformed entry of a list is skipped
-                    yield _read_fields(group, *row.fields)
+            yield from _read_groups(request.one(row.header).split(row.groups)[:MOST_GROUPS], row.fields)
         elif row.fields:
             yield _read_fields(request.one(row.header), *row.fields)
         elif row.numbered:
-            yield None, list(_numbered(request, row.header))
+            yield None, _numbered(request, row.header)
         else:
             timestamp = request.one(row.timestamp_header) if row.timestamp_header else None
             yield timestamp, [request.one(row.header)]
 
     def _mac(self, key: bytes, timestamp: str, url: str, body: bytes) -> str:
         """The signature's text, its prefix included."""
-        values = {"body": body, "timestamp": timestamp.encode(), "url": _plain(url)}
+        values = {"body": body, "timestamp": timestamp.encode(), "url": _plain(url) if self.covers_url else b""}
         parts = PLACE.split(self._row.signed)
         signed = b"".join(values[part] if at % 2 else part.encode() for at, part in enumerate(parts))
         mac = hmac.digest(key, signed, self._row.algorithm)
@@ -188,14 +196,10 @@ class GenericHmac(HmacScheme):
 
 def _read_key(secret: str, *, hex_key: bool) -> bytes:
     if not hex_key:
-        return _plain(secret)
-    try:
-        key = bytes.fromhex(secret)
-    except ValueError as error:
-        raise ConfigError("a secret is not hexadecimal") from error
-    if not key or len(secret) != 2 * len(key):
-        raise ConfigError("a secret is not hexadecimal")
-    return key
+        return hmac_key(_plain(secret))
+    if not HEX_KEY.fullmatch(secret):
+        raise ConfigError("a secret is not 64 hexadecimal digits")
+    return hmac_key(bytes.fromhex(secret))
 
 
 def _plain(text: str) -> bytes:
@@ -211,15 +215,32 @@ def _read_fields(text: str, separator: str, time_key: str, signature_key: str) -
     return times[0], [value for key, value in entries if key == signature_key]
 
 
-def _numbered(request: SignedRequest, header: str) -> Iterator[str]:
-    """DocuSign sends one header per key, numbered from 1 to 100."""
-    found = False
-    for number in range(1, MOST_SIGNATURES + 1):
-        if request.all(f"{header}-{number}"):
-            found = True
-            yield request.one(f"{header}-{number}")
+def _read_groups(groups: Sequence[str], fields: tuple[str, str, str]) -> Iterator[tuple[str, list[str]]]:
+    """The lists that can be read; a malformed one is skipped, unless all are."""
+    malformed: SignatureError | None = None
+    read = []
+    for group in groups:
+        try:
+            read.append(_read_fields(group, *fields))
+        except SignatureError as error:
+            malformed = error
+    if malformed and not read:
+        raise malformed
+    yield from read
+
+
+def _numbered(request: SignedRequest, header: str) -> list[str]:
+    """One header per key, numbered from 1."""
+    names = {f"{header}-{number}".lower(): f"{header}-{number}" for number in range(1, MOST_NUMBERED + 1)}
+    found: dict[str, str] = {}
+    for given, value in request.headers:
+        if name := names.get(given.lower()):
+            if name in found:
+                raise SignatureError("repeated-header", name)
+            found[name] = value
     if not found:
         raise SignatureError("missing-header", f"{header}-1")
+    return list(found.values())
 
 
 def schemes() -> dict[str, type[Scheme]]:

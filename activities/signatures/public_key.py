@@ -7,14 +7,16 @@ do, give the private key as well.
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Final
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_der_private_key, load_der_public_key
 
+from activities.signatures.ed25519 import public_key
 from activities.signatures.scheme import (
     DEFAULT_TOLERANCE,
     ConfigError,
@@ -26,16 +28,23 @@ from activities.signatures.scheme import (
     decode_hex,
 )
 
+OTHER_HALF: Final = "is the other half of none of the public keys"
+
+Sign = Callable[[bytes], bytes]
+
 
 class PublicKeyScheme(Scheme):
-    """A signature over timestamp and body. private_key: for signing only, in the encoding of the public keys."""
+    """A signature over timestamp and body.
+
+    private_key: for signing only, in the encoding of the public keys, and the other half of one of them.
+    """
 
     covers_time = True
     timestamp_header = ""
 
     def __init__(self, secrets: Sequence[str], *, private_key: str = "", tolerance: int = DEFAULT_TOLERANCE) -> None:
         super().__init__(secrets, tolerance=tolerance)
-        self._private_key = private_key
+        self._sign = self._read_private(private_key) if private_key else None
 
     def verify(self, request: SignedRequest, now: float) -> Verified:
         """Check the signature against every key."""
@@ -49,12 +58,16 @@ class PublicKeyScheme(Scheme):
 
     def sign(self, body: bytes, *, url: str, now: float, delivery_id: str) -> list[tuple[str, str]]:
         """Both headers; raises `ConfigError` without a private key."""
-        if not self._private_key:
+        if self._sign is None:
             raise ConfigError("a public key cannot sign: give private_key")
         timestamp = str(int(now))
-        return [(self.timestamp_header, timestamp), (self.header, self._make(timestamp.encode() + body))]
+        signature = self._sign(timestamp.encode() + body)
+        return [(self.timestamp_header, timestamp), (self.header, self._encode(signature))]
 
     _count = 0
+
+    def _read_private(self, text: str) -> Sign:
+        raise NotImplementedError
 
     def _decode(self, text: str) -> bytes:
         raise NotImplementedError
@@ -62,7 +75,7 @@ class PublicKeyScheme(Scheme):
     def _matches(self, index: int, signature: bytes, signed: bytes) -> bool:
         raise NotImplementedError
 
-    def _make(self, signed: bytes) -> str:
+    def _encode(self, signature: bytes) -> str:
         raise NotImplementedError
 
 
@@ -90,14 +103,17 @@ class SendGrid(PublicKeyScheme):
             return False
         return True
 
-    def _make(self, signed: bytes) -> str:
+    def _encode(self, signature: bytes) -> str:
+        return base64.b64encode(signature).decode()
+
+    def _read_private(self, text: str) -> Sign:
         try:
-            key = load_der_private_key(decode_base64(self._private_key), password=None)
-        except (ValueError, TypeError) as error:
+            key = load_der_private_key(decode_base64(text), password=None)
+        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
             raise ConfigError("private_key is not base64 of DER") from error
-        if not isinstance(key, ec.EllipticCurvePrivateKey):
-            raise ConfigError("private_key is no elliptic-curve key")
-        return base64.b64encode(key.sign(signed, ec.ECDSA(SHA256()))).decode()
+        if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() not in self._keys:
+            raise ConfigError(f"private_key {OTHER_HALF}")
+        return lambda signed: key.sign(signed, ec.ECDSA(SHA256()))
 
 
 class Discord(PublicKeyScheme):
@@ -108,10 +124,7 @@ class Discord(PublicKeyScheme):
     timestamp_header = "X-Signature-Timestamp"
 
     def _read_secrets(self, secrets: Sequence[str]) -> None:
-        try:
-            self._keys = [Ed25519PublicKey.from_public_bytes(decode_hex(secret)) for secret in secrets]
-        except ValueError as error:
-            raise ConfigError("a key is not 32 bytes in lower-case hex") from error
+        self._keys = [_read_ed25519(secret) for secret in secrets]
         self._count = len(self._keys)
 
     def _decode(self, text: str) -> bytes:
@@ -127,18 +140,31 @@ class Discord(PublicKeyScheme):
             return False
         return True
 
-    def _make(self, signed: bytes) -> str:
+    def _encode(self, signature: bytes) -> str:
+        return signature.hex()
+
+    def _read_private(self, text: str) -> Sign:
         try:
-            key = Ed25519PrivateKey.from_private_bytes(decode_hex(self._private_key))
+            key = Ed25519PrivateKey.from_private_bytes(decode_hex(text))
         except ValueError as error:
             raise ConfigError("private_key is not 32 bytes in lower-case hex") from error
-        return key.sign(signed).hex()
+        if key.public_key() not in self._keys:
+            raise ConfigError(f"private_key {OTHER_HALF}")
+        return key.sign
+
+
+def _read_ed25519(secret: str) -> Ed25519PublicKey:
+    try:
+        raw = decode_hex(secret)
+    except ValueError as error:
+        raise ConfigError("a key is not 32 bytes in lower-case hex") from error
+    return public_key(raw)
 
 
 def _read_p256(secret: str) -> ec.EllipticCurvePublicKey:
     try:
         key = load_der_public_key(decode_base64(secret))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise ConfigError("a key is not base64 of a DER public key") from error
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
         raise ConfigError("a key is not on the curve P-256")

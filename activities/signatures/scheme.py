@@ -23,8 +23,9 @@ MOST_SIGNATURES: Final = 32
 """Signatures of a list that are looked at; providers send two while they rotate keys."""
 
 LONGEST_ID: Final = 256
+PREFIXES: Final = {"whsec_", "whpk_", "whsk_"}
 TIMESTAMP: Final = re.compile(r"[0-9]{1,12}")
-PRINTABLE: Final = re.compile(r"[\x21-\x7e]+")
+ID: Final = re.compile(r"[\x21-\x2d\x2f-\x7e]+")
 
 
 class ConfigError(ValueError):
@@ -101,7 +102,7 @@ class Scheme(ABC):
     header = ""
 
     def __init__(self, secrets: Sequence[str], *, tolerance: int = DEFAULT_TOLERANCE) -> None:
-        if isinstance(secrets, str) or not secrets:
+        if isinstance(secrets, str) or not isinstance(secrets, Sequence) or not secrets:
             raise ConfigError("secrets is a list of at least one secret")
         if isinstance(tolerance, bool) or not isinstance(tolerance, int) or tolerance < 0:
             raise ConfigError("tolerance is a number of seconds, 0 or more")
@@ -111,6 +112,8 @@ class Scheme(ABC):
                 raise ConfigError("a secret is empty")
             if secret != secret.strip():
                 raise ConfigError("a secret has blanks or a newline around it")
+            if secret in PREFIXES:
+                raise ConfigError(f"a secret is nothing but the prefix {secret}")
         self._read_secrets(secrets)
 
     @abstractmethod
@@ -170,10 +173,20 @@ def decode_hex(text: str) -> bytes:
 
 
 def check_id(delivery_id: str) -> str:
-    """An id that can be signed, logged and stored; raises `SignatureError`."""
-    if len(delivery_id) > LONGEST_ID or not PRINTABLE.fullmatch(delivery_id):
-        raise SignatureError("malformed-id", f"use 1 to {LONGEST_ID} printable ASCII characters")
+    """An id that can be signed, logged and stored; raises `SignatureError`.
+
+    It has no full stop: that ends it in what is signed, and one within would let it be cut in another place.
+    """
+    if len(delivery_id) > LONGEST_ID or not ID.fullmatch(delivery_id):
+        raise SignatureError("malformed-id", f"use 1 to {LONGEST_ID} printable ASCII characters, and no full stop")
     return delivery_id
+
+
+def hmac_key(key: bytes) -> bytes:
+    """The key of an HMAC; raises `ConfigError` for none. Zeros are none: HMAC pads a key with them."""
+    if not key.strip(b"\0"):
+        raise ConfigError("a secret is empty, or nothing but zeros")
+    return key
 
 
 def pairs(text: str, separator: str) -> Iterator[tuple[str, str]]:

@@ -17,6 +17,7 @@ from typing import ClassVar, Final, Self
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from activities.signatures.ed25519 import KEY_BYTES, public_key
 from activities.signatures.scheme import (
     MOST_SIGNATURES,
     ConfigError,
@@ -26,21 +27,24 @@ from activities.signatures.scheme import (
     Verified,
     check_id,
     decode_base64,
-    same,
+    first_match,
+    hmac_key,
 )
 
 SHORTEST_KEY: Final = 24
 LONGEST_KEY: Final = 64
-ED25519_BYTES: Final = 32
 LONGEST_LIST: Final = 16 * 1024
+SIGNATURE_BYTES: Final = 64
+MOST_TRIED: Final = 8
+"""Signatures of `v1a` that are tried with a key: each reads the whole body; a partner sends two while it rotates."""
 
 
 @dataclass(frozen=True)
 class Key:
-    """One secret: the version it is for, how it checks a signature's text, and how it makes one, if it can."""
+    """One secret: the version it is for, how it checks signatures' texts, and how it makes one, if it can."""
 
     version: str
-    matches: Callable[[bytes, str], bool]
+    matches: Callable[[bytes, Sequence[str]], bool]
     sign: Callable[[bytes], str] | None
 
 
@@ -62,11 +66,11 @@ class StandardWebhooks(Scheme):
         listed = request.one(self.header)
         moment = self._in_time(timestamp, now)
         signed = _signed(delivery_id, timestamp, request.body)
-        for entry in listed[:LONGEST_LIST].split(" ")[:MOST_SIGNATURES]:
-            version, comma, signature = entry.partition(",")
-            for index, key in enumerate(self._keys):
-                if comma and version == key.version and key.matches(signed, signature):
-                    return Verified(index, moment, delivery_id)
+        entries = [entry.partition(",") for entry in listed[:LONGEST_LIST].split(" ")[:MOST_SIGNATURES]]
+        for index, key in enumerate(self._keys):
+            signatures = [signature for version, _, signature in entries if version == key.version]
+            if signatures and key.matches(signed, signatures):
+                return Verified(index, moment, delivery_id)
         raise SignatureError("mismatch", "no listed signature is by one of our keys")
 
     def sign(self, body: bytes, *, url: str, now: float, delivery_id: str) -> list[tuple[str, str]]:
@@ -111,32 +115,30 @@ def _read_key(secret: str) -> Key:
     if kind == "whsec":
         return _hmac_key(key)
     if kind == "whpk":
-        if len(key) != ED25519_BYTES:
-            raise ConfigError("a whpk_ key has 32 bytes")
-        return Key("v1a", _ed25519_matches(Ed25519PublicKey.from_public_bytes(key)), None)
+        return Key("v1a", _ed25519_matches(public_key(key)), None)
     return _private_key(key)
 
 
 def _hmac_key(key: bytes) -> Key:
     if not SHORTEST_KEY <= len(key) <= LONGEST_KEY:
         raise ConfigError(f"a whsec_ secret has {SHORTEST_KEY} to {LONGEST_KEY} bytes")
-    return _hmac(key)
+    return _hmac(hmac_key(key))
 
 
 def _hmac(key: bytes) -> Key:
     def sign(signed: bytes) -> str:
         return base64.b64encode(hmac.digest(key, signed, "sha256")).decode()
 
-    return Key("v1", lambda signed, signature: same(sign(signed), signature), sign)
+    return Key("v1", lambda signed, signatures: first_match([sign(signed)], signatures) is not None, sign)
 
 
 def _private_key(key: bytes) -> Key:
     """A seed, or seed and public key together, which must then be each other's."""
-    if len(key) not in {ED25519_BYTES, 2 * ED25519_BYTES}:
+    if len(key) not in {KEY_BYTES, 2 * KEY_BYTES}:
         raise ConfigError("a whsk_ secret has 32 or 64 bytes")
-    private = Ed25519PrivateKey.from_private_bytes(key[:ED25519_BYTES])
+    private = Ed25519PrivateKey.from_private_bytes(key[:KEY_BYTES])
     public = private.public_key()
-    if key[ED25519_BYTES:] not in {b"", public.public_bytes_raw()}:
+    if key[KEY_BYTES:] not in {b"", public.public_bytes_raw()}:
         raise ConfigError("the two halves of a whsk_ secret do not belong together")
 
     def sign(signed: bytes) -> str:
@@ -145,12 +147,24 @@ def _private_key(key: bytes) -> Key:
     return Key("v1a", _ed25519_matches(public), sign)
 
 
-def _ed25519_matches(key: Ed25519PublicKey) -> Callable[[bytes, str], bool]:
-    def matches(signed: bytes, signature: str) -> bool:
-        try:
-            key.verify(decode_base64(signature), signed)
-        except (ValueError, InvalidSignature):
-            return False
-        return True
+def _ed25519_matches(key: Ed25519PublicKey) -> Callable[[bytes, Sequence[str]], bool]:
+    def matches(signed: bytes, signatures: Sequence[str]) -> bool:
+        decoded = [raw for raw in map(_decoded, signatures) if len(raw) == SIGNATURE_BYTES]
+        return any(_is_by(key, raw, signed) for raw in decoded[:MOST_TRIED])
 
     return matches
+
+
+def _decoded(signature: str) -> bytes:
+    try:
+        return decode_base64(signature)
+    except ValueError:
+        return b""
+
+
+def _is_by(key: Ed25519PublicKey, signature: bytes, signed: bytes) -> bool:
+    try:
+        key.verify(signature, signed)
+    except InvalidSignature:
+        return False
+    return True

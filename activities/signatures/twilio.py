@@ -1,8 +1,9 @@
 """Twilio: HMAC-SHA1 of the public URL, and of the form's fields sorted by name, in base64.
 
 A JSON body is covered by its SHA-256 in the URL's query instead (`bodySHA256`). The fields are joined without
-separators, so that the boundary between a name and its value is not covered; and there is no timestamp, so that a
-captured request stays valid: only what it does may not be done twice.
+separators, so that the boundary between a name and its value is not covered, nor are their order, their escapes, and
+how often the same pair stands there. There is no timestamp, so that a captured request stays valid: only what it does
+may not be done twice.
 """
 
 from __future__ import annotations
@@ -11,15 +12,32 @@ import base64
 import copy
 import hashlib
 import hmac
+import re
 from collections.abc import Sequence
 from typing import Self
 from urllib.parse import parse_qs, urlsplit
 
-from activities.signatures.scheme import Scheme, SignatureError, SignedRequest, Verified, first_match, same
+from activities.signatures.scheme import (
+    ConfigError,
+    Scheme,
+    SignatureError,
+    SignedRequest,
+    Verified,
+    first_match,
+    hmac_key,
+    same,
+)
 
 HEADER = "X-Twilio-Signature"
 FORM = "application/x-www-form-urlencoded"
 MOST_FIELDS = 1000
+LARGEST_FORM = 128 * 1024
+"""Bytes. Twilio's forms have a few kilobytes; a larger one is only work to decode, for nobody has proven it yet."""
+
+WRITTEN_FORM = re.compile(rb"[A-Za-z0-9*._~+%=&-]*")
+"""What a form is written in (application/x-www-form-urlencoded)."""
+
+PORT = re.compile(r":[0-9]*$")
 DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
@@ -31,10 +49,10 @@ class Twilio(Scheme):
     header = HEADER
 
     def _read_secrets(self, secrets: Sequence[str]) -> None:
-        self._keys = [secret.encode("utf-8", "surrogatepass") for secret in secrets]
+        self._keys = [hmac_key(secret.encode("utf-8", "surrogatepass")) for secret in secrets]
 
     def verify(self, request: SignedRequest, now: float) -> Verified:
-        """Check the signature over the URL with and without its default port: Twilio signs either."""
+        """Check the signature over the URL with and without its port: Twilio signs either."""
         signature = request.one(HEADER)
         fields = _covered(request)
         signed = [_plain(url) + fields for url in _spellings(request.url)]
@@ -45,7 +63,14 @@ class Twilio(Scheme):
         return Verified(index // len(signed))
 
     def sign(self, body: bytes, *, url: str, now: float, delivery_id: str) -> list[tuple[str, str]]:
-        """The header for a form, or for anything else if the URL has the body's `bodySHA256`."""
+        """The header for a form, or for anything else if the URL has the body's `bodySHA256`.
+
+        Raises `ConfigError` for what neither covers.
+        """
+        if not url:
+            raise ConfigError("the scheme signs the URL: give one")
+        if not _body_digest(url) and not WRITTEN_FORM.fullmatch(body):
+            raise ConfigError("a body that is no form is covered only by bodySHA256 in the URL")
         fields = b"" if _body_digest(url) else _sorted_fields(body)
         return [(HEADER, _mac(self._keys[0], _plain(url) + fields))]
 
@@ -81,6 +106,8 @@ def _body_digest(url: str) -> str:
 
 
 def _sorted_fields(body: bytes) -> bytes:
+    if len(body) > LARGEST_FORM:
+        raise SignatureError("malformed-body", f"a form of more than {LARGEST_FORM} bytes")
     try:
         text = body.decode("utf-8", "surrogateescape")
         fields = parse_qs(text, keep_blank_values=True, max_num_fields=MOST_FIELDS, errors="surrogateescape")
@@ -90,17 +117,17 @@ def _sorted_fields(body: bytes) -> bytes:
 
 
 def _spellings(url: str) -> list[str]:
-    """The URL as it is, and with its default port added or left out."""
+    """The URL without its port, and with it: the one it has, or its scheme's."""
     try:
         parts = urlsplit(url)
-        port, default = parts.port, DEFAULT_PORTS.get(parts.scheme)
+        port = parts.port or DEFAULT_PORTS.get(parts.scheme)
     except ValueError as error:
         raise SignatureError("malformed-url") from error
-    if default is None or not parts.netloc or port not in {None, default}:
-        return [url]
-    bare = parts.netloc.removesuffix(f":{default}")
-    head, _, rest = url.partition(parts.netloc)
-    return [f"{head}{bare}{rest}", f"{head}{bare}:{default}{rest}"]
+    if not url or port is None or not parts.netloc:
+        raise SignatureError("malformed-url", "no absolute http or https URL")
+    head, _, rest = url.partition(f"//{parts.netloc}")
+    host = PORT.sub("", parts.netloc)
+    return [f"{head}//{host}{rest}", f"{head}//{host}:{port}{rest}"]
 
 
 def _mac(key: bytes, signed: bytes) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import time
 from datetime import UTC, datetime
 from urllib.parse import parse_qsl
 
+import pytest
 import stripe
 import svix
 from hypothesis import given, settings
@@ -16,7 +18,7 @@ from slack_sdk.signature import SignatureVerifier
 from standardwebhooks import Webhook
 from twilio.request_validator import RequestValidator
 
-from activities.signatures import SCHEMES, Scheme, SignedRequest
+from activities.signatures import SCHEMES, Scheme, SignatureError, SignedRequest
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 URL = "https://hooks.example.com/callbacks/token"
@@ -69,13 +71,37 @@ def test_slack(body: bytes) -> None:
     assert theirs.is_valid_request(body, headers)
 
 
-def test_twilio() -> None:
+@pytest.mark.parametrize("body", [b"To=%2B1&From=%2B2&Body=hello+there", b"To=2&To=1&To=2&Empty=", b""])
+@pytest.mark.parametrize("received", [URL, URL.replace(".com/", ".com:443/"), URL.replace(".com/", ".com:8443/")])
+@pytest.mark.parametrize("signed", [URL, URL.replace(".com/", ".com:443/"), URL.replace(".com/", ".com:8443/")])
+def test_twilio(body: bytes, signed: str, received: str) -> None:
+    """With every URL and port that one may sign and the other receive."""
     theirs, ours = RequestValidator("secret"), SCHEMES["twilio"](secrets=["secret"])
-    body = b"To=%2B1&From=%2B2&Body=hello+there"
-    params = dict(parse_qsl(body.decode()))
-    verify(ours, {"X-Twilio-Signature": theirs.compute_signature(URL, params)}, body)
-    [(_, signature)] = ours.sign(body, url=URL, now=0, delivery_id="")
-    assert theirs.validate(URL, params, signature)
+    params = MultiDict(parse_qsl(body.decode(), keep_blank_values=True))
+    signature = theirs.compute_signature(signed, params)
+    taken = theirs.validate(received, params, signature)
+    with contextlib.nullcontext() if taken else pytest.raises(SignatureError):
+        verify(ours, {"X-Twilio-Signature": signature}, body, received)
+    [(_, signature)] = ours.sign(body, url=signed, now=0, delivery_id="")
+    assert theirs.validate(received, params, signature) is taken
+
+
+class MultiDict(dict[str, str]):
+    """Repeated fields, as Twilio's library takes them."""
+
+    def __init__(self, pairs: list[tuple[str, str]]) -> None:
+        super().__init__(pairs)
+        self._pairs = pairs
+
+    def getall(self, name: str) -> list[str]:
+        return [value for key, value in self._pairs if key == name]
+
+
+def test_a_port_that_twilio_leaves_out_when_it_signs() -> None:
+    """Published: twilio-python, tests/unit/test_request_validator.py, test_validation_removes_port_on_https."""
+    body = b"CallSid=CA1234567890ABCDE&Caller=%2B14158675309&Digits=1234&From=%2B14158675309&To=%2B18005551212"
+    url = "https://mycompany.com:1234/myapp.php?foo=1&bar=2"
+    verify(SCHEMES["twilio"](secrets=["12345"]), {"X-Twilio-Signature": "RSOYDt4T1cUTdK1PDd93/VVr8B8="}, body, url)
 
 
 def test_twilio_json() -> None:

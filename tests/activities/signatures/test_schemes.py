@@ -16,13 +16,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from activities.signatures import SCHEMES, ConfigError, Scheme, SignatureError, SignedRequest
+from activities.signatures.ed25519 import SIGN_BIT, SMALL_ORDER
 
 NOW = 1_800_000_000
 URL = "https://hooks.example.com/callbacks/token?a=1"
 ED = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 EC = ec.derive_private_key(12345678901234567890, ec.SECP256R1())
 EC_PRIVATE = EC.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+OTHER_EC = ec.derive_private_key(54321, ec.SECP256R1()).private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
 EC_PUBLIC = EC.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+UNKNOWN_CURVE = EC_PUBLIC.replace(bytes.fromhex("2a8648ce3d030107"), bytes.fromhex("2a8648ce3d0301ff"))
+"""The key with the name of another curve, which no library knows."""
 WHSEC = "whsec_" + base64.b64encode(bytes(range(24))).decode()
 WHSEC_OLD = "whsec_" + base64.b64encode(bytes(range(1, 33))).decode()
 
@@ -195,12 +199,12 @@ headers_of_any_kind = st.lists(
 @every
 @given(
     headers=headers_of_any_kind,
-    url=st.text(max_size=40) | st.just("https://[/?bodySHA256=%"),
+    url=st.text(max_size=40) | st.sampled_from(["https://[/?bodySHA256=%", "", None]),
     body=st.binary(max_size=50),
 )
 @settings(max_examples=60, deadline=None)
 def test_whatever_is_sent_nothing_but_a_signature_error_is_raised(
-    setup: Setup, headers: list[tuple[str, str]], url: str, body: bytes
+    setup: Setup, headers: list[tuple[str, str]], url: Any, body: bytes
 ) -> None:
     with pytest.raises(SignatureError) as raised:
         setup.scheme().verify(SignedRequest("POST", url, headers, body), NOW)
@@ -239,7 +243,20 @@ def test_a_timestamp_is_decimal_digits_and_nothing_else(setup: Setup, text: str)
 
 @every
 @pytest.mark.parametrize(
-    "secrets", [[], [""], ["  "], "a-bare-string", [None], ["good-secret", ""], [" padded "], ["new\n"]]
+    "secrets",
+    [
+        [],
+        [""],
+        ["  "],
+        "a-bare-string",
+        [None],
+        ["good-secret", ""],
+        [" padded "],
+        ["new\n"],
+        ["whsec_"],
+        5,
+        {"a", "b"},
+    ],
 )
 def test_a_missing_or_blank_secret_is_an_error_at_construction(setup: Setup, secrets: Any) -> None:
     with pytest.raises(ConfigError):
@@ -266,9 +283,17 @@ def test_a_tolerance_is_a_number_of_seconds(setup: Setup, tolerance: Any) -> Non
         ("standard-webhooks", "whpk_" + b64(bytes(31))),
         ("standard-webhooks", "whsk_" + b64(bytes(33))),
         ("standard-webhooks", "whsk_" + b64(bytes(64))),
+        ("standard-webhooks", "whpk_" + b64(bytes(32))),
+        ("standard-webhooks", "whsec_" + b64(bytes(32))),
+        ("svix", "whsec_" + b64(bytes(32))),
+        ("github", "\0"),
+        ("twilio", "\0\0"),
         ("adyen-platform", "XYZ"),
         ("adyen-platform", "AB C"),
+        ("adyen-platform", "AB" * 31),
+        ("adyen-platform", "00" * 32),
         ("sendgrid", "bm90IGEga2V5"),
+        ("sendgrid", b64(UNKNOWN_CURVE)),
         ("discord", "00"),
         ("discord", "AB" * 32),
         ("basic", "no-colon"),
@@ -278,6 +303,32 @@ def test_a_tolerance_is_a_number_of_seconds(setup: Setup, tolerance: Any) -> Non
 def test_an_undecodable_or_short_secret_is_an_error_at_construction(name: str, secret: str) -> None:
     with pytest.raises(ConfigError):
         SCHEMES[name](secrets=[secret])
+
+
+@pytest.mark.parametrize("y", sorted(SMALL_ORDER))
+@pytest.mark.parametrize("sign", [0, SIGN_BIT])
+def test_a_key_to_which_anybody_can_sign_is_an_error_at_construction(y: int, sign: int) -> None:
+    raw = (y | sign).to_bytes(32, "little")
+    for name, secret in (("discord", raw.hex()), ("standard-webhooks", "whpk_" + b64(raw))):
+        with pytest.raises(ConfigError):
+            SCHEMES[name](secrets=[secret])
+
+
+@pytest.mark.parametrize(
+    ("name", "private_key"),
+    [
+        ("discord", "00"),
+        ("discord", bytes(range(1, 33)).hex()),
+        ("sendgrid", "junk"),
+        ("sendgrid", b64(EC_PUBLIC)),
+        ("sendgrid", b64(OTHER_EC)),
+    ],
+)
+def test_a_private_key_that_cannot_sign_for_the_public_one_is_an_error_at_construction(
+    name: str, private_key: str
+) -> None:
+    with pytest.raises(ConfigError):
+        SETUPS[name].scheme(private_key=private_key)
 
 
 @pytest.mark.parametrize(
@@ -312,12 +363,24 @@ def test_a_list_of_signatures_is_searched_past_malformed_entries_up_to_its_cap(n
 
 
 @pytest.mark.parametrize("name", ["standard-webhooks", "svix"])
-@pytest.mark.parametrize("delivery_id", ["", "a b", "a\n", "é", "x" * 257])
+@pytest.mark.parametrize("delivery_id", ["", "a b", "a\n", "é", "x" * 257, "a.1"])
 def test_an_id_is_capped_and_printable(name: str, delivery_id: str) -> None:
     setup = SETUPS[name]
     request = setup.signed()
     headers = [(key, delivery_id if key.endswith("-id") else value) for key, value in request.headers]
     assert reason(setup, replace(request, headers=headers)) == "malformed-id"
+
+
+def test_what_was_signed_cannot_be_cut_in_another_place() -> None:
+    """`id.timestamp.body` of an old request, read as one with a later timestamp."""
+    setup = SETUPS["standard-webhooks"]
+    old, later = NOW - 5000, str(NOW)
+    request = setup.signed(later.encode() + b".5", now=old)
+    shifted = [
+        (name, {"webhook-id": f"msg_1.{old}", "webhook-timestamp": later}.get(name, value))
+        for name, value in request.headers
+    ]
+    assert reason(setup, replace(request, headers=shifted, body=b"5")) == "malformed-id"
 
 
 def test_a_key_verifies_signatures_of_its_own_version_only() -> None:
@@ -348,25 +411,57 @@ def test_persona_sends_a_pair_for_each_secret() -> None:
     setup.scheme().verify(changed_header(setup, lambda good: f"v1=no-time t=1,v1=dummy {good}"), NOW)
 
 
-def test_docusign_sends_a_header_for_each_key() -> None:
+@pytest.mark.parametrize("number", [2, 33, 100])
+def test_docusign_sends_a_header_for_each_key(number: int) -> None:
     setup = SETUPS["docusign"]
     [(_, good)] = setup.signed().headers
-    numbered = [("X-DocuSign-Signature-1", "dummy"), ("X-DocuSign-Signature-2", good)]
+    numbered = [("X-DocuSign-Signature-1", "dummy"), (f"x-docusign-signature-{number}", good)]
     setup.scheme().verify(replace(setup.signed(), headers=numbered), NOW)
+    assert reason(setup, replace(setup.signed(), headers=[*numbered, numbered[1]])) == "repeated-header"
+    assert reason(setup, replace(setup.signed(), headers=[("X-DocuSign-Signature-101", good)])) == "missing-header"
 
 
-def test_twilio_signs_the_url_with_or_without_its_default_port() -> None:
+def test_a_persona_header_without_any_timestamp_is_malformed() -> None:
+    setup = SETUPS["persona"]
+    assert reason(setup, changed_header(setup, lambda good: "v1=abc v1=def")) == "malformed-header"
+
+
+@pytest.mark.parametrize("port", [443, 8443])
+def test_twilio_signs_the_url_with_or_without_its_port(port: int) -> None:
     setup = SETUPS["twilio form"]
-    with_port = URL.replace("example.com/", "example.com:443/")
-    for signed, received in ((URL, with_port), (with_port, URL)):
-        request = replace(setup, url=signed).signed()
-        setup.scheme().verify(replace(request, url=received), NOW)
+    with_port = URL.replace("example.com/", f"example.com:{port}/")
+    setup.scheme().verify(replace(setup.signed(), url=with_port), NOW)
+    if port == 443:
+        setup.scheme().verify(replace(replace(setup, url=with_port).signed(), url=URL), NOW)
 
 
-@pytest.mark.parametrize("url", [URL.replace("https", "http"), URL.replace(".com/", ".com:8443/"), URL + "&b=2"])
+@pytest.mark.parametrize("url", [URL.replace("https", "http"), URL.replace(".com/", ".org/"), URL + "&b=2"])
 def test_twilio_refuses_any_other_url(url: str) -> None:
     setup = SETUPS["twilio form"]
     assert reason(setup, replace(setup.signed(), url=url)) == "mismatch"
+
+
+def test_twilio_refuses_another_port_than_the_one_that_was_signed() -> None:
+    setup = replace(SETUPS["twilio form"], url=URL.replace(".com/", ".com:8443/"))
+    assert reason(setup, replace(setup.signed(), url=URL)) == "mismatch"
+
+
+def test_no_form_is_decoded_that_twilio_would_not_send() -> None:
+    setup = SETUPS["twilio form"]
+    assert reason(setup, replace(setup.signed(), body=b"a=" + b"%41" * 50_000)) == "malformed-body"
+
+
+def test_twilio_signs_nothing_that_it_would_not_cover() -> None:
+    with pytest.raises(ConfigError):
+        SETUPS["twilio form"].scheme().sign(b'{"a": 1}', url=URL, now=NOW, delivery_id="")
+
+
+@pytest.mark.parametrize("name", ["square", "twilio form", "hmac timed"])
+def test_a_scheme_that_signs_the_url_needs_one(name: str) -> None:
+    setup = SETUPS[name]
+    assert reason(setup, replace(setup.signed(), url="")) == "malformed-url"
+    with pytest.raises(ConfigError):
+        setup.scheme().sign(b"", url="", now=NOW, delivery_id="")
 
 
 def test_twilio_refuses_a_body_that_nothing_covers() -> None:
