@@ -41,6 +41,8 @@ class Environment:
         value = self._variables.get(name, "").strip() or default
         if not value:
             self.fault(name, "is not set", fix)
+        elif not _is_unicode(value):
+            self.fault(name, "is not UTF-8 text", fix)
         return value
 
     def optional(self, name: str) -> str:
@@ -90,6 +92,15 @@ def is_loopback(url: str) -> bool:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _is_unicode(value: str) -> bool:
+    """Whether it can be encoded: what was not UTF-8 in the environment is read as lone surrogates."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_base_url(value: str) -> bool:

@@ -4,7 +4,8 @@ Each is a row of one table, by name; a partner's file says which one its partner
 somebody answers at the URL, or that it knows a secret. It says nothing about any work, so it settles nothing.
 
 What is repeated is short, printable and without markup. What is signed could be a request of the provider's own, where
-it signs those with the same secret: so it may have no character that every such request has, `{` or `:`.
+it signs those with the same secret: so it may have no character that every such request has: `{` or `:` where that is
+JSON, and `=` within where it is a form.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from activities.signatures import ConfigError
 ECHOED: Final = re.compile(r"[ !#-;=?-~]{1,1024}")
 """Printable ASCII without quotation marks and angle brackets."""
 
-SIGNED: Final = re.compile(r"[A-Za-z0-9_=+/.-]{1,256}")
+SIGNED: Final = re.compile(r"[A-Za-z0-9_+/.-]{1,254}={0,2}")
 DNS_NAME: Final = re.compile(r"[A-Za-z0-9.-]{1,253}")
 MOST_FIELDS: Final = 50
 
@@ -125,7 +126,7 @@ def _echo(text: object) -> Reply | None:
 
 
 def _mac(secret: str, text: str) -> bytes:
-    return hmac.digest(secret.encode(), text.encode(), "sha256")
+    return hmac.digest(secret.encode("utf-8", "surrogatepass"), text.encode(), "sha256")
 
 
 def _json(value: Mapping[str, Any]) -> Reply:
@@ -144,7 +145,8 @@ def _graph(greeting: Greeting, secret: str) -> Reply | None:
 def _meta(greeting: Greeting, secret: str) -> Reply | None:
     if greeting.field("hub.mode") != "subscribe":
         return None
-    if not hmac.compare_digest(greeting.field("hub.verify_token").encode(), secret.encode()):
+    given = greeting.field("hub.verify_token").encode()
+    if not hmac.compare_digest(given, secret.encode("utf-8", "surrogatepass")):
         return Reply(403, "the verify token is another one")
     return _echo(greeting.field("hub.challenge"))
 
@@ -183,12 +185,10 @@ def _cloudevents(greeting: Greeting, secret: str) -> Reply | None:
     origin = greeting.header("webhook-request-origin")
     if not DNS_NAME.fullmatch(origin) or origin.lower() != secret.lower():
         return None
-    headers = {"Allow": "POST", "WebHook-Allowed-Origin": origin}
     asked = greeting.header("webhook-request-rate")
-    if asked:
-        number = int(asked) if re.fullmatch(r"[0-9]{1,9}", asked) else greeting.rate
-        headers["WebHook-Allowed-Rate"] = str(max(1, min(number, greeting.rate)))
-    return Reply(headers=headers)
+    number = int(asked) if re.fullmatch(r"[0-9]{1,9}", asked) else greeting.rate
+    allowed = str(max(1, min(number, greeting.rate)))
+    return Reply(headers={"Allow": "POST", "WebHook-Allowed-Origin": origin, "WebHook-Allowed-Rate": allowed})
 
 
 HANDSHAKES: Final[Mapping[str, Row]] = {

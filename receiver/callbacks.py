@@ -49,8 +49,8 @@ BODY_SECONDS: Final = 5.0
 ONLY_ONCE: Final = ("content-type", "content-encoding", "content-length", "transfer-encoding", "host", "authorization")
 """Headers that two readers could understand differently when they are repeated."""
 
-
-HANDSHAKES_PER_SECOND: Final = 5.0
+HANDSHAKES_PER_SECOND: Final = 50.0
+"""Of one partner. Each costs little, and whoever uses them up keeps the partner's own from being answered."""
 
 Way = Callable[[Request, Capture], Awaitable[Verdict]]
 

@@ -76,6 +76,12 @@ def test_an_enabled_partners_variables_are_required_and_others_are_not(name: str
     assert set(faults(**{name: "", "ESIGN_KEY": "", "CARDS_KEY": ""})) == {name}
 
 
+def test_bytes_that_are_no_text_are_a_fault() -> None:
+    environment = Environment({"ACME_KEY": b"k\xff".decode("utf-8", "surrogateescape")})
+    environment.text("ACME_KEY", fix="its key")
+    assert [fault.problem for fault in environment.faults] == ["is not UTF-8 text"]
+
+
 def test_a_list_of_nothing_is_a_fault() -> None:
     assert "names nothing" in faults(PARTNERS=" , ")["PARTNERS"]
 

@@ -61,17 +61,30 @@ def carrying(url_or_token: str) -> dict[str, Any]:
 
 
 SLACK = {"type": "url_verification", "challenge": "3eZbrw1a"}
+ZOOM = {"event": "endpoint.url_validation", "payload": {"plainToken": "qgg8vlvZRS6UYooatFL8Aw"}}
+JSON, TEXT = "application/json", "text/plain; charset=utf-8"
+AT_EITHER_URL = pytest.mark.parametrize("url", [URLS.issue(CLAIMS), "/partners/bank"], ids=["callback", "partner"])
 
 
-@pytest.mark.parametrize("url", [URLS.issue(CLAIMS), "/partners/bank"])
-async def test_a_signed_handshake_is_answered_after_its_signature_at_either_url(url: str) -> None:
-    async with receiver(handshake=Handshake("slack"), signature=GITHUB, read_token=read_token) as http:
-        answer = await post(http, url, SLACK)
-        unsigned = await post(http, url, SLACK, None)
-    assert (answer.status_code, answer.text) == (200, "3eZbrw1a")
-    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
-    assert answer.headers["x-content-type-options"] == "nosniff"
-    assert (unsigned.status_code, "3eZbrw1a" in unsigned.text) == (401, False)
+@AT_EITHER_URL
+@pytest.mark.parametrize(
+    ("handshake", "body", "says", "media_type"),
+    [
+        (Handshake("slack"), SLACK, "3eZbrw1a", TEXT),
+        (Handshake("zoom", "s"), ZOOM, "encryptedToken", JSON),
+        (Handshake("discord"), {"type": 1}, '{"type": 1}', JSON),
+    ],
+)
+async def test_a_signed_handshake_is_answered_after_its_signature_at_either_url(
+    handshake: Handshake, body: dict[str, Any], says: str, media_type: str, url: str
+) -> None:
+    async with receiver(handshake=handshake, signature=GITHUB, read_token=read_token) as http:
+        answer = await post(http, url, body)
+        unsigned = await post(http, url, body, None)
+        missigned = await post(http, url, body, SCHEMES["github"](secrets=["another"]))
+    assert (answer.status_code, says in answer.text) == (200, True)
+    assert (answer.headers["content-type"], answer.headers["x-content-type-options"]) == (media_type, "nosniff")
+    assert [(other.status_code, says in other.text) for other in (unsigned, missigned)] == [(401, False)] * 2
 
 
 async def test_a_signed_handshake_of_a_partner_that_signs_nothing_is_not_answered() -> None:
@@ -79,6 +92,7 @@ async def test_a_signed_handshake_of_a_partner_that_signs_nothing_is_not_answere
         assert (await post(http, URLS.issue(CLAIMS), SLACK, None)).status_code == 422
 
 
+@AT_EITHER_URL
 @pytest.mark.parametrize(
     ("handshake", "method", "query", "headers", "status", "text"),
     [
@@ -86,18 +100,21 @@ async def test_a_signed_handshake_of_a_partner_that_signs_nothing_is_not_answere
         (Handshake("graph"), "POST", "?validationToken=a%20b", {"Content-Type": "text/plain"}, 200, "a b"),
         (Handshake("meta", "v"), "GET", "?hub.mode=subscribe&hub.verify_token=v&hub.challenge=1", {}, 200, "1"),
         (Handshake("meta", "v"), "GET", "?hub.mode=subscribe&hub.verify_token=w&hub.challenge=1", {}, 403, None),
+        (Handshake("x-crc", "s"), "GET", "?crc_token=abc", {}, 200, None),
         (Handshake("cloudevents", "x.example"), "OPTIONS", "", {"WebHook-Request-Origin": "x.example"}, 200, ""),
     ],
 )
-async def test_an_unsigned_handshake_is_answered_at_a_callback_url(
-    handshake: Handshake, method: str, query: str, headers: dict[str, str], status: int, text: str | None
+async def test_an_unsigned_handshake_is_answered_at_either_url(
+    handshake: Handshake, method: str, query: str, headers: dict[str, str], status: int, text: str | None, url: str
 ) -> None:
-    async with receiver(handshake=handshake) as http:
-        answer = await http.request(method, URLS.issue(CLAIMS) + query, headers=headers)
-        forged = await http.request(method, URLS.issue(CLAIMS)[:-2] + query, headers=headers)
+    async with receiver(handshake=handshake, signature=GITHUB, read_token=read_token) as http:
+        answer = await http.request(method, url + query, headers=headers)
+        forged = await http.request(method, url[:-2] + query, headers=headers)
     assert answer.status_code == status
     assert text is None or answer.text == text
-    assert forged.status_code == (404 if method == "POST" else 405)
+    assert answer.headers["content-type"] == (JSON if handshake.name == "x-crc" else TEXT)
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert forged.status_code == (405 if "callbacks" in url and method != "POST" else 404)
 
 
 async def test_consent_to_cloudevents_names_the_rate_that_a_callback_url_may_bring() -> None:
@@ -122,16 +139,19 @@ async def test_a_get_for_a_partner_that_is_not_enabled_is_405_as_well() -> None:
     assert answer.status_code == 405
 
 
-async def test_a_handshake_reaches_no_run(real: WorkflowEnvironment) -> None:
+@pytest.mark.parametrize("handshake", [Handshake("dropbox"), Handshake("slack")])
+async def test_a_handshake_reaches_no_run(real: WorkflowEnvironment, handshake: Handshake) -> None:
     async with (
-        receiver(for_temporal(real.client), handshake=Handshake("dropbox")) as http,
+        receiver(for_temporal(real.client), handshake=handshake, signature=GITHUB) as http,
         working(real.client, ScriptedPartner()),
     ):
         handle = await start(real.client, stage(1))
         await waiting(handle)
-        assert (await http.get(url_for(handle) + "?challenge=x")).status_code == 200
+        url = url_for(handle)
+        answer = await (post(http, url, SLACK) if handshake.proven else http.get(url + "?challenge=x"))
+        assert answer.status_code == 200
         progress = await progress_of(handle)
-        await http.post(url_for(handle), json=DONE)
+        await post(http, url, DONE)
         await result_of(handle)
     assert (progress.stages[0].state, progress.stages[0].ledger_total, progress.ignored) == ("waiting", 0, {})
 
