@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from typing import Any, Final
 
 import click
 
+from activities import strict_json
 from activities.signatures import SCHEMES
 from receiver.cli.captured import Captured, read_request
 from receiver.cli.errors import CommandError, Exit
@@ -46,7 +46,7 @@ def new(name: str, scheme: str, captured: str) -> None:
         raise CommandError(f"{present[0]} is there already", "choose another name, or remove what is there", Exit.USAGE)
     for path, text in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
         click.echo(f"wrote {path}")
     LIST.write_text(listed)
     click.echo(f"added it to PARTNERS in {LIST}")
@@ -80,10 +80,11 @@ def _scaffold(name: str, scheme: str, file: str) -> Scaffold:
 
 def _status_in(body: bytes) -> tuple[tuple[str, ...], str]:
     """Where the body says how the work stands, and what it says there."""
+    why = ""
     try:
-        levels: list[tuple[tuple[str, ...], Any]] = [((), json.loads(body))]
-    except ValueError:
-        levels = []
+        levels: list[tuple[tuple[str, ...], Any]] = [((), strict_json.loads(body))]
+    except strict_json.NotStrictJSON as error:
+        levels, why = [], f": {error}"
     while levels:
         for name in ("status", "state", "result", "type", "event", "event_type"):
             for path, value in levels:
@@ -96,7 +97,7 @@ def _status_in(body: bytes) -> tuple[tuple[str, ...], str]:
             for name, inner in value.items()
             if isinstance(inner, dict)
         ]
-    what = "the body is no JSON object with a text named status, state, result, type or event"
+    what = f"the body is no JSON object with a text named status, state, result, type or event{why}"
     raise CommandError(what, "begin without --from, and write `read_callback` for that body", Exit.USAGE)
 
 

@@ -1,20 +1,30 @@
-"""Scaffold: the texts of a new partner's file, its test and its fixture."""
+"""Scaffold: the texts of a new partner's file, its test and its fixture.
+
+A captured request is a stranger's text: whatever is taken from it stands in the files as `repr` writes it.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 from typing import Final
 
+from activities import strict_json
 from activities.callback_urls import Claims
+from activities.partners.reading import text_or_empty
 from receiver.cli.captured import Captured
+from receiver.cli.errors import CommandError, Exit
 from receiver.deliveries.capture import is_credential
 from receiver.deliveries.delivery import Delivery, digest, new_id, placeholder
 
 DAY: Final = 86_400
+
+MEDIA_TYPE: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+/[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+"""Two tokens as RFC 9110, 5.6.2 has them."""
 
 SECRETS: Final = {
     "standard-webhooks": "whsec_bm90LWEtc2VjcmV0LW5vdC1hLXNlY3JldC1u",
@@ -34,7 +44,7 @@ import httpx
 
 from activities.environment import Environment
 from activities.partners.auth import HeaderKey
-from activities.partners.partner import Partner, Unreadable, signature, work_reference
+from activities.partners.partner import Partner, Unreadable,$signed work_reference
 from activities.partners.reading import read_object, text_at, text_or_empty
 from workflows.contract import Answer, Receipt, StageCall
 
@@ -68,12 +78,12 @@ def read_callback(body: bytes) -> Answer:
     event = read_object(body)
     match text_at(event, $path):
         case "done":
-            return Answer("succeeded", data={"number": text_at(event, "result", "number")})
+            return Answer("succeeded", data={"number": $read(event, $result, "number")})
         case "failed":
-            return Answer("failed", code=text_or_empty(event, "code"), message=text_or_empty(event, "message"))
+            return Answer("failed", code=text_or_empty(event, $code), message=text_or_empty(event, $message))
         case "working"$seen:
             return Answer("progress")
-    raise Unreadable("$dotted is none that is known")
+    raise Unreadable($unknown)
 ''')
 
 TEST: Final = Template('''"""$title: what it is sent, and how its answers are read."""
@@ -120,16 +130,16 @@ async def test_the_call_carries_data_key_and_callback_url() -> None:
 @pytest.mark.parametrize(
     ("body", "answer"),
     [
-        ({$done, "result": {"number": "n-1"}}, Answer("succeeded", data={"number": "n-1"})),
-        ({$failed, "code": "c", "message": "m"}, Answer("failed", code="c", message="m")),
-        ({$working}, Answer("progress")),
+        ($done, Answer("succeeded", data={"number": "n-1"})),
+        ($failed, Answer("failed", code="c", message="m")),
+        ($working, Answer("progress")),
     ],
 )
 def test_a_callback_is_read_into_our_words(body: dict[str, object], answer: Answer) -> None:
     assert $module.read_callback(json.dumps(body).encode()) == answer
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{$odd}'])
+@pytest.mark.parametrize("body", [b"", b"[]", b"{}", json.dumps($odd).encode()])
 def test_anything_else_is_unreadable(body: bytes) -> None:
     with pytest.raises(Unreadable):
         $module.read_callback(body)
@@ -161,9 +171,13 @@ class Scaffold:
 
     @property
     def content_type(self) -> str:
-        """The media type of its callbacks."""
+        """The media type of its callbacks; raises `CommandError` if what was captured is none."""
         given = [value for name, value in self.captured.headers if name.lower() == "content-type"]
-        return given[0].partition(";")[0].strip().lower() if given else "application/json"
+        media_type = given[0].partition(";")[0].strip().lower() if given else "application/json"
+        if not MEDIA_TYPE.fullmatch(media_type):
+            what = "the Content-Type of the captured request is no media type"
+            raise CommandError(what, "set it right in what was captured, for example application/json", Exit.USAGE)
+        return media_type
 
     def files(self) -> dict[Path, str]:
         """Every file that is new, with its text."""
@@ -181,26 +195,29 @@ class Scaffold:
 
     def _module_text(self) -> str:
         fix = "the signing secret from its dashboard"
-        signed = f'        signature=signature("{self.scheme}", environment, "{self.variable}_SECRET", fix="{fix}"),'
+        given = f'        signature=signature("{self.scheme}", environment, "{self.variable}_SECRET", fix="{fix}"),'
         unsigned = "        signature=None,  # say here why: the callback URL alone is the proof"
         plain = self.content_type == "application/json"
-        text = MODULE.substitute(
+        return MODULE.substitute(
             title=self.title,
             name=self.name,
             VAR=self.variable,
-            signature=signed if self.scheme else unsigned,
-            content_type="" if plain else f'\n        content_type="{self.content_type}",',
-            path=", ".join(f'"{part}"' for part in self.path),
-            dotted=".".join(self.path),
-            seen=f" | {json.dumps(self.seen)}" if self.seen not in {"", "done", "failed", "working"} else "",
-        )
-        return (
-            text if self.scheme else text.replace("Unreadable, signature, work_reference", "Unreadable, work_reference")
+            signed=" signature," if self.scheme else "",
+            signature=given if self.scheme else unsigned,
+            content_type="" if plain else f"\n        content_type={self.content_type!r},",
+            path=", ".join(map(repr, self.path)),
+            unknown=repr(f"{'.'.join(self.path)} is none that is known"),
+            seen="" if self.seen in {"done", "failed", "working"} else f" | {self.seen!r}",
+            read="text_at" if self._has_number else "text_or_empty",
+            **{name: repr(self._beside(name)) for name in ("result", "code", "message")},
         )
 
     def _test_text(self) -> str:
-        bodies = {
-            status: json.dumps(_nested(self.path, status))[1:-1] for status in ("done", "failed", "working", "odd")
+        bodies: dict[str, dict[str, object]] = {
+            "done": {**_nested(self.path, "done"), self._beside("result"): {"number": "n-1"}},
+            "failed": {**_nested(self.path, "failed"), self._beside("code"): "c", self._beside("message"): "m"},
+            "working": _nested(self.path, "working"),
+            "odd": _nested(self.path, "other" if self.seen == "odd" else "odd"),
         }
         secret = self.variables().get(f"{self.variable}_SECRET", "")
         return TEST.substitute(
@@ -209,13 +226,23 @@ class Scaffold:
             module=self.module,
             VAR=self.variable,
             secret_variable=f'\n    "{self.variable}_SECRET": "{secret}",' if secret else "",
-            **bodies,
+            **{status: repr(body) for status, body in bodies.items()},
         )
 
     @property
     def title(self) -> str:
         """Its name in prose."""
         return self.name.replace("-", " ").capitalize()
+
+    def _beside(self, name: str) -> str:
+        """The name of a member beside the status: another one, where the status stands within that."""
+        return f"other_{name}" if name == self.path[0] else name
+
+    @property
+    def _has_number(self) -> bool:
+        """Whether the captured request, if it says that the work is done, has the result that is read then."""
+        body = strict_json.loads(self.captured.body)
+        return self.seen != "done" or bool(text_or_empty(body, self._beside("result"), "number"))
 
     def _fixture(self) -> Delivery:
         """The captured request as if it had been received for the first stage of a run, and taken."""
