@@ -30,6 +30,7 @@ SECRETS: Final = {
     "standard-webhooks": "whsec_bm90LWEtc2VjcmV0LW5vdC1hLXNlY3JldC1u",
     "svix": "whsec_bm90LWEtc2VjcmV0LW5vdC1hLXNlY3JldC1u",
     "basic": "test:not-a-secret",
+    "adyen-platform": "6e6f742d612d7365637265742d6e6f742d612d7365637265742d6e6f742d612d",
 }
 """Secrets for tests, where a scheme reads them in a form of its own; they protect nothing."""
 

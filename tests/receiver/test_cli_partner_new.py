@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from activities.signatures import SCHEMES
+from receiver.cli.partner_new import NEED_MORE
 from tests.commands import Done, command
 from tests.conftest import BINARIES
 
@@ -79,6 +81,13 @@ def test_what_it_writes_passes_its_tests_and_ours(project: Path) -> None:
         assert tidy.returncode == 0, tidy.stdout.decode()
     fixture = (project / "tests/deliveries/seen/first.jsonl").read_text()
     assert "a-credential" not in fixture
+
+
+def test_every_scheme_that_is_taken_has_a_test_that_passes(project: Path) -> None:
+    names = {scheme: f"by-{scheme}" for scheme in ("none", *SCHEMES) if scheme not in NEED_MORE}
+    for scheme, name in names.items():
+        assert new(project, name, "--scheme", scheme).code == 0
+    run_tests(project, names.values())
 
 
 def test_whatever_was_captured_is_quoted(project: Path) -> None:
