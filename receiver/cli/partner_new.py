@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import builtins
+import keyword
 import re
 import subprocess
 import sys
@@ -15,7 +17,7 @@ from activities import strict_json
 from activities.signatures import SCHEMES
 from receiver.cli.captured import Captured, read_request
 from receiver.cli.errors import CommandError, Exit
-from receiver.cli.scaffold import Scaffold
+from receiver.cli.scaffold import Scaffold, names_in
 
 NAME: Final = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
 LONGEST_NAME: Final = 30
@@ -23,6 +25,9 @@ LIST: Final = Path("activities/partners/__init__.py")
 IMPORTED: Final = re.compile(r"^from activities\.partners import (?:\(([^)]*)\)|(.+)$)", re.MULTILINE)
 LISTED: Final = re.compile(r"^(PARTNERS: .*?)^\}$", re.MULTILINE | re.DOTALL)
 EXAMPLE: Final = b'{"id": "work-1", "status": "done", "result": {"number": "n-1"}}'
+
+OURS: Final = {"PUBLIC_URL", "DATABASE_URL", "TEMPORAL_API_KEY"}
+"""Variables of the system that are formed as a partner's are."""
 
 NEED_MORE: Final = {"sendgrid", "discord", "twilio", "hmac"}
 """Schemes that take more than a secret: a public key, a body that is a form, options of their own."""
@@ -44,6 +49,9 @@ def new(name: str, scheme: str, captured: str) -> None:
     files, listed = scaffold.files(), _listed(LIST.read_text(), scaffold)
     if present := [str(path) for path in files if path.exists()]:
         raise CommandError(f"{present[0]} is there already", "choose another name, or remove what is there", Exit.USAGE)
+    if why := _why_taken(scaffold):
+        example = f"for example {name}-partner"
+        raise CommandError(f"a partner cannot be named {name}: {why}", f"choose another name, {example}", Exit.USAGE)
     for path, text in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
@@ -55,6 +63,20 @@ def new(name: str, scheme: str, captured: str) -> None:
     click.echo("added its variables to tests/deliveries/test.env")
     _tidy([LIST, *(path for path in files if path.suffix == ".py")])
     click.echo(f"next: make test ARGS='tests/activities/test_{scaffold.module}.py tests/test_deliveries.py'", err=True)
+
+
+def _why_taken(scaffold: Scaffold) -> str:
+    """Why the name would break the files that it stands in, or ""."""
+    module = scaffold.module
+    if keyword.iskeyword(module):
+        return "it is a word of Python's"
+    if hasattr(builtins, module):
+        return "it is a name that Python gives"
+    if module in scaffold.names_in_its_test() | names_in(LIST.read_text()):
+        return "its test or the list of partners gives that name to something else"
+    if found := OURS & scaffold.variables().keys():
+        return f"{found.pop()} would be its variable, and means something else"
+    return ""
 
 
 def _tidy(paths: Sequence[Path]) -> None:

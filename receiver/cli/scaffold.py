@@ -5,10 +5,11 @@ A captured request is a stranger's text: whatever is taken from it stands in the
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from string import Template
 from typing import Final
@@ -188,6 +189,10 @@ class Scaffold:
             Path(f"tests/deliveries/{self.name}/first.jsonl"): json.dumps(self._fixture().as_json()) + "\n",
         }
 
+    def names_in_its_test(self) -> set[str]:
+        """Every name in the test's code, but for the partner's own."""
+        return names_in(replace(self, name="_")._test_text())
+
     def variables(self) -> dict[str, str]:
         """Its variables for tests."""
         plain = {f"{self.variable}_URL": f"https://api.{self.name}.example", f"{self.variable}_KEY": "not-a-key"}
@@ -264,6 +269,18 @@ class Scaffold:
             status=202,
             **vars(claims),
         )
+
+
+def names_in(code: str) -> set[str]:
+    """Every name that Python code gives to something, or uses."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(code)):
+        match node:
+            case ast.Name(id=name) | ast.arg(arg=name) | ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                names.add(name)
+            case ast.alias(name=name, asname=given):
+                names.add(given or name)
+    return names
 
 
 def _nested(path: tuple[str, ...], value: str) -> dict[str, object]:

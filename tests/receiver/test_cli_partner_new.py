@@ -90,6 +90,12 @@ def test_every_scheme_that_is_taken_has_a_test_that_passes(project: Path) -> Non
     run_tests(project, names.values())
 
 
+def test_words_that_only_sometimes_mean_something_are_names(project: Path) -> None:
+    names = ("match", "case", "email", "event", "x1", "x10", "x2")
+    assert [new(project, name).code for name in names] == [0] * len(names)
+    run_tests(project, names)
+
+
 def test_whatever_was_captured_is_quoted(project: Path) -> None:
     """Keys and texts of any kind, those that would run as code among them."""
     captures = [
@@ -117,6 +123,15 @@ def test_a_content_type_that_is_none_is_refused(project: Path, given: str) -> No
     [
         (["bank"], "PARTNERS has bank already"),
         (["reading"], "activities/partners/reading.py is there already"),
+        (["class"], "it is a word of Python's"),
+        (["list"], "it is a name that Python gives"),
+        *(([name], "gives that name to something else") for name in ("json", "httpx", "pytest", "respx", "partial")),
+        *(
+            ([name], "gives that name to something else")
+            for name in ("annotations", "http", "request", "load-partners")
+        ),
+        (["public"], "PUBLIC_URL would be its variable"),
+        (["temporal-api"], "TEMPORAL_API_KEY would be its variable"),
         (["Bad Name"], "is no name for a partner"),
         (["x", "--scheme", "none-such"], "is none of"),
         (["x", "--scheme", "sendgrid"], "needs more than a secret"),
