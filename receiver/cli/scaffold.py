@@ -255,12 +255,15 @@ class Scaffold:
         at = self.captured.received_at or time.time()
         claims = Claims(f"{self.name}-1", "captured-by-hand", 1, 1, self.name, int(at), int(at) + 30 * DAY)
         body = self.captured.body
+        headers = [(name, value) for name, value in self.captured.headers if not is_credential(name)]
+        if not any(name.lower() == "content-type" for name, _ in headers):
+            headers.append(("Content-Type", self.content_type))  # without one the answer would be 415
         return Delivery(
             id=new_id(at),
             received_at=at,
             method="POST",
             target=f"/callbacks/{placeholder(claims)}",
-            headers=tuple((name, value) for name, value in self.captured.headers if not is_credential(name)),
+            headers=tuple(headers),
             body=body,
             body_size=len(body),
             body_digest=digest(body),

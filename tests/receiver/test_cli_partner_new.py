@@ -96,13 +96,14 @@ def test_words_that_only_sometimes_mean_something_are_names(project: Path) -> No
     run_tests(project, names)
 
 
-def test_whatever_was_captured_is_quoted(project: Path) -> None:
+def test_whatever_was_captured_gives_files_that_pass(project: Path) -> None:
     """Keys and texts of any kind, those that would run as code among them."""
     captures = [
         *(captured({text: {"status": text}}, "application/vnd.acme+json") for text in ODD_TEXTS),
         *(captured({name: {"status": "s"}}) for name in ("result", "code", "message")),
         *(captured({"status": word}) for word in ("done", "failed", "working", "odd")),
         captured({"result": "a text"}),
+        b'POST / HTTP/1.1\nX-No: content type\n\n{"status": "s"}',
     ]
     for place, capture in enumerate(captures):
         assert new(project, f"odd-{place}", "--from", "-", given=capture).code == 0
