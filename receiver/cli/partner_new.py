@@ -17,6 +17,7 @@ from activities import strict_json
 from activities.signatures import SCHEMES
 from receiver.cli.captured import Captured, read_request
 from receiver.cli.errors import CommandError, Exit
+from receiver.cli.output import note
 from receiver.cli.scaffold import Scaffold, names_in
 
 NAME: Final = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
@@ -62,7 +63,7 @@ def new(name: str, scheme: str, captured: str) -> None:
         variables.writelines(f"{variable}={value}\n" for variable, value in scaffold.variables().items())
     click.echo("added its variables to tests/deliveries/test.env")
     _tidy([LIST, *(path for path in files if path.suffix == ".py")])
-    click.echo(f"next: make test ARGS='tests/activities/test_{scaffold.module}.py tests/test_deliveries.py'", err=True)
+    note(f"next: make test ARGS='tests/activities/test_{scaffold.module}.py tests/test_deliveries.py'")
 
 
 def _why_taken(scaffold: Scaffold) -> str:
@@ -82,9 +83,13 @@ def _why_taken(scaffold: Scaffold) -> str:
 def _tidy(paths: Sequence[Path]) -> None:
     """Format the files, where the project's formatter is installed: names have any length."""
     ruff = Path(sys.executable).with_name("ruff")
-    if ruff.exists():
-        for words in (["check", "--fix", "--quiet"], ["format", "--quiet"]):
-            subprocess.run([str(ruff), *words, *map(str, paths)], check=False)
+    if not ruff.exists():
+        return
+    # Formatted first: a line that is only long is no news.
+    for words in (["format"], ["check", "--fix"]):
+        done = subprocess.run([str(ruff), *words, *map(str, paths)], capture_output=True, check=False)
+    if done.returncode:
+        note("`ruff check` has remarks about what is written: a captured word is long, or looks like another")
 
 
 def _scaffold(name: str, scheme: str, file: str) -> Scaffold:

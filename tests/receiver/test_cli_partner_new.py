@@ -71,14 +71,18 @@ def run_tests(project: Path, names: Iterable[str]) -> None:
     assert tested.returncode == 0, tested.stdout.decode()
 
 
+def are_tidy(project: Path) -> None:
+    for check in (["check"], ["format", "--check"]):
+        tidy = run(project, str(BINARIES / "ruff"), *check, "activities/partners", "tests/activities")
+        assert tidy.returncode == 0, tidy.stdout.decode()
+
+
 def test_what_it_writes_passes_its_tests_and_ours(project: Path) -> None:
     assert new(project, "acme-pay", "--scheme", "stripe").code == 0
     assert new(project, "unsigned", "--scheme", "none").code == 0
     assert new(project, "seen", "--scheme", "github", "--from", "-", given=CAPTURED).code == 0
     run_tests(project, ("acme-pay", "unsigned", "seen"))
-    for check in (["check"], ["format", "--check"]):
-        tidy = run(project, str(BINARIES / "ruff"), *check, "activities/partners", "tests/activities")
-        assert tidy.returncode == 0, tidy.stdout.decode()
+    are_tidy(project)
     fixture = (project / "tests/deliveries/seen/first.jsonl").read_text()
     assert "a-credential" not in fixture
 
@@ -94,6 +98,7 @@ def test_words_that_only_sometimes_mean_something_are_names(project: Path) -> No
     names = ("match", "case", "email", "event", "x1", "x10", "x2")
     assert [new(project, name).code for name in names] == [0] * len(names)
     run_tests(project, names)
+    are_tidy(project)
 
 
 def test_whatever_was_captured_gives_files_that_pass(project: Path) -> None:
@@ -109,6 +114,18 @@ def test_whatever_was_captured_gives_files_that_pass(project: Path) -> None:
         assert new(project, f"odd-{place}", "--from", "-", given=capture).code == 0
     run_tests(project, [f"odd-{place}" for place in range(len(captures))])
     assert not list(project.rglob("pwned"))
+
+
+def test_what_is_only_long_is_formatted_without_a_word(project: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Nothing frightening is printed; what no formatter can mend is said in a line."""
+    name = "a-name-of-thirty-characters-xx"
+    path = captured({"a-key-of-some-length": {"another-key-of-that-length": {"status": "s" * 40}}})
+    assert new(project, name, "--scheme", "adyen-platform", "--from", "-", given=path).err.count("\n") == 1
+    are_tidy(project)
+    assert "E501" not in "".join(capfd.readouterr())
+    remarks = new(project, "wordy", "--from", "-", given=captured({"status": "s" * 200})).err.splitlines()
+    assert remarks[0].startswith("`ruff check` has remarks")
+    assert "E501" not in "".join(capfd.readouterr())
 
 
 @pytest.mark.parametrize("given", [f'a",rate={CODE}or 5.0,loopback_only=not "x', "json", "a/b c", "a/'b'()", "/", ""])
