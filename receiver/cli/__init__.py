@@ -45,6 +45,19 @@ class OneModuleEach(click.Group):
         command: click.Command = getattr(importlib.import_module(f"receiver.cli.{cmd_name}"), cmd_name)
         return command
 
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command, and print to the end. A reader that has had enough, such as `head`, is no failure."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            return Exit.OK
+        except SystemExit as stop:
+            if isinstance(stop.__context__, BrokenPipeError):  # rich's way to say so
+                return Exit.OK
+            raise
+        return result
+
 
 @click.command(cls=OneModuleEach, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="stagehook")
@@ -58,13 +71,16 @@ def stagehook() -> None:
 
 def main() -> NoReturn:
     """Run the command and end the process."""
+    # What was closed is opened to nowhere, before a file or a connection is given its number.
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal without our arrows is no reason to fail
     code = run(sys.argv[1:])
     for stream in (sys.stdout, sys.stderr):
-        # The reader, `head` for example, may have had enough.
-        with contextlib.suppress(BrokenPipeError):
+        # Whatever is left here is what could not be written.
+        with contextlib.suppress(OSError):
             stream.flush()
     # A process that has used a Temporal client can crash while the interpreter tears it down.
     os._exit(code)
@@ -79,8 +95,6 @@ def run(args: Sequence[str]) -> int:
     except SystemExit as stop:
         # uvicorn, which says why on stderr; its own codes mean something else here.
         return Exit.FAILED if stop.code else Exit.OK
-    except BrokenPipeError:
-        return Exit.OK
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return Exit.USAGE

@@ -5,6 +5,9 @@ Imported only when a command has failed: the errors' own modules bring Temporal'
 
 from __future__ import annotations
 
+import errno
+from typing import Final
+
 import click
 
 from activities.callback_urls import BadToken, ExpiredToken
@@ -47,13 +50,25 @@ ADVICE: dict[type[Exception], tuple[Exit, str]] = {
 }
 """What to do about each error that a command can end with."""
 
+UNWRITABLE: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+"""A disk that is full, or broken."""
+
 
 def report(error: Exception) -> Exit:
     """Print the error to stderr and return the exit code."""
     code, advice = _advice(error)
-    click.echo(f"error: {str(error) or type(error).__name__}", err=True)
+    click.echo(f"error: {_what(error)}", err=True)
     click.echo(f"  try: {advice}", err=True)
     return code
+
+
+def _what(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno in UNWRITABLE:
+        return f"the output cannot be written: {error.strerror}"
+    if isinstance(error, click.BadParameter) and error.param:
+        # This names the option, as the error itself does not; in lines, where there are choices.
+        return " ".join(error.format_message().split())
+    return str(error) or type(error).__name__
 
 
 def _advice(error: Exception) -> tuple[Exit, str]:
@@ -62,6 +77,8 @@ def _advice(error: Exception) -> tuple[Exit, str]:
     for kind, (code, advice) in ADVICE.items():
         if isinstance(error, kind):
             return code, advice
+    if isinstance(error, OSError) and error.errno in UNWRITABLE:
+        return Exit.FAILED, "make room there, or write to another place"
     if isinstance(error, click.ClickException):
         context = getattr(error, "ctx", None)
         return Exit.USAGE, f"{context.command_path if context else 'stagehook'} --help"
