@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from pathlib import Path
 from typing import Final
 
 import click
@@ -76,11 +77,15 @@ def read_store() -> Database | None:
 
 
 def need_store() -> Database:
-    """The store of DATABASE_URL; raises `CommandError` without one."""
+    """The store of DATABASE_URL; raises `CommandError` without one, or if it is a file that is not there."""
     store = read_store()
     if store is None:
         what = "there is no store: DATABASE_URL is not set"
         raise CommandError(what, "set it to the receiver's, for example sqlite:///.dev/stagehook.db", Exit.USAGE)
+    if store.is_sqlite and not store.url.query and not (file := Path(store.url.database or "")).is_file():
+        # To open it would make an empty one, wherever DATABASE_URL points by mistake.
+        what = f"{file} is no file" if file.exists() else f"there is no file {file}"
+        raise CommandError(what, "set DATABASE_URL to the receiver's; `stagehook db upgrade` makes a new store")
     return store
 
 

@@ -184,6 +184,34 @@ async def test_all_that_are_parked_are_released_together(inbox: Inbox, database:
     assert len(await inbox.claim(10)) == 3
 
 
+@pytest.mark.parametrize("args", [["list"], ["show", "01"], ["tail"], ["export"], ["import", "-"], ["release", "01"]])
+def test_a_store_that_is_not_there_is_told_and_not_made(args: list[str], tmp_path: Path) -> None:
+    for url, says in ((tmp_path / "typo.db", "there is no file"), (tmp_path, "is no file")):
+        done = command("delivery", *args, DATABASE_URL=f"sqlite:///{url}")
+        assert done.code == 1
+        assert says in done.err
+        assert "DATABASE_URL" in done.err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "way_out"), [("", 1, "stagehook db upgrade"), ("no database " * 99, 7, "check DATABASE_URL")]
+)
+def test_a_file_that_is_no_store_is_told(text: str, code: int, way_out: str, tmp_path: Path) -> None:
+    file = tmp_path / "x.db"
+    file.write_text(text)
+    done = command("delivery", "list", DATABASE_URL=f"sqlite:///{file}")
+    assert done.code == code
+    assert way_out in done.err
+
+
+def test_a_server_that_is_down_is_told_without_its_password(unused_port: int) -> None:
+    done = command("delivery", "list", DATABASE_URL=f"postgresql://u:secret@127.0.0.1:{unused_port}/x")
+    assert done.code == 7
+    assert "Connection refused" in done.err
+    assert "secret" not in done.err
+
+
 def test_without_a_store_it_says_so() -> None:
     done = command("delivery", "list")
     assert done.code == 2
