@@ -18,7 +18,7 @@ from receiver.cli.db import need_store
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.output import console, counted, json_option, note, plain_table, print_json, shown
 from receiver.cli.replay import replay
-from receiver.cli.selection import filter_options, open_bytes, read_file
+from receiver.cli.selection import filter_options, numbered_lines, read_file
 from receiver.deliveries.archive import ANY, Archive, Filters
 from receiver.deliveries.delivery import Delivery, Fate
 from receiver.deliveries.secrets import find, known_secrets, redact
@@ -123,7 +123,10 @@ def export(ids: tuple[str, ...], filters: Filters, *, full: bool) -> None:
 def import_(file: str, *, as_json: bool) -> None:
     """Add exported deliveries to the store, to be looked at and replayed. They are never forwarded by themselves."""
     # Read to its end first: a line that is wrong imports nothing, and a slow stdin keeps no store waiting.
-    added, present = Archive(need_store()).add(list(read_file(file)))
+    archive, deliveries = Archive(need_store()), list(read_file(file))
+    if not deliveries:
+        note("there is no delivery in it: `stagehook delivery export` writes what is imported")
+    added, present = archive.add(deliveries)
     if as_json:
         print_json({"added": added, "present": present})
     else:
@@ -142,16 +145,20 @@ def check(file: str, *, as_json: bool) -> int:
     them, and every callback token.
     """
     secrets = known_secrets(os.environ)
-    with open_bytes(file) as lines:
-        found = [
-            {"line": number, "holds": name} for number, line in enumerate(lines, 1) for name in find(line, secrets)
-        ]
+    found: list[dict[str, object]] = []
+    number, is_text = 0, True
+    for number, line in numbered_lines(file):
+        found += [{"line": number, "holds": name} for name in find(line, secrets)]
+        is_text = is_text and b"\0" not in line
+    if not is_text:
+        note("it is no text: what is packed in it, or written in UTF-16, is not found")
     if as_json:
         print_json({"found": found, "looked_for": sorted(secrets)})
     else:
         for one in found:
             click.echo(f"line {one['line']} holds {one['holds']}")
-        note(f"looked for callback tokens and {len(secrets)} known secrets: {len(found) or 'none'} found")
+        sought = f"callback tokens and {counted(secrets, 'known secret')}"
+        note(f"looked for {sought} in {counted(number, 'line')}: {len(found) or 'none'} found")
     return Exit.FAILED if found else Exit.OK
 
 

@@ -104,7 +104,8 @@ async def replay(
     for delivery, why in left:
         note(f"left out: {shown(delivery.id)}, {why}")
     if not chosen:
-        raise CommandError("no delivery to replay", "`stagehook delivery list` shows what there is", Exit.NOT_FOUND)
+        source = "export` writes what --from takes" if file else "list` shows what there is"
+        raise CommandError("no delivery to replay", f"`stagehook delivery {source}", Exit.NOT_FOUND)
     replaying = Replay(
         httpx.AsyncClient(timeout=ANSWER_WITHIN, trust_env=False),
         CallbackURLs(wish.to, settings.callback_keys),

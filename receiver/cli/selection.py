@@ -6,7 +6,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
@@ -14,8 +14,10 @@ from typing import IO, Any, TypeVar
 
 import click
 
+from receiver.cli.captured import BOM
 from receiver.cli.db import read_age
 from receiver.cli.errors import CommandError, Exit
+from receiver.cli.output import note
 from receiver.deliveries.archive import Filters
 from receiver.deliveries.delivery import Delivery, NotADelivery, read_line
 
@@ -65,29 +67,39 @@ def filter_options(run_by: str = "--") -> Callable[[Callable[..., T]], Callable[
 
 def read_file(name: str) -> Iterator[Delivery]:
     """The deliveries of an export; raises `CommandError` for the first line that is none."""
-    with open_bytes(name) as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                yield read_line(line)
-            except NotADelivery as error:
-                what = f"line {number} of {name} is no delivery: {error}"
-                raise CommandError(what, "give it what `stagehook delivery export` has written") from error
+    for number, line in numbered_lines(name):
+        if not line.strip():
+            continue
+        try:
+            yield read_line(line)
+        except NotADelivery as error:
+            what = f"line {number} of {_shown(name)} is no delivery: {error}"
+            raise CommandError(what, "give it what `stagehook delivery export` has written") from error
 
 
-@contextmanager
-def open_bytes(name: str) -> Iterator[IO[bytes]]:
-    """A file, or stdin for `-`; raises `CommandError` if it cannot be read."""
-    if name == "-":
-        yield sys.stdin.buffer
-        return
+def numbered_lines(name: str) -> Iterator[tuple[int, bytes]]:
+    """The lines of a file, or of stdin for `-`, without a byte order mark; raises `CommandError`."""
     try:
-        file = Path(name).open("rb")  # noqa: SIM115 - errors of whoever reads it are not errors of opening it
+        with _opened(name) as file:
+            for number, line in enumerate(file, start=1):
+                yield number, line.removeprefix(BOM) if number == 1 else line
     except OSError as error:
-        raise CommandError(f"{name} cannot be read: {error.strerror}", "check the file's name", Exit.USAGE) from error
-    with file:
-        yield file
+        what = f"{_shown(name)} cannot be read: {error.strerror}"
+        raise CommandError(what, "check the file's name", Exit.USAGE) from error
+
+
+def _opened(name: str) -> AbstractContextManager[IO[bytes]]:
+    if name != "-":
+        return Path(name).open("rb")
+    if sys.stdin is None:
+        raise CommandError("stdin is closed", "give a file, or something on stdin", Exit.USAGE)
+    if sys.stdin.isatty():
+        note("reading from the terminal; end with Ctrl-D, or give a file")
+    return nullcontext(sys.stdin.buffer)
+
+
+def _shown(name: str) -> str:
+    return "stdin" if name == "-" else repr(name)
 
 
 def _moment(option: str, text: str) -> float:

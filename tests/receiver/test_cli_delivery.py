@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 import time
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
+from receiver.cli import run
 from receiver.cli.stack import stagehook_command
 from receiver.deliveries.archive import Archive, Filters
 from receiver.deliveries.database import Database
@@ -17,6 +20,7 @@ from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.statements import Conclusion
 from tests.commands import Done, command
 from tests.local_stack import running
+from tests.receiver.test_cli_signature import redirected
 from tests.receiver.test_inbox import delivery, keep
 from tests.stores import url_of
 
@@ -116,8 +120,54 @@ def test_a_bad_line_imports_nothing(filled: Database, tmp_path: Path) -> None:
     Archive(filled).prune(time.time() + 1)
     failed = on(filled, "delivery", "import", "-", given=(exported + "{}\n").encode())
     assert failed.code == 1
-    assert "line 5 of - is no delivery" in failed.err
+    assert "line 5 of stdin is no delivery" in failed.err
     assert Archive(filled).latest() == []
+
+
+@pytest.mark.parametrize(("before", "newline"), [(b"\xef\xbb\xbf", b"\n"), (b"", b"\r\n"), (b"\n\n", b"\n\n")])
+def test_an_export_that_an_editor_has_saved_is_still_one(
+    filled: Database, tmp_path: Path, before: bytes, newline: bytes
+) -> None:
+    file = tmp_path / "saved.jsonl"
+    file.write_bytes(before + on(filled, "delivery", "export").out.encode().replace(b"\n", newline))
+    Archive(filled).prune(time.time() + 1)
+    assert on(filled, "delivery", "import", str(file)).code == 0
+    assert len(Archive(filled).latest()) == 4
+
+
+def test_a_file_without_a_delivery_is_told(filled: Database) -> None:
+    done = on(filled, "delivery", "import", "-")
+    assert (done.code, done.out) == (0, "0 deliveries added\n")
+    assert "there is no delivery in it" in done.err
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (b"", "in 0 lines: none found"),
+        (b"a\nb\n", "in 2 lines: none found"),
+        ("\ufeffx".encode("utf-16"), "it is no text"),
+        (b"\x1f\x8b\x00\xff", "it is no text"),
+    ],
+)
+def test_check_says_what_it_has_looked_at(given: bytes, says: str) -> None:
+    done = command("delivery", "check", "-", given=given)
+    assert (done.code, done.out) == (0, "")
+    assert says in done.err
+
+
+@pytest.mark.parametrize(("file", "says"), [("/nonexistent", "No such file"), ("/", "Is a directory")])
+@pytest.mark.parametrize("verb", ["check", "import"])
+def test_a_file_that_cannot_be_read_is_a_usage_error(database: Database, verb: str, file: str, says: str) -> None:
+    done = on(database, "delivery", verb, file)
+    assert done.code == 2
+    assert says in done.err
+
+
+def test_a_closed_stdin_is_told() -> None:
+    with patch.object(sys, "stdin", None), redirected() as (_, err):
+        assert run(["delivery", "check", "-"]) == 2
+    assert "stdin is closed" in err.getvalue()
 
 
 async def test_what_is_imported_is_never_forwarded(database: Database) -> None:
