@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Final, TypeAlias
 
@@ -22,9 +22,9 @@ from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 
 from receiver.deliveries.database import Database, StoreAway
 from receiver.deliveries.delivery import Delivery, Fate
-from receiver.deliveries.limits import LARGEST_BODY, RecordBudget
+from receiver.deliveries.limits import LARGEST_BODY, RecordBudget, kept_size
 from receiver.deliveries.schema import to_row
-from receiver.deliveries.statements import Conclusion, Depth, Queued, Statements
+from receiver.deliveries.statements import Conclusion, Depth, First, Queued, Statements
 
 logger = logging.getLogger("stagehook.inbox")
 
@@ -37,7 +37,7 @@ LEASE: Final = 10.0
 ENDS_WITHIN: Final = 2.0
 """Seconds for what is queued when the receiver stops."""
 
-DEPTH_WITHIN: Final = 2.0
+DEPTH_WITHIN: Final = 0.7
 REMEMBERED: Final = 5.0
 """Seconds for which the store is not called ready after a delivery could not be kept."""
 
@@ -48,7 +48,7 @@ MOST_WAITING: Final = 2_000
 """Jobs that may wait for the thread; more would only be answered too late."""
 
 
-class Kept(Enum):
+class How(Enum):
     """How a delivery was kept.
 
     LEASED: new, and to be sent by whoever kept it. QUEUED: new, to be claimed later. AGAIN: its content is kept
@@ -61,6 +61,14 @@ class Kept(Enum):
     CONFLICT = "conflict"
 
 
+@dataclass(frozen=True)
+class Kept:
+    """What became of a delivery in the store. first: of one that came again, the delivery that had its request id."""
+
+    how: How
+    first: First | None = None
+
+
 @dataclass
 class _Keep:
     delivery: Delivery
@@ -68,7 +76,16 @@ class _Keep:
     lease: bool
 
 
-Work: TypeAlias = _Keep | Delivery | Conclusion | Callable[[DBAPICursor], Any]
+@dataclass
+class _Note:
+    """A delivery that is recorded and not queued; request_id and callback of one that Temporal has taken."""
+
+    delivery: Delivery
+    request_id: str | None = None
+    callback: str | None = None
+
+
+Work: TypeAlias = _Keep | _Note | Conclusion | Callable[[DBAPICursor], Any]
 
 
 @dataclass(eq=False)
@@ -95,6 +112,7 @@ class Inbox:
         self._connection: DBAPIConnection | None = None
         self._budget = RecordBudget()
         self._failed_at = float("-inf")
+        self._is_away = False
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -123,8 +141,13 @@ class Inbox:
         return kept
 
     def note(self, delivery: Delivery) -> None:
-        """Record a delivery that is not forwarded; without a store it is not recorded."""
-        self._put(_Job(delivery))
+        """Record a delivery that is not forwarded."""
+        self._put(_Job(_Note(delivery)))
+
+    def note_taken(self, delivery: Delivery, queued: Queued) -> None:
+        """Record a delivery that Temporal has taken while it could not be kept, unless it was kept after all."""
+        taken = replace(delivery, fate=Fate.TAKEN, fate_at=time.time())
+        self._put(_Job(_Note(taken, queued.request_id, queued.callback)))
 
     def conclude(self, conclusion: Conclusion) -> None:
         """Record what became of a try. Should that be lost, the delivery falls due again, and Temporal knows it."""
@@ -175,13 +198,27 @@ class Inbox:
         self._put(job)
         try:
             async with asyncio.timeout(within):
-                return await result
+                outcome = await result
         except TimeoutError as error:
-            raise StoreAway(f"no commit within {within:g} s") from error
+            self._note_away(why := f"no commit within {within:g} s")
+            raise StoreAway(why) from error
+        except StoreAway as away:
+            self._note_away(str(away))
+            raise
         finally:
             # While the store hangs, bodies that nobody waits for any more must not pile up before the thread.
             job.abandoned = True
             job.work = _nothing
+        if self._is_away:
+            self._is_away = False
+            logger.warning("store-back")
+        return outcome
+
+    def _note_away(self, why: str) -> None:
+        """Tell the log, once an outage: many ask meanwhile, and for long."""
+        if not self._is_away:
+            self._is_away = True
+            logger.warning("store-away", extra={"why": why})
 
     def _put(self, job: _Job) -> None:
         if self._jobs.qsize() < MOST_WAITING:
@@ -245,9 +282,11 @@ class Inbox:
     def _work(self, cursor: DBAPICursor, jobs: Sequence[_Job]) -> list[_Job]:
         if conclusions := [job.work for job in jobs if isinstance(job.work, Conclusion)]:
             self._statements.conclude(cursor, conclusions, time.time())
+        # Before those that are judged: what Temporal has taken is known to them.
+        if notes := [job.work for job in jobs if isinstance(job.work, _Note)]:
+            self._statements.insert(cursor, [_noted(note) for note in notes])
         keeps = [(job, job.work) for job in jobs if isinstance(job.work, _Keep)]
         rows = list(self._judge(cursor, keeps)) if keeps else []
-        rows += [to_row(job.work) for job in jobs if isinstance(job.work, Delivery)]
         inserted = self._statements.insert(cursor, rows) if rows else set()
         for job in jobs:
             if callable(job.work):
@@ -263,26 +302,30 @@ class Inbox:
             row, claims, request_id = to_row(keep.delivery), keep.queued.claims, keep.queued.request_id
             stage = (claims.chain_id, claims.stage)
             first = known.firsts.get(request_id)
-            if first and first[0] == keep.delivery.id:
+            if first and first.id == keep.delivery.id:
                 # Its commit was not heard of, and happened all the same.
-                job.outcome = Kept.QUEUED
+                job.outcome = Kept(How.QUEUED)
                 continue
-            if first:
-                kept = Kept.AGAIN
-                row |= {"verdict": "duplicate", "duplicate_of": first[0], "status": first[1]}
-            elif claims.issued_at <= known.succeeded.get(stage, 0) and keep.delivery.says in SETTLING:
-                kept = Kept.CONFLICT
+            successes = known.succeeded.get(stage, []) if keep.delivery.says in SETTLING else []
+            successes = [success for success in successes if claims.issued_at <= success[0]]
+            same = first or next((by for _, body, by in successes if body == keep.delivery.body_digest), None)
+            if same:
+                job.outcome = Kept(How.AGAIN, first)
+                row |= {"verdict": "duplicate", "duplicate_of": same.id, "status": same.status}
+            elif successes:
+                job.outcome = Kept(How.CONFLICT)
                 row |= {"verdict": "conflict", "status": 409}
             else:
-                kept = Kept.LEASED if keep.lease and stage not in known.pending else Kept.QUEUED
+                leased = keep.lease and stage not in known.pending
+                job.outcome = Kept(How.LEASED if leased else How.QUEUED)
                 row |= {"fate": Fate.PENDING.value, "request_id": request_id, "callback": keep.queued.callback}
-                row["due_at"] = now + LEASE if kept is Kept.LEASED else now
+                row["due_at"] = now + LEASE if leased else now
                 known.pending.add(stage)
-                known.firsts[request_id] = (keep.delivery.id, keep.delivery.status)
-            job.outcome = kept
-            if kept in {Kept.LEASED, Kept.QUEUED}:
+                known.firsts[request_id] = First(keep.delivery.id, keep.delivery.status, Fate.PENDING)
                 yield row
-            elif self._budget.allows(row["verdict"], keep.delivery.partner):
+                continue
+            size = kept_size(keep.delivery.headers, keep.delivery.target, keep.delivery.body_size)
+            if self._budget.allows(row["verdict"], keep.delivery.partner, size):
                 yield row if len(row["body"] or b"") <= LARGEST_BODY else {**row, "body": None}
 
     def _is_there(self) -> bool:
@@ -304,6 +347,10 @@ class Inbox:
             # A loop that has closed has nobody left who waits.
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(_resolve, waited_for, error)
+
+
+def _noted(note: _Note) -> dict[str, Any]:
+    return {**to_row(note.delivery), "request_id": note.request_id, "callback": note.callback}
 
 
 def _nothing(cursor: DBAPICursor) -> None:
