@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 import os
 import re
 import shlex
@@ -237,6 +238,15 @@ def test_the_commands_about_events_are_those_that_their_tests_run() -> None:
         )
         assert "unknown flag" not in done.stderr
         assert "Usage" not in done.stderr
+
+
+def test_the_button_that_makes_an_app_attaches_postgres_and_asks_for_what_there_is() -> None:
+    app = json.loads((ROOT / "app.json").read_text())
+    described = re.findall(r"^#? ?([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
+    named = re.findall(r"\b[A-Z]+_[A-Z_]+\b", (ROOT / ".env.example").read_text())
+    assert app["addons"] == ["heroku-postgresql"]
+    assert set(app["env"]) <= {*described, *named}
+    assert set(app["formation"]) == {"web", "worker"}
 
 
 # --- code
