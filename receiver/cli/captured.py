@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from activities import strict_json
+from activities.callback_urls import PARTNERS_PATH
 from activities.signatures import SignedRequest
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.output import note
+from receiver.deliveries.secrets import REDACTED
 
 LARGEST: Final = 8 * 1024 * 1024
 """Bytes that are read; the receiver takes a body of 1 MiB, and base64 adds a third."""
@@ -32,16 +34,34 @@ END_OF_HEAD: Final = re.compile(rb"\r?\n\r?\n")
 HEADER: Final = re.compile(r"([A-Za-z0-9!#$%&'*+.^_`|~-]+):(.*)", re.DOTALL)
 BOM: Final = b"\xef\xbb\xbf"
 
+PLACEHOLDER: Final = re.compile(rb'\{(?:[^{}"]+/[0-9]+/[0-9]+|unknown)\}')
+"""What stands in a recorded body for a callback token."""
+
 
 @dataclass(frozen=True)
 class Captured:
-    """A request as it was kept. target: path and query, or a whole URL, or "". received_at: unix seconds, if known."""
+    """A request as it was kept.
+
+    target: path and query, or a whole URL, or "". received_at: unix seconds, if known. recorded: by Stagehook, which
+    keeps no secrets.
+    """
 
     headers: Sequence[tuple[str, str]]
     body: bytes
     method: str = "POST"
     target: str = ""
     received_at: float | None = None
+    recorded: bool = False
+
+    @property
+    def replaced(self) -> str:
+        """What a secret in the body was replaced by when it was recorded or exported, or ""."""
+        if self.recorded and REDACTED in self.body:
+            return REDACTED.decode()
+        if self.recorded and self.target.startswith(PARTNERS_PATH):  # there the callback token is in the body
+            found = PLACEHOLDER.search(self.body)
+            return found[0].decode("utf-8", "replace") if found else ""
+        return ""
 
     def signed(self, url: str, public_url: str) -> SignedRequest:
         """What a scheme verifies. url: if given, the public URL; else it is made of public_url, if target is known."""
@@ -144,7 +164,7 @@ def _read_delivery(text: bytes) -> Captured:
     except (binascii.Error, ValueError) as error:
         raise _no_record("`body` is not base64") from error
     pairs = [(name, value) for name, value in headers]
-    return Captured(pairs, body, method, _known(target), _seconds(record.get("received_at")))
+    return Captured(pairs, body, method, _known(target), _seconds(record.get("received_at")), recorded=True)
 
 
 def _no_record(why: str, advice: str = "") -> CommandError:

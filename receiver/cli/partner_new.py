@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import builtins
+import keyword
 import re
 import subprocess
 import sys
@@ -12,10 +13,12 @@ from typing import Any, Final
 
 import click
 
+from activities import strict_json
 from activities.signatures import SCHEMES
 from receiver.cli.captured import Captured, read_request
 from receiver.cli.errors import CommandError, Exit
-from receiver.cli.scaffold import Scaffold
+from receiver.cli.output import note
+from receiver.cli.scaffold import Scaffold, names_in
 
 NAME: Final = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
 LONGEST_NAME: Final = 30
@@ -23,6 +26,9 @@ LIST: Final = Path("activities/partners/__init__.py")
 IMPORTED: Final = re.compile(r"^from activities\.partners import (?:\(([^)]*)\)|(.+)$)", re.MULTILINE)
 LISTED: Final = re.compile(r"^(PARTNERS: .*?)^\}$", re.MULTILINE | re.DOTALL)
 EXAMPLE: Final = b'{"id": "work-1", "status": "done", "result": {"number": "n-1"}}'
+
+OURS: Final = {"PUBLIC_URL", "DATABASE_URL", "TEMPORAL_API_KEY"}
+"""Variables of the system that are formed as a partner's are."""
 
 NEED_MORE: Final = {"sendgrid", "discord", "twilio", "hmac"}
 """Schemes that take more than a secret: a public key, a body that is a form, options of their own."""
@@ -44,9 +50,12 @@ def new(name: str, scheme: str, captured: str) -> None:
     files, listed = scaffold.files(), _listed(LIST.read_text(), scaffold)
     if present := [str(path) for path in files if path.exists()]:
         raise CommandError(f"{present[0]} is there already", "choose another name, or remove what is there", Exit.USAGE)
+    if why := _why_taken(scaffold):
+        example = f"for example {name}-partner"
+        raise CommandError(f"a partner cannot be named {name}: {why}", f"choose another name, {example}", Exit.USAGE)
     for path, text in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
         click.echo(f"wrote {path}")
     LIST.write_text(listed)
     click.echo(f"added it to PARTNERS in {LIST}")
@@ -54,15 +63,33 @@ def new(name: str, scheme: str, captured: str) -> None:
         variables.writelines(f"{variable}={value}\n" for variable, value in scaffold.variables().items())
     click.echo("added its variables to tests/deliveries/test.env")
     _tidy([LIST, *(path for path in files if path.suffix == ".py")])
-    click.echo(f"next: make test ARGS='tests/activities/test_{scaffold.module}.py tests/test_deliveries.py'", err=True)
+    note(f"next: make test ARGS='tests/activities/test_{scaffold.module}.py tests/test_deliveries.py'")
+
+
+def _why_taken(scaffold: Scaffold) -> str:
+    """Why the name would break the files that it stands in, or ""."""
+    module = scaffold.module
+    if keyword.iskeyword(module):
+        return "it is a word of Python's"
+    if hasattr(builtins, module):
+        return "it is a name that Python gives"
+    if module in scaffold.names_in_its_test() | names_in(LIST.read_text()):
+        return "its test or the list of partners gives that name to something else"
+    if found := OURS & scaffold.variables().keys():
+        return f"{found.pop()} would be its variable, and means something else"
+    return ""
 
 
 def _tidy(paths: Sequence[Path]) -> None:
     """Format the files, where the project's formatter is installed: names have any length."""
     ruff = Path(sys.executable).with_name("ruff")
-    if ruff.exists():
-        for words in (["check", "--fix", "--quiet"], ["format", "--quiet"]):
-            subprocess.run([str(ruff), *words, *map(str, paths)], check=False)
+    if not ruff.exists():
+        return
+    # Formatted first: a line that is only long is no news.
+    for words in (["format"], ["check", "--fix"]):
+        done = subprocess.run([str(ruff), *words, *map(str, paths)], capture_output=True, check=False)
+    if done.returncode:
+        note("`ruff check` has remarks about what is written: a captured word is long, or looks like another")
 
 
 def _scaffold(name: str, scheme: str, file: str) -> Scaffold:
@@ -80,10 +107,11 @@ def _scaffold(name: str, scheme: str, file: str) -> Scaffold:
 
 def _status_in(body: bytes) -> tuple[tuple[str, ...], str]:
     """Where the body says how the work stands, and what it says there."""
+    why = ""
     try:
-        levels: list[tuple[tuple[str, ...], Any]] = [((), json.loads(body))]
-    except ValueError:
-        levels = []
+        levels: list[tuple[tuple[str, ...], Any]] = [((), strict_json.loads(body))]
+    except strict_json.NotStrictJSON as error:
+        levels, why = [], f": {error}"
     while levels:
         for name in ("status", "state", "result", "type", "event", "event_type"):
             for path, value in levels:
@@ -96,7 +124,7 @@ def _status_in(body: bytes) -> tuple[tuple[str, ...], str]:
             for name, inner in value.items()
             if isinstance(inner, dict)
         ]
-    what = "the body is no JSON object with a text named status, state, result, type or event"
+    what = f"the body is no JSON object with a text named status, state, result, type or event{why}"
     raise CommandError(what, "begin without --from, and write `read_callback` for that body", Exit.USAGE)
 
 

@@ -1,25 +1,37 @@
-"""Scaffold: the texts of a new partner's file, its test and its fixture."""
+"""Scaffold: the texts of a new partner's file, its test and its fixture.
+
+A captured request is a stranger's text: whatever is taken from it stands in the files as `repr` writes it.
+"""
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from string import Template
 from typing import Final
 
+from activities import strict_json
 from activities.callback_urls import Claims
+from activities.partners.reading import text_or_empty
 from receiver.cli.captured import Captured
+from receiver.cli.errors import CommandError, Exit
 from receiver.deliveries.capture import is_credential
 from receiver.deliveries.delivery import Delivery, digest, new_id, placeholder
 
 DAY: Final = 86_400
 
+MEDIA_TYPE: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+/[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+"""Two tokens as RFC 9110, 5.6.2 has them."""
+
 SECRETS: Final = {
     "standard-webhooks": "whsec_bm90LWEtc2VjcmV0LW5vdC1hLXNlY3JldC1u",
     "svix": "whsec_bm90LWEtc2VjcmV0LW5vdC1hLXNlY3JldC1u",
     "basic": "test:not-a-secret",
+    "adyen-platform": "6e6f742d612d7365637265742d6e6f742d612d7365637265742d6e6f742d612d",
 }
 """Secrets for tests, where a scheme reads them in a form of its own; they protect nothing."""
 
@@ -34,7 +46,7 @@ import httpx
 
 from activities.environment import Environment
 from activities.partners.auth import HeaderKey
-from activities.partners.partner import Partner, Unreadable, signature, work_reference
+from activities.partners.partner import Partner, Unreadable,$signed work_reference
 from activities.partners.reading import read_object, text_at, text_or_empty
 from workflows.contract import Answer, Receipt, StageCall
 
@@ -68,12 +80,12 @@ def read_callback(body: bytes) -> Answer:
     event = read_object(body)
     match text_at(event, $path):
         case "done":
-            return Answer("succeeded", data={"number": text_at(event, "result", "number")})
+            return Answer("succeeded", data={"number": $read(event, $result, "number")})
         case "failed":
-            return Answer("failed", code=text_or_empty(event, "code"), message=text_or_empty(event, "message"))
+            return Answer("failed", code=text_or_empty(event, $code), message=text_or_empty(event, $message))
         case "working"$seen:
             return Answer("progress")
-    raise Unreadable("$dotted is none that is known")
+    raise Unreadable($unknown)
 ''')
 
 TEST: Final = Template('''"""$title: what it is sent, and how its answers are read."""
@@ -120,16 +132,16 @@ async def test_the_call_carries_data_key_and_callback_url() -> None:
 @pytest.mark.parametrize(
     ("body", "answer"),
     [
-        ({$done, "result": {"number": "n-1"}}, Answer("succeeded", data={"number": "n-1"})),
-        ({$failed, "code": "c", "message": "m"}, Answer("failed", code="c", message="m")),
-        ({$working}, Answer("progress")),
+        ($done, Answer("succeeded", data={"number": "n-1"})),
+        ($failed, Answer("failed", code="c", message="m")),
+        ($working, Answer("progress")),
     ],
 )
 def test_a_callback_is_read_into_our_words(body: dict[str, object], answer: Answer) -> None:
     assert $module.read_callback(json.dumps(body).encode()) == answer
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{$odd}'])
+@pytest.mark.parametrize("body", [b"", b"[]", b"{}", json.dumps($odd).encode()])
 def test_anything_else_is_unreadable(body: bytes) -> None:
     with pytest.raises(Unreadable):
         $module.read_callback(body)
@@ -161,9 +173,13 @@ class Scaffold:
 
     @property
     def content_type(self) -> str:
-        """The media type of its callbacks."""
+        """The media type of its callbacks; raises `CommandError` if what was captured is none."""
         given = [value for name, value in self.captured.headers if name.lower() == "content-type"]
-        return given[0].partition(";")[0].strip().lower() if given else "application/json"
+        media_type = given[0].partition(";")[0].strip().lower() if given else "application/json"
+        if not MEDIA_TYPE.fullmatch(media_type):
+            what = "the Content-Type of the captured request is no media type"
+            raise CommandError(what, "set it right in what was captured, for example application/json", Exit.USAGE)
+        return media_type
 
     def files(self) -> dict[Path, str]:
         """Every file that is new, with its text."""
@@ -173,6 +189,10 @@ class Scaffold:
             Path(f"tests/deliveries/{self.name}/first.jsonl"): json.dumps(self._fixture().as_json()) + "\n",
         }
 
+    def names_in_its_test(self) -> set[str]:
+        """Every name in the test's code, but for the partner's own."""
+        return names_in(replace(self, name="_")._test_text())
+
     def variables(self) -> dict[str, str]:
         """Its variables for tests."""
         plain = {f"{self.variable}_URL": f"https://api.{self.name}.example", f"{self.variable}_KEY": "not-a-key"}
@@ -181,26 +201,29 @@ class Scaffold:
 
     def _module_text(self) -> str:
         fix = "the signing secret from its dashboard"
-        signed = f'        signature=signature("{self.scheme}", environment, "{self.variable}_SECRET", fix="{fix}"),'
+        given = f'        signature=signature("{self.scheme}", environment, "{self.variable}_SECRET", fix="{fix}"),'
         unsigned = "        signature=None,  # say here why: the callback URL alone is the proof"
         plain = self.content_type == "application/json"
-        text = MODULE.substitute(
+        return MODULE.substitute(
             title=self.title,
             name=self.name,
             VAR=self.variable,
-            signature=signed if self.scheme else unsigned,
-            content_type="" if plain else f'\n        content_type="{self.content_type}",',
-            path=", ".join(f'"{part}"' for part in self.path),
-            dotted=".".join(self.path),
-            seen=f" | {json.dumps(self.seen)}" if self.seen not in {"", "done", "failed", "working"} else "",
-        )
-        return (
-            text if self.scheme else text.replace("Unreadable, signature, work_reference", "Unreadable, work_reference")
+            signed=" signature," if self.scheme else "",
+            signature=given if self.scheme else unsigned,
+            content_type="" if plain else f"\n        content_type={self.content_type!r},",
+            path=", ".join(map(repr, self.path)),
+            unknown=repr(f"{'.'.join(self.path)} is none that is known"),
+            seen="" if self.seen in {"done", "failed", "working"} else f" | {self.seen!r}",
+            read="text_at" if self._has_number else "text_or_empty",
+            **{name: repr(self._beside(name)) for name in ("result", "code", "message")},
         )
 
     def _test_text(self) -> str:
-        bodies = {
-            status: json.dumps(_nested(self.path, status))[1:-1] for status in ("done", "failed", "working", "odd")
+        bodies: dict[str, dict[str, object]] = {
+            "done": {**_nested(self.path, "done"), self._beside("result"): {"number": "n-1"}},
+            "failed": {**_nested(self.path, "failed"), self._beside("code"): "c", self._beside("message"): "m"},
+            "working": _nested(self.path, "working"),
+            "odd": _nested(self.path, "other" if self.seen == "odd" else "odd"),
         }
         secret = self.variables().get(f"{self.variable}_SECRET", "")
         return TEST.substitute(
@@ -209,7 +232,7 @@ class Scaffold:
             module=self.module,
             VAR=self.variable,
             secret_variable=f'\n    "{self.variable}_SECRET": "{secret}",' if secret else "",
-            **bodies,
+            **{status: repr(body) for status, body in bodies.items()},
         )
 
     @property
@@ -217,17 +240,30 @@ class Scaffold:
         """Its name in prose."""
         return self.name.replace("-", " ").capitalize()
 
+    def _beside(self, name: str) -> str:
+        """The name of a member beside the status: another one, where the status stands within that."""
+        return f"other_{name}" if name == self.path[0] else name
+
+    @property
+    def _has_number(self) -> bool:
+        """Whether the captured request, if it says that the work is done, has the result that is read then."""
+        body = strict_json.loads(self.captured.body)
+        return self.seen != "done" or bool(text_or_empty(body, self._beside("result"), "number"))
+
     def _fixture(self) -> Delivery:
         """The captured request as if it had been received for the first stage of a run, and taken."""
         at = self.captured.received_at or time.time()
         claims = Claims(f"{self.name}-1", "captured-by-hand", 1, 1, self.name, int(at), int(at) + 30 * DAY)
         body = self.captured.body
+        headers = [(name, value) for name, value in self.captured.headers if not is_credential(name)]
+        if not any(name.lower() == "content-type" for name, _ in headers):
+            headers.append(("Content-Type", self.content_type))  # without one the answer would be 415
         return Delivery(
             id=new_id(at),
             received_at=at,
             method="POST",
             target=f"/callbacks/{placeholder(claims)}",
-            headers=tuple((name, value) for name, value in self.captured.headers if not is_credential(name)),
+            headers=tuple(headers),
             body=body,
             body_size=len(body),
             body_digest=digest(body),
@@ -236,6 +272,18 @@ class Scaffold:
             status=202,
             **vars(claims),
         )
+
+
+def names_in(code: str) -> set[str]:
+    """Every name that Python code gives to something, or uses."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(code)):
+        match node:
+            case ast.Name(id=name) | ast.arg(arg=name) | ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                names.add(name)
+            case ast.alias(name=name, asname=given):
+                names.add(given or name)
+    return names
 
 
 def _nested(path: tuple[str, ...], value: str) -> dict[str, object]:

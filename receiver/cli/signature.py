@@ -15,7 +15,7 @@ from activities.signatures.diagnosis import Diagnosis, diagnose
 from activities.signatures.scheme import DEFAULT_TOLERANCE
 from receiver.cli.captured import read_bytes, read_request, read_time
 from receiver.cli.errors import CommandError, Exit
-from receiver.cli.output import json_option, print_json
+from receiver.cli.output import json_option, note, print_json, shown
 from receiver.cli.scheme_options import read_private_key, scheme_options, set_up
 
 MARKS: Final = {"ok": "ok   ", "wrong": "WRONG", "unknown": "?    "}
@@ -72,6 +72,9 @@ def verify(
     now = clock if clock is not None else captured.received_at if captured.received_at is not None else time.time()
     diagnosis = diagnose(setup.scheme, setup.secrets, request, now)
     advice = _advice(diagnosis, covers_url=setup.scheme.covers_url)
+    if captured.replaced and not diagnosis.verified and setup.scheme.covers_body:
+        what = f"{shown(captured.replaced)} stands in this body where a token or a secret was"
+        note(f"{what}: no signature of it can be right; verify the request as the partner sent it")
     if as_json:
         _print_json(diagnosis, setup.scheme.name, advice)
     else:

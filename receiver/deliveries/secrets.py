@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Final
-from urllib.parse import quote, unquote_to_bytes, urlsplit
+from urllib.parse import quote, unquote, unquote_to_bytes, urlsplit
 
 from receiver.deliveries.delivery import Delivery, NotADelivery, digest, read_line
 
@@ -48,7 +48,10 @@ def known_secrets(variables: Mapping[str, str]) -> dict[str, str]:
             parts = [part.strip() for part in value.split(",")]
             found |= {name if len(parts) == 1 else f"{name} {place}": part for place, part in enumerate(parts, 1)}
     with contextlib.suppress(ValueError):  # no URL, no password
-        found["DATABASE_URL's password"] = urlsplit(variables.get("DATABASE_URL", "")).password or ""
+        written = urlsplit(variables.get("DATABASE_URL", "")).password or ""
+        found["DATABASE_URL's password"] = unquote(written)
+        if "%" in written:
+            found["DATABASE_URL's password as the URL has it"] = written
     return {name: value for name, value in found.items() if len(value) >= SHORTEST}
 
 

@@ -102,6 +102,33 @@ def test_a_url_that_is_signed_and_not_known_is_asked_for(target: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("target", "body", "told"),
+    [
+        ("/partners/acme", b'{"callback_url": "{run-1/1/2}"}', "{run-1/1/2}"),
+        ("/partners/acme?a=1", b'{"token": "{unknown}"}', "{unknown}"),
+        ("/callbacks/{run/1/1}", b'{"note": "[redacted]"}', "[redacted]"),
+        ("/callbacks/{run/1/1}", b'{"path": "{a/1/2}"}', ""),
+        ("/partners/acme", b'{"status": "done", "url": "/x/1/2"}', ""),
+    ],
+)
+def test_a_body_that_was_recorded_without_its_secrets_is_told_before_the_diagnosis(
+    target: str, body: bytes, told: str
+) -> None:
+    headers = signed_headers(*GITHUB, body=b"what the partner sent")
+    line = record(headers, target=target, body=base64.b64encode(body).decode())
+    done = command("verify", *GITHUB, given=line)
+    assert (done.code, done.out.splitlines()[0]) == (1, "NOT verified: key or bytes")
+    assert done.err.startswith(f"{told} stands in this body where a token or a secret was") if told else not done.err
+
+
+def test_a_recorded_body_that_is_signed_as_it_stands_is_told_nothing() -> None:
+    body = b'{"note": "[redacted]"}'
+    line = record(signed_headers(*GITHUB, body=body), target="/partners/acme", body=base64.b64encode(body).decode())
+    done = command("verify", *GITHUB, given=line)
+    assert (done.code, done.err) == (0, "")
+
+
+@pytest.mark.parametrize(
     "args", [["--header", ""], ["--header", "no colon"], ["--header", "@/nowhere"], ["--header", ": x"]]
 )
 def test_what_is_no_header_exits_2(args: list[str]) -> None:

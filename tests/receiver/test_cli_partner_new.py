@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import shutil
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
-from receiver.cli.stack import stagehook_command
+from activities.signatures import SCHEMES
+from receiver.cli.partner_new import NEED_MORE
+from tests.commands import Done, command
 from tests.conftest import BINARIES
 
 ROOT = Path(__file__).parents[2]
@@ -18,6 +23,25 @@ Content-Type: application/json; charset=utf-8
 Authorization: Bearer a-credential
 
 {"event": {"type": "check.done"}, "id": "x"}"""
+
+CODE = '__import__("os").system("touch pwned")'
+ODD_TEXTS = (
+    "it's",
+    'a "quote"',
+    'it\'s a "quote"',
+    "back\\slash\\",
+    "caf\u00e9",
+    "\U0001f600",
+    "two\nlines",
+    "$name ${VAR} {x}",
+    "",
+    f'"): {CODE} #',
+    f"'): {CODE} #",
+)
+
+
+def captured(body: object, content_type: str = "application/json") -> bytes:
+    return f"POST / HTTP/1.1\nContent-Type: {content_type}\n\n{json.dumps(body, ensure_ascii=False)}".encode()
 
 
 @pytest.fixture
@@ -30,31 +54,86 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(project: Path, *command: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+def run(project: Path, *words: str) -> subprocess.CompletedProcess[bytes]:
     env = {**os.environ, "PYTHONPATH": str(project)}
-    return subprocess.run(
-        list(command), cwd=project, env=env, input=given, capture_output=True, timeout=50, check=False
-    )
+    return subprocess.run(list(words), cwd=project, env=env, capture_output=True, timeout=50, check=False)
 
 
-def new(project: Path, *args: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    return run(project, *stagehook_command("partner", "new", *args), given=given)
+def new(project: Path, *args: str, given: bytes = b"") -> Done:
+    with contextlib.chdir(project):
+        return command("partner", "new", *args, given=given)
+
+
+def run_tests(project: Path, names: Iterable[str]) -> None:
+    """Run the tests that were written for these partners, and every fixture but those of the samples."""
+    files = [f"tests/activities/test_{name.replace('-', '_')}.py" for name in names]
+    tested = run(project, str(BINARIES / "pytest"), "-q", *files, "tests/test_deliveries.py", "-k", "not demo")
+    assert tested.returncode == 0, tested.stdout.decode()
+
+
+def are_tidy(project: Path) -> None:
+    for check in (["check"], ["format", "--check"]):
+        tidy = run(project, str(BINARIES / "ruff"), *check, "activities/partners", "tests/activities")
+        assert tidy.returncode == 0, tidy.stdout.decode()
 
 
 def test_what_it_writes_passes_its_tests_and_ours(project: Path) -> None:
-    assert new(project, "acme-pay", "--scheme", "stripe").returncode == 0
-    assert new(project, "unsigned", "--scheme", "none").returncode == 0
-    assert new(project, "seen", "--scheme", "github", "--from", "-", given=CAPTURED).returncode == 0
-    names = ("acme_pay", "unsigned", "seen")
-    files = [f"tests/activities/test_{name}.py" for name in names]
-    tested = run(project, str(BINARIES / "pytest"), "-q", *files, "tests/test_deliveries.py", "-k", "not demo")
-    assert tested.returncode == 0, tested.stdout.decode()
-    modules = [f"activities/partners/{name}.py" for name in (*names, "__init__")]
-    for check in (["check"], ["format", "--check"]):
-        tidy = run(project, str(BINARIES / "ruff"), *check, *files, *modules)
-        assert tidy.returncode == 0, tidy.stdout.decode()
+    assert new(project, "acme-pay", "--scheme", "stripe").code == 0
+    assert new(project, "unsigned", "--scheme", "none").code == 0
+    assert new(project, "seen", "--scheme", "github", "--from", "-", given=CAPTURED).code == 0
+    run_tests(project, ("acme-pay", "unsigned", "seen"))
+    are_tidy(project)
     fixture = (project / "tests/deliveries/seen/first.jsonl").read_text()
     assert "a-credential" not in fixture
+
+
+def test_every_scheme_that_is_taken_has_a_test_that_passes(project: Path) -> None:
+    names = {scheme: f"by-{scheme}" for scheme in ("none", *SCHEMES) if scheme not in NEED_MORE}
+    for scheme, name in names.items():
+        assert new(project, name, "--scheme", scheme).code == 0
+    run_tests(project, names.values())
+
+
+def test_words_that_only_sometimes_mean_something_are_names(project: Path) -> None:
+    names = ("match", "case", "email", "event", "x1", "x10", "x2")
+    assert [new(project, name).code for name in names] == [0] * len(names)
+    run_tests(project, names)
+    are_tidy(project)
+
+
+def test_whatever_was_captured_gives_files_that_pass(project: Path) -> None:
+    """Keys and texts of any kind, those that would run as code among them."""
+    captures = [
+        *(captured({text: {"status": text}}, "application/vnd.acme+json") for text in ODD_TEXTS),
+        *(captured({name: {"status": "s"}}) for name in ("result", "code", "message")),
+        *(captured({"status": word}) for word in ("done", "failed", "working", "odd")),
+        captured({"result": "a text"}),
+        b'POST / HTTP/1.1\nX-No: content type\n\n{"status": "s"}',
+    ]
+    for place, capture in enumerate(captures):
+        assert new(project, f"odd-{place}", "--from", "-", given=capture).code == 0
+    run_tests(project, [f"odd-{place}" for place in range(len(captures))])
+    assert not list(project.rglob("pwned"))
+
+
+def test_what_is_only_long_is_formatted_without_a_word(project: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Nothing frightening is printed; what no formatter can mend is said in a line."""
+    name = "a-name-of-thirty-characters-xx"
+    path = captured({"a-key-of-some-length": {"another-key-of-that-length": {"status": "s" * 40}}})
+    assert new(project, name, "--scheme", "adyen-platform", "--from", "-", given=path).err.count("\n") == 1
+    are_tidy(project)
+    assert "E501" not in "".join(capfd.readouterr())
+    remarks = new(project, "wordy", "--from", "-", given=captured({"status": "s" * 200})).err.splitlines()
+    assert remarks[0].startswith("`ruff check` has remarks")
+    assert "E501" not in "".join(capfd.readouterr())
+
+
+@pytest.mark.parametrize("given", [f'a",rate={CODE}or 5.0,loopback_only=not "x', "json", "a/b c", "a/'b'()", "/", ""])
+def test_a_content_type_that_is_none_is_refused(project: Path, given: str) -> None:
+    made = new(project, "acme", "--from", "-", given=captured({"status": "s"}, given))
+    assert made.code == 2
+    assert "the Content-Type of the captured request is no media type" in made.err
+    assert not (project / "activities/partners/acme.py").exists()
 
 
 @pytest.mark.parametrize(
@@ -62,6 +141,15 @@ def test_what_it_writes_passes_its_tests_and_ours(project: Path) -> None:
     [
         (["bank"], "PARTNERS has bank already"),
         (["reading"], "activities/partners/reading.py is there already"),
+        (["class"], "it is a word of Python's"),
+        (["list"], "it is a name that Python gives"),
+        *(([name], "gives that name to something else") for name in ("json", "httpx", "pytest", "respx", "partial")),
+        *(
+            ([name], "gives that name to something else")
+            for name in ("annotations", "http", "request", "load-partners")
+        ),
+        (["public"], "PUBLIC_URL would be its variable"),
+        (["temporal-api"], "TEMPORAL_API_KEY would be its variable"),
         (["Bad Name"], "is no name for a partner"),
         (["x", "--scheme", "none-such"], "is none of"),
         (["x", "--scheme", "sendgrid"], "needs more than a secret"),
@@ -72,12 +160,12 @@ def test_what_it_writes_passes_its_tests_and_ours(project: Path) -> None:
 def test_what_it_cannot_do_is_said_and_nothing_is_written(project: Path, args: list[str], says: str) -> None:
     before = {path: path.read_bytes() for path in project.rglob("*") if path.is_file()}
     done = new(project, *args, given=b"POST / HTTP/1.1\n\nnot JSON")
-    assert done.returncode == 2
-    assert says in done.stderr.decode()
+    assert done.code == 2
+    assert says in done.err
     assert {path: path.read_bytes() for path in project.rglob("*") if path.is_file()} == before
 
 
 def test_outside_of_the_project_it_says_where_to_run(tmp_path: Path) -> None:
     done = new(tmp_path, "acme")
-    assert done.returncode == 2
-    assert "run it in the project's folder" in done.stderr.decode()
+    assert done.code == 2
+    assert "run it in the project's folder" in done.err

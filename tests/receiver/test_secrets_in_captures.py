@@ -67,6 +67,14 @@ def test_what_is_exported_has_no_secret_and_no_address() -> None:
     assert read_line(json.dumps(clean.as_json()).encode()) == clean
 
 
+@pytest.mark.parametrize("written", ["p@ss:w/rd", "p%40ss:w%2frd", "p%40ss%3Aw%2Frd"])
+def test_the_databases_password_is_known_as_it_is_and_as_the_url_has_it(written: str) -> None:
+    known = known_secrets({"DATABASE_URL": "postgres://user:p%40ss:w%2frd@db.example/x"})
+    told = line(f"password={written}".encode())
+    assert "DATABASE_URL's password" in set(find(told, known))
+    assert redact(read_line(told), known).body == b"password=[redacted]"
+
+
 def test_secrets_are_known_by_the_names_of_their_variables() -> None:
     known = known_secrets(
         {
