@@ -252,7 +252,7 @@ async def test_every_commit_is_on_the_disk(inbox: Inbox, database: Database) -> 
         with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             name = database.url.database
             connection.exec_driver_sql(f'ALTER DATABASE "{name}" SET synchronous_commit = off')
-    shown = await inbox._do(ask, 5.0)
+    shown = await inbox._writer.do(ask, within=5.0)
     assert shown in ({"journal_mode": "wal", "synchronous": "2"}, {"fsync": "on", "synchronous_commit": "on"})
 
 
@@ -287,7 +287,7 @@ async def test_the_queue_is_read_by_its_index_however_much_is_retained(inbox: In
         cursor.execute(explain + inbox._statements._depth, {})
         return claim + str(cursor.fetchall())
 
-    shown = await inbox._do(plans, 5.0)
+    shown = await inbox._writer.do(plans, within=5.0)
     assert shown.count("ix_deliveries_queued") == 3
     assert "ix_deliveries_stage" in shown
     assert "ix_deliveries_parked" in shown
@@ -310,18 +310,18 @@ async def test_a_store_that_keeps_nothing_is_not_ready(inbox: Inbox, monkeypatch
 
 async def test_a_body_that_nobody_waits_for_is_let_go(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
     jobs: list[Any] = []
-    put = inbox._put
+    put = inbox._writer._put
 
     def noting(job: Any) -> None:
         jobs.append(job)
         put(job)
 
-    monkeypatch.setattr(inbox, "_put", noting)
-    blocking = asyncio.create_task(inbox._do(lambda cursor: time.sleep(1.5), None))
+    monkeypatch.setattr(inbox._writer, "_put", noting)
+    blocking = asyncio.create_task(inbox._writer.do(lambda cursor: time.sleep(1.5), within=None))
     await asyncio.sleep(0.05)
     with pytest.raises(StoreAway):
         await keep(inbox, delivery(), "a")
-    assert callable(jobs[-1].work), "not the delivery any more"
+    assert jobs[-1].work is None, "not the delivery any more"
     await blocking
 
 
@@ -412,7 +412,7 @@ async def test_a_store_that_does_not_answer_is_given_up_in_time(tmp_path: Path) 
     """A table that somebody has locked lets every statement wait without end."""
     inbox = Inbox(Database(f"sqlite:///{tmp_path}/deliveries.db"))
     async with inbox.running():
-        blocking = asyncio.create_task(inbox._do(lambda cursor: time.sleep(1.5), 0.5))
+        blocking = asyncio.create_task(inbox._writer.do(lambda cursor: time.sleep(1.5), within=0.5))
         migrations.upgrade(Database(f"sqlite:///{tmp_path}/deliveries.db"))
         await asyncio.sleep(0.05)
         began = time.monotonic()
