@@ -54,13 +54,10 @@ class Taking(Signals):
     async def send(self, *args: Any, **kwargs: Any) -> Reached:
         return Reached.TAKEN
 
-    async def check(self) -> None:
+    async def check(self, **kwargs: Any) -> None:
         return None
 
     async def origin(self, claims: Claims) -> Origin:
-        return Origin("benchmark")
-
-    def known_origin(self, claims: Claims) -> Origin:
         return Origin("benchmark")
 
 

@@ -87,8 +87,13 @@ class Callbacks:
             response: Response = verdict.respond()
         except Refused as refused:
             verdict, reason, recorded, response = refused.verdict, refused.detail, refused.recorded, refused.respond()
+        except Exception:
+            # Most likely a partner's file, which has not foreseen what its partner sends.
+            logger.exception("callback-failed")
+            verdict, recorded = Verdict.BROKEN, False
+            response = verdict.respond(close=True)
         response = in_its_own_way(self._partners.get(capture.partner), verdict, response)
-        if not recorded and self._record.allows(verdict.name, capture.partner):
+        if not recorded and self._record.allows(verdict.name, capture.partner, capture.size):
             self._forwarder.note(capture.delivery(verdict, reason, status=response.status_code))
         elif recorded and response.status_code != verdict.status:
             self._forwarder.note_answer(capture.id, response.status_code)

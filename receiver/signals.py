@@ -10,7 +10,6 @@ import asyncio
 import hashlib
 import json
 import uuid
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
@@ -40,8 +39,6 @@ promised within 2.5 s."""
 
 NO_RUN: Final = "stagehook-readiness"
 """The workflow id that nobody may use."""
-
-MOST_ORIGINS: Final = 10_000
 
 
 class Reached(Enum):
@@ -89,7 +86,6 @@ class Signals:
     def __init__(self, connect: Callable[[], Awaitable[Client]]) -> None:
         self._connect = connect
         self._client: Client | None = None
-        self._origins: OrderedDict[str, Origin] = OrderedDict()
 
     async def send(
         self, claims: Claims, callback: Callback, request_id: str, *, within: float = BUDGET_SECONDS
@@ -106,28 +102,19 @@ class Signals:
                 return Reached.TAKEN
         raise TemporalAway("the run is open and does not take signals")
 
-    async def check(self) -> None:
+    async def check(self, *, within: float = BUDGET_SECONDS) -> None:
         """Raise `TemporalAway` unless a callback could be delivered now.
 
         Signals a run that does not exist: that needs all that a callback needs, permissions and limits included.
         """
         nobody = Claims(NO_RUN, NO_RUN, 1, 1, "", 1, 1)
-        async with _asking_temporal(BUDGET_SECONDS):
+        async with _asking_temporal(within):
             await self._signal(nobody, Callback(Answer("progress"), NO_RUN, 1, 1), uuid.uuid4().hex)
 
-    def known_origin(self, claims: Claims) -> Origin | None:
-        """What the run of these claims was started with, if it has been asked for."""
-        return self._origins.get(claims.chain_id)
-
     async def origin(self, claims: Claims) -> Origin:
-        """The same, asked for once a chain; raises `TemporalAway`."""
-        if known := self.known_origin(claims):
-            return known
+        """What the chain of these claims was started with; raises `TemporalAway`."""
         async with _asking_temporal(BUDGET_SECONDS):
-            origin = self._origins[claims.chain_id] = await self._read_origin(claims)
-        if len(self._origins) > MOST_ORIGINS:
-            self._origins.popitem(last=False)
-        return origin
+            return await self._read_origin(claims)
 
     async def _signal(self, claims: Claims, callback: Callback, request_id: str) -> bool:
         client = await self._connected()

@@ -166,15 +166,31 @@ async def until_event(handle: Handle, kind: str) -> None:
             await asyncio.sleep(0.05)
 
 
-async def reset_to_the_start(client: Client, handle: Handle, *, without_signals: bool = False) -> None:
-    """Reset the run to its first task; the signals since are applied again unless they are left out."""
+FIRST_TASK = 4
+"""The event with which a run's first workflow task completes."""
+
+
+async def task_before_the_first_signal(handle: Handle) -> int:
+    """The event with which the last workflow task before it completed."""
+    completed = FIRST_TASK
+    async for event in handle.fetch_history_events():
+        match event.WhichOneof("attributes"):
+            case "workflow_execution_signaled_event_attributes":
+                break
+            case "workflow_task_completed_event_attributes":
+                completed = event.event_id
+    return completed
+
+
+async def reset(client: Client, handle: Handle, to: int = FIRST_TASK, *, without_signals: bool = False) -> None:
+    """Reset the run to this event; the signals since are applied again unless they are left out."""
     left_out = [ResetReapplyExcludeType.RESET_REAPPLY_EXCLUDE_TYPE_SIGNAL] if without_signals else []
     await client.workflow_service.reset_workflow_execution(
         ResetWorkflowExecutionRequest(
             namespace=client.namespace,
             workflow_execution=WorkflowExecution(workflow_id=handle.id),
             reason="a test",
-            workflow_task_finish_event_id=4,
+            workflow_task_finish_event_id=to,
             request_id="reset",
             reset_reapply_exclude_types=left_out,
         )

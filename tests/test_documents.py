@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 import os
 import re
 import shlex
@@ -104,7 +105,7 @@ def dev(tmp_path: Path) -> Iterator[dict[str, str]]:
         process = subprocess.Popen([*MAKE, "dev", f"ENV={env_file}"], stdout=out, stderr=out, start_new_session=True)
     try:
         ready = f"http://127.0.0.1:{ports['8000']}/readyz"
-        deadline = time.monotonic() + 40
+        deadline = time.monotonic() + 90
         while not _answers(ready):
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
@@ -126,7 +127,7 @@ def _answers(url: str) -> bool:
         return False
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(360)
 def test_the_readmes_commands_do_what_it_says(dev: dict[str, str]) -> None:
     """In the order of the page, in one shell, with the settings of this very `make dev`."""
     script = [command for command in commands(README) if command not in (*MADE, "make dev")]
@@ -134,7 +135,7 @@ def test_the_readmes_commands_do_what_it_says(dev: dict[str, str]) -> None:
     script[0] = script[0].replace("./.env", dev["DEV_ENV"])
     text = "\n".join(["set -e", *(f"{command}\necho '--- done'" for command in script)])
     done = subprocess.run(
-        ["sh", "-c", text], cwd=ROOT, env=dev, capture_output=True, text=True, timeout=100, check=False
+        ["sh", "-c", text], cwd=ROOT, env=dev, capture_output=True, text=True, timeout=240, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     printed = dict(zip(script, done.stdout.split("--- done\n"), strict=False))
@@ -160,7 +161,7 @@ def copied(folder: Path) -> Path:
 
 
 @pytest.mark.fault
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(360)
 def test_the_commands_of_the_other_pages_do_what_they_say(dev: dict[str, str], tmp_path: Path) -> None:
     """In a copy of the project, where a run has left its deliveries."""
     copy = copied(tmp_path)
@@ -169,7 +170,7 @@ def test_the_commands_of_the_other_pages_do_what_they_say(dev: dict[str, str], t
     script = [*given, *commands(RELIABILITY), *commands(REPLAY)]
     text = "\n".join(["set -e", *(f"{command}\necho '--- done'" for command in script)])
     done = subprocess.run(
-        ["sh", "-c", text], cwd=copy, env=dev, capture_output=True, text=True, timeout=150, check=False
+        ["sh", "-c", text], cwd=copy, env=dev, capture_output=True, text=True, timeout=240, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     printed = dict(zip(script, done.stdout.split("--- done\n"), strict=False))
@@ -179,7 +180,7 @@ def test_the_commands_of_the_other_pages_do_what_they_say(dev: dict[str, str], t
     assert "succeeded (callback)" in printed["stagehook pipeline show mine"]
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_a_partner_is_added_as_the_page_says(tmp_path: Path) -> None:
     """Its commands in their order, the code put where the page puts it before the tests are run."""
     copy = copied(tmp_path)
@@ -193,7 +194,7 @@ def test_a_partner_is_added_as_the_page_says(tmp_path: Path) -> None:
             test = r"@pytest\.mark\.parametrize\(\n    \(\"body\", \"answer\"\).*? == answer\n"
             replace_function(copy / "tests/activities/test_acme.py", test, expecting)
         done = subprocess.run(
-            ["sh", "-ec", script], cwd=copy, env=env, capture_output=True, text=True, timeout=90, check=False
+            ["sh", "-ec", script], cwd=copy, env=env, capture_output=True, text=True, timeout=180, check=False
         )
         assert done.returncode == 0, done.stdout + done.stderr
         printed.append(done.stdout)
@@ -237,6 +238,15 @@ def test_the_commands_about_events_are_those_that_their_tests_run() -> None:
         )
         assert "unknown flag" not in done.stderr
         assert "Usage" not in done.stderr
+
+
+def test_the_button_that_makes_an_app_attaches_postgres_and_asks_for_what_there_is() -> None:
+    app = json.loads((ROOT / "app.json").read_text())
+    described = re.findall(r"^#? ?([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
+    named = re.findall(r"\b[A-Z]+_[A-Z_]+\b", (ROOT / ".env.example").read_text())
+    assert app["addons"] == ["heroku-postgresql"]
+    assert set(app["env"]) <= {*described, *named}
+    assert set(app["formation"]) == {"web", "worker"}
 
 
 # --- code

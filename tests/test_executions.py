@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 from dataclasses import asdict, replace
 
+import httpx
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
 
-from tests.receiver.test_callbacks import DONE, for_temporal, receiver, url_for
+from receiver.app import create_app
+from receiver.deliveries.database import Database
+from receiver.deliveries.store import Store
+from tests.receiver.test_callbacks import BASE, DONE, URLS, for_temporal, partners, receiver, url_for
 from tests.support import (
     SOON,
     Handle,
@@ -17,10 +21,11 @@ from tests.support import (
     call_back,
     count_events,
     progress_of,
-    reset_to_the_start,
+    reset,
     result_of,
     stage,
     start,
+    task_before_the_first_signal,
     until,
     waiting,
     working,
@@ -36,7 +41,7 @@ async def test_a_reset_between_callback_and_retry_loses_and_doubles_nothing(real
         url = url_for(handle)
         first = await http.post(url, json=DONE)
         await waiting(handle, 2)
-        await reset_to_the_start(real.client, handle)
+        await reset(real.client, handle)
         latest: Handle = real.client.get_workflow_handle(handle.id)
         await waiting(latest, 2)
         again = await http.post(url, json=DONE)
@@ -45,6 +50,29 @@ async def test_a_reset_between_callback_and_retry_loses_and_doubles_nothing(real
     assert (first.status_code, again.status_code) == (202, 202)
     assert (settled.outcome, settled.ledger[0].why) == ("succeeded", "duplicate")
     assert chain == handle.first_execution_run_id
+
+
+async def test_a_stage_that_a_reset_has_opened_again_takes_the_callback_that_it_has_lost(
+    real: WorkflowEnvironment, database: Database
+) -> None:
+    """It is the same call, and the store knows the callback as taken: Temporal is asked all the same."""
+    app = create_app(URLS, partners(), for_temporal(real.client), store=Store(database))
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=BASE) as http,
+        working(real.client, ScriptedPartner()),
+    ):
+        handle = await start(real.client, stage(1), stage(2))
+        await waiting(handle, 1)
+        url = url_for(handle)
+        assert (await http.post(url, json=DONE)).status_code == 202
+        await waiting(handle, 2)
+        await reset(real.client, handle, await task_before_the_first_signal(handle), without_signals=True)
+        latest: Handle = real.client.get_workflow_handle(handle.id)
+        await until(latest, 1, lambda one: one.state == "waiting" and one.outcome is None)
+        assert (await http.post(url, json=DONE)).status_code == 202
+        settled = await until(latest, 1, lambda one: one.outcome is not None)
+    assert (settled.outcome, settled.cause) == ("succeeded", "callback")
 
 
 async def test_a_run_that_continues_as_new_goes_on_as_if_it_had_not(restless: WorkflowEnvironment) -> None:

@@ -32,7 +32,7 @@ from tests.support import (
     Handle,
     ScriptedPartner,
     count_events,
-    reset_to_the_start,
+    reset,
     result_of,
     stage,
     start,
@@ -189,7 +189,7 @@ async def test_after_a_reset_the_same_answer_and_another_count_for_the_new_call(
     with web.serving():
         assert await post(web.callback_url(handle, issued_at=int(call.called_at or 0)), first) == 202
         await asyncio.sleep(1.1)  # calls are told apart by the second
-        await reset_to_the_start(temporal, handle, without_signals=True)
+        await reset(temporal, handle, without_signals=True)
         anew = await until(handle, 1, lambda one: one.state == "waiting" and one.called_at != call.called_at)
         assert await post(web.callback_url(handle, issued_at=int(anew.called_at or 0)), again) == 202
         settled = await until(handle, 1, lambda one: one.outcome is not None)
@@ -205,7 +205,9 @@ async def test_several_processes_answer_alike_and_count_together(web: Web, tempo
         assert set(statuses) == {202}
         shown = [read((await get(f"{web.url}/metrics")).text) for _ in range(6)]
         assert {one["stagehook_answers_total", "sandbox", "", "202", "accepted"] for one in shown} == {24}
+        assert {one["stagehook_answer_seconds_count", "accepted"] for one in shown} == {24}
         assert {one[("stagehook_deliveries_pending",)] for one in shown} == {0}
+        assert {one[("stagehook_deliveries_parked",)] for one in shown} == {0}
         process.send_signal(signal.SIGTERM)
         assert process.wait(3 * 10) == 0
 

@@ -28,6 +28,9 @@ from temporalio.client import Client
 from activities.callback_urls import CallbackURLs, Claims
 from receiver.cli.processes import free_port
 from receiver.cli.stack import local_environment, stagehook_command
+from receiver.deliveries.archive import Archive
+from receiver.deliveries.database import Database
+from receiver.deliveries.delivery import Fate
 from tests.local_stack import running
 from tests.support import Handle, ScriptedPartner, result_of, stage, start, waiting, working
 from tests.test_outages import Outage
@@ -267,6 +270,10 @@ async def test_web_and_worker_run_with_production_dependencies_only(outage: Outa
     assert not list(environment.glob("bin/temporal*"))
     procfile = dict(line.split(": ", 1) for line in (ROOT / "Procfile").read_text().splitlines())
     env = {**outage.env, "PATH": f"{environment / 'bin'}:{os.environ['PATH']}"}
+    env["DATABASE_URL"] = f"sqlite:///{outage.folder}/deliveries.db"
+    for name in ("release", "postdeploy"):
+        upgrading = await asyncio.create_subprocess_exec("/bin/sh", "-c", f"exec {procfile[name]}", env=env)
+        assert await asyncio.wait_for(upgrading.wait(), 60) == 0
     async with outage.temporal() as (_, client), listening(outage) as partner:
         partner.answers.set()
         with (
@@ -282,3 +289,4 @@ async def test_web_and_worker_run_with_production_dependencies_only(outage: Outa
             assert await gone(running_web, WEB_GONE_WITHIN) == 0
             assert await gone(worker, WORKER_GONE_WITHIN) == 0
             assert time.monotonic() - began < WORKER_GONE_WITHIN
+    assert {one.fate for one in Archive(Database(env["DATABASE_URL"])).every()} == {Fate.TAKEN}

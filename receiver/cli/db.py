@@ -15,7 +15,7 @@ from receiver.cli.errors import CommandError, Exit
 from receiver.cli.output import counted, json_option, note, print_json
 from receiver.deliveries import migrations
 from receiver.deliveries.archive import Archive
-from receiver.deliveries.database import Database
+from receiver.deliveries.database import Database, NewerSchema
 from receiver.deliveries.store import Store
 
 UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
@@ -30,14 +30,21 @@ def db() -> None:
 def upgrade() -> None:
     """Bring the store to this version's schema; nothing happens if it is there already.
 
-    Without DATABASE_URL there is nothing to do, and that is no error: a Procfile can always run it.
+    Without DATABASE_URL there is nothing to do, and that is no error: a Procfile can always run it. A schema of a later
+    version is none either, as long as this one can run on it.
     """
     store = read_store()
     if store is None:
         note("no DATABASE_URL, no store: nothing to upgrade")
         return
     before = migrations.current(store)
-    migrations.upgrade(store)
+    try:
+        migrations.upgrade(store)
+    except NewerSchema:
+        # A deploy that is rolled back runs this too, and every migration only adds.
+        store.check()
+        note(f"{store} is at {before}, of a later version than this program, and has what this one needs")
+        return
     after = migrations.current(store)
     note(f"{store} is at {after}" + ("" if before == after else f", upgraded from {before or 'nothing'}"))
 

@@ -166,14 +166,16 @@ def check(file: str, *, as_json: bool) -> int:
 @click.argument("ids", nargs=-1, metavar="[ID]...")
 @filter_options()
 def release(ids: tuple[str, ...], filters: Filters) -> None:
-    """Let parked or refused deliveries be tried again, once what stood in their way is mended.
+    """Let deliveries be sent once more: parked or refused ones, once what stood in their way is mended.
 
-    Name them, or choose them by filters, --fate parked among them.
+    Name them, or choose them by filters, --fate parked among them. One that was taken is released only by its id or by
+    --fate taken: Temporal knows it, unless its run was reset behind it.
     """
     if not ids and filters == ANY:
         raise click.UsageError("say which: IDs, or filters such as --fate parked")
     archive = Archive(need_store())
-    for id_ in ids or [one.id for one in archive.every(filters) if one.fate in HELD]:
+    wanted = {Fate(filters.fate)} if filters.fate else HELD
+    for id_ in ids or [one.id for one in archive.every(filters) if one.fate in wanted]:
         click.echo(f"{archive.release(id_, time.time()).id} is pending")
 
 

@@ -188,7 +188,7 @@ class Summary:
         return [
             "",
             f"{self.handle.id} {self.status}: {settled} of {len(self.progress.stages)} stages settled, each once",
-            "  identity, bank and esign signed what they sent, each by a scheme of its own: checked",
+            "  identity, bank and esign signed what they sent, each in its own way: checked",
             f"  identity sent its thin callback {self.duplicates('identity') + 1} times: asked, and settled once",
             "  bank reported progress and its result before its call had returned: kept",
             "  esign never answered its first call: timed out, called again with a new URL",
@@ -237,7 +237,7 @@ def _keep_captures(stack: Stack) -> Path | None:
 
 
 def _next_commands(captured: Path | None) -> list[str]:
-    replay = f"  make replay FROM={captured}     then: what this demo captured, sent once more"
+    replay = f"  make replay FROM={captured}     then: sends again what this captured"
     return [
         "",
         "next:",

@@ -132,16 +132,14 @@ class Archive:
         return added, len(deliveries) - added
 
     def release(self, id_: str, at: float) -> Delivery:
-        """Let a parked or refused delivery be tried again; raises `NoSuchDelivery` for any other."""
+        """Let a delivery be sent once more whose signal is pending no more; raises `NoSuchDelivery` for any other."""
         delivery = self.get(id_)
-        held = sa.and_(
-            C.id == delivery.id, C.fate.in_((Fate.PARKED.value, Fate.REFUSED.value)), C.callback.is_not(None)
-        )
+        held = sa.and_(C.id == delivery.id, C.due_at.is_(None), C.callback.is_not(None))
         key = sa.func.coalesce(C.request_id, C.id)  # that of a refused one was given up
         values = {"fate": Fate.PENDING.value, "tries": 0, "due_at": at, "request_id": key}
         with self._database.begin() as connection:
             if not connection.execute(sa.update(DELIVERIES).where(held).values(values)).rowcount:
-                raise NoSuchDelivery(f"the delivery {delivery.id} is neither parked nor refused")
+                raise NoSuchDelivery(f"the delivery {delivery.id} is pending, or was never to be forwarded from here")
         return self.get(delivery.id)
 
     def prune(self, before: float) -> int:

@@ -16,12 +16,12 @@ from starlette.requests import Request
 from activities.callback_urls import CALLBACKS_PATH, Claims
 from receiver.answers import Verdict
 from receiver.deliveries.delivery import UNKNOWN_TOKEN, Delivery, digest, new_id, placeholder
-from receiver.deliveries.limits import LARGEST_BODY
-from receiver.deliveries.secrets import without_tokens
+from receiver.deliveries.limits import LARGEST_BODY, kept_size
+from receiver.deliveries.secrets import blot_tokens, without_tokens
 
 CREDENTIALS: Final = re.compile(
-    r"(?:^|[-_])(?:authorization|auth|cookies?|secrets?|pass|passwords?|passwd|credentials?|jwt|sessions?"
-    r"|[a-z]*(?:tokens?|keys?))(?:$|[-_])"
+    r"(?:^|[-_])(?:authori[sz]ation|authentication|auth|bearer|cookies?|secrets?|pass|passwords?|passwd|passphrases?"
+    r"|pins?|access-code|credentials?|jwt|sessions?|[a-z]*(?:tokens?|keys?))(?:$|[-_])"
 )
 """Names of headers that carry something to get in with, by the words in them."""
 
@@ -77,6 +77,11 @@ class Capture:
         """The partner's name, as soon as it is known; until then ""."""
         return self.claims.partner if self.claims else self.own_partner
 
+    @property
+    def size(self) -> int:
+        """Bytes that a record of it would keep, if it is refused."""
+        return kept_size(self.headers, self.query, len(self.body or self.unfinished))
+
     def at_partner_url(self, path: str, partner: str) -> None:
         """Note that it came to this partner's one webhook URL."""
         self.path, self.own_partner = path, partner
@@ -116,15 +121,22 @@ class Capture:
     @property
     def _shown_body(self) -> bytes | None:
         """The body; at a partner's URL without the token in it. One that hides its token from us is not kept."""
-        if self.body is None or not self.own_partner or len(self.token) < SHORTEST_TOKEN:
+        if self.body is None or not self.own_partner:
             return self.body
-        found = self.body.replace(self.token.encode("utf-8", "surrogatepass"), self._shown_token.encode())
-        return found if found != self.body else None
+        found = self.body
+        if len(self.token) >= SHORTEST_TOKEN:
+            found = found.replace(self.token.encode("utf-8", "surrogatepass"), self._shown_token.encode())
+            if found == self.body:
+                return None
+        # Of a body that was refused nobody knows where its token stands, and it may well be a good one.
+        return found if self.claims else blot_tokens(found)
 
     def _without_token(self, text: str) -> str:
         """The text, should it repeat the token, without it; and without NUL, which PostgreSQL keeps in no text."""
-        own = text.replace(self.token, self._shown_token) if self.token else text
-        return without_tokens(own.encode("utf-8", "replace")).decode().replace("\0", "\ufffd")
+        own = text.replace(self.token, self._shown_token) if len(self.token) >= SHORTEST_TOKEN else text
+        raw = own.encode("utf-8", "replace")
+        clean = blot_tokens(raw) if self.own_partner else without_tokens(raw)
+        return clean.decode().replace("\0", "\ufffd")
 
 
 def is_credential(name: str) -> bool:

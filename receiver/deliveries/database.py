@@ -22,8 +22,9 @@ from receiver.deliveries.schema import RECORD
 DRIVERS: Final = {"sqlite": "sqlite+pysqlite", "postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg"}
 """By the name that DATABASE_URL begins with; a PaaS says `postgres`."""
 
-LOCKED_MS: Final = 300
-"""How long a statement waits for another process's lock. The answer to a partner is waiting meanwhile."""
+LOCKED_MS: Final = 200
+"""How long a statement waits for another process's lock. What was to be written together is then tried one by one, and
+the answer to a partner is waiting meanwhile."""
 
 POSTGRES: Final[dict[str, Any]] = {
     "connect_timeout": 2,

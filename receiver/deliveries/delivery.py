@@ -45,9 +45,9 @@ class NotADelivery(ValueError):
 class Delivery:
     """One request that reached the receiver. Times are unix seconds.
 
-    id: sorts by the time of receipt. target: path and query, the token replaced by its claims. headers: as received and
-    in order, repeated ones included, without credentials. body: None if it was not kept whole; size and digest
-    (SHA-256, hex) are of what was read of it. client: the address that connected.
+    id: sorts by the time of receipt. target: path and query, the token replaced by its claims. headers: in order,
+    repeated ones included, without credentials; names in lower case, as the server gives them. body: None if it was not
+    kept whole; size and digest (SHA-256, hex) are of what was read of it. client: the address that connected.
     pipeline, definition: the run's pipeline, and the digest of its definition, where Temporal could be asked for it.
     workflow_id to expires_at: the token's claims; workflow_id is "" if it redeemed nothing.
     signed_id: the partner's id of the delivery, if the body signature covers one.

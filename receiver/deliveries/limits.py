@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 PER_MINUTE: Final = 60
 """Requests of one verdict and partner that are recorded in a minute, in one process: enough to see what is wrong."""
 
+BYTES_PER_MINUTE: Final = 512 * 1024
+"""Of these, in headers and bodies: whoever writes long ones is seen with fewer of them."""
+
 LARGEST_BODY: Final = 64 * 1024
 """Bytes of such a request's body that are kept; of a longer one only size and digest."""
+
+
+def kept_size(headers: Sequence[tuple[str, str]], target: str, body_size: int) -> int:
+    """Bytes that are kept of such a request."""
+    head = len(target) + sum(len(name) + len(value) for name, value in headers)
+    return head + (body_size if body_size <= LARGEST_BODY else 0)
 
 
 class RecordBudget:
@@ -24,11 +33,17 @@ class RecordBudget:
         self._now = now
         self._minute = 0
         self._recorded: Counter[tuple[str, str]] = Counter()
+        self._bytes: Counter[tuple[str, str]] = Counter()
 
-    def allows(self, verdict: str, partner: str) -> bool:
-        """Whether this one is; then it is counted."""
+    def allows(self, verdict: str, partner: str, size: int) -> bool:
+        """Whether this one is, of so many bytes as `kept_size` gives; then it is counted."""
         if (minute := int(self._now() // 60)) != self._minute:
             self._minute = minute
             self._recorded.clear()
-        self._recorded[verdict, partner] += 1
-        return self._recorded[verdict, partner] <= PER_MINUTE
+            self._bytes.clear()
+        kind = (verdict, partner)
+        if self._recorded[kind] >= PER_MINUTE or self._bytes[kind] + size > BYTES_PER_MINUTE:
+            return False
+        self._recorded[kind] += 1
+        self._bytes[kind] += size
+        return True

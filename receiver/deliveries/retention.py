@@ -27,8 +27,7 @@ async def prune_for_ever(inbox: Inbox, days: int) -> None:
         await asyncio.sleep(pause)
         try:
             deleted = await _prune(inbox, time.time() - days * DAY)
-        except StoreAway as away:
-            logger.warning("store-away", extra={"why": str(away)})
+        except StoreAway:
             pause = AFTER_FAILURE
         else:
             logger.info("pruned", extra={"deliveries": deleted})

@@ -23,6 +23,9 @@ CALLBACK_TOKEN: Final = re.compile(
 )
 """A callback token behind our path, however its slashes are written. Whoever has one can answer its stage."""
 
+BARE_TOKEN: Final = re.compile(rb"\.?[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])")
+"""Two texts in base64url, the second one of an HMAC-SHA256's length: a callback token, or something like it."""
+
 REDACTED: Final = b"[redacted]"
 
 ADDRESSES: Final = {
@@ -95,6 +98,11 @@ def _blot(text: bytes, secrets: Mapping[str, str]) -> bytes:
 def without_tokens(text: bytes) -> bytes:
     """The text without the callback tokens in it."""
     return CALLBACK_TOKEN.sub(lambda found: found[0].replace(found[1], REDACTED), text)
+
+
+def blot_tokens(text: bytes) -> bytes:
+    """The text without anything that is written as a callback token is, wherever it stands."""
+    return BARE_TOKEN.sub(REDACTED, without_tokens(text))
 
 
 def _forms(secret: bytes) -> Iterator[bytes]:

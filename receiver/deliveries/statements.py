@@ -11,11 +11,11 @@ from dataclasses import dataclass, fields
 from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine.interfaces import DBAPICursor
 
 from activities.callback_urls import Claims
-from receiver.deliveries.database import Database
+from receiver.deliveries.database import LOCKED_MS, Database
 from receiver.deliveries.delivery import Fate
 from receiver.deliveries.schema import DELIVERIES
 
@@ -24,23 +24,33 @@ PRUNED_TOGETHER: Final = 50
 
 C: Final = DELIVERIES.c
 CLAIMS: Final = tuple(C[field.name] for field in fields(Claims))
-QUEUED: Final = (C.id, *CLAIMS, C.callback, C.request_id, C.tries)
+QUEUED: Final = (C.id, *CLAIMS, C.callback, C.request_id, C.tries, C.pipeline)
 INSERTED: Final = [column.name for column in DELIVERIES.c if column.name != "position"]
 FROM_THE_FIRST: Final[Any] = sa.literal_column("0")
 """Or SQLAlchemy would make a parameter of it, with a name that only its own execution knows."""
+
+BEGIN_POSTGRES: Final = f"""
+SELECT set_config('lock_timeout', '{LOCKED_MS}ms', true),
+       set_config('synchronous_commit', coalesce(nullif(current_setting('synchronous_commit'), 'off'), 'on'), true)
+"""
+"""What SQLite has from its connection. It is said for each transaction: a pooler may share the session with others."""
 
 EMPTY: Final = {"request_id": None, "callback": None, "due_at": None}
 
 
 @dataclass(frozen=True)
 class Queued:
-    """A delivery that waits for Temporal. callback: the signal's argument, as JSON. tries: those that failed by it."""
+    """A delivery that waits for Temporal.
+
+    callback: the signal's argument, as JSON. tries: those that failed by it. pipeline: "" if that is still to be asked.
+    """
 
     id: str
     claims: Claims
     callback: str
     request_id: str
     tries: int = 0
+    pipeline: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,17 +79,26 @@ class Depth:
     parked: int
 
 
+@dataclass(frozen=True)
+class First:
+    """The delivery that brought a content first: the status that it was answered, and the fate of its signal."""
+
+    id: str
+    status: int
+    fate: Fate
+
+
 @dataclass
 class Known:
-    """What the store knows of some stages.
+    """What the store knows of some stages, by chain and number.
 
-    firsts: id and status of the deliveries that brought a content first, by request id. pending: stages by chain and
-    number. succeeded: the same, with the latest moment at which a call that was answered so was issued.
+    firsts: by request id. pending: stages. succeeded: of each, the deliveries whose success Temporal has taken, with
+    the moment at which their call was issued and their body's digest.
     """
 
-    firsts: dict[str, tuple[str, int]]
+    firsts: dict[str, First]
     pending: set[tuple[str, int]]
-    succeeded: dict[tuple[str, int], int]
+    succeeded: dict[tuple[str, int], list[tuple[int, str, First]]]
 
 
 class Statements:
@@ -90,11 +109,12 @@ class Statements:
         requests, chains = self._list_of("requests"), self._list_of("chains")
         ours = (C.chain_id.in_(chains), C.request_id.is_not(None))
         taken = (C.says == sa.literal_column("'succeeded'"), C.fate == sa.literal_column("'taken'"))
-        succeeded = sa.select(C.chain_id, C.stage, sa.func.max(C.issued_at)).where(*ours, *taken)
-        self._firsts = database.sql(sa.select(C.request_id, C.id, C.status).where(C.request_id.in_(requests)))
-        pending = sa.select(C.chain_id, C.stage).distinct().where(*ours, C.due_at.is_not(None))
+        first = (C.id, C.status, C.fate)
+        self._firsts = database.sql(sa.select(C.request_id, *first).where(C.request_id.in_(requests)))
+        pending = sa.select(C.chain_id, C.stage).distinct().where(*ours, _is_queued(DELIVERIES))
         self._pending = database.sql(pending)
-        self._succeeded = database.sql(succeeded.group_by(C.chain_id, C.stage))
+        succeeded = sa.select(C.chain_id, C.stage, C.issued_at, C.body_digest, *first).where(*ours, *taken)
+        self._succeeded = database.sql(succeeded)
         self._insert = database.sql(_insertion(is_sqlite=self._is_sqlite))
         self._conclude = database.sql(_conclusion())
         of_one = sa.update(DELIVERIES).where(C.id == sa.bindparam("of"))
@@ -116,23 +136,26 @@ class Statements:
 
     def begin(self, cursor: DBAPICursor) -> None:
         """Begin a transaction that will write; psycopg begins by itself."""
-        if self._is_sqlite:
-            cursor.execute("BEGIN IMMEDIATE")
+        cursor.execute("BEGIN IMMEDIATE" if self._is_sqlite else BEGIN_POSTGRES)
 
     def look(self, cursor: DBAPICursor, queued: Sequence[Queued]) -> Known:
         """What is known of these deliveries' contents and stages."""
         chains = {"chains": self._texts({one.claims.chain_id for one in queued})}
         firsts = _all(cursor, self._firsts, {"requests": self._texts({one.request_id for one in queued})})
-        pending = _all(cursor, self._pending, chains)
-        succeeded = _all(cursor, self._succeeded, chains)
+        succeeded: dict[tuple[str, int], list[tuple[int, str, First]]] = {}
+        for chain, stage, issued_at, body_digest, *first in _all(cursor, self._succeeded, chains):
+            succeeded.setdefault((chain, stage), []).append((issued_at, body_digest, _first(*first)))
         return Known(
-            firsts={key: (id_, status) for key, id_, status in firsts},
-            pending=set(pending),
-            succeeded={(chain, stage): issued_at for chain, stage, issued_at in succeeded},
+            firsts={key: _first(*first) for key, *first in firsts},
+            pending=set(_all(cursor, self._pending, chains)),
+            succeeded=succeeded,
         )
 
     def insert(self, cursor: DBAPICursor, rows: Sequence[Mapping[str, Any]]) -> set[str]:
-        """Insert deliveries, and return the ids of those that are in: another process may have been faster."""
+        """Insert deliveries, and return the ids of those that are in: another process may have been faster.
+
+        One whose id or request id is there already is left out.
+        """
         complete = [{**EMPTY, **row} for row in rows]
         if self._is_sqlite:  # where a transaction that will write is alone
             cursor.executemany(self._insert, complete)
@@ -171,7 +194,8 @@ class Statements:
         """Lease deliveries that are due at this moment until that one; of a stage only the oldest that is queued."""
         rows = _all(cursor, self._claim, {"most": most, "at": at, "until": until})
         return [
-            Queued(id_, Claims(*claims), callback, key, tries) for id_, *claims, callback, key, tries in sorted(rows)
+            Queued(id_, Claims(*claims), callback, key, tries, pipeline)
+            for id_, *claims, callback, key, tries, pipeline in sorted(rows)
         ]
 
     def depth(self, cursor: DBAPICursor) -> Depth:
@@ -196,12 +220,23 @@ def pruning(before: Any, most: Any) -> sa.Delete:
     return sa.delete(DELIVERIES).where(C.position.in_(old.scalar_subquery()))
 
 
+def _first(id_: str, status: int, fate: str) -> First:
+    return First(id_, status, Fate(fate))
+
+
+def _is_queued(deliveries: sa.FromClause) -> sa.ColumnElement[bool]:
+    """Whether one waits for Temporal, asked so that the index of the queue is not used.
+
+    In quiet times PostgreSQL learns that the queue is empty, and would then read all of it for every row of a backlog.
+    """
+    return sa.func.coalesce(deliveries.c.due_at, sa.literal_column("-1")) >= sa.literal_column("0")
+
+
 def _insertion(*, is_sqlite: bool) -> sa.ClauseElement:
     values: dict[str, Any] = {name: sa.bindparam(name) for name in INSERTED}
     if is_sqlite:
-        return sa.insert(DELIVERIES).values(values)
-    insertion = postgresql.insert(DELIVERIES).values(values)
-    return insertion.on_conflict_do_nothing(index_elements=[C.request_id]).returning(C.id)
+        return sqlite.insert(DELIVERIES).values(values).on_conflict_do_nothing()
+    return postgresql.insert(DELIVERIES).values(values).on_conflict_do_nothing().returning(C.id)
 
 
 def _conclusion() -> sa.ClauseElement:
@@ -233,7 +268,7 @@ def _conclusion() -> sa.ClauseElement:
 def _claim() -> sa.ClauseElement:
     earlier = DELIVERIES.alias("earlier")
     waits = sa.exists().where(
-        earlier.c.due_at.is_not(None),
+        _is_queued(earlier),
         earlier.c.chain_id == C.chain_id,
         earlier.c.stage == C.stage,
         earlier.c.position < C.position,

@@ -44,6 +44,24 @@ def test_a_token_that_is_none_is_not_kept_either() -> None:
     assert (one.target, one.claims, one.replayable) == ("/callbacks/{unknown}", None, False)
 
 
+def test_a_token_of_a_few_letters_spoils_no_other_text() -> None:
+    one = captured(("Accept-Encoding", "gzip, deflate"), token="a").delivery(Verdict.UNKNOWN)
+    assert (one.target, one.headers) == ("/callbacks/{unknown}", (("Accept-Encoding", "gzip, deflate"),))
+
+
+@pytest.mark.parametrize("where", ['{"metadata": {"callback": "%s"}}', '{"elsewhere": "x%%2F%s', "broken %s"])
+def test_a_body_that_was_refused_at_a_partners_url_keeps_no_token(where: str) -> None:
+    """Its signature was wrong, its token in another field, or it could not be read: the token may be a good one."""
+    body = (where % TOKEN).encode()
+    for token in ("", "none"):
+        capture = captured(("X-Work", TOKEN), query=f"work={TOKEN}", token=token, body=body)
+        capture.at_partner_url("/partners/bank", "bank")
+        one = capture.delivery(Verdict.UNPROVEN)
+        assert TOKEN.encode() not in (one.body or b"")
+        assert b"[redacted]" in (one.body or b"")
+        assert (one.target, one.headers) == ("/partners/bank?work=[redacted]", (("X-Work", "[redacted]"),))
+
+
 def test_headers_are_kept_in_order_and_as_often_as_they_came() -> None:
     headers = (("B", "1"), ("a", "2"), ("B", "3"), ("a", "\xe9"))
     assert captured(*headers, claims=CLAIMS, body=b"").delivery(Verdict.ACCEPTED).headers == headers
@@ -67,6 +85,11 @@ def test_headers_are_kept_in_order_and_as_often_as_they_came() -> None:
         "X-Jwt-Assertion",
         "X-Signature-Key",
         "X-Webhook-Signature-Secret",
+        "X-Authentication",
+        "OK-ACCESS-PASSPHRASE",
+        "X-Bearer",
+        "X-Access-Code",
+        "X-Pin",
     ],
 )
 def test_credentials_are_dropped(name: str) -> None:

@@ -203,6 +203,18 @@ async def test_a_parked_delivery_is_released(inbox: Inbox, database: Database) -
     assert on(database, "delivery", "release", one.id).code == 4
 
 
+async def test_one_that_was_taken_is_released_only_when_it_is_meant(inbox: Inbox, database: Database) -> None:
+    """After a reset behind it its run knows nothing of it."""
+    one = delivery()
+    await keep(inbox, one, "a")
+    inbox.conclude(Conclusion(one.id, Fate.TAKEN))
+    await inbox.depth()
+    assert on(database, "delivery", "release", "--partner", "bank").out == ""
+    assert on(database, "delivery", "release", "--fate", "taken").out == f"{one.id} is pending\n"
+    (claimed,) = await inbox.claim(10)
+    assert (claimed.id, claimed.request_id) == (one.id, "a")
+
+
 def test_tail_prints_what_comes_in(database: Database, tmp_path: Path) -> None:
     Archive(database).add([delivery(workflow_id="before")])
     printed = tmp_path / "printed"

@@ -12,11 +12,15 @@ import pytest
 
 from activities.callback_urls import Claims
 from receiver import forwarder as forwarder_module
+from receiver import origins as origins_module
+from receiver import sender as sender_module
 from receiver.answers import Verdict
+from receiver.deliveries import migrations
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.database import Database
 from receiver.deliveries.delivery import Delivery, Fate
 from receiver.deliveries.inbox import Inbox
+from receiver.deliveries.statements import Queued
 from receiver.forwarder import Forwarder, Unavailable
 from receiver.signals import Origin, Reached, Signals, TemporalAway
 from tests.receiver.test_inbox import delivery
@@ -29,7 +33,8 @@ class Switchable(Signals):
     def __init__(self) -> None:
         self.there = True
         self.slow = 0.0
-        self.asked = self.at_once = self.most = 0
+        self.hanging = ""
+        self.asked = self.at_once = self.most = self.reading = self.most_readings = 0
         self.sent: list[tuple[str, int, str]] = []
         self.answers: dict[str, Reached | Exception] = {}
 
@@ -37,6 +42,8 @@ class Switchable(Signals):
         self.at_once += 1
         self.most = max(self.most, self.at_once)
         await asyncio.sleep(self.slow)
+        while claims.chain_id == self.hanging:
+            await asyncio.sleep(0.01)
         self.at_once -= 1
         if not self.there:
             raise TemporalAway("no connection")
@@ -46,16 +53,17 @@ class Switchable(Signals):
         self.sent.append((claims.chain_id, claims.stage, request_id))
         return answer
 
-    async def check(self) -> None:
+    async def check(self, *, within: float = 2.2) -> None:
         self.asked += 1
         if not self.there:
             raise TemporalAway("no connection")
 
-    def known_origin(self, claims: Claims) -> Origin | None:
-        return None
-
     async def origin(self, claims: Claims) -> Origin:
         self.asked += 1
+        self.reading += 1
+        self.most_readings = max(self.most_readings, self.reading)
+        await asyncio.sleep(self.slow)
+        self.reading -= 1
         return Origin("onboarding", "0123456789ab")
 
 
@@ -136,7 +144,22 @@ async def test_the_answer_does_not_wait_for_one_that_comes_late(
     await eventually(lambda: fate_of(database, one) is Fate.REFUSED)
     assert Archive(database).get(one.id).status == 202
     temporal.slow = 0.0
-    assert await door.deliver(delivery(), "a") is Verdict.GONE, "asked anew: a reset may have opened the run again"
+    assert await door.deliver(delivery(), "a") is Verdict.ACCEPTED, "the first answer again"
+    temporal.answers.clear()
+    assert await door.deliver(delivery(), "a") is Verdict.ACCEPTED, "and asked anew: a reset may have opened the run"
+    await eventually(lambda: fate_of(database, one) is Fate.TAKEN)
+
+
+async def test_what_was_taken_is_sent_once_more_when_it_comes_again(
+    door: Door, database: Database, temporal: Switchable
+) -> None:
+    """Temporal knows it by its request id, unless the run was reset behind it."""
+    one = delivery()
+    assert await door.deliver(one, "a") is Verdict.ACCEPTED
+    await eventually(lambda: fate_of(database, one) is Fate.TAKEN)
+    assert await door.deliver(delivery(), "a") is Verdict.ACCEPTED
+    await eventually(lambda: len(temporal.sent) == 2)
+    assert len(set(temporal.sent)) == 1
 
 
 async def test_a_run_that_is_unknown_after_a_202_is_parked_and_can_be_released(
@@ -175,7 +198,8 @@ async def test_no_burst_and_no_backlog_is_more_than_so_many_signals_at_once(
         burst = [door.deliver(delivery(f"burst-{n}")) for n in range(200)]
         assert set(await asyncio.gather(*burst)) == {Verdict.ACCEPTED}
         await eventually(lambda: len(temporal.sent) == 500)
-    assert temporal.most <= forwarder_module.MOST_AT_ONCE
+    assert temporal.most <= sender_module.MOST_AT_ONCE
+    assert temporal.most_readings <= origins_module.MOST_AT_ONCE
     assert len(set(temporal.sent)) == 500
 
 
@@ -222,10 +246,74 @@ async def test_two_processes_on_one_store_send_each_delivery_once(database: Data
     assert len(temporal.sent) == len(set(temporal.sent)) == 40
 
 
+async def test_one_stage_is_in_order_whichever_process_receives_and_sends(database: Database) -> None:
+    temporal = Switchable()
+    temporal.slow = 0.01
+    kept = [delivery(says="progress") for _ in range(20)]
+    async with opened(database, temporal) as one, opened(database, temporal) as other:
+        for n, each in enumerate(kept):
+            await (one, other)[n % 2].deliver(each)
+        await eventually(lambda: len(temporal.sent) >= len(kept))
+    sent = [sent for _, _, sent in temporal.sent]
+    assert sent == [each.id for each in kept]
+
+
+async def test_one_that_hangs_holds_up_only_its_own_stage(door: Door, temporal: Switchable) -> None:
+    temporal.hanging = "chain-h"
+    assert await door.deliver(delivery("chain-h")) is Verdict.ACCEPTED
+    began = time.monotonic()
+    for n in range(2):
+        await door.deliver(delivery("chain-g", says="progress"), str(n))
+    await eventually(lambda: len(temporal.sent) == 2)
+    assert time.monotonic() - began < 1.5
+    temporal.hanging = ""
+
+
+async def test_a_long_outage_of_the_store_fills_no_log(
+    empty_database: Database, temporal: Switchable, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with opened(empty_database, temporal) as door:
+        for _ in range(20):
+            await door.deliver(delivery())
+            await door.forwarder.check()
+        migrations.upgrade(empty_database)
+        await door.deliver(delivery())
+    said = [record.message for record in caplog.records if record.message.startswith("store-")]
+    assert said == ["store-away", "store-back"]
+
+
+async def test_what_is_leased_when_the_receiver_stops_is_sent(
+    database: Database, temporal: Switchable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = Switchable()
+    away.there = False
+    kept = [delivery(f"chain-{n}") for n in range(5)]
+    async with opened(database, away) as door:
+        for each in kept:
+            await door.deliver(each)
+    door = Door(database, temporal)
+    assert door.inbox is not None
+    claiming, claim = asyncio.Event(), door.inbox.claim
+    leased: list[str] = []
+
+    async def slowly(most: int) -> list[Queued]:
+        claimed = await claim(most)
+        leased.extend(queued.request_id for queued in claimed)
+        claiming.set()
+        await asyncio.sleep(0.1)
+        return claimed
+
+    monkeypatch.setattr(door.inbox, "claim", slowly)
+    async with door.inbox.running(), door.forwarder.running():
+        await asyncio.wait_for(claiming.wait(), 10)
+    assert leased
+    assert sorted(sent for _, _, sent in temporal.sent) == sorted(leased)
+
+
 async def test_a_poisoned_delivery_is_parked_and_holds_up_nobody(
     database: Database, temporal: Switchable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(forwarder_module, "LONGEST_PAUSE", 0.05)
+    monkeypatch.setattr(sender_module, "LONGEST_PAUSE", 0.05)
     temporal.answers["poisoned"] = TemporalAway("INVALID_ARGUMENT")
     poisoned, good = delivery("chain-p", workflow_id="poisoned"), delivery("chain-g")
     async with opened(database, temporal, most_tries=3) as door:
@@ -244,7 +332,7 @@ async def test_a_poisoned_delivery_is_parked_and_holds_up_nobody(
 async def test_whatever_one_delivery_raises_the_others_go_on(
     database: Database, temporal: Switchable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(forwarder_module, "LONGEST_PAUSE", 0.05)
+    monkeypatch.setattr(sender_module, "LONGEST_PAUSE", 0.05)
     temporal.answers["poisoned"] = ZeroDivisionError("a bug")
     async with opened(database, temporal, most_tries=2) as door:
         poisoned, good = delivery("chain-p", workflow_id="poisoned"), delivery("chain-g")

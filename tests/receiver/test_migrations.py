@@ -13,9 +13,11 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from receiver.deliveries import migrations
+from receiver.deliveries.archive import Archive
 from receiver.deliveries.database import Database, NewerSchema
-from receiver.deliveries.schema import DELIVERIES, METADATA
+from receiver.deliveries.schema import DELIVERIES, METADATA, to_row
 from tests.commands import command
+from tests.receiver.test_inbox import delivery
 
 
 def tables(database: Database) -> set[str]:
@@ -58,13 +60,42 @@ def test_a_store_of_a_later_version_is_left_alone(database: Database) -> None:
     assert DELIVERIES.name in tables(database)
 
 
+def test_what_the_version_before_has_kept_is_kept(empty_database: Database) -> None:
+    """And a receiver of that version runs on while the release is under way."""
+    *_, first = ScriptDirectory.from_config(migrations._config()).walk_revisions()
+    migrations.upgrade(empty_database, first.revision)
+    kept = [delivery(f"chain-{n}") for n in range(3)]
+    Archive(empty_database).add(kept)
+    migrations.upgrade(empty_database)
+    assert list(Archive(empty_database).every()) == kept
+    old = sa.Table(DELIVERIES.name, sa.MetaData(), *(sa.Column(column.name, column.type) for column in DELIVERIES.c))
+    with empty_database.begin() as connection:
+        connection.execute(sa.insert(old).values(to_row(delivery("chain-4"))))
+
+
+def test_a_deploy_that_is_rolled_back_finds_a_later_version_and_goes_on(database: Database) -> None:
+    url: dict[str, Any] = {"DATABASE_URL": database.url.render_as_string(hide_password=False)}
+    with database.begin() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+        connection.execute(sa.text("ALTER TABLE deliveries ADD COLUMN later TEXT"))
+    done = command("db", "upgrade", **url)
+    assert (done.code, "has what this one needs" in done.err) == (0, True)
+    with database.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE deliveries DROP COLUMN says"))
+    done = command("db", "upgrade", **url)
+    assert (done.code, "has no tables of this version" in done.err) == (1, True)
+
+
 def test_operators_upgrade_and_ask(empty_database: Database) -> None:
     url: dict[str, Any] = {"DATABASE_URL": empty_database.url.render_as_string(hide_password=False)}
     assert command("db", "current", **url).code == 1
     assert command("db", "upgrade", **url).code == 0
     asked = command("db", "current", "--json", **url)
     assert (asked.code, json.loads(asked.out)) == (0, {"current": migrations.latest(), "latest": migrations.latest()})
-    assert command("db", "prune", "--older-than", "30d", **url).out == "0 deliveries deleted\n"
+    old, late = delivery(received_at=1.0), delivery("chain-2")
+    Archive(empty_database).add([old, late])
+    assert command("db", "prune", "--older-than", "30d", **url).out == "1 delivery deleted\n"
+    assert list(Archive(empty_database).every()) == [late]
 
 
 def test_a_release_without_a_store_is_no_error() -> None:

@@ -24,7 +24,9 @@ from receiver.replay import NotReplayable, Replay, select
 from tests.receiver.test_callbacks import BASE, CLAIMS, DONE, URLS
 from tests.receiver.test_forwarder import Switchable, eventually
 from tests.receiver.test_inbox import delivery
+from tests.receiver.test_metrics import read
 from tests.receiver.test_partner_urls import GITHUB, carrying, post, read_token
+from workflows.contract import Answer
 
 PLAIN = sandbox.partner("bank", Environment({}))
 
@@ -50,8 +52,9 @@ async def recording(database: Database, partner: Partner) -> AsyncIterator[httpx
 
 def test_bytes_repeated_headers_and_query_stay_and_the_connections_own_go() -> None:
     headers = (("Host", "production"), ("X-Twice", "1"), ("Content-Length", "7"), ("x-twice", "2"), ("X-\xe4", "\xe9"))
-    sent = replaying().write(captured(headers=headers), CLAIMS)
-    assert sent.content == captured().body
+    one = captured(headers=headers)
+    sent = replaying().write(one, CLAIMS)
+    assert sent.content == one.body
     raw = [(name, value) for name, value in sent.headers.raw if name.lower() not in {b"host", b"content-length"}]
     assert raw == [(b"X-Twice", b"1"), (b"x-twice", b"2"), ("X-ä".encode("latin-1"), b"\xe9")]
     assert sent.headers["host"] == "receiver.test"
@@ -105,6 +108,19 @@ async def test_what_came_to_a_partners_one_url_goes_there_again_with_a_new_token
         assert (sent.url.path, read_token(sent.content)) == ("/partners/bank", URLS.issue(other))
         assert (await http.send(sent)).status_code == 202
         assert [one.workflow_id for one in Archive(database).every()] == ["run", "another"]
+
+
+async def test_an_error_of_a_partners_file_is_recorded_and_counted(database: Database) -> None:
+    def read_callback(body: bytes) -> Answer:
+        raise KeyError("status")
+
+    async with recording(database, replace(PLAIN, read_callback=read_callback)) as http:
+        assert (await http.post(URLS.issue(CLAIMS), json=DONE)).status_code == 500
+        await eventually(lambda: len(list(Archive(database).every())) == 1)
+        counted = read((await http.get("/metrics")).text)
+    (kept,) = Archive(database).every()
+    assert (kept.verdict, kept.status, kept.workflow_id, kept.replayable) == ("broken", 500, "run", True)
+    assert counted["stagehook_answers_total", "bank", "", "500", "broken"] == 1
 
 
 async def test_the_answer_that_is_recorded_is_the_one_that_was_given(database: Database) -> None:

@@ -1,0 +1,205 @@
+"""Writer: one thread that writes to the store, on one connection of the driver.
+
+What has queued while a commit ran is committed together: under load all who wait share one wait for the disk, and alone
+nobody waits for company.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import queue
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
+
+from receiver.deliveries.database import Database, StoreAway
+
+logger = logging.getLogger("stagehook.store")
+
+ENDS_WITHIN: Final = 2.0
+"""Seconds for what is queued when the receiver stops."""
+
+MOST_TOGETHER: Final = 500
+MOST_WAITING: Final = 2_000
+"""Jobs that may wait for the thread; more would only be answered too late."""
+
+
+@dataclass(eq=False)
+class Job:
+    """Something for the thread to do.
+
+    work: what, in the words of whoever does it; None once nobody waits for it any more. result: None if nobody waits.
+    """
+
+    work: Any
+    result: asyncio.Future[Any] | None = None
+    abandoned: bool = False
+    outcome: Any = field(default=None, init=False)
+
+
+class Writer:
+    """Does jobs in transactions.
+
+    begin: begins a transaction. work: does the jobs of one, sets their outcomes, and returns those that are to be done
+    again, in another one.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        begin: Callable[[DBAPICursor], None],
+        work: Callable[[DBAPICursor, Sequence[Job]], list[Job]],
+    ) -> None:
+        self._database = database
+        self._begin = begin
+        self._work = work
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._connection: DBAPIConnection | None = None
+        self._is_away = False
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Write for as long as the block lasts; at its end, write what is queued."""
+        self._loop = asyncio.get_running_loop()
+        # A daemon: a store that hangs must not keep the process from ending.
+        thread = threading.Thread(target=self._run, name="store", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._jobs.put(None)
+            await asyncio.to_thread(thread.join, ENDS_WITHIN)
+            self._loop = None
+
+    # --- in the event loop
+
+    async def do(self, work: Any, *, within: float | None) -> Any:
+        """The outcome of the work, once it is committed; raises `StoreAway`. within: seconds, None for any."""
+        if self._loop is None:
+            raise StoreAway("the store is not in use")
+        result: asyncio.Future[Any] = self._loop.create_future()
+        job = Job(work, result)
+        self._put(job)
+        try:
+            async with asyncio.timeout(within):
+                outcome = await result
+        except TimeoutError as error:
+            self._note_away(why := f"no commit within {within:g} s")
+            raise StoreAway(why) from error
+        except StoreAway as away:
+            self._note_away(str(away))
+            raise
+        finally:
+            # While the store hangs, bodies that nobody waits for any more must not pile up before the thread.
+            job.abandoned = True
+            job.work = None
+        if self._is_away:
+            self._is_away = False
+            logger.warning("store-back")
+        return outcome
+
+    def _note_away(self, why: str) -> None:
+        """Tell the log, once an outage: many ask meanwhile, and for long."""
+        if not self._is_away:
+            self._is_away = True
+            logger.warning("store-away", extra={"why": why})
+
+    def put(self, work: Any) -> None:
+        """Do the work some time; whether it was done nobody hears."""
+        self._put(Job(work))
+
+    def _put(self, job: Job) -> None:
+        if self._jobs.qsize() < MOST_WAITING:
+            self._jobs.put(job)
+        elif job.result is not None:
+            job.result.set_exception(StoreAway("too many deliveries wait for the store"))
+
+    # --- in the thread
+
+    def _run(self) -> None:
+        stopping = False
+        while not stopping:
+            jobs = [self._jobs.get()]
+            with contextlib.suppress(queue.Empty):
+                while len(jobs) < MOST_TOGETHER:
+                    jobs.append(self._jobs.get_nowait())
+            stopping = None in jobs
+            try:
+                self._commit([job for job in jobs if job is not None])
+            except Exception:
+                # The thread is all there is; those who wait for these jobs give up by themselves.
+                logger.exception("store-failed")
+        self._disconnect()
+
+    def _commit(self, jobs: Sequence[Job], *, alone: bool = False) -> None:
+        """Do the jobs in one transaction; should that fail, each in its own, so that none spoils the others'.
+
+        alone: this is that second time, on a new connection.
+        """
+        jobs = [job for job in jobs if not job.abandoned]
+        if not jobs:
+            return
+        try:
+            again = self._transact(jobs)
+        except Exception as error:
+            self._disconnect()
+            away = error if isinstance(error, StoreAway) else StoreAway(f"{type(error).__name__}: {error}")
+            if alone or not self._is_there():
+                self._hand_over(jobs, away)
+                return
+            for job in jobs:
+                self._commit([job], alone=True)
+        else:
+            self._hand_over([job for job in jobs if job not in again])
+            self._commit(again)
+
+    def _transact(self, jobs: Sequence[Job]) -> list[Job]:
+        """Returns the jobs that another process was faster with: done again, they see what it has committed."""
+        if self._connection is None:
+            self._connection = self._database.connect()
+        with self._database.reaching():
+            cursor = self._connection.cursor()
+            try:
+                self._begin(cursor)
+                again = self._work(cursor, jobs)
+                self._connection.commit()
+            finally:
+                cursor.close()
+        return again
+
+    def _is_there(self) -> bool:
+        try:
+            self._connection = self._database.connect()
+        except StoreAway:
+            return False
+        return True
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            with contextlib.suppress(self._database.driver_error):
+                self._connection.close()
+        self._connection = None
+
+    def _hand_over(self, jobs: Sequence[Job], error: StoreAway | None = None) -> None:
+        waited_for = [job for job in jobs if job.result is not None]
+        if waited_for and (loop := self._loop) is not None:
+            # A loop that has closed has nobody left who waits.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(_resolve, waited_for, error)
+
+
+def _resolve(jobs: Sequence[Job], error: StoreAway | None) -> None:
+    for job in jobs:
+        if job.result is None or job.result.done():
+            continue
+        if error is None:
+            job.result.set_result(job.outcome)
+        else:
+            job.result.set_exception(error)

@@ -1,0 +1,50 @@
+"""Origins: which pipeline each run was started with, asked of Temporal once, few at a time, and remembered."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from typing import Final
+
+from activities.callback_urls import Claims
+from receiver.signals import Origin, Signals, TemporalAway
+from receiver.watch import Watch
+
+MOST_ORIGINS: Final = 10_000
+MOST_AT_ONCE: Final = 4
+"""Histories that are read at once: they are for people to look at, and signals come first."""
+
+
+class Origins:
+    """What is known of the runs that deliveries were for, by chain. Nobody is asked while Temporal is away."""
+
+    def __init__(self, signals: Signals, watch: Watch) -> None:
+        self._signals = signals
+        self._watch = watch
+        self._known: OrderedDict[str, Origin] = OrderedDict()
+        self._asked: dict[str, asyncio.Task[Origin]] = {}
+        self._turns = asyncio.Semaphore(MOST_AT_ONCE)
+
+    def known(self, claims: Claims) -> Origin:
+        """What has been found out; an empty origin if nothing has."""
+        return self._known.get(claims.chain_id, Origin())
+
+    async def ask(self, claims: Claims) -> Origin:
+        """The same, asked for if it is not known."""
+        chain = claims.chain_id
+        if chain in self._known or self._watch.is_away:
+            return self.known(claims)
+        if chain not in self._asked:
+            task = self._asked[chain] = asyncio.create_task(self._read(claims))
+            task.add_done_callback(lambda _: self._asked.pop(chain))
+        return await asyncio.shield(self._asked[chain])
+
+    async def _read(self, claims: Claims) -> Origin:
+        try:
+            async with self._turns:
+                origin = self._known[claims.chain_id] = await self._signals.origin(claims)
+        except TemporalAway:
+            return Origin()
+        if len(self._known) > MOST_ORIGINS:
+            self._known.popitem(last=False)
+        return origin
