@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterable, Sequence, Sized
 from contextlib import AbstractContextManager, nullcontext
@@ -75,6 +76,22 @@ def print_json(value: Any, *, indent: int | None = 2) -> None:
 def note(text: str) -> None:
     """A line for people, to stderr."""
     click.echo(text, err=True)
+
+
+def confirm() -> None:
+    """Ask on the terminal whether to go on; anything but yes ends the command before it has sent anything."""
+    # asyncio's way to take Ctrl-C is to cancel the task that waits for the answer here: it would go unheard.
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        agreed = click.confirm("Go on?", err=True)
+    except click.Abort:
+        note("")  # the question's line is still open
+        agreed = False
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    if not agreed:
+        note("nothing was sent")
+        raise click.Abort
 
 
 def read_json_object(option: str, given: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from activities.partners.partner import Partner, work_reference
 from activities.runs import Runs
 from activities.settings import read_callback_keys
 from receiver.cli.errors import CommandError, Exit
-from receiver.cli.output import json_option, note, print_json, run_async, shown
+from receiver.cli.output import confirm, json_option, note, print_json, run_async, shown
 from receiver.cli.stage_table import state_text
 from workflows.contract import StageCall, StageProgress
 
@@ -131,7 +131,7 @@ def _confirm(what: str) -> None:
     if not sys.stdin.isatty():
         raise CommandError("nobody is there to confirm it", "say --yes", Exit.USAGE)
     note(shown(what))
-    click.confirm("Go on?", abort=True, err=True)
+    confirm()
 
 
 async def _send(verb: Verb, partner: Partner, request: httpx.Request) -> httpx.Response:

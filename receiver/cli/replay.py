@@ -20,7 +20,7 @@ from activities.runs import Runs
 from activities.settings import Settings
 from receiver.cli.db import need_store
 from receiver.cli.errors import CommandError, Exit
-from receiver.cli.output import console, counted, json_option, note, plain_table, print_json, run_async, shown
+from receiver.cli.output import confirm, console, counted, json_option, note, plain_table, print_json, run_async, shown
 from receiver.cli.selection import filter_options, read_file
 from receiver.deliveries.archive import ANY, Archive, Filters
 from receiver.deliveries.delivery import Delivery
@@ -121,7 +121,7 @@ async def replay(
     if dry_run:
         return Exit.OK
     if not yes and sys.stdin.isatty():
-        click.confirm("Go on?", abort=True, err=True)
+        confirm()
     elif not yes and wish.allow_remote:
         raise CommandError("nobody is there to confirm a replay to another machine", "say --yes", Exit.USAGE)
     try:

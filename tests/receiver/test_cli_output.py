@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+import pty
 import shlex
+import signal
 import subprocess
 from pathlib import Path
 
@@ -15,6 +18,7 @@ from receiver.deliveries.archive import Archive
 from receiver.deliveries.database import Database
 from tests.commands import command
 from tests.receiver.test_inbox import delivery
+from tests.support import KEY
 
 LINES = 1000
 """Of half a kilobyte: more than a pipe holds."""
@@ -47,6 +51,29 @@ def test_a_full_disk_is_told_in_a_sentence(words: list[str]) -> None:
 def test_what_is_closed_is_written_to_nowhere(closed: str) -> None:
     done = shell(["key", "generate"], closed)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("answer", [b"n\n", b"\x04", signal.SIGINT])
+def test_a_question_is_ended_by_no_by_ctrl_d_and_by_ctrl_c(answer: bytes | signal.Signals, tmp_path: Path) -> None:
+    file = tmp_path / "export.jsonl"
+    file.write_text(json.dumps(delivery().as_json()))
+    words = stagehook_command("delivery", "replay", "--from", str(file), "--mode", "verbatim")
+    settings = {"PUBLIC_URL": "http://127.0.0.1:9", "CALLBACK_KEYS": KEY, "PARTNERS": "sandbox"}
+    ours, theirs = pty.openpty()
+    with open(ours, "r+b", buffering=0) as terminal, open(theirs, "r+b", buffering=0) as given:
+        process = subprocess.Popen(words, env={**os.environ, **settings}, stdin=given, stdout=given, stderr=given)
+        try:
+            shown = b""
+            while b"Go on?" not in shown:
+                shown += terminal.read(1000)
+            if isinstance(answer, bytes):
+                terminal.write(answer)
+            else:
+                process.send_signal(answer)
+            assert process.wait(timeout=10) == 130
+            assert b"nothing was sent" in terminal.read(1000)
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize(
