@@ -16,7 +16,7 @@ import click
 from receiver.cli.curl import curl_line
 from receiver.cli.db import need_store
 from receiver.cli.errors import CommandError, Exit
-from receiver.cli.output import console, counted, json_option, note, plain_table, print_json, shown
+from receiver.cli.output import counted, json_option, note, print_json, print_list, shown
 from receiver.cli.replay import replay
 from receiver.cli.selection import filter_options, numbered_lines, read_file
 from receiver.deliveries.archive import ANY, Archive, Filters
@@ -48,8 +48,11 @@ def list_(filters: Filters, limit: int, *, as_json: bool) -> None:
     if as_json:
         print_json([summary(one) for one in found])
         return
+    if not found:
+        note("none found: leave filters out, or look whether DATABASE_URL is the receiver's")
+        return
     titles = ("id", "UTC", "answer", "partner", "run", "stage", "fate")
-    console().print(plain_table(titles, map(cells, found), folded="run"))
+    print_list(titles, map(cells, found), below=("run", "partner"))
 
 
 @delivery.command()
@@ -203,10 +206,12 @@ def described(one: Delivery) -> Iterator[tuple[str, str]]:
     for name, value in one.headers:
         yield "", f"{name}: {value}"
     kept = "" if one.body is not None else ", not kept: it cannot be replayed"
-    yield "body", f"{one.body_size} bytes, sha256 {one.body_digest}{kept}"
+    yield "body", f"{one.body_size} bytes{kept}"
+    yield "sha256", one.body_digest
     yield "partner", one.partner
     if one.workflow_id:
-        yield "run", f"{one.workflow_id} (chain {one.chain_id})"
+        yield "run", one.workflow_id
+        yield "chain", one.chain_id
         yield "pipeline", f"{one.pipeline or 'unknown'} (definition {one.definition or 'unknown'})"
         yield "stage", f"{one.stage}, call {one.attempt}"
     yield "says", " ".join(part for part in (one.says or "nothing that was read", one.signed_id) if part)

@@ -6,7 +6,7 @@ import asyncio
 import json
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Iterable, Sequence, Sized
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence, Sized
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, is_dataclass
 from datetime import datetime
@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import click
-from rich import box
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.live import Live
-from rich.markup import escape
-from rich.table import Table
+from rich.rule import Rule
 
 from activities import strict_json
 
@@ -44,17 +43,29 @@ def live_table(*, wanted: bool = True) -> AbstractContextManager[Live | None]:
     return nullcontext()
 
 
-def plain_table(titles: Sequence[str], rows: Iterable[Sequence[str]], *, folded: str = "") -> Table:
-    """A list as a table; what stands in it is shown as it is, brackets and all.
+def print_list(titles: Sequence[str], rows: Iterable[Sequence[str]], *, below: Sequence[str]) -> None:
+    """A list in columns, of which nothing is ever cut off.
 
-    folded: the column that gives way on a narrow terminal; all of them, if none is named.
+    below: the columns that go to lines of their own, one after the other, until the first line fits the terminal.
     """
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    for title in titles:
-        table.add_column(title, overflow="fold", no_wrap=bool(folded) and title != folded)
-    for row in rows:
-        table.add_row(*(escape(shown(cell)) for cell in row))
-    return table
+    lines = [list(titles), *([shown(cell) for cell in row] for row in rows)]
+    widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
+    room = console().width if sys.stdout.isatty() else sys.maxsize
+    beside, moved = dict(enumerate(widths)), list[int]()
+    for place in map(titles.index, below):
+        if _width(beside) > room:
+            del beside[place]
+            moved.append(place)
+    for number, line in enumerate(lines):
+        first = "  ".join(set_cell_size(line[place], width) for place, width in beside.items()).rstrip()
+        for text in (first, *(f"  {line[place]}" for place in moved if line[place])):
+            click.secho(text, bold=number == 0)
+        if number == 0:
+            console().print(Rule(style="default"), width=min(_width(beside), room))
+
+
+def _width(columns: Mapping[int, int]) -> int:
+    return sum(columns.values()) + 2 * (len(columns) - 1)
 
 
 def shown(text: str) -> str:

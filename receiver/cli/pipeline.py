@@ -8,10 +8,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import click
-from rich.table import Table
 
 from activities.client import connect
-from activities.runs import Run, Runs, WorkerAway, call_trouble, status_name
+from activities.runs import Runs, WorkerAway, call_trouble, status_name
 from activities.settings import DEFAULT_TASK_QUEUE
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.output import (
@@ -19,8 +18,8 @@ from receiver.cli.output import (
     json_option,
     live_table,
     note,
-    plain_table,
     print_json,
+    print_list,
     read_json_object,
     run_async,
 )
@@ -78,7 +77,8 @@ async def list_runs(limit: int, *, as_json: bool) -> None:
     if as_json:
         print_json(runs)
     elif runs:
-        console().print(_run_table(runs))
+        rows = [(run.workflow_id, run.pipeline, run.status, f"{run.started_at:%Y-%m-%d %H:%M:%S}") for run in runs]
+        print_list(("id", "pipeline", "status", "started (UTC)"), rows, below=("started (UTC)", "status"))
     else:
         note("no runs yet: start one with `stagehook pipeline start onboarding`")
 
@@ -188,8 +188,3 @@ def _print(value: Any, text: str, *, as_json: bool) -> None:
         print_json(value)
     else:
         click.echo(text)
-
-
-def _run_table(runs: list[Run]) -> Table:
-    rows = [(run.workflow_id, run.pipeline, run.status, f"{run.started_at:%Y-%m-%d %H:%M:%S}") for run in runs]
-    return plain_table(("id", "pipeline", "status", "started (UTC)"), rows)

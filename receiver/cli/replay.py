@@ -20,7 +20,7 @@ from activities.runs import Runs
 from activities.settings import Settings
 from receiver.cli.db import need_store
 from receiver.cli.errors import CommandError, Exit
-from receiver.cli.output import confirm, console, counted, json_option, note, plain_table, print_json, run_async, shown
+from receiver.cli.output import confirm, counted, json_option, note, print_json, print_list, run_async, shown
 from receiver.cli.selection import filter_options, read_file
 from receiver.deliveries.archive import ANY, Archive, Filters
 from receiver.deliveries.delivery import Delivery
@@ -213,7 +213,7 @@ def _report(replayed: Sequence[Replayed], *, as_json: bool) -> None:
         return
     shown = [one for place, one in enumerate(replayed) if place < SHOWN or not one.same]
     titles = ("id", "partner", "stage", "into", "at capture", "now", "same")
-    console().print(plain_table(titles, map(_cells, shown), folded="into"))
+    print_list(titles, map(_cells, shown), below=("into", "partner"))
     answered = sum(bool(one.answered) for one in replayed)
     note(f"{len(replayed)} sent, {answered} answered, {same} as at capture")
 

@@ -1,15 +1,18 @@
-"""What a command's end is when its output cannot be written: cut off, full, closed."""
+"""What commands print on a terminal, and how they end where their output cannot be written: cut off, full, closed."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
 import shlex
 import signal
 import subprocess
+import time
 from pathlib import Path
 
+import click
 import pytest
 
 from receiver.cli.stack import stagehook_command
@@ -24,18 +27,65 @@ LINES = 1000
 """Of half a kilobyte: more than a pipe holds."""
 
 
+@pytest.fixture
+def store(tmp_path: Path) -> str:
+    """The URL of a store."""
+    url = f"sqlite:///{tmp_path}/deliveries.db"
+    migrations.upgrade(Database(url))
+    return url
+
+
 def shell(words: list[str], rest: str, **env: str) -> subprocess.CompletedProcess[bytes]:
     line = f"set -o pipefail; {shlex.join(stagehook_command(*words))} {rest}"
     return subprocess.run(["bash", "-c", line], env={**os.environ, **env}, capture_output=True, timeout=30, check=False)
 
 
 @pytest.mark.parametrize("words", [["export"], ["list", "--limit", "1000"], ["list", "--limit", "1000", "--json"]])
-def test_a_reader_that_has_had_enough_is_no_failure(words: list[str], tmp_path: Path) -> None:
-    store = f"sqlite:///{tmp_path}/deliveries.db"
-    migrations.upgrade(Database(store))
+def test_a_reader_that_has_had_enough_is_no_failure(words: list[str], store: str) -> None:
     Archive(Database(store)).add([delivery() for _ in range(LINES)])
     done = shell(["delivery", *words], "| { head -c 1 >/dev/null; }", DATABASE_URL=store)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+def on_terminal(columns: int, *words: str, **env: str) -> list[str]:
+    """What a terminal of that width is sent, without colours."""
+    ours, theirs = pty.openpty()
+    settings = {**os.environ, "COLUMNS": str(columns), "TERM": "xterm", **env}
+    with open(ours, "rb", buffering=0) as terminal:
+        process = subprocess.Popen(stagehook_command(*words), env=settings, stdout=theirs, stderr=theirs)
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):  # Linux's way to say that the other end is closed
+            while more := terminal.read(10_000):
+                shown += more
+        assert process.wait(timeout=10) == 0
+    return click.unstyle(shown.decode()).splitlines()
+
+
+@pytest.mark.parametrize("columns", [80, 200])
+@pytest.mark.parametrize("partner", ["bank", "a-partner-of-thirty-characters"])
+def test_a_list_fits_the_terminal_and_nothing_is_cut_off(columns: int, partner: str, store: str) -> None:
+    run = "onboarding-0192f1c2-aaaa-bbbb-cccc-000000000000"
+    one = delivery(partner=partner, workflow_id=run, verdict="not_processable", status=503, received_at=9e8)
+    Archive(Database(store)).add([one])
+    shown = on_terminal(columns, "delivery", "list", DATABASE_URL=store)
+    assert max(map(len, shown)) <= columns
+    words = " ".join(shown).split()
+    assert {one.id, "503", "not_processable", partner, run, "1/1"} <= set(words)
+    assert len(shown) == (3 if columns == 200 else 5 if partner == "bank" else 7)
+
+
+def test_what_a_delivery_is_fits_80_columns(store: str) -> None:
+    one = delivery(workflow_id="onboarding-0192f1c2-aaaa-bbbb-cccc-000000000000", chain_id="0" * 36)
+    Archive(Database(store)).add([one])
+    shown = on_terminal(80, "delivery", "show", one.id, DATABASE_URL=store)
+    assert max(map(len, shown)) <= 80
+
+
+def test_an_empty_list_says_what_to_look_at(store: str) -> None:
+    done = command("delivery", "list", DATABASE_URL=store)
+    assert (done.code, done.out) == (0, "")
+    assert done.err.startswith("none found: ")
 
 
 @pytest.mark.parametrize("words", [["--help"], ["key", "generate"]])
@@ -66,6 +116,7 @@ def test_a_question_is_ended_by_no_by_ctrl_d_and_by_ctrl_c(answer: bytes | signa
             shown = b""
             while b"Go on?" not in shown:
                 shown += terminal.read(1000)
+            time.sleep(0.5)  # until it reads: no terminal tells
             if isinstance(answer, bytes):
                 terminal.write(answer)
             else:
