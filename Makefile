@@ -13,7 +13,7 @@ ENV ?= .env
 RUN := $(UV) run --locked --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev replay test faults check format clean python
+.PHONY: help setup demo dev replay test faults bench check format clean python
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -26,6 +26,10 @@ test: setup  ## Run the tests, real servers included
 
 faults: setup  ## Run the slow fault tests: outages, floods, every entry point 30 times
 	@$(RUN) pytest -m fault $(ARGS)
+
+bench: setup  ## Measure what the store costs a callback
+	@$(RUN) python -m benchmarks.answers
+	@$(RUN) python -m benchmarks.inbox
 
 check: setup  ## Lint, check types and the import rule
 	@$(RUN) ruff check .

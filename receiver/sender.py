@@ -240,7 +240,7 @@ class Sender:
             # It was answered 202, and Temporal knew the run once: this may be another Temporal.
             self._park(queued, why)
         else:
-            refused = Conclusion(queued.id, Fate.REFUSED, why, queued.tries)
+            refused = Conclusion(queued.id, Fate.REFUSED, why, queued.tries, partner=queued.claims.partner)
             if is_told:
                 verdict = VERDICTS[reached]
                 # Should the run come back by a reset, the same content is new again.

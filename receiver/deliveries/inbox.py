@@ -150,7 +150,7 @@ class Inbox:
     def _work(self, cursor: DBAPICursor, jobs: Sequence[Job]) -> list[Job]:
         works = [(job, job.work) for job in jobs]  # once: those who give up take theirs away meanwhile
         if conclusions := [work for _, work in works if isinstance(work, Conclusion)]:
-            self._statements.conclude(cursor, conclusions, time.time())
+            self._conclude(cursor, conclusions)
         # Before those that are judged: what Temporal has taken is known to them.
         if notes := [work for _, work in works if isinstance(work, _Note)]:
             self._statements.insert(cursor, [_noted(note) for note in notes])
@@ -162,6 +162,13 @@ class Inbox:
                 job.outcome = work(cursor)
         wanted = {row["id"] for row in rows}
         return [job for job, keep in keeps if keep.delivery.id in wanted - inserted]
+
+    def _conclude(self, cursor: DBAPICursor, conclusions: Sequence[Conclusion]) -> None:
+        """Record them; what was refused after all is a refusal like any other, and recorded within the cap."""
+        refused = [one for one in conclusions if one.forget]
+        if over := {one.id for one in refused if not self._budget.allows(one.verdict, one.partner, 0)}:
+            self._statements.drop(cursor, sorted(over))
+        self._statements.conclude(cursor, [one for one in conclusions if one.id not in over], time.time())
 
     def _judge(self, cursor: DBAPICursor, keeps: Sequence[tuple[Job, _Keep]]) -> Iterator[dict[str, Any]]:
         """Decide how each is kept, by what is kept already and by those before it; give the rows to insert."""

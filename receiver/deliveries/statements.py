@@ -17,6 +17,7 @@ from sqlalchemy.engine.interfaces import DBAPICursor
 from activities.callback_urls import Claims
 from receiver.deliveries.database import LOCKED_MS, Database
 from receiver.deliveries.delivery import Fate
+from receiver.deliveries.limits import LARGEST_BODY
 from receiver.deliveries.schema import DELIVERIES
 
 PRUNED_TOGETHER: Final = 50
@@ -57,7 +58,8 @@ class Queued:
 class Conclusion:
     """What became of a try. due_at: when the next one is, in unix seconds; None: there is none.
 
-    status: the answer that the partner got after all, 0 if it stays. forget: let the same content be new again.
+    status: the answer that the partner got after all, 0 if it stays. forget: it was refused, so let the same content be
+    new again. partner: whose it was.
     """
 
     id: str
@@ -68,6 +70,7 @@ class Conclusion:
     verdict: str = ""
     status: int = 0
     forget: bool = False
+    partner: str = ""
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,7 @@ class Statements:
         self._succeeded = database.sql(succeeded)
         self._insert = database.sql(_insertion(is_sqlite=self._is_sqlite))
         self._conclude = database.sql(_conclusion())
+        self._drop = database.sql(sa.delete(DELIVERIES).where(C.id == sa.bindparam("of")))
         of_one = sa.update(DELIVERIES).where(C.id == sa.bindparam("of"))
         self._answer = database.sql(of_one.values(status=sa.bindparam("answered")))
         named: dict[str, Any] = {"pipeline": sa.bindparam("named"), "definition": sa.bindparam("defined")}
@@ -182,6 +186,10 @@ class Statements:
         ]
         cursor.executemany(self._conclude, rows)
 
+    def drop(self, cursor: DBAPICursor, ids: Sequence[str]) -> None:
+        """Delete deliveries."""
+        cursor.executemany(self._drop, [{"of": id_} for id_ in ids])
+
     def describe(self, cursor: DBAPICursor, id_: str, pipeline: str, definition: str) -> None:
         """Record the pipeline that a delivery is for."""
         cursor.execute(self._describe, {"of": id_, "named": pipeline, "defined": definition})
@@ -244,6 +252,8 @@ def _conclusion() -> sa.ClauseElement:
         given = sa.bindparam(name, type_=column.type)
         return sa.case((given == sa.literal_column(empty), column), else_=given)
 
+    is_large = C.body_size > sa.literal_column(str(LARGEST_BODY))
+    is_forgotten = sa.bindparam("forget", type_=sa.Integer) == sa.literal_column("1")
     return (
         sa.update(DELIVERIES)
         .where(
@@ -258,9 +268,8 @@ def _conclusion() -> sa.ClauseElement:
             due_at=sa.bindparam("due_at"),
             verdict=unless("''", "verdict", C.verdict),
             status=unless("0", "status", C.status),
-            request_id=sa.case(
-                (sa.bindparam("forget", type_=sa.Integer) == sa.literal_column("1"), None), else_=C.request_id
-            ),
+            request_id=sa.case((is_forgotten, None), else_=C.request_id),
+            body=sa.case((sa.and_(is_forgotten, is_large), None), else_=C.body),
         )
     )
 

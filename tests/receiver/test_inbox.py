@@ -166,6 +166,19 @@ async def test_what_the_partner_was_refused_is_new_again(inbox: Inbox, database:
     assert (found.verdict, found.status, found.fate_reason) == ("gone", 410, "the run is finished")
 
 
+async def test_refusals_by_temporal_fill_no_store_either(inbox: Inbox, database: Database) -> None:
+    body = bytes(LARGEST_BODY + 1)
+    for _ in range(3 * PER_MINUTE):
+        one = delivery(body=body, body_size=len(body), body_digest=digest(body))
+        assert await keep(inbox, one, "a") is How.LEASED
+        gone = Conclusion(one.id, Fate.REFUSED, "finished", verdict="gone", status=410, forget=True, partner="bank")
+        inbox.conclude(gone)
+    await inbox.depth()
+    recorded = list(Archive(database).every())
+    assert PER_MINUTE <= len(recorded) <= 2 * PER_MINUTE  # two, if a minute ended meanwhile
+    assert {(one.verdict, one.status, one.body) for one in recorded} == {("gone", 410, None)}
+
+
 async def test_a_call_that_was_made_anew_after_a_reset_is_another(inbox: Inbox) -> None:
     """Same chain, stage and attempt, and issued later: its stage is open again."""
     first = delivery(issued_at=100)
