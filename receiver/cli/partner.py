@@ -52,10 +52,9 @@ async def serve(port: int, plays: tuple[str, ...], delay: float | None, seed: in
 
     It plays the sample partners too, each in its own form, and signs with the secrets of this environment.
 
-    \b
-    Plays: at-once, later (the default), twice, early (before the call returns), never, failing,
-    lost (no callback, but known to who asks), slow, busy (503 twice), refusing (422), forged (a wrong token first),
-    missigned (a wrong body signature first, by a partner that signs), mixed.
+    Plays: at-once, later (the default), twice, early (before the call returns), never, failing, lost (no callback, but
+    known to who asks), slow, busy (503 twice), refusing (422), forged (a wrong token first), missigned (a wrong body
+    signature first, by a partner that signs), mixed.
 
     A call whose data holds the text `play:NAME` is played so, whatever its partner's script says.
     """

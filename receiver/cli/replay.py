@@ -86,7 +86,8 @@ async def replay(
     """Send captured deliveries again, in the order of capture.
 
     \b
-    resign    a new token for the run that they are sent to, a new body signature by the local secret
+    resign    a new token for the run that they are sent to,
+              and a new body signature by the local secret
     verbatim  a new token with the captured claims, and nothing else changed
 
     A delivery whose captured run is not on the Temporal at hand is sent to a stand-in: a run of the captured pipeline

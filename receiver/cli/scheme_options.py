@@ -37,8 +37,10 @@ class SchemeSetup:
 
 def scheme_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options; the command gets them as keywords, for `set_up`."""
+    known = sorted(SCHEMES)
+    help_ = f"How it is signed: {', '.join(known)}."
     options = [
-        click.option("--scheme", "name", required=True, type=click.Choice(sorted(SCHEMES)), help="How it is signed."),
+        click.option("--scheme", "name", required=True, type=click.Choice(known), metavar="NAME", help=help_),
         click.option("--secret-env", multiple=True, metavar="VAR", help="Secrets from a variable, joined by commas."),
         click.option("--secret-file", multiple=True, metavar="FILE", help="Secrets from a file, one a line."),
         click.option("--secret", multiple=True, help="A secret. Everyone on this machine sees it in the process list."),

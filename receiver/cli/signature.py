@@ -106,7 +106,8 @@ def sign(
 
     \b
     stagehook signature sign --scheme github --secret-env SECRET body.json |
-      curl --header @- --header 'Content-Type: application/json' --data-binary @body.json URL
+      curl --header @- --header 'Content-Type: application/json' \\
+        --data-binary @body.json URL
     """
     setup = set_up(given, private_key=read_private_key(private_key_env, private_key_file))
     now = time.time() if at is None else read_time(at)

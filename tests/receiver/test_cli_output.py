@@ -10,11 +10,13 @@ import shlex
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import pytest
 
+from receiver.cli import stagehook
 from receiver.cli.stack import stagehook_command
 from receiver.deliveries import migrations
 from receiver.deliveries.archive import Archive
@@ -80,6 +82,22 @@ def test_what_a_delivery_is_fits_80_columns(store: str) -> None:
     Archive(Database(store)).add([one])
     shown = on_terminal(80, "delivery", "show", one.id, DATABASE_URL=store)
     assert max(map(len, shown)) <= 80
+
+
+def test_every_help_fits_80_columns() -> None:
+    wide = [
+        line for text in helps(stagehook, click.Context(stagehook, terminal_width=80)) for line in text.splitlines()
+    ]
+    assert [line for line in wide if len(line) > 80] == []
+
+
+def helps(command: click.Command, context: click.Context) -> Iterator[str]:
+    yield command.get_help(context)
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            inner = command.get_command(context, name)
+            assert inner is not None
+            yield from helps(inner, click.Context(inner, info_name=name, parent=context))
 
 
 def test_an_empty_list_says_what_to_look_at(store: str) -> None:
