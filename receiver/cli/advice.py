@@ -37,7 +37,7 @@ ADVICE: dict[type[Exception], tuple[Exit, str]] = {
     RunNotFound: (Exit.NOT_FOUND, "`stagehook pipeline list` lists the runs of this namespace"),
     SchemaMissing: (Exit.FAILED, "run `stagehook db upgrade`"),
     NewerSchema: (Exit.FAILED, "deploy the version that made it, or a later one"),
-    StoreAway: (Exit.UNREACHABLE, "check DATABASE_URL: a server must be up, or a file in a folder that is there"),
+    StoreAway: (Exit.UNREACHABLE, "check DATABASE_URL, and that its server is up or its folder is there"),
     SettingsError: (
         Exit.USAGE,
         "set what is named above; .env.example describes the variables that are not a partner's",

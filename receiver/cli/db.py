@@ -92,7 +92,7 @@ def need_store() -> Database:
     if store.is_sqlite and not store.url.query and not (file := Path(store.url.database or "")).is_file():
         # To open it would make an empty one, wherever DATABASE_URL points by mistake.
         what = f"{file} is no file" if file.exists() else f"there is no file {file}"
-        raise CommandError(what, "set DATABASE_URL to the receiver's; `stagehook db upgrade` makes a new store")
+        raise CommandError(what, "set DATABASE_URL to the receiver's; `stagehook db upgrade` makes a store")
     return store
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from collections.abc import Sequence
@@ -199,11 +200,15 @@ async def _send(replaying: Replay, deliveries: Sequence[Delivery], aim: Aim) -> 
     errors = Console(stderr=True)
     with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar:
         task = bar.add_task("replaying", total=len(deliveries))
-        async for one in replaying.send_all(deliveries, aim):
-            replayed.append(one)
-            bar.advance(task)
-            if one.error:
-                break
+        try:
+            async for one in replaying.send_all(deliveries, aim):
+                replayed.append(one)
+                bar.advance(task)
+                if one.error:
+                    break
+        except asyncio.CancelledError:
+            note(f"stopped: {len(replayed)} of {counted(deliveries, 'delivery', 'deliveries')} had been answered")
+            raise
     return replayed
 
 

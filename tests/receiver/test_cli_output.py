@@ -8,6 +8,7 @@ import os
 import pty
 import shlex
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from tests.commands import command
 from tests.receiver.test_inbox import delivery
 from tests.support import KEY
 
+SETTINGS = {"PUBLIC_URL": "http://127.0.0.1:9", "CALLBACK_KEYS": KEY, "PARTNERS": "sandbox"}
 LINES = 1000
 """Of half a kilobyte: more than a pipe holds."""
 
@@ -121,15 +123,35 @@ def test_what_is_closed_is_written_to_nowhere(closed: str) -> None:
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+def test_a_replay_that_is_stopped_says_how_far_it_came(tmp_path: Path) -> None:
+    file = tmp_path / "export.jsonl"
+    file.write_text("".join(json.dumps(delivery().as_json()) + "\n" for _ in range(2)))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        settings = {**SETTINGS, "PUBLIC_URL": f"http://127.0.0.1:{silent.getsockname()[1]}"}
+        words = stagehook_command("delivery", "replay", "--from", str(file), "--mode", "verbatim")
+        process = subprocess.Popen(
+            words, env={**os.environ, **settings}, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
+        try:
+            silent.settimeout(20)
+            connection, _ = silent.accept()
+            with connection:
+                process.send_signal(signal.SIGINT)
+                _, said = process.communicate(timeout=10)
+        finally:
+            process.kill()
+    assert process.returncode == 130
+    assert b"stopped: 0 of 2 deliveries had been answered" in said
+
+
 @pytest.mark.parametrize("answer", [b"n\n", b"\x04", signal.SIGINT])
 def test_a_question_is_ended_by_no_by_ctrl_d_and_by_ctrl_c(answer: bytes | signal.Signals, tmp_path: Path) -> None:
     file = tmp_path / "export.jsonl"
     file.write_text(json.dumps(delivery().as_json()))
     words = stagehook_command("delivery", "replay", "--from", str(file), "--mode", "verbatim")
-    settings = {"PUBLIC_URL": "http://127.0.0.1:9", "CALLBACK_KEYS": KEY, "PARTNERS": "sandbox"}
     ours, theirs = pty.openpty()
     with open(ours, "r+b", buffering=0) as terminal, open(theirs, "r+b", buffering=0) as given:
-        process = subprocess.Popen(words, env={**os.environ, **settings}, stdin=given, stdout=given, stderr=given)
+        process = subprocess.Popen(words, env={**os.environ, **SETTINGS}, stdin=given, stdout=given, stderr=given)
         try:
             shown = b""
             while b"Go on?" not in shown:
