@@ -20,7 +20,7 @@ from activities.partners.reading import text_or_empty
 from receiver.cli.captured import Captured
 from receiver.cli.errors import CommandError, Exit
 from receiver.deliveries.capture import is_credential
-from receiver.deliveries.delivery import Delivery, digest, new_id, placeholder
+from receiver.deliveries.delivery import Delivery, NotADelivery, digest, new_id, placeholder, read_line
 
 DAY: Final = 86_400
 
@@ -182,11 +182,11 @@ class Scaffold:
         return media_type
 
     def files(self) -> dict[Path, str]:
-        """Every file that is new, with its text."""
+        """Every file that is new, with its text; raises `CommandError` for a request that cannot be kept."""
         return {
             Path(f"activities/partners/{self.module}.py"): self._module_text(),
             Path(f"tests/activities/test_{self.module}.py"): self._test_text(),
-            Path(f"tests/deliveries/{self.name}/first.jsonl"): json.dumps(self._fixture().as_json()) + "\n",
+            Path(f"tests/deliveries/{self.name}/first.jsonl"): self._fixture_text(),
         }
 
     def names_in_its_test(self) -> set[str]:
@@ -249,6 +249,15 @@ class Scaffold:
         """Whether the captured request, if it says that the work is done, has the result that is read then."""
         body = strict_json.loads(self.captured.body)
         return self.seen != "done" or bool(text_or_empty(body, self._beside("result"), "number"))
+
+    def _fixture_text(self) -> str:
+        text = json.dumps(self._fixture().as_json())
+        try:
+            read_line(text.encode())
+        except NotADelivery as error:
+            what = f"the captured request makes no fixture: {error}"
+            raise CommandError(what, "set it right in what was captured", Exit.USAGE) from error
+        return text + "\n"
 
     def _fixture(self) -> Delivery:
         """The captured request as if it had been received for the first stage of a run, and taken."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
@@ -16,6 +17,8 @@ from activities.signatures import SCHEMES
 from receiver.cli.partner_new import NEED_MORE
 from tests.commands import Done, command
 from tests.conftest import BINARIES
+
+pytestmark = pytest.mark.timeout(120)  # a run of pytest within
 
 ROOT = Path(__file__).parents[2]
 CAPTURED = b"""POST /hooks HTTP/1.1
@@ -56,7 +59,7 @@ def project(tmp_path: Path) -> Path:
 
 def run(project: Path, *words: str) -> subprocess.CompletedProcess[bytes]:
     env = {**os.environ, "PYTHONPATH": str(project)}
-    return subprocess.run(list(words), cwd=project, env=env, capture_output=True, timeout=50, check=False)
+    return subprocess.run(list(words), cwd=project, env=env, capture_output=True, timeout=100, check=False)
 
 
 def new(project: Path, *args: str, given: bytes = b"") -> Done:
@@ -133,6 +136,16 @@ def test_a_content_type_that_is_none_is_refused(project: Path, given: str) -> No
     made = new(project, "acme", "--from", "-", given=captured({"status": "s"}, given))
     assert made.code == 2
     assert "the Content-Type of the captured request is no media type" in made.err
+    assert not (project / "activities/partners/acme.py").exists()
+
+
+@pytest.mark.parametrize("change", [{"headers": [["X", "\u20ac"]]}, {"headers": [["X Y", "z"]]}, {"received_at": 1e11}])
+def test_a_request_that_no_fixture_can_hold_is_refused(project: Path, change: dict[str, object]) -> None:
+    body = base64.b64encode(b'{"status": "s"}').decode()
+    recorded = {"target": "/x", "headers": [], "body": body, **change}
+    made = new(project, "acme", "--from", "-", given=json.dumps(recorded).encode())
+    assert made.code == 2
+    assert "the captured request makes no fixture" in made.err
     assert not (project / "activities/partners/acme.py").exists()
 
 
