@@ -127,8 +127,10 @@ class Archive:
         for start in range(0, len(deliveries), PAGE):
             with self._database.begin() as connection:
                 for delivery in deliveries[start : start + PAGE]:
-                    insertion = insert(DELIVERIES).values(to_row(delivery))
-                    added += connection.execute(insertion.on_conflict_do_nothing(index_elements=[C.id])).rowcount
+                    insertion = (
+                        insert(DELIVERIES).values(to_row(delivery)).on_conflict_do_nothing(index_elements=[C.id])
+                    )
+                    added += len(connection.execute(insertion.returning(C.id)).all())
         return added, len(deliveries) - added
 
     def release(self, id_: str, at: float) -> Delivery:

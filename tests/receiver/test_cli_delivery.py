@@ -47,7 +47,8 @@ def filled(database: Database) -> Database:
         )
         for n in range(4)
     ]
-    Archive(database).add(made)
+    assert Archive(database).add(made) == (4, 0)
+    assert Archive(database).add(made) == (0, 4)
     return database
 
 
