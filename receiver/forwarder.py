@@ -14,11 +14,11 @@ from typing import Final
 from activities.callback_urls import Claims
 from receiver.answers import Verdict
 from receiver.deliveries.database import StoreAway
-from receiver.deliveries.delivery import Delivery, Fate
+from receiver.deliveries.delivery import Delivery
 from receiver.deliveries.inbox import How, Inbox
 from receiver.deliveries.statements import Queued
-from receiver.sender import MOST_TRIES, VERDICTS, Sender
-from receiver.signals import BUDGET_SECONDS, Signals, TemporalAway
+from receiver.sender import MOST_TRIES, VERDICTS, Sender, refusal
+from receiver.signals import BUDGET_SECONDS, Reached, Signals, TemporalAway
 from workflows.contract import Callback
 
 WAIT_FOR_FATE: Final = 0.2
@@ -51,31 +51,33 @@ class Forwarder:
         claims = delivery.claims
         assert claims is not None
         if self._inbox is None or self._sender is None:
-            return await self._deliver_directly(claims, callback, request_id, BUDGET_SECONDS, "")
+            return VERDICTS[await self._send_directly(claims, callback, request_id, BUDGET_SECONDS, "")]
         origin = self._sender.known_origin(delivery)
         known = replace(delivery, pipeline=origin.pipeline, definition=origin.definition)
         queued = Queued(delivery.id, claims, json.dumps(asdict(callback)), request_id, pipeline=origin.pipeline)
         try:
             with self._sender.leasing() as lease:
-                kept = await self._inbox.keep(known, queued, lease=lease)
+                how = await self._inbox.keep(known, queued, lease=lease)
         except StoreAway:
-            verdict = await self._deliver_directly(claims, callback, request_id, DIRECTLY_WITHIN, STORE_AWAY)
-            if verdict is Verdict.ACCEPTED:
+            reached = await self._send_directly(claims, callback, request_id, DIRECTLY_WITHIN, STORE_AWAY)
+            # Should it be kept after all, a moment too late, it is recorded as it was answered.
+            if reached is Reached.TAKEN:
                 self._inbox.note_taken(known, queued)
-            return verdict
-        match kept.how:
+            else:
+                self._inbox.conclude(refusal(queued, reached))
+            return VERDICTS[reached]
+        match how:
             case How.LEASED:
                 self._sender.send_soon(queued)
             case How.QUEUED:
                 self._sender.wake()
             case How.AGAIN | How.CONFLICT:
+                self._sender.wake()
                 self._sender.add_origin(queued)
-        if kept.how is How.CONFLICT:
+        if how is How.CONFLICT:
             return Verdict.CONFLICT
-        if kept.first and kept.first.fate is not Fate.PENDING:
-            self._sender.send_again(kept.first, queued)
-        reached = await self._sender.fate(request_id, within=WAIT_FOR_FATE)
-        return VERDICTS[reached] if reached else Verdict.ACCEPTED
+        told = await self._sender.fate(request_id, own=how is How.LEASED, within=WAIT_FOR_FATE)
+        return VERDICTS[told] if told else Verdict.ACCEPTED
 
     def note(self, delivery: Delivery) -> None:
         """Record a refused delivery; without a store it is not recorded."""
@@ -105,10 +107,10 @@ class Forwarder:
         """Deliver what is kept for as long as the block lasts; at its end, what is on its way is finished."""
         return nullcontext() if self._sender is None else self._sender.running()
 
-    async def _deliver_directly(
+    async def _send_directly(
         self, claims: Claims, callback: Callback, request_id: str, within: float, store: str
-    ) -> Verdict:
+    ) -> Reached:
         try:
-            return VERDICTS[await self._signals.send(claims, callback, request_id, within=within)]
+            return await self._signals.send(claims, callback, request_id, within=within)
         except TemporalAway as error:
             raise Unavailable(f"Temporal: {error}{store}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import OrderedDict
 from typing import Final
 
@@ -10,7 +11,12 @@ from activities.callback_urls import Claims
 from receiver.signals import Origin, Signals, TemporalAway
 from receiver.watch import Watch
 
+logger = logging.getLogger("stagehook.origins")
+
 MOST_ORIGINS: Final = 10_000
+MOST_WAITING: Final = 200
+"""Runs that are waited for; of more the pipeline stays unknown, until their next delivery."""
+
 MOST_AT_ONCE: Final = 4
 """Histories that are read at once: they are for people to look at, and signals come first."""
 
@@ -22,7 +28,7 @@ class Origins:
         self._signals = signals
         self._watch = watch
         self._known: OrderedDict[str, Origin] = OrderedDict()
-        self._asked: dict[str, asyncio.Task[Origin]] = {}
+        self._asked: dict[str, asyncio.Task[None]] = {}
         self._turns = asyncio.Semaphore(MOST_AT_ONCE)
 
     def known(self, claims: Claims) -> Origin:
@@ -30,21 +36,31 @@ class Origins:
         return self._known.get(claims.chain_id, Origin())
 
     async def ask(self, claims: Claims) -> Origin:
-        """The same, asked for if it is not known."""
+        """The same, asked for if it is not known; an empty one if that is not to be had now."""
         chain = claims.chain_id
         if chain in self._known or self._watch.is_away:
             return self.known(claims)
         if chain not in self._asked:
+            if len(self._asked) >= MOST_WAITING:
+                return Origin()
             task = self._asked[chain] = asyncio.create_task(self._read(claims))
             task.add_done_callback(lambda _: self._asked.pop(chain))
-        return await asyncio.shield(self._asked[chain])
+        await asyncio.wait([self._asked[chain]])
+        return self.known(claims)
 
-    async def _read(self, claims: Claims) -> Origin:
+    def stop(self) -> None:
+        """Ask no more: who waits goes on with what is known."""
+        for task in self._asked.values():
+            task.cancel()
+
+    async def _read(self, claims: Claims) -> None:
         try:
             async with self._turns:
-                origin = self._known[claims.chain_id] = await self._signals.origin(claims)
+                if not self._watch.is_away:
+                    self._known[claims.chain_id] = await self._signals.origin(claims)
         except TemporalAway:
-            return Origin()
+            return
+        except Exception:
+            logger.exception("origin-failed", extra={"workflow_id": claims.workflow_id})
         if len(self._known) > MOST_ORIGINS:
             self._known.popitem(last=False)
-        return origin

@@ -22,7 +22,7 @@ from receiver.answers import Verdict
 from receiver.deliveries.database import StoreAway
 from receiver.deliveries.delivery import Delivery, Fate
 from receiver.deliveries.inbox import Inbox
-from receiver.deliveries.statements import Conclusion, First, Queued
+from receiver.deliveries.statements import Conclusion, Queued
 from receiver.origins import Origins
 from receiver.signals import BUDGET_SECONDS, Origin, Reached, Signals, TemporalAway
 from receiver.watch import Watch
@@ -53,10 +53,11 @@ VERDICTS: Final = {
 
 @dataclass
 class _Sending:
-    """A delivery on its way. waiters: requests whose answer waits for its fate."""
+    """A delivery on its way. awaited: its own request's answer waits for its fate. told: that answer says it."""
 
     task: asyncio.Task[Reached | None]
-    waiters: int = 0
+    awaited: bool = False
+    told: bool = False
 
 
 class Sender:
@@ -97,20 +98,21 @@ class Sender:
         """Look at once for what is due."""
         self._wake.set()
 
-    async def fate(self, request_id: str, *, within: float) -> Reached | None:
-        """Where the signal of this request id has got to; None if it is not on its way, or not known within so long."""
+    async def fate(self, request_id: str, *, own: bool, within: float) -> Reached | None:
+        """Where the signal of this request id has got to; None if it is not on its way, or not known within so long.
+
+        own: whether it is this request's delivery. To its duplicates it is told only if it is told to that one, whose
+        answer they get.
+        """
         sending = self._sending.get(request_id)
         if sending is None:
             return None
-        sending.waiters += 1
-        await asyncio.wait([sending.task], timeout=within)
-        sending.waiters -= 1
-        return sending.task.result() if sending.task.done() else None
-
-    def send_again(self, first: First, queued: Queued) -> None:
-        """Send content that is queued no more: Temporal knows it, unless the run was reset behind it."""
-        if not self._watch.is_away and self._room > 0:
-            self._in_background(self._send_again(first, queued))
+        sending.awaited |= own
+        try:
+            await asyncio.wait([sending.task], timeout=within)
+        finally:
+            sending.awaited &= not own
+        return sending.task.result() if sending.told and sending.task.done() else None
 
     # --- which pipeline it is for
 
@@ -137,6 +139,7 @@ class Sender:
             yield
         finally:
             loop.cancel()
+            self._origins.stop()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(BUDGET_SECONDS):
                     # What is being claimed is still to be sent.
@@ -232,48 +235,34 @@ class Sender:
         return reached
 
     def _reached(self, queued: Queued, reached: Reached) -> None:
-        why = f"the run is {reached.value}"
-        is_told = self._sending[queued.request_id].waiters > 0
-        if reached is Reached.TAKEN:
+        sending, why = self._sending[queued.request_id], f"the run is {reached.value}"
+        sending.told = sending.awaited
+        if reached is Reached.TAKEN or queued.fate is Fate.TAKEN:
             self._inbox.conclude(Conclusion(queued.id, Fate.TAKEN, tries=queued.tries))
-        elif reached is Reached.UNKNOWN and not is_told:
+        elif reached is Reached.UNKNOWN and not sending.told:
             # It was answered 202, and Temporal knew the run once: this may be another Temporal.
             self._park(queued, why)
+        elif sending.told:
+            self._inbox.conclude(refusal(queued, reached))
         else:
-            refused = Conclusion(queued.id, Fate.REFUSED, why, queued.tries, partner=queued.claims.partner)
-            if is_told:
-                verdict = VERDICTS[reached]
-                # Should the run come back by a reset, the same content is new again.
-                refused = replace(refused, verdict=verdict.name.lower(), status=verdict.status, forget=True)
-            else:
-                logger.warning("delivery-too-late", extra={"delivery": queued.id, "why": why})
-            self._inbox.conclude(refused)
+            logger.warning("delivery-too-late", extra={"delivery": queued.id, "why": why})
+            self._inbox.conclude(Conclusion(queued.id, Fate.REFUSED, why, queued.tries))
         self._wake.set()  # the next one of this stage may have waited for it
-
-    async def _send_again(self, first: First, queued: Queued) -> None:
-        try:
-            with self._reserving(1):
-                reached = await self._signals.send(queued.claims, _read(queued), queued.request_id)
-        except TemporalAway:
-            return
-        except Exception:
-            logger.exception("delivery-failed", extra={"delivery": first.id})
-            return
-        if reached is Reached.TAKEN and first.fate is not Fate.TAKEN:
-            self._inbox.conclude(Conclusion(first.id, Fate.TAKEN))
 
     async def _put_off(self, queued: Queued, why: str) -> None:
         """Lay the failure to Temporal's charge if it answers nobody now, else to the delivery's."""
         if not await self._watch.is_there():
             due_at = time.time() + self._watch.seconds_left
-            self._inbox.conclude(Conclusion(queued.id, Fate.PENDING, why, queued.tries, due_at=due_at))
+            self._inbox.conclude(Conclusion(queued.id, queued.fate, why, queued.tries, due_at=due_at))
             return
         tries = queued.tries + 1
-        if tries >= self._most_tries:
-            self._park(queued, f"{why}, in {tries} tries")
-        else:
+        if tries < self._most_tries:
             due_at = time.time() + min(LONGEST_PAUSE, 2.0**tries)
-            self._inbox.conclude(Conclusion(queued.id, Fate.PENDING, why, tries, due_at=due_at))
+            self._inbox.conclude(Conclusion(queued.id, queued.fate, why, tries, due_at=due_at))
+        elif queued.fate is Fate.TAKEN:
+            self._inbox.conclude(Conclusion(queued.id, Fate.TAKEN, why, tries))
+        else:
+            self._park(queued, f"{why}, in {tries} tries")
 
     def _park(self, queued: Queued, why: str) -> None:
         logger.error("delivery-parked", extra={"delivery": queued.id, "why": why})
@@ -293,6 +282,24 @@ class Sender:
         self._background.add(task)
         task.add_done_callback(self._background.discard)
         return task
+
+
+def refusal(queued: Queued, reached: Reached) -> Conclusion:
+    """What is recorded of a delivery whose partner was told that its run takes it no more.
+
+    Should the run come back by a reset, the same content is new again.
+    """
+    verdict = VERDICTS[reached]
+    return Conclusion(
+        queued.id,
+        Fate.REFUSED,
+        f"the run is {reached.value}",
+        queued.tries,
+        verdict=verdict.name.lower(),
+        status=verdict.status,
+        forget=True,
+        partner=queued.claims.partner,
+    )
 
 
 def _read(queued: Queued) -> Callback:

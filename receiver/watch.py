@@ -47,9 +47,11 @@ class Watch:
                 return False
             try:
                 await self._signals.check()
-            except TemporalAway as error:
+            except Exception as error:
+                # Whatever asking it raises: nobody is to be sent to it now.
                 if not self.was_away:
-                    logger.warning("temporal-away", extra={"why": str(error)})
+                    why = str(error) if isinstance(error, TemporalAway) else f"{type(error).__name__}: {error}"
+                    logger.warning("temporal-away", extra={"why": why})
                 self._pause = min(LONGEST_PAUSE, 2 * self._pause or FIRST_PAUSE)
                 self._away_until = time.monotonic() + self._pause
                 return False

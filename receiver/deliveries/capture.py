@@ -129,7 +129,7 @@ class Capture:
             if found == self.body:
                 return None
         # Of a body that was refused nobody knows where its token stands, and it may well be a good one.
-        return found if self.claims else blot_tokens(found)
+        return found if self.claims or len(found) > LARGEST_BODY else blot_tokens(found)
 
     def _without_token(self, text: str) -> str:
         """The text, should it repeat the token, without it; and without NUL, which PostgreSQL keeps in no text."""

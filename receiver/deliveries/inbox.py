@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, Final
+from weakref import WeakSet
 
 from sqlalchemy.engine.interfaces import DBAPICursor
 
@@ -17,6 +19,8 @@ from receiver.deliveries.limits import LARGEST_BODY, RecordBudget, kept_size
 from receiver.deliveries.schema import to_row
 from receiver.deliveries.statements import Conclusion, Depth, First, Queued, Statements
 from receiver.deliveries.writer import Job, Writer
+
+logger = logging.getLogger("stagehook.inbox")
 
 WITHIN: Final = 0.7
 """Seconds that a partner's request waits for its commit, before Temporal is asked directly."""
@@ -29,6 +33,15 @@ REMEMBERED: Final = 5.0
 """Seconds for which the store is not called ready after a delivery could not be kept."""
 
 SETTLING: Final = {"succeeded", "failed"}
+SENT_AGAIN: Final = {Fate.TAKEN, Fate.REFUSED}
+"""What is sent once more when its content comes again, for the run may have been reset behind it. Temporal knows by its
+request id what it has taken."""
+
+RESTS: Final = 1.0
+"""Seconds between two such times: a partner that repeats itself without a pause costs a signal a second."""
+
+MOST_NOTES: Final = 20
+"""Deliveries that are remembered to be recorded, while the store does not keep them."""
 
 
 class How(Enum):
@@ -44,14 +57,6 @@ class How(Enum):
     CONFLICT = "conflict"
 
 
-@dataclass(frozen=True)
-class Kept:
-    """What became of a delivery in the store. first: of one that came again, the delivery that had its request id."""
-
-    how: How
-    first: First | None = None
-
-
 @dataclass
 class _Keep:
     delivery: Delivery
@@ -59,7 +64,7 @@ class _Keep:
     lease: bool
 
 
-@dataclass
+@dataclass(eq=False)
 class _Note:
     """A delivery that is recorded and not queued; request_id and callback of one that Temporal has taken."""
 
@@ -80,31 +85,41 @@ class Inbox:
         self._writer = Writer(database, self._statements.begin, self._work)
         self._budget = RecordBudget()
         self._failed_at = float("-inf")
+        self._away: set[str] = set()
+        self._notes: WeakSet[_Note] = WeakSet()
 
     def running(self) -> AbstractAsyncContextManager[None]:
         """Write for as long as the block lasts; at its end, write what is queued."""
         return self._writer.running()
 
-    async def keep(self, delivery: Delivery, queued: Queued, *, lease: bool) -> Kept:
+    async def keep(self, delivery: Delivery, queued: Queued, *, lease: bool) -> How:
         """Commit the delivery and queue it for Temporal, unless its content is kept already or comes too late.
 
         lease: whether the caller would send it at once.
         """
         try:
-            kept: Kept = await self._writer.do(_Keep(delivery, queued, lease), within=WITHIN)
-        except StoreAway:
+            how: How = await self._writer.do(_Keep(delivery, queued, lease), within=WITHIN)
+        except StoreAway as away:
             self._failed_at = time.monotonic()
+            self._note_away("keep", away)
             raise
-        return kept
+        self._note_back("keep", "claim")
+        return how
 
     def note(self, delivery: Delivery) -> None:
         """Record a delivery that is not forwarded."""
         self._writer.put(_Note(delivery))
 
     def note_taken(self, delivery: Delivery, queued: Queued) -> None:
-        """Record a delivery that Temporal has taken while it could not be kept, unless it was kept after all."""
-        taken = replace(delivery, fate=Fate.TAKEN, fate_at=time.time())
-        self._writer.put(_Note(taken, queued.request_id, queued.callback))
+        """Record a delivery that Temporal has taken while it could not be kept, or that it was kept after all.
+
+        While the store hangs a few are remembered, and the others are recorded nowhere: bodies must not pile up here.
+        """
+        if len(self._notes) < MOST_NOTES:
+            taken = replace(delivery, fate=Fate.TAKEN, fate_at=time.time())
+            self._notes.add(note := _Note(taken, queued.request_id, queued.callback))
+            self._writer.put(note)
+        self.conclude(Conclusion(delivery.id, Fate.TAKEN))
 
     def conclude(self, conclusion: Conclusion) -> None:
         """Record what became of a try. Should that be lost, the delivery falls due again, and Temporal knows it."""
@@ -125,8 +140,13 @@ class Inbox:
             now = time.time()
             return self._statements.claim(cursor, most=most, at=now, until=now + LEASE)
 
-        # However long it takes: what was leased is to be sent, not to be left until the lease is over.
-        claimed: list[Queued] = await self._writer.do(work, within=None)
+        try:
+            # However long it takes: what was leased is to be sent, not to be left until the lease is over.
+            claimed: list[Queued] = await self._writer.do(work, within=None)
+        except StoreAway as away:
+            self._note_away("claim", away)
+            raise
+        self._note_back("claim")
         return claimed
 
     async def depth(self) -> Depth:
@@ -144,6 +164,17 @@ class Inbox:
         """Delete some deliveries received before that moment, none that is pending or parked; how many."""
         deleted: int = await self._writer.do(lambda cursor: self._statements.prune(cursor, before), within=None)
         return deleted
+
+    def _note_away(self, what: str, away: StoreAway) -> None:
+        """Tell the log, once an outage: many ask meanwhile, and for long."""
+        if not self._away:
+            logger.warning("store-away", extra={"why": str(away)})
+        self._away.add(what)
+
+    def _note_back(self, *what: str) -> None:
+        if self._away and not self._away.difference(what):
+            logger.warning("store-back")
+        self._away.difference_update(what)
 
     # --- in the writer's thread
 
@@ -180,20 +211,23 @@ class Inbox:
             first = known.firsts.get(request_id)
             if first and first.id == keep.delivery.id:
                 # Its commit was not heard of, and happened all the same.
-                job.outcome = Kept(How.QUEUED)
+                job.outcome = How.QUEUED
                 continue
             successes = known.succeeded.get(stage, []) if keep.delivery.says in SETTLING else []
             successes = [success for success in successes if claims.issued_at <= success[0]]
-            same = first or next((by for _, body, by in successes if body == keep.delivery.body_digest), None)
-            if same:
-                job.outcome = Kept(How.AGAIN, first)
-                row |= {"verdict": "duplicate", "duplicate_of": same.id, "status": same.status}
+            first = first or next((by for _, body, by in successes if body == keep.delivery.body_digest), None)
+            if first:
+                job.outcome = How.AGAIN
+                row |= {"verdict": "duplicate", "duplicate_of": first.id, "status": first.status}
+                if first.fate in SENT_AGAIN and first.rests is not None and first.rests < now - RESTS:
+                    self._statements.requeue(cursor, [first.id], now)
+                    known.pending.add(stage)
             elif successes:
-                job.outcome = Kept(How.CONFLICT)
+                job.outcome = How.CONFLICT
                 row |= {"verdict": "conflict", "status": 409}
             else:
                 leased = keep.lease and stage not in known.pending
-                job.outcome = Kept(How.LEASED if leased else How.QUEUED)
+                job.outcome = How.LEASED if leased else How.QUEUED
                 row |= {"fate": Fate.PENDING.value, "request_id": request_id, "callback": keep.queued.callback}
                 row["due_at"] = now + LEASE if leased else now
                 known.pending.add(stage)

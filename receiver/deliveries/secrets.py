@@ -23,8 +23,9 @@ CALLBACK_TOKEN: Final = re.compile(
 )
 """A callback token behind our path, however its slashes are written. Whoever has one can answer its stage."""
 
-BARE_TOKEN: Final = re.compile(rb"\.?[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])")
-"""Two texts in base64url, the second one of an HMAC-SHA256's length: a callback token, or something like it."""
+BARE_TOKEN: Final = re.compile(rb"(?<![A-Za-z0-9_-])\.?[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])")
+"""Two texts in base64url, the second one of an HMAC-SHA256's length: a callback token, or something like it. It begins
+where such a text does: from each of its characters anew, a long one would be read for minutes."""
 
 REDACTED: Final = b"[redacted]"
 

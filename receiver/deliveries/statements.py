@@ -25,7 +25,7 @@ PRUNED_TOGETHER: Final = 50
 
 C: Final = DELIVERIES.c
 CLAIMS: Final = tuple(C[field.name] for field in fields(Claims))
-QUEUED: Final = (C.id, *CLAIMS, C.callback, C.request_id, C.tries, C.pipeline)
+QUEUED: Final = (C.id, *CLAIMS, C.callback, C.request_id, C.tries, C.pipeline, C.fate)
 INSERTED: Final = [column.name for column in DELIVERIES.c if column.name != "position"]
 FROM_THE_FIRST: Final[Any] = sa.literal_column("0")
 """Or SQLAlchemy would make a parameter of it, with a name that only its own execution knows."""
@@ -44,6 +44,7 @@ class Queued:
     """A delivery that waits for Temporal.
 
     callback: the signal's argument, as JSON. tries: those that failed by it. pipeline: "" if that is still to be asked.
+    fate: TAKEN if Temporal has taken it before, and it is sent once more.
     """
 
     id: str
@@ -52,6 +53,7 @@ class Queued:
     request_id: str
     tries: int = 0
     pipeline: str = ""
+    fate: Fate = Fate.PENDING
 
 
 @dataclass(frozen=True)
@@ -84,11 +86,12 @@ class Depth:
 
 @dataclass(frozen=True)
 class First:
-    """The delivery that brought a content first: the status that it was answered, and the fate of its signal."""
+    """The delivery that brought a content first. rests: when its signal got its fate, None as long as it is queued."""
 
     id: str
     status: int
     fate: Fate
+    rests: float | None = None
 
 
 @dataclass
@@ -112,7 +115,7 @@ class Statements:
         requests, chains = self._list_of("requests"), self._list_of("chains")
         ours = (C.chain_id.in_(chains), C.request_id.is_not(None))
         taken = (C.says == sa.literal_column("'succeeded'"), C.fate == sa.literal_column("'taken'"))
-        first = (C.id, C.status, C.fate)
+        first = (C.id, C.status, C.fate, sa.case((C.due_at.is_(None), C.fate_at)))
         self._firsts = database.sql(sa.select(C.request_id, *first).where(C.request_id.in_(requests)))
         pending = sa.select(C.chain_id, C.stage).distinct().where(*ours, _is_queued(DELIVERIES))
         self._pending = database.sql(pending)
@@ -120,6 +123,12 @@ class Statements:
         self._succeeded = database.sql(succeeded)
         self._insert = database.sql(_insertion(is_sqlite=self._is_sqlite))
         self._conclude = database.sql(_conclusion())
+        refused = C.fate == sa.literal_column("'refused'")
+        requeue = sa.update(DELIVERIES).where(C.id == sa.bindparam("of"), C.due_at.is_(None))
+        again = sa.case((refused, sa.literal_column("'pending'")), else_=C.fate)
+        self._requeue = database.sql(
+            requeue.values(due_at=sa.bindparam("at"), tries=sa.literal_column("0"), fate=again)
+        )
         self._drop = database.sql(sa.delete(DELIVERIES).where(C.id == sa.bindparam("of")))
         of_one = sa.update(DELIVERIES).where(C.id == sa.bindparam("of"))
         self._answer = database.sql(of_one.values(status=sa.bindparam("answered")))
@@ -186,6 +195,10 @@ class Statements:
         ]
         cursor.executemany(self._conclude, rows)
 
+    def requeue(self, cursor: DBAPICursor, ids: Sequence[str], at: float) -> None:
+        """Let deliveries that are queued no more be sent once more, from this moment on; taken ones stay taken."""
+        cursor.executemany(self._requeue, [{"of": id_, "at": at} for id_ in ids])
+
     def drop(self, cursor: DBAPICursor, ids: Sequence[str]) -> None:
         """Delete deliveries."""
         cursor.executemany(self._drop, [{"of": id_} for id_ in ids])
@@ -202,8 +215,8 @@ class Statements:
         """Lease deliveries that are due at this moment until that one; of a stage only the oldest that is queued."""
         rows = _all(cursor, self._claim, {"most": most, "at": at, "until": until})
         return [
-            Queued(id_, Claims(*claims), callback, key, tries, pipeline)
-            for id_, *claims, callback, key, tries, pipeline in sorted(rows)
+            Queued(id_, Claims(*claims), callback, key, tries, pipeline, Fate(fate))
+            for id_, *claims, callback, key, tries, pipeline, fate in sorted(rows)
         ]
 
     def depth(self, cursor: DBAPICursor) -> Depth:
@@ -228,8 +241,8 @@ def pruning(before: Any, most: Any) -> sa.Delete:
     return sa.delete(DELIVERIES).where(C.position.in_(old.scalar_subquery()))
 
 
-def _first(id_: str, status: int, fate: str) -> First:
-    return First(id_, status, Fate(fate))
+def _first(id_: str, status: int, fate: str, rests: float | None) -> First:
+    return First(id_, status, Fate(fate), rests)
 
 
 def _is_queued(deliveries: sa.FromClause) -> sa.ColumnElement[bool]:

@@ -62,7 +62,6 @@ class Writer:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._connection: DBAPIConnection | None = None
-        self._is_away = False
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -91,25 +90,12 @@ class Writer:
             async with asyncio.timeout(within):
                 outcome = await result
         except TimeoutError as error:
-            self._note_away(why := f"no commit within {within:g} s")
-            raise StoreAway(why) from error
-        except StoreAway as away:
-            self._note_away(str(away))
-            raise
+            raise StoreAway(f"no commit within {within:g} s") from error
         finally:
             # While the store hangs, bodies that nobody waits for any more must not pile up before the thread.
             job.abandoned = True
             job.work = None
-        if self._is_away:
-            self._is_away = False
-            logger.warning("store-back")
         return outcome
-
-    def _note_away(self, why: str) -> None:
-        """Tell the log, once an outage: many ask meanwhile, and for long."""
-        if not self._is_away:
-            self._is_away = True
-            logger.warning("store-away", extra={"why": why})
 
     def put(self, work: Any) -> None:
         """Do the work some time; whether it was done nobody hears."""
@@ -131,17 +117,20 @@ class Writer:
                 while len(jobs) < MOST_TOGETHER:
                     jobs.append(self._jobs.get_nowait())
             stopping = None in jobs
+            todo = [job for job in jobs if job is not None]
             try:
-                self._commit([job for job in jobs if job is not None])
-            except Exception:
-                # The thread is all there is; those who wait for these jobs give up by themselves.
+                self._commit(todo)
+            except Exception as error:
+                # The thread is all there is, and some would wait for these jobs without end.
                 logger.exception("store-failed")
+                self._hand_over(todo, StoreAway(f"{type(error).__name__}: {error}"))
         self._disconnect()
 
     def _commit(self, jobs: Sequence[Job], *, alone: bool = False) -> None:
         """Do the jobs in one transaction; should that fail, each in its own, so that none spoils the others'.
 
-        alone: this is that second time, on a new connection.
+        Those that nobody waits for stay together, and are given up when they fail once more: they may all wait for the
+        same lock. alone: this is that second time, on a new connection.
         """
         jobs = [job for job in jobs if not job.abandoned]
         if not jobs:
@@ -155,7 +144,9 @@ class Writer:
                 self._hand_over(jobs, away)
                 return
             for job in jobs:
-                self._commit([job], alone=True)
+                if job.result is not None:
+                    self._commit([job], alone=True)
+            self._commit([job for job in jobs if job.result is None], alone=True)
         else:
             self._hand_over([job for job in jobs if job not in again])
             self._commit(again)
@@ -177,7 +168,7 @@ class Writer:
     def _is_there(self) -> bool:
         try:
             self._connection = self._database.connect()
-        except StoreAway:
+        except Exception:  # of the driver, or of a machine without file descriptors
             return False
         return True
 

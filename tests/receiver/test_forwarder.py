@@ -15,6 +15,7 @@ from receiver import forwarder as forwarder_module
 from receiver import origins as origins_module
 from receiver import sender as sender_module
 from receiver.answers import Verdict
+from receiver.deliveries import inbox as inbox_module
 from receiver.deliveries import migrations
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.database import Database
@@ -135,8 +136,9 @@ async def test_the_answer_waits_for_a_fate_that_comes_soon(
 
 
 async def test_the_answer_does_not_wait_for_one_that_comes_late(
-    door: Door, database: Database, temporal: Switchable
+    door: Door, database: Database, temporal: Switchable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(inbox_module, "RESTS", 0.0)
     temporal.slow, temporal.answers["run"] = 0.6, Reached.FINISHED
     one, began = delivery(), time.monotonic()
     assert await door.deliver(one, "a") is Verdict.ACCEPTED
@@ -151,15 +153,53 @@ async def test_the_answer_does_not_wait_for_one_that_comes_late(
 
 
 async def test_what_was_taken_is_sent_once_more_when_it_comes_again(
-    door: Door, database: Database, temporal: Switchable
+    door: Door, database: Database, temporal: Switchable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Temporal knows it by its request id, unless the run was reset behind it."""
+    """Temporal knows it by its request id, unless the run was reset behind it. That the run has ended changes nothing."""
+    monkeypatch.setattr(inbox_module, "RESTS", 0.0)
     one = delivery()
     assert await door.deliver(one, "a") is Verdict.ACCEPTED
     await eventually(lambda: fate_of(database, one) is Fate.TAKEN)
+    temporal.answers["run"] = Reached.FINISHED
     assert await door.deliver(delivery(), "a") is Verdict.ACCEPTED
     await eventually(lambda: len(temporal.sent) == 2)
     assert len(set(temporal.sent)) == 1
+    await asyncio.sleep(0.1)
+    assert fate_of(database, one) is Fate.TAKEN
+
+
+@pytest.mark.parametrize(("reached", "fate"), [(Reached.FINISHED, Fate.REFUSED), (Reached.UNKNOWN, Fate.PARKED)])
+async def test_a_duplicate_gets_the_answer_that_the_first_one_got(
+    door: Door, database: Database, temporal: Switchable, reached: Reached, fate: Fate
+) -> None:
+    """Though its own wait would have been long enough for another."""
+    temporal.slow, temporal.answers["run"] = 0.35, reached
+    one = delivery()
+    assert await door.deliver(one, "a") is Verdict.ACCEPTED
+    assert await door.deliver(delivery(), "a") is Verdict.ACCEPTED
+    await eventually(lambda: fate_of(database, one) is fate)
+    assert Archive(database).get(one.id).status == 202
+
+
+async def test_one_that_was_kept_after_its_answer_is_recorded_as_it_was_answered(
+    door: Door, database: Database, temporal: Switchable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert door.inbox is not None
+    monkeypatch.setattr(inbox_module, "WITHIN", 0.05)
+    insert = door.inbox._statements.insert
+
+    def slowly(*args: Any) -> set[str]:
+        time.sleep(0.2)
+        return insert(*args)
+
+    monkeypatch.setattr(door.inbox._statements, "insert", slowly)
+    temporal.answers["run"] = Reached.FINISHED
+    late, taken = delivery("chain-1"), delivery("chain-2", workflow_id="another")
+    assert await door.deliver(late) is Verdict.GONE
+    assert await door.deliver(taken) is Verdict.ACCEPTED
+    wanted = {late.id: Fate.REFUSED, taken.id: Fate.TAKEN}
+    await eventually(lambda: {one.id: one.fate for one in Archive(database).every()} == wanted)
+    assert Archive(database).get(late.id).status == 410
 
 
 async def test_a_run_that_is_unknown_after_a_202_is_parked_and_can_be_released(

@@ -51,7 +51,7 @@ def delivery(chain: str = "chain-1", **changes: Any) -> Delivery:
 
 
 async def keep(inbox: Inbox, one: Delivery, request_id: str, *, lease: bool = True) -> How:
-    return (await inbox.keep(one, queued(one, request_id), lease=lease)).how
+    return await inbox.keep(one, queued(one, request_id), lease=lease)
 
 
 def queued(one: Delivery, request_id: str) -> Queued:
@@ -249,7 +249,64 @@ async def test_what_temporal_took_while_the_store_was_slow_is_recorded_once(inbo
         inbox.note_taken(one, queued(one, request_id))
     assert await keep(inbox, delivery("chain-2"), "b") is How.AGAIN
     assert await keep(inbox, delivery("chain-2"), "c") is How.CONFLICT
-    assert [Archive(database).get(one.id).fate for one in (late, never)] == [Fate.PENDING, Fate.TAKEN]
+    assert [Archive(database).get(one.id).fate for one in (late, never)] == [Fate.TAKEN, Fate.TAKEN]
+    assert await inbox.claim(10) == []
+
+
+async def test_while_the_store_hangs_few_bodies_wait_for_it(inbox: Inbox) -> None:
+    blocking = asyncio.create_task(inbox._writer.do(lambda cursor: time.sleep(0.5), within=None))
+    await asyncio.sleep(0.05)
+    for n in range(10 * inbox_module.MOST_NOTES):
+        inbox.note_taken(one := delivery(f"chain-{n}"), queued(one, str(n)))
+    assert len(inbox._notes) == inbox_module.MOST_NOTES
+    await blocking
+    await inbox.depth()
+    assert len(inbox._notes) == 0
+
+
+async def test_a_store_that_cannot_be_reached_for_whatever_cause_is_away_and_comes_back(
+    inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Out of file descriptors, for one: that is no error of the driver's."""
+
+    def connect() -> Any:
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(inbox._writer._database, "connect", connect)
+        for _ in range(2):
+            with pytest.raises(StoreAway, match="Too many open files"):
+                await asyncio.wait_for(inbox.claim(1), 10)
+    assert await keep(inbox, delivery(), "a") is How.LEASED
+
+
+async def test_what_comes_again_is_sent_once_more_though_not_without_a_pause(
+    inbox: Inbox, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first one's callback, whatever the second one says under the same signed id; what was taken stays so."""
+    first = delivery()
+    await keep(inbox, first, "a")
+    inbox.conclude(Conclusion(first.id, Fate.TAKEN))
+    assert await keep(inbox, delivery(), "a") is How.AGAIN
+    assert await inbox.claim(10) == []
+    monkeypatch.setattr(inbox_module, "RESTS", 0.0)
+    assert [await keep(inbox, delivery(), "a") for _ in range(5)] == [How.AGAIN] * 5
+    (claimed,) = await inbox.claim(10)
+    assert (claimed.id, claimed.fate) == (first.id, Fate.TAKEN)
+    assert await keep(inbox, delivery(), "b") is How.CONFLICT, "it is known as taken all the while"
+    assert Archive(database).get(first.id).fate is Fate.TAKEN
+
+
+async def test_what_is_parked_waits_for_an_operator_however_often_it_comes_again(
+    inbox: Inbox, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox_module, "RESTS", 0.0)
+    first = delivery()
+    await keep(inbox, first, "a")
+    inbox.conclude(Conclusion(first.id, Fate.PARKED, "no"))
+    assert await keep(inbox, delivery(), "a") is How.AGAIN
+    assert await inbox.claim(10) == []
+    assert Archive(database).get(first.id).fate is Fate.PARKED
 
 
 async def test_every_commit_is_on_the_disk(inbox: Inbox, database: Database) -> None:
