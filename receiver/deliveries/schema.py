@@ -64,6 +64,15 @@ DELIVERIES: Final = sa.Table(
         sqlite_where=sa.text("due_at IS NOT NULL"),
         postgresql_where=sa.text("due_at IS NOT NULL"),
     ),
+    # By stage: whether an earlier delivery of it is still queued. See `statements._is_queued` for the condition's form.
+    sa.Index(
+        "ix_deliveries_line",
+        "chain_id",
+        "stage",
+        "position",
+        sqlite_where=sa.text("coalesce(due_at, -1) >= 0"),
+        postgresql_where=sa.text("coalesce(due_at, -1) >= 0"),
+    ),
     sa.Index(
         "ix_deliveries_parked",
         "fate",

@@ -246,7 +246,7 @@ def _first(id_: str, status: int, fate: str, rests: float | None) -> First:
 
 
 def _is_queued(deliveries: sa.FromClause) -> sa.ColumnElement[bool]:
-    """Whether one waits for Temporal, asked so that the index of the queue is not used.
+    """Whether one waits for Temporal, asked so that the index by stage is used, and that of the whole queue is not.
 
     In quiet times PostgreSQL learns that the queue is empty, and would then read all of it for every row of a backlog.
     """

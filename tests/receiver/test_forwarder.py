@@ -155,7 +155,7 @@ async def test_the_answer_does_not_wait_for_one_that_comes_late(
 async def test_what_was_taken_is_sent_once_more_when_it_comes_again(
     door: Door, database: Database, temporal: Switchable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Temporal knows it by its request id, unless the run was reset behind it. That the run has ended changes nothing."""
+    """Temporal knows it by its request id, unless the run was reset behind it. An ended run changes nothing."""
     monkeypatch.setattr(inbox_module, "RESTS", 0.0)
     one = delivery()
     assert await door.deliver(one, "a") is Verdict.ACCEPTED
