@@ -110,21 +110,24 @@ class Writer:
     # --- in the thread
 
     def _run(self) -> None:
-        stopping = False
-        while not stopping:
-            jobs = [self._jobs.get()]
-            with contextlib.suppress(queue.Empty):
-                while len(jobs) < MOST_TOGETHER:
-                    jobs.append(self._jobs.get_nowait())
-            stopping = None in jobs
-            todo = [job for job in jobs if job is not None]
-            try:
-                self._commit(todo)
-            except Exception as error:
-                # The thread is all there is, and some would wait for these jobs without end.
-                logger.exception("store-failed")
-                self._hand_over(todo, StoreAway(f"{type(error).__name__}: {error}"))
+        while self._do_what_is_queued():
+            pass
         self._disconnect()
+
+    def _do_what_is_queued(self) -> bool:
+        """Wait for jobs, and do them; whether there may be more. Nothing of them is left when it returns."""
+        jobs = [self._jobs.get()]
+        with contextlib.suppress(queue.Empty):
+            while len(jobs) < MOST_TOGETHER:
+                jobs.append(self._jobs.get_nowait())
+        todo = [job for job in jobs if job is not None]
+        try:
+            self._commit(todo)
+        except Exception as error:
+            # The thread is all there is, and some would wait for these jobs without end.
+            logger.exception("store-failed")
+            self._hand_over(todo, StoreAway(f"{type(error).__name__}: {error}"))
+        return None not in jobs
 
     def _commit(self, jobs: Sequence[Job], *, alone: bool = False) -> None:
         """Do the jobs in one transaction; should that fail, each in its own, so that none spoils the others'.
