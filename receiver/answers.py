@@ -44,7 +44,7 @@ class Verdict(Enum):
     HEAD_TOO_LARGE = Line(431, "the request's head is too large")
     UNREADABLE = Line(422, "the body cannot be read")
     UNAVAILABLE = Line(503, "not available for a moment", {"Retry-After": str(RETRY_AFTER_SECONDS)})
-    BROKEN = Line(500, "an error of ours")
+    BROKEN = Line(503, "an error of ours", {"Retry-After": str(RETRY_AFTER_SECONDS)})
 
     @property
     def status(self) -> int:

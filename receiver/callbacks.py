@@ -99,7 +99,7 @@ class Callbacks:
             self._forwarder.note_answer(capture.id, response.status_code)
         took = time.monotonic() - began
         self._metrics.answered(verdict, reason, capture.partner, status=response.status_code, seconds=took)
-        _log(verdict, response.status_code, capture, took)
+        _log(verdict, reason, response.status_code, capture, took)
         return response
 
     async def _at_a_callback_url(self, request: Request, capture: Capture) -> Verdict:
@@ -241,7 +241,7 @@ def _raw_path(request: Request) -> str:
     return path.decode("latin-1")
 
 
-def _log(verdict: Verdict, status: int, capture: Capture, took: float) -> None:
+def _log(verdict: Verdict, reason: str, status: int, capture: Capture, took: float) -> None:
     """One line for a request: its verdict and the token's claims, never the token."""
     claims = capture.claims
     known = (
@@ -255,4 +255,5 @@ def _log(verdict: Verdict, status: int, capture: Capture, took: float) -> None:
         }
     )
     ms = round(took * 1000)
-    logger.info("callback", extra={"verdict": verdict.name.lower(), "status": status, **known, "ms": ms})
+    why = {"why": reason} if reason else {}
+    logger.info("callback", extra={"verdict": verdict.name.lower(), "status": status, **why, **known, "ms": ms})

@@ -44,7 +44,8 @@ def replayable(file: Path) -> list[Delivery]:
     """The file's deliveries, but for those whose answer was due to what was around them: an outage, an ended run."""
     captured, left = select([read_line(line) for line in file.read_bytes().splitlines() if line.strip()])
     assert captured, f"nothing to replay: {left}"
-    assert {one.partner for one in captured} == {file.parent.name}
+    partners = {one.partner for one in captured}
+    assert partners == {file.parent.name}, f"export with --partner {file.parent.name}: the file has {partners}"
     return [one for one in captured if one.verdict in REPRODUCED]
 
 
@@ -62,6 +63,10 @@ async def test_a_capture_is_answered_as_it_was(file: Path, real: WorkflowEnviron
     captured, environment, urls = replayable(file), Environment(variables()), CallbackURLs(BASE, [KEY])
     partners = load_partners([file.parent.name], environment)
     environment.check()
+    for one in captured:
+        if one.verdict in {"accepted", "duplicate", "conflict"} and one.body is not None:
+            read = partners[one.partner].read_callback(one.body).status
+            assert read == one.says, f"{one.id} says {one.says}, and {one.partner}'s file reads {read}: change either"
     runs = Runs(real.client)
     aim = StandIns(runs, captured, QUEUE)
     store = Database(f"sqlite:///{tmp_path}/deliveries.db")

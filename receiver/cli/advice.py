@@ -40,7 +40,8 @@ ADVICE: dict[type[Exception], tuple[Exit, str]] = {
     StoreAway: (Exit.UNREACHABLE, "check DATABASE_URL, and that its server is up or its folder is there"),
     SettingsError: (
         Exit.USAGE,
-        "set what is named above; .env.example describes the variables that are not a partner's",
+        "set what is named above (beside `make dev`: set -a; . ./.env; set +a); .env.example describes the variables "
+        "that are not a partner's",
     ),
     TemporalUnreachable: (
         Exit.UNREACHABLE,

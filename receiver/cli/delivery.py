@@ -19,7 +19,7 @@ from receiver.cli.errors import CommandError, Exit
 from receiver.cli.output import counted, json_option, note, print_json, print_list, shown
 from receiver.cli.replay import replay
 from receiver.cli.selection import filter_options, numbered_lines, read_file
-from receiver.deliveries.archive import ANY, Archive, Filters
+from receiver.deliveries.archive import ANY, Archive, Filters, NoSuchDelivery
 from receiver.deliveries.delivery import Delivery, Fate
 from receiver.deliveries.secrets import find, known_secrets, redact
 
@@ -53,6 +53,8 @@ def list_(filters: Filters, limit: int, *, as_json: bool) -> None:
         return
     titles = ("id", "UTC", "answer", "partner", "run", "stage", "fate")
     print_list(titles, map(cells, found), below=("run", "partner"))
+    if len(found) == limit:
+        note(f"the latest {limit}: --limit shows more")
 
 
 @delivery.command()
@@ -178,8 +180,18 @@ def release(ids: tuple[str, ...], filters: Filters) -> None:
         raise click.UsageError("say which: IDs, or filters such as --fate parked")
     archive = Archive(need_store())
     wanted = {Fate(filters.fate)} if filters.fate else HELD
-    for id_ in ids or [one.id for one in archive.every(filters) if one.fate in wanted]:
+    for id_ in ids:
         click.echo(f"{archive.release(id_, time.time()).id} is pending")
+    if ids:
+        return
+    released = left = 0
+    for id_ in [one.id for one in archive.every(filters) if one.fate in wanted]:
+        try:
+            click.echo(f"{archive.release(id_, time.time()).id} is pending")
+            released += 1
+        except NoSuchDelivery:  # imported, or released by somebody else
+            left += 1
+    note(counted(released, "delivery", "deliveries") + " released" + (f", {left} left as they are" if left else ""))
 
 
 def cells(one: Delivery) -> tuple[str, ...]:

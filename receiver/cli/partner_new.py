@@ -63,6 +63,9 @@ def new(name: str, scheme: str, captured: str) -> None:
         variables.writelines(f"{variable}={value}\n" for variable, value in scaffold.variables().items())
     click.echo("added its variables to tests/deliveries/test.env")
     _tidy([LIST, *(path for path in files if path.suffix == ".py")])
+    if captured:
+        where = ".".join(scaffold.path)
+        note(f"its status is {scaffold.seen!r}, read at {where}; if it stands elsewhere, change the file and its test")
     note(f"next: make test ARGS='tests/activities/test_{scaffold.module}.py tests/test_deliveries.py'")
 
 

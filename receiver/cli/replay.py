@@ -64,7 +64,7 @@ class Wish:
 @click.option("--rate", default=0.0, type=click.FloatRange(0, 1000), help="At most so many a second.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 @click.option("--expect", is_flag=True, help="Exit 1 if an answer differs from the one at capture.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="With --allow-remote: do not ask.")
 @json_option
 @run_async
 async def replay(
@@ -122,9 +122,9 @@ async def replay(
         note(shown(line))
     if dry_run:
         return Exit.OK
-    if not yes and sys.stdin.isatty():
+    if wish.allow_remote and not yes and sys.stdin.isatty():
         confirm()
-    elif not yes and wish.allow_remote:
+    elif wish.allow_remote and not yes:
         raise CommandError("nobody is there to confirm a replay to another machine", "say --yes", Exit.USAGE)
     try:
         replayed = await _send(replaying, chosen, aim)
@@ -177,10 +177,13 @@ def _plan(wish: Wish, deliveries: Sequence[Delivery], aim: Aim) -> list[str]:
     begun = [delivery for chain, delivery in runs.items() if aim.is_begun(chain)]
     if wish.workflow:
         lines.append(f"  into the run {wish.workflow}" + (f", stage {wish.stage}" if wish.stage else ""))
+    elif wish.mode == "verbatim":
+        lines.append("  by the captured claims, whether the runs are here or not")
     elif len(begun) < len(runs):
         lines.append(f"  {len(runs) - len(begun)} into the captured runs")
     if begun:
-        lines.append(f"  {len(begun)} into stand-ins of runs that are not here; no partner is called")
+        of = "" if wish.start else " of runs that are not here"
+        lines.append(f"  {len(begun)} into stand-ins{of}; no partner is called")
     lines += sorted({line for delivery in begun if (line := _difference(delivery))})
     return lines
 

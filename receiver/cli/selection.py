@@ -40,9 +40,11 @@ def filter_options(run_by: str = "--") -> Callable[[Callable[..., T]], Callable[
 
     run_by: how the options for run and stage begin, where `--workflow` and `--stage` mean something else.
     """
+    # The longer names are understood everywhere.
+    workflow, stage = ({f"{begin}{name}" for begin in (run_by, "--of-")} for name in ("workflow", "stage"))
     of_run = (
-        click.option(f"{run_by}workflow", "of_workflow", default="", metavar="ID", help="Of this run."),
-        click.option(f"{run_by}stage", "of_stage", default=0, type=click.IntRange(0, 1000), help="Of this stage."),
+        click.option(*sorted(workflow), "of_workflow", default="", metavar="ID", help="Of this run."),
+        click.option(*sorted(stage), "of_stage", default=0, type=click.IntRange(0, 1000), help="Of this stage."),
     )
 
     def decorate(command: Callable[..., T]) -> Callable[..., T]:

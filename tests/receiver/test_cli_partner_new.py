@@ -123,7 +123,8 @@ def test_what_is_only_long_is_formatted_without_a_word(project: Path, capfd: pyt
     """Nothing frightening is printed; what no formatter can mend is said in a line."""
     name = "a-name-of-thirty-characters-xx"
     path = captured({"a-key-of-some-length": {"another-key-of-that-length": {"status": "s" * 40}}})
-    assert new(project, name, "--scheme", "adyen-platform", "--from", "-", given=path).err.count("\n") == 1
+    said = new(project, name, "--scheme", "adyen-platform", "--from", "-", given=path).err
+    assert said.count("\n") == 2, "what its status is, and what is next"
     are_tidy(project)
     assert "E501" not in "".join(capfd.readouterr())
     remarks = new(project, "wordy", "--from", "-", given=captured({"status": "s" * 200})).err.splitlines()

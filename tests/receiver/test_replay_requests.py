@@ -115,12 +115,12 @@ async def test_an_error_of_a_partners_file_is_recorded_and_counted(database: Dat
         raise KeyError("status")
 
     async with recording(database, replace(PLAIN, read_callback=read_callback)) as http:
-        assert (await http.post(URLS.issue(CLAIMS), json=DONE)).status_code == 500
+        assert (await http.post(URLS.issue(CLAIMS), json=DONE)).status_code == 503
         await eventually(lambda: len(list(Archive(database).every())) == 1)
         counted = read((await http.get("/metrics")).text)
     (kept,) = Archive(database).every()
-    assert (kept.verdict, kept.status, kept.workflow_id, kept.replayable) == ("broken", 500, "run", True)
-    assert counted["stagehook_answers_total", "bank", "", "500", "broken"] == 1
+    assert (kept.verdict, kept.status, kept.workflow_id, kept.replayable) == ("broken", 503, "run", True)
+    assert counted["stagehook_answers_total", "bank", "", "503", "broken"] == 1
 
 
 async def test_the_answer_that_is_recorded_is_the_one_that_was_given(database: Database) -> None:
