@@ -30,7 +30,6 @@ from receiver.cli.processes import free_port
 from receiver.cli.stack import local_environment, stagehook_command
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.database import Database
-from receiver.deliveries.delivery import Fate
 from tests.local_stack import running
 from tests.support import Handle, ScriptedPartner, result_of, stage, start, waiting, working
 from tests.test_outages import Outage
@@ -283,10 +282,13 @@ async def test_web_and_worker_run_with_production_dependencies_only(outage: Outa
             handle = await start_for_processes(client, call_timeout=30.0)
             await asyncio.wait_for(handle.result(), 60)
             await ready(outage.env["PUBLIC_URL"])
+            async with httpx.AsyncClient(trust_env=False) as http:
+                forged = await http.post(outage.env["PUBLIC_URL"] + "/callbacks/forged", json={})
+            assert forged.status_code == 404
             began = time.monotonic()
             for process in (running_web, worker):
                 process.send_signal(signal.SIGTERM)
             assert await gone(running_web, WEB_GONE_WITHIN) == 0
             assert await gone(worker, WORKER_GONE_WITHIN) == 0
             assert time.monotonic() - began < WORKER_GONE_WITHIN
-    assert {one.fate for one in Archive(Database(env["DATABASE_URL"])).every()} == {Fate.TAKEN}
+    assert [one.verdict for one in Archive(Database(env["DATABASE_URL"])).every()] == ["unknown"]
