@@ -21,6 +21,7 @@ from receiver.deliveries.database import Database
 from receiver.deliveries.delivery import Delivery, digest
 from receiver.deliveries.store import Store
 from receiver.replay import NotReplayable, Replay, select
+from receiver.replay_aims import CapturedClaims
 from tests.receiver.test_callbacks import BASE, CLAIMS, DONE, URLS
 from tests.receiver.test_forwarder import Switchable, eventually
 from tests.receiver.test_inbox import delivery
@@ -93,6 +94,28 @@ def test_what_cannot_be_sent_again_is_left_out_with_the_reason() -> None:
 def test_they_are_sent_in_the_order_of_capture() -> None:
     ones = [captured(received_at=float(n), id=f"{9 - n}") for n in (3, 1, 2)]
     assert [one.received_at for one in select(ones)[0]] == [1.0, 2.0, 3.0]
+
+
+@pytest.mark.parametrize(
+    ("options", "pauses"),
+    [({}, [0, 0]), ({"speed": 1.0}, [3, 5]), ({"speed": 10.0}, [0.3, 0.5]), ({"rate": 4.0}, [0.25, 0.25])],
+)
+async def test_the_pauses_of_capture_are_kept_shortened_or_left_out(
+    options: dict[str, Any], pauses: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    monkeypatch.setattr("receiver.replay.asyncio.sleep", sleep)
+    answering = httpx.MockTransport(lambda request: httpx.Response(202))
+    ones = [captured(received_at=100.0 + after, id=f"{after}") for after in (0, 3, 8)]
+    async with httpx.AsyncClient(transport=answering) as http:
+        again = Replay(http, URLS, {"bank": PLAIN}, **options)
+        replayed = [one async for one in again.send_all(ones, CapturedClaims())]
+    assert [one.same for one in replayed] == [True] * 3
+    assert slept == pytest.approx(pauses, abs=0.1)
 
 
 async def test_what_came_to_a_partners_one_url_goes_there_again_with_a_new_token(database: Database) -> None:
