@@ -44,7 +44,7 @@ def shell(words: list[str], rest: str, **env: str) -> subprocess.CompletedProces
     return subprocess.run(["bash", "-c", line], env={**os.environ, **env}, capture_output=True, timeout=30, check=False)
 
 
-@pytest.mark.parametrize("words", [["export"], ["list", "--limit", "1000"], ["list", "--limit", "1000", "--json"]])
+@pytest.mark.parametrize("words", [["export"], ["list", "--limit", "5000"], ["list", "--limit", "5000", "--json"]])
 def test_a_reader_that_has_had_enough_is_no_failure(words: list[str], store: str) -> None:
     Archive(Database(store)).add([delivery() for _ in range(LINES)])
     done = shell(["delivery", *words], "| { head -c 1 >/dev/null; }", DATABASE_URL=store)
