@@ -1,4 +1,4 @@
-"""Budgets: how many different callbacks one URL may bring, how many one partner, and how many refusals are recorded.
+"""Budgets: how many different callbacks one URL may bring, and how many one partner.
 
 Temporal takes 10,000 signals per execution and then no more, not even an operator's. A run continues as new long before
 that, but only while a worker is there; this bounds what one URL can do meanwhile. It is kept in the process: several

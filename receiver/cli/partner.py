@@ -109,7 +109,7 @@ async def send(
     if not url.startswith(("http://", "https://")):
         raise click.BadParameter("give the whole callback URL, with http:// or https://")
     name = _partner_of(url)
-    if body is None and name not in {"", *ROLES} and name in set(PARTNERS) - {"sandbox"}:
+    if body is None and name in PARTNERS.keys() - {"sandbox", *ROLES}:
         raise CommandError(f"no form is known for callbacks of {name}", "give the whole body with --body", Exit.USAGE)
     work = f"hand-{uuid.uuid4().hex[:8]}"
     in_form = role_of(name).callback(work, Answer(status, data=read_json_object("--data", data)))

@@ -122,10 +122,10 @@ async def replay(
         note(shown(line))
     if dry_run:
         return Exit.OK
-    if wish.allow_remote and not yes and sys.stdin.isatty():
+    if allow_remote and not yes:
+        if not sys.stdin.isatty():
+            raise CommandError("nobody is there to confirm a replay to another machine", "say --yes", Exit.USAGE)
         confirm()
-    elif wish.allow_remote and not yes:
-        raise CommandError("nobody is there to confirm a replay to another machine", "say --yes", Exit.USAGE)
     try:
         replayed = await _send(replaying, chosen, aim)
     finally:

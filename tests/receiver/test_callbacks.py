@@ -329,6 +329,7 @@ async def test_a_request_is_one_log_line_with_claims_and_no_token(caplog: pytest
     ours = [record for record in caplog.records if record.name == "stagehook.callbacks"]
     assert [vars(record)["verdict"] for record in ours] == ["unreadable", "unknown"]
     assert (vars(ours[0])["stage"], vars(ours[0])["partner"]) == (1, "bank")
+    assert vars(ours[0])["why"] == "not JSON"
     logged = json.dumps([str(vars(record)) for record in ours])
     assert URLS.issue(CLAIMS).rpartition("/")[2] not in logged
 

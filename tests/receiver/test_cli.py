@@ -22,6 +22,7 @@ from activities.callback_urls import CallbackURLs, Claims, fingerprint
 from activities.partners import PARTNERS, sandbox
 from activities.partners.partner import PartnerFactory
 from receiver.cli.demo import INPUT
+from tests.commands import command
 from tests.local_stack import Local, local_system, run_command
 from tests.support import KEY
 from workflows.contract import PIPELINE_WORKFLOW
@@ -304,6 +305,14 @@ def test_what_is_sent_by_hand_has_the_partners_form_and_signature_unless_told_ot
     assert local.command(*send, "--status", "progress").stdout.decode().startswith("202 ")
     assert local.command(*send).stdout.decode().startswith("202 ")
     assert local.command("pipeline", "watch", "by-hand").returncode == 0
+
+
+def test_a_partner_of_no_known_form_is_sent_a_whole_body(monkeypatch: pytest.MonkeyPatch, unused_port: int) -> None:
+    monkeypatch.setitem(PARTNERS, "acme", PARTNERS["bank"])
+    url = CallbackURLs(f"http://127.0.0.1:{unused_port}", [KEY]).issue(Claims("run", "chain", 1, 1, "acme", 1, 2**32))
+    done = command("partner", "send", url, CALLBACK_KEYS=KEY)
+    assert (done.code, "no form is known for callbacks of acme" in done.err) == (2, True)
+    assert "--body" in done.err
 
 
 def test_sending_to_nobody_says_so(unused_port: int) -> None:

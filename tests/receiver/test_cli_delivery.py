@@ -73,6 +73,11 @@ def test_filters_choose(filled: Database, filters: list[str], runs: list[str]) -
     assert [one["workflow_id"] for one in listed] == runs
 
 
+def test_a_list_that_is_cut_says_so(filled: Database) -> None:
+    assert "--limit shows more" in on(filled, "delivery", "list", "--limit", "2").err
+    assert on(filled, "delivery", "list").err == ""
+
+
 def test_a_file_is_filtered_as_the_store_is(filled: Database) -> None:
     every = list(Archive(filled).every())
     for filters in (Filters(partner="bank"), Filters(stage=2, verdict="unproven"), Filters(since=time.time() - 5400)):
@@ -243,7 +248,10 @@ async def test_all_that_are_parked_are_released_together(inbox: Inbox, database:
         await keep(inbox, one, one.id)
         inbox.conclude(Conclusion(one.id, Fate.PARKED, "no"))
     await inbox.depth()
-    assert on(database, "delivery", "release", "--fate", "parked").out.count("is pending") == 3
+    Archive(database).add([delivery("chain-i", fate=Fate.PARKED)])  # imported: never to be forwarded from here
+    done = on(database, "delivery", "release", "--fate", "parked")
+    assert done.out.count("is pending") == 3
+    assert "3 deliveries released, 1 left as they are" in done.err
     assert len(await inbox.claim(10)) == 3
 
 
