@@ -185,11 +185,12 @@ async def test_one_that_was_kept_after_its_answer_is_recorded_as_it_was_answered
     door: Door, database: Database, temporal: Switchable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert door.inbox is not None
-    monkeypatch.setattr(inbox_module, "WITHIN", 0.05)
+    await door.inbox.depth()  # connected: what the writer has not begun with is let go
+    monkeypatch.setattr(inbox_module, "WITHIN", 0.3)
     insert = door.inbox._statements.insert
 
     def slowly(*args: Any) -> set[str]:
-        time.sleep(0.2)
+        time.sleep(0.8)
         return insert(*args)
 
     monkeypatch.setattr(door.inbox._statements, "insert", slowly)
