@@ -30,6 +30,7 @@ class Origins:
         self._known: OrderedDict[str, Origin] = OrderedDict()
         self._asked: dict[str, asyncio.Task[None]] = {}
         self._turns = asyncio.Semaphore(MOST_AT_ONCE)
+        self._stopped = False
 
     def known(self, claims: Claims) -> Origin:
         """What has been found out; an empty origin if nothing has."""
@@ -38,7 +39,7 @@ class Origins:
     async def ask(self, claims: Claims) -> Origin:
         """The same, asked for if it is not known; an empty one if that is not to be had now."""
         chain = claims.chain_id
-        if chain in self._known or self._watch.is_away:
+        if chain in self._known or self._watch.is_away or self._stopped:
             return self.known(claims)
         if chain not in self._asked:
             if len(self._asked) >= MOST_WAITING:
@@ -49,7 +50,8 @@ class Origins:
         return self.known(claims)
 
     def stop(self) -> None:
-        """Ask no more: who waits goes on with what is known."""
+        """Ask no more: who waits, or comes later, goes on with what is known."""
+        self._stopped = True
         for task in self._asked.values():
             task.cancel()
 

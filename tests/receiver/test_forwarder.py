@@ -63,8 +63,10 @@ class Switchable(Signals):
         self.asked += 1
         self.reading += 1
         self.most_readings = max(self.most_readings, self.reading)
-        await asyncio.sleep(self.slow)
-        self.reading -= 1
+        try:
+            await asyncio.sleep(self.slow)
+        finally:
+            self.reading -= 1
         return Origin("onboarding", "0123456789ab")
 
 
