@@ -5,6 +5,7 @@ SQLAlchemy makes the connections and the SQL for both; the inbox uses the driver
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -104,6 +105,14 @@ class Database:
     def check(self) -> None:
         """Raise `StoreAway` or `SchemaMissing` unless the store can be used."""
         self.connect().close()
+
+    def file(self) -> tuple[int, int] | None:
+        """Which file SQLite's path leads to now, by device and inode; None if to none, and for PostgreSQL."""
+        try:
+            found = os.stat(str(self.url.database)) if self.is_sqlite else None
+        except OSError:
+            return None
+        return (found.st_dev, found.st_ino) if found else None
 
     def sql(self, statement: sa.ClauseElement) -> str:
         """The statement in this database's SQL, its parameters as the driver takes them by name."""

@@ -62,6 +62,7 @@ class Writer:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._connection: DBAPIConnection | None = None
+        self._file: tuple[int, int] | None = None
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -156,21 +157,28 @@ class Writer:
 
     def _transact(self, jobs: Sequence[Job]) -> list[Job]:
         """Returns the jobs that another process was faster with: done again, they see what it has committed."""
-        if self._connection is None:
-            self._connection = self._database.connect()
+        connection = self._connection or self._connect()
+        if self._database.file() != self._file:
+            # SQLite would write on into a file that nobody finds.
+            raise StoreAway(f"the file of the store {self._database} was removed or replaced")
         with self._database.reaching():
-            cursor = self._connection.cursor()
+            cursor = connection.cursor()
             try:
                 self._begin(cursor)
                 again = self._work(cursor, jobs)
-                self._connection.commit()
+                connection.commit()
             finally:
                 cursor.close()
         return again
 
+    def _connect(self) -> DBAPIConnection:
+        self._connection = connection = self._database.connect()
+        self._file = self._database.file()
+        return connection
+
     def _is_there(self) -> bool:
         try:
-            self._connection = self._database.connect()
+            self._connect()
         except Exception:  # of the driver, or of a machine without file descriptors
             return False
         return True

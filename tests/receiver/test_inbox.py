@@ -471,6 +471,41 @@ async def test_a_locked_store_is_away_and_comes_back(tmp_path: Path) -> None:
     other.close()
 
 
+def remove(folder: Path, pattern: str) -> None:
+    for file in folder.glob(pattern):
+        file.unlink()
+
+
+async def test_a_file_that_is_removed_is_not_written_on(tmp_path: Path) -> None:
+    """An open file outlives its name: what was kept in it would be answered 202 and lost."""
+    database = Database(f"sqlite:///{tmp_path}/deliveries.db")
+    migrations.upgrade(database)
+    inbox, later = Inbox(database), delivery()
+    async with inbox.running():
+        assert await keep(inbox, delivery(), "a") is How.LEASED
+        remove(tmp_path, "deliveries.db*")
+        with pytest.raises(StoreAway, match="removed or replaced"):
+            await keep(inbox, delivery(), "b")
+        with pytest.raises(SchemaMissing):
+            await keep(inbox, delivery(), "b")
+        migrations.upgrade(database)
+        assert await keep(inbox, later, "b") is How.LEASED
+    assert [one.id for one in Archive(database).every()] == [later.id]
+
+
+async def test_a_file_that_is_replaced_is_the_one_that_is_written(tmp_path: Path) -> None:
+    database, restored = (Database(f"sqlite:///{tmp_path / name}") for name in ("deliveries.db", "restored.db"))
+    for one in (database, restored):
+        migrations.upgrade(one)
+    inbox, later = Inbox(database), delivery("chain-2")
+    async with inbox.running():
+        await keep(inbox, delivery(), "a")
+        remove(tmp_path, "deliveries.db*")
+        (tmp_path / "restored.db").rename(tmp_path / "deliveries.db")
+        assert await keep(inbox, later, "b") is How.LEASED
+    assert [one.id for one in Archive(database).every()] == [later.id]
+
+
 async def test_a_full_store_is_away_and_comes_back(tmp_path: Path) -> None:
     """SQLite's own limit stands for the disk's: it raises the same error."""
     database = Database(f"sqlite:///{tmp_path}/deliveries.db")
