@@ -21,6 +21,7 @@ from urllib.parse import parse_qsl
 
 from activities import strict_json
 from activities.signatures import ConfigError
+from activities.signatures.scheme import is_blank, is_text
 
 ECHOED: Final = re.compile(r"[ !#-;=?-~]{1,1024}")
 """Printable ASCII without quotation marks and angle brackets."""
@@ -43,13 +44,20 @@ class Greeting:
     body: bytes = b""
     rate: int = 0
 
+    def asks(self, name: str) -> bool:
+        """Whether the query has the field, with whatever value."""
+        return bool(self._values(name))
+
     def field(self, name: str) -> str:
         """The query's field, if it is there once; otherwise ""."""
+        return _only(self._values(name))
+
+    def _values(self, name: str) -> list[str]:
         try:
-            fields = parse_qsl(self.query, max_num_fields=MOST_FIELDS, errors="strict")
+            fields = parse_qsl(self.query, keep_blank_values=True, max_num_fields=MOST_FIELDS, errors="strict")
         except ValueError:
-            return ""
-        return _only([value for key, value in fields if key == name])
+            return []
+        return [value for key, value in fields if key == name]
 
     def header(self, name: str) -> str:
         """The header, if it is there once; otherwise ""."""
@@ -79,7 +87,8 @@ class Row:
     """How one provider shakes hands.
 
     method: the request's. proven: the provider signs it like a callback, so it is answered only after that was checked.
-    answer: the reply; None for a request that is no such handshake. needs: what the secret is, or "" for none.
+    answer: the reply, REFUSED to one that asks too much; None for a request that is no such handshake. needs: what the
+    secret is, or "" for none.
     """
 
     method: str
@@ -101,7 +110,7 @@ class Handshake:
     def __post_init__(self) -> None:
         if self.name not in HANDSHAKES:
             raise ConfigError(f"handshake {self.name} is none of {', '.join(HANDSHAKES)}")
-        if bool(HANDSHAKES[self.name].needs) != bool(self.secret.strip()):
+        if bool(HANDSHAKES[self.name].needs) == is_blank(self.secret) or not is_text(self.secret):
             raise ConfigError(f"handshake {self.name} needs {HANDSHAKES[self.name].needs or 'no secret'}")
 
     @property
@@ -117,16 +126,20 @@ class Handshake:
         return row.answer(greeting, self.secret)
 
 
+REFUSED: Final = Reply(422, "what this handshake asks for is not repeated")
+"""It is a handshake all the same: handed on as a callback, it could be read as one that settles a stage."""
+
+
 def _only(values: list[str]) -> str:
     return values[0] if len(values) == 1 else ""
 
 
-def _echo(text: object) -> Reply | None:
-    return Reply(body=text) if isinstance(text, str) and ECHOED.fullmatch(text) else None
+def _echo(text: object) -> Reply:
+    return Reply(body=text) if isinstance(text, str) and ECHOED.fullmatch(text) else REFUSED
 
 
 def _mac(secret: str, text: str) -> bytes:
-    return hmac.digest(secret.encode("utf-8", "surrogatepass"), text.encode(), "sha256")
+    return hmac.digest(secret.encode(), text.encode(), "sha256")
 
 
 def _json(value: Mapping[str, Any]) -> Reply:
@@ -139,35 +152,39 @@ def _slack(greeting: Greeting, secret: str) -> Reply | None:
 
 
 def _graph(greeting: Greeting, secret: str) -> Reply | None:
-    return _echo(greeting.field("validationToken"))
+    return _echo(greeting.field("validationToken")) if greeting.asks("validationToken") else None
 
 
 def _meta(greeting: Greeting, secret: str) -> Reply | None:
     if greeting.field("hub.mode") != "subscribe":
         return None
     given = greeting.field("hub.verify_token").encode()
-    if not hmac.compare_digest(given, secret.encode("utf-8", "surrogatepass")):
+    if not hmac.compare_digest(given, secret.encode()):
         return Reply(403, "the verify token is another one")
     return _echo(greeting.field("hub.challenge"))
 
 
 def _dropbox(greeting: Greeting, secret: str) -> Reply | None:
-    return _echo(greeting.field("challenge"))
+    return _echo(greeting.field("challenge")) if greeting.asks("challenge") else None
 
 
 def _zoom(greeting: Greeting, secret: str) -> Reply | None:
     body = greeting.json()
+    if body.get("event") != "endpoint.url_validation":
+        return None
     payload = body.get("payload")
     token = payload.get("plainToken") if isinstance(payload, dict) else None
-    if body.get("event") != "endpoint.url_validation" or not isinstance(token, str) or not SIGNED.fullmatch(token):
-        return None
+    if not isinstance(token, str) or not SIGNED.fullmatch(token):
+        return REFUSED
     return _json({"plainToken": token, "encryptedToken": _mac(secret, token).hex()})
 
 
 def _x(greeting: Greeting, secret: str) -> Reply | None:
+    if not greeting.asks("crc_token"):
+        return None
     token = greeting.field("crc_token")
     if not SIGNED.fullmatch(token):
-        return None
+        return REFUSED
     return _json({"response_token": "sha256=" + base64.b64encode(_mac(secret, token)).decode()})
 
 

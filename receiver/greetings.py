@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from activities.handshakes import Greeting, Reply
+from activities.handshakes import REFUSED, Greeting, Reply
 from activities.partners.partner import Partner
 from receiver.answers import Refused, Verdict
 
@@ -37,4 +37,6 @@ def reply_to(partner: Partner, request: Request, body: bytes | None, *, rate: fl
         body=body or b"",
         rate=int(60 * rate),
     )
-    return partner.handshake.answer(greeting, proven=body is not None and partner.proves_its_bodies)
+    reply = partner.handshake.answer(greeting, proven=body is not None)
+    # Whoever has the URL could ask for an echo of anything, where nobody signs.
+    return reply if body is None or partner.proves_its_bodies or reply is None else REFUSED

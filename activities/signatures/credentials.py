@@ -39,7 +39,7 @@ class Credentials(Scheme):
 
 
 class Basic(Credentials):
-    """HTTP Basic (RFC 7617). A secret is `user:password`. The body is not covered."""
+    """HTTP Basic (RFC 7617). A secret is `user:password`. Neither body nor time is covered."""
 
     name = "basic"
 
@@ -47,11 +47,11 @@ class Basic(Credentials):
         user, colon, password = secret.partition(":")
         if not user or not colon or not password:
             raise ConfigError("a secret is user:password")
-        return "Basic " + base64.b64encode(secret.encode("utf-8", "surrogatepass")).decode()
+        return "Basic " + base64.b64encode(secret.encode()).decode()
 
 
 class Bearer(Credentials):
-    """A bearer token (RFC 6750). A secret is the token. The body is not covered."""
+    """A bearer token (RFC 6750). A secret is the token. Neither body nor time is covered."""
 
     name = "bearer"
 

@@ -22,6 +22,7 @@ from activities.signatures.scheme import (
     Verified,
     first_match,
     hmac_key,
+    lower,
     pairs,
 )
 
@@ -51,6 +52,7 @@ class Row:
     timestamp_header: where the timestamp stands, if in a header of its own.
     fields: if the header is a list, its separator, the timestamp's key and the signatures' key; groups: a separator of
         several such lists, each with a timestamp of its own.
+    says: a header that may name the method, and what it then has to say.
     hex_key: the secret is 32 bytes in hexadecimal, and not the key's own text.
     """
 
@@ -64,6 +66,7 @@ class Row:
     groups: str = ""
     numbered: bool = False
     hex_key: bool = False
+    says: tuple[str, str] | None = None
     note: str = ""
 
 
@@ -78,7 +81,13 @@ ROWS: Final[dict[str, Row]] = {
     "shopify": Row("X-Shopify-Hmac-SHA256", encoding="base64", note=UNTIMED),
     "square": Row("x-square-hmacsha256-signature", "{url}{body}", encoding="base64", note=UNTIMED),
     "zoom": Row("x-zm-signature", "v0:{timestamp}:{body}", prefix="v0=", timestamp_header="x-zm-request-timestamp"),
-    "docusign": Row("X-DocuSign-Signature", encoding="base64", numbered=True, note=UNTIMED),
+    "docusign": Row(
+        "X-DocuSign-Signature",
+        encoding="base64",
+        numbered=True,
+        says=("X-Authorization-Digest", "HMACSHA256"),
+        note=UNTIMED,
+    ),
     "persona": Row("Persona-Signature", "{timestamp}.{body}", fields=(",", "t", "v1"), groups=" "),
     "onfido": Row("X-SHA2-Signature", note=UNTIMED),
     "paddle": Row("Paddle-Signature", "{timestamp}:{body}", fields=(";", "ts", "h1")),
@@ -103,6 +112,8 @@ class HmacScheme(Scheme):
         """Check every signature that the request carries against every key."""
         if self.covers_url and not request.url:
             raise SignatureError("malformed-url", "there is none, and it is signed")
+        if self._row.says:
+            _check_method(request, *self._row.says)
         seen: SignatureError | None = None
         for timestamp, signatures in self._proofs(request):
             try:
@@ -160,7 +171,8 @@ class GenericHmac(HmacScheme):
 
     header: the signature's header. algorithm: sha1, sha256, sha384 or sha512. encoding: hex or base64. prefix: what
     precedes the signature. signed: `body`, or a template with `{body}`, `{timestamp}` and `{url}`. timestamp_header:
-    where the timestamp stands, if the template has one.
+    where the timestamp stands, if the template has one. Without `{timestamp}` there is none: a captured request stays
+    valid, so only what it does may not be done twice.
     """
 
     name = "hmac"
@@ -229,12 +241,17 @@ def _read_groups(groups: Sequence[str], fields: tuple[str, str, str]) -> Iterato
     yield from read
 
 
+def _check_method(request: SignedRequest, header: str, method: str) -> None:
+    if request.all(header) and request.one(header) != method:
+        raise SignatureError("malformed-header", f"{header} is not {method}")
+
+
 def _numbered(request: SignedRequest, header: str) -> list[str]:
     """One header per key, numbered from 1."""
     names = {f"{header}-{number}".lower(): f"{header}-{number}" for number in range(1, MOST_NUMBERED + 1)}
     found: dict[str, str] = {}
     for given, value in request.headers:
-        if name := names.get(given.lower()):
+        if name := names.get(lower(given)):
             if name in found:
                 raise SignatureError("repeated-header", name)
             found[name] = value

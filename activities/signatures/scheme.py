@@ -61,7 +61,7 @@ class SignedRequest:
 
     def all(self, name: str) -> list[str]:
         """Every value of the header, in order."""
-        return [value for key, value in self.headers if key.lower() == name.lower()]
+        return [value for key, value in self.headers if lower(key) == lower(name)]
 
     def one(self, name: str) -> str:
         """The header's only value; raises `SignatureError` if there is none, or more than one."""
@@ -108,8 +108,10 @@ class Scheme(ABC):
             raise ConfigError("tolerance is a number of seconds, 0 or more")
         self.tolerance = tolerance
         for secret in secrets:
-            if not isinstance(secret, str) or not secret.strip():
+            if not isinstance(secret, str) or is_blank(secret):
                 raise ConfigError("a secret is empty")
+            if not is_text(secret):
+                raise ConfigError("a secret is no UTF-8 text")
             if secret != secret.strip():
                 raise ConfigError("a secret has blanks or a newline around it")
             if secret in PREFIXES:
@@ -135,12 +137,31 @@ class Scheme(ABC):
     def _in_time(self, timestamp: str, now: float) -> int:
         if not TIMESTAMP.fullmatch(timestamp):
             raise SignatureError("malformed-timestamp", "use 1 to 12 decimal digits")
-        if abs(now - int(timestamp)) > self.tolerance:
+        if not abs(now - int(timestamp)) <= self.tolerance:  # so that a clock that is no number proves nothing
             side = "before" if int(timestamp) < now else "after"
             raise SignatureError(
                 "stale", f"{abs(now - int(timestamp)):.0f} s {side} the clock, beyond {self.tolerance} s"
             )
         return int(timestamp)
+
+
+def is_blank(text: str) -> bool:
+    """Whether nothing can be seen of it."""
+    return not any(char.isprintable() and not char.isspace() for char in text)
+
+
+def is_text(text: str) -> bool:
+    """Whether it is all characters, and no half of one that stands for an undecodable byte."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def lower(name: str) -> str:
+    """A header's name to compare by. Beyond ASCII nothing is folded: some letters would become other names' ones."""
+    return name.lower() if name.isascii() else name
 
 
 def same(expected: str, given: str) -> bool:

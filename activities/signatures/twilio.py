@@ -1,9 +1,9 @@
 """Twilio: HMAC-SHA1 of the public URL, and of the form's fields sorted by name, in base64.
 
 A JSON body is covered by its SHA-256 in the URL's query instead (`bodySHA256`). The fields are joined without
-separators, so that the boundary between a name and its value is not covered, nor are their order, their escapes, and
-how often the same pair stands there. There is no timestamp, so that a captured request stays valid: only what it does
-may not be done twice.
+separators, so that the boundary between a name and its value is not covered, nor are their order, which characters are
+escaped, and how often the same pair stands there. There is no timestamp, so that a captured request stays valid: only
+what it does may not be done twice.
 """
 
 from __future__ import annotations
@@ -34,7 +34,10 @@ MOST_FIELDS = 1000
 LARGEST_FORM = 128 * 1024
 """Bytes. Twilio's forms have a few kilobytes; a larger one is only work to decode, for nobody has proven it yet."""
 
-WRITTEN_FORM = re.compile(rb"[A-Za-z0-9*._~+%=&-]*")
+ESCAPED = re.compile(rb"%(?![0-9A-F]{2})")
+"""An escape in any spelling but the one of forms: a bit of it could be changed, and the field would be the same."""
+
+WRITTEN_FORM = re.compile(rb"(?:[A-Za-z0-9*._~+=&-]|%[0-9A-F]{2})*")
 """What a form is written in (application/x-www-form-urlencoded)."""
 
 PORT = re.compile(r":[0-9]*$")
@@ -42,14 +45,19 @@ DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
 class Twilio(Scheme):
-    """Twilio's request signature, of forms and of JSON. The URL is signed as it was given to Twilio."""
+    """Twilio's request signature, of forms and of JSON. The URL is signed as it was given to Twilio.
+
+    A JSON body is covered by `bodySHA256` in the URL. Of a form the fields are covered, and not their order, the place
+    where a name ends, which characters are escaped, and how often a pair is repeated. There is no timestamp: a captured
+    request stays valid, so only what it does may not be done twice.
+    """
 
     name = "twilio"
     covers_url = True
     header = HEADER
 
     def _read_secrets(self, secrets: Sequence[str]) -> None:
-        self._keys = [hmac_key(secret.encode("utf-8", "surrogatepass")) for secret in secrets]
+        self._keys = [hmac_key(secret.encode()) for secret in secrets]
 
     def verify(self, request: SignedRequest, now: float) -> Verified:
         """Check the signature over the URL with and without its port: Twilio signs either."""
@@ -71,7 +79,10 @@ class Twilio(Scheme):
             raise ConfigError("the scheme signs the URL: give one")
         if not _body_digest(url) and not WRITTEN_FORM.fullmatch(body):
             raise ConfigError("a body that is no form is covered only by bodySHA256 in the URL")
-        fields = b"" if _body_digest(url) else _sorted_fields(body)
+        try:
+            fields = b"" if _body_digest(url) else _sorted_fields(body)
+        except SignatureError as error:
+            raise ConfigError(error.detail) from error
         return [(HEADER, _mac(self._keys[0], _plain(url) + fields))]
 
     def with_key(self, key: bytes) -> Self:
@@ -108,6 +119,8 @@ def _body_digest(url: str) -> str:
 def _sorted_fields(body: bytes) -> bytes:
     if len(body) > LARGEST_FORM:
         raise SignatureError("malformed-body", f"a form of more than {LARGEST_FORM} bytes")
+    if ESCAPED.search(body):
+        raise SignatureError("malformed-body", "an escape that is not a percent sign and two digits or capitals A to F")
     try:
         text = body.decode("utf-8", "surrogateescape")
         fields = parse_qs(text, keep_blank_values=True, max_num_fields=MOST_FIELDS, errors="surrogateescape")

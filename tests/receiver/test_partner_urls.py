@@ -27,6 +27,7 @@ from receiver.deliveries.delivery import read_line
 from receiver.signals import Signals
 from tests.receiver.test_callbacks import BASE, CLAIMS, DONE, URLS, for_temporal, no_temporal, url_for
 from tests.support import ScriptedPartner, progress_of, result_of, stage, start, until, waiting, working
+from workflows.contract import Answer
 
 PLAIN = sandbox.partner("bank", Environment({}))
 GITHUB = SCHEMES["github"](secrets=["secret"])
@@ -137,6 +138,18 @@ async def test_a_get_for_a_partner_that_is_not_enabled_is_405_as_well() -> None:
     async with receiver(handshake=Handshake("dropbox")) as http:
         answer = await http.get(URLS.issue(replace(CLAIMS, partner="unheard-of")) + "?challenge=x")
     assert answer.status_code == 405
+
+
+async def test_what_a_handshake_asks_in_vain_is_read_as_no_callback() -> None:
+    """Not even by a partner's file that takes everything for a success."""
+
+    def read_anything(body: bytes) -> Answer:
+        return Answer("succeeded")
+
+    for signed in (GITHUB, None):
+        async with receiver(handshake=Handshake("slack"), signature=signed, read_callback=read_anything) as http:
+            answer = await post(http, URLS.issue(CLAIMS), {**SLACK, "challenge": "<b>"}, signed)
+        assert answer.status_code == 422
 
 
 @pytest.mark.parametrize("handshake", [Handshake("dropbox"), Handshake("slack")])
