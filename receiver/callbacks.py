@@ -7,7 +7,6 @@ partner's one URL the token comes last, out of the signed body.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import math
@@ -16,7 +15,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
 from activities.callback_urls import (
@@ -31,6 +30,7 @@ from activities.callback_urls import (
 from activities.partners.partner import Partner, Unreadable
 from activities.signatures import SignatureError, SignedRequest
 from receiver.answers import Refused, Verdict, in_its_own_way
+from receiver.bodies import Incoming
 from receiver.budget import SECONDS_PER_CALLBACK, RateBudget, SignalBudget
 from receiver.deliveries.capture import Capture
 from receiver.deliveries.limits import RecordBudget
@@ -42,17 +42,13 @@ from workflows.contract import LARGEST_OUTCOME, Answer, Callback
 
 logger = logging.getLogger("stagehook.callbacks")
 
-LARGEST_BODY: Final = 1024 * 1024
-BODY_SECONDS: Final = 5.0
-"""Shorter than the server's grace after SIGTERM, so that a half-sent body gets its answer."""
-
 ONLY_ONCE: Final = ("content-type", "content-encoding", "content-length", "transfer-encoding", "host", "authorization")
 """Headers that two readers could understand differently when they are repeated."""
 
 HANDSHAKES_PER_SECOND: Final = 50.0
 """Of one partner. Each costs little, and whoever uses them up keeps the partner's own from being answered."""
 
-Way = Callable[[Request, Capture], Awaitable[Verdict]]
+Way = Callable[[Request, Capture, Incoming], Awaitable[Verdict]]
 
 
 class Callbacks:
@@ -82,8 +78,9 @@ class Callbacks:
 
     async def _answer(self, request: Request, capture: Capture, way: Way) -> Response:
         began, reason, recorded = time.monotonic(), "", True
+        incoming = Incoming(request)
         try:
-            verdict = await way(request, capture)
+            verdict = await way(request, capture, incoming)
             response: Response = verdict.respond()
         except Refused as refused:
             verdict, reason, recorded, response = refused.verdict, refused.detail, refused.recorded, refused.respond()
@@ -93,16 +90,25 @@ class Callbacks:
             verdict, recorded = Verdict.BROKEN, False
             response = verdict.respond(close=True)
         response = in_its_own_way(self._partners.get(capture.partner), verdict, response)
-        if not recorded and self._record.allows(verdict.name, capture.partner, capture.size):
-            self._forwarder.note(capture.delivery(verdict, reason, status=response.status_code))
-        elif recorded and response.status_code != verdict.status:
+        if not recorded:
+            await self._record_refusal(capture, incoming, verdict, reason, response.status_code)
+        elif response.status_code != verdict.status:
             self._forwarder.note_answer(capture.id, response.status_code)
         took = time.monotonic() - began
         self._metrics.answered(verdict, reason, capture.partner, status=response.status_code, seconds=took)
         _log(verdict, reason, response.status_code, capture, took)
         return response
 
-    async def _at_a_callback_url(self, request: Request, capture: Capture) -> Verdict:
+    async def _record_refusal(
+        self, capture: Capture, incoming: Incoming, verdict: Verdict, reason: str, status: int
+    ) -> None:
+        if not self._forwarder.records or not self._record.allows(verdict.name, capture.partner, capture.size):
+            return
+        if capture.body is None:  # refused before anybody read it
+            capture.note_unread(await incoming.skim(), incoming.size, incoming.digest)
+        self._forwarder.note(capture.delivery(verdict, reason, status=status))
+
+    async def _at_a_callback_url(self, request: Request, capture: Capture, incoming: Incoming) -> Verdict:
         if request.method != "POST":
             with contextlib.suppress(TokenError):
                 capture.claims = self._urls.redeem(capture.token)
@@ -114,28 +120,30 @@ class Callbacks:
             # Our own token names a partner that this receiver was started without.
             logger.error("partner-not-enabled", extra={"partner": claims.partner})
             raise Refused(Verdict.UNAVAILABLE, "partner not enabled", body_read=False)
-        body = await self._prove_body(request, capture, partner, rate=1 / SECONDS_PER_CALLBACK)
+        body = await self._prove_body(request, capture, incoming, partner, rate=1 / SECONDS_PER_CALLBACK)
         return await self._deliver(capture, partner, claims, body)
 
-    async def _at_a_partner_url(self, request: Request, capture: Capture) -> Verdict:
+    async def _at_a_partner_url(self, request: Request, capture: Capture, incoming: Incoming) -> Verdict:
         partner = self._partners.get(_raw_path(request).removeprefix(PARTNERS_PATH))
         if partner is None or partner.read_token is None or not partner.proves_its_bodies:
             raise Refused(Verdict.UNKNOWN, body_read=False)
         capture.at_partner_url(PARTNERS_PATH + partner.name, partner.name)
-        body = await self._prove_body(request, capture, partner, rate=partner.rate)
+        body = await self._prove_body(request, capture, incoming, partner, rate=partner.rate)
         try:
             capture.token = partner.read_token(body).rpartition(CALLBACKS_PATH)[2]
         except Unreadable as error:
             raise Refused(Verdict.UNREADABLE, str(error)) from error
         return await self._deliver(capture, partner, self._redeem(capture), body)
 
-    async def _prove_body(self, request: Request, capture: Capture, partner: Partner, *, rate: float) -> bytes:
+    async def _prove_body(
+        self, request: Request, capture: Capture, incoming: Incoming, partner: Partner, *, rate: float
+    ) -> bytes:
         """Read the body and check that it is the partner's; ends the request where it is a handshake."""
         self._greet(request, partner, None, rate)
         if request.method != "POST":
             raise Refused(Verdict.WRONG_METHOD, body_read=False)
         _check_headers(request, partner)
-        capture.body = body = await _read_body(request, capture.unfinished)
+        capture.body = body = await incoming.read()
         capture.signed_id = self._prove(request, partner, capture.headers, body)
         if wait := self._of_partners.seconds_to_wait(partner.name, partner.rate):
             raise Refused(Verdict.TOO_MANY, "by this partner", retry_after=math.ceil(wait))
@@ -155,7 +163,7 @@ class Callbacks:
         answer = _read_answer(partner, body)
         capture.says = answer.status
         identified = answer.settles or capture.signed_id
-        signal_id = request_id(claims, body, capture.signed_id) if identified else uuid.uuid4().hex
+        signal_id = request_id(claims, body, answer, capture.signed_id) if identified else uuid.uuid4().hex
         if wait := self._budget.seconds_to_wait(claims, signal_id, settles=answer.settles):
             raise Refused(Verdict.TOO_MANY, retry_after=math.ceil(wait))
         callback = Callback(answer, claims.chain_id, claims.attempt, claims.issued_at)
@@ -208,21 +216,6 @@ def _check_headers(request: Request, partner: Partner) -> None:
         raise Refused(Verdict.WRONG_TYPE, f"send {partner.content_type}", body_read=False)
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise Refused(Verdict.WRONG_TYPE, "send the body without a Content-Encoding", body_read=False)
-
-
-async def _read_body(request: Request, body: bytearray) -> bytes:
-    """The whole body; what was read of it is in `body`, however that ends."""
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > LARGEST_BODY:
-                    raise Refused(Verdict.TOO_LARGE, f"send at most {LARGEST_BODY} bytes", body_read=False)
-    except TimeoutError:
-        raise Refused(Verdict.TOO_SLOW, body_read=False) from None
-    except ClientDisconnect:
-        raise Refused(Verdict.MALFORMED, "the body ended early", body_read=False) from None
-    return bytes(body)
 
 
 def _read_answer(partner: Partner, body: bytes) -> Answer:

@@ -79,6 +79,11 @@ class Forwarder:
         told = await self._sender.fate(request_id, own=how is How.LEASED, within=WAIT_FOR_FATE)
         return VERDICTS[told] if told else Verdict.ACCEPTED
 
+    @property
+    def records(self) -> bool:
+        """Whether there is a store."""
+        return self._inbox is not None
+
     def note(self, delivery: Delivery) -> None:
         """Record a refused delivery; without a store it is not recorded."""
         if self._sender is not None:

@@ -55,12 +55,14 @@ class TemporalAway(Exception):
     """Temporal did not take the signal for a cause that is not the partner's. The message names it, for our log."""
 
 
-def request_id(claims: Claims, body: bytes, delivery_id: str = "") -> str:
+def request_id(claims: Claims, body: bytes, answer: Answer, delivery_id: str = "") -> str:
     """The id by which Temporal knows a repeated delivery: the same for the same content in answer to the same call.
 
-    delivery_id: the partner's own id, only if a body signature covers it.
+    delivery_id: the partner's own id, only if a body signature covers it. What it says has to be the same as well, if
+    not the very bytes: a partner that gives its progress and its result one id must not lose the result.
     """
-    content = delivery_id or hashlib.sha256(body).hexdigest()
+    said = json.dumps(asdict(answer), sort_keys=True).encode() if delivery_id else body
+    content = f"{delivery_id}/{hashlib.sha256(said).hexdigest()}"
     # After a reset a stage is called again as the same attempt; issued_at tells the two calls apart.
     key = f"{claims.chain_id}/{claims.stage}/{claims.attempt}/{claims.issued_at}/{content}"
     return hashlib.sha256(key.encode()).hexdigest()

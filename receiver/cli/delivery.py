@@ -27,6 +27,8 @@ TAIL_SECONDS: Final = 0.5
 TAIL_OVERLAP: Final = 200
 """Positions that are looked at once more: with several writers a lower one may appear later."""
 
+UNREAD: Final = "not read to its end, {} bytes or more: it cannot be replayed"
+
 HELD: Final = {Fate.PARKED, Fate.REFUSED}
 
 
@@ -218,8 +220,9 @@ def described(one: Delivery) -> Iterator[tuple[str, str]]:
     for name, value in one.headers:
         yield "", f"{name}: {value}"
     kept = "" if one.body is not None else ", not kept: it cannot be replayed"
-    yield "body", f"{one.body_size} bytes{kept}"
-    yield "sha256", one.body_digest
+    yield "body", f"{one.body_size} bytes{kept}" if one.body_digest else UNREAD.format(one.body_size)
+    if one.body_digest:
+        yield "sha256", one.body_digest
     yield "partner", one.partner
     if one.workflow_id:
         yield "run", one.workflow_id

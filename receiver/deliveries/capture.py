@@ -28,6 +28,8 @@ CREDENTIALS: Final = re.compile(
 NO_CREDENTIAL: Final = re.compile(r"signature(?:[-_][0-9]+)?$|^idempotency-key$")
 """A signature proves one body, and lets nobody in."""
 
+LENGTH: Final = re.compile(r"[0-9]{1,18}")
+
 SHORTEST_TOKEN: Final = 40
 """Characters; what a partner's body has in a token's place and is shorter is none, of this system or of any other."""
 
@@ -37,7 +39,7 @@ class Capture:
     """One request, and what has been found out about it so far.
 
     query: with its question mark, or "". path: what may be kept of the path; the token is cut out of it.
-    unfinished: what was read of a body that did not end.
+    unread: size and digest of a body that is not kept; the digest is "" where it was not read to its end.
     own_partner: whose webhook URL it came to, if it is one partner's; there the token is in the body.
     """
 
@@ -51,7 +53,7 @@ class Capture:
     received_at: float = field(default_factory=time.time)
     claims: Claims | None = None
     body: bytes | None = None
-    unfinished: bytearray = field(default_factory=bytearray)
+    unread: tuple[int, str] = (0, "")
     signed_id: str = ""
     says: str = ""
     id: str = field(init=False)
@@ -79,8 +81,12 @@ class Capture:
 
     @property
     def size(self) -> int:
-        """Bytes that a record of it would keep, if it is refused."""
-        return kept_size(self.headers, self.query, len(self.body or self.unfinished))
+        """Bytes that a record of it would keep, if it is refused; of a body that was not read, at most."""
+        return kept_size(self.headers, self.query, self._announced if self.body is None else len(self.body))
+
+    def note_unread(self, body: bytes | None, size: int, digest_: str) -> None:
+        """Note what nobody needed of the body: the whole of it if it is there, else what is known of it."""
+        self.body, self.unread = body, (size, digest_)
 
     def at_partner_url(self, path: str, partner: str) -> None:
         """Note that it came to this partner's one webhook URL."""
@@ -89,7 +95,9 @@ class Capture:
     def delivery(self, verdict: Verdict, reason: str = "", *, status: int = 0) -> Delivery:
         """The record of it, answered so; reason: in words of ours. status: in place of the verdict's own."""
         claims, body = self.claims, self._shown_body
-        read = body if body is not None else self.body or bytes(self.unfinished)
+        size, read_digest = self.unread
+        if (read := self.body if body is None else body) is not None:
+            size, read_digest = len(read), digest(read)
         whole = body is not None and (verdict is Verdict.ACCEPTED or len(body) <= LARGEST_BODY)
         known: dict[str, Any] = {"partner": self.own_partner} if claims is None else vars(claims)
         return Delivery(
@@ -101,8 +109,8 @@ class Capture:
                 (name, self._without_token(value)) for name, value in self.headers if not is_credential(name)
             ),
             body=body if whole else None,
-            body_size=len(read),
-            body_digest=digest(read),
+            body_size=size,
+            body_digest=read_digest,
             client=self.client,
             signed_id=self.signed_id,
             says=self.says,
@@ -111,6 +119,13 @@ class Capture:
             status=status or verdict.status,
             **known,
         )
+
+    @property
+    def _announced(self) -> int:
+        """Bytes that the head announces, as far as they would be kept."""
+        given = dict(self.headers)
+        declared = given.get("content-length", "0" if "transfer-encoding" not in given else "")
+        return int(declared) if LENGTH.fullmatch(declared) else LARGEST_BODY
 
     @property
     def _shown_token(self) -> str:

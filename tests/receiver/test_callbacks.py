@@ -22,7 +22,7 @@ from activities.environment import Environment
 from activities.partners import sandbox
 from activities.signatures import SCHEMES
 from receiver.app import create_app
-from receiver.callbacks import LARGEST_BODY
+from receiver.bodies import LARGEST_BODY
 from receiver.signals import Signals
 from tests.support import (
     KEY,
@@ -379,6 +379,16 @@ async def test_a_proven_callback_settles_and_is_known_again_by_its_signed_id(rea
             assert (await http.post(url, content=body, headers=proof(body))).status_code == 202
         await waiting(handle, 2)
         assert (await progress_of(handle)).stages[0].ledger_total == 0
+
+
+async def test_a_result_under_the_id_of_its_progress_is_no_duplicate(real: WorkflowEnvironment) -> None:
+    """Some partners give all that they say about one piece of work one id: nothing of it may be lost."""
+    async with signed_receiver(for_temporal(real.client)) as http, working(real.client, ScriptedPartner()):
+        handle = await start(real.client, stage(1))
+        await waiting(handle)
+        for body in (b'{"status":"progress"}', b'{"status":"succeeded"}'):
+            assert (await http.post(url_for(handle), content=body, headers=proof(body))).status_code == 202
+        await result_of(handle)
 
 
 async def test_a_signed_url_is_the_public_one_with_its_query(real: WorkflowEnvironment) -> None:

@@ -132,5 +132,6 @@ def test_another_callback_url_in_the_query_is_not_kept() -> None:
 
 
 def test_of_a_body_that_did_not_end_the_size_of_what_was_read_is_kept() -> None:
-    one = captured(claims=CLAIMS, unfinished=bytearray(b"half")).delivery(Verdict.TOO_SLOW)
-    assert (one.body, one.body_size, one.replayable) == (None, 4, False)
+    """And no digest: it would be taken for the whole body's."""
+    one = captured(claims=CLAIMS, unread=(4, "")).delivery(Verdict.TOO_SLOW)
+    assert (one.body, one.body_size, one.body_digest, one.replayable) == (None, 4, "", False)

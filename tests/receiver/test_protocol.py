@@ -21,7 +21,7 @@ from temporalio.client import Client
 from activities.callback_urls import SALT, CallbackURLs
 from receiver import protocol
 from receiver.app import create_app
-from receiver.callbacks import LARGEST_BODY
+from receiver.bodies import LARGEST_BODY
 from receiver.cli.processes import free_port
 from receiver.server import uvicorn_options
 from receiver.signals import Signals
@@ -46,7 +46,7 @@ async def away() -> Client:
 async def port(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
     """A receiver on a socket, Temporal away: a callback that gets through every check is answered 503."""
     monkeypatch.setattr(protocol, "HEADER_SECONDS", 0.3)
-    monkeypatch.setattr("receiver.callbacks.BODY_SECONDS", 0.3)
+    monkeypatch.setattr("receiver.bodies.BODY_SECONDS", 0.3)
     number = free_port()
     app = create_app(CallbackURLs("http://receiver.test", [KEY]), partners(), Signals(away))
     config = uvicorn.Config(app, host="127.0.0.1", port=number, **{**uvicorn_options(), "log_config": None})

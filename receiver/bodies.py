@@ -1,0 +1,78 @@
+"""Incoming: the body of one request, read as far as somebody needs it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+from typing import Final
+
+from starlette.requests import ClientDisconnect, Request
+
+from receiver.answers import Refused, Verdict
+
+LARGEST_BODY: Final = 1024 * 1024
+BODY_SECONDS: Final = 5.0
+"""Shorter than the server's grace after SIGTERM, so that a half-sent body gets its answer."""
+
+LENGTH: Final = re.compile(r"[0-9]{1,18}")
+
+SKIMMED: Final = 4 * LARGEST_BODY
+SKIM_SECONDS: Final = 1.0
+"""What a refused request's body may cost to be looked at: bytes and time."""
+
+
+class Incoming:
+    """A body on its way.
+
+    size: bytes that were read. digest: SHA-256 of the whole body, once it was skimmed to its end; until then "".
+    """
+
+    def __init__(self, request: Request) -> None:
+        # One iterator for both readers, so that the second goes on where the first has stopped.
+        self._stream = request.stream()
+        announced = request.headers.get("content-length", "")
+        self._announced = int(announced) if LENGTH.fullmatch(announced) else 0
+        self._broken = False
+        self._kept = bytearray()
+        self.size = 0
+        self.digest = ""
+
+    async def read(self) -> bytes:
+        """The whole body; raises `Refused` for one that is too large, too slow or cut off."""
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                async for chunk in self._stream:
+                    self.size += len(chunk)
+                    self._kept += chunk
+                    if self.size > LARGEST_BODY:
+                        raise Refused(Verdict.TOO_LARGE, f"send at most {LARGEST_BODY} bytes", body_read=False)
+        except TimeoutError:
+            self._broken = True
+            raise Refused(Verdict.TOO_SLOW, body_read=False) from None
+        except ClientDisconnect:
+            self._broken = True
+            raise Refused(Verdict.MALFORMED, "the body ended early", body_read=False) from None
+        return bytes(self._kept)
+
+    async def skim(self) -> bytes | None:
+        """What is left of a body that nobody needs, for the record: the whole of it if it may be kept.
+
+        None of one that is larger, or does not end in time; of the former `digest` and `size` are known then.
+        """
+        if self._broken or self._announced > SKIMMED:
+            return None
+        hashed = hashlib.sha256(self._kept)
+        try:
+            async with asyncio.timeout(SKIM_SECONDS):
+                async for chunk in self._stream:
+                    hashed.update(chunk)
+                    self.size += len(chunk)
+                    if self.size <= LARGEST_BODY:
+                        self._kept += chunk
+                    if self.size > SKIMMED:
+                        return None
+        except (TimeoutError, ClientDisconnect):
+            return None
+        self.digest = hashed.hexdigest()
+        return bytes(self._kept) if self.size <= LARGEST_BODY else None
