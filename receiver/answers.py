@@ -19,17 +19,19 @@ RETRY_AFTER_SECONDS: Final = 5
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the table."""
+    """One line of the table. again: it is another verdict's answer, given once more."""
 
     status: int
     says: str
     headers: dict[str, str] = field(default_factory=dict)
+    again: bool = False
 
 
 class Verdict(Enum):
     """What the receiver decided about one request, and how it answers."""
 
     ACCEPTED = Line(202, "accepted")
+    DUPLICATE = Line(202, "accepted", again=True)
     GREETED = Line(200, "a handshake; it settles nothing")
     GONE = Line(410, "this callback URL is no longer waited for")
     CONFLICT = Line(409, "this stage has succeeded with another content")
@@ -70,7 +72,8 @@ class Verdict(Enum):
 
 def in_its_own_way(partner: Partner | None, verdict: Verdict, response: Response) -> Response:
     """The response as the partner wants it, where its file says so; see `activities.partners.partner.OwnAnswer`."""
-    own = partner.answers.get(verdict.name.lower()) if partner else None
+    case = Verdict.ACCEPTED if verdict is Verdict.DUPLICATE else verdict
+    own = partner.answers.get(case.name.lower()) if partner else None
     if own is None:
         return response
     if own.body is None:

@@ -77,7 +77,8 @@ class Forwarder:
         if how is How.CONFLICT:
             return Verdict.CONFLICT
         told = await self._sender.fate(request_id, own=how is How.LEASED, within=WAIT_FOR_FATE)
-        return VERDICTS[told] if told else Verdict.ACCEPTED
+        verdict = VERDICTS[told] if told else Verdict.ACCEPTED
+        return Verdict.DUPLICATE if how is How.AGAIN and verdict is Verdict.ACCEPTED else verdict
 
     @property
     def records(self) -> bool:

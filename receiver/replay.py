@@ -182,9 +182,9 @@ def addressed(delivery: Delivery, urls: CallbackURLs, claims: Claims) -> tuple[s
 
 
 def repeatable_headers(delivery: Delivery) -> list[tuple[str, str]]:
-    """Its headers without those of the connection it came over."""
+    """Its headers without those of the connection it came over, nor the blanks around a value, which are none of it."""
     return [
-        (name, value)
+        (name, value.strip(" \t"))
         for name, value in delivery.headers
         if name.lower() not in NOT_REPEATED and not is_credential(name)
     ]

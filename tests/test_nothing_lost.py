@@ -204,8 +204,9 @@ async def test_several_processes_answer_alike_and_count_together(web: Web, tempo
         statuses = [await post(web.callback_url(handle)) for handle in handles for _ in range(3)]
         assert set(statuses) == {202}
         shown = [read((await get(f"{web.url}/metrics")).text) for _ in range(6)]
-        assert {one["stagehook_answers_total", "sandbox", "", "202", "accepted"] for one in shown} == {24}
-        assert {one["stagehook_answer_seconds_count", "accepted"] for one in shown} == {24}
+        assert {one["stagehook_answers_total", "sandbox", "", "202", "accepted"] for one in shown} == {8}
+        assert {one["stagehook_answers_total", "sandbox", "", "202", "duplicate"] for one in shown} == {16}
+        assert {one["stagehook_answer_seconds_count", "accepted"] for one in shown} == {8}
         assert {one[("stagehook_deliveries_pending",)] for one in shown} == {0}
         assert {one[("stagehook_deliveries_parked",)] for one in shown} == {0}
         process.send_signal(signal.SIGTERM)

@@ -67,7 +67,11 @@ class Capture:
         query = request.scope["query_string"].decode("latin-1")
         return cls(
             method=request.method,
-            headers=[(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.scope["headers"]],
+            # Blanks around a value are no part of it (RFC 9110, 5.5), and no client could send them again.
+            headers=[
+                (name.decode("latin-1"), value.strip(b" \t").decode("latin-1"))
+                for name, value in request.scope["headers"]
+            ],
             query=f"?{query}" if query else "",
             client=request.client.host if request.client else "",
             token=token,

@@ -7,9 +7,11 @@ import contextlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import cache
 from typing import Final
-from urllib.parse import quote, unquote, unquote_to_bytes, urlsplit
+from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
+from activities.signatures.scheme import PREFIXES
 from receiver.deliveries.delivery import Delivery, NotADelivery, digest, read_line
 
 SECRET_VARIABLE: Final = re.compile(r"(?:KEY|SECRET|TOKEN|PASSWORD|CREDENTIAL)S?(?:_|$)")
@@ -53,6 +55,9 @@ def known_secrets(variables: Mapping[str, str]) -> dict[str, str]:
         found["DATABASE_URL's password"] = unquote(written)
         if "%" in written:
             found["DATABASE_URL's password as the URL has it"] = written
+    for name, value in list(found.items()):
+        if bare := [value.removeprefix(prefix) for prefix in PREFIXES if value.startswith(prefix)]:
+            found[f"{name} without its prefix"] = bare[0]
     return {name: value for name, value in found.items() if len(value) >= SHORTEST}
 
 
@@ -91,6 +96,7 @@ def redact(delivery: Delivery, secrets: Mapping[str, str]) -> Delivery:
 
 def _blot(text: bytes, secrets: Mapping[str, str]) -> bytes:
     for secret in secrets.values():
+        text = _percent_encoded(secret.encode()).sub(REDACTED, text)
         for form in _forms(secret.encode()):
             text = text.replace(form, REDACTED)
     return without_tokens(text)
@@ -106,10 +112,15 @@ def blot_tokens(text: bytes) -> bytes:
     return BARE_TOKEN.sub(REDACTED, without_tokens(text))
 
 
+@cache
+def _percent_encoded(secret: bytes) -> re.Pattern[bytes]:
+    """The secret, whichever of its bytes are percent-encoded."""
+    return re.compile(b"".join(b"(?:%s|%%(?i:%02x))" % (re.escape(bytes([byte])), byte) for byte in secret))
+
+
 def _forms(secret: bytes) -> Iterator[bytes]:
-    """The secret as it is, percent-encoded, and as it looks inside base64 at each of the three places of a group."""
+    """The secret as it is, and as it looks inside base64 at each of the three places of a group."""
     yield secret
-    yield quote(secret, safe="").encode()
     for before in range(3):
         encoded = base64.b64encode(bytes(before) + secret).rstrip(b"=")
         # The first and last characters may also depend on the bytes beside it.

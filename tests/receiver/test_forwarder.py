@@ -148,9 +148,9 @@ async def test_the_answer_does_not_wait_for_one_that_comes_late(
     await eventually(lambda: fate_of(database, one) is Fate.REFUSED)
     assert Archive(database).get(one.id).status == 202
     temporal.slow = 0.0
-    assert await door.deliver(delivery(), "a") is Verdict.ACCEPTED, "the first answer again"
+    assert await door.deliver(delivery(), "a") is Verdict.DUPLICATE, "the first answer again"
     temporal.answers.clear()
-    assert await door.deliver(delivery(), "a") is Verdict.ACCEPTED, "and asked anew: a reset may have opened the run"
+    assert await door.deliver(delivery(), "a") is Verdict.DUPLICATE, "and asked anew: a reset may have opened the run"
     await eventually(lambda: fate_of(database, one) is Fate.TAKEN)
 
 
@@ -163,7 +163,7 @@ async def test_what_was_taken_is_sent_once_more_when_it_comes_again(
     assert await door.deliver(one, "a") is Verdict.ACCEPTED
     await eventually(lambda: fate_of(database, one) is Fate.TAKEN)
     temporal.answers["run"] = Reached.FINISHED
-    assert await door.deliver(delivery(), "a") is Verdict.ACCEPTED
+    assert await door.deliver(delivery(), "a") is Verdict.DUPLICATE
     await eventually(lambda: len(temporal.sent) == 2)
     assert len(set(temporal.sent)) == 1
     await asyncio.sleep(0.1)
@@ -178,7 +178,7 @@ async def test_a_duplicate_gets_the_answer_that_the_first_one_got(
     temporal.slow, temporal.answers["run"] = 0.35, reached
     one = delivery()
     assert await door.deliver(one, "a") is Verdict.ACCEPTED
-    assert await door.deliver(delivery(), "a") is Verdict.ACCEPTED
+    assert await door.deliver(delivery(), "a") is Verdict.DUPLICATE
     await eventually(lambda: fate_of(database, one) is fate)
     assert Archive(database).get(one.id).status == 202
 

@@ -47,10 +47,11 @@ async def test_answers_are_counted_by_verdict_reason_and_partner(database: Datab
         await http.post(f"{BASE}/callbacks/forged", json=DONE)
         shown = await http.get("/metrics")
     samples = read(shown.text)
-    assert samples["stagehook_answers_total", "bank", "", "202", "accepted"] == 2
+    assert samples["stagehook_answers_total", "bank", "", "202", "accepted"] == 1
+    assert samples["stagehook_answers_total", "bank", "", "202", "duplicate"] == 1
     assert samples["stagehook_answers_total", "bank", "not a JSON object", "422", "unreadable"] == 1
     assert samples["stagehook_answers_total", "", "", "404", "unknown"] == 1
-    assert samples["stagehook_answer_seconds_count", "accepted"] == 2
+    assert samples["stagehook_answer_seconds_count", "accepted"] == 1
     assert samples[("stagehook_store_up",)] == 1
 
 

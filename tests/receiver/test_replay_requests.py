@@ -58,6 +58,12 @@ def test_bytes_repeated_headers_and_query_stay_and_the_connections_own_go() -> N
     assert sent.content == one.body
     raw = [(name, value) for name, value in sent.headers.raw if name.lower() not in {b"host", b"content-length"}]
     assert raw == [(b"X-Twice", b"1"), (b"x-twice", b"2"), ("X-ä".encode("latin-1"), b"\xe9")]
+
+
+def test_blanks_around_a_header_are_not_sent_again() -> None:
+    """They may be sent, and no client of ours does: it would refuse the request."""
+    sent = replaying().write(captured(headers=(("X-Padded", "\ta b  "),)), CLAIMS)
+    assert (b"X-Padded", b"a b") in sent.headers.raw
     assert sent.headers["host"] == "receiver.test"
     assert str(sent.url) == URLS.issue(CLAIMS) + "?q=1"
 

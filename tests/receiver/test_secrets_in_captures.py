@@ -76,6 +76,21 @@ def test_the_databases_password_is_known_as_it_is_and_as_the_url_has_it(written:
     assert redact(read_line(told), known).body == b"password=[redacted]"
 
 
+@pytest.mark.parametrize("hidden", HIDDEN.values(), ids=HIDDEN)
+def test_a_secret_is_blotted_out_however_it_is_written(hidden: bytes) -> None:
+    clean = redact(read_line(line(b"before " + hidden + b" after", headers=(("X-Odd", hidden.decode()),))), SECRETS)
+    assert list(find(json.dumps(clean.as_json()).encode(), SECRETS)) == []
+
+
+@pytest.mark.parametrize("prefix", ["whsec_", "whsk_"])
+def test_a_secret_is_known_without_its_prefix_too(prefix: str) -> None:
+    """The part behind it is the key, and works as the whole does."""
+    bare = base64.b64encode(bytes(range(32))).decode()
+    known = known_secrets({"ACME_SECRET": prefix + bare})
+    assert set(find(line(f"key={bare}".encode()), known)) == {"ACME_SECRET without its prefix"}
+    assert redact(read_line(line(f"key={bare}".encode())), known).body == b"key=[redacted]"
+
+
 def test_secrets_are_known_by_the_names_of_their_variables() -> None:
     known = known_secrets(
         {
