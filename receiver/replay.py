@@ -16,6 +16,7 @@ import httpx
 
 from activities.callback_urls import CALLBACKS_PATH, PARTNERS_PATH, CallbackURLs, Claims
 from activities.partners.partner import Partner
+from activities.signatures import ConfigError
 from receiver.answers import Verdict
 from receiver.deliveries.capture import is_credential
 from receiver.deliveries.delivery import Delivery, placeholder
@@ -39,6 +40,10 @@ NOT_REPEATED: Final = {
 
 class NotReplayable(Exception):
     """A delivery that cannot be sent again. The message says why."""
+
+
+class CannotSign(Exception):
+    """The partner's scheme cannot sign here: it has only a public key, or does not cover such a body."""
 
 
 class PartnerNotEnabled(Exception):
@@ -120,10 +125,14 @@ class Replay:
     _sent_at: float = field(default=0.0, init=False)
 
     def check(self, deliveries: Sequence[Delivery]) -> None:
-        """Raise `PartnerNotEnabled` if a signature is to be made that cannot be."""
-        missing = sorted({delivery.partner for delivery in deliveries} - set(self.partners))
-        if missing and self.mode == "resign":
+        """Raise `PartnerNotEnabled` or `CannotSign` if a signature is to be made that cannot be."""
+        if self.mode != "resign":
+            return
+        first = {delivery.partner: delivery for delivery in reversed(deliveries)}
+        if missing := sorted(first.keys() - self.partners.keys()):
             raise PartnerNotEnabled(f"PARTNERS does not name {', '.join(missing)}, whose deliveries are to be signed")
+        for delivery in first.values():
+            self.write(delivery, claims_of(delivery))
 
     async def send_all(self, deliveries: Sequence[Delivery], aim: Aim) -> AsyncIterator[Replayed]:
         """Send them one after another; each is yielded as soon as it is answered."""
@@ -152,13 +161,19 @@ class Replay:
         return Replayed(delivery, claims.workflow_id, response.status_code)
 
     def write(self, delivery: Delivery, claims: Claims) -> httpx.Request:
-        """The request: a new token, and with `resign` a new signature; bytes and other headers as captured."""
+        """The request: a new token, and with `resign` a new signature; bytes and other headers as captured.
+
+        Raises `NotReplayable` and `CannotSign`.
+        """
         url, body = addressed(delivery, self.urls, claims)
         headers = repeatable_headers(delivery)
         if self.mode == "resign" and (scheme := self.partners[delivery.partner].signature):
             # The captured id, so that what was a duplicate is one again.
             delivery_id = delivery.signed_id or delivery.id
-            signed = scheme.sign(body, url=url, now=time.time(), delivery_id=delivery_id)
+            try:
+                signed = scheme.sign(body, url=url, now=time.time(), delivery_id=delivery_id)
+            except ConfigError as error:
+                raise CannotSign(f"{delivery.id} cannot be signed as {delivery.partner} does: {error}") from error
             replaced = {name.lower() for name, _ in signed}
             headers = [*(pair for pair in headers if pair[0].lower() not in replaced), *signed]
         encoded = [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers]

@@ -19,11 +19,12 @@ from receiver.cli.processes import PartFailed
 from receiver.deliveries.archive import NoSuchDelivery
 from receiver.deliveries.database import NewerSchema, SchemaMissing, StoreAway
 from receiver.lifecycle import PortTaken
-from receiver.replay import NotReplayable, PartnerNotEnabled
+from receiver.replay import CannotSign, NotReplayable, PartnerNotEnabled
 from workflows.checking import InvalidRun
 
 ADVICE: dict[type[Exception], tuple[Exit, str]] = {
     BadToken: (Exit.BAD_TOKEN, "copy the whole callback URL, and use the CALLBACK_KEYS of the system that issued it"),
+    CannotSign: (Exit.USAGE, "use --mode verbatim, or give the partner's file a private key of your own"),
     ExpiredToken: (Exit.EXPIRED, "its stage closed long ago; `stagehook pipeline show` tells how"),
     InvalidRun: (Exit.USAGE, "mend the definition in workflows/pipelines.py, or give what is missing with --input"),
     NoSuchDelivery: (Exit.NOT_FOUND, "`stagehook delivery list` lists the deliveries"),

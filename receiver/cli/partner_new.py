@@ -15,6 +15,7 @@ import click
 
 from activities import strict_json
 from activities.signatures import SCHEMES
+from receiver.bodies import LARGEST_BODY
 from receiver.cli.captured import Captured, read_request
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.output import note
@@ -104,6 +105,9 @@ def _scaffold(name: str, scheme: str, file: str) -> Scaffold:
     if scheme in NEED_MORE:
         raise click.BadParameter(f"--scheme {scheme} needs more than a secret: take another, and change it in the file")
     captured = read_request(file, ()) if file else Captured([("Content-Type", "application/json")], EXAMPLE)
+    if len(captured.body) > LARGEST_BODY:
+        what = f"its body has {len(captured.body)} bytes, and the receiver takes at most {LARGEST_BODY}"
+        raise click.BadParameter(f"the captured request makes no fixture: {what}")
     path, seen = _status_in(captured.body)
     return Scaffold(name, "" if scheme == "none" else scheme, captured, path, seen)
 

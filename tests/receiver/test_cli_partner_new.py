@@ -134,20 +134,29 @@ def test_what_is_only_long_is_formatted_without_a_word(project: Path, capfd: pyt
 
 @pytest.mark.parametrize("given", [f'a",rate={CODE}or 5.0,loopback_only=not "x', "json", "a/b c", "a/'b'()", "/", ""])
 def test_a_content_type_that_is_none_is_refused(project: Path, given: str) -> None:
-    made = new(project, "acme", "--from", "-", given=captured({"status": "s"}, given))
+    made = new(project, "not-to-be-made", "--from", "-", given=captured({"status": "s"}, given))
     assert made.code == 2
     assert "the Content-Type of the captured request is no media type" in made.err
-    assert not (project / "activities/partners/acme.py").exists()
+    assert not (project / "activities/partners/not_to_be_made.py").exists()
 
 
-@pytest.mark.parametrize("change", [{"headers": [["X", "\u20ac"]]}, {"headers": [["X Y", "z"]]}, {"received_at": 1e11}])
+LARGE = base64.b64encode(b'{"status": "%s"}' % (b"s" * 1024 * 1024)).decode()
+CHANGES: list[dict[str, object]] = [
+    {"headers": [["X", "\u20ac"]]},
+    {"headers": [["X Y", "z"]]},
+    {"received_at": 1e11},
+    {"body": LARGE},
+]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=["a header", "a name", "a time", "a body"])
 def test_a_request_that_no_fixture_can_hold_is_refused(project: Path, change: dict[str, object]) -> None:
     body = base64.b64encode(b'{"status": "s"}').decode()
     recorded = {"target": "/x", "headers": [], "body": body, **change}
-    made = new(project, "acme", "--from", "-", given=json.dumps(recorded).encode())
+    made = new(project, "not-to-be-made", "--from", "-", given=json.dumps(recorded).encode())
     assert made.code == 2
     assert "the captured request makes no fixture" in made.err
-    assert not (project / "activities/partners/acme.py").exists()
+    assert not (project / "activities/partners/not_to_be_made.py").exists()
 
 
 @pytest.mark.parametrize(

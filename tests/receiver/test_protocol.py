@@ -70,7 +70,7 @@ async def connected(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyn
 
 
 async def exchange(port: int, *pieces: bytes, pause: float = 0.0) -> bytes:
-    """Send the pieces and read meanwhile, until the server closes or falls silent for a while."""
+    """Send the pieces and read meanwhile, until the server closes, or falls silent for a while after an answer."""
     answer = b""
     async with connected(port) as (reader, writer):
 
@@ -83,7 +83,7 @@ async def exchange(port: int, *pieces: bytes, pause: float = 0.0) -> bytes:
 
         sending = asyncio.create_task(send())
         with contextlib.suppress(TimeoutError, ConnectionError):
-            while chunk := await asyncio.wait_for(reader.read(65536), SILENCE):
+            while chunk := await asyncio.wait_for(reader.read(65536), SILENCE if answer else SOON):
                 answer += chunk
         sending.cancel()
     return answer

@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from activities.environment import Environment
 from activities.partners import sandbox
@@ -20,7 +21,7 @@ from receiver.deliveries.archive import Archive
 from receiver.deliveries.database import Database
 from receiver.deliveries.delivery import Delivery, digest
 from receiver.deliveries.store import Store
-from receiver.replay import NotReplayable, Replay, select
+from receiver.replay import CannotSign, NotReplayable, Replay, select
 from receiver.replay_aims import CapturedClaims
 from tests.receiver.test_callbacks import BASE, CLAIMS, DONE, URLS
 from tests.receiver.test_forwarder import Switchable, eventually
@@ -58,6 +59,15 @@ def test_bytes_repeated_headers_and_query_stay_and_the_connections_own_go() -> N
     assert sent.content == one.body
     raw = [(name, value) for name, value in sent.headers.raw if name.lower() not in {b"host", b"content-length"}]
     assert raw == [(b"X-Twice", b"1"), (b"x-twice", b"2"), ("X-ä".encode("latin-1"), b"\xe9")]
+
+
+def test_who_has_only_a_public_key_is_told_before_anything_is_sent() -> None:
+    key = Ed25519PrivateKey.generate()
+    scheme = SCHEMES["discord"](secrets=[key.public_key().public_bytes_raw().hex()])
+    one = captured(signed_id="")
+    with pytest.raises(CannotSign, match=f"{one.id} cannot be signed as bank does: a public key cannot sign"):
+        replaying(replace(PLAIN, signature=scheme)).check([one])
+    replaying(replace(PLAIN, signature=scheme), mode="verbatim").check([one])
 
 
 def test_blanks_around_a_header_are_not_sent_again() -> None:
