@@ -25,8 +25,8 @@ CREDENTIALS: Final = re.compile(
 )
 """Names of headers that carry something to get in with, by the words in them."""
 
-NO_CREDENTIAL: Final = re.compile(r"signature(?:[-_][0-9]+)?$|^idempotency-key$")
-"""A signature proves one body, and lets nobody in."""
+NO_CREDENTIAL: Final = re.compile(r"signature(?:[-_][0-9]+|[-_]key[-_]id)?$|^idempotency-key$")
+"""A signature proves one body, and lets nobody in; nor does the name of the key that made it."""
 
 LENGTH: Final = re.compile(r"[0-9]{1,18}")
 

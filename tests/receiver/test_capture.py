@@ -104,6 +104,7 @@ def test_credentials_are_dropped(name: str) -> None:
         "X-DocuSign-Signature-1",
         "X-Signature-Ed25519",
         "X-Token-Signature",
+        "X-Signature-Key-Id",
         "Stripe-Signature",
         "webhook-id",
         "X-Slack-Request-Timestamp",
