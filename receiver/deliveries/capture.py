@@ -108,7 +108,7 @@ class Capture:
             id=self.id,
             received_at=self.received_at,
             method=self.method,
-            target=self._without_token(self.path + ("" if self.own_partner else self._shown_token) + self.query),
+            target=self._without_token(self.path + (self._shown_token if self._at_callback_url else "") + self.query),
             headers=tuple(
                 (name, self._without_token(value)) for name, value in self.headers if not is_credential(name)
             ),
@@ -123,6 +123,11 @@ class Capture:
             status=status or verdict.status,
             **known,
         )
+
+    @property
+    def _at_callback_url(self) -> bool:
+        """Whether the token is in the path; at every other URL it is in the body, if there is one."""
+        return self.path == CALLBACKS_PATH
 
     @property
     def _announced(self) -> int:
@@ -140,7 +145,7 @@ class Capture:
     @property
     def _shown_body(self) -> bytes | None:
         """The body; at a partner's URL without the token in it. One that hides its token from us is not kept."""
-        if self.body is None or not self.own_partner:
+        if self.body is None or self._at_callback_url:
             return self.body
         found = self.body
         if len(self.token) >= SHORTEST_TOKEN:
@@ -154,7 +159,7 @@ class Capture:
         """The text, should it repeat the token, without it; and without NUL, which PostgreSQL keeps in no text."""
         own = text.replace(self.token, self._shown_token) if len(self.token) >= SHORTEST_TOKEN else text
         raw = own.encode("utf-8", "replace")
-        clean = blot_tokens(raw) if self.own_partner else without_tokens(raw)
+        clean = without_tokens(raw) if self._at_callback_url else blot_tokens(raw)
         return clean.decode().replace("\0", "\ufffd")
 
 
