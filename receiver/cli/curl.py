@@ -17,6 +17,9 @@ from receiver.replay import addressed, repeatable_headers
 OF_CURL: Final = ("Accept", "User-Agent", "Content-Type", "Expect")
 """Headers that curl adds by itself, unless it is told not to."""
 
+LARGEST_ARGUMENT: Final = 64 * 1024
+"""Bytes of a body that is an argument; Linux takes none of 128 KiB."""
+
 
 def curl_line(delivery: Delivery, variables: Mapping[str, str]) -> str:
     """The line, with a token of its own made with CALLBACK_KEYS for PUBLIC_URL.
@@ -52,11 +55,15 @@ def _header_options(delivery: Delivery) -> list[str]:
 
 
 def _data(body: bytes) -> tuple[list[str], str]:
-    """Options that give curl the body, and what stands before curl: the bytes that no command line can hold."""
+    """Options that give curl the body, and what stands before curl: the bytes that no argument can hold."""
+    if len(body) <= LARGEST_ARGUMENT and (text := _text(body)) is not None:
+        return ["--data-raw", text], ""
+    return ["--data-binary", "@-"], f"printf %s {base64.b64encode(body).decode()} | base64 -d | "
+
+
+def _text(body: bytes) -> str | None:
     try:
         text = body.decode()
     except UnicodeDecodeError:
-        text = "\0"
-    if all(character.isprintable() or character in "\n\t" for character in text):
-        return ["--data-raw", text], ""
-    return ["--data-binary", "@-"], f"printf %s {base64.b64encode(body).decode()} | base64 -d | "
+        return None
+    return text if all(character.isprintable() or character in "\n\t" for character in text) else None
