@@ -13,7 +13,7 @@ from typing import Final
 
 import click
 
-from receiver.cli.curl import curl_line
+from receiver.cli.curl import curl_line, unsendable
 from receiver.cli.db import need_store
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.output import counted, json_option, note, print_json, print_list, shown
@@ -74,6 +74,8 @@ def show(id_: str, *, body: bool, curl: bool, as_json: bool) -> None:
         return
     if curl:
         click.echo(curl_line(one, os.environ))
+        for name in unsendable(one):
+            note(f"left out: the header {shown(name)}, for it holds CR, LF, NUL or what is not latin-1")
         return
     if as_json:
         print_json(one.as_json())

@@ -25,6 +25,7 @@ from tests.receiver.test_inbox import delivery, keep
 from tests.stores import url_of
 
 SECRET = "a-secret-of-some-length"
+KEYS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
 def on(database: Database, *args: str, given: bytes = b"", **env: str) -> Done:
@@ -110,6 +111,14 @@ def test_a_body_is_printed_byte_for_byte(filled: Database) -> None:
         check=True,
     )
     assert printed.stdout == one.body
+
+
+def test_a_header_that_curl_cannot_send_is_told(database: Database) -> None:
+    one = delivery(headers=(("X-Odd", "a\r\nb"), ("X-Latin", "caf\xe9")))
+    Archive(database).add([one])
+    done = on(database, "delivery", "show", one.id, "--curl", PUBLIC_URL="http://127.0.0.1:1", CALLBACK_KEYS=KEYS)
+    assert done.err == "left out: the header X-Odd, for it holds CR, LF, NUL or what is not latin-1\n"
+    assert r"""-H "$(printf 'X-Latin: caf\351')" """ in done.out
 
 
 def test_an_export_is_imported_elsewhere_as_it_was(filled: Database, tmp_path: Path) -> None:

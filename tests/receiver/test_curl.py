@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 
-from receiver.cli.curl import LARGEST_ARGUMENT, curl_line
+from receiver.cli.curl import LARGEST_ARGUMENT, curl_line, unsendable
 from receiver.cli.errors import CommandError
 from receiver.deliveries.delivery import Delivery, digest
 from tests.receiver.test_inbox import delivery
+
+KEYS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 Request = tuple[str, list[tuple[str, str]], bytes]
 
@@ -48,7 +50,7 @@ def listening() -> Iterator[tuple[str, list[Request]]]:
 def sent(one: Delivery, shell: str) -> Request:
     """What the line sends, when a shell reads it; as an argument of the shell a long line would not fit."""
     with listening() as (url, noted):
-        line = curl_line(one, {"PUBLIC_URL": url, "CALLBACK_KEYS": "0123456789abcdefghijklmnopqrstuvwxyz"})
+        line = curl_line(one, {"PUBLIC_URL": url, "CALLBACK_KEYS": KEYS})
         subprocess.run([shell], input=line.encode(), check=True, capture_output=True, timeout=20)
     ((path, headers, body),) = noted
     return path, [pair for pair in headers if pair[0] not in {"Host", "Content-Length"}], body
@@ -91,6 +93,33 @@ def test_the_line_sends_what_was_captured(body: bytes, shell: str) -> None:
     assert path.startswith("/callbacks/")
     assert path.endswith("?q=[1-3]&r=2")
     assert got_headers == list(headers)
+
+
+SENDABLE = "".join(chr(byte) for byte in range(1, 256) if chr(byte) not in "\r\n")
+
+
+@needs_curl
+@pytest.mark.parametrize("shell", SHELLS)
+def test_headers_are_sent_to_the_byte(shell: str) -> None:
+    headers = (
+        ("X-Latin", "caf\xe9"),
+        ("X-Tab", "a\tb"),
+        ("X-Every", f"a{SENDABLE}z"),
+        ("-X", "\xff0%s%%\\n'\"$HOME `id` !! $(id)"),
+        ("X-Plain", "100% '\"$HOME `id` \\n !!"),
+    )
+    _, got, _ = sent(delivery(headers=headers), shell)
+    assert [pair for pair in got if pair[0] != "Content-Type"] == list(headers)
+
+
+def test_what_no_header_can_hold_is_left_out() -> None:
+    headers = (("X-A", "a\rb"), ("X-B", "a\nb"), ("X-C", "a\0b"), ("X-D", "\ufffd"), ("X-E", "e"))
+    one = delivery(headers=headers)
+    line = curl_line(one, {"PUBLIC_URL": "http://127.0.0.1:1", "CALLBACK_KEYS": KEYS})
+    assert unsendable(one) == ["X-A", "X-B", "X-C", "X-D"]
+    assert "X-E: e" in line
+    assert line.isprintable()
+    assert "X-A" not in line
 
 
 @pytest.mark.parametrize("changes", [{"body": None}, {"workflow_id": ""}])
