@@ -64,6 +64,9 @@ def list_(filters: Filters, limit: int, *, as_json: bool) -> None:
 @json_option
 def show(id_: str, *, body: bool, curl: bool, as_json: bool) -> None:
     """Show one delivery. The beginning of its ID will do."""
+    given = [name for name, is_given in {"--body": body, "--curl": curl, "--json": as_json}.items() if is_given]
+    if len(given) > 1:
+        raise click.UsageError(f"{' and '.join(given)} each say what is printed: give one of them")
     one = Archive(need_store()).get(id_)
     if body:
         if one.body is None:

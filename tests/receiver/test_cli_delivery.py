@@ -101,6 +101,15 @@ def test_what_is_shown_is_what_was_recorded(filled: Database) -> None:
     assert json.loads(on(filled, "delivery", "show", one.id[:-1], "--json").out) == one.as_json()
 
 
+@pytest.mark.parametrize(
+    "options", [("--body", "--curl"), ("--body", "--json"), ("--curl", "--json"), ("--body", "--curl", "--json")]
+)
+def test_one_thing_is_shown_at_a_time(filled: Database, options: tuple[str, ...]) -> None:
+    done = on(filled, "delivery", "show", Archive(filled).latest()[0].id, *options)
+    assert (done.code, done.out) == (2, "")
+    assert f"{' and '.join(options)} each say what is printed" in done.err
+
+
 def test_a_body_is_printed_byte_for_byte(filled: Database) -> None:
     one = Archive(filled).latest()[0]
     printed = subprocess.run(
