@@ -91,10 +91,12 @@ def show(id_: str, *, body: bool, curl: bool, as_json: bool) -> None:
 @filter_options()
 @json_option
 def tail(filters: Filters, *, as_json: bool) -> None:
-    """Print deliveries as they come in, until Ctrl-C."""
+    """Print deliveries as they come in, until Ctrl-C; with --since first those that are there since then."""
+    if filters.until:
+        raise CommandError("--until ends nothing here", "`stagehook delivery list --until TIME`", Exit.USAGE)
     archive = Archive(need_store())
-    position = archive.end()
-    seen = {one.id for one in archive.since(position - TAIL_OVERLAP)[0]}
+    position = archive.before(filters.since) if filters.since else archive.end()
+    seen = set() if filters.since else {one.id for one in archive.since(position - TAIL_OVERLAP)[0]}
     while True:
         found, position = archive.since(max(0, position - TAIL_OVERLAP))
         new = [one for one in found if one.id not in seen]
@@ -102,7 +104,8 @@ def tail(filters: Filters, *, as_json: bool) -> None:
         for one in filter(filters.matches, new):
             click.echo(json.dumps(summary(one)) if as_json else shown("  ".join(cells(one))))
         sys.stdout.flush()
-        time.sleep(TAIL_SECONDS)
+        if not new:  # of a long past there is another page
+            time.sleep(TAIL_SECONDS)
 
 
 @delivery.command()

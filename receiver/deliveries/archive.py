@@ -105,6 +105,13 @@ class Archive:
         with self._database.begin() as connection:
             return connection.execute(sa.select(sa.func.max(C.position))).scalar() or 0
 
+    def before(self, at: float) -> int:
+        """The position before the first delivery received at or after that moment; the last one if there is none."""
+        first = sa.select(sa.func.min(C.position)).where(C.received_at >= at)
+        with self._database.begin() as connection:
+            position = connection.execute(first).scalar()
+        return self.end() if position is None else position - 1
+
     def get(self, id_: str) -> Delivery:
         """The delivery of this id, or of the only one that begins so; raises `NoSuchDelivery`."""
         begins = C.id.startswith(id_, autoescape=True)

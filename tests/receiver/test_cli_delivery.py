@@ -12,8 +12,9 @@ from unittest.mock import patch
 import pytest
 
 from receiver.cli import run
+from receiver.cli.delivery import TAIL_OVERLAP
 from receiver.cli.stack import stagehook_command
-from receiver.deliveries.archive import Archive, Filters
+from receiver.deliveries.archive import PAGE, Archive, Filters
 from receiver.deliveries.database import Database
 from receiver.deliveries.delivery import Fate
 from receiver.deliveries.inbox import Inbox
@@ -249,6 +250,35 @@ def test_tail_prints_what_comes_in(database: Database, tmp_path: Path) -> None:
             Archive(database).add([delivery(workflow_id="other", partner="other"), delivery(workflow_id="during")])
             time.sleep(0.2)
     assert {json.loads(line)["workflow_id"] for line in printed.read_text().splitlines()} == {"during"}
+
+
+def test_tail_prints_what_is_there_since_then_and_follows(filled: Database, tmp_path: Path) -> None:
+    printed = tmp_path / "printed"
+    words = ["delivery", "tail", "--json", "--since", "150m", "--partner", "bank"]
+    with running(stagehook_command(*words), {"DATABASE_URL": url_of(filled)}, printed):
+        for count in (2, 3):
+            deadline = time.monotonic() + 40
+            while len(printed.read_text().splitlines()) < count and time.monotonic() < deadline:
+                time.sleep(0.1)
+            Archive(filled).add([delivery(workflow_id="after")])
+    runs = [json.loads(line)["workflow_id"] for line in printed.read_text().splitlines()]
+    assert runs[:3] == ["run-0", "run-2", "after"]
+
+
+def test_a_long_past_is_printed_once_and_without_a_pause(database: Database) -> None:
+    made = [delivery(received_at=1.8e9 + n) for n in range(-TAIL_OVERLAP, 3 * PAGE)]
+    Archive(database).add(made)
+    with patch("receiver.cli.delivery.time.sleep", side_effect=KeyboardInterrupt):
+        done = on(database, "delivery", "tail", "--json", "--since", "2027-01-15T08:00:00")
+    assert done.code == 130
+    ids = [json.loads(line)["id"] for line in done.out.splitlines()]
+    assert ids == [one.id for one in made[TAIL_OVERLAP:]]
+
+
+def test_tail_has_no_end(database: Database) -> None:
+    done = on(database, "delivery", "tail", "--until", "1h")
+    assert done.code == 2
+    assert "`stagehook delivery list --until" in done.err
 
 
 def test_hostile_text_does_not_steer_a_terminal(database: Database) -> None:
