@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -50,6 +51,13 @@ class Wish:
     rate: float
 
 
+def _number(context: click.Context, option: click.Parameter, value: float) -> float:
+    """What a range lets through because no comparison is true of it is refused."""
+    if math.isnan(value):
+        raise click.BadParameter("nan is no number", context, option)
+    return value
+
+
 @click.command()
 @click.argument("ids", nargs=-1, metavar="[ID]...")
 @filter_options(run_by="--of-")
@@ -59,9 +67,9 @@ class Wish:
 @click.option("--mode", default="resign", show_default=True, type=click.Choice(["resign", "verbatim"]))
 @click.option("--start", is_flag=True, help="Into stand-ins of the captured runs, even if those are there.")
 @click.option("--workflow", default="", metavar="ID", help="Into this run.")
-@click.option("--stage", default=0, type=click.IntRange(0, 1000), help="With --workflow: into this stage of it.")
+@click.option("--stage", type=click.IntRange(1, 1000), help="With --workflow: into this stage of it.")
 @click.option("--speed", default="max", show_default=True, type=click.Choice(list(SPEEDS)), help="Times as captured.")
-@click.option("--rate", default=0.0, type=click.FloatRange(0, 1000), help="At most so many a second.")
+@click.option("--rate", default=0.0, type=click.FloatRange(0, 1000), callback=_number, help="At most so many a second.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 @click.option("--expect", is_flag=True, help="Exit 1 if an answer differs from the one at capture.")
 @click.option("--yes", is_flag=True, help="With --allow-remote: do not ask.")
@@ -76,7 +84,7 @@ async def replay(
     mode: Mode,
     start: bool,
     workflow: str,
-    stage: int,
+    stage: int | None,
     speed: str,
     rate: float,
     dry_run: bool,
@@ -97,7 +105,8 @@ async def replay(
     if (start and workflow) or (mode == "verbatim" and (start or workflow)) or (stage and not workflow):
         raise click.UsageError("--start, --workflow [--stage] and --mode verbatim each say where to: give one of them")
     settings = Settings.from_env(os.environ)
-    wish = Wish(to.rstrip("/") or settings.public_url, allow_remote, mode, start, workflow, stage, SPEEDS[speed], rate)
+    to = to.rstrip("/") or settings.public_url
+    wish = Wish(to, allow_remote, mode, start, workflow, stage or 0, SPEEDS[speed], rate)
     if not is_loopback(wish.to) and not allow_remote:
         what = f"{wish.to} is not this machine"
         raise CommandError(what, "give --to a loopback URL, or say --allow-remote if you mean it", Exit.USAGE)

@@ -335,3 +335,12 @@ def test_without_a_store_it_says_so() -> None:
     done = command("delivery", "list")
     assert done.code == 2
     assert "DATABASE_URL is not set" in done.err
+
+
+@pytest.mark.parametrize(
+    "options", [("--rate", "nan"), ("--rate", "inf"), ("--workflow", "run", "--stage", "0"), ("--rate", "-1")]
+)
+def test_a_number_that_is_none_is_refused(options: tuple[str, ...]) -> None:
+    done = command("delivery", "replay", "--since", "1h", *options)
+    assert done.code == 2
+    assert f"Invalid value for '{options[-2]}'" in done.err
