@@ -127,8 +127,7 @@ async def replay(
     )
     replaying.check(chosen)
     aim = await _aim(wish, chosen, settings)
-    for line in _plan(wish, chosen, aim):
-        note(shown(line))
+    _tell(wish, chosen, aim, left_out=len(left), as_json=dry_run and as_json)
     if dry_run:
         return Exit.OK
     if allow_remote and not yes:
@@ -179,6 +178,13 @@ async def _aim(wish: Wish, deliveries: Sequence[Delivery], settings: Settings) -
     return Sorted({chain for chain, run in chains.items() if await runs.has(run, chain)}, stand_ins)
 
 
+def _tell(wish: Wish, deliveries: Sequence[Delivery], aim: Aim, *, left_out: int, as_json: bool) -> None:
+    for line in _plan(wish, deliveries, aim):
+        note(shown(line))
+    if as_json:
+        print_json(_planned(wish, deliveries, aim, left_out=left_out))
+
+
 def _plan(wish: Wish, deliveries: Sequence[Delivery], aim: Aim) -> list[str]:
     """What will be done, in a few lines."""
     runs = {delivery.chain_id: delivery for delivery in deliveries}
@@ -195,6 +201,32 @@ def _plan(wish: Wish, deliveries: Sequence[Delivery], aim: Aim) -> list[str]:
         lines.append(f"  {len(begun)} into stand-ins{of}; no partner is called")
     lines += sorted({line for delivery in begun if (line := _difference(delivery))})
     return lines
+
+
+def _planned(wish: Wish, deliveries: Sequence[Delivery], aim: Aim, *, left_out: int) -> dict[str, Any]:
+    """The same for programs."""
+    runs: dict[str, list[Delivery]] = {}
+    for delivery in deliveries:
+        runs.setdefault(delivery.chain_id, []).append(delivery)
+    return {
+        "matching": len(deliveries),
+        "left_out": left_out,
+        "to": wish.to,
+        "mode": wish.mode,
+        "runs": [_planned_run(wish, those, aim) for those in runs.values()],
+    }
+
+
+def _planned_run(wish: Wish, deliveries: Sequence[Delivery], aim: Aim) -> dict[str, Any]:
+    """What will be done with one run's deliveries. into: a run's id, None for a stand-in, which has none yet."""
+    last = deliveries[-1]
+    begun = aim.is_begun(last.chain_id)
+    return {
+        "workflow_id": last.workflow_id,
+        "into": None if begun else wish.workflow or last.workflow_id,
+        "deliveries": [{"id": one.id, "partner": one.partner, "stage": wish.stage or one.stage} for one in deliveries],
+        "difference": _difference(last).strip() if begun else "",
+    }
 
 
 def _difference(delivery: Delivery) -> str:

@@ -344,3 +344,32 @@ def test_a_number_that_is_none_is_refused(options: tuple[str, ...]) -> None:
     done = command("delivery", "replay", "--since", "1h", *options)
     assert done.code == 2
     assert f"Invalid value for '{options[-2]}'" in done.err
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_dry_run_is_told_to_people_or_to_programs(database: Database, *, as_json: bool) -> None:
+    ones = [delivery("chain-a", stage=stage) for stage in (1, 2)] + [delivery("chain-b", workflow_id="other")]
+    Archive(database).add([*ones, delivery(body=None)])
+    words = ["delivery", "replay", "--since", "1h", "--mode", "verbatim", "--dry-run", *(["--json"] if as_json else [])]
+    env = {"PUBLIC_URL": "http://127.0.0.1:1", "CALLBACK_KEYS": KEYS, "PARTNERS": "sandbox"}
+    done = on(database, *words, given=b"", **env)
+    assert done.code == 0
+    assert "3 deliveries of 2 runs, to http://127.0.0.1:1, verbatim" in done.err
+    if not as_json:
+        assert done.out == ""
+        return
+    assert json.loads(done.out) == {
+        "matching": 3,
+        "left_out": 1,
+        "to": "http://127.0.0.1:1",
+        "mode": "verbatim",
+        "runs": [
+            {
+                "workflow_id": name,
+                "into": name,
+                "deliveries": [{"id": one.id, "partner": "bank", "stage": one.stage} for one in those],
+                "difference": "",
+            }
+            for name, those in (("run", ones[:2]), ("other", ones[2:]))
+        ],
+    }
