@@ -19,7 +19,7 @@ from receiver.cli.errors import CommandError, Exit
 from receiver.cli.output import counted, json_option, note, print_json, print_list, shown
 from receiver.cli.replay import replay
 from receiver.cli.selection import filter_options, numbered_lines, read_file
-from receiver.deliveries.archive import ANY, Archive, Filters, NoSuchDelivery
+from receiver.deliveries.archive import ANY, Archive, Filters, NeverForwarded, NoSuchDelivery
 from receiver.deliveries.delivery import Delivery, Fate
 from receiver.deliveries.secrets import find, known_secrets, redact
 
@@ -28,6 +28,7 @@ TAIL_OVERLAP: Final = 200
 """Positions that are looked at once more: with several writers a lower one may appear later."""
 
 HELD: Final = {Fate.PARKED, Fate.REFUSED}
+REPLAY: Final = "`stagehook delivery replay` sends it again"
 
 
 @click.group()
@@ -189,17 +190,29 @@ def release(ids: tuple[str, ...], filters: Filters) -> None:
     archive = Archive(need_store())
     wanted = {Fate(filters.fate)} if filters.fate else HELD
     for id_ in ids:
-        click.echo(f"{archive.release(id_, time.time()).id} is pending")
+        _release(archive, id_)
     if ids:
         return
-    released = left = 0
+    released, left, why = 0, 0, ""
     for id_ in [one.id for one in archive.every(filters) if one.fate in wanted]:
         try:
             click.echo(f"{archive.release(id_, time.time()).id} is pending")
             released += 1
-        except NoSuchDelivery:  # imported, or released by somebody else
+        except NeverForwarded:
             left += 1
-    note(counted(released, "delivery", "deliveries") + " released" + (f", {left} left as they are" if left else ""))
+            why = f": what is imported is never sent by itself; {REPLAY}"
+        except NoSuchDelivery:  # released by somebody else
+            left += 1
+    note(
+        counted(released, "delivery", "deliveries") + " released" + (f", {left} left as they are{why}" if left else "")
+    )
+
+
+def _release(archive: Archive, id_: str) -> None:
+    try:
+        click.echo(f"{archive.release(id_, time.time()).id} is pending")
+    except NeverForwarded as error:
+        raise CommandError(str(error), REPLAY, Exit.NOT_FOUND) from error
 
 
 def cells(one: Delivery) -> tuple[str, ...]:

@@ -299,8 +299,18 @@ async def test_all_that_are_parked_are_released_together(inbox: Inbox, database:
     Archive(database).add([delivery("chain-i", fate=Fate.PARKED)])  # imported: never to be forwarded from here
     done = on(database, "delivery", "release", "--fate", "parked")
     assert done.out.count("is pending") == 3
-    assert "3 deliveries released, 1 left as they are" in done.err
+    assert "3 deliveries released, 1 left as they are: what is imported is never sent by itself" in done.err
     assert len(await inbox.claim(10)) == 3
+
+
+def test_what_is_imported_is_not_released_and_why_is_said(database: Database) -> None:
+    one = delivery(fate=Fate.PARKED)
+    Archive(database).add([one])
+    named, chosen = (on(database, "delivery", "release", *args) for args in ([one.id], ["--fate", "parked"]))
+    assert (named.code, chosen.code) == (4, 0)
+    for done in (named, chosen):
+        assert "imported" in done.err
+        assert "`stagehook delivery replay` sends it again" in done.err
 
 
 @pytest.mark.parametrize("args", [["list"], ["show", "01"], ["tail"], ["export"], ["import", "-"], ["release", "01"]])
