@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -147,6 +148,25 @@ def test_a_bad_line_imports_nothing(filled: Database, tmp_path: Path) -> None:
     assert failed.code == 1
     assert "line 5 of stdin is no delivery" in failed.err
     assert Archive(filled).latest() == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"id": ""}, "id is empty"),
+        ({"method": "POST / HTTP/1.1\r\nX: y"}, "method is none"),
+        ({"headers": [["X\r\nY", "b"]]}, "a header's name is none"),
+        ({"headers": [["X", "a\r\nY: b"]]}, "a header's value holds CR, LF or NUL"),
+    ],
+)
+def test_a_line_that_could_not_be_shown_or_sent_is_refused(
+    database: Database, changes: dict[str, Any], why: str
+) -> None:
+    lines = [json.dumps(one) for one in (delivery().as_json(), {**delivery().as_json(), **changes})]
+    failed = on(database, "delivery", "import", "-", given="\n".join(lines).encode())
+    assert failed.code == 1
+    assert "line 2 of stdin is no delivery: " in failed.err
+    assert why in failed.err
 
 
 @pytest.mark.parametrize(("before", "newline"), [(b"\xef\xbb\xbf", b"\n"), (b"", b"\r\n"), (b"\n\n", b"\n\n")])
