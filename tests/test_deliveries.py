@@ -14,7 +14,7 @@ from temporalio.testing import WorkflowEnvironment
 
 from activities.callback_urls import CallbackURLs
 from activities.environment import Environment
-from activities.partners import load_partners
+from activities.partners import PARTNERS, load_partners
 from activities.runs import Runs
 from receiver.app import create_app
 from receiver.deliveries import migrations
@@ -56,6 +56,13 @@ def settled(deliveries: Sequence[Delivery]) -> dict[int, str]:
         if one.verdict == "accepted" and one.says in {"succeeded", "failed"}:
             outcomes.setdefault(one.stage, one.says)
     return outcomes
+
+
+@pytest.mark.parametrize("name", PARTNERS)
+def test_a_capture_of_any_partner_can_be_dropped_in(name: str) -> None:
+    environment = Environment(variables())
+    load_partners([name], environment)
+    environment.check()
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}/{file.name}")

@@ -138,6 +138,17 @@ def test_nothing_is_sent_in_a_dry_run(systems: tuple[Local, Local], exported: Pa
     assert recorded(systems[1]) == before
 
 
+def test_a_dry_run_says_to_programs_what_would_be_done(systems: tuple[Local, Local], exported: Path) -> None:
+    planned = replay(systems[1], "--from", str(exported), "--dry-run")
+    (run,) = planned.pop("runs")
+    url = systems[1].stack.environment["PUBLIC_URL"]
+    assert planned == {"matching": 6, "left_out": 1, "to": url, "mode": "resign"}
+    assert (run["workflow_id"], run["into"], run["difference"]) == ("customer-7", None, "")
+    assert {one["stage"] for one in run["deliveries"]} == {1, 2, 3, 4}
+    (there,) = replay(systems[0], "--of-workflow", "customer-7", "--dry-run")["runs"]
+    assert there["into"] == "customer-7"
+
+
 def test_a_curl_line_really_runs(systems: tuple[Local, Local]) -> None:
     production, _ = systems
     listed = json.loads(done(production, "delivery", "list", "--json", "--partner", "bank"))

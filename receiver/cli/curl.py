@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import shlex
 from collections.abc import Mapping
 from typing import Final
@@ -16,6 +17,15 @@ from receiver.replay import addressed, repeatable_headers
 
 OF_CURL: Final = ("Accept", "User-Agent", "Content-Type", "Expect")
 """Headers that curl adds by itself, unless it is told not to."""
+
+LARGEST_ARGUMENT: Final = 64 * 1024
+"""Bytes of a body that is an argument; Linux takes none of 128 KiB."""
+
+UNSENDABLE: Final = re.compile(r"[\0\r\n]|[^\x00-\xff]")
+"""What no header can hold."""
+
+ESCAPED: Final = re.compile(r"^-|[^A-Za-z0-9 :;,.=/_-]")
+"""What would be an option of printf, a directive, a quotation mark, or an event of an interactive bash."""
 
 
 def curl_line(delivery: Delivery, variables: Mapping[str, str]) -> str:
@@ -35,28 +45,46 @@ def curl_line(delivery: Delivery, variables: Mapping[str, str]) -> str:
     url, body = addressed(delivery, CallbackURLs(public_url, keys), delivery.claims)
     data, before = _data(body)
     # Without --globoff a [1-9] in the query would be nine requests.
-    words = ["curl", "--globoff", "-sS", "-i", "-X", delivery.method, *_header_options(delivery), *data, url]
-    return before + shlex.join(words)
+    begin = shlex.join(["curl", "--globoff", "-sS", "-i", "-X", delivery.method])
+    headers = " ".join(f"-H {_quoted(line)}" for line in _header_lines(delivery))
+    return f"{before}{begin} {headers} {shlex.join([*data, url])}"
 
 
-def _header_options(delivery: Delivery) -> list[str]:
-    # What is not plain text the terminal would change, or be changed by.
-    headers = [
-        pair for pair in repeatable_headers(delivery) if all(part.isascii() and part.isprintable() for part in pair)
-    ]
+def unsendable(delivery: Delivery) -> list[str]:
+    """The names of the headers that the line leaves out, for no header can hold what they do."""
+    return [pair[0] for pair in repeatable_headers(delivery) if not _is_sendable(pair)]
+
+
+def _header_lines(delivery: Delivery) -> list[str]:
+    headers = list(filter(_is_sendable, repeatable_headers(delivery)))
     given = {name.lower() for name, _ in headers}
     # An empty value is written with a semicolon; with a colon it would remove the header.
-    lines = [f"{name}: {value}" if value else f"{name};" for name, value in headers]
-    lines += [f"{name}:" for name in OF_CURL if name.lower() not in given]
-    return [word for line in lines for word in ("-H", line)]
+    lines = [f"{name}: {value}" if value.strip(" \t") else f"{name};" for name, value in headers]
+    return lines + [f"{name}:" for name in OF_CURL if name.lower() not in given]
+
+
+def _is_sendable(pair: tuple[str, str]) -> bool:
+    return not any(map(UNSENDABLE.search, pair))
+
+
+def _quoted(line: str) -> str:
+    """One word of the shell. What is not plain text, the terminal would change, or be changed by: printf makes it."""
+    if line.isascii() and line.isprintable():
+        return shlex.quote(line)
+    escaped = ESCAPED.sub(lambda found: f"\\{ord(found[0]):03o}", line)
+    return f"\"$(printf '{escaped}')\""
 
 
 def _data(body: bytes) -> tuple[list[str], str]:
-    """Options that give curl the body, and what stands before curl: the bytes that no command line can hold."""
+    """Options that give curl the body, and what stands before curl: the bytes that no argument can hold."""
+    if len(body) <= LARGEST_ARGUMENT and (text := _text(body)) is not None:
+        return ["--data-raw", text], ""
+    return ["--data-binary", "@-"], f"printf %s {base64.b64encode(body).decode()} | base64 -d | "
+
+
+def _text(body: bytes) -> str | None:
     try:
         text = body.decode()
     except UnicodeDecodeError:
-        text = "\0"
-    if all(character.isprintable() or character in "\n\t" for character in text):
-        return ["--data-raw", text], ""
-    return ["--data-binary", "@-"], f"printf %s {base64.b64encode(body).decode()} | base64 -d | "
+        return None
+    return text if all(character.isprintable() or character in "\n\t" for character in text) else None

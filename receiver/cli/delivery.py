@@ -13,13 +13,13 @@ from typing import Final
 
 import click
 
-from receiver.cli.curl import curl_line
+from receiver.cli.curl import curl_line, unsendable
 from receiver.cli.db import need_store
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.output import counted, json_option, note, print_json, print_list, shown
 from receiver.cli.replay import replay
 from receiver.cli.selection import filter_options, numbered_lines, read_file
-from receiver.deliveries.archive import ANY, Archive, Filters, NoSuchDelivery
+from receiver.deliveries.archive import ANY, Archive, Filters, NeverForwarded, NoSuchDelivery
 from receiver.deliveries.delivery import Delivery, Fate
 from receiver.deliveries.secrets import find, known_secrets, redact
 
@@ -30,6 +30,7 @@ TAIL_OVERLAP: Final = 200
 UNREAD: Final = "not read to its end, {} bytes or more: it cannot be replayed"
 
 HELD: Final = {Fate.PARKED, Fate.REFUSED}
+REPLAY: Final = "`stagehook delivery replay` sends it again"
 
 
 @click.group()
@@ -66,6 +67,9 @@ def list_(filters: Filters, limit: int, *, as_json: bool) -> None:
 @json_option
 def show(id_: str, *, body: bool, curl: bool, as_json: bool) -> None:
     """Show one delivery. The beginning of its ID will do."""
+    given = [name for name, is_given in {"--body": body, "--curl": curl, "--json": as_json}.items() if is_given]
+    if len(given) > 1:
+        raise click.UsageError(f"{' and '.join(given)} each say what is printed: give one of them")
     one = Archive(need_store()).get(id_)
     if body:
         if one.body is None:
@@ -76,6 +80,8 @@ def show(id_: str, *, body: bool, curl: bool, as_json: bool) -> None:
         return
     if curl:
         click.echo(curl_line(one, os.environ))
+        for name in unsendable(one):
+            note(f"left out: the header {shown(name)}, for it holds CR, LF, NUL or what is not latin-1")
         return
     if as_json:
         print_json(one.as_json())
@@ -88,10 +94,12 @@ def show(id_: str, *, body: bool, curl: bool, as_json: bool) -> None:
 @filter_options()
 @json_option
 def tail(filters: Filters, *, as_json: bool) -> None:
-    """Print deliveries as they come in, until Ctrl-C."""
+    """Print deliveries as they come in, until Ctrl-C; with --since first those that are there since then."""
+    if filters.until:
+        raise CommandError("--until ends nothing here", "`stagehook delivery list --until TIME`", Exit.USAGE)
     archive = Archive(need_store())
-    position = archive.end()
-    seen = {one.id for one in archive.since(position - TAIL_OVERLAP)[0]}
+    position = archive.before(filters.since) if filters.since else archive.end()
+    seen = set() if filters.since else {one.id for one in archive.since(position - TAIL_OVERLAP)[0]}
     while True:
         found, position = archive.since(max(0, position - TAIL_OVERLAP))
         new = [one for one in found if one.id not in seen]
@@ -99,7 +107,8 @@ def tail(filters: Filters, *, as_json: bool) -> None:
         for one in filter(filters.matches, new):
             click.echo(json.dumps(summary(one)) if as_json else shown("  ".join(cells(one))))
         sys.stdout.flush()
-        time.sleep(TAIL_SECONDS)
+        if not new:  # of a long past there is another page
+            time.sleep(TAIL_SECONDS)
 
 
 @delivery.command()
@@ -183,17 +192,29 @@ def release(ids: tuple[str, ...], filters: Filters) -> None:
     archive = Archive(need_store())
     wanted = {Fate(filters.fate)} if filters.fate else HELD
     for id_ in ids:
-        click.echo(f"{archive.release(id_, time.time()).id} is pending")
+        _release(archive, id_)
     if ids:
         return
-    released = left = 0
+    released, left, why = 0, 0, ""
     for id_ in [one.id for one in archive.every(filters) if one.fate in wanted]:
         try:
             click.echo(f"{archive.release(id_, time.time()).id} is pending")
             released += 1
-        except NoSuchDelivery:  # imported, or released by somebody else
+        except NeverForwarded:
             left += 1
-    note(counted(released, "delivery", "deliveries") + " released" + (f", {left} left as they are" if left else ""))
+            why = f": what is imported is never sent by itself; {REPLAY}"
+        except NoSuchDelivery:  # released by somebody else
+            left += 1
+    note(
+        counted(released, "delivery", "deliveries") + " released" + (f", {left} left as they are{why}" if left else "")
+    )
+
+
+def _release(archive: Archive, id_: str) -> None:
+    try:
+        click.echo(f"{archive.release(id_, time.time()).id} is pending")
+    except NeverForwarded as error:
+        raise CommandError(str(error), REPLAY, Exit.NOT_FOUND) from error
 
 
 def cells(one: Delivery) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -50,6 +51,13 @@ class Wish:
     rate: float
 
 
+def _number(context: click.Context, option: click.Parameter, value: float) -> float:
+    """What a range lets through because no comparison is true of it is refused."""
+    if math.isnan(value):
+        raise click.BadParameter("nan is no number", context, option)
+    return value
+
+
 @click.command()
 @click.argument("ids", nargs=-1, metavar="[ID]...")
 @filter_options(run_by="--of-")
@@ -59,9 +67,9 @@ class Wish:
 @click.option("--mode", default="resign", show_default=True, type=click.Choice(["resign", "verbatim"]))
 @click.option("--start", is_flag=True, help="Into stand-ins of the captured runs, even if those are there.")
 @click.option("--workflow", default="", metavar="ID", help="Into this run.")
-@click.option("--stage", default=0, type=click.IntRange(0, 1000), help="With --workflow: into this stage of it.")
+@click.option("--stage", type=click.IntRange(1, 1000), help="With --workflow: into this stage of it.")
 @click.option("--speed", default="max", show_default=True, type=click.Choice(list(SPEEDS)), help="Times as captured.")
-@click.option("--rate", default=0.0, type=click.FloatRange(0, 1000), help="At most so many a second.")
+@click.option("--rate", default=0.0, type=click.FloatRange(0, 1000), callback=_number, help="At most so many a second.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 @click.option("--expect", is_flag=True, help="Exit 1 if an answer differs from the one at capture.")
 @click.option("--yes", is_flag=True, help="With --allow-remote: do not ask.")
@@ -76,7 +84,7 @@ async def replay(
     mode: Mode,
     start: bool,
     workflow: str,
-    stage: int,
+    stage: int | None,
     speed: str,
     rate: float,
     dry_run: bool,
@@ -97,7 +105,8 @@ async def replay(
     if (start and workflow) or (mode == "verbatim" and (start or workflow)) or (stage and not workflow):
         raise click.UsageError("--start, --workflow [--stage] and --mode verbatim each say where to: give one of them")
     settings = Settings.from_env(os.environ)
-    wish = Wish(to.rstrip("/") or settings.public_url, allow_remote, mode, start, workflow, stage, SPEEDS[speed], rate)
+    to = to.rstrip("/") or settings.public_url
+    wish = Wish(to, allow_remote, mode, start, workflow, stage or 0, SPEEDS[speed], rate)
     if not is_loopback(wish.to) and not allow_remote:
         what = f"{wish.to} is not this machine"
         raise CommandError(what, "give --to a loopback URL, or say --allow-remote if you mean it", Exit.USAGE)
@@ -118,8 +127,7 @@ async def replay(
     )
     replaying.check(chosen)
     aim = await _aim(wish, chosen, settings)
-    for line in _plan(wish, chosen, aim):
-        note(shown(line))
+    _tell(wish, chosen, aim, left_out=len(left), as_json=dry_run and as_json)
     if dry_run:
         return Exit.OK
     if allow_remote and not yes:
@@ -170,6 +178,13 @@ async def _aim(wish: Wish, deliveries: Sequence[Delivery], settings: Settings) -
     return Sorted({chain for chain, run in chains.items() if await runs.has(run, chain)}, stand_ins)
 
 
+def _tell(wish: Wish, deliveries: Sequence[Delivery], aim: Aim, *, left_out: int, as_json: bool) -> None:
+    for line in _plan(wish, deliveries, aim):
+        note(shown(line))
+    if as_json:
+        print_json(_planned(wish, deliveries, aim, left_out=left_out))
+
+
 def _plan(wish: Wish, deliveries: Sequence[Delivery], aim: Aim) -> list[str]:
     """What will be done, in a few lines."""
     runs = {delivery.chain_id: delivery for delivery in deliveries}
@@ -186,6 +201,32 @@ def _plan(wish: Wish, deliveries: Sequence[Delivery], aim: Aim) -> list[str]:
         lines.append(f"  {len(begun)} into stand-ins{of}; no partner is called")
     lines += sorted({line for delivery in begun if (line := _difference(delivery))})
     return lines
+
+
+def _planned(wish: Wish, deliveries: Sequence[Delivery], aim: Aim, *, left_out: int) -> dict[str, Any]:
+    """The same for programs."""
+    runs: dict[str, list[Delivery]] = {}
+    for delivery in deliveries:
+        runs.setdefault(delivery.chain_id, []).append(delivery)
+    return {
+        "matching": len(deliveries),
+        "left_out": left_out,
+        "to": wish.to,
+        "mode": wish.mode,
+        "runs": [_planned_run(wish, those, aim) for those in runs.values()],
+    }
+
+
+def _planned_run(wish: Wish, deliveries: Sequence[Delivery], aim: Aim) -> dict[str, Any]:
+    """What will be done with one run's deliveries. into: a run's id, None for a stand-in, which has none yet."""
+    last = deliveries[-1]
+    begun = aim.is_begun(last.chain_id)
+    return {
+        "workflow_id": last.workflow_id,
+        "into": None if begun else wish.workflow or last.workflow_id,
+        "deliveries": [{"id": one.id, "partner": one.partner, "stage": wish.stage or one.stage} for one in deliveries],
+        "difference": _difference(last).strip() if begun else "",
+    }
 
 
 def _difference(delivery: Delivery) -> str:

@@ -23,6 +23,10 @@ class NoSuchDelivery(Exception):
     """No delivery has this id, or the beginning that was given is that of several."""
 
 
+class NeverForwarded(NoSuchDelivery):
+    """Nothing of this delivery is ever sent from here: it was imported, or never had a signal."""
+
+
 @dataclass(frozen=True)
 class Filters:
     """Which deliveries; "" and 0 stand for any. since, until: unix seconds. fate: a fate's name."""
@@ -105,6 +109,13 @@ class Archive:
         with self._database.begin() as connection:
             return connection.execute(sa.select(sa.func.max(C.position))).scalar() or 0
 
+    def before(self, at: float) -> int:
+        """The position before the first delivery received at or after that moment; the last one if there is none."""
+        first = sa.select(sa.func.min(C.position)).where(C.received_at >= at)
+        with self._database.begin() as connection:
+            position = connection.execute(first).scalar()
+        return self.end() if position is None else position - 1
+
     def get(self, id_: str) -> Delivery:
         """The delivery of this id, or of the only one that begins so; raises `NoSuchDelivery`."""
         begins = C.id.startswith(id_, autoescape=True)
@@ -134,14 +145,21 @@ class Archive:
         return added, len(deliveries) - added
 
     def release(self, id_: str, at: float) -> Delivery:
-        """Let a delivery be sent once more whose signal is pending no more; raises `NoSuchDelivery` for any other."""
+        """Let a delivery be sent once more whose signal is pending no more; raises `NoSuchDelivery` for any other.
+
+        `NeverForwarded` if it has no signal.
+        """
         delivery = self.get(id_)
         held = sa.and_(C.id == delivery.id, C.due_at.is_(None), C.callback.is_not(None))
         key = sa.func.coalesce(C.request_id, C.id)  # that of a refused one was given up
         values = {"fate": Fate.PENDING.value, "tries": 0, "due_at": at, "request_id": key}
         with self._database.begin() as connection:
-            if not connection.execute(sa.update(DELIVERIES).where(held).values(values)).rowcount:
-                raise NoSuchDelivery(f"the delivery {delivery.id} is pending, or was never to be forwarded from here")
+            released = connection.execute(sa.update(DELIVERIES).where(held).values(values)).rowcount
+            callback = connection.execute(sa.select(C.callback).where(C.id == delivery.id)).scalar()
+        if callback is None:
+            raise NeverForwarded(f"the delivery {delivery.id} was imported, or was never to be forwarded from here")
+        if not released:
+            raise NoSuchDelivery(f"the delivery {delivery.id} is pending")
         return self.get(delivery.id)
 
     def prune(self, before: float) -> int:

@@ -21,8 +21,8 @@ from activities.callback_urls import Claims
 FORM: Final = "stagehook.delivery.v1"
 """Names the JSON form. A later one may add members; a reader of this one ignores those."""
 
-HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,256}")
-"""A token as RFC 9110, 5.6.2 has it."""
+TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,256}")
+"""A method, or a header's name: a token as RFC 9110, 5.6.2 has it."""
 
 UNKNOWN_TOKEN: Final = "{unknown}"  # noqa: S105 - what stands in a target for a token that is none
 
@@ -128,13 +128,17 @@ class Delivery:
         return delivery
 
     def _check(self) -> None:
-        """Raise `NotADelivery` for members of a wrong type, and for a body that is not the one that was recorded."""
+        """Raise `NotADelivery` for members that are wrong, and for a body that is not the one that was recorded."""
         for field in fields(self):
             value, kind = getattr(self, field.name), str(field.type)
             if kind in PLAIN and (type(value) not in PLAIN[kind] or "\0" in str(value)):
                 raise NotADelivery(f"{field.name} is no {kind}")
             if kind in {"int", "float"} and not 0 <= value < MOST.get(field.name, LATEST):
                 raise NotADelivery(f"{field.name} is out of range")
+        if not self.id:
+            raise NotADelivery("id is empty")
+        if not TOKEN.fullmatch(self.method):
+            raise NotADelivery("method is none")
         if self.body is not None and (len(self.body), digest(self.body)) != (self.body_size, self.body_digest):
             raise NotADelivery("the body is not the one whose size and digest are recorded")
 
@@ -173,8 +177,10 @@ def _pair(value: Any) -> tuple[str, str]:
     name, text = value
     if not isinstance(name, str) or not isinstance(text, str):
         raise TypeError("a header is a pair of texts")
-    if not HEADER_NAME.fullmatch(name):
+    if not TOKEN.fullmatch(name):
         raise ValueError("a header's name is none")
+    if any(character in text for character in "\r\n\0"):
+        raise ValueError("a header's value holds CR, LF or NUL")
     text.encode("latin-1")
     return name, text
 

@@ -7,13 +7,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import pytest
 
 from receiver.cli import run
+from receiver.cli.delivery import TAIL_OVERLAP
 from receiver.cli.stack import stagehook_command
-from receiver.deliveries.archive import Archive, Filters
+from receiver.deliveries.archive import PAGE, Archive, Filters
 from receiver.deliveries.database import Database
 from receiver.deliveries.delivery import Fate
 from receiver.deliveries.inbox import Inbox
@@ -25,6 +27,7 @@ from tests.receiver.test_inbox import delivery, keep
 from tests.stores import url_of
 
 SECRET = "a-secret-of-some-length"
+KEYS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
 def on(database: Database, *args: str, given: bytes = b"", **env: str) -> Done:
@@ -100,6 +103,15 @@ def test_what_is_shown_is_what_was_recorded(filled: Database) -> None:
     assert json.loads(on(filled, "delivery", "show", one.id[:-1], "--json").out) == one.as_json()
 
 
+@pytest.mark.parametrize(
+    "options", [("--body", "--curl"), ("--body", "--json"), ("--curl", "--json"), ("--body", "--curl", "--json")]
+)
+def test_one_thing_is_shown_at_a_time(filled: Database, options: tuple[str, ...]) -> None:
+    done = on(filled, "delivery", "show", Archive(filled).latest()[0].id, *options)
+    assert (done.code, done.out) == (2, "")
+    assert f"{' and '.join(options)} each say what is printed" in done.err
+
+
 def test_a_body_is_printed_byte_for_byte(filled: Database) -> None:
     one = Archive(filled).latest()[0]
     printed = subprocess.run(
@@ -110,6 +122,14 @@ def test_a_body_is_printed_byte_for_byte(filled: Database) -> None:
         check=True,
     )
     assert printed.stdout == one.body
+
+
+def test_a_header_that_curl_cannot_send_is_told(database: Database) -> None:
+    one = delivery(headers=(("X-Odd", "a\r\nb"), ("X-Latin", "caf\xe9")))
+    Archive(database).add([one])
+    done = on(database, "delivery", "show", one.id, "--curl", PUBLIC_URL="http://127.0.0.1:1", CALLBACK_KEYS=KEYS)
+    assert done.err == "left out: the header X-Odd, for it holds CR, LF, NUL or what is not latin-1\n"
+    assert r"""-H "$(printf 'X-Latin: caf\351')" """ in done.out
 
 
 def test_an_export_is_imported_elsewhere_as_it_was(filled: Database, tmp_path: Path) -> None:
@@ -128,6 +148,25 @@ def test_a_bad_line_imports_nothing(filled: Database, tmp_path: Path) -> None:
     assert failed.code == 1
     assert "line 5 of stdin is no delivery" in failed.err
     assert Archive(filled).latest() == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"id": ""}, "id is empty"),
+        ({"method": "POST / HTTP/1.1\r\nX: y"}, "method is none"),
+        ({"headers": [["X\r\nY", "b"]]}, "a header's name is none"),
+        ({"headers": [["X", "a\r\nY: b"]]}, "a header's value holds CR, LF or NUL"),
+    ],
+)
+def test_a_line_that_could_not_be_shown_or_sent_is_refused(
+    database: Database, changes: dict[str, Any], why: str
+) -> None:
+    lines = [json.dumps(one) for one in (delivery().as_json(), {**delivery().as_json(), **changes})]
+    failed = on(database, "delivery", "import", "-", given="\n".join(lines).encode())
+    assert failed.code == 1
+    assert "line 2 of stdin is no delivery: " in failed.err
+    assert why in failed.err
 
 
 @pytest.mark.parametrize(("before", "newline"), [(b"\xef\xbb\xbf", b"\n"), (b"", b"\r\n"), (b"\n\n", b"\n\n")])
@@ -233,6 +272,35 @@ def test_tail_prints_what_comes_in(database: Database, tmp_path: Path) -> None:
     assert {json.loads(line)["workflow_id"] for line in printed.read_text().splitlines()} == {"during"}
 
 
+def test_tail_prints_what_is_there_since_then_and_follows(filled: Database, tmp_path: Path) -> None:
+    printed = tmp_path / "printed"
+    words = ["delivery", "tail", "--json", "--since", "150m", "--partner", "bank"]
+    with running(stagehook_command(*words), {"DATABASE_URL": url_of(filled)}, printed):
+        for count in (2, 3):
+            deadline = time.monotonic() + 40
+            while len(printed.read_text().splitlines()) < count and time.monotonic() < deadline:
+                time.sleep(0.1)
+            Archive(filled).add([delivery(workflow_id="after")])
+    runs = [json.loads(line)["workflow_id"] for line in printed.read_text().splitlines()]
+    assert runs[:3] == ["run-0", "run-2", "after"]
+
+
+def test_a_long_past_is_printed_once_and_without_a_pause(database: Database) -> None:
+    made = [delivery(received_at=1.8e9 + n) for n in range(-TAIL_OVERLAP, 3 * PAGE)]
+    Archive(database).add(made)
+    with patch("receiver.cli.delivery.time.sleep", side_effect=KeyboardInterrupt):
+        done = on(database, "delivery", "tail", "--json", "--since", "2027-01-15T08:00:00")
+    assert done.code == 130
+    ids = [json.loads(line)["id"] for line in done.out.splitlines()]
+    assert ids == [one.id for one in made[TAIL_OVERLAP:]]
+
+
+def test_tail_has_no_end(database: Database) -> None:
+    done = on(database, "delivery", "tail", "--until", "1h")
+    assert done.code == 2
+    assert "`stagehook delivery list --until" in done.err
+
+
 def test_hostile_text_does_not_steer_a_terminal(database: Database) -> None:
     one = delivery(workflow_id="run\x1b]0;owned\x07", headers=(("X", "\x9b2J"),))
     Archive(database).add([one])
@@ -251,8 +319,18 @@ async def test_all_that_are_parked_are_released_together(inbox: Inbox, database:
     Archive(database).add([delivery("chain-i", fate=Fate.PARKED)])  # imported: never to be forwarded from here
     done = on(database, "delivery", "release", "--fate", "parked")
     assert done.out.count("is pending") == 3
-    assert "3 deliveries released, 1 left as they are" in done.err
+    assert "3 deliveries released, 1 left as they are: what is imported is never sent by itself" in done.err
     assert len(await inbox.claim(10)) == 3
+
+
+def test_what_is_imported_is_not_released_and_why_is_said(database: Database) -> None:
+    one = delivery(fate=Fate.PARKED)
+    Archive(database).add([one])
+    named, chosen = (on(database, "delivery", "release", *args) for args in ([one.id], ["--fate", "parked"]))
+    assert (named.code, chosen.code) == (4, 0)
+    for done in (named, chosen):
+        assert "imported" in done.err
+        assert "`stagehook delivery replay` sends it again" in done.err
 
 
 @pytest.mark.parametrize("args", [["list"], ["show", "01"], ["tail"], ["export"], ["import", "-"], ["release", "01"]])
@@ -287,3 +365,41 @@ def test_without_a_store_it_says_so() -> None:
     done = command("delivery", "list")
     assert done.code == 2
     assert "DATABASE_URL is not set" in done.err
+
+
+@pytest.mark.parametrize(
+    "options", [("--rate", "nan"), ("--rate", "inf"), ("--workflow", "run", "--stage", "0"), ("--rate", "-1")]
+)
+def test_a_number_that_is_none_is_refused(options: tuple[str, ...]) -> None:
+    done = command("delivery", "replay", "--since", "1h", *options)
+    assert done.code == 2
+    assert f"Invalid value for '{options[-2]}'" in done.err
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_dry_run_is_told_to_people_or_to_programs(database: Database, *, as_json: bool) -> None:
+    ones = [delivery("chain-a", stage=stage) for stage in (1, 2)] + [delivery("chain-b", workflow_id="other")]
+    Archive(database).add([*ones, delivery(body=None)])
+    words = ["delivery", "replay", "--since", "1h", "--mode", "verbatim", "--dry-run", *(["--json"] if as_json else [])]
+    env = {"PUBLIC_URL": "http://127.0.0.1:1", "CALLBACK_KEYS": KEYS, "PARTNERS": "sandbox"}
+    done = on(database, *words, given=b"", **env)
+    assert done.code == 0
+    assert "3 deliveries of 2 runs, to http://127.0.0.1:1, verbatim" in done.err
+    if not as_json:
+        assert done.out == ""
+        return
+    assert json.loads(done.out) == {
+        "matching": 3,
+        "left_out": 1,
+        "to": "http://127.0.0.1:1",
+        "mode": "verbatim",
+        "runs": [
+            {
+                "workflow_id": name,
+                "into": name,
+                "deliveries": [{"id": one.id, "partner": "bank", "stage": one.stage} for one in those],
+                "difference": "",
+            }
+            for name, those in (("run", ones[:2]), ("other", ones[2:]))
+        ],
+    }

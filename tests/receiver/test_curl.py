@@ -8,15 +8,16 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
 
-from receiver.cli.curl import curl_line
+from receiver.cli.curl import LARGEST_ARGUMENT, curl_line, unsendable
 from receiver.cli.errors import CommandError
-from receiver.deliveries.delivery import digest
+from receiver.deliveries.delivery import Delivery, digest
 from tests.receiver.test_inbox import delivery
+
+KEYS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 Request = tuple[str, list[tuple[str, str]], bytes]
 
@@ -26,25 +27,44 @@ def listening() -> Iterator[tuple[str, list[Request]]]:
     """A server that notes what it is sent."""
     noted: list[Request] = []
 
-    class Noting(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            noted.append((self.path, list(self.headers.items()), body))
-            self.send_response(202)
-            self.end_headers()
-
-        def log_message(self, *args: object) -> None:
-            pass
+    class Noting(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            # The standard library's parser of headers would take some bytes for the ends of lines.
+            head = b"".join(iter(self.rfile.readline, b"\r\n")).decode("latin-1")
+            request_line, *lines = head.removesuffix("\r\n").split("\r\n")
+            headers = [(name, value.removeprefix(" ")) for name, _, value in (line.partition(":") for line in lines)]
+            body = self.rfile.read(int(dict(headers)["Content-Length"]))
+            noted.append((request_line.split(" ")[1], headers, body))
+            self.wfile.write(b"HTTP/1.1 202 Accepted\r\n\r\n")
 
     with socketserver.TCPServer(("127.0.0.1", 0), Noting) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}", noted
-        server.shutdown()
-        thread.join()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}", noted
+        finally:
+            server.shutdown()
+            thread.join()
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl on this machine")
+def sent(one: Delivery, shell: str) -> Request:
+    """What the line sends, when a shell reads it; as an argument of the shell a long line would not fit."""
+    with listening() as (url, noted):
+        line = curl_line(one, {"PUBLIC_URL": url, "CALLBACK_KEYS": KEYS})
+        subprocess.run([shell], input=line.encode(), check=True, capture_output=True, timeout=20)
+    ((path, headers, body),) = noted
+    return path, [pair for pair in headers if pair[0] not in {"Host", "Content-Length"}], body
+
+
+SHELLS = [
+    pytest.param(shell, marks=pytest.mark.skipif(shutil.which(shell) is None, reason=f"there is no {shell}"))
+    for shell in ("sh", "bash")
+]
+needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl on this machine")
+
+
+@needs_curl
+@pytest.mark.parametrize("shell", SHELLS)
 @pytest.mark.parametrize(
     "body",
     [
@@ -54,9 +74,12 @@ def listening() -> Iterator[tuple[str, list[Request]]]:
         b"\r\nwindows\r\n",
         "äöü €\n".encode(),
         bytes(range(256)) * 20,
+        b"'" * LARGEST_ARGUMENT,
+        "'ä\n".encode() * (1024 * 1024 // 4),
     ],
+    ids=lambda body: f"{body[:12]!r}-{len(body)}",
 )
-def test_the_line_sends_what_was_captured(body: bytes) -> None:
+def test_the_line_sends_what_was_captured(body: bytes, shell: str) -> None:
     headers = (("X-Twice", "a"), ("X-Twice", "b"), ("Content-Type", 'text/x; y="z"'), ("X-Empty", ""))
     one = delivery(
         body=body,
@@ -65,14 +88,38 @@ def test_the_line_sends_what_was_captured(body: bytes) -> None:
         headers=headers,
         target="/callbacks/{run/1/1}?q=[1-3]&r=2",
     )
-    with listening() as (url, noted):
-        line = curl_line(one, {"PUBLIC_URL": url, "CALLBACK_KEYS": "0123456789abcdefghijklmnopqrstuvwxyz"})
-        subprocess.run(["sh", "-c", line], check=True, capture_output=True, timeout=20)
-    ((path, sent, got),) = noted
-    assert got == body
+    path, got_headers, got_body = sent(one, shell)
+    assert got_body == body
     assert path.startswith("/callbacks/")
     assert path.endswith("?q=[1-3]&r=2")
-    assert [pair for pair in sent if pair[0] not in {"Host", "Content-Length"}] == list(headers)
+    assert got_headers == list(headers)
+
+
+SENDABLE = "".join(chr(byte) for byte in range(1, 256) if chr(byte) not in "\r\n")
+
+
+@needs_curl
+@pytest.mark.parametrize("shell", SHELLS)
+def test_headers_are_sent_to_the_byte(shell: str) -> None:
+    headers = (
+        ("X-Latin", "caf\xe9"),
+        ("X-Tab", "a\tb"),
+        ("X-Every", f"a{SENDABLE}z"),
+        ("-X", "\xff0%s%%\\n'\"$HOME `id` !! $(id)"),
+        ("X-Plain", "100% '\"$HOME `id` \\n !!"),
+    )
+    _, got, _ = sent(delivery(headers=headers), shell)
+    assert [pair for pair in got if pair[0] != "Content-Type"] == list(headers)
+
+
+def test_what_no_header_can_hold_is_left_out() -> None:
+    headers = (("X-A", "a\rb"), ("X-B", "a\nb"), ("X-C", "a\0b"), ("X-D", "\ufffd"), ("X-E", "e"))
+    one = delivery(headers=headers)
+    line = curl_line(one, {"PUBLIC_URL": "http://127.0.0.1:1", "CALLBACK_KEYS": KEYS})
+    assert unsendable(one) == ["X-A", "X-B", "X-C", "X-D"]
+    assert "X-E: e" in line
+    assert line.isprintable()
+    assert "X-A" not in line
 
 
 @pytest.mark.parametrize("changes", [{"body": None}, {"workflow_id": ""}])

@@ -16,7 +16,7 @@ TEXTS = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters=
 
 
 NAMES = st.from_regex(r"[A-Za-z][A-Za-z0-9-]{0,20}", fullmatch=True)
-VALUES = st.text(st.characters(max_codepoint=255, blacklist_characters="\0"))
+VALUES = st.text(st.characters(max_codepoint=255, blacklist_characters="\0\r\n"))
 
 
 @given(st.binary(), st.lists(st.tuples(NAMES, VALUES)), TEXTS)
@@ -54,6 +54,14 @@ def test_members_of_a_later_version_are_ignored() -> None:
         {"headers": [["a name", "b"]]},
         {"headers": [["X-\u20ac", "b"]]},
         {"headers": [["X", "\u20ac"]]},
+        {"headers": [["X", "a\rb"]]},
+        {"headers": [["X", "a\n"]]},
+        {"headers": [["X", "a\0b"]]},
+        {"headers": [["X\n", "b"]]},
+        {"id": ""},
+        {"method": ""},
+        {"method": "POST\r\n"},
+        {"method": "PO ST"},
     ],
 )
 def test_what_is_none_is_refused(wrong: dict[str, Any]) -> None:
