@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import multiprocessing.connection
+import os
 import signal
 import socket
+import threading
 
 
 class PortTaken(Exception):
@@ -24,3 +28,18 @@ def stop_quietly() -> None:
     """Make a stop that was asked for end with exit code 0: uvicorn raises the signal again when it is done."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
+
+
+def end_with_parent() -> None:
+    """Stop this process, one of several, when the one that began it is gone: killed, it tells nobody.
+
+    Left to themselves they would go on listening, and the next receiver would find its port taken.
+    """
+    if (parent := multiprocessing.parent_process()) is None:
+        return
+
+    def wait(sentinel: int) -> None:
+        multiprocessing.connection.wait([sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, args=(parent.sentinel,), name="parent", daemon=True).start()

@@ -15,7 +15,7 @@ from activities.client import connect, connect_config
 from receiver.app import create_app
 from receiver.deliveries.database import SchemaMissing, StoreAway
 from receiver.deliveries.store import Store
-from receiver.lifecycle import check_port, stop_quietly
+from receiver.lifecycle import check_port, end_with_parent, stop_quietly
 from receiver.logs import LOG_CONFIG
 from receiver.metrics import SHARED_FOLDER
 from receiver.protocol import BoundedProtocol
@@ -27,6 +27,7 @@ logger = logging.getLogger("stagehook.server")
 
 def app_from_env() -> Starlette:
     """The app, made in each of uvicorn's processes from the environment that they share."""
+    end_with_parent()
     settings = WebSettings.from_env(os.environ)
     urls = CallbackURLs(settings.shared.public_url, settings.shared.callback_keys)
     signals = Signals(lambda: connect(os.environ, lazy=True))

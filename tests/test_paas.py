@@ -30,6 +30,7 @@ from receiver.cli.processes import free_port
 from receiver.cli.stack import local_environment, stagehook_command
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.database import Database
+from receiver.lifecycle import PortTaken, check_port
 from tests.local_stack import running
 from tests.support import Handle, ScriptedPartner, result_of, stage, start, waiting, working
 from tests.test_outages import Outage
@@ -155,6 +156,20 @@ async def test_a_client_that_is_gone_before_its_answer_has_been_heard(outage: Ou
                 assert again.status_code == 202
         signals = [event async for event in handle.fetch_history_events() if event.event_type == 26]  # signaled
     assert len(signals) == 1
+
+
+async def test_no_process_outlives_a_receiver_that_was_killed(outage: Outage) -> None:
+    def is_free() -> bool:
+        try:
+            check_port("127.0.0.1", int(outage.env["PORT"]))
+        except PortTaken:
+            return False
+        return True
+
+    async with outage.temporal(), web(outage) as (serving, _):
+        assert not is_free()
+        serving.kill()
+        await until(is_free, WEB_GONE_WITHIN)
 
 
 # --- keys

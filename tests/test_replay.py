@@ -118,6 +118,7 @@ def test_verbatim_into_a_system_that_does_not_know_the_run_differs(
     assert b"0 as at capture" in ended.stderr
 
 
+@pytest.mark.usefixtures("exported")  # before there are duplicates in the store
 def test_on_its_own_system_a_replay_finds_its_run_and_everything_is_as_before(systems: tuple[Local, Local]) -> None:
     for partner in ("bank", "esign", "cards"):  # an "ask me" is never a duplicate, and this run has ended
         words = ("--of-workflow", "customer-7", "--partner", partner, "--expect", "--json")
