@@ -10,6 +10,7 @@ from typing import Final
 from starlette.requests import ClientDisconnect, Request
 
 from receiver.answers import Refused, Verdict
+from receiver.deliveries.limits import LARGEST_BODY as LARGEST_KEPT
 
 LARGEST_BODY: Final = 1024 * 1024
 BODY_SECONDS: Final = 5.0
@@ -25,14 +26,16 @@ SKIM_SECONDS: Final = 1.0
 class Incoming:
     """A body on its way.
 
+    announced: bytes that the head says it has; of one without a length, as many as may be kept of it.
     size: bytes that were read. digest: SHA-256 of the whole body, once it was skimmed to its end; until then "".
     """
 
     def __init__(self, request: Request) -> None:
         # One iterator for both readers, so that the second goes on where the first has stopped.
         self._stream = request.stream()
-        announced = request.headers.get("content-length", "")
-        self._announced = int(announced) if LENGTH.fullmatch(announced) else 0
+        chunked = "transfer-encoding" in request.headers
+        length = request.headers.get("content-length", "" if chunked else "0")
+        self.announced = int(length) if LENGTH.fullmatch(length) else LARGEST_KEPT
         self._broken = False
         self._kept = bytearray()
         self.size = 0
@@ -60,7 +63,7 @@ class Incoming:
 
         None of one that is larger, or does not end in time; of the former `digest` and `size` are known then.
         """
-        if self._broken or self._announced > SKIMMED:
+        if self._broken or self.announced > SKIMMED:
             return None
         hashed = hashlib.sha256(self._kept)
         try:

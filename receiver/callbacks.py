@@ -102,7 +102,8 @@ class Callbacks:
     async def _record_refusal(
         self, capture: Capture, incoming: Incoming, verdict: Verdict, reason: str, status: int
     ) -> None:
-        if not self._forwarder.records or not self._record.allows(verdict.name, capture.partner, capture.size):
+        size = capture.kept_size(incoming.announced)
+        if not self._forwarder.records or not self._record.allows(verdict.name, capture.partner, size):
             return
         if capture.body is None:  # refused before anybody read it
             capture.note_unread(await incoming.skim(), incoming.size, incoming.digest)

@@ -28,8 +28,6 @@ CREDENTIALS: Final = re.compile(
 NO_CREDENTIAL: Final = re.compile(r"signature(?:[-_][0-9]+|[-_]key[-_]id)?$|^idempotency-key$")
 """A signature proves one body, and lets nobody in; nor does the name of the key that made it."""
 
-LENGTH: Final = re.compile(r"[0-9]{1,18}")
-
 SHORTEST_TOKEN: Final = 40
 """Characters; what a partner's body has in a token's place and is shorter is none, of this system or of any other."""
 
@@ -83,10 +81,9 @@ class Capture:
         """The partner's name, as soon as it is known; until then ""."""
         return self.claims.partner if self.claims else self.own_partner
 
-    @property
-    def size(self) -> int:
-        """Bytes that a record of it would keep, if it is refused; of a body that was not read, at most."""
-        return kept_size(self.headers, self.query, self._announced if self.body is None else len(self.body))
+    def kept_size(self, announced: int) -> int:
+        """Bytes that a record of it would keep, if it is refused. announced: the size of a body that was not read."""
+        return kept_size(self.headers, self.query, announced if self.body is None else len(self.body))
 
     def note_unread(self, body: bytes | None, size: int, digest_: str) -> None:
         """Note what nobody needed of the body: the whole of it if it is there, else what is known of it."""
@@ -128,13 +125,6 @@ class Capture:
     def _at_callback_url(self) -> bool:
         """Whether the token is in the path; at every other URL it is in the body, if there is one."""
         return self.path == CALLBACKS_PATH
-
-    @property
-    def _announced(self) -> int:
-        """Bytes that the head announces, as far as they would be kept."""
-        given = dict(self.headers)
-        declared = given.get("content-length", "0" if "transfer-encoding" not in given else "")
-        return int(declared) if LENGTH.fullmatch(declared) else LARGEST_BODY
 
     @property
     def _shown_token(self) -> str:

@@ -56,8 +56,8 @@ def known_secrets(variables: Mapping[str, str]) -> dict[str, str]:
         if "%" in written:
             found["DATABASE_URL's password as the URL has it"] = written
     for name, value in list(found.items()):
-        if bare := [value.removeprefix(prefix) for prefix in PREFIXES if value.startswith(prefix)]:
-            found[f"{name} without its prefix"] = bare[0]
+        for prefix in filter(value.startswith, PREFIXES):
+            found[f"{name} without its prefix"] = value.removeprefix(prefix)
     return {name: value for name, value in found.items() if len(value) >= SHORTEST}
 
 
