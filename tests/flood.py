@@ -11,6 +11,7 @@ import sys
 from temporalio.client import Client, WorkflowHandle
 from temporalio.service import RPCError, RPCStatusCode
 
+from receiver.cli import end_process
 from workflows.contract import ADVANCE_STAGE
 
 BATCHES, AT_ONCE = 105, 100
@@ -40,3 +41,4 @@ async def main(address: str, workflow_id: str) -> None:
 
 if __name__ == "__main__":
     asyncio.run(main(*sys.argv[1:]))
+    end_process(0)

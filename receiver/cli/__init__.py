@@ -77,12 +77,18 @@ def main() -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal without our arrows is no reason to fail
-    code = run(sys.argv[1:])
+    end_process(run(sys.argv[1:]))
+
+
+def end_process(code: int) -> NoReturn:
+    """End this process with `code`, after what was printed: the last call of whatever has used a Temporal client.
+
+    The interpreter's own teardown crashes one such process in six when all is done (sdk-python issue 300).
+    """
     for stream in (sys.stdout, sys.stderr):
         # Whatever is left here is what could not be written.
         with contextlib.suppress(OSError):
             stream.flush()
-    # A process that has used a Temporal client can crash while the interpreter tears it down.
     os._exit(code)
 
 

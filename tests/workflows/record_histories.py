@@ -16,6 +16,7 @@ from typing import Final
 from temporalio.client import WorkflowFailureError
 from temporalio.testing import WorkflowEnvironment
 
+from receiver.cli import end_process
 from tests.conftest import BINARIES
 from tests.support import Handle, ScriptedPartner, call_back, result_of, stage, start, waiting, working
 from workflows.contract import ADVANCE_STAGE, Answer, Question, Stage
@@ -124,3 +125,4 @@ async def main() -> None:
 
 if __name__ == "__main__":
     asyncio.run(main())
+    end_process(0)
