@@ -41,7 +41,7 @@ class Environment:
         value = self._variables.get(name, "").strip() or default
         if not value:
             self.fault(name, "is not set", fix)
-        elif not _is_unicode(value):
+        elif not is_text(value):
             self.fault(name, "is not UTF-8 text", fix)
         return value
 
@@ -85,6 +85,15 @@ class Environment:
             raise SettingsError(self.faults)
 
 
+def is_text(value: str) -> bool:
+    """Whether it is all characters: bytes of the environment that are not UTF-8 are read as lone surrogates."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def is_loopback(url: str) -> bool:
     """Whether a URL names this very machine."""
     host = urlsplit(url).hostname or ""
@@ -92,15 +101,6 @@ def is_loopback(url: str) -> bool:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _is_unicode(value: str) -> bool:
-    """Whether it can be encoded: what was not UTF-8 in the environment is read as lone surrogates."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _is_base_url(value: str) -> bool:

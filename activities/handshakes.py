@@ -20,8 +20,9 @@ from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from activities import strict_json
+from activities.environment import is_text
 from activities.signatures import ConfigError
-from activities.signatures.scheme import is_blank, is_text
+from activities.signatures.scheme import is_blank
 
 ECHOED: Final = re.compile(r"[ !#-;=?-~]{1,1024}")
 """Printable ASCII without quotation marks and angle brackets."""

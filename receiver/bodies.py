@@ -10,7 +10,7 @@ from typing import Final
 from starlette.requests import ClientDisconnect, Request
 
 from receiver.answers import Refused, Verdict
-from receiver.deliveries.limits import LARGEST_BODY as LARGEST_KEPT
+from receiver.deliveries.limits import LARGEST_KEPT
 
 LARGEST_BODY: Final = 1024 * 1024
 BODY_SECONDS: Final = 5.0

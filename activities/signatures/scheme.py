@@ -16,6 +16,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final, Self
 
+from activities.environment import is_text
+
 DEFAULT_TOLERANCE: Final = 300
 """Seconds that a timestamp may lie from the clock, either way: what Standard Webhooks, Stripe and Slack advise."""
 
@@ -148,15 +150,6 @@ class Scheme(ABC):
 def is_blank(text: str) -> bool:
     """Whether nothing can be seen of it."""
     return not any(char.isprintable() and not char.isspace() for char in text)
-
-
-def is_text(text: str) -> bool:
-    """Whether it is all characters, and no half of one that stands for an undecodable byte."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def lower(name: str) -> str:

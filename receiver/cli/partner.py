@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import time
 import uuid
@@ -22,6 +21,7 @@ from activities.partners.sandbox_roles import ROLES, role_of
 from activities.settings import read_callback_keys
 from activities.signatures import Scheme
 from receiver.cli.errors import CommandError, Exit
+from receiver.cli.numbers import NumberRange
 from receiver.cli.output import json_option, note, print_json, read_json_object, run_async
 from receiver.cli.partner_new import new
 from receiver.cli.partner_tell import stop, undo
@@ -44,7 +44,7 @@ for command in (new, stop, undo):
 @partner.command()
 @click.option("--port", default=DEFAULT_PORT, show_default=True, type=click.IntRange(1, 65535))
 @click.option("--plays", multiple=True, metavar="PARTNER=PLAY[,PLAY]", help="What it plays, attempt by attempt.")
-@click.option("--delay", type=click.FloatRange(0, 3600), help="Seconds to a callback, for every play.")
+@click.option("--delay", type=NumberRange(0, 3600), help="Seconds to a callback, for every play.")
 @click.option("--seed", default=0, show_default=True, help="Decides what the play `mixed` picks.")
 @run_async
 async def serve(port: int, plays: tuple[str, ...], delay: float | None, seed: int) -> None:
@@ -58,8 +58,6 @@ async def serve(port: int, plays: tuple[str, ...], delay: float | None, seed: in
 
     A call whose data holds the text `play:NAME` is played so, whatever its partner's script says.
     """
-    if delay is not None and not math.isfinite(delay):
-        raise click.BadParameter("--delay is not a number of seconds")
     script = _read_plays(plays)
     check_port("127.0.0.1", port)
     schemes = {name: scheme for name in ROLES if (scheme := _scheme_of(name))}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import os
 import sys
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ from activities.runs import Runs
 from activities.settings import Settings
 from receiver.cli.db import need_store
 from receiver.cli.errors import CommandError, Exit
+from receiver.cli.numbers import NumberRange
 from receiver.cli.output import confirm, counted, json_option, note, print_json, print_list, run_async, shown
 from receiver.cli.selection import filter_options, read_file
 from receiver.deliveries.archive import ANY, Archive, Filters
@@ -51,13 +51,6 @@ class Wish:
     rate: float
 
 
-def _number(context: click.Context, option: click.Parameter, value: float) -> float:
-    """What a range lets through because no comparison is true of it is refused."""
-    if math.isnan(value):
-        raise click.BadParameter("nan is no number", context, option)
-    return value
-
-
 @click.command()
 @click.argument("ids", nargs=-1, metavar="[ID]...")
 @filter_options(run_by="--of-")
@@ -69,7 +62,7 @@ def _number(context: click.Context, option: click.Parameter, value: float) -> fl
 @click.option("--workflow", default="", metavar="ID", help="Into this run.")
 @click.option("--stage", type=click.IntRange(1, 1000), help="With --workflow: into this stage of it.")
 @click.option("--speed", default="max", show_default=True, type=click.Choice(list(SPEEDS)), help="Times as captured.")
-@click.option("--rate", default=0.0, type=click.FloatRange(0, 1000), callback=_number, help="At most so many a second.")
+@click.option("--rate", default=0.0, type=NumberRange(0, 1000), help="At most so many a second.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 @click.option("--expect", is_flag=True, help="Exit 1 if an answer differs from the one at capture.")
 @click.option("--yes", is_flag=True, help="With --allow-remote: do not ask.")

@@ -44,17 +44,17 @@ def filter_options(run_by: str = "--") -> Callable[[Callable[..., T]], Callable[
     workflow, stage = ({f"{begin}{name}" for begin in (run_by, "--of-")} for name in ("workflow", "stage"))
     of_run = (
         click.option(*sorted(workflow), "of_workflow", default="", metavar="ID", help="Of this run."),
-        click.option(*sorted(stage), "of_stage", default=0, type=click.IntRange(0, 1000), help="Of this stage."),
+        click.option(*sorted(stage), "of_stage", type=click.IntRange(1, 1000), help="Of this stage."),
     )
 
     def decorate(command: Callable[..., T]) -> Callable[..., T]:
         @wraps(command)
-        def run(*args: Any, since: str, until: str, of_workflow: str, of_stage: int, **others: Any) -> T:
+        def run(*args: Any, since: str, until: str, of_workflow: str, of_stage: int | None, **others: Any) -> T:
             names = ("verdict", "partner", "pipeline", "fate")
             filters = Filters(
                 **{name: others.pop(name) or "" for name in names},
                 workflow=of_workflow,
-                stage=of_stage,
+                stage=of_stage or 0,
                 since=_moment("--since", since),
                 until=_moment("--until", until),
             )

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from activities.callback_urls import CALLBACKS_PATH, Claims
 from receiver.answers import Verdict
 from receiver.deliveries.delivery import UNKNOWN_TOKEN, Delivery, digest, new_id, placeholder
-from receiver.deliveries.limits import LARGEST_BODY, kept_size
+from receiver.deliveries.limits import LARGEST_KEPT, kept_size
 from receiver.deliveries.secrets import blot_tokens, without_tokens
 
 CREDENTIALS: Final = re.compile(
@@ -99,7 +99,7 @@ class Capture:
         size, read_digest = self.unread
         if (read := self.body if body is None else body) is not None:
             size, read_digest = len(read), digest(read)
-        whole = body is not None and (verdict is Verdict.ACCEPTED or len(body) <= LARGEST_BODY)
+        whole = body is not None and (verdict is Verdict.ACCEPTED or len(body) <= LARGEST_KEPT)
         known: dict[str, Any] = {"partner": self.own_partner} if claims is None else vars(claims)
         return Delivery(
             id=self.id,
@@ -143,7 +143,7 @@ class Capture:
             if found == self.body:
                 return None
         # Of a body that was refused nobody knows where its token stands, and it may well be a good one.
-        return found if self.claims or len(found) > LARGEST_BODY else blot_tokens(found)
+        return found if self.claims or len(found) > LARGEST_KEPT else blot_tokens(found)
 
     def _without_token(self, text: str) -> str:
         """The text, should it repeat the token, without it; and without NUL, which PostgreSQL keeps in no text."""

@@ -15,7 +15,7 @@ from sqlalchemy.engine.interfaces import DBAPICursor
 
 from receiver.deliveries.database import Database, StoreAway
 from receiver.deliveries.delivery import Delivery, Fate
-from receiver.deliveries.limits import LARGEST_BODY, RecordBudget, kept_size
+from receiver.deliveries.limits import LARGEST_KEPT, RecordBudget, kept_size
 from receiver.deliveries.schema import to_row
 from receiver.deliveries.statements import Conclusion, Depth, First, Queued, Statements
 from receiver.deliveries.writer import Job, Writer
@@ -236,7 +236,7 @@ class Inbox:
                 continue
             size = kept_size(keep.delivery.headers, keep.delivery.target, keep.delivery.body_size)
             if self._budget.allows(row["verdict"], keep.delivery.partner, size):
-                yield row if len(row["body"] or b"") <= LARGEST_BODY else {**row, "body": None}
+                yield row if len(row["body"] or b"") <= LARGEST_KEPT else {**row, "body": None}
 
 
 def _noted(note: _Note) -> dict[str, Any]:

@@ -13,14 +13,14 @@ PER_MINUTE: Final = 60
 BYTES_PER_MINUTE: Final = 512 * 1024
 """Of these, in headers and bodies: whoever writes long ones is seen with fewer of them."""
 
-LARGEST_BODY: Final = 64 * 1024
+LARGEST_KEPT: Final = 64 * 1024
 """Bytes of such a request's body that are kept; of a longer one only size and digest."""
 
 
 def kept_size(headers: Sequence[tuple[str, str]], target: str, body_size: int) -> int:
     """Bytes that are kept of such a request."""
     head = len(target) + sum(len(name) + len(value) for name, value in headers)
-    return head + (body_size if body_size <= LARGEST_BODY else 0)
+    return head + (body_size if body_size <= LARGEST_KEPT else 0)
 
 
 class RecordBudget:

@@ -17,7 +17,7 @@ from sqlalchemy.engine.interfaces import DBAPICursor
 from activities.callback_urls import Claims
 from receiver.deliveries.database import LOCKED_MS, Database
 from receiver.deliveries.delivery import Fate
-from receiver.deliveries.limits import LARGEST_BODY
+from receiver.deliveries.limits import LARGEST_KEPT
 from receiver.deliveries.schema import DELIVERIES
 
 PRUNED_TOGETHER: Final = 50
@@ -265,7 +265,7 @@ def _conclusion() -> sa.ClauseElement:
         given = sa.bindparam(name, type_=column.type)
         return sa.case((given == sa.literal_column(empty), column), else_=given)
 
-    is_large = C.body_size > sa.literal_column(str(LARGEST_BODY))
+    is_large = C.body_size > sa.literal_column(str(LARGEST_KEPT))
     is_forgotten = sa.bindparam("forget", type_=sa.Integer) == sa.literal_column("1")
     return (
         sa.update(DELIVERIES)

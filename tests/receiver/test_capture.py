@@ -10,7 +10,7 @@ from starlette.requests import Request
 from activities.callback_urls import CallbackURLs, Claims
 from receiver.answers import Verdict
 from receiver.deliveries.capture import Capture, is_credential
-from receiver.deliveries.limits import LARGEST_BODY
+from receiver.deliveries.limits import LARGEST_KEPT
 from tests.support import KEY
 
 CLAIMS = Claims("run", "chain", 2, 3, "bank", 1_790_000_000, 4_000_000_000)
@@ -117,7 +117,7 @@ def test_what_a_signature_is_made_of_is_kept(name: str) -> None:
 
 
 def test_a_refused_body_over_the_cap_leaves_its_size_and_digest() -> None:
-    body = b"x" * (LARGEST_BODY + 1)
+    body = b"x" * (LARGEST_KEPT + 1)
     one = captured(claims=CLAIMS, body=body).delivery(Verdict.UNPROVEN, "mismatch")
     assert (one.body, one.body_size, one.replayable) == (None, len(body), False)
     assert captured(claims=CLAIMS, body=body).delivery(Verdict.ACCEPTED).body == body

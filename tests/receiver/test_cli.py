@@ -334,6 +334,7 @@ def test_an_answer_that_is_no_2xx_exits_1(local: Local) -> None:
         ["partner", "send", "http://x", "--times", "0"],
         ["partner", "serve", "--plays", "bank=unheard-of"],
         ["partner", "serve", "--delay", "nan"],
+        ["delivery", "list", "--stage", "0"],
         ["pipeline", "start"],
         ["pipeline", "advance", "x", "one"],
         ["unheard-of"],

@@ -15,7 +15,7 @@ from receiver.deliveries.archive import Archive
 from receiver.deliveries.database import Database, StoreAway
 from receiver.deliveries.delivery import Delivery, Fate, digest, new_id
 from receiver.deliveries.inbox import How, Inbox
-from receiver.deliveries.limits import LARGEST_BODY, PER_MINUTE
+from receiver.deliveries.limits import LARGEST_KEPT, PER_MINUTE
 from receiver.deliveries.schema import DELIVERIES, to_row
 from receiver.deliveries.statements import C, Conclusion, Queued, Statements
 from tests.stores import PATIENCE
@@ -163,7 +163,7 @@ async def test_what_the_partner_was_refused_is_new_again(inbox: Inbox, database:
 
 
 async def test_refusals_by_temporal_fill_no_store_either(inbox: Inbox, database: Database) -> None:
-    body = bytes(LARGEST_BODY + 1)
+    body = bytes(LARGEST_KEPT + 1)
     for _ in range(3 * PER_MINUTE):
         one = delivery(body=body, body_size=len(body), body_digest=digest(body))
         assert await keep(inbox, one, "a") is How.LEASED
@@ -204,7 +204,7 @@ async def test_a_commit_that_was_not_heard_of_is_known_again(inbox: Inbox, datab
 
 
 async def test_duplicates_fill_no_store(inbox: Inbox, database: Database) -> None:
-    body = bytes(LARGEST_BODY + 1)
+    body = bytes(LARGEST_KEPT + 1)
     ones = [delivery(body=body, body_size=len(body), body_digest=digest(body)) for _ in range(3 * PER_MINUTE)]
     kept = [await keep(inbox, one, "a") for one in ones]
     assert kept == [How.LEASED] + [How.AGAIN] * (3 * PER_MINUTE - 1)

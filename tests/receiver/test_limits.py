@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from receiver.deliveries.limits import BYTES_PER_MINUTE, LARGEST_BODY, PER_MINUTE, RecordBudget, kept_size
+from receiver.deliveries.limits import BYTES_PER_MINUTE, LARGEST_KEPT, PER_MINUTE, RecordBudget, kept_size
 from tests.receiver.test_budget import Clock
 
 
@@ -24,5 +24,5 @@ def test_long_ones_are_fewer() -> None:
 
 def test_a_body_that_is_not_kept_takes_no_room() -> None:
     headers = [("X-Name", "value")]
-    assert kept_size(headers, "?a=1", LARGEST_BODY) == LARGEST_BODY + 15
-    assert kept_size(headers, "?a=1", LARGEST_BODY + 1) == 15
+    assert kept_size(headers, "?a=1", LARGEST_KEPT) == LARGEST_KEPT + 15
+    assert kept_size(headers, "?a=1", LARGEST_KEPT + 1) == 15
