@@ -53,7 +53,7 @@ def create_app(
             if store is not None and inbox is not None:
                 await running.enter_async_context(inbox.running())
                 running.callback(asyncio.create_task(prune_for_ever(inbox, store.days)).cancel)
-            # Connects ahead of the first callback; away or not, the receiver listens at once.
+            # Asks ahead of the first probe; store and Temporal away or not, the receiver listens at once.
             running.callback(asyncio.create_task(health.find_out()).cancel)
             await running.enter_async_context(forwarder.running())
             yield

@@ -7,6 +7,7 @@ Without one, or while it is away, Temporal itself is the only durable place.
 from __future__ import annotations
 
 import json
+import time
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import asdict, replace
 from typing import Final
@@ -15,10 +16,11 @@ from activities.callback_urls import Claims
 from receiver.answers import Verdict
 from receiver.deliveries.database import StoreAway
 from receiver.deliveries.delivery import Delivery
-from receiver.deliveries.inbox import How, Inbox
+from receiver.deliveries.inbox import REMEMBERED, How, Inbox
+from receiver.deliveries.limits import kept_size
 from receiver.deliveries.statements import Queued
 from receiver.sender import MOST_TRIES, VERDICTS, Sender, refusal
-from receiver.signals import BUDGET_SECONDS, Reached, Signals, TemporalAway
+from receiver.signals import BUDGET_SECONDS, Reached, SignalRefused, Signals, TemporalAway
 from workflows.contract import Callback
 
 WAIT_FOR_FATE: Final = 0.2
@@ -45,6 +47,7 @@ class Forwarder:
         self._signals = signals
         self._inbox = inbox
         self._sender = None if inbox is None else Sender(signals, inbox, most_tries=most_tries)
+        self._failed_at = float("-inf")
 
     async def deliver(self, delivery: Delivery, callback: Callback, request_id: str) -> Verdict:
         """Make the delivery durable, and say how to answer it; raises `Unavailable`."""
@@ -54,31 +57,44 @@ class Forwarder:
             return VERDICTS[await self._send_directly(claims, callback, request_id, BUDGET_SECONDS, "")]
         origin = self._sender.known_origin(delivery)
         known = replace(delivery, pipeline=origin.pipeline, definition=origin.definition)
-        queued = Queued(delivery.id, claims, json.dumps(asdict(callback)), request_id, pipeline=origin.pipeline)
+        queued = Queued(
+            delivery.id,
+            claims,
+            json.dumps(asdict(callback)),
+            request_id,
+            pipeline=origin.pipeline,
+            size=kept_size(delivery.headers, delivery.target, delivery.body_size),
+        )
         try:
             with self._sender.leasing() as lease:
-                how = await self._inbox.keep(known, queued, lease=lease)
+                how = await self._inbox.keep(known, queued, lease=lease, sending=self._sender.is_sending(request_id))
         except StoreAway:
-            reached = await self._send_directly(claims, callback, request_id, DIRECTLY_WITHIN, STORE_AWAY)
             # Should it be kept after all, a moment too late, it is recorded as it was answered.
+            try:
+                reached = await self._send_directly(claims, callback, request_id, DIRECTLY_WITHIN, STORE_AWAY)
+            except Unavailable:
+                self._inbox.note_answer(delivery.id, Verdict.UNAVAILABLE.status)
+                raise
             if reached is Reached.TAKEN:
                 self._inbox.note_taken(known, queued)
             else:
                 self._inbox.conclude(refusal(queued, reached))
             return VERDICTS[reached]
-        match how:
-            case How.LEASED:
-                self._sender.send_soon(queued)
-            case How.QUEUED:
-                self._sender.wake()
-            case How.AGAIN | How.CONFLICT:
-                self._sender.wake()
-                self._sender.add_origin(queued)
+        if how is How.LEASED:
+            self._sender.send_soon(queued)
+            told = await self._sender.fate(request_id, own=True, within=WAIT_FOR_FATE)
+            return VERDICTS[told] if told else Verdict.ACCEPTED
+        self._sender.wake()
+        if how is How.QUEUED:
+            return Verdict.ACCEPTED
+        self._sender.add_origin(queued)
         if how is How.CONFLICT:
             return Verdict.CONFLICT
-        told = await self._sender.fate(request_id, own=how is How.LEASED, within=WAIT_FOR_FATE)
-        verdict = VERDICTS[told] if told else Verdict.ACCEPTED
-        return Verdict.DUPLICATE if how is How.AGAIN and verdict is Verdict.ACCEPTED else verdict
+        told = await self._sender.fate(request_id, own=False, within=WAIT_FOR_FATE)
+        if told in {None, Reached.TAKEN}:
+            return Verdict.DUPLICATE
+        self._inbox.conclude(refusal(queued, told))
+        return VERDICTS[told]
 
     @property
     def records(self) -> bool:
@@ -104,6 +120,8 @@ class Forwarder:
                 return
         except StoreAway:
             store = STORE_AWAY
+        if time.monotonic() - self._failed_at < REMEMBERED:
+            raise Unavailable(f"Temporal: took no signal a moment ago{store}")
         try:
             await self._signals.check(within=DIRECTLY_WITHIN)
         except TemporalAway as error:
@@ -117,6 +135,11 @@ class Forwarder:
         self, claims: Claims, callback: Callback, request_id: str, within: float, store: str
     ) -> Reached:
         try:
-            return await self._signals.send(claims, callback, request_id, within=within)
+            reached = await self._signals.send(claims, callback, request_id, within=within)
         except TemporalAway as error:
+            if not isinstance(error, SignalRefused):
+                self._failed_at = time.monotonic()
             raise Unavailable(f"Temporal: {error}{store}") from error
+        if reached is Reached.TAKEN:
+            self._failed_at = float("-inf")
+        return reached

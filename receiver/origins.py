@@ -58,8 +58,8 @@ class Origins:
     async def _read(self, claims: Claims) -> None:
         try:
             async with self._turns:
-                if not self._watch.is_away:
-                    self._known[claims.chain_id] = await self._signals.origin(claims)
+                if not self._watch.is_away and (origin := await self._signals.origin(claims)).pipeline:
+                    self._known[claims.chain_id] = origin
         except TemporalAway:
             return
         except Exception:

@@ -24,7 +24,7 @@ from receiver.deliveries.delivery import Delivery, Fate
 from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.statements import Conclusion, Queued
 from receiver.origins import Origins
-from receiver.signals import BUDGET_SECONDS, Origin, Reached, Signals, TemporalAway
+from receiver.signals import BUDGET_SECONDS, Origin, Reached, SignalRefused, Signals, TemporalAway
 from receiver.watch import Watch
 from workflows.contract import Callback
 
@@ -39,9 +39,14 @@ POLL_SECONDS: Final = 1.0
 """How often a process looks for deliveries that fell due, or that another process has left."""
 
 MOST_TRIES: Final = 16
-"""Tries of one delivery that failed while Temporal was there: after some 40 minutes it is parked."""
+"""Tries of one delivery that failed while Temporal took others: after some 40 minutes it is parked."""
 
 LONGEST_PAUSE: Final = 300.0
+UNDECIDED_PAUSE: Final = 5.0
+"""Seconds to the next try where Temporal answers, but takes nothing: it may be able to read and not to write."""
+
+TOLD_FOR: Final = 1.0
+"""Seconds for which it is remembered that a delivery was told to be refused, for duplicates that are being kept."""
 
 VERDICTS: Final = {
     Reached.TAKEN: Verdict.ACCEPTED,
@@ -73,6 +78,8 @@ class Sender:
         self._watch = Watch(signals)
         self._origins = Origins(signals, self._watch)
         self._sending: dict[str, _Sending] = {}
+        self._told: dict[str, Reached] = {}
+        self._taken_at = float("-inf")
         self._background: set[asyncio.Task[Any]] = set()
         self._reserved = 0
         self._wake = asyncio.Event()
@@ -94,6 +101,10 @@ class Sender:
         self._sending[queued.request_id] = sending
         sending.task.add_done_callback(lambda _: self._sending.pop(queued.request_id))
 
+    def is_sending(self, request_id: str) -> bool:
+        """Whether a delivery of this content is on its way from here, so that `fate` will know what its answer was."""
+        return request_id in self._sending
+
     def wake(self) -> None:
         """Look at once for what is due."""
         self._wake.set()
@@ -106,7 +117,7 @@ class Sender:
         """
         sending = self._sending.get(request_id)
         if sending is None:
-            return None
+            return self._told.get(request_id)
         sending.awaited |= own
         try:
             await asyncio.wait([sending.task], timeout=within)
@@ -166,6 +177,7 @@ class Sender:
             self._reserved -= places
 
     async def _run(self) -> None:
+        await self._watch.is_there()  # connects ahead of the first callback, whose answer does not wait for that
         while True:
             self._wake.clear()
             try:
@@ -220,15 +232,17 @@ class Sender:
             # Whatever stands there, it would be no other the next time.
             self._park(queued, f"what is kept cannot be read: {error}")
             return None
+        began = time.monotonic()
         try:
             reached = await self._signals.send(queued.claims, callback, queued.request_id)
         except TemporalAway as error:
-            await self._put_off(queued, str(error))
+            own_fault = isinstance(error, SignalRefused) or self._taken_at > began - UNDECIDED_PAUSE
+            await self._put_off(queued, str(error), own_fault=own_fault)
             return None
         except Exception as error:
             # Whatever one delivery does to the client, the others go on.
             logger.exception("delivery-failed", extra={"delivery": queued.id})
-            await self._put_off(queued, f"{type(error).__name__}: {error}")
+            await self._put_off(queued, f"{type(error).__name__}: {error}", own_fault=True)
             return None
         self._reached(queued, reached)
         self.add_origin(queued)
@@ -237,6 +251,8 @@ class Sender:
     def _reached(self, queued: Queued, reached: Reached) -> None:
         sending, why = self._sending[queued.request_id], f"the run is {reached.value}"
         sending.told = sending.awaited
+        if reached is Reached.TAKEN:
+            self._taken_at = time.monotonic()
         if reached is Reached.TAKEN or queued.fate is Fate.TAKEN:
             self._inbox.conclude(Conclusion(queued.id, Fate.TAKEN, tries=queued.tries))
         elif reached is Reached.UNKNOWN and not sending.told:
@@ -244,15 +260,21 @@ class Sender:
             self._park(queued, why)
         elif sending.told:
             self._inbox.conclude(refusal(queued, reached))
+            self._told[queued.request_id] = reached
+            asyncio.get_running_loop().call_later(TOLD_FOR, self._told.pop, queued.request_id, None)
         else:
             logger.warning("delivery-too-late", extra={"delivery": queued.id, "why": why})
             self._inbox.conclude(Conclusion(queued.id, Fate.REFUSED, why, queued.tries))
         self._wake.set()  # the next one of this stage may have waited for it
 
-    async def _put_off(self, queued: Queued, why: str) -> None:
-        """Lay the failure to Temporal's charge if it answers nobody now, else to the delivery's."""
-        if not await self._watch.is_there():
-            due_at = time.time() + self._watch.seconds_left
+    async def _put_off(self, queued: Queued, why: str, *, own_fault: bool) -> None:
+        """Lay the failure to Temporal's charge if it answers nobody now, else to the delivery's.
+
+        own_fault: whether Temporal refused this very one, or has taken another since it was tried last.
+        """
+        is_there = await self._watch.is_there()
+        if not (is_there and own_fault):
+            due_at = time.time() + (UNDECIDED_PAUSE if is_there else self._watch.seconds_left)
             self._inbox.conclude(Conclusion(queued.id, queued.fate, why, queued.tries, due_at=due_at))
             return
         tries = queued.tries + 1
@@ -298,7 +320,9 @@ def refusal(queued: Queued, reached: Reached) -> Conclusion:
         verdict=verdict.name.lower(),
         status=verdict.status,
         forget=True,
+        if_promised=Fate.PARKED if reached is Reached.UNKNOWN else Fate.REFUSED,
         partner=queued.claims.partner,
+        size=queued.size,
     )
 
 

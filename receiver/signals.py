@@ -41,6 +41,10 @@ NO_RUN: Final = "stagehook-readiness"
 """The workflow id that nobody may use."""
 
 
+REFUSING: Final = {RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.FAILED_PRECONDITION, RPCStatusCode.OUT_OF_RANGE}
+"""Statuses that say no to one signal, and nothing about the others."""
+
+
 class Reached(Enum):
     """Where a signal has got to; RUNNING only between two tries of one."""
 
@@ -53,6 +57,10 @@ class Reached(Enum):
 
 class TemporalAway(Exception):
     """Temporal did not take the signal for a cause that is not the partner's. The message names it, for our log."""
+
+
+class SignalRefused(TemporalAway):
+    """Temporal answers, and will not take this very signal."""
 
 
 def request_id(claims: Claims, body: bytes, answer: Answer, delivery_id: str = "") -> str:
@@ -102,12 +110,13 @@ class Signals:
             # Continued as new between the two questions: the next run takes it.
             if await self._signal(claims, callback, request_id):
                 return Reached.TAKEN
-        raise TemporalAway("the run is open and does not take signals")
+        raise SignalRefused("the run is open and does not take signals")
 
     async def check(self, *, within: float = BUDGET_SECONDS) -> None:
-        """Raise `TemporalAway` unless a callback could be delivered now.
+        """Raise `TemporalAway` unless a callback could be delivered now, as far as is known without delivering one.
 
-        Signals a run that does not exist: that needs all that a callback needs, permissions and limits included.
+        Signals a run that does not exist: that needs all that a callback needs, permissions and limits included, but
+        not that Temporal can write.
         """
         nobody = Claims(NO_RUN, NO_RUN, 1, 1, "", 1, 1)
         async with _asking_temporal(within):
@@ -207,7 +216,8 @@ async def _asking_temporal(within: float) -> AsyncIterator[None]:
     except TimeoutError as error:
         raise TemporalAway("no answer in time") from error
     except RPCError as error:
-        raise TemporalAway(error.status.name) from error
+        away = SignalRefused if error.status in REFUSING else TemporalAway
+        raise away(error.status.name) from error
     except RuntimeError as error:
         # The bridge reports a failed connection as a bare RuntimeError.
         raise TemporalAway("no connection") from error

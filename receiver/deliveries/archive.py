@@ -152,7 +152,7 @@ class Archive:
         delivery = self.get(id_)
         held = sa.and_(C.id == delivery.id, C.due_at.is_(None), C.callback.is_not(None))
         key = sa.func.coalesce(C.request_id, C.id)  # that of a refused one was given up
-        values = {"fate": Fate.PENDING.value, "tries": 0, "due_at": at, "request_id": key}
+        values = {"fate": Fate.PENDING.value, "fate_at": at, "tries": 0, "due_at": at, "request_id": key}
         with self._database.begin() as connection:
             released = connection.execute(sa.update(DELIVERIES).where(held).values(values)).rowcount
             callback = connection.execute(sa.select(C.callback).where(C.id == delivery.id)).scalar()

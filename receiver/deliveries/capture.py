@@ -116,7 +116,7 @@ class Capture:
             signed_id=self.signed_id,
             says=self.says,
             verdict=verdict.name.lower(),
-            reason=reason,
+            reason=self._without_token(reason),
             status=status or verdict.status,
             **known,
         )

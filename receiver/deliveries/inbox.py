@@ -41,7 +41,9 @@ RESTS: Final = 1.0
 """Seconds between two such times: a partner that repeats itself without a pause costs a signal a second."""
 
 MOST_NOTES: Final = 20
-"""Deliveries that are remembered to be recorded, while the store does not keep them."""
+MOST_REFUSED: Final = 200
+"""Deliveries that are remembered to be recorded, while the store does not keep them: those that Temporal has taken, and
+refused ones, of which no long bodies are kept."""
 
 
 class How(Enum):
@@ -62,6 +64,7 @@ class _Keep:
     delivery: Delivery
     queued: Queued
     lease: bool
+    sending: bool
 
 
 @dataclass(eq=False)
@@ -87,18 +90,19 @@ class Inbox:
         self._failed_at = float("-inf")
         self._away: set[str] = set()
         self._notes: WeakSet[_Note] = WeakSet()
+        self._refused: WeakSet[_Note] = WeakSet()
 
     def running(self) -> AbstractAsyncContextManager[None]:
         """Write for as long as the block lasts; at its end, write what is queued."""
         return self._writer.running()
 
-    async def keep(self, delivery: Delivery, queued: Queued, *, lease: bool) -> How:
+    async def keep(self, delivery: Delivery, queued: Queued, *, lease: bool, sending: bool = False) -> How:
         """Commit the delivery and queue it for Temporal, unless its content is kept already or comes too late.
 
-        lease: whether the caller would send it at once.
+        lease: whether the caller would send it at once. sending: whether it is sending the same content already.
         """
         try:
-            how: How = await self._writer.do(_Keep(delivery, queued, lease), within=WITHIN)
+            how: How = await self._writer.do(_Keep(delivery, queued, lease, sending), within=WITHIN)
         except StoreAway as away:
             self._failed_at = time.monotonic()
             self._note_away("keep", away)
@@ -107,8 +111,10 @@ class Inbox:
         return how
 
     def note(self, delivery: Delivery) -> None:
-        """Record a delivery that is not forwarded."""
-        self._writer.put(_Note(delivery))
+        """Record a delivery that is not forwarded, if not too many wait for that already."""
+        if len(self._refused) < MOST_REFUSED:
+            self._refused.add(note := _Note(delivery))
+            self._writer.put(note)
 
     def note_taken(self, delivery: Delivery, queued: Queued) -> None:
         """Record a delivery that Temporal has taken while it could not be kept, or that it was kept after all.
@@ -180,45 +186,52 @@ class Inbox:
 
     def _work(self, cursor: DBAPICursor, jobs: Sequence[Job]) -> list[Job]:
         works = [(job, job.work) for job in jobs]  # once: those who give up take theirs away meanwhile
+        keeps = [(job, work) for job, work in works if isinstance(work, _Keep)]
+        if keeps:
+            self._statements.lock(cursor, [keep.queued for _, keep in keeps])
         if conclusions := [work for _, work in works if isinstance(work, Conclusion)]:
             self._conclude(cursor, conclusions)
         # Before those that are judged: what Temporal has taken is known to them.
         if notes := [work for _, work in works if isinstance(work, _Note)]:
             self._statements.insert(cursor, [_noted(note) for note in notes])
-        keeps = [(job, work) for job, work in works if isinstance(work, _Keep)]
         rows = list(self._judge(cursor, keeps)) if keeps else []
         inserted = self._statements.insert(cursor, rows) if rows else set()
         for job, work in works:
             if callable(work):
                 job.outcome = work(cursor)
-        wanted = {row["id"] for row in rows}
-        return [job for job, keep in keeps if keep.delivery.id in wanted - inserted]
+        queued = {row["id"] for row in rows if "request_id" in row}
+        return [job for job, keep in keeps if keep.delivery.id in queued - inserted]
 
     def _conclude(self, cursor: DBAPICursor, conclusions: Sequence[Conclusion]) -> None:
         """Record them; what was refused after all is a refusal like any other, and recorded within the cap."""
         refused = [one for one in conclusions if one.forget]
-        if over := {one.id for one in refused if not self._budget.allows(one.verdict, one.partner, 0)}:
+        if over := {one.id for one in refused if not self._budget.allows(one.verdict, one.partner, one.size)}:
             self._statements.drop(cursor, sorted(over))
-        self._statements.conclude(cursor, [one for one in conclusions if one.id not in over], time.time())
+        self._statements.conclude(cursor, conclusions, time.time())
 
     def _judge(self, cursor: DBAPICursor, keeps: Sequence[tuple[Job, _Keep]]) -> Iterator[dict[str, Any]]:
         """Decide how each is kept, by what is kept already and by those before it; give the rows to insert."""
         now = time.time()
         known = self._statements.look(cursor, [keep.queued for _, keep in keeps])
+        earlier = set(known.firsts)
         for job, keep in keeps:
             row, claims, request_id = to_row(keep.delivery), keep.queued.claims, keep.queued.request_id
             stage = (claims.chain_id, claims.stage)
             first = known.firsts.get(request_id)
             if first and first.id == keep.delivery.id:
-                # Its commit was not heard of, and happened all the same.
-                job.outcome = How.QUEUED
+                # Its commit was not heard of, and happened all the same: as it was judged then.
+                job.outcome = job.outcome or How.QUEUED
                 continue
             successes = known.succeeded.get(stage, []) if keep.delivery.says in SETTLING else []
             successes = [success for success in successes if claims.issued_at <= success[0]]
             first = first or next((by for _, body, by in successes if body == keep.delivery.body_digest), None)
             if first:
                 job.outcome = How.AGAIN
-                row |= {"verdict": "duplicate", "duplicate_of": first.id, "status": first.status}
+                row |= {"verdict": "duplicate", "duplicate_of": first.id}
+                if first.status < 300:
+                    row["status"] = first.status
+                if request_id in earlier and first.fate is Fate.PENDING and not keep.sending:
+                    self._statements.promise(cursor, first.id)
                 if first.fate in SENT_AGAIN and first.rests is not None and first.rests < now - RESTS:
                     self._statements.requeue(cursor, [first.id], now)
                     known.pending.add(stage)

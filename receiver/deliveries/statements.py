@@ -5,6 +5,7 @@ Nothing here begins or commits but `begin`: each method is a part of the inbox's
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -36,7 +37,13 @@ SELECT set_config('lock_timeout', '{LOCKED_MS}ms', true),
 """
 """What SQLite has from its connection. It is said for each transaction: a pooler may share the session with others."""
 
+PROMISED: Final = "the same content was answered 2xx in another process"
+"""Reason of the fate of a pending delivery, once that has happened: it is not forgotten, whatever its own answer is."""
+
 EMPTY: Final = {"request_id": None, "callback": None, "due_at": None}
+
+
+LOCK_STAGES: Final = "SELECT pg_advisory_xact_lock(stage) FROM unnest(%(stages)s::bigint[]) AS stage"
 
 
 @dataclass(frozen=True)
@@ -44,7 +51,8 @@ class Queued:
     """A delivery that waits for Temporal.
 
     callback: the signal's argument, as JSON. tries: those that failed by it. pipeline: "" if that is still to be asked.
-    fate: TAKEN if Temporal has taken it before, and it is sent once more.
+    fate: TAKEN if Temporal has taken it before, and it is sent once more. size: bytes that a record of it keeps, known
+    of one that is being received.
     """
 
     id: str
@@ -54,6 +62,7 @@ class Queued:
     tries: int = 0
     pipeline: str = ""
     fate: Fate = Fate.PENDING
+    size: int = 0
 
 
 @dataclass(frozen=True)
@@ -61,7 +70,8 @@ class Conclusion:
     """What became of a try. due_at: when the next one is, in unix seconds; None: there is none.
 
     status: the answer that the partner got after all, 0 if it stays. forget: it was refused, so let the same content be
-    new again. partner: whose it was.
+    new again; unless another request with it was answered 2xx: then its fate is `if_promised`. partner: whose it was.
+    size: bytes that its record keeps.
     """
 
     id: str
@@ -72,7 +82,9 @@ class Conclusion:
     verdict: str = ""
     status: int = 0
     forget: bool = False
+    if_promised: Fate = Fate.REFUSED
     partner: str = ""
+    size: int = 0
 
 
 @dataclass(frozen=True)
@@ -127,10 +139,14 @@ class Statements:
         requeue = sa.update(DELIVERIES).where(C.id == sa.bindparam("of"), C.due_at.is_(None))
         again = sa.case((refused, sa.literal_column("'pending'")), else_=C.fate)
         self._requeue = database.sql(
-            requeue.values(due_at=sa.bindparam("at"), tries=sa.literal_column("0"), fate=again)
+            requeue.values(
+                due_at=sa.bindparam("at"), fate_at=sa.bindparam("at"), tries=sa.literal_column("0"), fate=again
+            )
         )
-        self._drop = database.sql(sa.delete(DELIVERIES).where(C.id == sa.bindparam("of")))
+        promised: Any = sa.literal_column(f"'{PROMISED}'")
+        self._drop = database.sql(sa.delete(DELIVERIES).where(C.id == sa.bindparam("of"), C.fate_reason != promised))
         of_one = sa.update(DELIVERIES).where(C.id == sa.bindparam("of"))
+        self._promise = database.sql(of_one.values(fate_reason=promised))
         self._answer = database.sql(of_one.values(status=sa.bindparam("answered")))
         named: dict[str, Any] = {"pipeline": sa.bindparam("named"), "definition": sa.bindparam("defined")}
         self._describe = database.sql(of_one.values(named))
@@ -150,6 +166,14 @@ class Statements:
     def begin(self, cursor: DBAPICursor) -> None:
         """Begin a transaction that will write; psycopg begins by itself."""
         cursor.execute("BEGIN IMMEDIATE" if self._is_sqlite else BEGIN_POSTGRES)
+
+    def lock(self, cursor: DBAPICursor, queued: Sequence[Queued]) -> None:
+        """Let nobody else judge deliveries of these stages until the transaction ends: each must see the one before.
+
+        SQLite's transactions are alone anyway.
+        """
+        if not self._is_sqlite:
+            cursor.execute(LOCK_STAGES, {"stages": sorted({_number(one.claims) for one in queued})})
 
     def look(self, cursor: DBAPICursor, queued: Sequence[Queued]) -> Known:
         """What is known of these deliveries' contents and stages."""
@@ -187,7 +211,9 @@ class Statements:
             {
                 **vars(one),
                 "fate": one.fate.value,
+                "if_promised": one.if_promised.value,
                 "forget": int(one.forget),
+                "over": int(one.due_at is None),
                 "final": int(one.fate in {Fate.TAKEN, Fate.REFUSED}),
                 "at": at,
             }
@@ -199,8 +225,12 @@ class Statements:
         """Let deliveries that are queued no more be sent once more, from this moment on; taken ones stay taken."""
         cursor.executemany(self._requeue, [{"of": id_, "at": at} for id_ in ids])
 
+    def promise(self, cursor: DBAPICursor, id_: str) -> None:
+        """Note that a pending delivery is another request's as well, which is answered 2xx."""
+        cursor.execute(self._promise, {"of": id_})
+
     def drop(self, cursor: DBAPICursor, ids: Sequence[str]) -> None:
-        """Delete deliveries."""
+        """Delete deliveries, none that is promised."""
         cursor.executemany(self._drop, [{"of": id_} for id_ in ids])
 
     def describe(self, cursor: DBAPICursor, id_: str, pipeline: str, definition: str) -> None:
@@ -213,7 +243,7 @@ class Statements:
 
     def claim(self, cursor: DBAPICursor, *, most: int, at: float, until: float) -> list[Queued]:
         """Lease deliveries that are due at this moment until that one; of a stage only the oldest that is queued."""
-        rows = _all(cursor, self._claim, {"most": most, "at": at, "until": until})
+        rows = _all(cursor, self._claim, {"most": most, "at": at, "never": at + FURTHEST, "until": until})
         return [
             Queued(id_, Claims(*claims), callback, key, tries, pipeline, Fate(fate))
             for id_, *claims, callback, key, tries, pipeline, fate in sorted(rows)
@@ -221,14 +251,17 @@ class Statements:
 
     def depth(self, cursor: DBAPICursor) -> Depth:
         """How long the queue is."""
-        ((pending, oldest, parked),) = _all(cursor, self._depth, {})
-        return Depth(pending, oldest or 0.0, parked)
+        ((pending, oldest, anew, parked),) = _all(cursor, self._depth, {})
+        return Depth(pending, min((since for since in (oldest, anew) if since), default=0.0), parked)
 
     def prune(self, cursor: DBAPICursor, before: float) -> int:
         """Delete some deliveries received before that moment, none that is pending or parked; how many."""
         cursor.execute(self._prune, {"before": before, "most": PRUNED_TOGETHER})
         return cursor.rowcount
 
+
+FURTHEST: Final = 600.0
+"""Seconds; no pause is half as long. What is due later than that was put off by a clock that was wrong."""
 
 PARKED: Final = (C.fate == sa.literal_column("'parked'"), C.callback.is_not(None))
 """What waits for an operator here. An imported delivery was parked elsewhere, and has no callback."""
@@ -243,6 +276,12 @@ def pruning(before: Any, most: Any) -> sa.Delete:
 
 def _first(id_: str, status: int, fate: str, rests: float | None) -> First:
     return First(id_, status, Fate(fate), rests)
+
+
+def _number(claims: Claims) -> int:
+    """A stage as one number of 64 bits; two that share one only wait for each other."""
+    stage = f"{claims.chain_id}/{claims.stage}".encode()
+    return int.from_bytes(hashlib.sha256(stage).digest()[:8], signed=True)
 
 
 def _is_queued(deliveries: sa.FromClause) -> sa.ColumnElement[bool]:
@@ -266,7 +305,10 @@ def _conclusion() -> sa.ClauseElement:
         return sa.case((given == sa.literal_column(empty), column), else_=given)
 
     is_large = C.body_size > sa.literal_column(str(LARGEST_KEPT))
-    is_forgotten = sa.bindparam("forget", type_=sa.Integer) == sa.literal_column("1")
+    is_told = sa.bindparam("forget", type_=sa.Integer) == sa.literal_column("1")
+    is_promised = C.fate_reason == sa.literal_column(f"'{PROMISED}'")
+    is_forgotten = sa.and_(is_told, sa.not_(is_promised))
+    is_over = sa.bindparam("over", type_=sa.Integer) == sa.literal_column("1")
     return (
         sa.update(DELIVERIES)
         .where(
@@ -274,9 +316,9 @@ def _conclusion() -> sa.ClauseElement:
             sa.or_(sa.bindparam("final", type_=sa.Integer) == sa.literal_column("1"), C.due_at.is_not(None)),
         )
         .values(
-            fate=sa.bindparam("fate"),
+            fate=sa.case((sa.and_(is_told, is_promised), sa.bindparam("if_promised")), else_=sa.bindparam("fate")),
             fate_reason=sa.bindparam("reason"),
-            fate_at=sa.bindparam("at"),
+            fate_at=sa.case((is_over, sa.bindparam("at", type_=sa.Float)), else_=C.fate_at),
             tries=sa.bindparam("tries"),
             due_at=sa.bindparam("due_at"),
             verdict=unless("''", "verdict", C.verdict),
@@ -295,9 +337,10 @@ def _claim() -> sa.ClauseElement:
         earlier.c.stage == C.stage,
         earlier.c.position < C.position,
     )
+    is_due = sa.or_(C.due_at <= sa.bindparam("at"), C.due_at > sa.bindparam("never"))
     due = (
         sa.select(C.position)
-        .where(C.due_at <= sa.bindparam("at"), ~waits)
+        .where(C.due_at.is_not(None), is_due, ~waits)
         .order_by(C.position)
         .limit(sa.bindparam("most"))
         .offset(FROM_THE_FIRST)
@@ -312,13 +355,20 @@ def _claim() -> sa.ClauseElement:
 
 
 def _depth() -> sa.ClauseElement:
-    """Three questions, each for an index of its own."""
-    queued = C.due_at.is_not(None)
-    oldest = sa.select(C.received_at).where(queued).order_by(C.position).limit(sa.literal_column("1"))
+    """Four questions, each for an index. One that is queued anew has its fate's moment since then."""
+    queued, anew = C.due_at.is_not(None), C.fate_at > sa.literal_column("0")
+
+    def first(since: sa.Column[Any], *where: sa.ColumnElement[bool]) -> sa.ScalarSelect[Any]:
+        found = sa.select(since).where(queued, *where).order_by(C.position).limit(sa.literal_column("1"))
+        return found.offset(FROM_THE_FIRST).scalar_subquery()
+
     parked = sa.select(sa.func.count()).select_from(DELIVERIES).where(*PARKED)
     pending = sa.select(sa.func.count()).select_from(DELIVERIES).where(queued)
     return sa.select(
-        pending.scalar_subquery(), oldest.offset(FROM_THE_FIRST).scalar_subquery(), parked.scalar_subquery()
+        pending.scalar_subquery(),
+        first(C.received_at, sa.not_(anew)),
+        first(C.fate_at, anew),
+        parked.scalar_subquery(),
     )
 
 

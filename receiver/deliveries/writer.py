@@ -133,8 +133,8 @@ class Writer:
     def _commit(self, jobs: Sequence[Job], *, alone: bool = False) -> None:
         """Do the jobs in one transaction; should that fail, each in its own, so that none spoils the others'.
 
-        Those that nobody waits for stay together, and are given up when they fail once more: they may all wait for the
-        same lock. alone: this is that second time, on a new connection.
+        Those that nobody waits for stay together, kind by kind, and are given up when they fail once more: they may all
+        wait for the same lock. alone: this is that second time, on a new connection.
         """
         jobs = [job for job in jobs if not job.abandoned]
         if not jobs:
@@ -150,7 +150,9 @@ class Writer:
             for job in jobs:
                 if job.result is not None:
                     self._commit([job], alone=True)
-            self._commit([job for job in jobs if job.result is None], alone=True)
+            unheard = [job for job in jobs if job.result is None]
+            for kind in dict.fromkeys(type(job.work) for job in unheard):
+                self._commit([job for job in unheard if type(job.work) is kind], alone=True)
         else:
             self._hand_over([job for job in jobs if job not in again])
             self._commit(again)

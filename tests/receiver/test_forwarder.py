@@ -23,7 +23,7 @@ from receiver.deliveries.delivery import Delivery, Fate
 from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.statements import Queued
 from receiver.forwarder import Forwarder, Unavailable
-from receiver.signals import Origin, Reached, Signals, TemporalAway
+from receiver.signals import Origin, Reached, SignalRefused, Signals, TemporalAway
 from tests.receiver.test_inbox import delivery
 from workflows.contract import Answer, Callback
 
@@ -154,35 +154,6 @@ async def test_the_answer_does_not_wait_for_one_that_comes_late(
     await eventually(lambda: fate_of(database, one) is Fate.TAKEN)
 
 
-async def test_what_was_taken_is_sent_once_more_when_it_comes_again(
-    door: Door, database: Database, temporal: Switchable, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Temporal knows it by its request id, unless the run was reset behind it. An ended run changes nothing."""
-    monkeypatch.setattr(inbox_module, "RESTS", 0.0)
-    one = delivery()
-    assert await door.deliver(one, "a") is Verdict.ACCEPTED
-    await eventually(lambda: fate_of(database, one) is Fate.TAKEN)
-    temporal.answers["run"] = Reached.FINISHED
-    assert await door.deliver(delivery(), "a") is Verdict.DUPLICATE
-    await eventually(lambda: len(temporal.sent) == 2)
-    assert len(set(temporal.sent)) == 1
-    await asyncio.sleep(0.1)
-    assert fate_of(database, one) is Fate.TAKEN
-
-
-@pytest.mark.parametrize(("reached", "fate"), [(Reached.FINISHED, Fate.REFUSED), (Reached.UNKNOWN, Fate.PARKED)])
-async def test_a_duplicate_gets_the_answer_that_the_first_one_got(
-    door: Door, database: Database, temporal: Switchable, reached: Reached, fate: Fate
-) -> None:
-    """Though its own wait would have been long enough for another."""
-    temporal.slow, temporal.answers["run"] = 0.35, reached
-    one = delivery()
-    assert await door.deliver(one, "a") is Verdict.ACCEPTED
-    assert await door.deliver(delivery(), "a") is Verdict.DUPLICATE
-    await eventually(lambda: fate_of(database, one) is fate)
-    assert Archive(database).get(one.id).status == 202
-
-
 async def test_one_that_was_kept_after_its_answer_is_recorded_as_it_was_answered(
     door: Door, database: Database, temporal: Switchable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -203,6 +174,27 @@ async def test_one_that_was_kept_after_its_answer_is_recorded_as_it_was_answered
     wanted = {late.id: Fate.REFUSED, taken.id: Fate.TAKEN}
     await eventually(lambda: {one.id: one.fate for one in Archive(database).every()} == wanted)
     assert Archive(database).get(late.id).status == 410
+
+
+async def test_one_that_was_kept_after_a_503_is_recorded_so_and_delivered(
+    door: Door, database: Database, temporal: Switchable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert door.inbox is not None
+    await door.inbox.depth()
+    monkeypatch.setattr(inbox_module, "WITHIN", 0.1)
+    insert = door.inbox._statements.insert
+
+    def slowly(*args: Any) -> set[str]:
+        time.sleep(0.3)
+        return insert(*args)
+
+    monkeypatch.setattr(door.inbox._statements, "insert", slowly)
+    one, temporal.there = delivery(), False
+    with pytest.raises(Unavailable):
+        await door.deliver(one, "a")
+    await eventually(lambda: [each.status for each in Archive(database).every()] == [503])
+    temporal.there = True
+    await eventually(lambda: fate_of(database, one) is Fate.TAKEN)
 
 
 async def test_a_run_that_is_unknown_after_a_202_is_parked_and_can_be_released(
@@ -357,7 +349,7 @@ async def test_a_poisoned_delivery_is_parked_and_holds_up_nobody(
     database: Database, temporal: Switchable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sender_module, "LONGEST_PAUSE", 0.05)
-    temporal.answers["poisoned"] = TemporalAway("INVALID_ARGUMENT")
+    temporal.answers["poisoned"] = SignalRefused("INVALID_ARGUMENT")
     poisoned, good = delivery("chain-p", workflow_id="poisoned"), delivery("chain-g")
     async with opened(database, temporal, most_tries=3) as door:
         assert await door.deliver(poisoned) is Verdict.ACCEPTED
@@ -370,6 +362,36 @@ async def test_a_poisoned_delivery_is_parked_and_holds_up_nobody(
         temporal.answers.clear()
         Archive(database).release(poisoned.id, time.time())
         await eventually(lambda: fate_of(database, poisoned) is Fate.TAKEN)
+
+
+async def test_a_temporal_that_answers_and_takes_nothing_parks_nothing(
+    database: Database, temporal: Switchable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be able to read and not to write: that is an outage, and says nothing of the deliveries."""
+    monkeypatch.setattr(sender_module, "LONGEST_PAUSE", 0.05)
+    monkeypatch.setattr(sender_module, "UNDECIDED_PAUSE", 0.05)
+    temporal.answers["run"] = TemporalAway("no answer in time")
+    one = delivery()
+    async with opened(database, temporal, most_tries=2) as door:
+        await door.deliver(one)
+        await asyncio.sleep(0.5)
+        found = Archive(database).get(one.id)
+        assert (found.fate, found.tries, found.fate_reason) == (Fate.PENDING, 0, "no answer in time")
+        temporal.answers.clear()
+        await eventually(lambda: fate_of(database, one) is Fate.TAKEN)
+
+
+async def test_one_that_is_never_taken_while_others_are_is_parked(
+    database: Database, temporal: Switchable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender_module, "LONGEST_PAUSE", 0.05)
+    monkeypatch.setattr(sender_module, "UNDECIDED_PAUSE", 0.05)
+    temporal.slow, temporal.answers["poisoned"] = 0.1, TemporalAway("no answer in time")
+    poisoned = delivery("chain-p", workflow_id="poisoned")
+    async with opened(database, temporal, most_tries=2) as door:
+        await door.deliver(poisoned)
+        while fate_of(database, poisoned) is not Fate.PARKED:
+            await door.deliver(delivery("chain-g", says="progress"))
 
 
 async def test_whatever_one_delivery_raises_the_others_go_on(
@@ -400,14 +422,39 @@ async def test_without_the_store_temporal_decides_and_without_both_nobody(
             await door.forwarder.check()
 
 
-async def test_with_the_store_alone_it_is_ready(door: Door, temporal: Switchable) -> None:
-    temporal.there = False
+async def test_it_connects_ahead_of_the_first_callback(door: Door, temporal: Switchable) -> None:
+    await eventually(lambda: temporal.asked == 1)
+
+
+async def test_a_pipeline_that_was_not_to_be_found_is_asked_for_again(
+    door: Door, database: Database, temporal: Switchable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A receiver that was led to another Temporal for a while."""
+
+    async def nothing(claims: Claims) -> Origin:
+        return Origin()
+
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(temporal, "origin", nothing)
+        await door.deliver(delivery(says="progress"))
+        await asyncio.sleep(0.1)
+    await door.deliver(one := delivery())
+    await eventually(lambda: Archive(database).get(one.id).pipeline == "onboarding")
+
+
+async def test_without_a_store_it_is_not_ready_after_a_signal_that_was_not_taken(temporal: Switchable) -> None:
+    """Temporal may be able to read and not to write, which is all that the question after it shows."""
+    door = Door(None, temporal)
+    temporal.answers["run"] = TemporalAway("no answer in time")
+    with pytest.raises(Unavailable):
+        await door.deliver(delivery())
+    with pytest.raises(Unavailable, match="no signal a moment ago"):
+        await door.forwarder.check()
+    temporal.answers.clear()
+    await door.deliver(delivery())
     await door.forwarder.check()
 
 
-async def test_fifty_duplicates_at_once_are_one_signal_and_one_answer(door: Door, temporal: Switchable) -> None:
-    temporal.answers["run"] = Reached.FINISHED
-    temporal.slow = 0.05
-    verdicts = await asyncio.gather(*(door.deliver(delivery(), "a") for _ in range(50)))
-    assert set(verdicts) == {Verdict.GONE}
-    assert len(temporal.sent) == 1
+async def test_with_the_store_alone_it_is_ready(door: Door, temporal: Switchable) -> None:
+    temporal.there = False
+    await door.forwarder.check()

@@ -8,17 +8,15 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
 from receiver.deliveries import inbox as inbox_module
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.database import Database, StoreAway
 from receiver.deliveries.delivery import Delivery, Fate, digest, new_id
-from receiver.deliveries.inbox import How, Inbox
-from receiver.deliveries.limits import LARGEST_KEPT, PER_MINUTE
-from receiver.deliveries.schema import DELIVERIES, to_row
-from receiver.deliveries.statements import C, Conclusion, Queued, Statements
-from tests.stores import PATIENCE
+from receiver.deliveries.inbox import MOST_REFUSED, How, Inbox
+from receiver.deliveries.limits import BYTES_PER_MINUTE, LARGEST_KEPT, PER_MINUTE
+from receiver.deliveries.schema import to_row
+from receiver.deliveries.statements import Conclusion, Queued, Statements
 
 
 def delivery(chain: str = "chain-1", **changes: Any) -> Delivery:
@@ -116,43 +114,6 @@ async def test_a_failure_leaves_the_stage_open_to_a_success(inbox: Inbox) -> Non
     assert await keep(inbox, delivery(), "b") is How.LEASED
 
 
-async def test_of_a_stage_only_the_oldest_is_sent(inbox: Inbox) -> None:
-    first, second, elsewhere = delivery(), delivery(), delivery(stage=2)
-    kept = [await keep(inbox, one, one.id) for one in (first, second, elsewhere)]
-    assert kept == [How.LEASED, How.QUEUED, How.LEASED]
-    assert await inbox.claim(10) == []
-    inbox.conclude(Conclusion(first.id, Fate.TAKEN))
-    assert [queued.id for queued in await inbox.claim(10)] == [second.id]
-    assert await inbox.claim(10) == []
-
-
-async def test_a_lease_runs_out(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inbox_module, "LEASE", 0.1)
-    one = delivery()
-    await keep(inbox, one, "a")
-    await asyncio.sleep(0.15)
-    (claimed,) = await inbox.claim(10)
-    assert (claimed.id, claimed.claims, claimed.callback) == (one.id, one.claims, '{"x": 1}')
-
-
-async def test_two_processes_claim_nothing_twice(database: Database) -> None:
-    one, other = Inbox(database), Inbox(database)
-    async with one.running(), other.running():
-        await asyncio.gather(*(keep(one, delivery(f"chain-{n}"), str(n), lease=False) for n in range(60)))
-        claims = await asyncio.gather(*(where.claim(7) for _ in range(6) for where in (one, other)))
-    ids = [queued.id for claim in claims for queued in claim]
-    assert len(ids) == len(set(ids)) == 60
-
-
-async def test_what_is_put_off_falls_due_later(inbox: Inbox) -> None:
-    one = delivery()
-    await keep(inbox, one, "a")
-    inbox.conclude(Conclusion(one.id, Fate.PENDING, "away", 3, due_at=time.time() + 0.2))
-    assert await inbox.claim(10) == []
-    await asyncio.sleep(0.25)
-    assert [queued.tries for queued in await inbox.claim(10)] == [3]
-
-
 async def test_what_the_partner_was_refused_is_new_again(inbox: Inbox, database: Database) -> None:
     one = delivery()
     await keep(inbox, one, "a")
@@ -173,6 +134,37 @@ async def test_refusals_by_temporal_fill_no_store_either(inbox: Inbox, database:
     recorded = list(Archive(database).every())
     assert PER_MINUTE <= len(recorded) <= 2 * PER_MINUTE  # two, if a minute ended meanwhile
     assert {(one.verdict, one.status, one.body) for one in recorded} == {("gone", 410, None)}
+
+
+async def test_refusals_by_temporal_are_kept_within_their_bytes_too(inbox: Inbox, database: Database) -> None:
+    half = BYTES_PER_MINUTE // 2
+    for n in range(5):
+        await keep(inbox, one := delivery(), str(n))
+        gone = Conclusion(one.id, Fate.REFUSED, verdict="gone", status=410, forget=True, partner="bank", size=half)
+        inbox.conclude(gone)
+    await inbox.depth()
+    assert 2 <= len(list(Archive(database).every())) <= 4  # of two minutes, if one ended meanwhile
+
+
+async def test_while_the_store_hangs_refused_requests_do_not_pile_up(inbox: Inbox) -> None:
+    await inbox.depth()
+    inbox._writer.put(lambda cursor: time.sleep(0.3))
+    await asyncio.sleep(0.1)
+    for _ in range(2 * MOST_REFUSED):
+        inbox.note(delivery(verdict="unknown", status=404))
+    assert inbox._writer._jobs.qsize() <= MOST_REFUSED
+
+
+async def test_a_note_that_cannot_be_written_spoils_no_conclusion(inbox: Inbox, database: Database) -> None:
+    one = delivery()
+    await keep(inbox, one, "a")
+    inbox._writer.put(lambda cursor: time.sleep(0.1))  # so that the next ones go together
+    await asyncio.sleep(0.05)
+    inbox.note(delivery(reason="\ud800"))
+    inbox.conclude(Conclusion(one.id, Fate.TAKEN))
+    for _ in range(2):  # what is waited for is done first
+        await inbox.depth()
+    assert Archive(database).get(one.id).fate is Fate.TAKEN
 
 
 async def test_a_call_that_was_made_anew_after_a_reset_is_another(inbox: Inbox) -> None:
@@ -196,11 +188,30 @@ async def test_a_late_failure_changes_no_final_fate(inbox: Inbox, database: Data
     assert await inbox.claim(10) == []
 
 
+class Unheard:
+    """A connection that commits once without a word."""
+
+    def __init__(self, inbox: Inbox, database: Database) -> None:
+        self._connection, self._database = inbox._writer._connection, database
+        inbox._writer._connection = self
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    def commit(self) -> None:
+        assert self._connection is not None
+        self._connection.commit()
+        raise self._database.driver_error("the connection is closed")
+
+
 async def test_a_commit_that_was_not_heard_of_is_known_again(inbox: Inbox, database: Database) -> None:
-    one = delivery()
-    assert await keep(inbox, one, "a") is How.LEASED
-    assert await keep(inbox, one, "a") is How.QUEUED
-    assert len(list(Archive(database).every())) == 1
+    """As it was judged: who has leased it sends it."""
+    await inbox.depth()
+    one, again = delivery(), delivery()
+    for each, how in ((one, How.LEASED), (again, How.AGAIN)):
+        Unheard(inbox, database)
+        assert await keep(inbox, each, "a") is how
+    assert {found.id for found in Archive(database).every()} == {one.id, again.id}
 
 
 async def test_duplicates_fill_no_store(inbox: Inbox, database: Database) -> None:
@@ -323,61 +334,6 @@ async def test_every_commit_is_on_the_disk(inbox: Inbox, database: Database) -> 
     assert shown in ({"journal_mode": "wal", "synchronous": "2"}, {"fsync": "on", "synchronous_commit": "on"})
 
 
-@pytest.mark.parametrize("stages", [12_000, 20])
-async def test_a_backlog_is_claimed_as_quickly_as_it_was_unexpected(
-    inbox: Inbox, database: Database, stages: int
-) -> None:
-    """What a database has learnt of its queue in quiet times is that there is none."""
-    rows = [
-        {**to_row(delivery(f"chain-{n % stages}", id=f"{n:020x}")), "request_id": str(n), "callback": "{}"}
-        for n in range(12_000)
-    ]
-    with database.begin() as connection:
-        connection.execute(sa.insert(DELIVERIES), rows)
-    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.exec_driver_sql("ANALYZE")
-    with database.begin() as connection:
-        connection.execute(sa.update(DELIVERIES).where(C.request_id.cast(sa.Integer) < 6_000).values(due_at=1.0))
-    took = []
-    for _ in range(3):
-        began = time.monotonic()
-        claimed = await inbox.claim(64)
-        took.append(time.monotonic() - began)
-        assert len(claimed) == min(64, stages)
-        for one in claimed:
-            inbox.conclude(Conclusion(one.id, Fate.TAKEN))
-    assert max(took) < PATIENCE, "callbacks wait for it"
-    assert "ix_deliveries_line" in await inbox._writer.do(lambda cursor: plan_of_a_claim(inbox, cursor), within=5.0)
-
-
-def plan_of_a_claim(inbox: Inbox, cursor: Any) -> str:
-    explain = "EXPLAIN QUERY PLAN " if inbox._statements._is_sqlite else "EXPLAIN "
-    cursor.execute(explain + inbox._statements._claim, {"most": 10, "at": time.time(), "until": time.time()})
-    return str(cursor.fetchall())
-
-
-async def test_the_queue_is_read_by_its_index_however_much_is_retained(inbox: Inbox, database: Database) -> None:
-    explain = "EXPLAIN QUERY PLAN " if database.is_sqlite else "EXPLAIN "
-
-    def plans(cursor: Any) -> str:
-        if not database.is_sqlite:
-            cursor.execute("SET LOCAL enable_seqscan = off")
-        claim = plan_of_a_claim(inbox, cursor)
-        cursor.execute(explain + inbox._statements._depth, {})
-        return claim + str(cursor.fetchall())
-
-    shown = await inbox._writer.do(plans, within=5.0)
-    assert shown.count("ix_deliveries_queued") == 3
-    assert shown.count("ix_deliveries_line") == 1
-    assert "ix_deliveries_parked" in shown
-    assert "SCAN deliveries'" not in shown
-
-
-async def test_nothing_is_claimed_where_there_is_no_room(inbox: Inbox) -> None:
-    await keep(inbox, delivery(), "a", lease=False)
-    assert await inbox.claim(0) == []
-
-
 async def test_a_store_that_keeps_nothing_is_not_ready(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
     await inbox.check()
     monkeypatch.setattr(inbox._statements, "insert", lambda cursor, rows: 1 / 0)
@@ -403,32 +359,6 @@ async def test_a_body_that_nobody_waits_for_is_let_go(inbox: Inbox, monkeypatch:
         await keep(inbox, delivery(), "a")
     assert jobs[-1].work is None, "not the delivery any more"
     await blocking
-
-
-async def test_the_queue_is_counted(inbox: Inbox) -> None:
-    ones = [delivery(f"chain-{n}", received_at=100.0 + n) for n in range(3)]
-    for one in ones:
-        await keep(inbox, one, one.id)
-    inbox.note(delivery())
-    inbox.conclude(Conclusion(ones[0].id, Fate.TAKEN))
-    inbox.conclude(Conclusion(ones[1].id, Fate.PARKED, "no"))
-    depth = await inbox.depth()
-    assert (depth.pending, depth.oldest, depth.parked) == (1, 102.0, 1)
-
-
-async def test_pending_and_parked_deliveries_are_never_pruned(inbox: Inbox, database: Database) -> None:
-    pending, parked, taken, refused = (delivery(f"chain-{n}", received_at=1.0) for n in range(4))
-    for one in (pending, parked, taken):
-        await keep(inbox, one, one.id)
-    inbox.note(refused)
-    inbox.conclude(Conclusion(parked.id, Fate.PARKED, "no"))
-    inbox.conclude(Conclusion(taken.id, Fate.TAKEN))
-    assert await inbox.prune(time.time()) == 2
-    imported = delivery(received_at=1.0, fate=Fate.PARKED)
-    Archive(database).add([imported])
-    assert (await inbox.depth()).parked == 1
-    assert await inbox.prune(time.time()) == 1
-    assert {left.id for left in Archive(database).every()} == {pending.id, parked.id}
 
 
 async def test_one_delivery_that_cannot_be_written_spoils_no_other(inbox: Inbox) -> None:

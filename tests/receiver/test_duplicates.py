@@ -1,0 +1,102 @@
+"""The same content again, from one process and from two: one signal, one answer, and no 202 that is forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+
+from receiver.answers import Verdict
+from receiver.deliveries import inbox as inbox_module
+from receiver.deliveries.archive import Archive
+from receiver.deliveries.database import Database
+from receiver.deliveries.delivery import Fate
+from receiver.signals import Reached
+from tests.receiver.test_forwarder import Door, Switchable, door, eventually, fate_of, opened, temporal
+from tests.receiver.test_inbox import delivery
+
+__all__ = ["door", "temporal"]
+
+
+async def test_what_was_taken_is_sent_once_more_when_it_comes_again(
+    door: Door, database: Database, temporal: Switchable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Temporal knows it by its request id, unless the run was reset behind it. An ended run changes nothing."""
+    monkeypatch.setattr(inbox_module, "RESTS", 0.0)
+    one = delivery()
+    assert await door.deliver(one, "a") is Verdict.ACCEPTED
+    await eventually(lambda: fate_of(database, one) is Fate.TAKEN)
+    temporal.answers["run"] = Reached.FINISHED
+    assert await door.deliver(delivery(), "a") is Verdict.DUPLICATE
+    await eventually(lambda: len(temporal.sent) == 2)
+    assert len(set(temporal.sent)) == 1
+    await asyncio.sleep(0.1)
+    assert fate_of(database, one) is Fate.TAKEN
+
+
+@pytest.mark.parametrize(("reached", "fate"), [(Reached.FINISHED, Fate.REFUSED), (Reached.UNKNOWN, Fate.PARKED)])
+async def test_a_duplicate_gets_the_answer_that_the_first_one_got(
+    door: Door, database: Database, temporal: Switchable, reached: Reached, fate: Fate
+) -> None:
+    """Though its own wait would have been long enough for another."""
+    temporal.slow, temporal.answers["run"] = 0.35, reached
+    one = delivery()
+    assert await door.deliver(one, "a") is Verdict.ACCEPTED
+    assert await door.deliver(delivery(), "a") is Verdict.DUPLICATE
+    await eventually(lambda: fate_of(database, one) is fate)
+    assert Archive(database).get(one.id).status == 202
+
+
+async def test_fifty_duplicates_at_once_are_one_signal_and_one_answer(door: Door, temporal: Switchable) -> None:
+    temporal.answers["run"] = Reached.FINISHED
+    temporal.slow = 0.05
+    verdicts = await asyncio.gather(*(door.deliver(delivery(), "a") for _ in range(50)))
+    assert set(verdicts) == {Verdict.GONE}
+    assert len(temporal.sent) == 1
+
+
+async def test_a_duplicate_is_recorded_as_it_was_answered(door: Door, database: Database, temporal: Switchable) -> None:
+    temporal.slow, temporal.answers["run"] = 0.05, Reached.FINISHED
+    first, again = delivery(), delivery()
+    await asyncio.gather(door.deliver(first, "a"), door.deliver(again, "a"))
+    await eventually(lambda: [fate_of(database, one) for one in (first, again)] == [Fate.REFUSED] * 2)
+    assert [Archive(database).get(one.id).status for one in (first, again)] == [410, 410]
+
+
+async def test_a_duplicate_that_is_being_kept_when_the_first_is_told_gets_its_answer(
+    door: Door, temporal: Switchable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert door.inbox is not None
+    temporal.slow, temporal.answers["run"] = 0.1, Reached.UNKNOWN
+    first = asyncio.create_task(door.deliver(delivery(), "a"))
+    await asyncio.sleep(0.05)
+    insert = door.inbox._statements.insert
+
+    def slowly(*args: Any) -> set[str]:
+        time.sleep(0.15)
+        return insert(*args)
+
+    monkeypatch.setattr(door.inbox._statements, "insert", slowly)
+    assert await door.deliver(delivery(), "a") is Verdict.UNKNOWN
+    assert await first is Verdict.UNKNOWN
+
+
+@pytest.mark.parametrize(("reached", "fate"), [(Reached.FINISHED, Fate.REFUSED), (Reached.UNKNOWN, Fate.PARKED)])
+async def test_what_another_process_has_answered_202_is_not_forgotten(
+    database: Database, monkeypatch: pytest.MonkeyPatch, reached: Reached, fate: Fate
+) -> None:
+    """However the first one was answered, and though no more refusals are recorded in this minute."""
+    slow = Switchable()
+    slow.slow, slow.answers["run"] = 0.15, reached
+    one = delivery()
+    async with opened(database, slow) as door, opened(database, Switchable()) as another:
+        assert door.inbox is not None
+        monkeypatch.setattr(door.inbox._budget, "allows", lambda *_: False)
+        first = asyncio.create_task(door.deliver(one, "a"))
+        await eventually(lambda: bool(list(Archive(database).every())))
+        assert await another.deliver(delivery(), "a") is Verdict.DUPLICATE
+        assert (await first).status in {404, 410}
+        await eventually(lambda: fate_of(database, one) is fate)
+        assert await another.deliver(delivery(), "a") is Verdict.DUPLICATE

@@ -1,0 +1,187 @@
+"""The queue on both stores: what is due, to whom, in which order, how much there is of it, and what it costs."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from receiver.deliveries import inbox as inbox_module
+from receiver.deliveries.archive import Archive
+from receiver.deliveries.database import Database
+from receiver.deliveries.delivery import Fate
+from receiver.deliveries.inbox import How, Inbox
+from receiver.deliveries.schema import DELIVERIES, to_row
+from receiver.deliveries.statements import C, Conclusion
+from tests.receiver.test_inbox import delivery, keep
+from tests.stores import PATIENCE
+
+
+async def test_of_a_stage_only_the_oldest_is_sent(inbox: Inbox) -> None:
+    first, second, elsewhere = delivery(), delivery(), delivery(stage=2)
+    kept = [await keep(inbox, one, one.id) for one in (first, second, elsewhere)]
+    assert kept == [How.LEASED, How.QUEUED, How.LEASED]
+    assert await inbox.claim(10) == []
+    inbox.conclude(Conclusion(first.id, Fate.TAKEN))
+    assert [queued.id for queued in await inbox.claim(10)] == [second.id]
+    assert await inbox.claim(10) == []
+
+
+async def test_a_lease_runs_out(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inbox_module, "LEASE", 0.1)
+    one = delivery()
+    await keep(inbox, one, "a")
+    await asyncio.sleep(0.15)
+    (claimed,) = await inbox.claim(10)
+    assert (claimed.id, claimed.claims, claimed.callback) == (one.id, one.claims, '{"x": 1}')
+
+
+async def test_two_processes_claim_nothing_twice(database: Database) -> None:
+    one, other = Inbox(database), Inbox(database)
+    async with one.running(), other.running():
+        await asyncio.gather(*(keep(one, delivery(f"chain-{n}"), str(n), lease=False) for n in range(60)))
+        claims = await asyncio.gather(*(where.claim(7) for _ in range(6) for where in (one, other)))
+    ids = [queued.id for claim in claims for queued in claim]
+    assert len(ids) == len(set(ids)) == 60
+
+
+async def test_what_is_put_off_falls_due_later(inbox: Inbox) -> None:
+    one = delivery()
+    await keep(inbox, one, "a")
+    inbox.conclude(Conclusion(one.id, Fate.PENDING, "away", 3, due_at=time.time() + 0.2))
+    assert await inbox.claim(10) == []
+    await asyncio.sleep(0.25)
+    assert [queued.tries for queued in await inbox.claim(10)] == [3]
+
+
+async def test_nothing_is_claimed_where_there_is_no_room(inbox: Inbox) -> None:
+    await keep(inbox, delivery(), "a", lease=False)
+    assert await inbox.claim(0) == []
+
+
+@pytest.mark.parametrize("stages", [12_000, 20])
+async def test_a_backlog_is_claimed_as_quickly_as_it_was_unexpected(
+    inbox: Inbox, database: Database, stages: int
+) -> None:
+    """What a database has learnt of its queue in quiet times is that there is none."""
+    rows = [
+        {**to_row(delivery(f"chain-{n % stages}", id=f"{n:020x}")), "request_id": str(n), "callback": "{}"}
+        for n in range(12_000)
+    ]
+    with database.begin() as connection:
+        connection.execute(sa.insert(DELIVERIES), rows)
+    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql("ANALYZE")
+    with database.begin() as connection:
+        connection.execute(sa.update(DELIVERIES).where(C.request_id.cast(sa.Integer) < 6_000).values(due_at=1.0))
+    took = []
+    for _ in range(3):
+        began = time.monotonic()
+        claimed = await inbox.claim(64)
+        took.append(time.monotonic() - began)
+        assert len(claimed) == min(64, stages)
+        for one in claimed:
+            inbox.conclude(Conclusion(one.id, Fate.TAKEN))
+    assert max(took) < PATIENCE, "callbacks wait for it"
+    assert "ix_deliveries_line" in await inbox._writer.do(lambda cursor: plan_of_a_claim(inbox, cursor), within=5.0)
+
+
+def plan_of_a_claim(inbox: Inbox, cursor: Any) -> str:
+    explain = "EXPLAIN QUERY PLAN " if inbox._statements._is_sqlite else "EXPLAIN "
+    moments = dict.fromkeys(("at", "never", "until"), time.time())
+    cursor.execute(explain + inbox._statements._claim, {"most": 10, **moments})
+    return str(cursor.fetchall())
+
+
+async def test_the_queue_is_read_by_its_index_however_much_is_retained(inbox: Inbox, database: Database) -> None:
+    explain = "EXPLAIN QUERY PLAN " if database.is_sqlite else "EXPLAIN "
+
+    def plans(cursor: Any) -> str:
+        if not database.is_sqlite:
+            cursor.execute("SET LOCAL enable_seqscan = off")
+        claim = plan_of_a_claim(inbox, cursor)
+        cursor.execute(explain + inbox._statements._depth, {})
+        return claim + str(cursor.fetchall())
+
+    shown = await inbox._writer.do(plans, within=5.0)
+    assert shown.count("ix_deliveries_queued") == 4
+    assert shown.count("ix_deliveries_line") == 1
+    assert "ix_deliveries_parked" in shown
+    assert "SCAN deliveries'" not in shown
+
+
+async def test_the_queue_is_counted(inbox: Inbox) -> None:
+    ones = [delivery(f"chain-{n}", received_at=100.0 + n) for n in range(3)]
+    for one in ones:
+        await keep(inbox, one, one.id)
+    inbox.note(delivery())
+    inbox.conclude(Conclusion(ones[0].id, Fate.TAKEN))
+    inbox.conclude(Conclusion(ones[1].id, Fate.PARKED, "no"))
+    depth = await inbox.depth()
+    assert (depth.pending, depth.oldest, depth.parked) == (1, 102.0, 1)
+
+
+async def test_pending_and_parked_deliveries_are_never_pruned(inbox: Inbox, database: Database) -> None:
+    pending, parked, taken, refused = (delivery(f"chain-{n}", received_at=1.0) for n in range(4))
+    for one in (pending, parked, taken):
+        await keep(inbox, one, one.id)
+    inbox.note(refused)
+    inbox.conclude(Conclusion(parked.id, Fate.PARKED, "no"))
+    inbox.conclude(Conclusion(taken.id, Fate.TAKEN))
+    assert await inbox.prune(time.time()) == 2
+    imported = delivery(received_at=1.0, fate=Fate.PARKED)
+    Archive(database).add([imported])
+    assert (await inbox.depth()).parked == 1
+    assert await inbox.prune(time.time()) == 1
+    assert {left.id for left in Archive(database).every()} == {pending.id, parked.id}
+
+
+async def test_what_a_clock_that_was_ahead_has_put_off_is_due(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, now = delivery(), time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 3600)
+    await keep(inbox, one, "a")
+    assert await inbox.claim(10) == []
+    monkeypatch.setattr(time, "time", lambda: now)
+    assert [queued.id for queued in await inbox.claim(10)] == [one.id]
+
+
+async def test_what_is_queued_anew_is_as_old_as_that(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inbox_module, "RESTS", 0.0)
+    weeks_ago = time.time() - 20 * 86_400
+    await keep(inbox, old := delivery(received_at=weeks_ago), "a")
+    assert (await inbox.depth()).oldest == weeks_ago
+    inbox.conclude(Conclusion(old.id, Fate.TAKEN))
+    await keep(inbox, delivery(), "a")
+    depth = await inbox.depth()
+    assert (depth.pending, time.time() - depth.oldest < 60) == (1, True)
+
+
+async def test_a_failing_try_makes_no_delivery_younger(inbox: Inbox) -> None:
+    one = delivery()
+    await keep(inbox, one, "a")
+    inbox.conclude(Conclusion(one.id, Fate.PENDING, "away", 1, due_at=time.time()))
+    assert (await inbox.depth()).oldest == one.received_at
+
+
+async def test_two_processes_put_one_stage_in_the_order_in_which_they_judge(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second does not see what the first has not committed yet, and waits for it."""
+    one, other = Inbox(database), Inbox(database)
+    insert = one._statements.insert
+
+    def slowly(*args: Any) -> set[str]:
+        inserted = insert(*args)
+        time.sleep(0.1)
+        return inserted
+
+    monkeypatch.setattr(one._statements, "insert", slowly)
+    async with one.running(), other.running():
+        await other.depth()
+        first = asyncio.create_task(keep(one, delivery(), "a"))
+        await asyncio.sleep(0.05)
+        assert await keep(other, delivery(), "b") is How.QUEUED
+        assert await first is How.LEASED
