@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
+from typing import Final
 from urllib.parse import urlsplit
+
+NUMBER: Final = re.compile(r"[0-9]{1,18}")
+BASE_URL: Final = re.compile(r"(?:(?![?#\\])[!-~])+")
+"""Visible ASCII, but for what would end the path before ours, or be read as a slash by some."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,7 @@ class Environment:
         value = self.text(name, fix=fix, default=default).rstrip("/")
         if value and not _is_base_url(value):
             self.fault(name, "is not a plain http or https URL", fix)
-        elif value.startswith("http:") and not is_loopback(value):
+        elif urlsplit(value).scheme == "http" and not is_loopback(value):
             self.fault(name, "is http", "use https: keys and callback URLs can be read on the way")
         return value
 
@@ -69,7 +75,7 @@ class Environment:
     def number(self, name: str, *, fix: str, default: int, least: int, most: int) -> int:
         """A whole number in decimal digits."""
         value = self.text(name, fix=fix, default=str(default))
-        if value.isascii() and value.isdigit() and least <= int(value) <= most:
+        if NUMBER.fullmatch(value) and least <= int(value) <= most:
             return int(value)
         self.fault(name, f"is not a number from {least} to {most}", fix)
         return default
@@ -96,8 +102,8 @@ def is_text(value: str) -> bool:
 
 def is_loopback(url: str) -> bool:
     """Whether a URL names this very machine."""
-    host = urlsplit(url).hostname or ""
     try:
+        host = urlsplit(url).hostname or ""
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
         return False
@@ -107,7 +113,7 @@ def _is_base_url(value: str) -> bool:
     try:
         parts = urlsplit(value)
         # `port` raises for a number that is none.
-        plain = not (parts.query or parts.fragment or parts.username or parts.password) and parts.port != 0
+        names_a_host = bool(parts.hostname) and "@" not in parts.netloc and parts.port != 0
     except ValueError:
         return False
-    return plain and parts.scheme in {"http", "https"} and bool(parts.hostname) and value.isascii() and " " not in value
+    return names_a_host and parts.scheme in {"http", "https"} and BASE_URL.fullmatch(value) is not None

@@ -39,14 +39,19 @@ def test_every_fault_is_reported_at_once_with_a_fix() -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["hooks.example.com", "ftp://x", "https://", "https://u:p@x.example", "https://x.example/?a=1", "https://x:99999"],
+    [
+        *("hooks.example.com", "ftp://x", "https://", "https://[x", "https://x:99999"),
+        *(f"https://{user}x.example" for user in ("u:p@", "u@", "@")),
+        *(f"https://x.example/{rest}" for rest in ("?a=1", "?", "#", "\\a", "a b", "a\tb", "a\nb", "\x7f/a", "é")),
+    ],
 )
 def test_a_public_url_must_be_a_plain_base_url(url: str) -> None:
     assert "PUBLIC_URL" in faults(PUBLIC_URL=url)
 
 
-def test_a_public_url_must_be_https_unless_it_is_this_machine() -> None:
-    assert "use https" in faults(PUBLIC_URL="http://hooks.example.com")["PUBLIC_URL"]
+@pytest.mark.parametrize("scheme", ["http", "HTTP", "Http"])
+def test_a_public_url_must_be_https_unless_it_is_this_machine(scheme: str) -> None:
+    assert "use https" in faults(PUBLIC_URL=f"{scheme}://hooks.example.com")["PUBLIC_URL"]
 
 
 def test_stand_ins_are_refused_where_the_public_url_is_public() -> None:
@@ -66,7 +71,7 @@ def test_an_unknown_partner_is_named_with_the_known_ones() -> None:
     assert all(name in fault for name in PARTNERS)
 
 
-@pytest.mark.parametrize("number", ["x", "-1", "0", "65536", "80.0", "٣"])
+@pytest.mark.parametrize("number", ["x", "-1", "0", "65536", "80.0", "٣", "9" * 5000])
 def test_numbers_are_whole_and_in_their_range(number: str) -> None:
     assert set(faults(PORT=number, WEB_CONCURRENCY=number)) == {"PORT", "WEB_CONCURRENCY"}
 
@@ -115,6 +120,7 @@ def test_keys_are_not_shown_by_repr() -> None:
         ("http://[::1]:9", True),
         ("https://127.example.com", False),
         ("https://10.0.0.1", False),
+        ("https://[x", False),
     ],
 )
 def test_loopback_is_told_from_the_rest(url: str, *, loopback: bool) -> None:
