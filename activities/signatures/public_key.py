@@ -80,7 +80,10 @@ class PublicKeyScheme(Scheme):
 
 
 class SendGrid(PublicKeyScheme):
-    """SendGrid's signed event webhook: ECDSA over P-256 with SHA-256, DER in base64; keys are base64 of DER."""
+    """SendGrid's signed event webhook: ECDSA over P-256 with SHA-256, DER in base64; keys are base64 of DER.
+
+    Whoever has a signature (r, s) can write (r, n - s), which is one as well: nothing may be deduplicated on its text.
+    """
 
     name = "sendgrid"
     header = "X-Twilio-Email-Event-Webhook-Signature"

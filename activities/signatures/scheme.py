@@ -21,6 +21,9 @@ from activities.environment import is_text
 DEFAULT_TOLERANCE: Final = 300
 """Seconds that a timestamp may lie from the clock, either way: what Standard Webhooks, Stripe and Slack advise."""
 
+LONGEST_APART: Final = 10**13
+"""Seconds between timestamp and clock that are told; a clock may show any number, and not every one can be written."""
+
 MOST_SIGNATURES: Final = 32
 """Signatures of a list that are looked at; providers send two while they rotate keys."""
 
@@ -114,8 +117,8 @@ class Scheme(ABC):
                 raise ConfigError("a secret is empty")
             if not is_text(secret):
                 raise ConfigError("a secret is no UTF-8 text")
-            if secret != secret.strip():
-                raise ConfigError("a secret has blanks or a newline around it")
+            if secret != secret.strip() or not (secret[0] + secret[-1]).isprintable():
+                raise ConfigError("a secret has blanks, a newline or something invisible around it")
             if secret in PREFIXES:
                 raise ConfigError(f"a secret is nothing but the prefix {secret}")
         self._read_secrets(secrets)
@@ -141,9 +144,8 @@ class Scheme(ABC):
             raise SignatureError("malformed-timestamp", "use 1 to 12 decimal digits")
         if not abs(now - int(timestamp)) <= self.tolerance:  # so that a clock that is no number proves nothing
             side = "before" if int(timestamp) < now else "after"
-            raise SignatureError(
-                "stale", f"{abs(now - int(timestamp)):.0f} s {side} the clock, beyond {self.tolerance} s"
-            )
+            apart = min(abs(now - int(timestamp)), LONGEST_APART)
+            raise SignatureError("stale", f"{apart:.0f} s {side} the clock, beyond {self.tolerance} s")
         return int(timestamp)
 
 

@@ -220,7 +220,7 @@ def test_the_tolerance_holds_both_ways_and_is_inclusive(setup: Setup) -> None:
 
 
 @timed
-@pytest.mark.parametrize("now", [float("nan"), float("inf"), float("-inf"), -1.0])
+@pytest.mark.parametrize("now", [float("nan"), float("inf"), float("-inf"), -1.0, 10**400])
 def test_a_clock_that_shows_no_time_proves_nothing(setup: Setup, now: float) -> None:
     assert reason(setup, setup.signed(), now) in {"stale", "mismatch"}
 
@@ -250,6 +250,8 @@ def test_a_timestamp_is_decimal_digits_and_nothing_else(setup: Setup, text: str)
         ["new\n"],
         ["whsec_"],
         ["\u200b\ufeff"],
+        ["\ufeffsecret"],
+        ["secret\u200b"],
         ["no-\udcff-text"],
         5,
         {"a", "b"},
