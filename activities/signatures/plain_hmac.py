@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final, Literal, Self
 
+from activities.environment import is_text
 from activities.signatures.scheme import (
     DEFAULT_TOLERANCE,
     ConfigError,
@@ -34,6 +35,8 @@ ALGORITHMS: Final = ("sha1", "sha256", "sha384", "sha512")
 HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 HEX_KEY: Final = re.compile(r"[0-9A-Fa-f]{64}")
 PLACE: Final = re.compile(r"\{(body|timestamp|url)\}")
+UNBOUNDED: Final = re.compile(r"[}0-9]\{timestamp\}")
+"""A timestamp with nothing before it that would say where its digits begin."""
 
 MOST_GROUPS: Final = 8
 """Lists with timestamps of their own that are looked at: each costs an HMAC of the body for each key."""
@@ -71,6 +74,7 @@ class Row:
 
 
 UNTIMED: Final = "Signs no timestamp: a captured request stays valid, so only what it does may not be done twice."
+UNDIVIDED: Final = "Where the URL has a query, the body's beginning could stand at its end: nothing divides the two."
 
 ROWS: Final[dict[str, Row]] = {
     "github": Row("X-Hub-Signature-256", prefix="sha256=", note=UNTIMED),
@@ -79,7 +83,7 @@ ROWS: Final[dict[str, Row]] = {
         "X-Slack-Signature", "v0:{timestamp}:{body}", prefix="v0=", timestamp_header="X-Slack-Request-Timestamp"
     ),
     "shopify": Row("X-Shopify-Hmac-SHA256", encoding="base64", note=UNTIMED),
-    "square": Row("x-square-hmacsha256-signature", "{url}{body}", encoding="base64", note=UNTIMED),
+    "square": Row("x-square-hmacsha256-signature", "{url}{body}", encoding="base64", note=f"{UNTIMED} {UNDIVIDED}"),
     "zoom": Row("x-zm-signature", "v0:{timestamp}:{body}", prefix="v0=", timestamp_header="x-zm-request-timestamp"),
     "docusign": Row(
         "X-DocuSign-Signature",
@@ -172,7 +176,8 @@ class GenericHmac(HmacScheme):
     header: the signature's header. algorithm: sha1, sha256, sha384 or sha512. encoding: hex or base64. prefix: what
     precedes the signature. signed: `body`, or a template with `{body}`, `{timestamp}` and `{url}`. timestamp_header:
     where the timestamp stands, if the template has one. Without `{timestamp}` there is none: a captured request stays
-    valid, so only what it does may not be done twice.
+    valid, so only what it does may not be done twice. Put something between the places, if you may choose: of
+    `{url}{body}`, where the URL has a query, the body's beginning could stand at its end.
     """
 
     name = "hmac"
@@ -181,7 +186,7 @@ class GenericHmac(HmacScheme):
         self,
         secrets: Sequence[str],
         *,
-        header: str,
+        header: str = "",
         algorithm: str = "sha256",
         encoding: Literal["hex", "base64"] = "hex",
         prefix: str = "",
@@ -189,6 +194,9 @@ class GenericHmac(HmacScheme):
         timestamp_header: str = "",
         tolerance: int = DEFAULT_TOLERANCE,
     ) -> None:
+        options = (header, algorithm, encoding, prefix, signed, timestamp_header)
+        if not all(isinstance(option, str) and is_text(option) for option in options):
+            raise ConfigError("every option but tolerance is text")
         template = "{body}" if signed == "body" else signed
         if algorithm not in ALGORITHMS or encoding not in ENCODINGS:
             raise ConfigError(f"algorithm is one of {', '.join(ALGORITHMS)}, encoding one of {', '.join(ENCODINGS)}")
@@ -196,6 +204,8 @@ class GenericHmac(HmacScheme):
             raise ConfigError("header is the name of a header")
         if timestamp_header and not HEADER_NAME.fullmatch(timestamp_header):
             raise ConfigError("timestamp_header is the name of a header")
+        if lower(timestamp_header) == lower(header):
+            raise ConfigError("timestamp_header is another header than the signature's")
         if not prefix.isascii() or (prefix and not prefix.isprintable()):
             raise ConfigError("prefix has printable ASCII characters")
         if "{body}" not in template or PLACE.sub("", template).count("{"):
@@ -204,6 +214,12 @@ class GenericHmac(HmacScheme):
             raise ConfigError("a template with {timestamp} needs timestamp_header, and no other template takes one")
         self._row = Row(header, template, algorithm, encoding, prefix, timestamp_header)
         super().__init__(secrets, tolerance=tolerance)
+
+    def _in_time(self, timestamp: str, now: float) -> int:
+        # Zeros at the end of what stands before it would be signed alike as the timestamp's first ones.
+        if timestamp.startswith("0") and UNBOUNDED.search(self._row.signed):
+            raise SignatureError("malformed-timestamp", "it begins with 0, and nothing divides it from what is before")
+        return super()._in_time(timestamp, now)
 
 
 def _read_key(secret: str, *, hex_key: bool) -> bytes:

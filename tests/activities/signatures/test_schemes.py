@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import hmac
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -341,11 +342,37 @@ def test_a_private_key_that_cannot_sign_for_the_public_one_is_an_error_at_constr
         {"header": "X-Sig", "signed": "{body}{unknown}"},
         {"header": "X-Sig", "signed": "{timestamp}{body}"},
         {"header": "X-Sig", "timestamp_header": "X-Time"},
+        {"header": "X-Sig", "signed": "{body}.{timestamp}", "timestamp_header": "x-sig"},
+        {"header": "X-Sig", "signed": "{body}\udcff"},
+        {},
+        *({"header": "X-Sig", option: 5} for option in ("header", "algorithm", "prefix", "signed", "timestamp_header")),
+        {"header": "X-Sig", "encoding": ["hex"]},
     ],
 )
 def test_a_generic_hmac_that_makes_no_sense_is_an_error_at_construction(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         SCHEMES["hmac"](secrets=["secret"], **options)
+
+
+STAMPED = {"header": "X-Sig", "timestamp_header": "X-Time"}
+
+
+@pytest.mark.parametrize("template", ["{body}{timestamp}", "{body}{url}{timestamp}", "{body}0{timestamp}"])
+def test_zeros_at_a_bodys_end_are_not_taken_for_the_timestamps(template: str) -> None:
+    setup = Setup("hmac", options={**STAMPED, "signed": template}, url="0", body=b"amount=1000")
+    request = setup.signed()
+    setup.scheme().verify(request, NOW)
+    [(name, stamp), signature] = request.headers
+    moved = replace(request, headers=[(name, f"00{stamp}"), signature], body=request.body[:-2])
+    assert reason(setup, moved) == "malformed-timestamp"
+
+
+@pytest.mark.parametrize("template", ["{body}.{timestamp}", "{timestamp}{body}"])
+def test_a_timestamp_whose_beginning_is_plain_may_begin_with_zeros(template: str) -> None:
+    setup = Setup("hmac", options={**STAMPED, "signed": template})
+    signed = template.replace("{timestamp}", f"00{NOW}").encode().replace(b"{body}", setup.body)
+    mac = hmac.digest(setup.secrets[0].encode(), signed, "sha256").hex()
+    setup.scheme().verify(SignedRequest("POST", URL, [("X-Time", f"00{NOW}"), ("X-Sig", mac)], setup.body), NOW)
 
 
 def changed_header(setup: Setup, change: Callable[[str], str]) -> SignedRequest:
