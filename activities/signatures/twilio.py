@@ -15,7 +15,7 @@ import hmac
 import re
 from collections.abc import Sequence
 from typing import Self
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 from activities.signatures.scheme import (
     ConfigError,
@@ -77,12 +77,14 @@ class Twilio(Scheme):
         """
         if not url:
             raise ConfigError("the scheme signs the URL: give one")
-        if not _body_digest(url) and not WRITTEN_FORM.fullmatch(body):
-            raise ConfigError("a body that is no form is covered only by bodySHA256 in the URL")
         try:
-            fields = b"" if _body_digest(url) else _sorted_fields(body)
+            _spellings(url)
+            covered = bool(_body_digest(url))
+            fields = b"" if covered else _sorted_fields(body)
         except SignatureError as error:
-            raise ConfigError(error.detail) from error
+            raise ConfigError(str(error)) from error
+        if not covered and not WRITTEN_FORM.fullmatch(body):
+            raise ConfigError("a body that is no form is covered only by bodySHA256 in the URL")
         return [(HEADER, _mac(self._keys[0], _plain(url) + fields))]
 
     def with_key(self, key: bytes) -> Self:
@@ -105,14 +107,16 @@ def _covered(request: SignedRequest) -> bytes:
 
 
 def _body_digest(url: str) -> str:
-    try:
-        found = parse_qs(urlsplit(url).query, keep_blank_values=True).get("bodySHA256", [])
-    except ValueError as error:
-        raise SignatureError("malformed-url") from error
+    fields = parse_qsl((url or "").partition("?")[2], keep_blank_values=True)
+    found = [value for name, value in fields if name == "bodySHA256"]
     if len(found) > 1:
         raise SignatureError("malformed-url", "bodySHA256 is given more than once")
     if found == [""]:
         raise SignatureError("malformed-url", "bodySHA256 is empty")
+    # URL and fields are signed without a separator: what follows a digest may be the rest of a signed form, moved into
+    # the query with a value in it that somebody chose, so that it covers another body. Twilio's digest stands last.
+    if found and fields[-1][0] != "bodySHA256":
+        raise SignatureError("malformed-url", "bodySHA256 is not the last field")
     return found[0] if found else ""
 
 

@@ -8,6 +8,7 @@ import hmac
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -495,6 +496,23 @@ def test_no_form_is_decoded_that_twilio_would_not_send() -> None:
     setup = SETUPS["twilio form"]
     for body in (b"a=" + b"%41" * 50_000, b"To=%2b1", b"To=%", b"To=%2", b"To=%zz"):
         assert reason(setup, replace(setup.signed(), body=body)) == "malformed-body"
+
+
+@pytest.mark.parametrize("after", ["&", "&x=", "#"])
+def test_twilios_form_cannot_be_moved_into_the_url_to_cover_another_body(after: str) -> None:
+    """Of the moved form, somebody chose the text, which brings along the digest of a body of theirs."""
+    setup, body = SETUPS["twilio form"], b"status=done"
+    text = f"hi&bodySHA256={hashlib.sha256(body).hexdigest()}{after}"
+    request = setup.signed(urlencode({"Body": text, "From": "+1"}).encode())
+    setup.scheme().verify(request, NOW)
+    moved = replace(request, url=f"{URL}Body{text}From+1", body=body)
+    assert reason(setup, moved) in {"malformed-url", "body-mismatch"}
+
+
+def test_twilio_signs_no_url_that_it_would_refuse() -> None:
+    for url in ("/relative", "https://[x/", f"{URL}&bodySHA256=", f"{SHA_URL}&b=2", f"{SHA_URL}&bodySHA256=00"):
+        with pytest.raises(ConfigError):
+            SETUPS["twilio json"].scheme().sign(b"{}", url=url, now=NOW, delivery_id="")
 
 
 def test_twilio_signs_nothing_that_it_would_not_cover() -> None:
