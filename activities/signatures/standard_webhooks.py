@@ -74,11 +74,17 @@ class StandardWebhooks(Scheme):
         raise SignatureError("mismatch", "no listed signature is by one of our keys")
 
     def sign(self, body: bytes, *, url: str, now: float, delivery_id: str) -> list[tuple[str, str]]:
-        """The three headers, by the first secret; a `whpk_` key cannot sign and raises `ConfigError`."""
+        """The three headers, by the first secret.
+
+        Raises `ConfigError` for a `whpk_` key, which cannot sign, and for an id that verify would refuse.
+        """
         key, timestamp = self._keys[0], str(int(now))
         if key.sign is None:
             raise ConfigError("a public key cannot sign: give the whsk_ secret")
-        signature = key.sign(_signed(check_id(delivery_id), timestamp, body))
+        try:
+            signature = key.sign(_signed(check_id(delivery_id), timestamp, body))
+        except SignatureError as error:
+            raise ConfigError(str(error)) from error
         return [
             (f"{self.prefix}id", delivery_id),
             (f"{self.prefix}timestamp", timestamp),

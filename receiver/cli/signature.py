@@ -124,6 +124,8 @@ def sign(
 def _how_to_sign(scheme: Scheme) -> str:
     if scheme.covers_url:
         return "give --url; of twilio's, one with ?bodySHA256= and the body's SHA-256, unless the body is a form"
+    if scheme.name in {"standard-webhooks", "svix"}:
+        return "change --id, or give the whsk_ secret in place of a whpk_ one"
     return "give --private-key-env VAR or --private-key-file FILE as well"
 
 

@@ -329,7 +329,9 @@ def test_a_body_that_the_url_contradicts_is_not_signed() -> None:
 @pytest.mark.parametrize("delivery_id", ["", "a\nb", "x" * 300, "\u00e9"])
 def test_an_id_that_cannot_be_signed_exits_2(delivery_id: str) -> None:
     args = ("sign", "--scheme", "svix", "--secret-env", "SECRET", "--id", delivery_id)
-    assert "malformed-id" in refused(command(*args, given=BODY, env={"SECRET": WHSEC}))
+    done = command(*args, given=BODY, env={"SECRET": WHSEC})
+    assert "malformed-id" in refused(done)
+    assert "change --id" in done.err
 
 
 def test_a_public_url_that_is_none_is_told() -> None:

@@ -396,6 +396,8 @@ def test_an_id_is_capped_and_printable(name: str, delivery_id: str) -> None:
     request = setup.signed()
     headers = [(key, delivery_id if key.endswith("-id") else value) for key, value in request.headers]
     assert reason(setup, replace(request, headers=headers)) == "malformed-id"
+    with pytest.raises(ConfigError, match="malformed-id"):
+        setup.scheme().sign(b"", url=URL, now=NOW, delivery_id=delivery_id)
 
 
 def test_what_was_signed_cannot_be_cut_in_another_place() -> None:
