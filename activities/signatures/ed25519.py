@@ -12,23 +12,32 @@ KEY_BYTES: Final = 32
 SIGN_BIT: Final = 1 << 255
 P: Final = 2**255 - 19
 
+D: Final = -121665 * pow(121666, -1, P) % P
+
 SMALL_ORDER: Final = {
     0,
     1,
     0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826,
     0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD83D3D706A17C7,
     P - 1,
-    P,
-    P + 1,
 }
-"""The y coordinates of points of order 8 and less (RFC 8032, 5.1), two of them in both their encodings. To such a key a
-signature can be made without any private one."""
+"""The y coordinates of points of order 8 and less (RFC 8032, 5.1). To such a key a signature can be made without any
+private one."""
 
 
 def public_key(raw: bytes) -> Ed25519PublicKey:
     """The key of these 32 bytes; raises `ConfigError`."""
     if len(raw) != KEY_BYTES:
         raise ConfigError(f"a public key has {KEY_BYTES} bytes")
-    if int.from_bytes(raw, "little") % SIGN_BIT in SMALL_ORDER:
+    y = int.from_bytes(raw, "little") % SIGN_BIT
+    if y in SMALL_ORDER:
         raise ConfigError("a public key is one by which anybody can sign")
+    if not _is_on_curve(y):
+        raise ConfigError("a public key is no point of the curve, written in its one way")
     return Ed25519PublicKey.from_public_bytes(raw)
+
+
+def _is_on_curve(y: int) -> bool:
+    """Whether it is a point's y, and in its one encoding (RFC 8032, 5.1.3): (y² - 1) / (d·y² + 1) is then a square."""
+    x_squared = (y * y - 1) * pow(D * y * y + 1, -1, P) % P
+    return y < P and pow(x_squared, (P - 1) // 2, P) == 1

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from activities.signatures import SCHEMES, ConfigError, Scheme, SignatureError, SignedRequest
-from activities.signatures.ed25519 import SIGN_BIT, SMALL_ORDER
+from activities.signatures.ed25519 import SIGN_BIT, SMALL_ORDER, P
 
 NOW = 1_800_000_000
 URL = "https://hooks.example.com/callbacks/token?a=1"
@@ -306,13 +306,27 @@ def test_an_undecodable_or_short_secret_is_an_error_at_construction(name: str, s
         SCHEMES[name](secrets=[secret])
 
 
-@pytest.mark.parametrize("y", sorted(SMALL_ORDER))
+@pytest.mark.parametrize("y", sorted({*SMALL_ORDER, P, P + 1}))
 @pytest.mark.parametrize("sign", [0, SIGN_BIT])
 def test_a_key_to_which_anybody_can_sign_is_an_error_at_construction(y: int, sign: int) -> None:
     raw = (y | sign).to_bytes(32, "little")
     for name, secret in (("discord", raw.hex()), ("standard-webhooks", "whpk_" + b64(raw))):
         with pytest.raises(ConfigError):
             SCHEMES[name](secrets=[secret])
+
+
+@pytest.mark.parametrize("y", [2, 7, P + 3, SIGN_BIT - 1])
+@pytest.mark.parametrize("sign", [0, SIGN_BIT])
+def test_a_key_that_is_no_point_in_its_one_encoding_is_an_error_at_construction(y: int, sign: int) -> None:
+    """Of 2 and 7 no x comes; the others encode points that have an encoding of their own."""
+    with pytest.raises(ConfigError, match="no point"):
+        SCHEMES["discord"](secrets=[(y | sign).to_bytes(32, "little").hex()])
+
+
+@given(seed=st.binary(min_size=32, max_size=32))
+@settings(max_examples=50, deadline=None)
+def test_every_private_key_has_a_public_one(seed: bytes) -> None:
+    SCHEMES["discord"](secrets=[Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw().hex()])
 
 
 @pytest.mark.parametrize(
