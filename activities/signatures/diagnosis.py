@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Final, Literal
 
 from activities.signatures import guesses
-from activities.signatures.scheme import ConfigError, Scheme, SignatureError, SignedRequest, Verified
+from activities.signatures.scheme import ConfigError, Scheme, SignatureError, SignedRequest, Verified, lower
 
 Step = Literal["header", "time", "key", "bytes"]
 State = Literal["ok", "wrong", "unknown"]
@@ -88,7 +88,8 @@ class _Case:
     # --- what is right
 
     def header_ok(self) -> Finding:
-        return Finding("header", "ok", f"{self.scheme.header} is there")
+        names = self._signature_headers
+        return Finding("header", "ok", f"{' and '.join(names)} {'are' if len(names) > 1 else 'is'} there")
 
     def time_ok(self, verified: Verified | None) -> Finding:
         if not self.scheme.covers_time:
@@ -104,6 +105,10 @@ class _Case:
         if not self.scheme.covers_body:
             return Finding("bytes", "ok", "not signed: whoever has the credentials can send any body")
         return Finding("bytes", "ok", self._covered)
+
+    @property
+    def _signature_headers(self) -> list[str]:
+        return [name for name, _ in self.scheme.carried(self.request)]
 
     @property
     def _covered(self) -> str:
@@ -175,12 +180,11 @@ class _Case:
 
     def _guesses(self) -> Iterator[tuple[Step, str, Scheme, SignedRequest]]:
         request, scheme = self.request, self.scheme
-        if (own := self._own()) and len(values := request.all(scheme.header)) == 1:
-            for phrase, value in guesses.signatures(values[0], own):
-                pairs = [
-                    (name, value if name.lower() == scheme.header.lower() else old) for name, old in request.headers
-                ]
-                yield "header", f"{scheme.header} would match {phrase}", scheme, replace(request, headers=pairs)
+        own = self._own()
+        for header, given in scheme.carried(request) if own else ():
+            for phrase, value in guesses.signatures(given, own):
+                pairs = [(name, value if lower(name) == lower(header) else old) for name, old in request.headers]
+                yield "header", f"{header} would match {phrase}", scheme, replace(request, headers=pairs)
         for phrase, body in guesses.bodies(request.body, self._content_length()):
             says = f"these {len(request.body)} bytes are not what was signed; the signature matches the body {phrase}"
             yield "bytes", says, scheme, replace(request, body=body)
@@ -206,13 +210,14 @@ class _Case:
         return dict(made)[self.scheme.header]
 
     def _misshapen(self) -> Finding | None:
-        """Whether no part of the header has the form of a signature."""
+        """Whether no part of any signature header has the form of a signature."""
         marker, length = guesses.form(self._own())
-        values = self.request.all(self.scheme.header)
+        values = [value for _, value in self.scheme.carried(self.request)]
         if not length or not values or any(guesses.has_form(value, marker, length) for value in values):
             return None
         looked_for = f"`{marker}` with {length} characters" if marker else f"signature of {length} characters"
-        return Finding("header", "wrong", f"{self.scheme.header} holds no {looked_for}, as the first secret makes it")
+        names = " or ".join(self._signature_headers)
+        return Finding("header", "wrong", f"no {looked_for} is in {names}, as the first secret makes it")
 
     def _similar_headers(self, error: SignatureError) -> str:
         """The headers that look like a signature's, for one that is missing."""

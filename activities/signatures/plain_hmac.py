@@ -148,6 +148,14 @@ class HmacScheme(Scheme):
         other._keys = [key]
         return other
 
+    def carried(self, request: SignedRequest) -> list[tuple[str, str]]:
+        """Numbered ones are as many as the account has keys."""
+        if not self._row.numbered:
+            return super().carried(request)
+        every = (f"{self._row.header}-{number}" for number in range(1, MOST_NUMBERED + 1))
+        names = {name.lower(): name for name in every}
+        return [(names[lower(name)], value) for name, value in request.headers if lower(name) in names]
+
     def _proofs(self, request: SignedRequest) -> Iterator[tuple[str | None, list[str]]]:
         """Each timestamp that the request gives, with the signatures that belong to it."""
         row = self._row
@@ -156,7 +164,7 @@ class HmacScheme(Scheme):
         elif row.fields:
             yield _read_fields(request.one(row.header), *row.fields)
         elif row.numbered:
-            yield None, _numbered(request, row.header)
+            yield None, _once_each(self.carried(request), self.header)
         else:
             timestamp = request.one(row.timestamp_header) if row.timestamp_header else None
             yield timestamp, [request.one(row.header)]
@@ -262,17 +270,15 @@ def _check_method(request: SignedRequest, header: str, method: str) -> None:
         raise SignatureError("malformed-header", f"{header} is not {method}")
 
 
-def _numbered(request: SignedRequest, header: str) -> list[str]:
-    """One header per key, numbered from 1."""
-    names = {f"{header}-{number}".lower(): f"{header}-{number}" for number in range(1, MOST_NUMBERED + 1)}
+def _once_each(headers: Sequence[tuple[str, str]], first: str) -> list[str]:
+    """The values of numbered headers, of which there is one at least, and none twice."""
     found: dict[str, str] = {}
-    for given, value in request.headers:
-        if name := names.get(lower(given)):
-            if name in found:
-                raise SignatureError("repeated-header", name)
-            found[name] = value
+    for name, value in headers:
+        if name in found:
+            raise SignatureError("repeated-header", name)
+        found[name] = value
     if not found:
-        raise SignatureError("missing-header", f"{header}-1")
+        raise SignatureError("missing-header", first)
     return list(found.values())
 
 

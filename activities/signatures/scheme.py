@@ -139,6 +139,10 @@ class Scheme(ABC):
         """The same scheme with just these bytes as its key, for a diagnosis; None where a key is not any bytes."""
         return None
 
+    def carried(self, request: SignedRequest) -> list[tuple[str, str]]:
+        """The request's signature headers, each with its value."""
+        return [(self.header, value) for value in request.all(self.header)]
+
     def _in_time(self, timestamp: str, now: float) -> int:
         if not TIMESTAMP.fullmatch(timestamp):
             raise SignatureError("malformed-timestamp", "use 1 to 12 decimal digits")

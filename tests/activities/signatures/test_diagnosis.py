@@ -105,6 +105,27 @@ def test_a_header_without_a_signature_of_the_schemes_form_is_a_wrong_header(name
     assert phrase in says(diagnosis, "header")
 
 
+DOCUSIGN = SETUPS["docusign"]
+
+
+def numbered(**values: str) -> SignedRequest:
+    """A request of DocuSign's with these of its headers: `n2` is number 2."""
+    headers = [(f"X-DocuSign-Signature-{name[1:]}", value) for name, value in values.items()]
+    return SignedRequest("POST", URL, headers, DOCUSIGN.body)
+
+
+def test_every_numbered_header_is_looked_at() -> None:
+    [(_, good)] = DOCUSIGN.signed().headers
+    hexadecimal = diagnosed(DOCUSIGN, numbered(n2=base64.b64decode(good).hex()))
+    assert says(hexadecimal, "header") == "X-DocuSign-Signature-2 would match written in base64"
+    stranger = diagnosed(replace(DOCUSIGN, secrets=("another",)), numbered(n1="short", n2=good))
+    assert stranger.failed == "key or bytes"
+    assert says(stranger, "header") == "X-DocuSign-Signature-1 and X-DocuSign-Signature-2 are there"
+    assert "in X-DocuSign-Signature-3 or X-DocuSign-Signature-4" in says(
+        diagnosed(DOCUSIGN, numbered(n3="x", n4="y")), "header"
+    )
+
+
 # --- time
 
 
