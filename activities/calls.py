@@ -11,11 +11,11 @@ import asyncio
 import base64
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Final, NoReturn
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, unquote_plus
 
 import httpx
 from temporalio import activity
@@ -58,6 +58,7 @@ AUTHENTICATING: Final = re.compile(r"(?i)auth|key|token|secret|signature|passwor
 SHORTEST_SECRET: Final = 8
 """Characters; what is shorter is no credential, and removing it would garble the partner's words."""
 
+JSON_ESCAPE: Final = re.compile(r'\\(?:u([0-9A-Fa-f]{4})|(["\\/]))')
 FRAMING: Final = {b"content-encoding", b"content-length", b"transfer-encoding"}
 """Headers that no longer hold for a body that has been read and decoded."""
 
@@ -229,12 +230,19 @@ def words(response: httpx.Response, *callback_urls: str) -> str:
     """What the partner says, in one short line, without the tokens or the credentials that it may have echoed."""
     tokens = [url.rpartition("/")[2] for url in callback_urls]
     text = response.content.decode("utf-8", "replace")
-    for secret in _secrets(response.request, tokens):
+    secrets = _secrets(response.request, tokens)
+    for secret in secrets:
         for spelling in {secret, quote(secret, safe=""), quote(secret)}:
             text = text.replace(spelling, "[removed]")
-    if any(token in unquote(text) for token in tokens):
+    if any(secret in reading for reading in _readings(text) for secret in secrets):
         return "[removed]"
     return re.sub(r"[\s\x00-\x1f\x7f-\x9f]+", " ", text).strip()[:LONGEST_WORDS]
+
+
+def _readings(text: str) -> Iterator[str]:
+    """What a reader may take the text for, who knows JSON's escapes, and a URL's or a form's within."""
+    plain = JSON_ESCAPE.sub(lambda found: found[2] or chr(int(found[1], 16)), text)
+    yield from (plain, unquote(plain), unquote_plus(plain))
 
 
 def _secrets(request: httpx.Request, tokens: Iterable[str]) -> list[str]:

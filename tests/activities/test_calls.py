@@ -17,7 +17,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from activities.callback_urls import CallbackURLs, Claims, fingerprint
-from activities.calls import NOT_TAKEN, PartnerCalls, http_client
+from activities.calls import NOT_TAKEN, PartnerCalls, http_client, words
 from activities.environment import Environment
 from activities.partners import sandbox
 from activities.signatures import ConfigError
@@ -235,6 +235,33 @@ async def test_echoed_credentials_do_not_reach_the_history(where: str) -> None:
     async with http_client() as http:
         keyed = PartnerCalls(http, CallbackURLs("https://hooks.test", [KEY]), {"bank": replace(partner, auth=Key())})
         assert (await refusal(keyed)).message == "partner bank answered 401: the key [removed] is unknown"
+
+
+FORMED = {"api_key": 'it/is "my+key" \u00e9'}
+KEYED = httpx.Request("GET", "https://x/", params=FORMED, headers={"X-Token": "=a/b+c/d="})
+
+
+@pytest.mark.parametrize(
+    "echo",
+    [
+        "=a\\/b+c\\/d=",
+        "=a/b\\u002Bc/d=",
+        "\\u003da/b\\u002bc\\/d\\u003D",
+        "%3da%2fb%2bc%2fd%3d",
+        "it%2Fis+%22my%2Bkey%22+%C3%A9",
+        "it%2fis+%22my%2bkey%22+%c3%a9",
+        'it/is \\"my+key\\" \\u00e9',
+        "\\u0025c3%A9 it\\u00252Fis+%22my%2Bkey%22+%C3%A9",
+    ],
+)
+def test_a_partners_words_are_removed_with_a_secret_that_they_write_otherwise(echo: str) -> None:
+    answer = httpx.Response(401, content=f'{{"error": "no such key: {echo}"}}'.encode(), request=KEYED)
+    assert words(answer) == "[removed]"
+
+
+@pytest.mark.parametrize("said", ['{"error": "caf\\u00e9 \\/ 100% + \\\\ \\ud800"}', "%zz%", "\\u00"])
+def test_escapes_that_hide_no_secret_are_left_as_they_are(said: str) -> None:
+    assert words(httpx.Response(401, content=said.encode(), request=KEYED)) == said
 
 
 class Bytes(httpx.AsyncByteStream):
