@@ -80,6 +80,10 @@ class Environment:
         self.fault(name, f"is not a number from {least} to {most}", fix)
         return default
 
+    def beside(self) -> Environment:
+        """A reader of the same variables, with faults of its own."""
+        return Environment(self._variables)
+
     def fault(self, name: str, problem: str, fix: str) -> None:
         """Note that something is wrong; once, however many ask."""
         if (fault := Fault(name, problem, fix)) not in self.faults:

@@ -9,6 +9,7 @@ from typing import Final
 from activities.environment import Environment
 from activities.partners import bank, cards, esign, identity, sandbox
 from activities.partners.partner import Partner, PartnerFactory
+from activities.signatures import ConfigError
 
 PARTNERS: Final[Mapping[str, PartnerFactory]] = {
     "sandbox": partial(sandbox.partner, "sandbox"),
@@ -21,15 +22,31 @@ PARTNERS: Final[Mapping[str, PartnerFactory]] = {
 
 
 def load_partners(names: Iterable[str], environment: Environment) -> dict[str, Partner]:
-    """Make the named partners; a name that is not listed becomes a fault of the environment."""
+    """Make the named partners; a name that is not listed or whose file is wrong becomes a fault of the environment."""
     partners: dict[str, Partner] = {}
     for name in names:
         if factory := PARTNERS.get(name):
-            faults = len(environment.faults)
-            partners[name] = partner = factory(environment)
-            if partner.must_prove_its_bodies and not partner.proves_its_bodies and faults == len(environment.faults):
-                problem = f"names {name!r}, whose webhook URL or handshake needs a signature that covers the body"
-                environment.fault("PARTNERS", problem, "give its file a signature")
+            own = environment.beside()
+            if partner := _make(name, factory, own):
+                partners[name] = partner
+            for fault in own.faults:
+                environment.fault(fault.name, fault.problem, fault.fix)
         else:
             environment.fault("PARTNERS", f"names {name!r}, which is not known", f"use any of {', '.join(PARTNERS)}")
     return partners
+
+
+def _make(name: str, factory: PartnerFactory, own: Environment) -> Partner | None:
+    """Make one partner, by an environment whose faults are this partner's alone."""
+    try:
+        partner = factory(own)
+    except ConfigError as error:
+        own.fault("PARTNERS", f"names {name!r}, whose file cannot be used: {error}", "set it right in its file")
+        return None
+    # A signature that is not to be had for want of its secret is a fault already.
+    if partner.must_prove_its_bodies and not partner.proves_its_bodies and not own.faults:
+        problem = f"names {name!r}, whose webhook URL or handshake needs a signature that covers the body"
+        own.fault("PARTNERS", problem, "give its file a signature")
+    if partner.name != name:
+        own.fault("PARTNERS", f"names {name!r}, whose file says {partner.name!r}", "name it alike in file and list")
+    return partner

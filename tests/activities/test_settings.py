@@ -8,8 +8,9 @@ from functools import partial
 import pytest
 
 from activities.environment import Environment, SettingsError, is_loopback
+from activities.handshakes import Handshake
 from activities.partners import PARTNERS, sandbox
-from activities.partners.partner import Partner
+from activities.partners.partner import Partner, signature
 from activities.settings import Settings
 from receiver.cli.stack import sample_partners
 from tests.support import KEY
@@ -97,6 +98,33 @@ def test_a_fault_that_several_partners_share_is_reported_once(monkeypatch: pytes
     with pytest.raises(SettingsError) as raised:
         Settings.from_env({**GOOD, "SANDBOX_URL": "http://sandbox.example.com"})
     assert [fault.name for fault in raised.value.faults] == ["SANDBOX_URL"]
+
+
+def test_a_partner_whose_file_cannot_be_used_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(env: Environment) -> Partner:
+        return replace(sandbox.partner("bank", env), rate=0)
+
+    monkeypatch.setattr("activities.partners.PARTNERS", {"bank": broken})
+    fault = faults(PARTNERS="bank")["PARTNERS"]
+    assert "'bank'" in fault
+    assert "rate is a number" in fault
+    assert "file" in fault
+
+
+def test_a_partner_that_is_listed_under_another_name_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("activities.partners.PARTNERS", {"bank": partial(sandbox.partner, "acme")})
+    fault = faults(PARTNERS="bank")["PARTNERS"]
+    assert "'bank'" in fault
+    assert "'acme'" in fault
+
+
+def test_partners_that_share_a_missing_secret_are_not_said_to_need_a_signature(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slack(name: str, env: Environment) -> Partner:
+        signs = signature("slack", env, "SLACK_SECRET", fix="from the app's page")
+        return replace(sandbox.partner(name, env), signature=signs, handshake=Handshake("slack"))
+
+    monkeypatch.setattr("activities.partners.PARTNERS", {name: partial(slack, name) for name in ("identity", "bank")})
+    assert set(faults()) == {"SLACK_SECRET"}
 
 
 def test_a_public_receiver_listens_on_every_interface(monkeypatch: pytest.MonkeyPatch) -> None:
