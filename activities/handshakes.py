@@ -89,13 +89,15 @@ class Row:
 
     method: the request's. proven: the provider signs it like a callback, so it is answered only after that was checked.
     answer: the reply, REFUSED to one that asks too much; None for a request that is no such handshake. needs: what the
-    secret is, or "" for none.
+    secret is, or "" for none. signs: it is the one that signs callbacks too, whose variable may list several; any other
+    may have a comma of its own.
     """
 
     method: str
     proven: bool
     answer: Callable[[Greeting, str], Reply | None]
     needs: str = ""
+    signs: bool = False
 
 
 @dataclass(frozen=True)
@@ -214,8 +216,8 @@ HANDSHAKES: Final[Mapping[str, Row]] = {
     "graph": Row("POST", proven=False, answer=_graph),
     "meta": Row("GET", proven=False, answer=_meta, needs="the verify token that was entered in the dashboard"),
     "dropbox": Row("GET", proven=False, answer=_dropbox),
-    "zoom": Row("POST", proven=True, answer=_zoom, needs="the webhook's secret token"),
-    "x-crc": Row("GET", proven=False, answer=_x, needs="the consumer secret"),
+    "zoom": Row("POST", proven=True, answer=_zoom, needs="the webhook's secret token", signs=True),
+    "x-crc": Row("GET", proven=False, answer=_x, needs="the consumer secret", signs=True),
     "discord": Row("POST", proven=True, answer=_discord),
     "cloudevents": Row("OPTIONS", proven=False, answer=_cloudevents, needs="the sender's origin, a DNS name"),
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -9,11 +11,12 @@ from typing import Any, Final
 import httpx
 
 from activities.environment import Environment
-from activities.handshakes import Handshake
+from activities.handshakes import HANDSHAKES, Handshake
 from activities.signatures import SCHEMES, ConfigError, Scheme
 from workflows.contract import Answer, Receipt, StageCall
 
 BODILESS: Final = (204, 205)
+MEDIA_TYPE: Final = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+/[a-z0-9!#$%&'*+.^_`|~-]+")
 
 
 class Unreadable(Exception):
@@ -62,7 +65,7 @@ class Partner:
         `build_ask`; None for a partner that takes no such thing.
     build_undo: the HTTP request that has the partner take back what finished work has done; likewise.
     auth: how requests to the partner are authenticated.
-    content_type: the media type of its callbacks; any other is answered 415.
+    content_type: the media type of its callbacks, in lower case and without parameters; any other is answered 415.
     answers: what differs from the receiver's table of answers, by case; see `ANSWERS_OF_ITS_OWN`.
     handshake: what it asks of a webhook URL before it sends to it.
     read_token: for a partner with one webhook URL for everything, `/partners/NAME`: where in a callback's body the
@@ -92,8 +95,10 @@ class Partner:
     def __post_init__(self) -> None:
         if (self.build_ask is None) != (self.read_status is None):
             raise ConfigError(f"partner {self.name}: build_ask and read_status go together")
-        if not self.rate > 0:
+        if not 0 < self.rate < math.inf:
             raise ConfigError(f"partner {self.name}: rate is a number above 0")
+        if not MEDIA_TYPE.fullmatch(self.content_type):
+            raise ConfigError(f"partner {self.name}: content_type is a media type in lower case, without parameters")
         for case, answer in self.answers.items():
             if answer.status // 100 not in ANSWERS_OF_ITS_OWN.get(case, ()):
                 raise ConfigError(f"partner {self.name}: {case} cannot be answered {answer.status}")
@@ -127,12 +132,15 @@ def signature(scheme: str, environment: Environment, variable: str, *, fix: str,
 
 
 def handshake(name: str, environment: Environment, variable: str, *, fix: str) -> Handshake | None:
-    """The handshake of that name, with the secret that the variable holds: the first one, where it lists several.
+    """The handshake of that name, with the secret that the variable holds; where it lists several, with the first one.
 
     A missing one is a fault of the environment; None then stands for the handshake that is not to be had.
     """
-    secrets = environment.names(variable, fix=fix)
-    return Handshake(name, secrets[0]) if secrets else None
+    if (row := HANDSHAKES.get(name)) and row.signs:
+        secret = next(iter(environment.names(variable, fix=fix)), "")
+    else:
+        secret = environment.text(variable, fix=fix)
+    return Handshake(name, secret) if secret else None
 
 
 def work_reference(call: StageCall) -> str:

@@ -33,14 +33,33 @@ def test_a_missing_or_unusable_secret_is_a_fault(variables: dict[str, str]) -> N
 
 def test_a_handshakes_secret_is_the_newest_and_a_missing_one_is_a_fault() -> None:
     environment = Environment({"SECRET": "new, old"})
-    made = handshake("zoom", environment, "SECRET", fix="from the dashboard")
-    assert made == Handshake("zoom", "new")
+    for name in ("zoom", "x-crc"):
+        assert handshake(name, environment, "SECRET", fix="from the dashboard") == Handshake(name, "new")
     assert handshake("zoom", environment, "MISSING", fix="from the dashboard") is None
     with pytest.raises(SettingsError, match=r"MISSING .*from the dashboard"):
         environment.check()
 
 
-@pytest.mark.parametrize("rate", [0.0, -1.0, float("nan")])
-def test_a_partners_rate_is_above_nothing(rate: float) -> None:
+@pytest.mark.parametrize("name", ["meta", "cloudevents"])
+def test_a_comma_is_part_of_a_secret_that_signs_nothing(name: str) -> None:
+    environment = Environment({"TOKEN": "one, and the same"})
+    assert handshake(name, environment, "TOKEN", fix="") == Handshake(name, "one, and the same")
+    assert handshake(name, environment, "MISSING", fix="") is None
+    assert [fault.name for fault in environment.faults] == ["MISSING"]
+
+
+def test_a_handshake_of_no_known_name_is_not_made() -> None:
+    with pytest.raises(ConfigError, match="none of"):
+        handshake("slakc", Environment({"SECRET": "x"}), "SECRET", fix="")
+
+
+@pytest.mark.parametrize("content_type", ["Application/JSON", "application/json; charset=utf-8", "json", "", "a/b/c"])
+def test_a_partners_content_type_is_a_plain_media_type(content_type: str) -> None:
+    with pytest.raises(ConfigError, match="content_type"):
+        replace(sandbox.partner("bank", Environment({})), content_type=content_type)
+
+
+@pytest.mark.parametrize("rate", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_partners_rate_is_a_number_above_nothing(rate: float) -> None:
     with pytest.raises(ConfigError, match="rate"):
         replace(sandbox.partner("bank", Environment({})), rate=rate)
