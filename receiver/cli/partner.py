@@ -15,11 +15,12 @@ import uvicorn
 
 from activities.callback_urls import CALLBACKS_PATH, BadToken, CallbackURLs, ExpiredToken
 from activities.environment import Environment
-from activities.partners import PARTNERS
+from activities.partners import PARTNERS, load_partners
+from activities.partners.partner import Partner
 from activities.partners.sandbox_app import PLAYS, SandboxPartner
 from activities.partners.sandbox_roles import ROLES, role_of
 from activities.settings import read_callback_keys
-from activities.signatures import Scheme
+from activities.signatures import ConfigError, Scheme
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.numbers import NumberRange
 from receiver.cli.output import json_option, note, print_json, read_json_object, run_async
@@ -60,7 +61,7 @@ async def serve(port: int, plays: tuple[str, ...], delay: float | None, seed: in
     """
     script = _read_plays(plays)
     check_port("127.0.0.1", port)
-    schemes = {name: scheme for name in ROLES if (scheme := _scheme_of(name))}
+    schemes = {name: made.signature for name in ROLES if (made := _set_up(name)) and made.signature}
     async with httpx.AsyncClient(timeout=10, trust_env=False) as http:
         sandbox = SandboxPartner(http, script, schemes=schemes, seed=seed, delay=delay)
         config = uvicorn.Config(
@@ -98,9 +99,9 @@ async def send(
 ) -> int:
     """Answer a stage at its callback URL, in its partner's place or with a body of any JSON form.
 
-    With CALLBACK_KEYS the URL tells which partner it is for: the body takes that partner's form and is signed with its
-    scheme and the secret of this environment; a thin callback has no place for --data. Otherwise it takes the sandbox
-    partner's own form, unsigned.
+    With CALLBACK_KEYS the URL tells which partner it is for: the body takes that partner's form and media type, and is
+    signed with its scheme and the secret of this environment; a thin callback has no place for --data. Otherwise it
+    takes the sandbox partner's own form, unsigned.
 
     `stagehook token issue` prints the URL of an open stage. Exits 1 unless every answer is a 2xx.
     """
@@ -112,12 +113,14 @@ async def send(
     work = f"hand-{uuid.uuid4().hex[:8]}"
     in_form = role_of(name).callback(work, Answer(status, data=read_json_object("--data", data)))
     content = json.dumps(in_form if body is None else read_json_object("--body", body)).encode()
-    scheme = None if no_sign else _scheme_of(name)
+    made = _set_up(name, to_sign=not no_sign)
+    scheme = None if no_sign or made is None else made.signature
+    media_type = made.content_type if made else "application/json"
     answers = []
     async with httpx.AsyncClient(timeout=10, trust_env=False) as http:
         for _ in range(times):
-            proof = scheme.sign(content, url=url, now=time.time(), delivery_id=work) if scheme else []
-            answers.append(await _post(http, url, content, proof))
+            proof = _sign(name, scheme, content, url, work) if scheme else []
+            answers.append(await _post(http, url, content, [("Content-Type", media_type), *proof]))
     if as_json:
         print_json(answers)
     else:
@@ -139,19 +142,27 @@ def _partner_of(url: str) -> str:
         return ""
 
 
-def _scheme_of(name: str) -> Scheme | None:
-    """How the partner signs, by this environment; None for one that signs nothing or that is not set up here."""
-    if (factory := PARTNERS.get(name)) is None:
+def _set_up(name: str, *, to_sign: bool = True) -> Partner | None:
+    """The partner by this environment; None for one that is not known. to_sign: say why it will not be, if so."""
+    if name not in PARTNERS:
         return None
-    signs = factory(environment := Environment(os.environ)).signature
-    for fault in environment.faults if signs is None else ():
+    made = load_partners([name], environment := Environment(os.environ)).get(name)
+    for fault in environment.faults if to_sign and (made is None or made.signature is None) else ():
         note(f"{name}'s callbacks are not signed: {fault}")
-    return signs
+    return made
 
 
-async def _post(http: httpx.AsyncClient, url: str, body: bytes, proof: Sequence[tuple[str, str]]) -> dict[str, Any]:
+def _sign(name: str, scheme: Scheme, body: bytes, url: str, delivery_id: str) -> list[tuple[str, str]]:
     try:
-        response = await http.post(url, content=body, headers=[("Content-Type", "application/json"), *proof])
+        return scheme.sign(body, url=url, now=time.time(), delivery_id=delivery_id)
+    except ConfigError as error:
+        advice = "give its file the private key, as docs/partners.md says, or leave the signature out with --no-sign"
+        raise CommandError(f"a callback of {name} cannot be signed: {error}", advice) from error
+
+
+async def _post(http: httpx.AsyncClient, url: str, body: bytes, headers: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    try:
+        response = await http.post(url, content=body, headers=headers)
     except (httpx.TransportError, httpx.InvalidURL) as error:
         what = f"nobody answers at that address ({type(error).__name__})"
         raise CommandError(what, "start the receiver with `stagehook serve`, and check host and port") from error

@@ -16,11 +16,13 @@ from typing import Any
 
 import pytest
 import respx
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from temporalio.client import Client
 
 from activities.callback_urls import CallbackURLs, Claims, fingerprint
 from activities.partners import PARTNERS, sandbox
 from activities.partners.partner import PartnerFactory
+from activities.signatures import SCHEMES
 from receiver.cli.demo import INPUT
 from tests.commands import command
 from tests.local_stack import Local, local_system, run_command
@@ -313,6 +315,36 @@ def test_a_partner_of_no_known_form_is_sent_a_whole_body(monkeypatch: pytest.Mon
     done = command("partner", "send", url, CALLBACK_KEYS=KEY)
     assert (done.code, "no form is known for callbacks of acme" in done.err) == (2, True)
     assert "--body" in done.err
+
+
+def list_acme(monkeypatch: pytest.MonkeyPatch, **parts: Any) -> tuple[str, ...]:
+    """Add a partner `acme` with these parts; return the command that sends a callback of it."""
+    monkeypatch.setitem(PARTNERS, "acme", lambda env: replace(sandbox.partner("acme", env), **parts))
+    url = CallbackURLs("http://hooks.test", [KEY]).issue(replace(CLAIMS, partner="acme"))
+    return ("partner", "send", url, "--body", "{}")
+
+
+@respx.mock
+def test_what_is_sent_by_hand_is_of_the_partners_media_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = respx.post(url__startswith="http://hooks.test/").respond(202)
+    send = list_acme(monkeypatch, content_type="application/vnd.acme+json")
+    for more in ((), ("--no-sign",)):
+        assert command(*send, *more, CALLBACK_KEYS=KEY).code == 0
+    types = [call.request.headers["content-type"] for call in taken.calls]
+    assert types == ["application/vnd.acme+json"] * 2
+
+
+@respx.mock
+def test_what_only_the_partner_can_sign_is_sent_unsigned_or_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = respx.post(url__startswith="http://hooks.test/").respond(202)
+    public = Ed25519PrivateKey.generate().public_key().public_bytes_raw().hex()
+    send = list_acme(monkeypatch, signature=SCHEMES["discord"](secrets=[public]))
+    done = command(*send, CALLBACK_KEYS=KEY)
+    assert (done.code, taken.called) == (1, False)
+    assert "acme cannot be signed" in done.err
+    assert "private key" in done.err
+    assert "--no-sign" in done.err
+    assert command(*send, "--no-sign", CALLBACK_KEYS=KEY).code == 0
 
 
 def test_sending_to_nobody_says_so(unused_port: int) -> None:
