@@ -114,7 +114,8 @@ def _body_digest(url: str) -> str:
     if found == [""]:
         raise SignatureError("malformed-url", "bodySHA256 is empty")
     # URL and fields are signed without a separator: what follows a digest may be the rest of a signed form, moved into
-    # the query with a value in it that somebody chose, so that it covers another body. Twilio's digest stands last.
+    # the query with a value in it that somebody chose, so that it covers another body. Twilio's digest stands last;
+    # so would only one that somebody chose in the last of all fields.
     if found and fields[-1][0] != "bodySHA256":
         raise SignatureError("malformed-url", "bodySHA256 is not the last field")
     return found[0] if found else ""
