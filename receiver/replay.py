@@ -7,6 +7,7 @@ order of capture. The answer is compared with the one at capture.
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -51,19 +52,30 @@ class PartnerNotEnabled(Exception):
 
 
 UNPROVEN: Final = Verdict.UNPROVEN.name.lower()
+MISSIGNED: Final = "its signature was refused, and would be made right"
+"""Why an unproven delivery is left out."""
+
+TARGET: Final = re.compile(r"[!-~]{0,60000}")
+"""What a request line can hold; httpx takes 65,536 characters of a URL, 4,096 of them for the token."""
+
+NOBODY_THERE: Final = (httpx.ConnectError, httpx.ConnectTimeout)
+"""Of a receiver that does not answer at all: the next delivery would fare no better."""
 
 
 @dataclass(frozen=True)
 class Replayed:
     """One delivery that was sent again.
 
-    answered: the HTTP status, 0 for none. error: why there was none.
+    answered: the HTTP status, 0 for none. error: why there was none. nobody: nothing listens there.
+    says: what the partner's file here reads in it, "" if nothing.
     """
 
     delivery: Delivery
     workflow_id: str
     answered: int
     error: str = ""
+    nobody: bool = False
+    says: str = ""
 
     @property
     def same(self) -> bool:
@@ -86,7 +98,9 @@ def select(
         elif delivery.body is None:
             left.append((delivery, "its body was not kept"))
         elif delivery.verdict == UNPROVEN and not unproven:
-            left.append((delivery, "its signature was refused, and would be made right"))
+            left.append((delivery, MISSIGNED))
+        elif not TARGET.fullmatch(_kept_target(delivery)):
+            left.append((delivery, "its URL cannot be sent: blanks, control characters, or too long"))
         else:
             chosen.append(delivery)
     return chosen, left
@@ -125,40 +139,51 @@ class Replay:
     _sent_at: float = field(default=0.0, init=False)
 
     def check(self, deliveries: Sequence[Delivery]) -> None:
-        """Raise `PartnerNotEnabled` or `CannotSign` if a signature is to be made that cannot be."""
-        if self.mode != "resign":
-            return
-        first = {delivery.partner: delivery for delivery in reversed(deliveries)}
-        if missing := sorted(first.keys() - self.partners.keys()):
+        """Raise `PartnerNotEnabled`, `CannotSign` or `NotReplayable` if one of them cannot be written."""
+        named = {delivery.partner for delivery in deliveries} if self.mode == "resign" else set()
+        if missing := sorted(named - self.partners.keys()):
             raise PartnerNotEnabled(f"PARTNERS does not name {', '.join(missing)}, whose deliveries are to be signed")
-        for delivery in first.values():
+        for delivery in deliveries:
             self.write(delivery, claims_of(delivery))
 
+    def seconds(self, deliveries: Sequence[Delivery]) -> float:
+        """How long the pauses between them are altogether."""
+        return sum(map(self._pause, deliveries, deliveries[1:]))
+
     async def send_all(self, deliveries: Sequence[Delivery], aim: Aim) -> AsyncIterator[Replayed]:
-        """Send them one after another; each is yielded as soon as it is answered."""
+        """Send them one after another, until nobody is there; each is yielded as soon as it is answered."""
         before: Delivery | None = None
         for delivery in deliveries:
             claims = await aim.claims(delivery)
-            await self._pause(before, delivery)
-            yield await self._send(delivery, claims)
+            if before:
+                await asyncio.sleep(max(0.0, self._sent_at + self._pause(before, delivery) - time.monotonic()))
+            replayed = await self._send(delivery, claims)
+            yield replayed
+            if replayed.nobody:
+                return
             before = delivery
 
-    async def _pause(self, before: Delivery | None, delivery: Delivery) -> None:
-        if before is None:
-            return
+    def _pause(self, before: Delivery, delivery: Delivery) -> float:
+        """Seconds between the sending of these two."""
         pause = 1 / self.rate if self.rate else 0.0
-        if self.speed:
-            pause = max(pause, (delivery.received_at - before.received_at) / self.speed)
-        await asyncio.sleep(max(0.0, self._sent_at + pause - time.monotonic()))
+        return max(pause, (delivery.received_at - before.received_at) / self.speed) if self.speed else pause
 
     async def _send(self, delivery: Delivery, claims: Claims) -> Replayed:
         request = self.write(delivery, claims)
         self._sent_at = time.monotonic()
         try:
             response = await self.http.send(request)
-        except httpx.TransportError as error:
-            return Replayed(delivery, claims.workflow_id, 0, type(error).__name__)
-        return Replayed(delivery, claims.workflow_id, response.status_code)
+        except httpx.HTTPError as error:  # an answer that cannot be read, too
+            nobody = isinstance(error, NOBODY_THERE)
+            return Replayed(delivery, claims.workflow_id, 0, type(error).__name__, nobody=nobody)
+        return Replayed(delivery, claims.workflow_id, response.status_code, says=self._read(delivery, request.content))
+
+    def _read(self, delivery: Delivery, body: bytes) -> str:
+        partner = self.partners.get(delivery.partner)
+        try:
+            return partner.read_callback(body).status if partner else ""
+        except Exception:  # a partner's file; whether the receiver has fared better is seen by its answer
+            return ""
 
     def write(self, delivery: Delivery, claims: Claims) -> httpx.Request:
         """The request: a new token, and with `resign` a new signature; bytes and other headers as captured.
@@ -177,7 +202,9 @@ class Replay:
             replaced = {name.lower() for name, _ in signed}
             headers = [*(pair for pair in headers if pair[0].lower() not in replaced), *signed]
         encoded = [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers]
-        return httpx.Request(delivery.method, url, headers=encoded, content=body)
+        # httpx would write some of a URL's characters anew.
+        target = {"target": b"/" + url.encode().split(b"/", 3)[3]}
+        return httpx.Request(delivery.method, url, headers=encoded, content=body, extensions=target)
 
 
 def addressed(delivery: Delivery, urls: CallbackURLs, claims: Claims) -> tuple[str, bytes]:
@@ -185,15 +212,22 @@ def addressed(delivery: Delivery, urls: CallbackURLs, claims: Claims) -> tuple[s
 
     Raises `NotReplayable`.
     """
-    captured, callback_url = claims_of(delivery), urls.issue(claims)
+    captured, callback_url, kept = claims_of(delivery), urls.issue(claims), _kept_target(delivery)
     if delivery.body is None:
         raise NotReplayable(f"the body of {delivery.id} was not kept")
     if delivery.target.startswith(PARTNERS_PATH):  # there the token is in the body
         token = callback_url.rpartition(CALLBACKS_PATH)[2]
         body = delivery.body.replace(placeholder(captured).encode(), token.encode())
-        return urls.public_url + delivery.target, body
-    query = delivery.target.removeprefix(CALLBACKS_PATH + placeholder(captured))
-    return callback_url + (query if query.startswith("?") else ""), delivery.body
+        return urls.public_url + kept, body
+    return callback_url + kept, delivery.body
+
+
+def _kept_target(delivery: Delivery) -> str:
+    """What is sent again of its target as it is: the query; at a partner's one URL all of it."""
+    if delivery.target.startswith(PARTNERS_PATH):
+        return delivery.target
+    query = delivery.target.removeprefix(CALLBACKS_PATH + placeholder(claims_of(delivery)))
+    return query if query.startswith("?") else ""
 
 
 def repeatable_headers(delivery: Delivery) -> list[tuple[str, str]]:

@@ -12,6 +12,7 @@ import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from activities.callback_urls import CallbackURLs
 from activities.environment import Environment
 from activities.partners import sandbox
 from activities.partners.partner import OwnAnswer, Partner
@@ -24,13 +25,16 @@ from receiver.deliveries.store import Store
 from receiver.replay import CannotSign, NotReplayable, Replay, select
 from receiver.replay_aims import CapturedClaims
 from tests.receiver.test_callbacks import BASE, CLAIMS, DONE, URLS
+from tests.receiver.test_curl import listening
 from tests.receiver.test_forwarder import Switchable, eventually
 from tests.receiver.test_inbox import delivery
 from tests.receiver.test_metrics import read
 from tests.receiver.test_partner_urls import GITHUB, carrying, post, read_token
+from tests.support import KEY
 from workflows.contract import Answer
 
 PLAIN = sandbox.partner("bank", Environment({}))
+FORM = (("Content-Type", "application/x-www-form-urlencoded"),)
 
 
 def captured(**changes: Any) -> Delivery:
@@ -68,6 +72,37 @@ def test_who_has_only_a_public_key_is_told_before_anything_is_sent() -> None:
     with pytest.raises(CannotSign, match=f"{one.id} cannot be signed as bank does: a public key cannot sign"):
         replaying(replace(PLAIN, signature=scheme)).check([one])
     replaying(replace(PLAIN, signature=scheme), mode="verbatim").check([one])
+
+
+def test_a_later_delivery_that_cannot_be_signed_is_told_before_anything_is_sent() -> None:
+    twilio = replace(PLAIN, signature=SCHEMES["twilio"](secrets=["x" * 32]))
+    form, other = captured(headers=FORM, body=b"A=1"), captured(id="other", body=b'{"a": 1}')
+    replaying(twilio).check([form])
+    with pytest.raises(CannotSign, match="other cannot be signed"):
+        replaying(twilio).check([form, other])
+
+
+async def test_a_url_is_sent_and_signed_as_it_was_captured() -> None:
+    """A client would rather write some of its characters anew, and a scheme that signs the URL would notice."""
+    twilio, query = SCHEMES["twilio"](secrets=["x" * 32]), '?a="x"&b=<y>&c={z}|^`#\'%41%zz'
+    one = captured(target=f"/callbacks/{{run/1/1}}{query}", headers=FORM, body=b"A=1")
+    with listening() as (url, noted):
+        async with httpx.AsyncClient(trust_env=False) as http:
+            again = Replay(http, CallbackURLs(url, [KEY]), {"bank": replace(PLAIN, signature=twilio)})
+            assert [sent.same async for sent in again.send_all([one], CapturedClaims())] == [True]
+    ((target, headers, body),) = noted
+    assert target.endswith(query)
+    twilio.verify(SignedRequest("POST", url + target, headers, body), 0.0)
+
+
+def test_a_url_that_no_request_line_can_hold_is_left_out_with_the_reason() -> None:
+    bad = [
+        captured(id=query, target=f"/callbacks/{{run/1/1}}?{query}") for query in ("\x01", "a b", "\xe9", "x" * 2**16)
+    ]
+    odd = captured(target="/callbacks/{a run/1/1}?q", workflow_id="a run")
+    chosen, left = select([*bad, odd])
+    assert chosen == [odd]
+    assert {why for _, why in left} == {"its URL cannot be sent: blanks, control characters, or too long"}
 
 
 def test_blanks_around_a_header_are_not_sent_again() -> None:
@@ -132,6 +167,29 @@ async def test_the_pauses_of_capture_are_kept_shortened_or_left_out(
         replayed = [one async for one in again.send_all(ones, CapturedClaims())]
     assert [one.same for one in replayed] == [True] * 3
     assert slept == pytest.approx(pauses, abs=0.1)
+    assert again.seconds(ones) == pytest.approx(sum(pauses))
+
+
+async def test_a_delivery_without_a_readable_answer_does_not_end_the_replay() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        if b"?junk" in request.extensions["target"]:
+            return httpx.Response(202, headers={"Content-Encoding": "gzip"}, stream=httpx.ByteStream(b"junk"))
+        if b"?cut" in request.extensions["target"]:
+            raise httpx.RemoteProtocolError("closed")
+        return httpx.Response(202)
+
+    ones = [captured(target=f"/callbacks/{{run/1/1}}?{how}") for how in ("junk", "cut", "well")]
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:
+        again = Replay(http, URLS, {"bank": PLAIN})
+        replayed = [(one.answered, one.error) async for one in again.send_all(ones, CapturedClaims())]
+    assert replayed == [(0, "DecodingError"), (0, "RemoteProtocolError"), (202, "")]
+
+
+async def test_where_nobody_listens_the_replay_ends(unused_port: int) -> None:
+    async with httpx.AsyncClient(trust_env=False) as http:
+        again = Replay(http, CallbackURLs(f"http://127.0.0.1:{unused_port}", [KEY]), {"bank": PLAIN})
+        replayed = [one async for one in again.send_all([captured(), captured()], CapturedClaims())]
+    assert [(one.error, one.nobody) for one in replayed] == [("ConnectError", True)]
 
 
 async def test_what_came_to_a_partners_one_url_goes_there_again_with_a_new_token(database: Database) -> None:
