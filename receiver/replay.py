@@ -117,6 +117,13 @@ class Aim(Protocol):
         """Whether the deliveries of this captured run go into a run that the replay begins."""
         ...
 
+    async def late(self, replayed: Sequence[Replayed]) -> list[str]:
+        """Wait for the runs that the replay has begun to take what they were sent; those that have not in time.
+
+        They stay open, for it may come yet.
+        """
+        ...
+
     async def aclose(self) -> None:
         """End what the replay has begun."""
         ...

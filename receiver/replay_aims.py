@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import time
-import uuid
 from collections.abc import Collection, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
-from activities.callback_urls import Claims
-from activities.runs import NoSuchStage, Runs
-from receiver.deliveries.delivery import Delivery
-from receiver.replay import claims_of
-from receiver.stand_ins import stand_in
-from workflows.contract import TOKEN_SLACK
+from temporalio.client import WorkflowExecutionStatus
 
-LONGEST_ID: Final = 200
-"""Characters of a stand-in's workflow id; they are all in its tokens."""
+from activities.callback_urls import Claims
+from activities.runs import NoSuchStage, Runs, WorkerAway
+from receiver.deliveries.delivery import Delivery
+from receiver.replay import Replayed, claims_of
+from receiver.stand_ins import latest_call, new_stand_in_id, stand_in
+from workflows.contract import TOKEN_SLACK, StageProgress
 
 STAGE_OPENS_WITHIN: Final = 10.0
 """Seconds for a run to come to the next delivery's stage."""
+
+TAKEN_WITHIN: Final = 10.0
+"""Seconds after the last answer for a receiver to forward to the stand-ins what it has kept."""
+
+LOOKS_EVERY: Final = 0.1
 
 
 class CapturedClaims:
@@ -33,6 +36,10 @@ class CapturedClaims:
     def is_begun(self, chain_id: str) -> bool:
         """Never."""
         return False
+
+    async def late(self, replayed: Sequence[Replayed]) -> list[str]:
+        """Nothing was begun."""
+        return []
 
     async def aclose(self) -> None:
         """Nothing was begun."""
@@ -64,42 +71,114 @@ class NamedRun(CapturedClaims):
         return self._known[stage]
 
 
-class StandIns:
-    """Aims at a stand-in of each captured run, begun at the first of its deliveries."""
+@dataclass(frozen=True)
+class Begun:
+    """A stand-in that was begun. deliveries: those that it is for. last: its last stage."""
 
-    def __init__(self, runs: Runs, deliveries: Sequence[Delivery], task_queue: str) -> None:
+    workflow_id: str
+    chain_id: str
+    deliveries: Sequence[Delivery]
+    last: int
+
+
+class StandIns:
+    """Aims at a stand-in of each captured run, begun at the first of its deliveries.
+
+    lasting: seconds that the replay is to take; the stand-ins wait for longer.
+    """
+
+    def __init__(self, runs: Runs, deliveries: Sequence[Delivery], task_queue: str, *, lasting: float = 0.0) -> None:
         self._runs = runs
-        self._deliveries = deliveries
+        self._deliveries: dict[str, list[Delivery]] = {}
+        for delivery in deliveries:
+            self._deliveries.setdefault(delivery.chain_id, []).append(delivery)
         self._task_queue = task_queue
-        self._begun: dict[str, tuple[str, str, int]] = {}
+        self._lasting = lasting
+        self._begun: dict[str, Begun] = {}
+        self._late: list[str] = []
+
+    def check(self, chain_ids: Collection[str]) -> None:
+        """Raise `NoStandIn` if there can be none for one of these captured runs."""
+        for chain_id in chain_ids:
+            stand_in(self._deliveries[chain_id], time.time(), self._lasting)
 
     async def claims(self, delivery: Delivery) -> Claims:
         """The captured claims, but for the stand-in and with time to spare."""
         if delivery.chain_id not in self._begun:
-            self._begun[delivery.chain_id] = await self._begin(delivery.chain_id)
-        workflow_id, chain_id, _ = self._begun[delivery.chain_id]
+            self._begun[delivery.chain_id] = await self._begin(self._deliveries[delivery.chain_id])
+        begun = self._begun[delivery.chain_id]
         expires_at = int(time.time() + TOKEN_SLACK)
-        return replace(claims_of(delivery), workflow_id=workflow_id, chain_id=chain_id, expires_at=expires_at)
+        run = begun.workflow_id
+        return replace(claims_of(delivery), workflow_id=run, chain_id=begun.chain_id, expires_at=expires_at)
 
     def is_begun(self, chain_id: str) -> bool:
         """Always."""
         return True
 
+    async def late(self, replayed: Sequence[Replayed]) -> list[str]:
+        """Wait for the stand-ins to take what was answered 2xx; those that have not in time, which stay open.
+
+        A receiver with a store answers before it has signalled: an end of the stand-in could come first.
+        """
+        taken = [one for one in replayed if 200 <= one.answered < 300]
+        await asyncio.gather(*(self._wait_for(begun, taken) for begun in self._begun.values()))
+        return self._late
+
     async def aclose(self) -> None:
         """Let the stand-ins end: their last stage waits for nothing but this."""
-        ends = [self._runs.finish(workflow_id, last) for workflow_id, _, last in self._begun.values()]
+        done = [begun for begun in self._begun.values() if begun.workflow_id not in self._late]
+        ends = [self._runs.finish(begun.workflow_id, begun.last) for begun in done]
         for failure in await asyncio.gather(*ends, return_exceptions=True):
             if isinstance(failure, BaseException):
                 raise failure
 
-    async def _begin(self, chain_id: str) -> tuple[str, str, int]:
-        deliveries = [delivery for delivery in self._deliveries if delivery.chain_id == chain_id]
-        pipeline, carried = stand_in(deliveries, time.time())
-        workflow_id = f"replay-{uuid.uuid4().hex[:8]}-{deliveries[0].workflow_id}"[:LONGEST_ID]
+    async def _begin(self, deliveries: Sequence[Delivery]) -> Begun:
+        pipeline, carried = stand_in(deliveries, time.time(), self._lasting)
+        workflow_id = new_stand_in_id(deliveries[0].workflow_id)
         handle = await self._runs.start(
             pipeline, {}, task_queue=self._task_queue, workflow_id=workflow_id, carried=carried
         )
-        return handle.id, handle.first_execution_run_id or "", len(pipeline.stages)
+        return Begun(handle.id, handle.first_execution_run_id or "", deliveries, len(pipeline.stages))
+
+    async def _wait_for(self, begun: Begun, taken: Sequence[Replayed]) -> None:
+        sent = [one for one in taken if one.workflow_id == begun.workflow_id]
+        deadline = time.monotonic() + TAKEN_WITHIN
+        while not await self._has_taken(begun, sent):
+            if time.monotonic() > deadline:
+                self._late.append(begun.workflow_id)
+                return
+            await asyncio.sleep(LOOKS_EVERY)
+
+    async def _has_taken(self, begun: Begun, sent: Sequence[Replayed]) -> bool:
+        try:
+            progress = await self._runs.progress(begun.workflow_id)
+        except WorkerAway:
+            return False
+        if all(_shows(stage, begun.deliveries, sent) for stage in progress.stages):
+            return True
+        # A run that has ended, say by a stage that failed, takes nothing more.
+        return (await self._runs.describe(begun.workflow_id)).status is not WorkflowExecutionStatus.RUNNING
+
+
+def _shows(stage: StageProgress, deliveries: Sequence[Delivery], sent: Sequence[Replayed]) -> bool:
+    """Whether a stand-in's stage is settled, or has as many entries in its ledger as callbacks were sent to it.
+
+    Of those that can settle it one must have. A receiver forwards a stage's callbacks in order.
+    """
+    if stage.outcome:
+        return True
+    current = latest_call(deliveries, stage.number)
+    entries = set()
+    for one in sent:
+        delivery = one.delivery
+        if delivery.stage != stage.number or not one.says:
+            continue
+        answers_this_call = current and (delivery.attempt, delivery.issued_at) == (current.attempt, current.issued_at)
+        if one.says == "succeeded" or (one.says == "failed" and answers_this_call):
+            return False
+        # Those with the same content, or with one id, may be one to the receiver.
+        entries.add(delivery.signed_id or (delivery.body_digest if one.says == "failed" else delivery.id))
+    return stage.ledger_total >= len(entries)
 
 
 class Sorted:
@@ -119,6 +198,10 @@ class Sorted:
     def is_begun(self, chain_id: str) -> bool:
         """Whether it is not there."""
         return chain_id not in self._there
+
+    async def late(self, replayed: Sequence[Replayed]) -> list[str]:
+        """Wait for the stand-ins."""
+        return await self._stand_ins.late(replayed)
 
     async def aclose(self) -> None:
         """Let the stand-ins end."""
