@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import shlex
-import signal
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ import click
 from temporalio.client import WorkflowHandle
 
 from activities.runs import Runs, WorkerAway, status_name
+from receiver.cli.ending import cancel_on_signals
 from receiver.cli.errors import CommandError
 from receiver.cli.output import live_table, note, print_json
 from receiver.cli.processes import Processes
@@ -43,6 +43,9 @@ PLAYS: Final[Mapping[str, list[str]]] = {
 CAPTURES: Final = Path(".dev/demo.jsonl")
 """Where what the receiver was sent is kept, for a webhook replay."""
 
+PROJECT: Final = Path(__file__).resolve().parents[2]
+"""Where the Makefile is."""
+
 INPUT: Final = {"full_name": "ada lovelace", "date_of_birth": "1815-12-10", "iban": "GB33BUKB20201555555555"}
 
 
@@ -60,7 +63,7 @@ def demo(*, keep: bool, as_json: bool) -> None:
 
 
 async def _demo(*, keep: bool, as_json: bool) -> None:
-    _cancel_on_signals()
+    _end_with_parent()
     with (
         tempfile.TemporaryDirectory(prefix="stagehook-demo-") as folder,
         Processes(Path(folder), grace=STOP_WITHIN) as processes,
@@ -85,7 +88,7 @@ async def _demo(*, keep: bool, as_json: bool) -> None:
             raise CommandError(f"the run did not show {missing}\n{processes.tails()}", "`make demo` again")
         if not as_json:
             captured = _keep_captures(stack)
-            for line in _links(stack, handle, Path(folder)) if keep else _next_commands(captured):
+            for line in _links(stack, handle, Path(folder)) if keep else next_commands(captured):
                 click.echo(line)
         while keep:
             processes.check()
@@ -236,7 +239,12 @@ def _keep_captures(stack: Stack) -> Path | None:
     return CAPTURES
 
 
-def _next_commands(captured: Path | None) -> list[str]:
+def next_commands(captured: Path | None) -> list[str]:
+    """What to type next, where this is typed."""
+    if Path.cwd() != PROJECT:  # there is nothing to make
+        replay = f"  {shown_command()} delivery replay --from {captured}     sends again what this captured"
+        kept = f"  {shown_command()} demo --keep     the same, staying up, with Temporal's UI"
+        return ["", "next:", kept, *([f"{replay}, to your receiver"] if captured else [])]
     replay = f"  make replay FROM={captured}     then: sends again what this captured"
     return [
         "",
@@ -272,13 +280,10 @@ def shown_command() -> str:
     return min(path, os.path.relpath(path), key=len)
 
 
-def _cancel_on_signals() -> None:
-    """Let a closed terminal, a `kill`, or the end of whoever started it end the demo as Ctrl-C does."""
-    task = asyncio.current_task()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, lambda: task.cancel() if task else None)
-    parent = os.getppid()
+def _end_with_parent() -> None:
+    """Let the end of whoever started it end the demo too, as Ctrl-C does."""
+    cancel_on_signals()
+    task, loop, parent = asyncio.current_task(), asyncio.get_running_loop(), os.getppid()
 
     def look_after_parent() -> None:
         if os.getppid() == parent:

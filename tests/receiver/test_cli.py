@@ -23,7 +23,7 @@ from activities.callback_urls import CallbackURLs, Claims, fingerprint
 from activities.partners import PARTNERS, sandbox
 from activities.partners.partner import PartnerFactory
 from activities.signatures import SCHEMES
-from receiver.cli.demo import INPUT
+from receiver.cli.demo import INPUT, PROJECT, next_commands
 from tests.commands import command
 from tests.local_stack import Local, local_system, run_command
 from tests.support import KEY
@@ -406,3 +406,12 @@ def test_wrong_temporal_settings_are_told_at_start(local: Local, command: list[s
 def test_help_says_what_there_is() -> None:
     shown = run_command("--help").stdout.decode()
     assert all(noun in shown for noun in ("demo", "serve", "worker", "pipeline", "token", "partner", "signature"))
+
+
+def test_a_demo_names_commands_that_there_are_where_it_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(PROJECT)
+    assert "  make replay FROM=.dev/demo.jsonl" in "\n".join(next_commands(Path(".dev/demo.jsonl")))
+    monkeypatch.chdir(tmp_path)
+    shown = "\n".join(next_commands(Path(".dev/demo.jsonl")))
+    assert "stagehook delivery replay --from .dev/demo.jsonl" in shown
+    assert "  make" not in shown
