@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import socketserver
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread, Timer
 from typing import Any
+from unittest.mock import AsyncMock
 
 import httpx
 import pytest
 
-from tests.local_stack import Local, local_system
+from activities.client import TemporalUnreachable
+from receiver.cli.stack import stagehook_command
+from receiver.deliveries.delivery import read_line
+from tests.local_stack import Local, local_system, running
 
 INPUT = '{"full_name": "ada lovelace", "date_of_birth": "1815-12-10", "iban": "GB33BUKB20201555555555"}'
 
@@ -143,11 +151,81 @@ def test_a_dry_run_says_to_programs_what_would_be_done(systems: tuple[Local, Loc
     planned = replay(systems[1], "--from", str(exported), "--dry-run")
     (run,) = planned.pop("runs")
     url = systems[1].stack.environment["PUBLIC_URL"]
-    assert planned == {"matching": 6, "left_out": 1, "to": url, "mode": "resign"}
+    assert planned == {"matching": 6, "left_out": 1, "to": url, "mode": "resign", "seconds": 0.0}
     assert (run["workflow_id"], run["into"], run["difference"]) == ("customer-7", None, "")
     assert {one["stage"] for one in run["deliveries"]} == {1, 2, 3, 4}
     (there,) = replay(systems[0], "--of-workflow", "customer-7", "--dry-run")["runs"]
     assert there["into"] == "customer-7"
+
+
+@pytest.fixture
+def postman(systems: tuple[Local, Local]) -> Iterator[str]:
+    """A receiver that answers at once and hands on a second later, as ours does while Temporal is slow."""
+    to = systems[1].stack.environment["PUBLIC_URL"]
+
+    class Slow(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            head, _, lines = b"".join(iter(self.rfile.readline, b"\r\n")).decode().partition("\r\n")
+            headers = dict(line.split(": ", 1) for line in lines.splitlines())
+            body = self.rfile.read(int(headers["Content-Length"]))
+            url = to + head.split(" ")[1]
+            Timer(1.0, lambda: httpx.post(url, headers=headers, content=body, trust_env=False)).start()
+            self.wfile.write(b"HTTP/1.1 202 Accepted\r\n\r\n")
+
+    with socketserver.TCPServer(("127.0.0.1", 0), Slow) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+def test_a_replay_ends_when_what_it_sent_has_come(systems: tuple[Local, Local], exported: Path, postman: str) -> None:
+    shown = replay(systems[1], "--from", str(exported), "--of-stage", "3", "--to", postman)
+    stage = list(progress(systems[1], shown["deliveries"][0]["workflow_id"]).values())[2]
+    assert (stage["outcome"], stage["cause"]) == ("succeeded", "callback")
+
+
+def test_what_was_sent_before_a_failure_is_told(
+    systems: tuple[Local, Local], exported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here the run waits for its second stage, and the third never opens."""
+    monkeypatch.setattr("receiver.replay_aims.STAGE_OPENS_WITHIN", 0.5)
+    never = INPUT.replace("GB33BUKB20201555555555", "play:never")
+    done(systems[1], "pipeline", "start", "onboarding", "--id", "stuck", "--input", never)
+    wanted = {(2, "progress"), (3, "succeeded")}
+    lines = {
+        (one.stage, one.says): line
+        for line in exported.read_bytes().splitlines(keepends=True)
+        if (one := read_line(line))
+    }
+    given = b"".join(line for what, line in lines.items() if what in wanted)
+    ended = systems[1].command("delivery", "replay", "--from", "-", "--workflow", "stuck", "--json", given=given)
+    assert (ended.returncode, json.loads(ended.stdout)["sent"]) == (4, 1)
+    assert b"error: the run stuck has no stage 3" in ended.stderr
+
+
+def test_what_was_sent_is_told_if_temporal_is_away_at_the_end(
+    systems: tuple[Local, Local], exported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("activities.runs.Runs.finish", AsyncMock(side_effect=TemporalUnreachable("it is away")))
+    ended = systems[1].command("delivery", "replay", "--from", str(exported), "--of-stage", "3", "--json")
+    assert (ended.returncode, json.loads(ended.stdout)["sent"]) == (7, 1)
+
+
+def listed(local: Local) -> set[str]:
+    return {run["workflow_id"] for run in json.loads(done(local, "pipeline", "list", "--json"))}
+
+
+def test_a_killed_replay_ends_its_stand_in(systems: tuple[Local, Local], exported: Path, tmp_path: Path) -> None:
+    _, laptop = systems
+    before = listed(laptop)
+    words = stagehook_command("delivery", "replay", "--from", str(exported), "--rate", "0.01")
+    with running(words, {**os.environ, **laptop.stack.environment}, tmp_path / "log") as process:
+        while not (begun := listed(laptop) - before):
+            assert process.poll() is None, (tmp_path / "log").read_text()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 130
+    done(laptop, "pipeline", "watch", *begun)
+    assert "had been answered" in (tmp_path / "log").read_text()
 
 
 def test_a_curl_line_really_runs(systems: tuple[Local, Local]) -> None:
@@ -171,6 +249,7 @@ def test_a_curl_line_really_runs(systems: tuple[Local, Local]) -> None:
         (["replay", "--since", "soon"], 2, "give an age like 2h"),
         (["replay", "--since", "1h", "--stage", "2"], 2, "say where to"),
         (["replay", "--since", "1h", "--workflow", "none-such"], 4, "no open or recent run"),
+        (["replay", "--since", "1h", "--workflow", "none-such", "--dry-run"], 4, "no open or recent run"),
         (["replay", "--from", "/nonexistent"], 2, "cannot be read"),
         (["import", "-"], 1, "line 1 of stdin is no delivery"),
         (["show", "0"], 4, "several deliveries begin with '0'"),

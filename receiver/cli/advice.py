@@ -20,6 +20,7 @@ from receiver.deliveries.archive import NoSuchDelivery
 from receiver.deliveries.database import NewerSchema, SchemaMissing, StoreAway
 from receiver.lifecycle import PortTaken
 from receiver.replay import CannotSign, NotReplayable, PartnerNotEnabled
+from receiver.stand_ins import NoStandIn
 from workflows.checking import InvalidRun
 
 ADVICE: dict[type[Exception], tuple[Exit, str]] = {
@@ -29,6 +30,7 @@ ADVICE: dict[type[Exception], tuple[Exit, str]] = {
     InvalidRun: (Exit.USAGE, "mend the definition in workflows/pipelines.py, or give what is missing with --input"),
     NoSuchDelivery: (Exit.NOT_FOUND, "`stagehook delivery list` lists the deliveries"),
     NoSuchStage: (Exit.NOT_FOUND, "`stagehook pipeline show` lists the stages"),
+    NoStandIn: (Exit.USAGE, "leave that run out, or use --workflow with one of your own, or --mode verbatim"),
     NotReplayable: (Exit.FAILED, "`stagehook delivery show` has all that is known of it"),
     PartFailed: (Exit.FAILED, "do it again; if it stays, the log above says what is missing"),
     PartnerNotEnabled: (Exit.USAGE, "name them in PARTNERS with their variables, or use --mode verbatim"),

@@ -6,8 +6,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import click
 import httpx
@@ -16,39 +15,28 @@ from rich.progress import Progress
 
 from activities.callback_urls import CallbackURLs
 from activities.client import connect, connect_config
-from activities.environment import is_loopback
+from activities.environment import Environment, is_loopback
 from activities.runs import Runs
 from activities.settings import Settings
 from receiver.cli.db import need_store
+from receiver.cli.ending import cancel_on_signals
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.numbers import NumberRange
-from receiver.cli.output import confirm, counted, json_option, note, print_json, print_list, run_async, shown
+from receiver.cli.output import confirm, counted, json_option, note, run_async, shown
+from receiver.cli.replay_plan import Plan, Wish
+from receiver.cli.replay_report import report
 from receiver.cli.selection import filter_options, read_file
 from receiver.deliveries.archive import ANY, Archive, Filters
 from receiver.deliveries.delivery import Delivery
-from receiver.replay import UNPROVEN, Aim, Mode, Replay, Replayed, select
-from receiver.replay_aims import CapturedClaims, NamedRun, Sorted, StandIns
-from receiver.signals import definition_digest
-from workflows.pipelines import PIPELINES
+from receiver.replay import MISSIGNED, UNPROVEN, Aim, Mode, Replay, Replayed, select
+from receiver.replay_aims import TAKEN_WITHIN, CapturedClaims, NamedRun, Sorted, StandIns
+from receiver.stand_ins import is_stand_in
 
 SPEEDS: Final = {"1": 1.0, "10": 10.0, "max": 0.0}
 ANSWER_WITHIN: Final = 10.0
-SHOWN: Final = 200
-"""Lines of the table at the end; a difference is always shown."""
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What the command was told to do."""
-
-    to: str
-    allow_remote: bool
-    mode: Mode
-    start: bool
-    workflow: str
-    stage: int
-    speed: float
-    rate: float
+DAY: Final = 24 * 3600.0
+LONGEST_DAYS: Final = 30
+"""Of a replay. The stand-ins' timers and tokens last longer."""
 
 
 @click.command()
@@ -98,142 +86,127 @@ async def replay(
     if (start and workflow) or (mode == "verbatim" and (start or workflow)) or (stage and not workflow):
         raise click.UsageError("--start, --workflow [--stage] and --mode verbatim each say where to: give one of them")
     settings = Settings.from_env(os.environ)
-    to = to.rstrip("/") or settings.public_url
-    wish = Wish(to, allow_remote, mode, start, workflow, stage or 0, SPEEDS[speed], rate)
-    if not is_loopback(wish.to) and not allow_remote:
-        what = f"{wish.to} is not this machine"
-        raise CommandError(what, "give --to a loopback URL, or say --allow-remote if you mean it", Exit.USAGE)
-    meant = mode == "verbatim" or bool(ids) or filters.verdict == UNPROVEN
-    chosen, left = select(_choose(ids, filters, file), unproven=meant)
-    for delivery, why in left:
-        note(f"left out: {shown(delivery.id)}, {why}")
-    if not chosen:
-        source = "export` writes what --from takes" if file else "list` shows what there is"
-        raise CommandError("no delivery to replay", f"`stagehook delivery {source}", Exit.NOT_FOUND)
+    wish = Wish(_receiver(to, settings, allow_remote=allow_remote), allow_remote, mode, start, workflow, stage or 0)
+    chosen, left_out = _select(_choose(ids, filters, file), ids, filters, mode, file)
     replaying = Replay(
         httpx.AsyncClient(timeout=ANSWER_WITHIN, trust_env=False),
         CallbackURLs(wish.to, settings.callback_keys),
         settings.partners,
         mode=mode,
-        speed=wish.speed,
+        speed=SPEEDS[speed],
         rate=rate,
     )
+    seconds = replaying.seconds(chosen)
+    if seconds > LONGEST_DAYS * DAY:
+        what = f"the replay would take more than {LONGEST_DAYS} days"
+        raise CommandError(what, "give a greater --rate or --speed, or fewer deliveries", Exit.USAGE)
     replaying.check(chosen)
-    aim = await _aim(wish, chosen, settings)
-    _tell(wish, chosen, aim, left_out=len(left), as_json=dry_run and as_json)
+    aim = await _aim(wish, chosen, settings, seconds)
+    Plan(wish, chosen, aim, left_out, seconds).tell(as_json=dry_run and as_json)
     if dry_run:
         return Exit.OK
-    if allow_remote and not yes:
+    if not yes and _is_remote(wish):
         if not sys.stdin.isatty():
             raise CommandError("nobody is there to confirm a replay to another machine", "say --yes", Exit.USAGE)
         confirm()
+    cancel_on_signals()
+    replayed: list[Replayed] = []
     try:
-        replayed = await _send(replaying, chosen, aim)
+        try:
+            await _send(replaying, chosen, aim, replayed)
+        finally:  # whatever has happened, this was sent
+            report(replayed, of=len(chosen), left_out=left_out, as_json=as_json)
+        late = await aim.late(replayed)
     finally:
         await replaying.http.aclose()
         await aim.aclose()
-    _report(replayed, as_json=as_json)
-    if unanswered := replayed[-1].error:
-        what = f"{wish.to} did not answer ({unanswered}); {len(chosen) - len(replayed)} were not sent"
-        raise CommandError(what, "start the receiver, and check --to and PUBLIC_URL")
+    _check_answers(wish, replayed, not_sent=len(chosen) - len(replayed))
+    if late:
+        what = f"not all that was answered 2xx came to {', '.join(late)} within {TAKEN_WITHIN:g} s; left open for it"
+        advice = "look whether a worker runs, then `stagehook pipeline show` it, and `stagehook pipeline cancel` it"
+        raise CommandError(what, advice)
     return Exit.FAILED if expect and not all(one.same for one in replayed) else Exit.OK
 
 
+def _receiver(to: str, settings: Settings, *, allow_remote: bool) -> str:
+    """The base URL to send to."""
+    given = Environment({"--to": to or settings.public_url})
+    url = given.url("--to", fix="give the receiver's base URL, such as http://127.0.0.1:8000; https for other machines")
+    for fault in given.faults:
+        raise CommandError(f"{fault.name} {fault.problem}", fault.fix, Exit.USAGE)
+    if not is_loopback(url) and not allow_remote:
+        what = f"{url} is not this machine"
+        raise CommandError(what, "give --to a loopback URL, or say --allow-remote if you mean it", Exit.USAGE)
+    return url
+
+
+def _is_remote(wish: Wish) -> bool:
+    """Whether anything but this machine is sent to."""
+    return not is_loopback(wish.to) or (wish.mode != "verbatim" and not is_loopback(f"http://{_temporal_address()}"))
+
+
+def _temporal_address() -> str:
+    return str(connect_config(os.environ)["target_host"])
+
+
 def _choose(ids: Sequence[str], filters: Filters, file: str) -> list[Delivery]:
-    if sum([bool(ids), bool(file)]) > 1:
-        raise click.UsageError("give IDs, or --from a file, not both")
+    if ids and (file or filters != ANY):
+        what = f"IDs say which deliveries, and so {'does --from' if file else 'do filters'}"
+        raise CommandError(what, "give one of them", Exit.USAGE)
     if file:
         return [delivery for delivery in read_file(file) if filters.matches(delivery)]
     if ids:
         archive = Archive(need_store())
-        return [archive.get(id_) for id_ in ids]
+        return list({delivery.id: delivery for delivery in map(archive.get, ids)}.values())
     if filters == ANY:
         raise click.UsageError("say which: IDs, --from FILE, or filters such as --since 2h")
     return list(Archive(need_store()).every(filters))
 
 
-async def _aim(wish: Wish, deliveries: Sequence[Delivery], settings: Settings) -> Aim:
+def _select(
+    found: Sequence[Delivery], ids: Sequence[str], filters: Filters, mode: Mode, file: str
+) -> tuple[list[Delivery], int]:
+    """Those that are sent, in the order of capture, and how many are left out; says which, and why."""
+    named = bool(ids or file or filters.workflow)
+    meant = [delivery for delivery in found if named or not is_stand_in(delivery.workflow_id)]
+    unproven = mode == "verbatim" or bool(ids) or filters.verdict == UNPROVEN
+    chosen, left = select(meant, unproven=unproven)
+    for delivery, why in left:
+        note(f"left out: {shown(delivery.id)}, {why}")
+    if replays := len(found) - len(meant):
+        what = counted(replays, "delivery", "deliveries")
+        note(f"left out: {what} of earlier replays to stand-ins; to send them, give IDs or --of-workflow")
+    if not chosen:
+        source = "export` writes what --from takes" if file else "list` shows what there is"
+        advice = f"`stagehook delivery {source}"
+        if left and all(why == MISSIGNED for _, why in left):
+            advice = "say --verdict unproven to have them signed anew, or --mode verbatim to send them as they are"
+        raise CommandError("no delivery to replay", advice, Exit.NOT_FOUND)
+    return chosen, len(found) - len(chosen)
+
+
+async def _aim(wish: Wish, deliveries: Sequence[Delivery], settings: Settings, seconds: float) -> Aim:
     if wish.mode == "verbatim":
         return CapturedClaims()
-    where = connect_config(os.environ)
-    address = str(where["target_host"])
+    address = _temporal_address()
     if not is_loopback(f"http://{address}") and not wish.allow_remote:
         what = f"Temporal at {address} is not on this machine, and runs would be begun or answered there"
         raise CommandError(what, "set TEMPORAL_ADDRESS to a local one, or say --allow-remote", Exit.USAGE)
-    note(f"Temporal at {address}, namespace {where.get('namespace', 'default')}")
+    note(f"Temporal at {address}, namespace {connect_config(os.environ).get('namespace', 'default')}")
     runs = Runs(await connect(os.environ))
     if wish.workflow:
+        await runs.describe(wish.workflow)
         return NamedRun(runs, wish.workflow, wish.stage)
-    stand_ins = StandIns(runs, deliveries, settings.task_queue)
-    if wish.start:
-        return stand_ins
+    lasting = seconds + len(deliveries) * ANSWER_WITHIN
+    stand_ins = StandIns(runs, deliveries, settings.task_queue, lasting=lasting)
     chains = {delivery.chain_id: delivery.workflow_id for delivery in deliveries}
-    return Sorted({chain for chain, run in chains.items() if await runs.has(run, chain)}, stand_ins)
+    there = set() if wish.start else {chain for chain, run in chains.items() if await runs.has(run, chain)}
+    stand_ins.check(chains.keys() - there)
+    return stand_ins if wish.start else Sorted(there, stand_ins)
 
 
-def _tell(wish: Wish, deliveries: Sequence[Delivery], aim: Aim, *, left_out: int, as_json: bool) -> None:
-    for line in _plan(wish, deliveries, aim):
-        note(shown(line))
-    if as_json:
-        print_json(_planned(wish, deliveries, aim, left_out=left_out))
-
-
-def _plan(wish: Wish, deliveries: Sequence[Delivery], aim: Aim) -> list[str]:
-    """What will be done, in a few lines."""
-    runs = {delivery.chain_id: delivery for delivery in deliveries}
-    lines = [f"{counted(deliveries, 'delivery', 'deliveries')} of {counted(runs, 'run')}, to {wish.to}, {wish.mode}"]
-    begun = [delivery for chain, delivery in runs.items() if aim.is_begun(chain)]
-    if wish.workflow:
-        lines.append(f"  into the run {wish.workflow}" + (f", stage {wish.stage}" if wish.stage else ""))
-    elif wish.mode == "verbatim":
-        lines.append("  by the captured claims, whether the runs are here or not")
-    elif len(begun) < len(runs):
-        lines.append(f"  {len(runs) - len(begun)} into the captured runs")
-    if begun:
-        of = "" if wish.start else " of runs that are not here"
-        lines.append(f"  {len(begun)} into stand-ins{of}; no partner is called")
-    lines += sorted({line for delivery in begun if (line := _difference(delivery))})
-    return lines
-
-
-def _planned(wish: Wish, deliveries: Sequence[Delivery], aim: Aim, *, left_out: int) -> dict[str, Any]:
-    """The same for programs."""
-    runs: dict[str, list[Delivery]] = {}
-    for delivery in deliveries:
-        runs.setdefault(delivery.chain_id, []).append(delivery)
-    return {
-        "matching": len(deliveries),
-        "left_out": left_out,
-        "to": wish.to,
-        "mode": wish.mode,
-        "runs": [_planned_run(wish, those, aim) for those in runs.values()],
-    }
-
-
-def _planned_run(wish: Wish, deliveries: Sequence[Delivery], aim: Aim) -> dict[str, Any]:
-    """What will be done with one run's deliveries. into: a run's id, None for a stand-in, which has none yet."""
-    last = deliveries[-1]
-    begun = aim.is_begun(last.chain_id)
-    return {
-        "workflow_id": last.workflow_id,
-        "into": None if begun else wish.workflow or last.workflow_id,
-        "deliveries": [{"id": one.id, "partner": one.partner, "stage": wish.stage or one.stage} for one in deliveries],
-        "difference": _difference(last).strip() if begun else "",
-    }
-
-
-def _difference(delivery: Delivery) -> str:
-    """What is different about the pipeline here, if it is."""
-    known = PIPELINES.get(delivery.pipeline)
-    if known is None:
-        return f"  pipeline {delivery.pipeline or 'unknown'} is not known here: stages by number"
-    if delivery.definition and delivery.definition != definition_digest(known):
-        return f"  pipeline {delivery.pipeline} has another definition here than at capture"
-    return ""
-
-
-async def _send(replaying: Replay, deliveries: Sequence[Delivery], aim: Aim) -> list[Replayed]:
-    replayed: list[Replayed] = []
+async def _send(replaying: Replay, deliveries: Sequence[Delivery], aim: Aim, replayed: list[Replayed]) -> None:
+    """Send them, and add each to `replayed` as it is answered."""
     errors = Console(stderr=True)
     with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar:
         task = bar.add_task("replaying", total=len(deliveries))
@@ -241,42 +214,17 @@ async def _send(replaying: Replay, deliveries: Sequence[Delivery], aim: Aim) -> 
             async for one in replaying.send_all(deliveries, aim):
                 replayed.append(one)
                 bar.advance(task)
-                if one.error:
-                    break
         except asyncio.CancelledError:
             note(f"stopped: {len(replayed)} of {counted(deliveries, 'delivery', 'deliveries')} had been answered")
             raise
-    return replayed
 
 
-def _report(replayed: Sequence[Replayed], *, as_json: bool) -> None:
-    same = sum(one.same for one in replayed)
-    if as_json:
-        print_json({"sent": len(replayed), "same": same, "deliveries": [_line(one) for one in replayed]})
+def _check_answers(wish: Wish, replayed: Sequence[Replayed], *, not_sent: int) -> None:
+    unanswered = [one for one in replayed if one.error]
+    if not unanswered:
         return
-    shown = [one for place, one in enumerate(replayed) if place < SHOWN or not one.same]
-    titles = ("id", "partner", "stage", "into", "at capture", "now", "same")
-    print_list(titles, map(_cells, shown), below=("into", "partner"))
-    answered = sum(bool(one.answered) for one in replayed)
-    note(f"{len(replayed)} sent, {answered} answered, {same} as at capture")
-
-
-def _cells(one: Replayed) -> tuple[str, ...]:
-    delivery = one.delivery
-    now = str(one.answered) if one.answered else one.error
-    stage = f"{delivery.stage}/{delivery.attempt}"
-    same = "yes" if one.same else "NO"
-    return delivery.id, delivery.partner, stage, one.workflow_id, str(delivery.status), now, same
-
-
-def _line(one: Replayed) -> dict[str, Any]:
-    return {
-        "id": one.delivery.id,
-        "partner": one.delivery.partner,
-        "workflow_id": one.workflow_id,
-        "stage": one.delivery.stage,
-        "captured": one.delivery.status,
-        "answered": one.answered,
-        "error": one.error,
-        "same": one.same,
-    }
+    if unanswered[-1].nobody:
+        what = f"{wish.to} did not answer ({unanswered[-1].error}); {not_sent} were not sent"
+        raise CommandError(what, "start the receiver, and check --to and PUBLIC_URL")
+    what = f"{len(unanswered)} of {counted(replayed, 'delivery', 'deliveries')} got no answer that can be read"
+    raise CommandError(what, "look at the receiver's log; the lines above say what happened")

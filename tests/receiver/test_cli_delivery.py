@@ -393,6 +393,7 @@ def test_a_dry_run_is_told_to_people_or_to_programs(database: Database, *, as_js
         "left_out": 1,
         "to": "http://127.0.0.1:1",
         "mode": "verbatim",
+        "seconds": 0.0,
         "runs": [
             {
                 "workflow_id": name,

@@ -1,0 +1,103 @@
+"""What `stagehook delivery replay` was told to do, and how it says beforehand what that will be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+from receiver.cli.output import counted, note, print_json, shown
+from receiver.deliveries.delivery import Delivery
+from receiver.replay import Aim, Mode
+from receiver.signals import definition_digest
+from workflows.pipelines import PIPELINES
+
+A_FEW_SECONDS: Final = 5.0
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the command was told to do."""
+
+    to: str
+    allow_remote: bool
+    mode: Mode
+    start: bool
+    workflow: str
+    stage: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be done with these deliveries. seconds: how long it will take at least."""
+
+    wish: Wish
+    deliveries: Sequence[Delivery]
+    aim: Aim
+    left_out: int
+    seconds: float
+
+    def tell(self, *, as_json: bool) -> None:
+        """To people, and to programs if they ask."""
+        for line in self._lines():
+            note(shown(line))
+        if as_json:
+            print_json(self._as_json())
+
+    def _lines(self) -> list[str]:
+        """In a few lines."""
+        wish, runs = self.wish, {delivery.chain_id: delivery for delivery in self.deliveries}
+        matching = f"{counted(self.deliveries, 'delivery', 'deliveries')} of {counted(runs, 'run')}"
+        lines = [f"{matching}, to {wish.to}, {wish.mode}"]
+        begun = [delivery for chain, delivery in runs.items() if self.aim.is_begun(chain)]
+        if wish.workflow:
+            lines.append(f"  into the run {wish.workflow}" + (f", stage {wish.stage}" if wish.stage else ""))
+        elif wish.mode == "verbatim":
+            lines.append("  by the captured claims, whether the runs are here or not")
+        elif len(begun) < len(runs):
+            lines.append(f"  {len(runs) - len(begun)} into the captured runs")
+        if begun:
+            of = "" if wish.start else " of runs that are not here"
+            lines.append(f"  {len(begun)} into stand-ins{of}; no partner is called")
+        if self.seconds > A_FEW_SECONDS:
+            lines.append(f"  takes {timedelta(seconds=round(self.seconds))} by --speed and --rate")
+        lines += sorted({line for delivery in begun if (line := _difference(delivery))})
+        return lines
+
+    def _as_json(self) -> dict[str, Any]:
+        """The same for programs."""
+        runs: dict[str, list[Delivery]] = {}
+        for delivery in self.deliveries:
+            runs.setdefault(delivery.chain_id, []).append(delivery)
+        return {
+            "matching": len(self.deliveries),
+            "left_out": self.left_out,
+            "to": self.wish.to,
+            "mode": self.wish.mode,
+            "seconds": round(self.seconds, 3),
+            "runs": [self._run_as_json(those) for those in runs.values()],
+        }
+
+    def _run_as_json(self, deliveries: Sequence[Delivery]) -> dict[str, Any]:
+        """What will be done with one run's deliveries. into: a run's id, None for a stand-in, which has none yet."""
+        wish, last = self.wish, deliveries[-1]
+        begun = self.aim.is_begun(last.chain_id)
+        return {
+            "workflow_id": last.workflow_id,
+            "into": None if begun else wish.workflow or last.workflow_id,
+            "deliveries": [
+                {"id": one.id, "partner": one.partner, "stage": wish.stage or one.stage} for one in deliveries
+            ],
+            "difference": _difference(last).strip() if begun else "",
+        }
+
+
+def _difference(delivery: Delivery) -> str:
+    """What is different about the pipeline here, if it is."""
+    known = PIPELINES.get(delivery.pipeline)
+    if known is None:
+        return f"  pipeline {delivery.pipeline or 'unknown'} is not known here: stages by number"
+    if delivery.definition and delivery.definition != definition_digest(known):
+        return f"  pipeline {delivery.pipeline} has another definition here than at capture"
+    return ""
