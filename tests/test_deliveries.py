@@ -5,8 +5,10 @@ Drop in what `stagehook delivery export` wrote. The variables of partners, with 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -24,6 +26,7 @@ from receiver.deliveries.store import Store
 from receiver.replay import Replay, select
 from receiver.replay_aims import StandIns
 from tests.receiver.test_callbacks import for_temporal
+from tests.receiver.test_inbox import delivery
 from tests.support import KEY, QUEUE, ScriptedPartner, working
 
 FOLDER = Path(__file__).parent / "deliveries"
@@ -46,7 +49,10 @@ def replayable(file: Path) -> list[Delivery]:
     assert captured, f"nothing to replay: {left}"
     partners = {one.partner for one in captured}
     assert partners == {file.parent.name}, f"export with --partner {file.parent.name}: the file has {partners}"
-    return [one for one in captured if one.verdict in REPRODUCED]
+    found = [one for one in captured if one.verdict in REPRODUCED]
+    why = ", ".join(sorted({one.verdict for one in captured}))
+    assert found, f"nothing here to run: the answers were due to what was around the deliveries ({why})"
+    return found
 
 
 def settled(deliveries: Sequence[Delivery]) -> dict[int, str]:
@@ -63,6 +69,26 @@ def test_a_capture_of_any_partner_can_be_dropped_in(name: str) -> None:
     environment = Environment(variables())
     load_partners([name], environment)
     environment.check()
+
+
+class AsSent(httpx.ASGITransport):
+    """Gives the app the query as a replay sends it; httpx writes some of its characters anew."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            query = request.extensions["target"].partition(b"?")[2]
+            await self.app({**scope, "query_string": query}, receive, send)
+
+        return await httpx.ASGITransport(app).handle_async_request(request)
+
+
+def test_a_capture_of_nothing_that_can_be_run_again_is_no_test(tmp_path: Path) -> None:
+    file = tmp_path / "bank" / "late.jsonl"
+    file.parent.mkdir()
+    refused = [delivery(verdict=verdict, partner="bank").as_json() for verdict in ("gone", "unknown", "unavailable")]
+    file.write_text("".join(json.dumps(one) + "\n" for one in refused))
+    with pytest.raises(AssertionError, match=r"nothing here to run: .* \(gone, unavailable, unknown\)"):
+        replayable(file)
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}/{file.name}")
@@ -82,10 +108,11 @@ async def test_a_capture_is_answered_as_it_was(file: Path, real: WorkflowEnviron
     async with (
         app.router.lifespan_context(app),
         working(real.client, ScriptedPartner()),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app)) as http,
+        httpx.AsyncClient(transport=AsSent(app)) as http,
     ):
         replayed = [one async for one in Replay(http, urls, partners).send_all(captured, aim)]
         assert [one.answered for one in replayed if not one.same] == []
+        assert await aim.late(replayed) == []
         for run in {one.workflow_id for one in replayed}:
             outcomes = {stage.number: stage.outcome for stage in (await runs.progress(run)).stages}
             wanted = settled([one.delivery for one in replayed if one.workflow_id == run])
