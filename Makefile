@@ -42,9 +42,9 @@ dev: setup $(ENV)  ## Run Temporal, receiver, worker and sandbox partner in this
 	@$(RUN) honcho -e $(ENV) -f Procfile.dev start
 
 replay: setup $(ENV)  ## Send captured deliveries again, to make dev (FROM=FILE)
-	@test -n "$(FROM)" || { echo "error: no file to replay from" >&2; \
+	@test -n "$$FROM" || { echo "error: no file to replay from" >&2; \
 		echo "  try: make replay FROM=.dev/demo.jsonl, which make demo has made" >&2; exit 1; }
-	@set -a; . $(abspath $(ENV)); set +a; $(RUN) stagehook delivery replay --from $(FROM) $(ARGS)
+	@set -a; . $(abspath $(ENV)); set +a; $(RUN) stagehook delivery replay --from "$$FROM" $(ARGS)
 
 format: setup  ## Format the code
 	@$(RUN) ruff check --fix .

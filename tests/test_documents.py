@@ -84,6 +84,16 @@ def test_make_help_lists_every_target() -> None:
     assert {"demo", "test", "check", "dev"} <= set(targets)
 
 
+def test_make_replay_takes_a_file_whose_name_has_blanks(tmp_path: Path) -> None:
+    settings, file, shows = (tmp_path / name for name in ("env", "it's a file.jsonl", "shows"))
+    settings.touch()
+    shows.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    shows.chmod(0o700)
+    words = [*MAKE, "-o", "setup", "replay", f"FROM={file}", f"ENV={settings}", f"RUN={shows}", "ARGS=--expect"]
+    shown = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    assert shown.splitlines()[-3:] == ["--from", str(file), "--expect"]
+
+
 @pytest.fixture
 def dev(tmp_path: Path) -> Iterator[dict[str, str]]:
     """`make dev`, with settings on free ports and a database of its own; gives the environment to use beside it."""
