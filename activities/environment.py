@@ -10,6 +10,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 NUMBER: Final = re.compile(r"[0-9]{1,18}")
+AUTHORITY: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\[\]@:]+)(?::[0-9]{1,5})?")
 BASE_URL: Final = re.compile(r"(?:(?![?#\\])[!-~])+")
 """Visible ASCII, but for what would end the path before ours, or be read as a slash by some."""
 
@@ -107,8 +108,10 @@ def is_text(value: str) -> bool:
 def is_loopback(url: str) -> bool:
     """Whether a URL names this very machine."""
     try:
-        host = urlsplit(url).hostname or ""
-        return host == "localhost" or ip_address(host).is_loopback
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        named = AUTHORITY.fullmatch(parts.netloc) is not None
+        return named and (host == "localhost" or ip_address(host).is_loopback)
     except ValueError:
         return False
 
@@ -117,7 +120,7 @@ def _is_base_url(value: str) -> bool:
     try:
         parts = urlsplit(value)
         # `port` raises for a number that is none.
-        names_a_host = bool(parts.hostname) and "@" not in parts.netloc and parts.port != 0
+        names_a_host = AUTHORITY.fullmatch(parts.netloc) is not None and parts.port != 0
     except ValueError:
         return False
     return names_a_host and parts.scheme in {"http", "https"} and BASE_URL.fullmatch(value) is not None

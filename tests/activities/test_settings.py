@@ -41,7 +41,7 @@ def test_every_fault_is_reported_at_once_with_a_fix() -> None:
 @pytest.mark.parametrize(
     "url",
     [
-        *("hooks.example.com", "ftp://x", "https://", "https://[x", "https://x:99999"),
+        *("hooks.example.com", "ftp://x", "https://", "https://[x", "https://[::1]x", "https://x:99999"),
         *(f"https://{user}x.example" for user in ("u:p@", "u@", "@")),
         *(f"https://x.example/{rest}" for rest in ("?a=1", "?", "#", "\\a", "a b", "a\tb", "a\nb", "\x7f/a", "é")),
     ],
@@ -149,6 +149,7 @@ def test_keys_are_not_shown_by_repr() -> None:
         ("https://127.example.com", False),
         ("https://10.0.0.1", False),
         ("https://[x", False),
+        ("http://[::1]public.example", False),
     ],
 )
 def test_loopback_is_told_from_the_rest(url: str, *, loopback: bool) -> None:

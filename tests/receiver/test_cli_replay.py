@@ -49,6 +49,7 @@ def sent(done: Done) -> list[str]:
     "to",
     [
         "http://[::1",
+        "http://[::1]public.example",
         "http://127.0.0.1:99999",
         "ftp://127.0.0.1",
         "http://127.0.0.1/?a=b",
