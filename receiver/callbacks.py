@@ -92,7 +92,7 @@ class Callbacks:
         response = in_its_own_way(self._partners.get(capture.partner), verdict, response)
         if not recorded:
             await self._record_refusal(capture, incoming, verdict, reason, response.status_code)
-        elif response.status_code != verdict.status:
+        elif response.status_code != verdict.status and verdict is not Verdict.GREETED:
             self._forwarder.note_answer(capture.id, response.status_code)
         took = time.monotonic() - began
         self._metrics.answered(verdict, reason, capture.partner, status=response.status_code, seconds=took)

@@ -9,6 +9,7 @@ import pytest
 from activities.environment import Environment, SettingsError
 from activities.handshakes import Handshake
 from activities.partners import sandbox
+from activities.partners.auth import HeaderKey
 from activities.partners.partner import handshake, signature
 from activities.signatures import ConfigError, SignedRequest
 
@@ -63,3 +64,9 @@ def test_a_partners_content_type_is_a_plain_media_type(content_type: str) -> Non
 def test_a_partners_rate_is_a_number_above_nothing(rate: float) -> None:
     with pytest.raises(ConfigError, match="rate"):
         replace(sandbox.partner("bank", Environment({})), rate=rate)
+
+
+@pytest.mark.parametrize("key", ["two\nlines", "k\u00e9y", "nul\0"])
+def test_a_key_that_no_header_can_have_is_refused_at_start(key: str) -> None:
+    with pytest.raises(ConfigError, match="no header can have"):
+        HeaderKey("Authorization", f"Bearer {key}")
