@@ -21,7 +21,7 @@ from activities.callback_urls import PARTNERS_PATH
 from activities.signatures import SignedRequest
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.output import note
-from receiver.deliveries.secrets import REDACTED
+from receiver.deliveries.spellings import REDACTED
 
 LARGEST: Final = 8 * 1024 * 1024
 """Bytes that are read; the receiver takes a body of 1 MiB, and base64 adds a third."""

@@ -3,42 +3,66 @@
 from __future__ import annotations
 
 import base64
+import binascii
 import contextlib
 import re
+import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
-from functools import cache
-from typing import Final
-from urllib.parse import unquote, unquote_to_bytes, urlsplit
+from dataclasses import fields, replace
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
 
+from activities import strict_json
+from activities.callback_urls import VERSION
 from activities.signatures.scheme import PREFIXES
-from receiver.deliveries.delivery import Delivery, NotADelivery, digest, read_line
+from receiver.deliveries.delivery import FORM, Delivery, digest
+from receiver.deliveries.spellings import REDACTED, Look, blot, search
 
-SECRET_VARIABLE: Final = re.compile(r"(?:KEY|SECRET|TOKEN|PASSWORD|CREDENTIAL)S?(?:_|$)")
+SECRET_VARIABLE: Final = re.compile(r"(?:KEY|SECRET|TOKEN|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL)S?[0-9]*(?:_|$)")
 """Names of environment variables whose values are secrets, ours, Temporal's and the partners'."""
+
+URL_VARIABLE: Final = re.compile(r"(?:^|_)(?:URL|URI|DSN)$")
+PASSWORD_IN_QUERY: Final = re.compile(r"(?:^|&)(?:ssl)?(?:password|passwd|pwd)=([^&]*)", re.IGNORECASE)
 
 SHORTEST: Final = 8
 """Characters; a shorter text is found everywhere."""
 
-CALLBACK_TOKEN: Final = re.compile(
-    rb"(?:/|\\/|%2f)callbacks(?:/|\\/|%2f)(\.?[A-Za-z0-9_-]{16,}(?:\.|%2e)[A-Za-z0-9_-]{20,})", re.IGNORECASE
-)
-"""A callback token behind our path, however its slashes are written. Whoever has one can answer its stage."""
+TOKEN: Final = "a callback token"  # noqa: S105 - what is found, not one
+
+CALLBACK_TOKEN: Final = re.compile(rb"/callbacks/(\.?[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{20,})", re.IGNORECASE)
+"""A callback token behind our path. Whoever has one can answer its stage."""
+
+SIGNED: Final = re.compile(rb"(?<![A-Za-z0-9_-])([A-Za-z0-9_-]{16,}+)(?=(\.[A-Za-z0-9_-]{43,}+))")
+"""Two texts in base64url, the second one of an HMAC-SHA256's length or longer: a callback token if the first one holds
+claims. It begins where such a text does: from each of its characters anew, a long one would be read for minutes."""
 
 BARE_TOKEN: Final = re.compile(rb"(?<![A-Za-z0-9_-])\.?[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])")
-"""Two texts in base64url, the second one of an HMAC-SHA256's length: a callback token, or something like it. It begins
-where such a text does: from each of its characters anew, a long one would be read for minutes."""
+"""The same, whatever the first one holds."""
 
-REDACTED: Final = b"[redacted]"
+CLAIMS: Final = re.compile(
+    rb'\[%d,"(?:[^"\\]|\\.)*+","(?:[^"\\]|\\.)*+",[0-9]+,[0-9]+,"(?:[^"\\]|\\.)*+",[0-9]+,[0-9]+\]' % VERSION
+)
+"""Claims as a token has them; see `activities.callback_urls`."""
+
+BEGIN_OF_CLAIMS: Final = base64.b64encode(b'[%d,"' % VERSION)[:5]
+"""How they begin in base64."""
+
+LONGEST_CLAIMS: Final = 8192
+"""Bytes. Temporal's ids have at most 1000 characters, of which JSON may make six each."""
 
 ADDRESSES: Final = {
     "x-forwarded-for",
+    "x-original-forwarded-for",
+    "x-vercel-forwarded-for",
     "forwarded",
     "x-real-ip",
     "cf-connecting-ip",
     "true-client-ip",
     "fly-client-ip",
+    "fastly-client-ip",
     "x-client-ip",
+    "x-cluster-client-ip",
+    "x-envoy-external-address",
 }
 """Headers in which routers write who has called."""
 
@@ -49,81 +73,154 @@ def known_secrets(variables: Mapping[str, str]) -> dict[str, str]:
     for name, value in variables.items():
         if SECRET_VARIABLE.search(name):
             parts = [part.strip() for part in value.split(",")]
-            found |= {name if len(parts) == 1 else f"{name} {place}": part for place, part in enumerate(parts, 1)}
-    with contextlib.suppress(ValueError):  # no URL, no password
-        written = urlsplit(variables.get("DATABASE_URL", "")).password or ""
-        found["DATABASE_URL's password"] = unquote(written)
-        if "%" in written:
-            found["DATABASE_URL's password as the URL has it"] = written
+            found[name] = value.strip()  # with a comma in it, it may still be one
+            found |= {f"{name} {place}": part for place, part in enumerate(parts, 1) if len(parts) > 1}
+        if URL_VARIABLE.search(name):
+            found |= {f"{name}'s password{where}": password for where, password in _passwords(value)}
     for name, value in list(found.items()):
         for prefix in filter(value.startswith, PREFIXES):
             found[f"{name} without its prefix"] = value.removeprefix(prefix)
     return {name: value for name, value in found.items() if len(value) >= SHORTEST}
 
 
-def find(line: bytes, secrets: Mapping[str, str]) -> Iterator[str]:
-    """What a line of an export holds that it must not: names of secrets, `a callback token`.
+def _passwords(url: str) -> Iterator[tuple[str, str]]:
+    with contextlib.suppress(ValueError):  # no URL, no password
+        parts = urlsplit(url)
+        yield "", unquote(parts.password or "")
+        for found in PASSWORD_IN_QUERY.finditer(parts.query):
+            yield " in its query", unquote(found[1])
 
-    It looks for them plain, percent-encoded and in base64, in the line and in the body that the line has in base64.
+
+def find(document: bytes, secrets: Mapping[str, str]) -> Iterator[str]:
+    """What a document holds that an export must not: names of secrets, `a callback token`.
+
+    Of JSON each text in it is looked at, and of a delivery in it the body; whatever else it is, it is a text itself.
     """
-    places = [line]
-    with contextlib.suppress(NotADelivery):  # then it is a text like any other
-        places.append(read_line(line).body or b"")
-    haystack = b"\n".join(text for place in places for text in (place, unquote_to_bytes(place)))
-    for name, secret in secrets.items():
-        if any(form in haystack for form in _forms(secret.encode())):
-            yield name
-    if CALLBACK_TOKEN.search(haystack):
-        yield "a callback token"
+    try:
+        texts = list(_texts(strict_json.loads(document)))
+    except strict_json.NotStrictJSON:
+        texts = [document]
+    look = _look(secrets)
+    yield from dict.fromkeys(found.name for text in texts for found in search(text, look))
+
+
+def find_in_text(text: bytes, secrets: Mapping[str, str]) -> Iterator[tuple[int, str]]:
+    """The same of a plain text, with the place at which each begins."""
+    for found in search(text, _look(secrets)):
+        yield found.start, found.name
 
 
 def redact(delivery: Delivery, secrets: Mapping[str, str]) -> Delivery:
     """The delivery without known secrets, callback tokens, and the addresses it came from.
 
-    The rest of the body stays, for it is what is replayed: it may hold a customer's data.
+    The rest of the body stays, for it is what is replayed: it may hold a customer's data. `find` finds nothing in it.
     """
+    look = _look(secrets)
+    texts: dict[str, Any] = {
+        field.name: _blot(value, look)
+        for field in fields(delivery)
+        if isinstance(value := getattr(delivery, field.name), str) and field.name not in {"client", "body_digest"}
+    }
+    if texts["method"] != delivery.method:
+        texts["method"] = "REDACTED"  # it takes no brackets
     headers = tuple(
-        (name, _blot(value.encode(), secrets).decode())
+        (name, _blot(value, look))
         for name, value in delivery.headers
-        if name.lower() not in ADDRESSES
+        if name.lower() not in ADDRESSES and _blot(name, look) == name
     )
-    target = _blot(delivery.target.encode(), secrets).decode()
-    clean = replace(delivery, client="", headers=headers, target=target)
-    if clean.body is None or (body := _blot(clean.body, secrets)) == clean.body:
+    clean = replace(delivery, **{**texts, "client": "", "headers": headers})
+    if clean.body is None or (body := blot(clean.body, look)) == clean.body:
         return clean
     return replace(clean, body=body, body_size=len(body), body_digest=digest(body))
 
 
-def _blot(text: bytes, secrets: Mapping[str, str]) -> bytes:
-    for secret in secrets.values():
-        text = _percent_encoded(secret.encode()).sub(REDACTED, text)
-        for form in _forms(secret.encode()):
-            text = text.replace(form, REDACTED)
-    return without_tokens(text)
-
-
 def without_tokens(text: bytes) -> bytes:
-    """The text without the callback tokens in it."""
-    return CALLBACK_TOKEN.sub(lambda found: found[0].replace(found[1], REDACTED), text)
+    """The text without the callback tokens in it, but for those in base64: it is asked of every header received."""
+    return blot(text, _tokens, deep=0)
 
 
 def blot_tokens(text: bytes) -> bytes:
-    """The text without anything that is written as a callback token is, wherever it stands."""
+    """The text without anything that is written as a callback token is, whatever it holds."""
     return BARE_TOKEN.sub(REDACTED, without_tokens(text))
 
 
-@cache
-def _percent_encoded(secret: bytes) -> re.Pattern[bytes]:
-    """The secret, whichever of its bytes are percent-encoded."""
-    return re.compile(b"".join(b"(?:%s|%%(?i:%02x))" % (re.escape(bytes([byte])), byte) for byte in secret))
+def _texts(value: Any) -> Iterator[bytes]:
+    """Every text of a JSON value, keys and numbers among them; of a delivery's body what it encodes."""
+    match value:
+        case {"form": str(form), "body": str(encoded), **others} if form == FORM:
+            yield from (_body(encoded), *_texts(others))
+        case dict():
+            for key, inner in value.items():
+                yield from (_encoded(key), *_texts(inner))
+        case list():
+            for inner in value:
+                yield from _texts(inner)
+        case str():
+            yield _encoded(value)
+        case int() | float():
+            yield str(value).encode()
 
 
-def _forms(secret: bytes) -> Iterator[bytes]:
-    """The secret as it is, and as it looks inside base64 at each of the three places of a group."""
-    yield secret
-    for before in range(3):
-        encoded = base64.b64encode(bytes(before) + secret).rstrip(b"=")
-        # The first and last characters may also depend on the bytes beside it.
-        certain = encoded[(0, 2, 3)[before] : len(encoded) - (1 if (before + len(secret)) % 3 else 0)]
-        yield certain
-        yield certain.translate(bytes.maketrans(b"+/", b"-_"))
+def _body(encoded: str) -> bytes:
+    try:
+        return base64.b64decode(encoded, validate=True)
+    except (binascii.Error, ValueError):
+        return _encoded(encoded)
+
+
+def _blot(text: str, look: Look) -> str:
+    encoded = _encoded(text)
+    clean = blot(encoded, look)
+    return text if clean == encoded else clean.decode("latin-1" if _is_latin(text) else "utf-8", "replace")
+
+
+def _encoded(text: str) -> bytes:
+    """The bytes that a header had: those of any text that can have been one."""
+    return text.encode("latin-1" if _is_latin(text) else "utf-8")
+
+
+def _is_latin(text: str) -> bool:
+    return max(text, default="") <= "\xff"
+
+
+def _look(secrets: Mapping[str, str]) -> Look:
+    needles = [(name, form) for name, secret in secrets.items() for form in _forms(secret)]
+
+    def look(text: bytes) -> Iterator[tuple[int, int, str]]:
+        for name, needle in needles:
+            start = text.find(needle)
+            while start >= 0:
+                yield start, start + len(needle), name
+                start = text.find(needle, start + len(needle))
+        yield from _tokens(text)
+
+    return look
+
+
+def _forms(secret: str) -> set[bytes]:
+    """The secret in UTF-8, and as an old system writes it."""
+    utf8 = secret.encode("utf-8", "surrogateescape")  # whatever bytes the environment holds
+    return {utf8, secret.encode("latin-1")} if _is_latin(secret) else {utf8}
+
+
+def _tokens(text: bytes) -> Iterator[tuple[int, int, str]]:
+    """The callback tokens in a plain text: behind our path whatever has their form, elsewhere what holds claims."""
+    for found in CALLBACK_TOKEN.finditer(text):
+        yield *found.span(1), TOKEN
+    for found in SIGNED.finditer(text):
+        payload, start = found[1], found.start()
+        if text[max(start - 1, 0) : start] == b"." and _holds_claims(payload, packed=True):
+            yield start - 1, found.end(2), TOKEN
+        elif (at := payload.find(BEGIN_OF_CLAIMS)) >= 0 and _holds_claims(payload[at:]):
+            yield start + at, found.end(2), TOKEN
+
+
+def _holds_claims(payload: bytes, *, packed: bool = False) -> bool:
+    """Whether the first part of a token is one. packed: by zlib."""
+    try:
+        plain = base64.urlsafe_b64decode(payload + b"=" * (-len(payload) % 4))
+        if packed:
+            plain = zlib.decompressobj().decompress(plain, LONGEST_CLAIMS)
+    except (binascii.Error, zlib.error):
+        return False
+    return CLAIMS.fullmatch(plain) is not None
