@@ -20,13 +20,15 @@ from receiver.deliveries.limits import LARGEST_KEPT, kept_size
 from receiver.deliveries.secrets import blot_tokens, without_tokens
 
 CREDENTIALS: Final = re.compile(
-    r"(?:^|[-_])(?:authori[sz]ation|authentication|auth|bearer|cookies?|secrets?|pass|passwords?|passwd|passphrases?"
-    r"|pins?|access-code|credentials?|jwt|sessions?|[a-z]*(?:tokens?|keys?))(?:$|[-_])"
+    r"authori[sz]ation|authentication|bearer|cookie|secret|passw(?:or)?d|passphrase|credential|jwt|session|token"
+    r"|(?:^|[-_])(?:[a-z0-9]*(?:auth|keys?)|pass|pins?|access-code)[0-9]*(?:$|[-_])"
 )
-"""Names of headers that carry something to get in with, by the words in them."""
+"""Names of headers that carry something to get in with: by what is in them, or by their words where that is short."""
 
-NO_CREDENTIAL: Final = re.compile(r"signature(?:[-_][0-9]+|[-_]key[-_]id)?$|^idempotency-key$")
-"""A signature proves one body, and lets nobody in; nor does the name of the key that made it."""
+NO_CREDENTIAL: Final = re.compile(
+    r"signature(?:[-_][0-9]+|[-_]key[-_]id)?$|^(?:x-)?idempotency-key$|^x-authorization-digest$"
+)
+"""A signature proves one body, and lets nobody in; nor does the name of the key, or of the method, that made it."""
 
 SHORTEST_TOKEN: Final = 40
 """Characters; what a partner's body has in a token's place and is shorter is none, of this system or of any other."""

@@ -8,6 +8,8 @@ import pytest
 from starlette.requests import Request
 
 from activities.callback_urls import CallbackURLs, Claims
+from activities.signatures import SCHEMES
+from activities.signatures.plain_hmac import ROWS
 from receiver.answers import Verdict
 from receiver.deliveries.capture import Capture, is_credential
 from receiver.deliveries.limits import LARGEST_KEPT
@@ -90,6 +92,15 @@ def test_headers_are_kept_in_order_and_as_often_as_they_came() -> None:
         "X-Bearer",
         "X-Access-Code",
         "X-Pin",
+        "X-AppSecret",
+        "X-ClientSecret",
+        "X-SessionId",
+        "X-Token2",
+        "X-OAuth2Token",
+        "X-Api-Key2",
+        "XUserPassword",
+        "X-WebhookSecret",
+        "X-Auth2",
     ],
 )
 def test_credentials_are_dropped(name: str) -> None:
@@ -109,11 +120,22 @@ def test_credentials_are_dropped(name: str) -> None:
         "webhook-id",
         "X-Slack-Request-Timestamp",
         "Idempotency-Key",
+        "X-Idempotency-Key",
         "Date",
+        "X-Author",
+        "X-Pinned",
+        "X-Keyboard",
     ],
 )
 def test_what_a_signature_is_made_of_is_kept(name: str) -> None:
     assert not is_credential(name)
+
+
+def test_every_header_that_a_scheme_reads_is_kept() -> None:
+    rows = [name for row in ROWS.values() for name in (row.header, row.timestamp_header, *(row.says or ())[:1]) if name]
+    others = [scheme.header for name, scheme in SCHEMES.items() if scheme.header and name not in {"basic", "bearer"}]
+    assert {"X-Authorization-Digest", "webhook-signature"} <= {*rows, *others}
+    assert [name for name in (*rows, *others) if is_credential(name)] == []
 
 
 def test_a_refused_body_over_the_cap_leaves_its_size_and_digest() -> None:
