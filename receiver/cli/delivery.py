@@ -15,13 +15,14 @@ import click
 
 from receiver.cli.curl import curl_line, unsendable
 from receiver.cli.db import need_store
+from receiver.cli.delivery_check import check
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.output import counted, json_option, note, print_json, print_list, shown
 from receiver.cli.replay import replay
-from receiver.cli.selection import filter_options, numbered_lines, read_file
+from receiver.cli.selection import filter_options, read_file
 from receiver.deliveries.archive import ANY, Archive, Filters, NeverForwarded, NoSuchDelivery
 from receiver.deliveries.delivery import Delivery, Fate
-from receiver.deliveries.secrets import find, known_secrets, redact
+from receiver.deliveries.secrets import known_secrets, redact
 
 TAIL_SECONDS: Final = 0.5
 TAIL_OVERLAP: Final = 200
@@ -38,6 +39,7 @@ def delivery() -> None:
     """Deliveries: the requests that reached the receiver. Needs DATABASE_URL, but for files."""
 
 
+delivery.add_command(check)
 delivery.add_command(replay)
 
 
@@ -149,33 +151,6 @@ def import_(file: str, *, as_json: bool) -> None:
         click.echo(
             f"{counted(added, 'delivery', 'deliveries')} added" + (f", {present} were there already" if present else "")
         )
-
-
-@delivery.command()
-@click.argument("file", metavar="FILE|-")
-@json_option
-def check(file: str, *, as_json: bool) -> int:
-    """Exit 1 if a file holds a known secret: plain, percent-encoded, in base64, or in a delivery's body.
-
-    Known are the values of the environment's variables whose names have KEY, SECRET, TOKEN, PASSWORD or CREDENTIAL in
-    them, and every callback token.
-    """
-    secrets = known_secrets(os.environ)
-    found: list[dict[str, object]] = []
-    number, is_text = 0, True
-    for number, line in numbered_lines(file):
-        found += [{"line": number, "holds": name} for name in find(line, secrets)]
-        is_text = is_text and b"\0" not in line
-    if not is_text:
-        note("it is no text: what is packed in it, or written in UTF-16, is not found")
-    if as_json:
-        print_json({"found": found, "looked_for": sorted(secrets)})
-    else:
-        for one in found:
-            click.echo(f"line {one['line']} holds {one['holds']}")
-        sought = f"callback tokens and {counted(secrets, 'known secret')}"
-        note(f"looked for {sought} in {counted(number, 'line')}: {len(found) or 'none'} found")
-    return Exit.FAILED if found else Exit.OK
 
 
 @delivery.command()

@@ -9,19 +9,27 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from functools import wraps
+from itertools import chain
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any, Final, TypeVar
 
 import click
 
+from activities import strict_json
 from receiver.cli.captured import BOM
 from receiver.cli.db import read_age
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.output import note
 from receiver.deliveries.archive import Filters
-from receiver.deliveries.delivery import Delivery, NotADelivery, read_line
+from receiver.deliveries.delivery import Delivery, NotADelivery, read_document
 
 T = TypeVar("T")
+
+LARGEST: Final = 64 * 1024 * 1024
+"""Bytes of a line, and of a JSON document of several lines; what is longer is read in parts. A delivery has two MiB."""
+
+JSON: Final = (b"{", b"[")
+"""How a JSON object or list begins."""
 
 OPTIONS = (
     click.option("--verdict", default="", help="accepted, duplicate, conflict, gone, unproven, unreadable, ..."),
@@ -68,23 +76,54 @@ def filter_options(run_by: str = "--") -> Callable[[Callable[..., T]], Callable[
 
 
 def read_file(name: str) -> Iterator[Delivery]:
-    """The deliveries of an export; raises `CommandError` for the first line that is none."""
-    for number, line in numbered_lines(name):
-        if not line.strip():
+    """The deliveries of an export, or of a JSON file; raises `CommandError` for the first line that is none."""
+    for number, document in documents(name):
+        if not document.strip():
             continue
         try:
-            yield read_line(line)
+            yield from read_document(document)
         except NotADelivery as error:
             what = f"line {number} of {_shown(name)} is no delivery: {error}"
             raise CommandError(what, "give it what `stagehook delivery export` has written") from error
 
 
+def documents(name: str) -> Iterator[tuple[int, bytes]]:
+    """The lines of a file, or all of it if it is one JSON document of several; with the number of its first line."""
+    lines = numbered_lines(name)
+    number, first = next(((number, line) for number, line in lines if line.strip()), (0, b""))
+    taken = [(number, first)] if first else []
+    if first.lstrip().startswith(JSON) and not is_json(first):
+        size = 0
+        for line in lines:
+            taken.append(line)
+            size += len(line[1])
+            if size > LARGEST:
+                break
+        else:
+            whole = b"".join(line for _, line in taken)
+            taken = [(number, whole)] if is_json(whole) else taken
+    yield from chain(taken, lines)
+
+
+def is_json(text: bytes) -> bool:
+    """Whether it is a JSON object or list."""
+    if not text.lstrip().startswith(JSON):
+        return False
+    try:
+        strict_json.loads(text)
+    except strict_json.NotStrictJSON:
+        return False
+    return True
+
+
 def numbered_lines(name: str) -> Iterator[tuple[int, bytes]]:
     """The lines of a file, or of stdin for `-`, without a byte order mark; raises `CommandError`."""
+    number = 1
     try:
         with _opened(name) as file:
-            for number, line in enumerate(file, start=1):
-                yield number, line.removeprefix(BOM) if number == 1 else line
+            for part in iter(lambda: file.readline(LARGEST), b""):
+                yield number, part.removeprefix(BOM) if number == 1 else part
+                number += part.endswith(b"\n")
     except OSError as error:
         what = f"{_shown(name)} cannot be read: {error.strerror}"
         raise CommandError(what, "check the file's name", Exit.USAGE) from error

@@ -118,7 +118,7 @@ class Delivery:
             raise NotADelivery(f"no JSON object of the form {FORM}")
         given = {field.name: value[field.name] for field in fields(cls) if field.name in value}
         try:
-            given["headers"] = tuple(_pair(pair) for pair in given["headers"])
+            given["headers"] = _pairs(given["headers"])
             given["body"] = _read_body(given["body"])
             given["fate"] = Fate(given.get("fate", ""))
             delivery = cls(**given)
@@ -167,14 +167,29 @@ def placeholder(claims: Claims) -> str:
 
 def read_line(line: bytes) -> Delivery:
     """Read one line of an export; raises `NotADelivery`."""
+    return Delivery.from_json(_load(line))
+
+
+def read_document(document: bytes) -> list[Delivery]:
+    """Read a JSON document: a delivery, or a list of some; raises `NotADelivery`."""
+    value = _load(document)
+    return [Delivery.from_json(one) for one in (value if isinstance(value, list) else [value])]
+
+
+def _load(document: bytes) -> Any:
     try:
-        return Delivery.from_json(strict_json.loads(line))
+        return strict_json.loads(document)
     except strict_json.NotStrictJSON as error:
         raise NotADelivery(str(error)) from error
 
 
-def _pair(value: Any) -> tuple[str, str]:
-    name, text = value
+def _pairs(value: Any) -> tuple[tuple[str, str], ...]:
+    if not isinstance(value, list) or not all(isinstance(pair, list) for pair in value):
+        raise TypeError("headers are a list of pairs")
+    return tuple(_pair(*pair) for pair in value)
+
+
+def _pair(name: Any, text: Any) -> tuple[str, str]:
     if not isinstance(name, str) or not isinstance(text, str):
         raise TypeError("a header is a pair of texts")
     if not TOKEN.fullmatch(name):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 import sys
@@ -9,15 +10,17 @@ import time
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
+from urllib.parse import quote
 
 import pytest
 
 from receiver.cli import run
 from receiver.cli.delivery import TAIL_OVERLAP
+from receiver.cli.delivery_check import WINDOW
 from receiver.cli.stack import stagehook_command
 from receiver.deliveries.archive import PAGE, Archive, Filters
 from receiver.deliveries.database import Database
-from receiver.deliveries.delivery import Fate
+from receiver.deliveries.delivery import Fate, digest
 from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.statements import Conclusion
 from tests.commands import Done, command
@@ -199,6 +202,42 @@ def test_check_says_what_it_has_looked_at(given: bytes, says: str) -> None:
     done = command("delivery", "check", "-", given=given)
     assert (done.code, done.out) == (0, "")
     assert says in done.err
+
+
+PEM = "-----BEGIN PRIVATE KEY-----\nMIGEAgEAMBAGByqGSM49\nAgEGBSuBBAAK\n-----END PRIVATE KEY-----"
+
+
+@pytest.mark.parametrize(
+    ("given", "lines"),
+    [
+        (f"a\nb {PEM}\n".encode(), {2}),
+        (f"a\n{json.dumps({'key': PEM})}\n{PEM}".encode(), {2, 3}),
+        (b"a" * (WINDOW - 70) + f"\n{PEM}".encode() + b"\nb" * WINDOW, {2}),
+        (json.dumps({"key": [PEM]}, indent=2).encode(), {1}),
+        (b"\n" + base64.encodebytes(b"x" * 99 + PEM.encode()), {2}),
+    ],
+    ids=["text", "between JSON", "where a window ends", "one document", "MIME"],
+)
+def test_check_finds_what_goes_over_several_lines(given: bytes, lines: set[int]) -> None:
+    done = command("delivery", "check", "-", "--json", given=given, ACME_KEY=PEM)
+    assert done.code == 1
+    assert {one["line"] for one in json.loads(done.out)["found"]} == lines
+
+
+def test_check_warns_where_no_secret_is_known() -> None:
+    assert "warning: no secret is known here" in command("delivery", "check", "-", given=b"x").err
+    assert "warning" not in command("delivery", "check", "-", given=b"x", ACME_SECRET=SECRET).err
+
+
+def test_a_delivery_as_it_is_shown_is_checked_and_imported_as_an_export_is(filled: Database) -> None:
+    one = delivery(body=(body := quote(f"{SECRET}/").encode()), body_size=len(body), body_digest=digest(body))
+    Archive(filled).add([one])
+    shown = on(filled, "delivery", "show", one.id, "--json").out
+    Archive(filled).prune(time.time() + 1)
+    for given in (shown, f"[{shown}]", f"[{json.dumps(json.loads(shown))}]"):
+        assert on(filled, "delivery", "check", "-", given=given.encode(), ACME_SECRET=f"{SECRET}/").code == 1
+        assert on(filled, "delivery", "import", "-", given=given.encode()).code == 0
+        assert list(Archive(filled).every()) == [one]
 
 
 @pytest.mark.parametrize(("file", "says"), [("/nonexistent", "No such file"), ("/", "Is a directory")])

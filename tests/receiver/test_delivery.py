@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver.deliveries.delivery import Delivery, NotADelivery, digest, new_id, read_line
+from receiver.deliveries.delivery import Delivery, NotADelivery, digest, new_id, read_document, read_line
 from tests.receiver.test_inbox import delivery
 
 TEXTS = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"))
@@ -46,6 +46,9 @@ def test_members_of_a_later_version_are_ignored() -> None:
         {"headers": [["only a name"]]},
         {"headers": [["a", 1]]},
         {"headers": {"a": "b"}},
+        {"headers": {"ab": "x"}},
+        {"headers": ["ab"]},
+        {"headers": [["a", "b", "c"]]},
         {"fate": "odd"},
         {"id": None},
         {"partner": "a\0b"},
@@ -73,6 +76,14 @@ def test_what_is_none_is_refused(wrong: dict[str, Any]) -> None:
 def test_lines_that_are_none_are_refused(line: bytes) -> None:
     with pytest.raises(NotADelivery):
         read_line(line)
+
+
+def test_a_document_is_a_delivery_or_a_list_of_some() -> None:
+    ones = [delivery(), delivery()]
+    assert read_document(json.dumps(ones[0].as_json(), indent=2).encode()) == ones[:1]
+    assert read_document(json.dumps([one.as_json() for one in ones]).encode()) == ones
+    with pytest.raises(NotADelivery):
+        read_document(json.dumps([[ones[0].as_json()]]).encode())
 
 
 def test_ids_sort_by_time() -> None:

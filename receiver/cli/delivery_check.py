@@ -1,0 +1,82 @@
+"""`stagehook delivery check`: whether a file may leave the house."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+import click
+
+from receiver.cli.errors import Exit
+from receiver.cli.output import counted, json_option, note, print_json
+from receiver.cli.selection import documents, is_json
+from receiver.deliveries.secrets import find, find_in_text, known_secrets
+
+WINDOW: Final = 1024 * 1024
+"""Bytes of text that are looked at together, beside JSON, which is looked at as a whole."""
+
+OVERLAP: Final = 64 * 1024
+"""Bytes that are looked at twice: what is longer than that, encoded, may be missed where a window ends."""
+
+UNKNOWN: Final = "no secret is known here: set the variables that hold them, as the receiver and the worker have them"
+
+
+@click.command()
+@click.argument("file", metavar="FILE|-")
+@json_option
+def check(file: str, *, as_json: bool) -> int:
+    """Exit 1 if a file holds a known secret: plain, escaped, in base64, or in a delivery's body.
+
+    Known are the values of the environment's variables whose names have KEY, SECRET, TOKEN, PASSWORD, PASSWD,
+    PASSPHRASE or CREDENTIAL in them, the passwords in those that end with URL, URI or DSN, and every callback token.
+    """
+    secrets = known_secrets(os.environ)
+    looking = Looking(secrets)
+    found = [{"line": line, "holds": name} for line, name in dict.fromkeys(looking.through(file))]
+    if not looking.is_text:
+        note("it is no text: what is packed in it, or written in UTF-16, is not found")
+    if as_json:
+        print_json({"found": found, "looked_for": sorted(secrets)})
+    else:
+        for one in found:
+            click.echo(f"line {one['line']} holds {one['holds']}")
+        sought = f"callback tokens and {counted(secrets, 'known secret')}"
+        note(f"looked for {sought} in {counted(looking.lines, 'line')}: {len(found) or 'none'} found")
+    if not secrets:
+        note(f"warning: {UNKNOWN}")
+    return Exit.FAILED if found else Exit.OK
+
+
+class Looking:
+    """Looks through a file, and knows then how many lines it had, and whether it was text."""
+
+    def __init__(self, secrets: Mapping[str, str]) -> None:
+        self._secrets = secrets
+        self._text = bytearray()
+        self._first = 1
+        self.lines = 0
+        self.is_text = True
+
+    def through(self, file: str) -> Iterator[tuple[int, str]]:
+        """What it holds, with the number of the line at which that begins; some of it may come twice."""
+        for number, document in documents(file):
+            self.lines = number + document.count(b"\n", 0, -1)
+            self.is_text = self.is_text and b"\0" not in document
+            if is_json(document):
+                yield from self._in_text(keep=0)
+                yield from ((number, name) for name in find(document, self._secrets))
+                continue
+            self._first = self._first if self._text else number
+            self._text += document
+            if len(self._text) > WINDOW:
+                yield from self._in_text(keep=OVERLAP)
+        yield from self._in_text(keep=0)
+
+    def _in_text(self, *, keep: int) -> Iterator[tuple[int, str]]:
+        text = bytes(self._text)
+        for at, name in find_in_text(text, self._secrets):
+            yield self._first + text.count(b"\n", 0, at), name
+        done = max(0, len(text) - keep)
+        self._first += text.count(b"\n", 0, done)
+        del self._text[:done]
