@@ -43,9 +43,9 @@ def curl_line(delivery: Delivery, variables: Mapping[str, str]) -> str:
     keys = read_callback_keys(env)
     env.check()
     url, body = addressed(delivery, CallbackURLs(public_url, keys), delivery.claims)
-    data, before = _data(body)
-    # Without --globoff a [1-9] in the query would be nine requests.
-    begin = shlex.join(["curl", "--globoff", "-sS", "-i", "-X", delivery.method])
+    data, before = _data(body) if body or delivery.method != "HEAD" else ([], "")
+    # Whatever ~/.curlrc says. Without --globoff a [1-9] in the query would be nine requests.
+    begin = shlex.join(["curl", "-q", "--noproxy", "*", "--globoff", "-sS", "-i", *_method(delivery, body)])
     headers = " ".join(f"-H {_quoted(line)}" for line in _header_lines(delivery))
     return f"{before}{begin} {headers} {shlex.join([*data, url])}"
 
@@ -53,6 +53,11 @@ def curl_line(delivery: Delivery, variables: Mapping[str, str]) -> str:
 def unsendable(delivery: Delivery) -> list[str]:
     """The names of the headers that the line leaves out, for no header can hold what they do."""
     return [pair[0] for pair in repeatable_headers(delivery) if not _is_sendable(pair)]
+
+
+def _method(delivery: Delivery, body: bytes) -> list[str]:
+    # After -X HEAD curl waits for the body that the answer announces; --head takes no body to send.
+    return ["--head"] if delivery.method == "HEAD" and not body else ["-X", delivery.method]
 
 
 def _header_lines(delivery: Delivery) -> list[str]:

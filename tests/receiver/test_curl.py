@@ -122,6 +122,20 @@ def test_what_no_header_can_hold_is_left_out() -> None:
     assert "X-A" not in line
 
 
+def test_the_line_heeds_no_settings_of_the_machine() -> None:
+    """A ~/.curlrc, or a proxy, would change what is sent, or where."""
+    line = curl_line(delivery(), {"PUBLIC_URL": "http://127.0.0.1:1", "CALLBACK_KEYS": KEYS})
+    assert "curl -q --noproxy '*' " in line
+
+
+@pytest.mark.parametrize(("body", "asks"), [(b"", "--head "), (b"x", "-X HEAD ")])
+def test_a_head_waits_for_no_body(body: bytes, asks: str) -> None:
+    one = delivery(method="HEAD", body=body, body_size=len(body), body_digest=digest(body))
+    line = curl_line(one, {"PUBLIC_URL": "http://127.0.0.1:1", "CALLBACK_KEYS": KEYS})
+    assert asks in line
+    assert ("--data" in line) == bool(body)
+
+
 @pytest.mark.parametrize("changes", [{"body": None}, {"workflow_id": ""}])
 def test_a_delivery_that_cannot_be_sent_again_is_said(changes: dict[str, Any]) -> None:
     with pytest.raises(CommandError, match="cannot be sent again"):
