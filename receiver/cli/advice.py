@@ -16,8 +16,8 @@ from activities.environment import SettingsError
 from activities.runs import NoSuchStage, RunEnded, RunExists, RunNotFound, WorkerAway
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.processes import PartFailed
-from receiver.deliveries.archive import NoSuchDelivery
-from receiver.deliveries.database import NewerSchema, SchemaMissing, StoreAway
+from receiver.deliveries.archive import NoSuchDelivery, PartlyAdded
+from receiver.deliveries.database import NewerSchema, SchemaMissing, StoreAway, StoreBusy
 from receiver.lifecycle import PortTaken
 from receiver.replay import CannotSign, NotReplayable, PartnerNotEnabled
 from receiver.stand_ins import NoStandIn
@@ -40,6 +40,8 @@ ADVICE: dict[type[Exception], tuple[Exit, str]] = {
     RunNotFound: (Exit.NOT_FOUND, "`stagehook pipeline list` lists the runs of this namespace"),
     SchemaMissing: (Exit.FAILED, "run `stagehook db upgrade`"),
     NewerSchema: (Exit.FAILED, "deploy the version that made it, or a later one"),
+    PartlyAdded: (Exit.UNREACHABLE, "do it again when the store can be written to: what was added stays"),
+    StoreBusy: (Exit.UNREACHABLE, "do it again when that process is done, or end it"),
     StoreAway: (Exit.UNREACHABLE, "check DATABASE_URL, and that its server is up or its folder is there"),
     SettingsError: (
         Exit.USAGE,

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Final
 
 import click
+import sqlalchemy as sa
+from sqlalchemy.engine.interfaces import DBAPIConnection
 
 from activities.environment import Environment
 from receiver.cli.errors import CommandError, Exit
@@ -17,6 +19,9 @@ from receiver.deliveries import migrations
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.database import Database, NewerSchema
 from receiver.deliveries.store import Store
+
+BUSY_MS: Final = 10_000
+"""How long a command waits while another process writes to SQLite's file. Nobody waits for its answer meanwhile."""
 
 UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
@@ -92,8 +97,15 @@ def need_store() -> Database:
     if store.is_sqlite and not store.url.query and not (file := Path(store.url.database or "")).is_file():
         # To open it would make an empty one, wherever DATABASE_URL points by mistake.
         what = f"{file} is no file" if file.exists() else f"there is no file {file}"
-        raise CommandError(what, "set DATABASE_URL to the receiver's; `stagehook db upgrade` makes a store")
+        advice = "set DATABASE_URL to the receiver's; `stagehook db upgrade` makes a store"
+        raise CommandError(what, advice, Exit.UNREACHABLE)
+    if store.is_sqlite:
+        sa.event.listen(store.engine, "connect", _be_patient)
     return store
+
+
+def _be_patient(connection: DBAPIConnection, record: object) -> None:
+    connection.cursor().execute(f"PRAGMA busy_timeout={BUSY_MS}")
 
 
 def read_age(text: str) -> float:

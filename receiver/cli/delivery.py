@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import time
@@ -19,7 +20,7 @@ from receiver.cli.delivery_check import check
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.output import counted, json_option, note, print_json, print_list, shown
 from receiver.cli.replay import replay
-from receiver.cli.selection import filter_options, read_file
+from receiver.cli.selection import filter_options, read_file, refuse_both
 from receiver.deliveries.archive import ANY, Archive, Filters, NeverForwarded, NoSuchDelivery
 from receiver.deliveries.delivery import Delivery, Fate
 from receiver.deliveries.secrets import known_secrets, redact
@@ -27,6 +28,9 @@ from receiver.deliveries.secrets import known_secrets, redact
 TAIL_SECONDS: Final = 0.5
 TAIL_OVERLAP: Final = 200
 """Positions that are looked at once more: with several writers a lower one may appear later."""
+
+TAIL_OPEN: Final = 10_000
+"""Deliveries that are looked at again until their fate is final; of more the oldest are given up."""
 
 UNREAD: Final = "not read to its end, {} bytes or more: it cannot be replayed"
 
@@ -49,16 +53,16 @@ delivery.add_command(replay)
 @json_option
 def list_(filters: Filters, limit: int, *, as_json: bool) -> None:
     """List deliveries in the order of receipt, the latest last."""
-    found = Archive(need_store()).latest(filters, limit=limit)
+    known = Archive(need_store()).latest(filters, limit=limit + 1)
+    found = known[-limit:]
     if as_json:
         print_json([summary(one) for one in found])
-        return
-    if not found:
+    elif not found:
         note("none found: leave filters out, or look whether DATABASE_URL is the receiver's")
-        return
-    titles = ("id", "UTC", "answer", "partner", "run", "stage", "fate")
-    print_list(titles, map(cells, found), below=("run", "partner"))
-    if len(found) == limit:
+    else:
+        titles = ("id", "UTC", "answer", "partner", "run", "stage", "fate")
+        print_list(titles, map(cells, found), below=("run", "partner"))
+    if len(known) > limit:
         note(f"the latest {limit}: --limit shows more")
 
 
@@ -96,19 +100,25 @@ def show(id_: str, *, body: bool, curl: bool, as_json: bool) -> None:
 @filter_options()
 @json_option
 def tail(filters: Filters, *, as_json: bool) -> None:
-    """Print deliveries as they come in, until Ctrl-C; with --since first those that are there since then."""
-    if filters.until:
+    """Print deliveries as they come in, until Ctrl-C; with --since first those that are there since then.
+
+    One that a filter leaves out is printed later, once it has the verdict, pipeline or fate that is asked for.
+    """
+    if filters.until != math.inf:
         raise CommandError("--until ends nothing here", "`stagehook delivery list --until TIME`", Exit.USAGE)
     archive = Archive(need_store())
-    position = archive.before(filters.since) if filters.since else archive.end()
-    seen = set() if filters.since else {one.id for one in archive.since(position - TAIL_OVERLAP)[0]}
+    seen, position = (set(), archive.before(filters.since)) if filters.since else archive.newest(TAIL_OVERLAP)
+    open_: list[str] = []
     while True:
         found, position = archive.since(max(0, position - TAIL_OVERLAP))
         new = [one for one in found if one.id not in seen]
         seen = {one.id for one in found}
-        for one in filter(filters.matches, new):
+        changed, open_ = archive.later(open_, filters)
+        for one in (*changed, *filter(filters.matches, new)):
             click.echo(json.dumps(summary(one)) if as_json else shown("  ".join(cells(one))))
         sys.stdout.flush()
+        open_ += [one.id for one in new if filters.may_match(one) and not filters.matches(one)]
+        del open_[:-TAIL_OPEN]
         if not new:  # of a long past there is another page
             time.sleep(TAIL_SECONDS)
 
@@ -123,8 +133,9 @@ def export(ids: tuple[str, ...], filters: Filters, *, full: bool) -> None:
     Known secrets, callback tokens and the addresses that requests came from are left out. Bodies stay, and may hold
     customers' data.
     """
+    refuse_both(ids, filters)
     archive = Archive(need_store())
-    chosen: Iterable[Delivery] = [archive.get(id_) for id_ in ids] if ids else archive.every(filters)
+    chosen: Iterable[Delivery] = archive.named(ids) if ids else archive.every(filters)
     secrets = known_secrets(os.environ)
     exported = 0
     for one in chosen:
@@ -144,13 +155,15 @@ def import_(file: str, *, as_json: bool) -> None:
     archive, deliveries = Archive(need_store()), list(read_file(file))
     if not deliveries:
         note("there is no delivery in it: `stagehook delivery export` writes what is imported")
-    added, present = archive.add(deliveries)
+    added, present, differing = archive.add(deliveries)
     if as_json:
-        print_json({"added": added, "present": present})
+        print_json({"added": added, "present": present, "differing": differing})
     else:
         click.echo(
             f"{counted(added, 'delivery', 'deliveries')} added" + (f", {present} were there already" if present else "")
         )
+    for id_ in differing:
+        note(f"left as it is: {shown(id_)} is there with another content, as one that was redacted")
 
 
 @delivery.command()
@@ -162,12 +175,13 @@ def release(ids: tuple[str, ...], filters: Filters) -> None:
     Name them, or choose them by filters, --fate parked among them. One that was taken is released only by its id or by
     --fate taken: Temporal knows it, unless its run was reset behind it.
     """
+    refuse_both(ids, filters)
     if not ids and filters == ANY:
         raise click.UsageError("say which: IDs, or filters such as --fate parked")
     archive = Archive(need_store())
     wanted = {Fate(filters.fate)} if filters.fate else HELD
-    for id_ in ids:
-        _release(archive, id_)
+    for one in archive.named(ids):
+        _release(archive, one.id)
     if ids:
         return
     released, left, why = 0, 0, ""

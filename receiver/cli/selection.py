@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from functools import wraps
@@ -16,11 +17,12 @@ from typing import IO, Any, Final, TypeVar
 import click
 
 from activities import strict_json
+from receiver.answers import Verdict
 from receiver.cli.captured import BOM
 from receiver.cli.db import read_age
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.output import note
-from receiver.deliveries.archive import Filters
+from receiver.deliveries.archive import ANY, Filters
 from receiver.deliveries.delivery import Delivery, NotADelivery, read_document
 
 T = TypeVar("T")
@@ -32,7 +34,12 @@ JSON: Final = (b"{", b"[")
 """How a JSON object or list begins."""
 
 OPTIONS = (
-    click.option("--verdict", default="", help="accepted, duplicate, conflict, gone, unproven, unreadable, ..."),
+    click.option(
+        "--verdict",
+        type=click.Choice([verdict.name.lower() for verdict in Verdict]),
+        metavar="VERDICT",
+        help="accepted, duplicate, conflict, gone, unproven, unreadable, ...",
+    ),
     click.option("--partner", default="", help="Of this partner."),
     click.option("--pipeline", default="", help="Of runs of this pipeline."),
     click.option("--fate", type=click.Choice(["pending", "taken", "refused", "parked"]), help="What became of it."),
@@ -63,8 +70,8 @@ def filter_options(run_by: str = "--") -> Callable[[Callable[..., T]], Callable[
                 **{name: others.pop(name) or "" for name in names},
                 workflow=of_workflow,
                 stage=of_stage or 0,
-                since=_moment("--since", since),
-                until=_moment("--until", until),
+                since=_moment("--since", since) if since else 0.0,
+                until=_moment("--until", until) if until else math.inf,
             )
             return command(*args, filters=filters, **others)
 
@@ -73,6 +80,12 @@ def filter_options(run_by: str = "--") -> Callable[[Callable[..., T]], Callable[
         return run
 
     return decorate
+
+
+def refuse_both(ids: Sequence[str], filters: Filters) -> None:
+    """Raise `CommandError` where both say which deliveries: nobody can tell which of them was meant."""
+    if ids and filters != ANY:
+        raise CommandError("IDs and filters each say which deliveries", "give IDs, or filters", Exit.USAGE)
 
 
 def read_file(name: str) -> Iterator[Delivery]:
@@ -144,13 +157,11 @@ def _shown(name: str) -> str:
 
 
 def _moment(option: str, text: str) -> float:
-    """Unix seconds of `2h` (ago) or of an ISO 8601 time, which is UTC unless it says otherwise; 0.0 for none."""
-    if not text:
-        return 0.0
+    """Unix seconds of `2h` (ago) or of an ISO 8601 time, which is UTC unless it says otherwise."""
     if re.fullmatch(r"[0-9]+[smhdw]", text):
         return time.time() - read_age(text)
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError as error:
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError) as error:
         raise click.BadParameter(f"{option} {text!r}: give an age like 2h, or a time like 2026-01-31T12:00") from error
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Final
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from receiver.deliveries.database import Database
+from receiver.deliveries.database import Database, StoreAway
 from receiver.deliveries.delivery import Delivery, Fate
 from receiver.deliveries.schema import DELIVERIES, RECORD, to_delivery, to_row
 from receiver.deliveries.statements import pruning
@@ -17,6 +19,13 @@ from receiver.deliveries.statements import pruning
 C: Final = DELIVERIES.c
 PAGE: Final = 200
 """Deliveries that are read at once: their bodies may have a mebibyte each."""
+
+
+CHANGING: Final = frozenset({Fate.PENDING, Fate.PARKED, Fate.REFUSED})
+"""Fates that change by themselves, or when an operator releases the delivery."""
+
+LATER: Final = {"pipeline", "definition", "verdict", "status", "fate", "fate_reason", "fate_at", "tries"}
+"""Columns that are written again when more is known. All others are what was received."""
 
 
 class NoSuchDelivery(Exception):
@@ -27,9 +36,21 @@ class NeverForwarded(NoSuchDelivery):
     """Nothing of this delivery is ever sent from here: it was imported, or never had a signal."""
 
 
+class PartlyAdded(StoreAway):
+    """The store went away while deliveries were added. The message says how many were."""
+
+
+class Added(NamedTuple):
+    """What became of deliveries: how many were added, how many were there; ids of those that are there otherwise."""
+
+    added: int
+    present: int
+    differing: list[str]
+
+
 @dataclass(frozen=True)
 class Filters:
-    """Which deliveries; "" and 0 stand for any. since, until: unix seconds. fate: a fate's name."""
+    """Which deliveries; "" and 0 stand for any. since, until: unix seconds. verdict, fate: by their names."""
 
     verdict: str = ""
     partner: str = ""
@@ -38,18 +59,23 @@ class Filters:
     stage: int = 0
     fate: str = ""
     since: float = 0.0
-    until: float = 0.0
+    until: float = math.inf
 
     def matches(self, delivery: Delivery) -> bool:
         """Whether a delivery that is not in the store is one of them."""
         row = to_row(delivery)
-        in_time = delivery.received_at >= self.since and (not self.until or delivery.received_at < self.until)
+        in_time = self.since <= delivery.received_at < self.until
         return in_time and all(row[name] == wanted for name, wanted in self._wanted())
+
+    def may_match(self, delivery: Delivery) -> bool:
+        """Whether a delivery is one of them, or may still become one: by what is not known when it is recorded."""
+        known = replace(self, verdict="", pipeline="", fate="")
+        return self.matches(delivery) or (delivery.fate in CHANGING and known.matches(delivery))
 
     def where(self) -> sa.ColumnElement[bool]:
         """The same as a condition."""
         conditions: list[sa.ColumnElement[bool]] = [C[name] == wanted for name, wanted in self._wanted()]
-        if self.until:
+        if self.until != math.inf:
             conditions.append(C.received_at < self.until)
         return sa.and_(C.received_at >= self.since, *conditions)
 
@@ -104,6 +130,30 @@ class Archive:
             rows = connection.execute(newer).mappings().all()
         return [to_delivery(dict(row)) for row in rows], rows[-1]["position"] if rows else position
 
+    def newest(self, limit: int) -> tuple[set[str], int]:
+        """The ids of the deliveries recorded last, and the position of the last one; both as of one moment."""
+        last = sa.select(C.id, C.position).order_by(C.position.desc()).limit(limit)
+        with self._database.begin() as connection:
+            rows = connection.execute(last).all()
+        return {row.id for row in rows}, rows[0].position if rows else 0
+
+    def later(self, ids: Collection[str], filters: Filters) -> tuple[list[Delivery], list[str]]:
+        """Of these, the deliveries that the filters choose by now, and the ids of those that may still become some."""
+        found: list[Delivery] = []
+        open_: list[str] = []
+        left = iter(ids)
+        while page := list(islice(left, PAGE)):
+            of_page = C.id.in_(page)
+            # In this order: what changes between the two is found by the second.
+            changing = sa.select(C.id).where(of_page, C.fate.in_([fate.value for fate in CHANGING]))
+            chosen = sa.select(*RECORD).where(of_page, filters.where()).order_by(C.received_at, C.position)
+            with self._database.begin() as connection:
+                waiting = connection.execute(changing).scalars().all()
+                rows = [dict(row) for row in connection.execute(chosen).mappings()]
+            found += map(to_delivery, rows)
+            open_ += [id_ for id_ in waiting if id_ not in {row["id"] for row in rows}]
+        return found, open_
+
     def end(self) -> int:
         """The position of the last delivery, 0 if there is none."""
         with self._database.begin() as connection:
@@ -118,31 +168,54 @@ class Archive:
 
     def get(self, id_: str) -> Delivery:
         """The delivery of this id, or of the only one that begins so; raises `NoSuchDelivery`."""
+        return to_delivery(self._row(id_))
+
+    def named(self, ids: Sequence[str]) -> list[Delivery]:
+        """The deliveries of these ids, or beginnings: each once, in the order of receipt; raises `NoSuchDelivery`."""
+        rows = {row["id"]: row for row in map(self._row, ids)}.values()
+        return [to_delivery(row) for row in sorted(rows, key=lambda row: (row["received_at"], row["position"]))]
+
+    def _row(self, id_: str) -> dict[str, Any]:
         begins = C.id.startswith(id_, autoescape=True)
+        # The id itself is the shortest that begins so.
+        first = sa.select(*RECORD, C.position).where(begins).order_by(sa.func.length(C.id)).limit(2)
         with self._database.begin() as connection:
-            rows = connection.execute(sa.select(*RECORD).where(begins).limit(2)).mappings().all()
+            rows = connection.execute(first).mappings().all()
         found = [row for row in rows if row["id"] == id_] or list(rows)
         if not id_ or len(found) != 1:
             raise NoSuchDelivery(
                 f"{'several deliveries begin' if found and id_ else 'no delivery begins'} with {id_!r}"
             )
-        return to_delivery(dict(found[0]))
+        return dict(found[0])
 
-    def add(self, deliveries: Sequence[Delivery]) -> tuple[int, int]:
-        """Import deliveries, to be looked at and replayed, never forwarded; how many were added, and were there.
+    def add(self, deliveries: Sequence[Delivery]) -> Added:
+        """Import deliveries, to be looked at and replayed, never forwarded. What is there already stays as it is.
 
-        A page at a time, so that a receiver on the same store need not wait.
+        A page at a time, so that a receiver on the same store need not wait; raises `PartlyAdded` if that is cut off.
         """
-        insert = sqlite.insert if self._database.is_sqlite else postgresql.insert
-        added = 0
+        added, differing = 0, list[str]()
         for start in range(0, len(deliveries), PAGE):
-            with self._database.begin() as connection:
-                for delivery in deliveries[start : start + PAGE]:
-                    insertion = (
-                        insert(DELIVERIES).values(to_row(delivery)).on_conflict_do_nothing(index_elements=[C.id])
-                    )
-                    added += len(connection.execute(insertion.returning(C.id)).all())
-        return added, len(deliveries) - added
+            try:
+                more, other = self._add_page(deliveries[start : start + PAGE])
+            except StoreAway as error:
+                raise PartlyAdded(f"{error}, after {added} of {len(deliveries)} were added") from error
+            added += more
+            differing += other
+        return Added(added, len(deliveries) - added - len(differing), differing)
+
+    def _add_page(self, deliveries: Sequence[Delivery]) -> tuple[int, list[str]]:
+        insert = sqlite.insert if self._database.is_sqlite else postgresql.insert
+        added, differing = 0, list[str]()
+        with self._database.begin() as connection:
+            for delivery in deliveries:
+                row = to_row(delivery)
+                insertion = insert(DELIVERIES).values(row).on_conflict_do_nothing(index_elements=[C.id])
+                if connection.execute(insertion.returning(C.id)).all():
+                    added += 1
+                    continue
+                there = connection.execute(sa.select(*RECORD).where(C.id == delivery.id)).mappings()
+                differing += [delivery.id for one in there if not _is_same(row, to_row(to_delivery(dict(one))))]
+        return added, differing
 
     def release(self, id_: str, at: float) -> Delivery:
         """Let a delivery be sent once more whose signal is pending no more; raises `NoSuchDelivery` for any other.
@@ -171,3 +244,8 @@ class Archive:
             if not some:
                 return deleted
             deleted += some
+
+
+def _is_same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two rows are of what was received once."""
+    return all(value == other[name] for name, value in one.items() if name not in LATER)

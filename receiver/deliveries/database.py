@@ -44,6 +44,10 @@ class StoreAway(Exception):
     """The store cannot be used now. The message says why, without the database's password."""
 
 
+class StoreBusy(StoreAway):
+    """Another process has been writing to SQLite's file for longer than a statement waits."""
+
+
 class SchemaMissing(StoreAway):
     """The store is there, and its tables are not, or are those of an earlier version."""
 
@@ -144,6 +148,8 @@ class Database:
     def _away(self, error: BaseException, *, missing: bool = False) -> StoreAway:
         if missing:
             return SchemaMissing(f"the store {self} has no tables of this version")
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:  # the rest says in which step
+            return StoreBusy(f"another process is writing to the store {self} (database is locked)")
         first_line = str(error).strip().partition("\n")[0]
         # libpq repeats what it was told, never the password.
         return StoreAway(f"the store {self} cannot be used: {first_line or type(error).__name__}")

@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import base64
 import json
+import sqlite3
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 from urllib.parse import quote
 
 import pytest
+import sqlalchemy as sa
 
 from receiver.cli import run
 from receiver.cli.delivery import TAIL_OVERLAP
 from receiver.cli.delivery_check import WINDOW
 from receiver.cli.stack import stagehook_command
-from receiver.deliveries.archive import PAGE, Archive, Filters
+from receiver.deliveries.archive import PAGE, Added, Archive, Filters
 from receiver.deliveries.database import Database
 from receiver.deliveries.delivery import Fate, digest
 from receiver.deliveries.inbox import Inbox
+from receiver.deliveries.schema import DELIVERIES
 from receiver.deliveries.statements import Conclusion
 from tests.commands import Done, command
 from tests.local_stack import running
@@ -53,8 +60,8 @@ def filled(database: Database) -> Database:
         )
         for n in range(4)
     ]
-    assert Archive(database).add(made) == (4, 0)
-    assert Archive(database).add(made) == (0, 4)
+    assert Archive(database).add(made) == Added(4, 0, [])
+    assert Archive(database).add(made) == Added(0, 4, [])
     return database
 
 
@@ -72,6 +79,7 @@ def filled(database: Database) -> Database:
         (["--since", "2020-01-01T00:00", "--until", "2020-01-02T00:00Z"], []),
         (["--limit", "1"], ["run-0"]),
         (["--fate", "pending"], []),
+        (["--until", "1970-01-01"], []),
     ],
 )
 def test_filters_choose(filled: Database, filters: list[str], runs: list[str]) -> None:
@@ -80,8 +88,29 @@ def test_filters_choose(filled: Database, filters: list[str], runs: list[str]) -
 
 
 def test_a_list_that_is_cut_says_so(filled: Database) -> None:
-    assert "--limit shows more" in on(filled, "delivery", "list", "--limit", "2").err
-    assert on(filled, "delivery", "list").err == ""
+    for options in ([], ["--json"]):
+        assert on(filled, "delivery", "list", "--limit", "3", *options).err == "the latest 3: --limit shows more\n"
+        assert on(filled, "delivery", "list", "--limit", "4", *options).err == ""
+
+
+def test_a_verdict_that_is_none_is_refused(filled: Database) -> None:
+    done = on(filled, "delivery", "list", "--verdict", "nonsense")
+    assert (done.code, done.out) == (2, "")
+    assert "'accepted', 'duplicate'" in done.err
+
+
+@pytest.mark.parametrize("verb", ["export", "release"])
+def test_ids_and_filters_are_not_given_together(filled: Database, verb: str) -> None:
+    one = Archive(filled).latest()[0]
+    done = on(filled, "delivery", verb, one.id, "--partner", "bank")
+    assert (done.code, done.out) == (2, "")
+    assert done.err == "error: IDs and filters each say which deliveries\n  try: give IDs, or filters\n"
+
+
+def test_deliveries_are_exported_once_and_in_the_order_of_receipt(filled: Database) -> None:
+    ids = [one.id for one in Archive(filled).every()]
+    done = on(filled, "delivery", "export", ids[2], ids[0], ids[0][:-1], ids[0])
+    assert [json.loads(line)["id"] for line in done.out.splitlines()] == [ids[0], ids[2]]
 
 
 def test_a_file_is_filtered_as_the_store_is(filled: Database) -> None:
@@ -140,8 +169,42 @@ def test_an_export_is_imported_elsewhere_as_it_was(filled: Database, tmp_path: P
     assert command("db", "upgrade", **other).code == 0  # type: ignore[arg-type]
     exported = on(filled, "delivery", "export", "--full").out.encode()
     added = command("delivery", "import", "-", "--json", given=exported, **other)
-    assert json.loads(added.out) == {"added": 4, "present": 0}
+    assert json.loads(added.out) == {"added": 4, "present": 0, "differing": []}
     assert command("delivery", "export", "--full", **other).out.encode() == exported  # type: ignore[arg-type]
+
+
+def test_what_is_there_with_another_content_is_left_and_told(filled: Database) -> None:
+    ones = list(Archive(filled).every())
+    given = "".join(json.dumps(one.as_json()) + "\n" for one in (replace(ones[0], client=""), *ones[1:]))
+    done = on(filled, "delivery", "import", "-", given=given.encode())
+    assert (done.code, done.out) == (0, "0 deliveries added, 3 were there already\n")
+    assert done.err == f"left as it is: {ones[0].id} is there with another content, as one that was redacted\n"
+    assert list(Archive(filled).every()) == ones
+
+
+def test_what_became_of_a_delivery_since_is_no_other_content(database: Database) -> None:
+    one = delivery(fate=Fate.PENDING)
+    Archive(database).add([replace(one, fate=Fate.TAKEN, pipeline="onboarding", tries=1)])
+    assert Archive(database).add([one]) == Added(0, 1, [])
+
+
+def test_an_import_waits_for_another_writer_and_says_so_at_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of SQLite: PostgreSQL lets several write."""
+    monkeypatch.setattr("receiver.cli.db.BUSY_MS", 500)
+    url = f"sqlite:///{tmp_path}/busy.db"
+    command("db", "upgrade", DATABASE_URL=url)
+    given = json.dumps(delivery().as_json()).encode()
+    with closing(sqlite3.connect(tmp_path / "busy.db", isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        failed = command("delivery", "import", "-", given=given, DATABASE_URL=url)
+        monkeypatch.setattr("receiver.cli.db.BUSY_MS", 20_000)
+        threading.Timer(0.5, other.rollback).start()
+        assert command("delivery", "import", "-", given=given, DATABASE_URL=url).out == "1 delivery added\n"
+    assert failed.code == 7
+    assert "another process is writing to the store" in failed.err
+    assert "after 0 of 1 were added" in failed.err
 
 
 def test_a_bad_line_imports_nothing(filled: Database, tmp_path: Path) -> None:
@@ -287,6 +350,16 @@ async def test_a_parked_delivery_is_released(inbox: Inbox, database: Database) -
     assert on(database, "delivery", "release", one.id).code == 4
 
 
+async def test_nothing_is_released_if_one_id_is_that_of_none(inbox: Inbox, database: Database) -> None:
+    one = delivery()
+    await keep(inbox, one, "a")
+    inbox.conclude(Conclusion(one.id, Fate.PARKED, "no"))
+    await inbox.depth()
+    done = on(database, "delivery", "release", one.id, "none")
+    assert (done.code, done.out) == (4, "")
+    assert Archive(database).get(one.id).fate is Fate.PARKED
+
+
 async def test_one_that_was_taken_is_released_only_when_it_is_meant(inbox: Inbox, database: Database) -> None:
     """After a reset behind it its run knows nothing of it."""
     one = delivery()
@@ -311,6 +384,51 @@ def test_tail_prints_what_comes_in(database: Database, tmp_path: Path) -> None:
     assert {json.loads(line)["workflow_id"] for line in printed.read_text().splitlines()} == {"during"}
 
 
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def tailed(database: Database, *options: str, pauses: Sequence[Callable[[], object]] = ()) -> list[str]:
+    """The ids that `tail` prints, if this happens in its pauses."""
+    happening = iter([*pauses, interrupt])
+    with patch("receiver.cli.delivery.time.sleep", side_effect=lambda _: next(happening)()):
+        done = on(database, "delivery", "tail", "--json", *options)
+    assert done.code == 130
+    return [json.loads(line)["id"] for line in done.out.splitlines()]
+
+
+def settle(database: Database, fate: Fate) -> None:
+    with database.begin() as connection:
+        connection.execute(sa.update(DELIVERIES).values(fate=fate.value))
+
+
+def test_tail_prints_a_delivery_once_it_has_the_fate_that_is_asked_for(database: Database) -> None:
+    ones = [delivery(partner=partner, fate=Fate.PENDING) for partner in ("bank", "bank", "esign")]
+    pauses = [
+        lambda: Archive(database).add(ones),
+        lambda: settle(database, Fate.PARKED),
+        lambda: settle(database, Fate.TAKEN),
+        lambda: settle(database, Fate.TAKEN),
+    ]
+    assert tailed(database, "--fate", "taken", "--partner", "bank", pauses=pauses) == [one.id for one in ones[:2]]
+
+
+def test_tail_loses_nothing_that_comes_in_behind_its_first_look(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, one = delivery(), delivery()
+    Archive(database).add([before])
+
+    def newest(archive: Archive, limit: int, first: Callable[..., Any] = Archive.newest) -> Any:
+        try:
+            return first(archive, limit)
+        finally:
+            archive.add([one])
+
+    monkeypatch.setattr(Archive, "newest", newest)
+    assert tailed(database) == [one.id]
+
+
 def test_tail_prints_what_is_there_since_then_and_follows(filled: Database, tmp_path: Path) -> None:
     printed = tmp_path / "printed"
     words = ["delivery", "tail", "--json", "--since", "150m", "--partner", "bank"]
@@ -327,11 +445,7 @@ def test_tail_prints_what_is_there_since_then_and_follows(filled: Database, tmp_
 def test_a_long_past_is_printed_once_and_without_a_pause(database: Database) -> None:
     made = [delivery(received_at=1.8e9 + n) for n in range(-TAIL_OVERLAP, 3 * PAGE)]
     Archive(database).add(made)
-    with patch("receiver.cli.delivery.time.sleep", side_effect=KeyboardInterrupt):
-        done = on(database, "delivery", "tail", "--json", "--since", "2027-01-15T08:00:00")
-    assert done.code == 130
-    ids = [json.loads(line)["id"] for line in done.out.splitlines()]
-    assert ids == [one.id for one in made[TAIL_OVERLAP:]]
+    assert tailed(database, "--since", "2027-01-15T08:00:00") == [one.id for one in made[TAIL_OVERLAP:]]
 
 
 def test_tail_has_no_end(database: Database) -> None:
@@ -376,7 +490,7 @@ def test_what_is_imported_is_not_released_and_why_is_said(database: Database) ->
 def test_a_store_that_is_not_there_is_told_and_not_made(args: list[str], tmp_path: Path) -> None:
     for url, says in ((tmp_path / "typo.db", "there is no file"), (tmp_path, "is no file")):
         done = command("delivery", *args, DATABASE_URL=f"sqlite:///{url}")
-        assert done.code == 1
+        assert done.code == 7
         assert says in done.err
         assert "DATABASE_URL" in done.err
     assert list(tmp_path.iterdir()) == []
