@@ -88,7 +88,8 @@ def test_a_deploy_that_is_rolled_back_finds_a_later_version_and_goes_on(database
 
 def test_operators_upgrade_and_ask(empty_database: Database) -> None:
     url: dict[str, Any] = {"DATABASE_URL": empty_database.url.render_as_string(hide_password=False)}
-    assert command("db", "current", **url).code == 1
+    # SQLite's file is not there yet: that is a store out of reach.
+    assert command("db", "current", **url).code == (7 if empty_database.is_sqlite else 1)
     assert command("db", "upgrade", **url).code == 0
     asked = command("db", "current", "--json", **url)
     assert (asked.code, json.loads(asked.out)) == (0, {"current": migrations.latest(), "latest": migrations.latest()})
