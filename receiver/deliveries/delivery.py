@@ -184,7 +184,7 @@ def _load(document: bytes) -> Any:
 
 
 def _pairs(value: Any) -> tuple[tuple[str, str], ...]:
-    if not isinstance(value, list) or not all(isinstance(pair, list) for pair in value):
+    if not isinstance(value, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in value):
         raise TypeError("headers are a list of pairs")
     return tuple(_pair(*pair) for pair in value)
 
