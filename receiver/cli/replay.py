@@ -25,7 +25,7 @@ from receiver.cli.numbers import NumberRange
 from receiver.cli.output import confirm, counted, json_option, note, run_async, shown
 from receiver.cli.replay_plan import Plan, Wish
 from receiver.cli.replay_report import report
-from receiver.cli.selection import filter_options, read_file
+from receiver.cli.selection import filter_options, read_file, refuse_both
 from receiver.deliveries.archive import ANY, Archive, Filters
 from receiver.deliveries.delivery import Delivery
 from receiver.replay import MISSIGNED, UNPROVEN, Aim, Mode, Replay, Replayed, select
@@ -150,14 +150,13 @@ def _temporal_address() -> str:
 
 
 def _choose(ids: Sequence[str], filters: Filters, file: str) -> list[Delivery]:
-    if ids and (file or filters != ANY):
-        what = f"IDs say which deliveries, and so {'does --from' if file else 'do filters'}"
-        raise CommandError(what, "give one of them", Exit.USAGE)
+    if ids and file:
+        raise CommandError("IDs and --from each say which deliveries", "give IDs, or a file", Exit.USAGE)
+    refuse_both(ids, filters)
     if file:
         return [delivery for delivery in read_file(file) if filters.matches(delivery)]
     if ids:
-        archive = Archive(need_store())
-        return list({delivery.id: delivery for delivery in map(archive.get, ids)}.values())
+        return Archive(need_store()).named(ids)
     if filters == ANY:
         raise click.UsageError("say which: IDs, --from FILE, or filters such as --since 2h")
     return list(Archive(need_store()).every(filters))

@@ -66,7 +66,10 @@ def test_a_receiver_that_no_callback_url_could_name_is_refused(tmp_path: Path, t
 
 def test_ids_and_filters_are_not_given_together(database: Database) -> None:
     done = replay("one", "--partner", "bank", DATABASE_URL=url_of(database))
-    assert (done.code, done.err) == (2, "error: IDs say which deliveries, and so do filters\n  try: give one of them\n")
+    assert (done.code, done.err) == (
+        2,
+        "error: IDs and filters each say which deliveries\n  try: give IDs, or filters\n",
+    )
 
 
 def test_an_id_named_twice_is_sent_once_and_all_in_the_order_of_receipt(database: Database) -> None:
