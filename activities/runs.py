@@ -176,6 +176,12 @@ class Runs:
                 await handle.describe()  # tells an absent server or run from an absent worker
                 raise WorkerAway(f"no worker answers for the run {workflow_id}") from error
 
+    async def count_signals(self, workflow_id: str) -> int:
+        """How many signals the run's latest execution has in its history, whether a worker has seen them or not."""
+        async with self._reaching(workflow_id):
+            history = await self._client.get_workflow_handle(workflow_id).fetch_history()
+        return sum(event.HasField("workflow_execution_signaled_event_attributes") for event in history.events)
+
     async def advance(self, workflow_id: str, stage: int) -> None:
         """End every wait up to the stage, by hand; raises `RunEnded`, and `NoSuchStage` if a worker is there to ask."""
         try:

@@ -152,8 +152,8 @@ class StandIns:
     async def _has_taken(self, begun: Begun, sent: Sequence[Replayed]) -> bool:
         try:
             progress = await self._runs.progress(begun.workflow_id)
-        except WorkerAway:
-            return False
+        except WorkerAway:  # one that comes later finds them in their order
+            return await self._runs.count_signals(begun.workflow_id) >= len({_content(one) for one in sent if one.says})
         if all(_shows(stage, begun.deliveries, sent) for stage in progress.stages):
             return True
         # A run that has ended, say by a stage that failed, takes nothing more.
@@ -176,9 +176,13 @@ def _shows(stage: StageProgress, deliveries: Sequence[Delivery], sent: Sequence[
         answers_this_call = current and (delivery.attempt, delivery.issued_at) == (current.attempt, current.issued_at)
         if one.says == "succeeded" or (one.says == "failed" and answers_this_call):
             return False
-        # Those with the same content, or with one id, may be one to the receiver.
-        entries.add(delivery.signed_id or (delivery.body_digest if one.says == "failed" else delivery.id))
+        entries.add(_content(one))
     return stage.ledger_total >= len(entries)
+
+
+def _content(one: Replayed) -> str:
+    """What is one callback to a receiver, however often it comes, or more than one."""
+    return one.delivery.signed_id or one.delivery.body_digest
 
 
 class Sorted:

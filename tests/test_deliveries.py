@@ -19,9 +19,10 @@ from activities.environment import Environment
 from activities.partners import PARTNERS, load_partners
 from activities.runs import Runs
 from receiver.app import create_app
+from receiver.cli.selection import read_file
 from receiver.deliveries import migrations
 from receiver.deliveries.database import Database
-from receiver.deliveries.delivery import Delivery, read_line
+from receiver.deliveries.delivery import Delivery
 from receiver.deliveries.store import Store
 from receiver.replay import Replay, select
 from receiver.replay_aims import StandIns
@@ -45,7 +46,7 @@ def variables() -> dict[str, str]:
 
 def replayable(file: Path) -> list[Delivery]:
     """The file's deliveries, but for those whose answer was due to what was around them: an outage, an ended run."""
-    captured, left = select([read_line(line) for line in file.read_bytes().splitlines() if line.strip()])
+    captured, left = select(list(read_file(str(file))))
     assert captured, f"nothing to replay: {left}"
     partners = {one.partner for one in captured}
     assert partners == {file.parent.name}, f"export with --partner {file.parent.name}: the file has {partners}"

@@ -123,7 +123,7 @@ async def replay(
     _check_answers(wish, replayed, not_sent=len(chosen) - len(replayed))
     if late:
         what = f"not all that was answered 2xx came to {', '.join(late)} within {TAKEN_WITHIN:g} s; left open for it"
-        advice = "look whether a worker runs, then `stagehook pipeline show` it, and `stagehook pipeline cancel` it"
+        advice = "`stagehook delivery list --fate pending` shows what waits; `stagehook pipeline cancel` ends the run"
         raise CommandError(what, advice)
     return Exit.FAILED if expect and not all(one.same for one in replayed) else Exit.OK
 

@@ -83,13 +83,15 @@ async def test_what_was_answered_comes_before_the_end_of_the_replay(real: Workfl
 async def test_what_settles_nothing_is_waited_for_too(real: WorkflowEnvironment) -> None:
     """A progress, and a failure of an earlier call, are in the stage's ledger when they have come."""
     first = captured(body_digest="other")
-    runs, ones = Runs(real.client), [first, captured(attempt=2, issued_at=9), captured(attempt=2, issued_at=9)]
+    second, third = captured(attempt=2, issued_at=9), captured(attempt=2, issued_at=9)
+    runs, ones = Runs(real.client), [first, second, third]
     aim, says = StandIns(runs, ones, QUEUE), ("failed", "progress", "ask")
     async with working(real.client, ScriptedPartner()), asyncio.TaskGroup() as group:
         claims = [await aim.claims(one) for one in ones]
         for one, status in zip(claims, says, strict=True):
             group.create_task(signal(real, one, status, after=0.5))
-        assert await aim.late([answered(*sent) for sent in zip(ones, claims, says, strict=True)]) == []
+        sent = [answered(*each) for each in zip(ones, claims, says, strict=True)]
+        assert await aim.late([*sent, sent[1]]) == [], "and the same again is one"
         await aim.aclose()
         [stage, _] = (await runs.progress(claims[0].workflow_id)).stages
     assert (stage.ledger_total, stage.outcome) == (3, "advanced")
@@ -107,6 +109,19 @@ async def test_a_stand_in_that_lacks_a_callback_stays_open_for_it(
         await aim.aclose()
         await real.client.get_workflow_handle(done.workflow_id).result()
         assert (await runs.describe(late.workflow_id)).status is WorkflowExecutionStatus.RUNNING
+
+
+async def test_without_a_worker_what_is_in_the_history_has_come(real: WorkflowEnvironment) -> None:
+    runs, one = Runs(real.client), captured()
+    aim = StandIns(runs, [one], QUEUE)
+    claims = await aim.claims(one)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(signal(real, claims, "succeeded", after=1.0))
+        assert await aim.late([answered(one, claims)]) == []
+    await aim.aclose()
+    async with working(real.client, ScriptedPartner()):
+        stage = (await runs.progress(claims.workflow_id)).stages[0]
+    assert (stage.outcome, stage.cause) == ("succeeded", "callback")
 
 
 async def test_a_stand_in_that_has_ended_is_not_waited_for(real: WorkflowEnvironment) -> None:
