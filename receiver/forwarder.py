@@ -120,12 +120,12 @@ class Forwarder:
                 return
         except StoreAway:
             store = STORE_AWAY
-        if time.monotonic() - self._failed_at < REMEMBERED:
-            raise Unavailable(f"Temporal: took no signal a moment ago{store}")
         try:
             await self._signals.check(within=DIRECTLY_WITHIN)
         except TemporalAway as error:
             raise Unavailable(f"Temporal: {error}{store}") from error
+        if time.monotonic() - self._failed_at < REMEMBERED:
+            raise Unavailable(f"Temporal: took no signal a moment ago{store}")
 
     def running(self) -> AbstractAsyncContextManager[None]:
         """Deliver what is kept for as long as the block lasts; at its end, what is on its way is finished."""

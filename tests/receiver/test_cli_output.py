@@ -149,6 +149,7 @@ def test_a_question_is_ended_by_no_by_ctrl_d_and_by_ctrl_c(answer: bytes | signa
     file = tmp_path / "export.jsonl"
     file.write_text(json.dumps(delivery().as_json()))
     words = stagehook_command("delivery", "replay", "--from", str(file), "--mode", "verbatim", "--allow-remote")
+    words += ["--to", "https://receiver.invalid"]
     ours, theirs = pty.openpty()
     with open(ours, "r+b", buffering=0) as terminal, open(theirs, "r+b", buffering=0) as given:
         process = subprocess.Popen(words, env={**os.environ, **SETTINGS}, stdin=given, stdout=given, stderr=given)
