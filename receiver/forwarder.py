@@ -48,6 +48,7 @@ class Forwarder:
         self._inbox = inbox
         self._sender = None if inbox is None else Sender(signals, inbox, most_tries=most_tries)
         self._failed_at = float("-inf")
+        self._failing: set[str] = set()
 
     async def deliver(self, delivery: Delivery, callback: Callback, request_id: str) -> Verdict:
         """Make the delivery durable, and say how to answer it; raises `Unavailable`."""
@@ -67,7 +68,7 @@ class Forwarder:
         )
         try:
             with self._sender.leasing() as lease:
-                how = await self._inbox.keep(known, queued, lease=lease, sending=self._sender.is_sending(request_id))
+                how = await self._inbox.keep(known, queued, lease=lease)
         except StoreAway:
             # Should it be kept after all, a moment too late, it is recorded as it was answered.
             try:
@@ -78,11 +79,11 @@ class Forwarder:
             if reached is Reached.TAKEN:
                 self._inbox.note_taken(known, queued)
             else:
-                self._inbox.conclude(refusal(queued, reached))
+                self._inbox.conclude(refusal(queued, VERDICTS[reached], f"the run is {reached.value}"))
             return VERDICTS[reached]
         if how is How.LEASED:
             self._sender.send_soon(queued)
-            told = await self._sender.fate(request_id, own=True, within=WAIT_FOR_FATE)
+            told = await self._sender.fate(request_id, within=WAIT_FOR_FATE)
             return VERDICTS[told] if told else Verdict.ACCEPTED
         self._sender.wake()
         if how is How.QUEUED:
@@ -90,11 +91,23 @@ class Forwarder:
         self._sender.add_origin(queued)
         if how is How.CONFLICT:
             return Verdict.CONFLICT
-        told = await self._sender.fate(request_id, own=False, within=WAIT_FOR_FATE)
-        if told in {None, Reached.TAKEN}:
+        if how is How.KNOWN:
             return Verdict.DUPLICATE
-        self._inbox.conclude(refusal(queued, told))
-        return VERDICTS[told]
+        await self._sender.wait(request_id, within=WAIT_FOR_FATE)
+        return await self._answer_again(self._inbox, queued)
+
+    async def _answer_again(self, inbox: Inbox, queued: Queued) -> Verdict:
+        """The answer to a duplicate: the first one's, if that is no 202; to be asked where all processes say it."""
+        try:
+            told = await inbox.promise(queued.request_id)
+        except StoreAway as error:
+            inbox.note_answer(queued.id, Verdict.UNAVAILABLE.status)
+            raise Unavailable(f"the store: {error}") from error
+        if not told:
+            return Verdict.DUPLICATE
+        verdict = Verdict[told.upper()]
+        inbox.conclude(refusal(queued, verdict, "the same content was refused"))
+        return verdict
 
     @property
     def records(self) -> bool:
@@ -124,7 +137,8 @@ class Forwarder:
             await self._signals.check(within=DIRECTLY_WITHIN)
         except TemporalAway as error:
             raise Unavailable(f"Temporal: {error}{store}") from error
-        if time.monotonic() - self._failed_at < REMEMBERED:
+        # One run alone may be at fault itself.
+        if len(self._failing) > 1 and time.monotonic() - self._failed_at < REMEMBERED:
             raise Unavailable(f"Temporal: took no signal a moment ago{store}")
 
     def running(self) -> AbstractAsyncContextManager[None]:
@@ -139,7 +153,8 @@ class Forwarder:
         except TemporalAway as error:
             if not isinstance(error, SignalRefused):
                 self._failed_at = time.monotonic()
+                self._failing = {claims.chain_id, *list(self._failing)[:1]}
             raise Unavailable(f"Temporal: {error}{store}") from error
         if reached is Reached.TAKEN:
-            self._failed_at = float("-inf")
+            self._failing.clear()
         return reached

@@ -153,7 +153,7 @@ class StandIns:
         try:
             progress = await self._runs.progress(begun.workflow_id)
         except WorkerAway:  # one that comes later finds them in their order
-            return await self._runs.count_signals(begun.workflow_id) >= len({_content(one) for one in sent if one.says})
+            return await self._runs.count_signals(begun.workflow_id) >= _fewest_signals(sent)
         if all(_shows(stage, begun.deliveries, sent) for stage in progress.stages):
             return True
         # A run that has ended, say by a stage that failed, takes nothing more.
@@ -180,9 +180,17 @@ def _shows(stage: StageProgress, deliveries: Sequence[Delivery], sent: Sequence[
     return stage.ledger_total >= len(entries)
 
 
-def _content(one: Replayed) -> str:
-    """What is one callback to a receiver, however often it comes, or more than one."""
-    return one.delivery.signed_id or one.delivery.body_digest
+def _fewest_signals(sent: Sequence[Replayed]) -> int:
+    """How many signals these are at least: of a stage's successes one may be all, the others known or in conflict."""
+    contents = {_content(one) for one in sent if one.says and one.says != "succeeded"}
+    return len(contents) + len({one.delivery.stage for one in sent if one.says == "succeeded"})
+
+
+def _content(one: Replayed) -> tuple[int, int, int, str, str]:
+    """What is one callback to a receiver, however often it comes."""
+    delivery = one.delivery
+    said = delivery.signed_id or delivery.body_digest
+    return delivery.stage, delivery.attempt, delivery.issued_at, one.says, said
 
 
 class Sorted:

@@ -42,11 +42,11 @@ MOST_TRIES: Final = 16
 """Tries of one delivery that failed while Temporal took others: after some 40 minutes it is parked."""
 
 LONGEST_PAUSE: Final = 300.0
-UNDECIDED_PAUSE: Final = 5.0
+UNDECIDED_PAUSE: Final = 10.0
 """Seconds to the next try where Temporal answers, but takes nothing: it may be able to read and not to write."""
 
-TOLD_FOR: Final = 1.0
-"""Seconds for which it is remembered that a delivery was told to be refused, for duplicates that are being kept."""
+UNDECIDED_FOR: Final = 24 * 3600.0
+"""Seconds after which such a delivery is parked all the same: nobody knows whose fault it is, so somebody must look."""
 
 VERDICTS: Final = {
     Reached.TAKEN: Verdict.ACCEPTED,
@@ -78,7 +78,6 @@ class Sender:
         self._watch = Watch(signals)
         self._origins = Origins(signals, self._watch)
         self._sending: dict[str, _Sending] = {}
-        self._told: dict[str, Reached] = {}
         self._taken_at = float("-inf")
         self._background: set[asyncio.Task[Any]] = set()
         self._reserved = 0
@@ -101,29 +100,26 @@ class Sender:
         self._sending[queued.request_id] = sending
         sending.task.add_done_callback(lambda _: self._sending.pop(queued.request_id))
 
-    def is_sending(self, request_id: str) -> bool:
-        """Whether a delivery of this content is on its way from here, so that `fate` will know what its answer was."""
-        return request_id in self._sending
-
     def wake(self) -> None:
         """Look at once for what is due."""
         self._wake.set()
 
-    async def fate(self, request_id: str, *, own: bool, within: float) -> Reached | None:
-        """Where the signal of this request id has got to; None if it is not on its way, or not known within so long.
-
-        own: whether it is this request's delivery. To its duplicates it is told only if it is told to that one, whose
-        answer they get.
-        """
+    async def fate(self, request_id: str, *, within: float) -> Reached | None:
+        """Where the signal of this request's own delivery has got to; None if that is not known within so long."""
         sending = self._sending.get(request_id)
         if sending is None:
-            return self._told.get(request_id)
-        sending.awaited |= own
+            return None
+        sending.awaited = True
         try:
             await asyncio.wait([sending.task], timeout=within)
         finally:
-            sending.awaited &= not own
+            sending.awaited = False
         return sending.task.result() if sending.told and sending.task.done() else None
+
+    async def wait(self, request_id: str, *, within: float) -> None:
+        """Wait for the fate of another request's delivery with this content, if it is on its way from here."""
+        if sending := self._sending.get(request_id):
+            await asyncio.wait([sending.task], timeout=within)
 
     # --- which pipeline it is for
 
@@ -259,9 +255,7 @@ class Sender:
             # It was answered 202, and Temporal knew the run once: this may be another Temporal.
             self._park(queued, why)
         elif sending.told:
-            self._inbox.conclude(refusal(queued, reached))
-            self._told[queued.request_id] = reached
-            asyncio.get_running_loop().call_later(TOLD_FOR, self._told.pop, queued.request_id, None)
+            self._inbox.conclude(refusal(queued, VERDICTS[reached], why))
         else:
             logger.warning("delivery-too-late", extra={"delivery": queued.id, "why": why})
             self._inbox.conclude(Conclusion(queued.id, Fate.REFUSED, why, queued.tries))
@@ -272,13 +266,14 @@ class Sender:
 
         own_fault: whether Temporal refused this very one, or has taken another since it was tried last.
         """
-        is_there = await self._watch.is_there()
-        if not (is_there and own_fault):
-            due_at = time.time() + (UNDECIDED_PAUSE if is_there else self._watch.seconds_left)
+        is_there, now = await self._watch.is_there(), time.time()
+        for_long = queued.since and now - queued.since > UNDECIDED_FOR
+        if not (is_there and (own_fault or for_long)):
+            due_at = now + (UNDECIDED_PAUSE if is_there else self._watch.seconds_left)
             self._inbox.conclude(Conclusion(queued.id, queued.fate, why, queued.tries, due_at=due_at))
             return
         tries = queued.tries + 1
-        if tries < self._most_tries:
+        if own_fault and tries < self._most_tries:
             due_at = time.time() + min(LONGEST_PAUSE, 2.0**tries)
             self._inbox.conclude(Conclusion(queued.id, queued.fate, why, tries, due_at=due_at))
         elif queued.fate is Fate.TAKEN:
@@ -306,21 +301,20 @@ class Sender:
         return task
 
 
-def refusal(queued: Queued, reached: Reached) -> Conclusion:
+def refusal(queued: Queued, verdict: Verdict, why: str) -> Conclusion:
     """What is recorded of a delivery whose partner was told that its run takes it no more.
 
     Should the run come back by a reset, the same content is new again.
     """
-    verdict = VERDICTS[reached]
     return Conclusion(
         queued.id,
         Fate.REFUSED,
-        f"the run is {reached.value}",
+        why,
         queued.tries,
         verdict=verdict.name.lower(),
         status=verdict.status,
-        forget=True,
-        if_promised=Fate.PARKED if reached is Reached.UNKNOWN else Fate.REFUSED,
+        # As where a run is unknown after a 202; see `_reached`.
+        if_promised=Fate.PARKED if verdict is Verdict.UNKNOWN else Fate.REFUSED,
         partner=queued.claims.partner,
         size=queued.size,
     )

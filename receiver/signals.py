@@ -41,7 +41,12 @@ NO_RUN: Final = "stagehook-readiness"
 """The workflow id that nobody may use."""
 
 
-REFUSING: Final = {RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.FAILED_PRECONDITION, RPCStatusCode.OUT_OF_RANGE}
+REFUSING: Final = {
+    RPCStatusCode.INVALID_ARGUMENT,
+    RPCStatusCode.FAILED_PRECONDITION,
+    RPCStatusCode.OUT_OF_RANGE,
+    RPCStatusCode.DATA_LOSS,
+}
 """Statuses that say no to one signal, and nothing about the others."""
 
 

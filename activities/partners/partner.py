@@ -65,7 +65,8 @@ class Partner:
         `build_ask`; None for a partner that takes no such thing.
     build_undo: the HTTP request that has the partner take back what finished work has done; likewise.
     auth: how requests to the partner are authenticated.
-    content_type: the media type of its callbacks, in lower case and without parameters; any other is answered 415.
+    content_type: the media type of its callbacks, in lower case and without parameters, "" for one that names none;
+        any other is answered 415.
     answers: what differs from the receiver's table of answers, by case; see `ANSWERS_OF_ITS_OWN`.
     handshake: what it asks of a webhook URL before it sends to it.
     read_token: for a partner with one webhook URL for everything, `/partners/NAME`: where in a callback's body the
@@ -97,7 +98,7 @@ class Partner:
             raise ConfigError(f"partner {self.name}: build_ask and read_status go together")
         if not 0 < self.rate < math.inf:
             raise ConfigError(f"partner {self.name}: rate is a number above 0")
-        if not MEDIA_TYPE.fullmatch(self.content_type):
+        if self.content_type and not MEDIA_TYPE.fullmatch(self.content_type):
             raise ConfigError(f"partner {self.name}: content_type is a media type in lower case, without parameters")
         for case, answer in self.answers.items():
             if answer.status // 100 not in ANSWERS_OF_ITS_OWN.get(case, ()):

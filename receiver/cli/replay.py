@@ -117,12 +117,14 @@ async def replay(
         finally:  # whatever has happened, this was sent
             report(replayed, of=len(chosen), left_out=left_out, as_json=as_json)
         late = await aim.late(replayed)
+        for run in late:
+            note(f"{shown(run)} is left open: not all that was answered 2xx came to it within {TAKEN_WITHIN:g} s")
     finally:
         await replaying.http.aclose()
         await aim.aclose()
     _check_answers(wish, replayed, not_sent=len(chosen) - len(replayed))
     if late:
-        what = f"not all that was answered 2xx came to {', '.join(late)} within {TAKEN_WITHIN:g} s; left open for it"
+        what = f"{counted(late, 'stand-in')} lack what was answered 2xx, and stay open for it"
         advice = "`stagehook delivery list --fate pending` shows what waits; `stagehook pipeline cancel` ends the run"
         raise CommandError(what, advice)
     return Exit.FAILED if expect and not all(one.same for one in replayed) else Exit.OK

@@ -50,12 +50,14 @@ class How(Enum):
     """How a delivery was kept.
 
     LEASED: new, and to be sent by whoever kept it. QUEUED: new, to be claimed later. AGAIN: its content is kept
-    already. CONFLICT: the stage is known to have succeeded with another content.
+    already, and waits for its fate. KNOWN: the same, and has its fate. CONFLICT: the stage is known to have succeeded
+    with another content.
     """
 
     LEASED = "leased"
     QUEUED = "queued"
     AGAIN = "again"
+    KNOWN = "known"
     CONFLICT = "conflict"
 
 
@@ -64,7 +66,6 @@ class _Keep:
     delivery: Delivery
     queued: Queued
     lease: bool
-    sending: bool
 
 
 @dataclass(eq=False)
@@ -96,19 +97,33 @@ class Inbox:
         """Write for as long as the block lasts; at its end, write what is queued."""
         return self._writer.running()
 
-    async def keep(self, delivery: Delivery, queued: Queued, *, lease: bool, sending: bool = False) -> How:
+    async def keep(self, delivery: Delivery, queued: Queued, *, lease: bool) -> How:
         """Commit the delivery and queue it for Temporal, unless its content is kept already or comes too late.
 
-        lease: whether the caller would send it at once. sending: whether it is sending the same content already.
+        lease: whether the caller would send it at once.
         """
         try:
-            how: How = await self._writer.do(_Keep(delivery, queued, lease, sending), within=WITHIN)
+            how: How = await self._writer.do(_Keep(delivery, queued, lease), within=WITHIN)
         except StoreAway as away:
             self._failed_at = time.monotonic()
             self._note_away("keep", away)
             raise
         self._note_back("keep", "claim")
         return how
+
+    async def promise(self, request_id: str) -> str:
+        """Make sure that a content which is kept may be answered 2xx once more, whatever its first request is told.
+
+        Returns "", or the verdict that the first request with it has been told instead.
+        """
+
+        def work(cursor: DBAPICursor) -> First | None:
+            return self._statements.promise(cursor, request_id)
+
+        first: First | None = await self._writer.do(work, within=WITHIN)
+        if first is None:
+            raise StoreAway("the content was refused a moment ago, and is recorded no more")
+        return first.verdict if first.told else ""
 
     def note(self, delivery: Delivery) -> None:
         """Record a delivery that is not forwarded, if not too many wait for that already."""
@@ -186,14 +201,12 @@ class Inbox:
 
     def _work(self, cursor: DBAPICursor, jobs: Sequence[Job]) -> list[Job]:
         works = [(job, job.work) for job in jobs]  # once: those who give up take theirs away meanwhile
-        keeps = [(job, work) for job, work in works if isinstance(work, _Keep)]
-        if keeps:
-            self._statements.lock(cursor, [keep.queued for _, keep in keeps])
         if conclusions := [work for _, work in works if isinstance(work, Conclusion)]:
             self._conclude(cursor, conclusions)
         # Before those that are judged: what Temporal has taken is known to them.
         if notes := [work for _, work in works if isinstance(work, _Note)]:
             self._statements.insert(cursor, [_noted(note) for note in notes])
+        keeps = [(job, work) for job, work in works if isinstance(work, _Keep)]
         rows = list(self._judge(cursor, keeps)) if keeps else []
         inserted = self._statements.insert(cursor, rows) if rows else set()
         for job, work in works:
@@ -204,7 +217,7 @@ class Inbox:
 
     def _conclude(self, cursor: DBAPICursor, conclusions: Sequence[Conclusion]) -> None:
         """Record them; what was refused after all is a refusal like any other, and recorded within the cap."""
-        refused = [one for one in conclusions if one.forget]
+        refused = [one for one in conclusions if one.told]
         if over := {one.id for one in refused if not self._budget.allows(one.verdict, one.partner, one.size)}:
             self._statements.drop(cursor, sorted(over))
         self._statements.conclude(cursor, conclusions, time.time())
@@ -213,7 +226,6 @@ class Inbox:
         """Decide how each is kept, by what is kept already and by those before it; give the rows to insert."""
         now = time.time()
         known = self._statements.look(cursor, [keep.queued for _, keep in keeps])
-        earlier = set(known.firsts)
         for job, keep in keeps:
             row, claims, request_id = to_row(keep.delivery), keep.queued.claims, keep.queued.request_id
             stage = (claims.chain_id, claims.stage)
@@ -222,16 +234,17 @@ class Inbox:
                 # Its commit was not heard of, and happened all the same: as it was judged then.
                 job.outcome = job.outcome or How.QUEUED
                 continue
+            if first and first.told:
+                self._statements.give_up(cursor, first.id)
+                first = None
             successes = known.succeeded.get(stage, []) if keep.delivery.says in SETTLING else []
             successes = [success for success in successes if claims.issued_at <= success[0]]
             first = first or next((by for _, body, by in successes if body == keep.delivery.body_digest), None)
             if first:
-                job.outcome = How.AGAIN
+                job.outcome = How.AGAIN if first.fate is Fate.PENDING else How.KNOWN
                 row |= {"verdict": "duplicate", "duplicate_of": first.id}
                 if first.status < 300:
                     row["status"] = first.status
-                if request_id in earlier and first.fate is Fate.PENDING and not keep.sending:
-                    self._statements.promise(cursor, first.id)
                 if first.fate in SENT_AGAIN and first.rests is not None and first.rests < now - RESTS:
                     self._statements.requeue(cursor, [first.id], now)
                     known.pending.add(stage)
@@ -244,7 +257,7 @@ class Inbox:
                 row |= {"fate": Fate.PENDING.value, "request_id": request_id, "callback": keep.queued.callback}
                 row["due_at"] = now + LEASE if leased else now
                 known.pending.add(stage)
-                known.firsts[request_id] = First(keep.delivery.id, keep.delivery.status, Fate.PENDING)
+                known.firsts[request_id] = First(keep.delivery.id, keep.delivery.status, "accepted", Fate.PENDING)
                 yield row
                 continue
             size = kept_size(keep.delivery.headers, keep.delivery.target, keep.delivery.body_size)

@@ -56,6 +56,7 @@ DELIVERIES: Final = sa.Table(
     sa.Column("request_id", sa.Text, unique=True),
     sa.Column("callback", sa.Text),
     sa.Column("due_at", sa.Double),
+    sa.Column("promised", sa.Integer),
     sa.Index("ix_deliveries_stage", "chain_id", "stage"),
     # By position: whoever takes up what is due reads the queue in its order, and nothing that is retained beside it.
     sa.Index(

@@ -5,7 +5,6 @@ Nothing here begins or commits but `begin`: each method is a part of the inbox's
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -26,7 +25,7 @@ PRUNED_TOGETHER: Final = 50
 
 C: Final = DELIVERIES.c
 CLAIMS: Final = tuple(C[field.name] for field in fields(Claims))
-QUEUED: Final = (C.id, *CLAIMS, C.callback, C.request_id, C.tries, C.pipeline, C.fate)
+QUEUED: Final = (C.id, *CLAIMS, C.callback, C.request_id, C.tries, C.pipeline, C.fate, C.received_at, C.fate_at)
 INSERTED: Final = [column.name for column in DELIVERIES.c if column.name != "position"]
 FROM_THE_FIRST: Final[Any] = sa.literal_column("0")
 """Or SQLAlchemy would make a parameter of it, with a name that only its own execution knows."""
@@ -37,13 +36,10 @@ SELECT set_config('lock_timeout', '{LOCKED_MS}ms', true),
 """
 """What SQLite has from its connection. It is said for each transaction: a pooler may share the session with others."""
 
-PROMISED: Final = "the same content was answered 2xx in another process"
-"""Reason of the fate of a pending delivery, once that has happened: it is not forgotten, whatever its own answer is."""
+TOLD: Final = {"gone", "unknown"}
+"""Verdicts by Temporal's word."""
 
-EMPTY: Final = {"request_id": None, "callback": None, "due_at": None}
-
-
-LOCK_STAGES: Final = "SELECT pg_advisory_xact_lock(stage) FROM unnest(%(stages)s::bigint[]) AS stage"
+EMPTY: Final = {"request_id": None, "callback": None, "due_at": None, "promised": None}
 
 
 @dataclass(frozen=True)
@@ -51,8 +47,8 @@ class Queued:
     """A delivery that waits for Temporal.
 
     callback: the signal's argument, as JSON. tries: those that failed by it. pipeline: "" if that is still to be asked.
-    fate: TAKEN if Temporal has taken it before, and it is sent once more. size: bytes that a record of it keeps, known
-    of one that is being received.
+    fate: TAKEN if Temporal has taken it before, and it is sent once more. since: when it was queued, in unix seconds.
+    size: bytes that a record of it keeps, known of one that is being received.
     """
 
     id: str
@@ -62,6 +58,7 @@ class Queued:
     tries: int = 0
     pipeline: str = ""
     fate: Fate = Fate.PENDING
+    since: float = 0.0
     size: int = 0
 
 
@@ -69,9 +66,9 @@ class Queued:
 class Conclusion:
     """What became of a try. due_at: when the next one is, in unix seconds; None: there is none.
 
-    status: the answer that the partner got after all, 0 if it stays. forget: it was refused, so let the same content be
-    new again; unless another request with it was answered 2xx: then its fate is `if_promised`. partner: whose it was.
-    size: bytes that its record keeps.
+    verdict, status: the answer that the partner got after all, "" and 0 if it stays. if_promised: the fate in place of
+    a refusal, if another request with the same content was answered 2xx. partner: whose it was. size: bytes that its
+    record keeps.
     """
 
     id: str
@@ -81,10 +78,14 @@ class Conclusion:
     due_at: float | None = None
     verdict: str = ""
     status: int = 0
-    forget: bool = False
     if_promised: Fate = Fate.REFUSED
     partner: str = ""
     size: int = 0
+
+    @property
+    def told(self) -> bool:
+        """Whether its partner was told that the run takes it no more."""
+        return self.fate is Fate.REFUSED and self.verdict != ""
 
 
 @dataclass(frozen=True)
@@ -102,8 +103,14 @@ class First:
 
     id: str
     status: int
+    verdict: str
     fate: Fate
     rests: float | None = None
+
+    @property
+    def told(self) -> bool:
+        """Whether its partner was told that the run takes it no more: then the same content is new again."""
+        return self.fate is Fate.REFUSED and self.verdict in TOLD
 
 
 @dataclass
@@ -127,7 +134,8 @@ class Statements:
         requests, chains = self._list_of("requests"), self._list_of("chains")
         ours = (C.chain_id.in_(chains), C.request_id.is_not(None))
         taken = (C.says == sa.literal_column("'succeeded'"), C.fate == sa.literal_column("'taken'"))
-        first = (C.id, C.status, C.fate, sa.case((C.due_at.is_(None), C.fate_at)))
+        first = (C.id, C.status, C.verdict, C.fate, sa.case((C.due_at.is_(None), C.fate_at)))
+        self._first = database.sql(sa.select(*first).where(C.request_id == sa.bindparam("key")))
         self._firsts = database.sql(sa.select(C.request_id, *first).where(C.request_id.in_(requests)))
         pending = sa.select(C.chain_id, C.stage).distinct().where(*ours, _is_queued(DELIVERIES))
         self._pending = database.sql(pending)
@@ -143,10 +151,13 @@ class Statements:
                 due_at=sa.bindparam("at"), fate_at=sa.bindparam("at"), tries=sa.literal_column("0"), fate=again
             )
         )
-        promised: Any = sa.literal_column(f"'{PROMISED}'")
-        self._drop = database.sql(sa.delete(DELIVERIES).where(C.id == sa.bindparam("of"), C.fate_reason != promised))
+        self._drop = database.sql(sa.delete(DELIVERIES).where(C.id == sa.bindparam("of"), C.promised.is_(None)))
+        self._give_up = database.sql(
+            sa.update(DELIVERIES).where(C.id == sa.bindparam("of")).values(request_id=sa.null())
+        )
+        queued = sa.update(DELIVERIES).where(C.request_id == sa.bindparam("key"), C.due_at.is_not(None))
+        self._promise = database.sql(queued.values(promised=sa.literal_column("1")))
         of_one = sa.update(DELIVERIES).where(C.id == sa.bindparam("of"))
-        self._promise = database.sql(of_one.values(fate_reason=promised))
         self._answer = database.sql(of_one.values(status=sa.bindparam("answered")))
         named: dict[str, Any] = {"pipeline": sa.bindparam("named"), "definition": sa.bindparam("defined")}
         self._describe = database.sql(of_one.values(named))
@@ -166,14 +177,6 @@ class Statements:
     def begin(self, cursor: DBAPICursor) -> None:
         """Begin a transaction that will write; psycopg begins by itself."""
         cursor.execute("BEGIN IMMEDIATE" if self._is_sqlite else BEGIN_POSTGRES)
-
-    def lock(self, cursor: DBAPICursor, queued: Sequence[Queued]) -> None:
-        """Let nobody else judge deliveries of these stages until the transaction ends: each must see the one before.
-
-        SQLite's transactions are alone anyway.
-        """
-        if not self._is_sqlite:
-            cursor.execute(LOCK_STAGES, {"stages": sorted({_number(one.claims) for one in queued})})
 
     def look(self, cursor: DBAPICursor, queued: Sequence[Queued]) -> Known:
         """What is known of these deliveries' contents and stages."""
@@ -212,7 +215,7 @@ class Statements:
                 **vars(one),
                 "fate": one.fate.value,
                 "if_promised": one.if_promised.value,
-                "forget": int(one.forget),
+                "told": int(one.told),
                 "over": int(one.due_at is None),
                 "final": int(one.fate in {Fate.TAKEN, Fate.REFUSED}),
                 "at": at,
@@ -225,9 +228,18 @@ class Statements:
         """Let deliveries that are queued no more be sent once more, from this moment on; taken ones stay taken."""
         cursor.executemany(self._requeue, [{"of": id_, "at": at} for id_ in ids])
 
-    def promise(self, cursor: DBAPICursor, id_: str) -> None:
-        """Note that a pending delivery is another request's as well, which is answered 2xx."""
-        cursor.execute(self._promise, {"of": id_})
+    def promise(self, cursor: DBAPICursor, request_id: str) -> First | None:
+        """Note that another request with this content is answered 2xx, as long as the first one's fate is open.
+
+        The first one as it is then; None if it is not kept.
+        """
+        cursor.execute(self._promise, {"key": request_id})
+        rows = _all(cursor, self._first, {"key": request_id})
+        return _first(*rows[0]) if rows else None
+
+    def give_up(self, cursor: DBAPICursor, id_: str) -> None:
+        """Let the content of a delivery be new again."""
+        cursor.execute(self._give_up, {"of": id_})
 
     def drop(self, cursor: DBAPICursor, ids: Sequence[str]) -> None:
         """Delete deliveries, none that is promised."""
@@ -245,8 +257,8 @@ class Statements:
         """Lease deliveries that are due at this moment until that one; of a stage only the oldest that is queued."""
         rows = _all(cursor, self._claim, {"most": most, "at": at, "never": at + FURTHEST, "until": until})
         return [
-            Queued(id_, Claims(*claims), callback, key, tries, pipeline, Fate(fate))
-            for id_, *claims, callback, key, tries, pipeline, fate in sorted(rows)
+            Queued(id_, Claims(*claims), callback, key, tries, pipeline, Fate(fate), anew or since)
+            for id_, *claims, callback, key, tries, pipeline, fate, since, anew in sorted(rows)
         ]
 
     def depth(self, cursor: DBAPICursor) -> Depth:
@@ -260,8 +272,9 @@ class Statements:
         return cursor.rowcount
 
 
-FURTHEST: Final = 600.0
-"""Seconds; no pause is half as long. What is due later than that was put off by a clock that was wrong."""
+FURTHEST: Final = 3600.0
+"""Seconds, many more than any pause and any difference between two clocks. What is due later than that was put off by a
+clock that was wrong."""
 
 PARKED: Final = (C.fate == sa.literal_column("'parked'"), C.callback.is_not(None))
 """What waits for an operator here. An imported delivery was parked elsewhere, and has no callback."""
@@ -274,14 +287,8 @@ def pruning(before: Any, most: Any) -> sa.Delete:
     return sa.delete(DELIVERIES).where(C.position.in_(old.scalar_subquery()))
 
 
-def _first(id_: str, status: int, fate: str, rests: float | None) -> First:
-    return First(id_, status, Fate(fate), rests)
-
-
-def _number(claims: Claims) -> int:
-    """A stage as one number of 64 bits; two that share one only wait for each other."""
-    stage = f"{claims.chain_id}/{claims.stage}".encode()
-    return int.from_bytes(hashlib.sha256(stage).digest()[:8], signed=True)
+def _first(id_: str, status: int, verdict: str, fate: str, rests: float | None) -> First:
+    return First(id_, status, verdict, Fate(fate), rests)
 
 
 def _is_queued(deliveries: sa.FromClause) -> sa.ColumnElement[bool]:
@@ -305,9 +312,8 @@ def _conclusion() -> sa.ClauseElement:
         return sa.case((given == sa.literal_column(empty), column), else_=given)
 
     is_large = C.body_size > sa.literal_column(str(LARGEST_KEPT))
-    is_told = sa.bindparam("forget", type_=sa.Integer) == sa.literal_column("1")
-    is_promised = C.fate_reason == sa.literal_column(f"'{PROMISED}'")
-    is_forgotten = sa.and_(is_told, sa.not_(is_promised))
+    is_told = sa.bindparam("told", type_=sa.Integer) == sa.literal_column("1")
+    is_promised = C.promised.is_not(None)
     is_over = sa.bindparam("over", type_=sa.Integer) == sa.literal_column("1")
     return (
         sa.update(DELIVERIES)
@@ -323,8 +329,7 @@ def _conclusion() -> sa.ClauseElement:
             due_at=sa.bindparam("due_at"),
             verdict=unless("''", "verdict", C.verdict),
             status=unless("0", "status", C.status),
-            request_id=sa.case((is_forgotten, None), else_=C.request_id),
-            body=sa.case((sa.and_(is_forgotten, is_large), None), else_=C.body),
+            body=sa.case((sa.and_(is_told, is_large, sa.not_(is_promised)), sa.null()), else_=C.body),
         )
     )
 

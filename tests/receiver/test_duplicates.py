@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import Any
 
@@ -13,6 +14,7 @@ from receiver.deliveries import inbox as inbox_module
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.database import Database
 from receiver.deliveries.delivery import Fate
+from receiver.forwarder import Unavailable
 from receiver.signals import Reached
 from tests.receiver.test_forwarder import Door, Switchable, door, eventually, fate_of, opened, temporal
 from tests.receiver.test_inbox import delivery
@@ -84,7 +86,7 @@ async def test_a_duplicate_that_is_being_kept_when_the_first_is_told_gets_its_an
 
 
 @pytest.mark.parametrize(("reached", "fate"), [(Reached.FINISHED, Fate.REFUSED), (Reached.UNKNOWN, Fate.PARKED)])
-async def test_what_another_process_has_answered_202_is_not_forgotten(
+async def test_what_another_process_has_answered_202_is_kept(
     database: Database, monkeypatch: pytest.MonkeyPatch, reached: Reached, fate: Fate
 ) -> None:
     """However the first one was answered, and though no more refusals are recorded in this minute."""
@@ -99,4 +101,29 @@ async def test_what_another_process_has_answered_202_is_not_forgotten(
         assert await another.deliver(delivery(), "a") is Verdict.DUPLICATE
         assert (await first).status in {404, 410}
         await eventually(lambda: fate_of(database, one) is fate)
-        assert await another.deliver(delivery(), "a") is Verdict.DUPLICATE
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+async def test_a_duplicate_is_told_what_the_first_one_was_told_in_another_process(
+    database: Database, monkeypatch: pytest.MonkeyPatch, *, recorded: bool
+) -> None:
+    """Though its fate was open when the duplicate was kept; where that is known no more, it is asked to come again."""
+    slow = Switchable()
+    slow.slow, slow.answers["run"] = 0.15, Reached.FINISHED
+    async with opened(database, slow) as door, opened(database, Switchable()) as another:
+        assert door.inbox is not None
+        assert another.inbox is not None
+        monkeypatch.setattr(door.inbox._budget, "allows", lambda *_: recorded)
+        first = asyncio.create_task(door.deliver(delivery(), "a"))
+        await eventually(lambda: bool(list(Archive(database).every())))
+        promise = another.inbox.promise
+
+        async def later(request_id: str) -> str:
+            assert await first is Verdict.GONE
+            assert door.inbox is not None
+            await door.inbox.depth()
+            return await promise(request_id)
+
+        monkeypatch.setattr(another.inbox, "promise", later)
+        with contextlib.nullcontext() if recorded else pytest.raises(Unavailable):
+            assert await another.deliver(delivery(), "a") is Verdict.GONE

@@ -381,6 +381,18 @@ async def test_a_temporal_that_answers_and_takes_nothing_parks_nothing(
         await eventually(lambda: fate_of(database, one) is Fate.TAKEN)
 
 
+async def test_one_that_nobody_takes_for_a_day_is_parked_all_the_same(
+    database: Database, temporal: Switchable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whose fault it is nobody knows, where nothing else comes; somebody has to look."""
+    monkeypatch.setattr(sender_module, "UNDECIDED_PAUSE", 0.05)
+    temporal.answers["run"] = TemporalAway("no answer in time")
+    one = delivery(received_at=time.time() - sender_module.UNDECIDED_FOR)
+    async with opened(database, temporal, most_tries=2) as door:
+        await door.deliver(one)
+        await eventually(lambda: fate_of(database, one) is Fate.PARKED)
+
+
 async def test_one_that_is_never_taken_while_others_are_is_parked(
     database: Database, temporal: Switchable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -447,7 +459,10 @@ async def test_without_a_store_it_is_not_ready_after_a_signal_that_was_not_taken
     door = Door(None, temporal)
     temporal.answers["run"] = TemporalAway("no answer in time")
     with pytest.raises(Unavailable):
-        await door.deliver(delivery())
+        await door.deliver(delivery("chain-1"))
+    await door.forwarder.check()  # one run alone may be at fault itself
+    with pytest.raises(Unavailable):
+        await door.deliver(delivery("chain-2"))
     with pytest.raises(Unavailable, match="no signal a moment ago"):
         await door.forwarder.check()
     temporal.answers.clear()

@@ -102,7 +102,7 @@ async def test_the_same_body_under_another_signed_id_is_no_conflict(inbox: Inbox
     await keep(inbox, first, "a")
     inbox.conclude(Conclusion(first.id, Fate.TAKEN))
     again = delivery(body=first.body, body_digest=first.body_digest)
-    assert await keep(inbox, again, "b") is How.AGAIN
+    assert await keep(inbox, again, "b") is How.KNOWN
     assert Archive(database).get(again.id).duplicate_of == first.id
 
 
@@ -117,7 +117,7 @@ async def test_a_failure_leaves_the_stage_open_to_a_success(inbox: Inbox) -> Non
 async def test_what_the_partner_was_refused_is_new_again(inbox: Inbox, database: Database) -> None:
     one = delivery()
     await keep(inbox, one, "a")
-    inbox.conclude(Conclusion(one.id, Fate.REFUSED, "the run is finished", verdict="gone", status=410, forget=True))
+    inbox.conclude(Conclusion(one.id, Fate.REFUSED, "the run is finished", verdict="gone", status=410))
     assert await keep(inbox, delivery(), "a") is How.LEASED
     found = Archive(database).get(one.id)
     assert (found.verdict, found.status, found.fate_reason) == ("gone", 410, "the run is finished")
@@ -128,7 +128,7 @@ async def test_refusals_by_temporal_fill_no_store_either(inbox: Inbox, database:
     for _ in range(3 * PER_MINUTE):
         one = delivery(body=body, body_size=len(body), body_digest=digest(body))
         assert await keep(inbox, one, "a") is How.LEASED
-        gone = Conclusion(one.id, Fate.REFUSED, "finished", verdict="gone", status=410, forget=True, partner="bank")
+        gone = Conclusion(one.id, Fate.REFUSED, "finished", verdict="gone", status=410, partner="bank")
         inbox.conclude(gone)
     await inbox.depth()
     recorded = list(Archive(database).every())
@@ -140,7 +140,7 @@ async def test_refusals_by_temporal_are_kept_within_their_bytes_too(inbox: Inbox
     half = BYTES_PER_MINUTE // 2
     for n in range(5):
         await keep(inbox, one := delivery(), str(n))
-        gone = Conclusion(one.id, Fate.REFUSED, verdict="gone", status=410, forget=True, partner="bank", size=half)
+        gone = Conclusion(one.id, Fate.REFUSED, verdict="gone", status=410, partner="bank", size=half)
         inbox.conclude(gone)
     await inbox.depth()
     assert 2 <= len(list(Archive(database).every())) <= 4  # of two minutes, if one ended meanwhile
@@ -254,7 +254,7 @@ async def test_what_temporal_took_while_the_store_was_slow_is_recorded_once(inbo
     await keep(inbox, late, "a")  # committed after all
     for one, request_id in ((late, "a"), (never, "b")):
         inbox.note_taken(one, queued(one, request_id))
-    assert await keep(inbox, delivery("chain-2"), "b") is How.AGAIN
+    assert await keep(inbox, delivery("chain-2"), "b") is How.KNOWN
     assert await keep(inbox, delivery("chain-2"), "c") is How.CONFLICT
     assert [Archive(database).get(one.id).fate for one in (late, never)] == [Fate.TAKEN, Fate.TAKEN]
     assert await inbox.claim(10) == []
@@ -295,10 +295,10 @@ async def test_what_comes_again_is_sent_once_more_though_not_without_a_pause(
     first = delivery()
     await keep(inbox, first, "a")
     inbox.conclude(Conclusion(first.id, Fate.TAKEN))
-    assert await keep(inbox, delivery(), "a") is How.AGAIN
+    assert await keep(inbox, delivery(), "a") is How.KNOWN
     assert await inbox.claim(10) == []
     monkeypatch.setattr(inbox_module, "RESTS", 0.0)
-    assert [await keep(inbox, delivery(), "a") for _ in range(5)] == [How.AGAIN] * 5
+    assert [await keep(inbox, delivery(), "a") for _ in range(5)] == [How.KNOWN] * 5
     (claimed,) = await inbox.claim(10)
     assert (claimed.id, claimed.fate) == (first.id, Fate.TAKEN)
     assert await keep(inbox, delivery(), "b") is How.CONFLICT, "it is known as taken all the while"
@@ -312,7 +312,7 @@ async def test_what_is_parked_waits_for_an_operator_however_often_it_comes_again
     first = delivery()
     await keep(inbox, first, "a")
     inbox.conclude(Conclusion(first.id, Fate.PARKED, "no"))
-    assert await keep(inbox, delivery(), "a") is How.AGAIN
+    assert await keep(inbox, delivery(), "a") is How.KNOWN
     assert await inbox.claim(10) == []
     assert Archive(database).get(first.id).fate is Fate.PARKED
 

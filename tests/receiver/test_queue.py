@@ -164,24 +164,3 @@ async def test_a_failing_try_makes_no_delivery_younger(inbox: Inbox) -> None:
     await keep(inbox, one, "a")
     inbox.conclude(Conclusion(one.id, Fate.PENDING, "away", 1, due_at=time.time()))
     assert (await inbox.depth()).oldest == one.received_at
-
-
-async def test_two_processes_put_one_stage_in_the_order_in_which_they_judge(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The second does not see what the first has not committed yet, and waits for it."""
-    one, other = Inbox(database), Inbox(database)
-    insert = one._statements.insert
-
-    def slowly(*args: Any) -> set[str]:
-        inserted = insert(*args)
-        time.sleep(0.1)
-        return inserted
-
-    monkeypatch.setattr(one._statements, "insert", slowly)
-    async with one.running(), other.running():
-        await other.depth()
-        first = asyncio.create_task(keep(one, delivery(), "a"))
-        await asyncio.sleep(0.05)
-        assert await keep(other, delivery(), "b") is How.QUEUED
-        assert await first is How.LEASED
