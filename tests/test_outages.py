@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -21,6 +22,10 @@ from temporalio.client import Client
 from activities.callback_urls import CallbackURLs, Claims
 from receiver.cli.processes import free_port
 from receiver.cli.stack import local_environment, stagehook_command, temporal_server
+from receiver.deliveries import migrations
+from receiver.deliveries.archive import Archive
+from receiver.deliveries.database import Database
+from receiver.deliveries.delivery import Fate
 from tests.local_stack import running
 from tests.receiver.test_callbacks import DONE
 from tests.support import SOON, Handle, ScriptedPartner, pipeline, stage, start, until, waiting, working
@@ -151,6 +156,26 @@ async def test_temporal_hangs_and_goes_on(outage: Outage) -> None:
         finally:
             os.kill(server.pid, signal.SIGCONT)
         await taken_at_last(http, outage.url_for(handle))
+        await settled_once(client)
+
+
+async def test_a_temporal_that_can_read_and_not_write_costs_no_delivery_a_try(outage: Outage) -> None:
+    """Its database is locked: it answers what it is asked, and takes no signal."""
+    store = Database(f"sqlite:///{outage.folder}/deliveries.db")
+    migrations.upgrade(store)
+    outage.env["DATABASE_URL"] = f"sqlite:///{outage.folder}/deliveries.db"
+    async with outage.temporal() as (_, client), outage.receiver() as http:
+        handle = await waiting_run(client)
+        lock = sqlite3.connect(outage.folder / "temporal.db", isolation_level=None)
+        with contextlib.closing(lock):
+            lock.execute("BEGIN IMMEDIATE")
+            assert (await answer_in_time(http, outage.url_for(handle))).status_code == 202
+            await asyncio.sleep(15)
+            (kept,) = Archive(store).latest()
+            assert (kept.fate, kept.tries) == (Fate.PENDING, 0)
+        async with asyncio.timeout(3 * SOON):
+            while Archive(store).get(kept.id).fate is not Fate.TAKEN:
+                await asyncio.sleep(0.2)
         await settled_once(client)
 
 
