@@ -6,6 +6,7 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from temporalio.testing import WorkflowEnvironment
 
@@ -15,6 +16,12 @@ from tests.stores import database, empty_database, inbox, postgres
 __all__ = ["database", "empty_database", "inbox", "postgres"]
 
 BINARIES = Path(sys.executable).parent
+
+# Machines are noisy: how long an example takes says nothing.
+hypothesis.settings.register_profile(
+    "stagehook", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("stagehook")
 
 
 @pytest.fixture

@@ -54,7 +54,7 @@ def test_a_handshake_of_no_known_name_is_not_made() -> None:
         handshake("slakc", Environment({"SECRET": "x"}), "SECRET", fix="")
 
 
-@pytest.mark.parametrize("content_type", ["Application/JSON", "application/json; charset=utf-8", "json", "", "a/b/c"])
+@pytest.mark.parametrize("content_type", ["Application/JSON", "application/json; charset=utf-8", "json", "/", "a/b/c"])
 def test_a_partners_content_type_is_a_plain_media_type(content_type: str) -> None:
     with pytest.raises(ConfigError, match="content_type"):
         replace(sandbox.partner("bank", Environment({})), content_type=content_type)

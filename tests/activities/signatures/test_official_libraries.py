@@ -30,7 +30,7 @@ def verify(scheme: Scheme, headers: dict[str, str], body: bytes, url: str = URL)
 
 
 @given(body=st.just(b'{"a": 1}') | st.just(b"{}"))
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 def test_standardwebhooks(body: bytes) -> None:
     theirs, ours = Webhook(SECRET), SCHEMES["standard-webhooks"](secrets=[SECRET])
     now = datetime.now(UTC)
@@ -50,7 +50,7 @@ def test_svix() -> None:
 
 
 @given(body=bodies)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_stripe(body: bytes) -> None:
     ours = SCHEMES["stripe"](secrets=["whsec_test"])
     now = int(time.time())
@@ -61,7 +61,7 @@ def test_stripe(body: bytes) -> None:
 
 
 @given(body=bodies)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_slack(body: bytes) -> None:
     theirs, ours = SignatureVerifier("secret"), SCHEMES["slack"](secrets=["secret"])
     now = str(int(time.time()))
