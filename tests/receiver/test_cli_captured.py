@@ -172,7 +172,7 @@ def test_what_is_no_request_is_two_lines_and_exits_2(given: bytes) -> None:
 @given(
     given=st.one_of(st.binary(max_size=300), st.binary(max_size=200).map(lambda rest: b"POST /x HTTP/1.1\r\n" + rest))
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_bytes_end_with_a_verdict_or_two_lines(given: bytes) -> None:
     done = command("verify", *GITHUB, given=given)
     assert done.code in {1, 2}

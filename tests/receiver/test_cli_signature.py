@@ -94,7 +94,7 @@ def signed_headers(*args: str, body: bytes = BODY) -> list[str]:
 
 @every
 @given(body=st.binary(max_size=100))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_what_sign_prints_verify_takes(setup: Setup, body: bytes) -> None:
     if setup.name == "twilio":
         body = setup.body
