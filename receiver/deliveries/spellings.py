@@ -1,7 +1,7 @@
 """Spellings: how a text may stand in another one: as it is, escaped, in base64, and in one of these within another.
 
-What is found there is replaced there: escaped again, encoded again, and nothing else changed. Anybody may have written
-the text, so every step reads it a bounded number of times.
+What is found there is replaced there: escaped again, encoded again, and not a byte beside it changed. Anybody may have
+written the text, so every step reads it a bounded number of times.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import base64
 import binascii
 import re
 from bisect import bisect_right
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate
+from functools import cached_property, partial
+from itertools import accumulate, pairwise
 from typing import Final
 
 REDACTED: Final = b"[redacted]"
@@ -32,6 +32,12 @@ PASSES: Final = 8
 
 SHORTEST_RUN: Final = 11
 """Characters of base64 that hold 8 bytes."""
+
+GROUP: Final = 3
+"""Bytes that four characters of base64 encode."""
+
+MOST_FILL: Final = GROUP ** (DEEPEST + 1)
+"""By how much what is new may have to be longer, for groups in base64 and in base64 around that to stay in place."""
 
 ESCAPE: Final = re.compile(
     rb"%([0-9A-Fa-f]{2})"
@@ -52,14 +58,19 @@ TO_PLAIN: Final = bytes.maketrans(b"-_", b"+/")
 TO_URL: Final = bytes.maketrans(b"+/", b"-_")
 
 
+def redacted(fill: int) -> bytes:
+    """What stands in a secret's place."""
+    return REDACTED + b"*" * fill
+
+
 @dataclass(frozen=True)
 class Found:
-    """A place in a text. name: what is there. new: what to write there to be rid of it."""
+    """A place in a text. name: what is there. write: what to write there to be rid of it, longer by so many bytes."""
 
     start: int
     end: int
     name: str
-    new: bytes = REDACTED
+    write: Callable[[int], bytes] = redacted
 
 
 def search(text: bytes, look: Look, *, deep: int = DEEPEST) -> Iterator[Found]:
@@ -112,7 +123,8 @@ class Unescaped:
     def outward(self, found: Found) -> Found:
         """The same place in the text as it is written."""
         start, end = self._place(found.start)[0], self._place(found.end - 1)[1]
-        return replace(found, start=start, end=end, new=_escaped(found.new, as_in=self._written[start:end]))
+        as_in = self._written[start:end]
+        return replace(found, start=start, end=end, write=lambda fill: _escaped(found.write(fill), as_in=as_in))
 
     def _place(self, at: int) -> tuple[int, int]:
         """Where the byte at this place of the plain text is written."""
@@ -158,58 +170,101 @@ def _search_base64(text: bytes, look: Look, deep: int, seen: set[bytes]) -> Iter
 class Decoded:
     """Runs of base64 decoded, one behind the other. skipped: characters at the beginning of each that are left."""
 
-    def __init__(self, runs: Sequence[re.Match[bytes]], skipped: int) -> None:
-        self._runs = runs
-        self._skipped = skipped
-        self._pieces = [_decode(run[1], skipped) for run in runs]
-        self._begins = list(accumulate((len(piece) + 1 for piece in self._pieces), initial=0))
-        self.text = b"\0".join(self._pieces)
+    def __init__(self, runs: Iterable[re.Match[bytes]], skipped: int) -> None:
+        self._runs = [Run(run, skipped) for run in runs]
+        # Each begins at a multiple of three bytes, behind a zero at least: no group holds bytes of two of them.
+        pieces = [run.plain + bytes(GROUP - len(run.plain) % GROUP) for run in self._runs]
+        self._begins = list(accumulate(map(len, pieces), initial=0))
+        self.text = b"".join(pieces)
 
     def outward(self, found: Iterable[Found]) -> Iterator[Found]:
-        """The same places in the text that has the runs, each as large as its run."""
-        by_run: defaultdict[int, list[Found]] = defaultdict(list)
-        for one in found:
-            by_run[bisect_right(self._begins, one.start) - 1].append(one)
-        for place, those in by_run.items():
-            run, begin = self._runs[place], self._begins[place]
-            inner = [replace(one, start=one.start - begin, end=one.end - begin) for one in those]
-            new = _encode(_replaced(self._pieces[place], inner), run, self._skipped)
-            for name in dict.fromkeys(one.name for one in those):
-                yield Found(*run.span(), name, new)
+        """The same places in the text that has the runs, each as large as the groups that encode it."""
+        for those in _by_groups(found):
+            place = bisect_right(self._begins, those[0].start) - 1
+            yield from self._runs[place].outward([_moved(one, -self._begins[place]) for one in those])
 
 
-def _decode(run: bytes, skipped: int) -> bytes:
-    group = _compact(run)[skipped:].translate(TO_PLAIN)
-    whole = group[: len(group) - (len(group) % 4 == 1)]
+class Run:
+    """One run of base64, decoded. skipped: characters at its beginning that are left."""
+
+    def __init__(self, run: re.Match[bytes], skipped: int) -> None:
+        self._start, self._written, self._skipped = run.start(), run[1], skipped
+        self._letters = run[1].translate(None, b" \t\r\n")
+        self.plain = _decode(self._letters[skipped:])
+
+    def outward(self, those: Sequence[Found]) -> Iterator[Found]:
+        """Places in what it encodes as one in the text; those that overlap, or share a group."""
+        first, last = those[0].start // GROUP, max(_groups(one.end) for one in those)
+        begin, end = (min(self._skipped + 4 * group, len(self._letters)) for group in (first, last))
+        inner = [_moved(one, -GROUP * first) for one in those]
+        write = partial(self._write, begin, end, self.plain[GROUP * first : GROUP * last], inner)
+        for name in dict.fromkeys(one.name for one in those):
+            yield Found(self._place(begin), self._place(end - 1) + 1, name, write)
+
+    def _write(self, begin: int, end: int, plain: bytes, inner: Sequence[Found], fill: int) -> bytes:
+        """These groups with what is new in them; so much longer that the groups behind them stay where they are."""
+        longer = (_replaced(plain, inner, fill=more) for more in range(fill, fill + MOST_FILL))
+        new = next(one for one in longer if (len(one) - len(plain)) % GROUP == 0)
+        letters = base64.b64encode(new).rstrip(b"=")
+        if re.search(rb"[-_]", self._letters[begin:end]):
+            letters = letters.translate(TO_URL)
+        breaks = [(at - begin, text) for at, _, text in self._breaks if begin < at < end]
+        bounds = [0, *(at for at, _ in breaks), len(letters)]
+        parts = [letters[one:other] for one, other in pairwise(bounds)]
+        return b"".join(part + text for part, text in zip(parts, [*(text for _, text in breaks), b""], strict=True))
+
+    def _place(self, letter: int) -> int:
+        """Where that character of the run stands in the text."""
+        before = bisect_right(self._breaks, letter, key=lambda one: one[0])
+        return self._start + letter + (self._breaks[before - 1][1] if before else 0)
+
+    @cached_property
+    def _breaks(self) -> list[tuple[int, int, bytes]]:
+        """Breaks between its lines: characters before each, bytes of it and of those before, and how it is written."""
+        found: list[tuple[int, int, bytes]] = []
+        size = 0
+        for one in BREAK.finditer(self._written):
+            found.append((one.start() - size, size + len(one[0]), one[0]))
+            size += len(one[0])
+        return found
+
+
+def _by_groups(found: Iterable[Found]) -> Iterator[list[Found]]:
+    """Places by the groups of three bytes that they touch: those that share one together."""
+    joined: list[Found] = []
+    end = 0
+    for one in sorted(found, key=lambda one: one.start):
+        if joined and one.start // GROUP >= end:
+            yield joined
+            joined = []
+        joined.append(one)
+        end = max(end, _groups(one.end))
+    if joined:
+        yield joined
+
+
+def _groups(size: int) -> int:
+    return -(-size // GROUP)
+
+
+def _moved(found: Found, by: int) -> Found:
+    return replace(found, start=found.start + by, end=found.end + by)
+
+
+def _decode(letters: bytes) -> bytes:
+    whole = letters[: len(letters) - (len(letters) % 4 == 1)].translate(TO_PLAIN)
     return binascii.a2b_base64(whole + b"=" * (-len(whole) % 4))
 
 
-def _encode(plain: bytes, run: re.Match[bytes], skipped: int) -> bytes:
-    """In the alphabet of the run and, if it has several, in lines of its length."""
-    compact = _compact(run[1])
-    encoded = base64.b64encode(plain)
-    if b"=" not in run[0]:
-        encoded = encoded.rstrip(b"=")
-    if b"-" in compact or b"_" in compact:
-        encoded = encoded.translate(TO_URL)
-    left = (len(compact) - skipped) % 4 == 1  # a character that was no part of a group
-    text = compact[:skipped] + encoded + (compact[-1:] if left else b"")
-    if not (line_break := BREAK.search(run[1])):
-        return text
-    width = line_break.start()
-    return line_break[0].join(text[at : at + width] for at in range(0, len(text), width))
-
-
-def _compact(run: bytes) -> bytes:
-    return run.translate(None, b" \t\r\n")
-
-
-def _replaced(text: bytes, found: Iterable[Found]) -> bytes:
-    """The text with what is new in each place; of places that overlap the first one counts."""
+def _replaced(text: bytes, found: Iterable[Found], *, fill: int = 0) -> bytes:
+    """The text with what is new in each place, the last `fill` longer; of places that overlap the first one counts."""
+    counting: list[Found] = []
+    for one in sorted(found, key=lambda one: (one.start, -one.end)):
+        if not counting or one.start >= counting[-1].end:
+            counting.append(one)
     pieces: list[bytes] = []
     done = 0
-    for one in sorted(found, key=lambda one: (one.start, -one.end)):
-        if one.start >= done:
-            pieces += text[done : one.start], one.new
-            done = one.end
+    for one in counting:
+        pieces += text[done : one.start], one.write(fill if one is counting[-1] else 0)
+        done = one.end
     return b"".join([*pieces, text[done:]])
