@@ -19,7 +19,7 @@ from activities.callback_urls import CALLBACKS_PATH, PARTNERS_PATH, CallbackURLs
 from activities.partners.partner import Partner
 from activities.signatures import ConfigError
 from receiver.answers import Verdict
-from receiver.deliveries.capture import is_credential
+from receiver.deliveries.credentials import is_credential
 from receiver.deliveries.delivery import Delivery, placeholder
 
 Mode = Literal["resign", "verbatim"]

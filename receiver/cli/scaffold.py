@@ -19,7 +19,7 @@ from activities.callback_urls import Claims
 from activities.partners.reading import text_or_empty
 from receiver.cli.captured import Captured
 from receiver.cli.errors import CommandError, Exit
-from receiver.deliveries.capture import is_credential
+from receiver.deliveries.credentials import is_credential
 from receiver.deliveries.delivery import Delivery, NotADelivery, digest, new_id, placeholder, read_line
 
 DAY: Final = 86_400

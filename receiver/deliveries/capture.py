@@ -6,7 +6,6 @@ none of them is kept. The signature headers are: without them nobody could tell 
 
 from __future__ import annotations
 
-import re
 import time
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -15,20 +14,10 @@ from starlette.requests import Request
 
 from activities.callback_urls import CALLBACKS_PATH, Claims
 from receiver.answers import Verdict
+from receiver.deliveries.credentials import is_credential
 from receiver.deliveries.delivery import UNKNOWN_TOKEN, Delivery, digest, new_id, placeholder
 from receiver.deliveries.limits import LARGEST_KEPT, kept_size
 from receiver.deliveries.secrets import blot_tokens, without_tokens
-
-CREDENTIALS: Final = re.compile(
-    r"authori[sz]ation|authentication|bearer|cookie|secret|passw(?:or)?d|passphrase|credential|jwt|session|token"
-    r"|(?:^|[-_])(?:[a-z0-9]*(?:auth|keys?)|pass|pins?|access-code)[0-9]*(?:$|[-_])"
-)
-"""Names of headers that carry something to get in with: by what is in them, or by their words where that is short."""
-
-NO_CREDENTIAL: Final = re.compile(
-    r"signature(?:[-_][0-9]+|[-_]key[-_]id)?$|^(?:x-)?idempotency-key$|^x-authorization-digest$"
-)
-"""A signature proves one body, and lets nobody in; nor does the name of the key, or of the method, that made it."""
 
 SHORTEST_TOKEN: Final = 40
 """Characters; what a partner's body has in a token's place and is shorter is none, of this system or of any other."""
@@ -153,8 +142,3 @@ class Capture:
         raw = own.encode("utf-8", "replace")
         clean = without_tokens(raw) if self._at_callback_url else blot_tokens(raw)
         return clean.decode().replace("\0", "\ufffd")
-
-
-def is_credential(name: str) -> bool:
-    """Whether a header of this name is dropped."""
-    return not NO_CREDENTIAL.search(name.lower()) and bool(CREDENTIALS.search(name.lower()))

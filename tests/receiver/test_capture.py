@@ -11,7 +11,8 @@ from activities.callback_urls import CallbackURLs, Claims
 from activities.signatures import SCHEMES
 from activities.signatures.plain_hmac import ROWS
 from receiver.answers import Verdict
-from receiver.deliveries.capture import Capture, is_credential
+from receiver.deliveries.capture import Capture
+from receiver.deliveries.credentials import is_credential
 from receiver.deliveries.limits import LARGEST_KEPT
 from tests.support import KEY
 
@@ -101,6 +102,24 @@ def test_headers_are_kept_in_order_and_as_often_as_they_came() -> None:
         "XUserPassword",
         "X-WebhookSecret",
         "X-Auth2",
+        "verif-hash",
+        "X-Pwd",
+        "X-Sid",
+        "X-Otp",
+        "X-GitHub-OTP",
+        "X-Passcode",
+        "X-Creds",
+        "X-AccessCode",
+        "access_code",
+        "X-UserPass",
+        "X-AuthPass",
+        "X-AuthCode",
+        "X-WSSE",
+        "DPoP",
+        "X-Client-Assertion",
+        "X-Ticket",
+        "aeg-sas-sig",
+        "x-amzn-oidc-data",
     ],
 )
 def test_credentials_are_dropped(name: str) -> None:
@@ -125,6 +144,23 @@ def test_credentials_are_dropped(name: str) -> None:
         "X-Author",
         "X-Pinned",
         "X-Keyboard",
+        "X-Ticket-Id",
+        "X-Event-Key",
+        "PayPal-Auth-Algo",
+        "PayPal-Auth-Version",
+        "X-Circle-Key-Id",
+        "GitHub-Public-Key-Identifier",
+        "X-Pusher-Key",
+        "X-Ably-Key",
+        "I-Twilio-Idempotency-Token",
+        "ce-partitionkey",
+        "X-Key-Id",
+        "X-Signing-Key-Id",
+        "X-Public-Key-Id",
+        "X-Authorization-Timestamp",
+        "X-Authorization-Content-SHA256",
+        "X-Auth-Timestamp",
+        "X-Auth-Nonce",
     ],
 )
 def test_what_a_signature_is_made_of_is_kept(name: str) -> None:
