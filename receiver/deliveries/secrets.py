@@ -198,9 +198,10 @@ def _look(secrets: Mapping[str, str]) -> Look:
 
 
 def _forms(secret: str) -> set[bytes]:
-    """The secret in UTF-8, and as an old system writes it."""
+    """The secret in UTF-8, and as an old system writes it; its blanks as they are, and as in a form."""
     utf8 = secret.encode("utf-8", "surrogateescape")  # whatever bytes the environment holds
-    return {utf8, secret.encode("latin-1")} if _is_latin(secret) else {utf8}
+    forms = {utf8, secret.encode("latin-1")} if _is_latin(secret) else {utf8}
+    return forms | {form.replace(b" ", b"+") for form in forms}
 
 
 def _tokens(text: bytes) -> Iterator[tuple[int, int, str]]:

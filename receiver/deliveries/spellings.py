@@ -24,6 +24,9 @@ Look = Callable[[bytes], Iterable[tuple[int, int, str]]]
 LEVELS: Final = 3
 """How often a text is unescaped: JSON within JSON, %252F."""
 
+TEXTS: Final = 16
+"""How many texts that makes at most."""
+
 DEEPEST: Final = 2
 """How deep base64 within base64 is looked into."""
 
@@ -39,12 +42,14 @@ GROUP: Final = 3
 MOST_FILL: Final = GROUP ** (DEEPEST + 1)
 """By how much what is new may have to be longer, for groups in base64 and in base64 around that to stay in place."""
 
-ESCAPE: Final = re.compile(
-    rb"%([0-9A-Fa-f]{2})"
-    rb"|\\u([dD][89abAB][0-9A-Fa-f]{2})\\u([dD][c-fC-F][0-9A-Fa-f]{2})|\\u([0-9A-Fa-f]{4})"
+PERCENT: Final = re.compile(rb"%([0-9A-Fa-f]{2})|(?!)()()()()")
+JSON: Final = re.compile(
+    rb"(?!)()|\\u([dD][89abAB][0-9A-Fa-f]{2})\\u([dD][c-fC-F][0-9A-Fa-f]{2})|\\u([0-9A-Fa-f]{4})"
     rb'|\\(["\\/bfnrt])'
 )
-"""Percent-encoding, and JSON's escapes; of those a pair of surrogates is one."""
+"""JSON's escapes; of those a pair of surrogates is one."""
+
+BOTH: Final = re.compile(PERCENT.pattern.partition(b"|")[0] + b"|" + JSON.pattern.partition(b"|")[2])
 
 LETTERS: Final = dict(zip(b'"\\/bfnrt', b'"\\/\b\f\n\r\t', strict=True))
 
@@ -76,18 +81,32 @@ class Found:
 def search(text: bytes, look: Look, *, deep: int = DEEPEST) -> Iterator[Found]:
     """What `look` finds in the text, however it is spelt there. deep: how often base64 is looked into."""
     seen: set[bytes] = set()
-    layers: list[Unescaped] = []
-    level = text
-    while True:
+    for level, layers in _unescaped(text):
         plain = (Found(*place) for place in look(level))
         for found in (*plain, *_search_base64(level, look, deep, seen)):
             for layer in reversed(layers):
                 found = layer.outward(found)
             yield found
-        if len(layers) == LEVELS or not ESCAPE.search(level):
-            return
-        layers.append(Unescaped(level))
-        level = layers[-1].text
+
+
+def _unescaped(text: bytes) -> Iterator[tuple[bytes, tuple[Unescaped, ...]]]:
+    """The text, and what it is with its escapes resolved, once or several times; with what leads there."""
+    seen = {text}
+    level: list[tuple[bytes, tuple[Unescaped, ...]]] = [(text, ())]
+    for _ in range(LEVELS + 1):
+        yield from level
+        below, level = level, []
+        for plain, layers in below:
+            for layer in (Unescaped(plain, escapes) for escapes in _escapes(plain)):
+                if layer.text not in seen and len(seen) < TEXTS:
+                    seen.add(layer.text)
+                    level.append((layer.text, (*layers, layer)))
+
+
+def _escapes(text: bytes) -> Sequence[re.Pattern[bytes]]:
+    """What may be resolved in the text: what is a secret's own text in one encoding may look like the other."""
+    there = [escapes for escapes in (PERCENT, JSON) if escapes.search(text)]
+    return [BOTH, *there] if len(there) > 1 else there
 
 
 def blot(text: bytes, look: Look, *, deep: int = DEEPEST) -> bytes:
@@ -101,16 +120,16 @@ def blot(text: bytes, look: Look, *, deep: int = DEEPEST) -> bytes:
 
 
 class Unescaped:
-    """A text with its escapes resolved, once."""
+    """A text with its escapes of one kind resolved, once."""
 
-    def __init__(self, text: bytes) -> None:
+    def __init__(self, text: bytes, escapes: re.Pattern[bytes]) -> None:
         self._written = text
         self._escapes: list[tuple[int, int]] = []
         self._begins: list[int] = []
         self._sizes: list[int] = []
         pieces: list[bytes] = []
         size, done = 0, 0
-        for escape in ESCAPE.finditer(text):
+        for escape in escapes.finditer(text):
             before, plain = text[done : escape.start()], _plain(escape)
             done = escape.end()
             self._escapes.append(escape.span())

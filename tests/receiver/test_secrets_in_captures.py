@@ -8,7 +8,7 @@ import time
 import zlib
 from dataclasses import replace
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import given, settings
@@ -131,6 +131,22 @@ def test_the_bodies_of_any_json_document_of_deliveries_are_looked_into(indent: i
     hidden = json.loads(line(base64.b64encode(base64.b64encode(SECRET.encode()))))
     for document in (hidden, [hidden, hidden], {"found": [hidden]}):
         assert list(find(json.dumps(document, indent=indent).encode(), SECRETS)) == ["ACME_SECRET"]
+
+
+ODD = {
+    "percent in JSON": ('50%25off"paSSword', json.dumps({"k": '50%25off"paSSword'})),
+    "percent in JSON, a code point": ("pa%AEss\u20acword9", json.dumps({"k": "pa%AEss\u20acword9"})),
+    "backslash percent-encoded": ("C:\\new dir pass", quote("C:\\new dir pass", safe="\\")),
+    "JSON's escape in a form": ("C:\\new%40dir", quote_plus(json.dumps({"k": "C:\\new%40dir"}))),
+    "blanks in a form": ("my secret+pass word", "k=" + quote_plus("my secret+pass word")),
+}
+
+
+@pytest.mark.parametrize(("secret", "written"), ODD.values(), ids=ODD)
+def test_a_secret_that_looks_escaped_itself_is_found(secret: str, written: str) -> None:
+    found = line(written.encode())
+    assert list(find(found, {"A": secret})) == ["A"]
+    assert b"[redacted]" in (redact(read_line(found), {"A": secret}).body or b"")
 
 
 def test_a_number_may_be_a_secret() -> None:
