@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from typing import Final
 
@@ -11,7 +13,7 @@ import click
 from receiver.cli.errors import Exit
 from receiver.cli.output import counted, json_option, note, print_json
 from receiver.cli.selection import documents, is_json
-from receiver.deliveries.secrets import find, find_in_text, known_secrets
+from receiver.deliveries.secrets import find_in_json, find_in_text, known_secrets
 
 WINDOW: Final = 1024 * 1024
 """Bytes of text that are looked at together, beside JSON, which is looked at as a whole."""
@@ -65,7 +67,7 @@ class Looking:
             self.is_text = self.is_text and b"\0" not in document
             if is_json(document):
                 yield from self._in_text(keep=0)
-                yield from ((number, name) for name in find(document, self._secrets))
+                yield from self._in_json(number, document)
                 continue
             self._first = self._first if self._text else number
             self._text += document
@@ -73,10 +75,21 @@ class Looking:
                 yield from self._in_text(keep=OVERLAP)
         yield from self._in_text(keep=0)
 
+    def _in_json(self, number: int, document: bytes) -> Iterator[tuple[int, str]]:
+        """Where it is in the text; of what only its bodies hold, the line at which the document begins."""
+        found = dict.fromkeys(self._in_lines(number, document))
+        yield from found
+        names = {name for _, name in found}
+        yield from ((number, name) for name in find_in_json(document, self._secrets) if name not in names)
+
     def _in_text(self, *, keep: int) -> Iterator[tuple[int, str]]:
         text = bytes(self._text)
-        for at, name in find_in_text(text, self._secrets):
-            yield self._first + text.count(b"\n", 0, at), name
+        yield from self._in_lines(self._first, text)
         done = max(0, len(text) - keep)
         self._first += text.count(b"\n", 0, done)
         del self._text[:done]
+
+    def _in_lines(self, first: int, text: bytes) -> Iterator[tuple[int, str]]:
+        ends = [end.start() for end in re.finditer(rb"\n", text)]
+        for at, name in find_in_text(text, self._secrets):
+            yield first + bisect_left(ends, at), name

@@ -9,6 +9,7 @@ import re
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
+from itertools import chain
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
@@ -92,22 +93,23 @@ def _passwords(url: str) -> Iterator[tuple[str, str]]:
 
 
 def find(document: bytes, secrets: Mapping[str, str]) -> Iterator[str]:
-    """What a document holds that an export must not: names of secrets, `a callback token`.
-
-    Of JSON each text in it is looked at, and of a delivery in it the body; whatever else it is, it is a text itself.
-    """
-    try:
-        texts = list(_texts(strict_json.loads(document)))
-    except strict_json.NotStrictJSON:
-        texts = [document]
-    look = _look(secrets)
-    yield from dict.fromkeys(found.name for text in texts for found in search(text, look))
+    """What a document holds that an export must not, in it as text and in it as JSON: names, `a callback token`."""
+    in_text = (name for _, name in find_in_text(document, secrets))
+    yield from dict.fromkeys(chain(in_text, find_in_json(document, secrets)))
 
 
 def find_in_text(text: bytes, secrets: Mapping[str, str]) -> Iterator[tuple[int, str]]:
-    """The same of a plain text, with the place at which each begins."""
+    """What a plain text holds, with the place at which each begins."""
     for found in search(text, _look(secrets)):
         yield found.start, found.name
+
+
+def find_in_json(document: bytes, secrets: Mapping[str, str]) -> Iterator[str]:
+    """What the texts in a JSON document hold, and the bodies of deliveries in it; nothing if it is no JSON."""
+    with contextlib.suppress(strict_json.NotStrictJSON):
+        look = _look(secrets)
+        texts = _texts(strict_json.loads(document))
+        yield from dict.fromkeys(found.name for text in texts for found in search(text, look))
 
 
 def redact(delivery: Delivery, secrets: Mapping[str, str]) -> Delivery:

@@ -289,6 +289,24 @@ def test_check_finds_what_goes_over_several_lines(given: bytes, lines: set[int])
     assert {one["line"] for one in json.loads(done.out)["found"]} == lines
 
 
+def test_check_says_in_which_line_of_a_json_document_a_secret_is() -> None:
+    given = json.dumps({"a": 1, "b": [SECRET], "c": {"d": SECRET}}, indent=1).encode()
+    found = json.loads(command("delivery", "check", "-", "--json", given=given, ACME_SECRET=SECRET).out)["found"]
+    assert [one["line"] for one in found] == [1 + given[:at].count(b"\n") for at in places(given, SECRET.encode())]
+
+
+def test_check_reads_a_file_of_findings_once() -> None:
+    given = f"{SECRET}\n".encode() * 2**16
+    began = time.monotonic()
+    done = command("delivery", "check", "-", "--json", given=given, ACME_SECRET=SECRET)
+    assert [one["line"] for one in json.loads(done.out)["found"]] == list(range(1, 2**16 + 1))
+    assert time.monotonic() - began < 10
+
+
+def places(text: bytes, part: bytes) -> list[int]:
+    return [at for at in range(len(text)) if text.startswith(part, at)]
+
+
 def test_check_warns_where_no_secret_is_known() -> None:
     assert "warning: no secret is known here" in command("delivery", "check", "-", given=b"x").err
     assert "warning" not in command("delivery", "check", "-", given=b"x", ACME_SECRET=SECRET).err

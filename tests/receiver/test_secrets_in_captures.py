@@ -149,6 +149,12 @@ def test_a_secret_that_looks_escaped_itself_is_found(secret: str, written: str) 
     assert b"[redacted]" in (redact(read_line(found), {"A": secret}).body or b"")
 
 
+@pytest.mark.parametrize("document", ["{}", '["a", {}]', '{"k": {}}', "key: {}"])
+def test_a_secret_that_is_json_is_found_in_json(document: str) -> None:
+    account = '{"type": "svc", "private_key": "abcdefgh"}'
+    assert list(find(document.replace("{}", account).encode(), {"GOOGLE_KEY": account})) == ["GOOGLE_KEY"]
+
+
 def test_a_number_may_be_a_secret() -> None:
     assert list(find(b'{"pin": 1234567890}', {"PIN_KEY": "1234567890"})) == ["PIN_KEY"]
 
