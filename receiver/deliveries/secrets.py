@@ -7,7 +7,7 @@ import binascii
 import contextlib
 import re
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, replace
 from itertools import chain
 from typing import Any, Final
@@ -17,10 +17,13 @@ from activities import strict_json
 from activities.callback_urls import VERSION
 from activities.signatures.scheme import PREFIXES
 from receiver.deliveries.delivery import FORM, Delivery, digest
-from receiver.deliveries.spellings import REDACTED, Look, blot, search
+from receiver.deliveries.spellings import REDACTED, Found, Look, blot, redacted, search
 
 SECRET_VARIABLE: Final = re.compile(r"(?:KEY|SECRET|TOKEN|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL)S?[0-9]*(?:_|$)")
 """Names of environment variables whose values are secrets, ours, Temporal's and the partners'."""
+
+NO_SECRET: Final = re.compile(r"_(?:TYPE|POLICY|SECONDS|FILE|PATH|ID)$")
+"""What tells of a secret, and holds none."""
 
 URL_VARIABLE: Final = re.compile(r"(?:^|_)(?:URL|URI|DSN)$")
 PASSWORD_IN_QUERY: Final = re.compile(r"(?:^|&)(?:ssl)?(?:password|passwd|pwd)=([^&]*)", re.IGNORECASE)
@@ -72,16 +75,17 @@ def known_secrets(variables: Mapping[str, str]) -> dict[str, str]:
     """The secrets that the environment holds, by a name that may be shown: `ACME_SECRET`, `CALLBACK_KEYS 2`."""
     found: dict[str, str] = {}
     for name, value in variables.items():
-        if SECRET_VARIABLE.search(name):
-            parts = [part.strip() for part in value.split(",")]
+        if SECRET_VARIABLE.search(name) and not NO_SECRET.search(name):
             found[name] = value.strip()  # with a comma in it, it may still be one
+            parts = [] if found[name].startswith(("{", "[")) else [part.strip() for part in value.split(",")]
             found |= {f"{name} {place}": part for place, part in enumerate(parts, 1) if len(parts) > 1}
         if URL_VARIABLE.search(name):
             found |= {f"{name}'s password{where}": password for where, password in _passwords(value)}
     for name, value in list(found.items()):
         for prefix in filter(value.startswith, PREFIXES):
             found[f"{name} without its prefix"] = value.removeprefix(prefix)
-    return {name: value for name, value in found.items() if len(value) >= SHORTEST}
+    # What is written in a secret's place would be one again.
+    return {name: value for name, value in found.items() if len(value) >= SHORTEST and value not in REDACTED.decode()}
 
 
 def _passwords(url: str) -> Iterator[tuple[str, str]]:
@@ -186,17 +190,25 @@ def _is_latin(text: str) -> bool:
 
 
 def _look(secrets: Mapping[str, str]) -> Look:
-    needles = [(name, form) for name, secret in secrets.items() for form in _forms(secret)]
+    needles = [(name, form, _writer(form)) for name, secret in secrets.items() for form in _forms(secret)]
 
-    def look(text: bytes) -> Iterator[tuple[int, int, str]]:
-        for name, needle in needles:
+    def look(text: bytes) -> Iterator[Found]:
+        for name, needle, write in needles:
             start = text.find(needle)
             while start >= 0:
-                yield start, start + len(needle), name
+                yield Found(start, start + len(needle), name, write)
                 start = text.find(needle, start + len(needle))
         yield from _tokens(text)
 
     return look
+
+
+def _writer(secret: bytes) -> Callable[[int], bytes]:
+    """What is written in its place: of a number another one that does not begin with 0, or JSON would be none."""
+    if not secret.isdigit():
+        return redacted
+    digit = b"2" if set(secret) == set(b"1") else b"1"
+    return lambda fill: digit * (len(secret) + fill)
 
 
 def _forms(secret: str) -> set[bytes]:
@@ -206,16 +218,16 @@ def _forms(secret: str) -> set[bytes]:
     return forms | {form.replace(b" ", b"+") for form in forms}
 
 
-def _tokens(text: bytes) -> Iterator[tuple[int, int, str]]:
+def _tokens(text: bytes) -> Iterator[Found]:
     """The callback tokens in a plain text: behind our path whatever has their form, elsewhere what holds claims."""
     for found in CALLBACK_TOKEN.finditer(text):
-        yield *found.span(1), TOKEN
+        yield Found(*found.span(1), TOKEN)
     for found in SIGNED.finditer(text):
         payload, start = found[1], found.start()
         if text[max(start - 1, 0) : start] == b"." and _holds_claims(payload, packed=True):
-            yield start - 1, found.end(2), TOKEN
+            yield Found(start - 1, found.end(2), TOKEN)
         elif (at := payload.find(BEGIN_OF_CLAIMS)) >= 0 and _holds_claims(payload[at:]):
-            yield start + at, found.end(2), TOKEN
+            yield Found(start + at, found.end(2), TOKEN)
 
 
 def _holds_claims(payload: bytes, *, packed: bool = False) -> bool:

@@ -18,9 +18,6 @@ from typing import Final
 
 REDACTED: Final = b"[redacted]"
 
-Look = Callable[[bytes], Iterable[tuple[int, int, str]]]
-"""Finds places in a plain text: where each begins and ends, and what it is."""
-
 LEVELS: Final = 3
 """How often a text is unescaped: JSON within JSON, %252F."""
 
@@ -64,7 +61,7 @@ TO_URL: Final = bytes.maketrans(b"+/", b"-_")
 
 
 def redacted(fill: int) -> bytes:
-    """What stands in a secret's place."""
+    """What stands in a secret's place, longer by so many bytes."""
     return REDACTED + b"*" * fill
 
 
@@ -78,12 +75,15 @@ class Found:
     write: Callable[[int], bytes] = redacted
 
 
+Look = Callable[[bytes], Iterable[Found]]
+"""Finds places in a plain text."""
+
+
 def search(text: bytes, look: Look, *, deep: int = DEEPEST) -> Iterator[Found]:
     """What `look` finds in the text, however it is spelt there. deep: how often base64 is looked into."""
     seen: set[bytes] = set()
     for level, layers in _unescaped(text):
-        plain = (Found(*place) for place in look(level))
-        for found in (*plain, *_search_base64(level, look, deep, seen)):
+        for found in (*look(level), *_search_base64(level, look, deep, seen)):
             for layer in reversed(layers):
                 found = layer.outward(found)
             yield found

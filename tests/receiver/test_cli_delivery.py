@@ -278,8 +278,8 @@ PEM = "-----BEGIN PRIVATE KEY-----\nMIGEAgEAMBAGByqGSM49\nAgEGBSuBBAAK\n-----END
         (f"a\nb {PEM}\n".encode(), {2}),
         (f"a\n{json.dumps({'key': PEM})}\n{PEM}".encode(), {2, 3}),
         (b"a" * (WINDOW - 70) + f"\n{PEM}".encode() + b"\nb" * WINDOW, {2}),
-        (json.dumps({"key": [PEM]}, indent=2).encode(), {1}),
-        (b"\n" + base64.encodebytes(b"x" * 99 + PEM.encode()), {2}),
+        (json.dumps({"key": [PEM]}, indent=2).encode(), {3}),
+        (b"\n" + base64.encodebytes(b"x" * 99 + PEM.encode()), {3}),
     ],
     ids=["text", "between JSON", "where a window ends", "one document", "MIME"],
 )

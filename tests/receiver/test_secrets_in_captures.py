@@ -327,6 +327,26 @@ def test_secrets_are_known_by_the_names_of_their_variables() -> None:
     }
 
 
+def test_json_is_split_at_no_comma_and_what_tells_of_a_secret_is_none() -> None:
+    told = {"KEY_FILE": "/run/keys/acme", "TOKEN_TYPE": "service_account", "SECRET_KEY_ID": "key-number-one"}
+    known = known_secrets({"GOOGLE_KEY": '{"type": "svc", "private_key": "abcdefgh"}', **told})
+    assert list(known) == ["GOOGLE_KEY"]
+
+
+@pytest.mark.parametrize("secret", ["redacted", "[redacted]"])
+def test_a_secret_that_stands_in_its_own_place_destroys_no_body(secret: str) -> None:
+    known = known_secrets({"A_SECRET": secret, "B_SECRET": SECRET})
+    assert redact(read_line(line(f"x {secret} {SECRET}".encode())), known).body == f"x {secret} [redacted]".encode()
+
+
+@pytest.mark.parametrize("secret", ["12345678", "11111111", "00000000", "1000000000"])
+def test_a_number_in_a_secrets_place_leaves_json_valid(secret: str) -> None:
+    hidden = json.dumps({"pin": int(secret), "text": secret}).encode()
+    clean = redact(read_line(line(hidden)), {"PIN_KEY": secret})
+    assert set(json.loads(clean.body or b"")) == {"pin", "text"}
+    assert list(find(json.dumps(clean.as_json()).encode(), {"PIN_KEY": secret})) == []
+
+
 BOMB = base64.urlsafe_b64encode(zlib.compress(b'[1,"' + b"a" * 2**20))[:99]
 HOSTILE = {
     "letters": b"a" * 2**20,
