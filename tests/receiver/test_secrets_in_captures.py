@@ -262,6 +262,11 @@ def test_what_is_exported_has_no_secret_and_no_address() -> None:
     assert read_line(json.dumps(clean.as_json()).encode()) == clean
 
 
+def test_no_credential_is_exported_whoever_recorded_it() -> None:
+    headers = (("Authorization", "Basic YTpi"), ("X-Passcode", "1234"), ("X-Signature", "kept"))
+    assert redact(delivery(headers=headers), {}).headers == (("X-Signature", "kept"),)
+
+
 @pytest.mark.parametrize(
     "name",
     [
