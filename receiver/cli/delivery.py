@@ -169,7 +169,7 @@ def import_(file: str, *, as_json: bool) -> None:
 @delivery.command()
 @click.argument("ids", nargs=-1, metavar="[ID]...")
 @filter_options()
-def release(ids: tuple[str, ...], filters: Filters) -> None:
+def release(ids: tuple[str, ...], filters: Filters) -> int:
     """Let deliveries be sent once more: parked or refused ones, once what stood in their way is mended.
 
     Name them, or choose them by filters, --fate parked among them. One that was taken is released only by its id or by
@@ -180,30 +180,25 @@ def release(ids: tuple[str, ...], filters: Filters) -> None:
         raise click.UsageError("say which: IDs, or filters such as --fate parked")
     archive = Archive(need_store())
     wanted = {Fate(filters.fate)} if filters.fate else HELD
-    for one in archive.named(ids):
-        _release(archive, one.id)
-    if ids:
-        return
-    released, left, why = 0, 0, ""
-    for id_ in [one.id for one in archive.every(filters) if one.fate in wanted]:
+    named = archive.named(ids) if ids else (one for one in archive.every(filters) if one.fate in wanted)
+    chosen = [one.id for one in named]
+    left: list[NoSuchDelivery] = []
+    for id_ in chosen:
         try:
             click.echo(f"{archive.release(id_, time.time()).id} is pending")
-            released += 1
-        except NeverForwarded:
-            left += 1
-            why = f": what is imported is never sent by itself; {REPLAY}"
-        except NoSuchDelivery:  # released by somebody else
-            left += 1
-    note(
-        counted(released, "delivery", "deliveries") + " released" + (f", {left} left as they are{why}" if left else "")
-    )
-
-
-def _release(archive: Archive, id_: str) -> None:
-    try:
-        click.echo(f"{archive.release(id_, time.time()).id} is pending")
-    except NeverForwarded as error:
-        raise CommandError(str(error), REPLAY, Exit.NOT_FOUND) from error
+        except NoSuchDelivery as error:  # of those chosen by filters, one that somebody else has released
+            left.append(error)
+    never = any(isinstance(why_not, NeverForwarded) for why_not in left)
+    if ids:
+        for why_not in left:
+            note(str(why_not))
+        if never:
+            note(REPLAY)
+        return Exit.NOT_FOUND if left else Exit.OK
+    why = f": what is imported is never sent by itself; {REPLAY}" if never else ""
+    released = counted(len(chosen) - len(left), "delivery", "deliveries")
+    note(f"{released} released" + (f", {len(left)} left as they are{why}" if left else ""))
+    return Exit.OK
 
 
 def cells(one: Delivery) -> tuple[str, ...]:

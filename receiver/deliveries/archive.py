@@ -232,7 +232,7 @@ class Archive:
         if callback is None:
             raise NeverForwarded(f"the delivery {delivery.id} was imported, or was never to be forwarded from here")
         if not released:
-            raise NoSuchDelivery(f"the delivery {delivery.id} is pending")
+            raise NoSuchDelivery(f"the delivery {delivery.id} is pending already: it is sent by itself")
         return self.get(delivery.id)
 
     def prune(self, before: float) -> int:

@@ -380,6 +380,20 @@ async def test_nothing_is_released_if_one_id_is_that_of_none(inbox: Inbox, datab
     assert Archive(database).get(one.id).fate is Fate.PARKED
 
 
+async def test_one_that_cannot_be_released_keeps_no_other_back(inbox: Inbox, database: Database) -> None:
+    ones = [delivery(f"chain-{n}", received_at=1.8e9 + n) for n in range(3)]
+    for one in ones:
+        await keep(inbox, one, one.id)
+        inbox.conclude(Conclusion(one.id, Fate.PARKED, "no"))
+    await inbox.depth()
+    Archive(database).release(ones[0].id, time.time())
+    Archive(database).add([imported := delivery("chain-i", fate=Fate.PARKED)])
+    done = on(database, "delivery", "release", imported.id, *(one.id for one in ones))
+    assert (done.code, done.out) == (4, "".join(f"{one.id} is pending\n" for one in ones[1:]))
+    assert f"the delivery {ones[0].id} is pending already: it is sent by itself" in done.err
+    assert f"the delivery {imported.id} was imported" in done.err
+
+
 async def test_one_that_was_taken_is_released_only_when_it_is_meant(inbox: Inbox, database: Database) -> None:
     """After a reset behind it its run knows nothing of it."""
     one = delivery()
