@@ -21,6 +21,12 @@ PAGE: Final = 200
 """Deliveries that are read at once: their bodies may have a mebibyte each."""
 
 
+HEADS: Final = tuple(
+    sa.case((column.is_not(None), sa.literal(b"", sa.LargeBinary))).label("body") if column is C.body else column
+    for column in RECORD
+)
+"""The columns that make a `Delivery` without its body; b"" says that there is one."""
+
 CHANGING: Final = frozenset({Fate.PENDING, Fate.PARKED, Fate.REFUSED})
 """Fates that change by themselves, or when an operator releases the delivery."""
 
@@ -102,8 +108,8 @@ class Archive:
         self._database = database
 
     def latest(self, filters: Filters = ANY, *, limit: int = 50) -> list[Delivery]:
-        """The newest deliveries, the oldest of them first."""
-        newest = sa.select(*RECORD).where(filters.where()).order_by(C.received_at.desc(), C.position.desc())
+        """The newest deliveries, the oldest of them first; without their bodies, in whose place b"" is."""
+        newest = sa.select(*HEADS).where(filters.where()).order_by(C.received_at.desc(), C.position.desc())
         with self._database.begin() as connection:
             rows = connection.execute(newest.limit(limit)).mappings().all()
         return [to_delivery(dict(row)) for row in reversed(rows)]
@@ -124,8 +130,8 @@ class Archive:
             after = (page[-1]["received_at"], page[-1]["position"])
 
     def since(self, position: int) -> tuple[list[Delivery], int]:
-        """Deliveries recorded after that position of the store, and the position of the last one."""
-        newer = sa.select(*RECORD, C.position).where(C.position > position).order_by(C.position).limit(2 * PAGE)
+        """Deliveries recorded after that position, without bodies as in `latest`; and the position of the last one."""
+        newer = sa.select(*HEADS, C.position).where(C.position > position).order_by(C.position).limit(2 * PAGE)
         with self._database.begin() as connection:
             rows = connection.execute(newer).mappings().all()
         return [to_delivery(dict(row)) for row in rows], rows[-1]["position"] if rows else position
@@ -138,7 +144,10 @@ class Archive:
         return {row.id for row in rows}, rows[0].position if rows else 0
 
     def later(self, ids: Collection[str], filters: Filters) -> tuple[list[Delivery], list[str]]:
-        """Of these, the deliveries that the filters choose by now, and the ids of those that may still become some."""
+        """Of these, the deliveries that the filters choose by now, and the ids of those that may still become some.
+
+        Without bodies, as in `latest`.
+        """
         found: list[Delivery] = []
         open_: list[str] = []
         left = iter(ids)
@@ -146,7 +155,7 @@ class Archive:
             of_page = C.id.in_(page)
             # In this order: what changes between the two is found by the second.
             changing = sa.select(C.id).where(of_page, C.fate.in_([fate.value for fate in CHANGING]))
-            chosen = sa.select(*RECORD).where(of_page, filters.where()).order_by(C.received_at, C.position)
+            chosen = sa.select(*HEADS).where(of_page, filters.where()).order_by(C.received_at, C.position)
             with self._database.begin() as connection:
                 waiting = connection.execute(changing).scalars().all()
                 rows = [dict(row) for row in connection.execute(chosen).mappings()]

@@ -24,7 +24,7 @@ from receiver.cli import run
 from receiver.cli.delivery import TAIL_OVERLAP
 from receiver.cli.delivery_check import WINDOW
 from receiver.cli.stack import stagehook_command
-from receiver.deliveries.archive import PAGE, Added, Archive, Filters
+from receiver.deliveries.archive import ANY, PAGE, Added, Archive, Filters
 from receiver.deliveries.database import Database
 from receiver.deliveries.delivery import Fate, digest
 from receiver.deliveries.inbox import Inbox
@@ -87,6 +87,15 @@ def test_filters_choose(filled: Database, filters: list[str], runs: list[str]) -
     assert [one["workflow_id"] for one in listed] == runs
 
 
+def test_what_is_listed_is_read_without_its_body(database: Database) -> None:
+    ones = [delivery(body=b"x" * 99), delivery(body=None)]
+    Archive(database).add(ones)
+    archive = Archive(database)
+    for found in (archive.latest(), archive.since(0)[0], archive.later([one.id for one in ones], ANY)[0]):
+        assert [one.body for one in found] == [b"", None]
+        assert [one.replayable for one in found] == [True, False]
+
+
 def test_a_list_that_is_cut_says_so(filled: Database) -> None:
     for options in ([], ["--json"]):
         assert on(filled, "delivery", "list", "--limit", "3", *options).err == "the latest 3: --limit shows more\n"
@@ -127,7 +136,7 @@ def test_every_page_is_read_once(database: Database, monkeypatch: pytest.MonkeyP
 
 
 def test_what_is_shown_is_what_was_recorded(filled: Database) -> None:
-    (one,) = Archive(filled).latest(Filters(workflow="run-1"))
+    (one,) = Archive(filled).every(Filters(workflow="run-1"))
     shown = on(filled, "delivery", "show", one.id)
     assert "X-Twice: 1\n" in shown.out
     assert "POST /callbacks/{run/1/1}" in shown.out
@@ -145,7 +154,7 @@ def test_one_thing_is_shown_at_a_time(filled: Database, options: tuple[str, ...]
 
 
 def test_a_body_is_printed_byte_for_byte(filled: Database) -> None:
-    one = Archive(filled).latest()[0]
+    one = next(Archive(filled).every())
     printed = subprocess.run(
         stagehook_command("delivery", "show", one.id, "--body"),
         env={"DATABASE_URL": url_of(filled)},
