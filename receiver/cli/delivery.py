@@ -18,6 +18,7 @@ from receiver.cli.curl import curl_line, unsendable
 from receiver.cli.db import need_store
 from receiver.cli.delivery_check import check
 from receiver.cli.errors import CommandError, Exit
+from receiver.cli.following import Following
 from receiver.cli.output import counted, json_option, note, print_json, print_list, shown
 from receiver.cli.replay import replay
 from receiver.cli.selection import filter_options, read_file, refuse_both
@@ -26,9 +27,6 @@ from receiver.deliveries.delivery import Delivery, Fate
 from receiver.deliveries.secrets import known_secrets, redact
 
 TAIL_SECONDS: Final = 0.5
-TAIL_OVERLAP: Final = 200
-"""Positions that are looked at once more: with several writers a lower one may appear later."""
-
 TAIL_OPEN: Final = 10_000
 """Deliveries that are looked at again until their fate is final; of more the oldest are given up."""
 
@@ -107,12 +105,10 @@ def tail(filters: Filters, *, as_json: bool) -> None:
     if filters.until != math.inf:
         raise CommandError("--until ends nothing here", "`stagehook delivery list --until TIME`", Exit.USAGE)
     archive = Archive(need_store())
-    seen, position = (set(), archive.before(filters.since)) if filters.since else archive.newest(TAIL_OVERLAP)
+    following = Following(archive, filters.since)
     open_: list[str] = []
     while True:
-        found, position = archive.since(max(0, position - TAIL_OVERLAP))
-        new = [one for one in found if one.id not in seen]
-        seen = {one.id for one in found}
+        new = following.more()
         changed, open_ = archive.later(open_, filters)
         for one in (*changed, *filter(filters.matches, new)):
             click.echo(json.dumps(summary(one)) if as_json else shown("  ".join(cells(one))))

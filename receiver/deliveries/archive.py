@@ -136,6 +136,15 @@ class Archive:
             rows = connection.execute(newer).mappings().all()
         return [to_delivery(dict(row)) for row in rows], rows[-1]["position"] if rows else position
 
+    def behind(self, begin: int, end: int, known: Collection[str]) -> list[Delivery]:
+        """Deliveries after one position and up to another that are not known, a page of them, as in `since`."""
+        there = sa.select(C.id).where(C.position > begin, C.position <= end).order_by(C.position)
+        with self._database.begin() as connection:
+            ids = [id_ for id_ in connection.execute(there).scalars() if id_ not in known][:PAGE]
+            late = sa.select(*HEADS).where(C.id.in_(ids)).order_by(C.position)
+            rows = connection.execute(late).mappings().all() if ids else []
+        return [to_delivery(dict(row)) for row in rows]
+
     def newest(self, limit: int) -> tuple[set[str], int]:
         """The ids of the deliveries recorded last, and the position of the last one; both as of one moment."""
         last = sa.select(C.id, C.position).order_by(C.position.desc()).limit(limit)

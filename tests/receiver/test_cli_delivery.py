@@ -21,8 +21,8 @@ import pytest
 import sqlalchemy as sa
 
 from receiver.cli import run
-from receiver.cli.delivery import TAIL_OVERLAP
 from receiver.cli.delivery_check import WINDOW
+from receiver.cli.following import OVERLAP
 from receiver.cli.stack import stagehook_command
 from receiver.deliveries.archive import ANY, PAGE, Added, Archive, Filters
 from receiver.deliveries.database import Database
@@ -472,6 +472,28 @@ def test_tail_loses_nothing_that_comes_in_behind_its_first_look(
     assert tailed(database) == [one.id]
 
 
+@pytest.mark.parametrize("of_tail", [(), ("--since", "1h")], ids=["from now on", "since"])
+def test_tail_loses_nothing_that_commits_behind_an_import(database: Database, of_tail: tuple[str, ...]) -> None:
+    first, late, *page = (delivery() for _ in range(2 + 3 * OVERLAP))
+    of_late = DELIVERIES.c.id == late.id
+
+    def come() -> int | None:
+        Archive(database).add([first, late, *page])
+        with database.begin() as connection:
+            position = connection.execute(sa.select(DELIVERIES.c.position).where(of_late)).scalar()
+            connection.execute(sa.delete(DELIVERIES).where(of_late))
+        return position
+
+    def commit(position: int | None) -> None:
+        Archive(database).add([late])
+        with database.begin() as connection:
+            connection.execute(sa.update(DELIVERIES).where(of_late).values(position=position))
+
+    positions: list[int | None] = []
+    pauses = [lambda: positions.append(come()), lambda: None, lambda: commit(positions[0])]
+    assert tailed(database, *of_tail, pauses=pauses) == [one.id for one in (first, *page, late)]
+
+
 def test_tail_prints_what_is_there_since_then_and_follows(filled: Database, tmp_path: Path) -> None:
     printed = tmp_path / "printed"
     words = ["delivery", "tail", "--json", "--since", "150m", "--partner", "bank"]
@@ -486,9 +508,9 @@ def test_tail_prints_what_is_there_since_then_and_follows(filled: Database, tmp_
 
 
 def test_a_long_past_is_printed_once_and_without_a_pause(database: Database) -> None:
-    made = [delivery(received_at=1.8e9 + n) for n in range(-TAIL_OVERLAP, 3 * PAGE)]
+    made = [delivery(received_at=1.8e9 + n) for n in range(-OVERLAP, 3 * PAGE)]
     Archive(database).add(made)
-    assert tailed(database, "--since", "2027-01-15T08:00:00") == [one.id for one in made[TAIL_OVERLAP:]]
+    assert tailed(database, "--since", "2027-01-15T08:00:00") == [one.id for one in made[OVERLAP:]]
 
 
 def test_tail_has_no_end(database: Database) -> None:
