@@ -23,7 +23,7 @@ from receiver.cli.db import read_age
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.output import note
 from receiver.deliveries.archive import ANY, Filters
-from receiver.deliveries.delivery import Delivery, NotADelivery, read_document
+from receiver.deliveries.delivery import Delivery, NotADelivery, is_utf8, read_document
 
 T = TypeVar("T")
 
@@ -66,8 +66,12 @@ def filter_options(run_by: str = "--") -> Callable[[Callable[..., T]], Callable[
         @wraps(command)
         def run(*args: Any, since: str, until: str, of_workflow: str, of_stage: int | None, **others: Any) -> T:
             names = ("verdict", "partner", "pipeline", "fate")
+            texts = {name: others.pop(name) or "" for name in names}
+            for given in (*texts.values(), of_workflow):
+                if not is_utf8(given):
+                    raise click.UsageError(f"{given!r} is no UTF-8")
             filters = Filters(
-                **{name: others.pop(name) or "" for name in names},
+                **texts,
                 workflow=of_workflow,
                 stage=of_stage or 0,
                 since=_moment("--since", since) if since else 0.0,

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from receiver.deliveries.database import Database, StoreAway
-from receiver.deliveries.delivery import Delivery, Fate
+from receiver.deliveries.delivery import Delivery, Fate, is_utf8
 from receiver.deliveries.schema import DELIVERIES, RECORD, to_delivery, to_row
 from receiver.deliveries.statements import pruning
 
@@ -194,11 +194,12 @@ class Archive:
         return [to_delivery(row) for row in sorted(rows, key=lambda row: (row["received_at"], row["position"]))]
 
     def _row(self, id_: str) -> dict[str, Any]:
-        begins = C.id.startswith(id_, autoescape=True)
+        # SQLite's LIKE takes A for a.
+        begins = sa.func.substr(C.id, 1, len(id_)) == id_
         # The id itself is the shortest that begins so.
         first = sa.select(*RECORD, C.position).where(begins).order_by(sa.func.length(C.id)).limit(2)
         with self._database.begin() as connection:
-            rows = connection.execute(first).mappings().all()
+            rows = connection.execute(first).mappings().all() if is_utf8(id_) else []
         found = [row for row in rows if row["id"] == id_] or list(rows)
         if not id_ or len(found) != 1:
             raise NoSuchDelivery(

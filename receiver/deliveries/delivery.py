@@ -135,13 +135,16 @@ class Delivery:
                 raise NotADelivery(f"{field.name} is no {kind}")
             if kind in {"int", "float"} and not 0 <= value < MOST.get(field.name, LATEST):
                 raise NotADelivery(f"{field.name} is out of range")
-        if not self.id:
-            raise NotADelivery("id is empty")
+        if not 0 < len(self.id) <= LONGEST_ID:
+            raise NotADelivery(f"id is empty, or longer than {LONGEST_ID} characters")
         if not TOKEN.fullmatch(self.method):
             raise NotADelivery("method is none")
         if self.body is not None and (len(self.body), digest(self.body)) != (self.body_size, self.body_digest):
             raise NotADelivery("the body is not the one whose size and digest are recorded")
 
+
+LONGEST_ID: Final = 100
+"""Characters; ours have 20."""
 
 LATEST: Final = 2**33
 """Unix seconds, in the year 2242; other numbers are smaller too."""
@@ -153,6 +156,11 @@ PLAIN: Final[Mapping[str, tuple[type, ...]]] = {"str": (str,), "int": (int,), "f
 def new_id(at: float) -> str:
     """An id that sorts by the moment: 12 hexadecimal digits of milliseconds, 8 of chance."""
     return f"{int(at * 1000):012x}{secrets.token_hex(4)}"
+
+
+def is_utf8(text: str) -> bool:
+    """Whether it can be stored: a command's argument may have been any bytes."""
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def digest(body: bytes) -> str:

@@ -96,6 +96,27 @@ def test_what_is_listed_is_read_without_its_body(database: Database) -> None:
         assert [one.replayable for one in found] == [True, False]
 
 
+def test_the_beginning_of_an_id_is_taken_as_it_is_written(database: Database) -> None:
+    ones = [replace(delivery(), id=id_) for id_ in ("abc-1", "ABC-1", "a%c-1")]
+    Archive(database).add(ones)
+    for one in ones:
+        assert Archive(database).get(one.id[:3]) == one
+
+
+NO_UTF8 = "\udcff"
+
+
+@pytest.mark.parametrize(
+    ("args", "code"),
+    [(["show", NO_UTF8], 4), (["list", "--partner", NO_UTF8], 2), (["list", "--workflow", NO_UTF8], 2)],
+)
+def test_an_argument_that_is_no_utf8_is_told(database: Database, args: list[str], code: int) -> None:
+    Archive(database).add([delivery()])
+    done = on(database, "delivery", *args)
+    assert done.code == code
+    assert "\\udcff" in done.err
+
+
 def test_a_list_that_is_cut_says_so(filled: Database) -> None:
     for options in ([], ["--json"]):
         assert on(filled, "delivery", "list", "--limit", "3", *options).err == "the latest 3: --limit shows more\n"
@@ -229,6 +250,7 @@ def test_a_bad_line_imports_nothing(filled: Database, tmp_path: Path) -> None:
     ("changes", "why"),
     [
         ({"id": ""}, "id is empty"),
+        ({"id": "0" * 101}, "longer than 100 characters"),
         ({"method": "POST / HTTP/1.1\r\nX: y"}, "method is none"),
         ({"headers": {"ab": "x"}}, "headers are a list of pairs"),
         ({"headers": [["X"]]}, "headers are a list of pairs"),
