@@ -39,14 +39,16 @@ GROUP: Final = 3
 MOST_FILL: Final = GROUP ** (DEEPEST + 1)
 """By how much what is new may have to be longer, for groups in base64 and in base64 around that to stay in place."""
 
-PERCENT: Final = re.compile(rb"%([0-9A-Fa-f]{2})|(?!)()()()()")
-JSON: Final = re.compile(
-    rb"(?!)()|\\u([dD][89abAB][0-9A-Fa-f]{2})\\u([dD][c-fC-F][0-9A-Fa-f]{2})|\\u([0-9A-Fa-f]{4})"
-    rb'|\\(["\\/bfnrt])'
+OF_PERCENT: Final = rb"%(?P<byte>[0-9A-Fa-f]{2})"
+OF_JSON: Final = (
+    rb"\\u(?P<high>[dD][89abAB][0-9A-Fa-f]{2})\\u(?P<low>[dD][c-fC-F][0-9A-Fa-f]{2})"
+    rb'|\\u(?P<unit>[0-9A-Fa-f]{4})|\\(?P<letter>["\\/bfnrt])'
 )
 """JSON's escapes; of those a pair of surrogates is one."""
 
-BOTH: Final = re.compile(PERCENT.pattern.partition(b"|")[0] + b"|" + JSON.pattern.partition(b"|")[2])
+PERCENT: Final = re.compile(OF_PERCENT)
+JSON: Final = re.compile(OF_JSON)
+BOTH: Final = re.compile(OF_PERCENT + b"|" + OF_JSON)
 
 LETTERS: Final = dict(zip(b'"\\/bfnrt', b'"\\/\b\f\n\r\t', strict=True))
 
@@ -93,14 +95,15 @@ def _unescaped(text: bytes) -> Iterator[tuple[bytes, tuple[Unescaped, ...]]]:
     """The text, and what it is with its escapes resolved, once or several times; with what leads there."""
     seen = {text}
     level: list[tuple[bytes, tuple[Unescaped, ...]]] = [(text, ())]
-    for _ in range(LEVELS + 1):
-        yield from level
+    yield from level
+    for _ in range(LEVELS):
         below, level = level, []
         for plain, layers in below:
             for layer in (Unescaped(plain, escapes) for escapes in _escapes(plain)):
                 if layer.text not in seen and len(seen) < TEXTS:
                     seen.add(layer.text)
                     level.append((layer.text, (*layers, layer)))
+        yield from level
 
 
 def _escapes(text: bytes) -> Sequence[re.Pattern[bytes]]:
@@ -158,13 +161,16 @@ class Unescaped:
 
 
 def _plain(escape: re.Match[bytes]) -> bytes:
-    percent, high, low, unit, letter = escape.groups()
-    if percent:
-        return bytes.fromhex(percent.decode())
-    if letter:
-        return bytes([LETTERS[letter[0]]])
-    units = bytes.fromhex((unit or high + low).decode())
-    return units.decode("utf-16-be", "replace").encode()
+    match escape.lastgroup:
+        case "byte":
+            return bytes.fromhex(escape["byte"].decode())
+        case "letter":
+            return bytes([LETTERS[escape["letter"][0]]])
+        case "unit":
+            units = escape["unit"]
+        case _:
+            units = escape["high"] + escape["low"]
+    return bytes.fromhex(units.decode()).decode("utf-16-be", "replace").encode()
 
 
 def _escaped(new: bytes, *, as_in: bytes) -> bytes:
