@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote, quote_plus
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from activities.callback_urls import CallbackURLs, Claims
@@ -233,7 +233,6 @@ SPELLINGS = [
 ]
 
 
-@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(st.text("%2e.\\u/ab\n", max_size=8), st.lists(st.sampled_from(SPELLINGS), max_size=5)), max_size=4
