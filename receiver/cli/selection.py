@@ -17,13 +17,14 @@ from typing import IO, Any, Final, TypeVar
 import click
 
 from activities import strict_json
+from activities.environment import is_text
 from receiver.answers import Verdict
 from receiver.cli.captured import BOM
 from receiver.cli.db import read_age
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.output import note
 from receiver.deliveries.archive import ANY, Filters
-from receiver.deliveries.delivery import Delivery, NotADelivery, is_utf8, read_document
+from receiver.deliveries.delivery import Delivery, NotADelivery, read_document
 
 T = TypeVar("T")
 
@@ -68,7 +69,7 @@ def filter_options(run_by: str = "--") -> Callable[[Callable[..., T]], Callable[
             names = ("verdict", "partner", "pipeline", "fate")
             texts = {name: others.pop(name) or "" for name in names}
             for given in (*texts.values(), of_workflow):
-                if not is_utf8(given):
+                if not is_text(given):
                     raise click.UsageError(f"{given!r} is no UTF-8")
             filters = Filters(
                 **texts,

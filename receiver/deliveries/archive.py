@@ -11,8 +11,9 @@ from typing import Any, Final, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from activities.environment import is_text
 from receiver.deliveries.database import Database, StoreAway
-from receiver.deliveries.delivery import Delivery, Fate, is_utf8
+from receiver.deliveries.delivery import Delivery, Fate
 from receiver.deliveries.schema import DELIVERIES, RECORD, to_delivery, to_row
 from receiver.deliveries.statements import pruning
 
@@ -199,7 +200,7 @@ class Archive:
         # The id itself is the shortest that begins so.
         first = sa.select(*RECORD, C.position).where(begins).order_by(sa.func.length(C.id)).limit(2)
         with self._database.begin() as connection:
-            rows = connection.execute(first).mappings().all() if is_utf8(id_) else []
+            rows = connection.execute(first).mappings().all() if is_text(id_) else []
         found = [row for row in rows if row["id"] == id_] or list(rows)
         if not id_ or len(found) != 1:
             raise NoSuchDelivery(

@@ -158,11 +158,6 @@ def new_id(at: float) -> str:
     return f"{int(at * 1000):012x}{secrets.token_hex(4)}"
 
 
-def is_utf8(text: str) -> bool:
-    """Whether it can be stored: a command's argument may have been any bytes."""
-    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
-
-
 def digest(body: bytes) -> str:
     """SHA-256 in hexadecimal digits."""
     return hashlib.sha256(body).hexdigest()

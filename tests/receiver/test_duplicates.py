@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
-from typing import Any
 
 import pytest
 
@@ -16,7 +14,7 @@ from receiver.deliveries.database import Database
 from receiver.deliveries.delivery import Fate
 from receiver.forwarder import Unavailable
 from receiver.signals import Reached
-from tests.receiver.test_forwarder import Door, Switchable, door, eventually, fate_of, opened, temporal
+from tests.receiver.test_forwarder import Door, Switchable, door, eventually, fate_of, opened, slow_down, temporal
 from tests.receiver.test_inbox import delivery
 
 __all__ = ["door", "temporal"]
@@ -74,13 +72,7 @@ async def test_a_duplicate_that_is_being_kept_when_the_first_is_told_gets_its_an
     temporal.slow, temporal.answers["run"] = 0.1, Reached.UNKNOWN
     first = asyncio.create_task(door.deliver(delivery(), "a"))
     await asyncio.sleep(0.05)
-    insert = door.inbox._statements.insert
-
-    def slowly(*args: Any) -> set[str]:
-        time.sleep(0.15)
-        return insert(*args)
-
-    monkeypatch.setattr(door.inbox._statements, "insert", slowly)
+    slow_down(door.inbox, monkeypatch, seconds=0.15)
     assert await door.deliver(delivery(), "a") is Verdict.UNKNOWN
     assert await first is Verdict.UNKNOWN
 

@@ -107,6 +107,17 @@ async def eventually(holds: Callable[[], bool]) -> None:
             await asyncio.sleep(0.02)
 
 
+def slow_down(inbox: Inbox, monkeypatch: pytest.MonkeyPatch, *, seconds: float) -> None:
+    """Let every commit take so long."""
+    insert = inbox._statements.insert
+
+    def slowly(*args: Any) -> set[str]:
+        time.sleep(seconds)
+        return insert(*args)
+
+    monkeypatch.setattr(inbox._statements, "insert", slowly)
+
+
 def fate_of(database: Database, one: Delivery) -> Fate:
     return Archive(database).get(one.id).fate
 
@@ -160,13 +171,7 @@ async def test_one_that_was_kept_after_its_answer_is_recorded_as_it_was_answered
     assert door.inbox is not None
     await door.inbox.depth()  # connected: what the writer has not begun with is let go
     monkeypatch.setattr(inbox_module, "WITHIN", 0.3)
-    insert = door.inbox._statements.insert
-
-    def slowly(*args: Any) -> set[str]:
-        time.sleep(0.8)
-        return insert(*args)
-
-    monkeypatch.setattr(door.inbox._statements, "insert", slowly)
+    slow_down(door.inbox, monkeypatch, seconds=0.8)
     temporal.answers["run"] = Reached.FINISHED
     late, taken = delivery("chain-1"), delivery("chain-2", workflow_id="another")
     assert await door.deliver(late) is Verdict.GONE
@@ -182,13 +187,7 @@ async def test_one_that_was_kept_after_a_503_is_recorded_so_and_delivered(
     assert door.inbox is not None
     await door.inbox.depth()
     monkeypatch.setattr(inbox_module, "WITHIN", 0.1)
-    insert = door.inbox._statements.insert
-
-    def slowly(*args: Any) -> set[str]:
-        time.sleep(0.3)
-        return insert(*args)
-
-    monkeypatch.setattr(door.inbox._statements, "insert", slowly)
+    slow_down(door.inbox, monkeypatch, seconds=0.3)
     one, temporal.there = delivery(), False
     with pytest.raises(Unavailable):
         await door.deliver(one, "a")
