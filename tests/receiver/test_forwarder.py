@@ -23,7 +23,7 @@ from receiver.deliveries.delivery import Delivery, Fate
 from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.statements import Queued
 from receiver.forwarder import Forwarder, Unavailable
-from receiver.signals import Origin, Reached, SignalRefused, Signals, TemporalAway
+from receiver.signals import Origin, Reached, Signals, TemporalAway
 from tests.receiver.test_inbox import delivery
 from workflows.contract import Answer, Callback
 
@@ -292,17 +292,6 @@ async def test_one_stage_is_in_order_whichever_process_receives_and_sends(databa
     assert sent == [each.id for each in kept]
 
 
-async def test_one_that_hangs_holds_up_only_its_own_stage(door: Door, temporal: Switchable) -> None:
-    temporal.hanging = "chain-h"
-    assert await door.deliver(delivery("chain-h")) is Verdict.ACCEPTED
-    began = time.monotonic()
-    for n in range(2):
-        await door.deliver(delivery("chain-g", says="progress"), str(n))
-    await eventually(lambda: len(temporal.sent) == 2)
-    assert time.monotonic() - began < 1.5
-    temporal.hanging = ""
-
-
 async def test_a_long_outage_of_the_store_fills_no_log(
     empty_database: Database, temporal: Switchable, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -342,80 +331,6 @@ async def test_what_is_leased_when_the_receiver_stops_is_sent(
         await asyncio.wait_for(claiming.wait(), 10)
     assert leased
     assert sorted(sent for _, _, sent in temporal.sent) == sorted(leased)
-
-
-async def test_a_poisoned_delivery_is_parked_and_holds_up_nobody(
-    database: Database, temporal: Switchable, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sender_module, "LONGEST_PAUSE", 0.05)
-    temporal.answers["poisoned"] = SignalRefused("INVALID_ARGUMENT")
-    poisoned, good = delivery("chain-p", workflow_id="poisoned"), delivery("chain-g")
-    async with opened(database, temporal, most_tries=3) as door:
-        assert await door.deliver(poisoned) is Verdict.ACCEPTED
-        assert await door.deliver(good) is Verdict.ACCEPTED
-        await eventually(lambda: fate_of(database, poisoned) is Fate.PARKED)
-        assert fate_of(database, good) is Fate.TAKEN
-        found = Archive(database).get(poisoned.id)
-        assert "INVALID_ARGUMENT, in 3 tries" in found.fate_reason
-
-        temporal.answers.clear()
-        Archive(database).release(poisoned.id, time.time())
-        await eventually(lambda: fate_of(database, poisoned) is Fate.TAKEN)
-
-
-async def test_a_temporal_that_answers_and_takes_nothing_parks_nothing(
-    database: Database, temporal: Switchable, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It may be able to read and not to write: that is an outage, and says nothing of the deliveries."""
-    monkeypatch.setattr(sender_module, "LONGEST_PAUSE", 0.05)
-    monkeypatch.setattr(sender_module, "UNDECIDED_PAUSE", 0.05)
-    temporal.answers["run"] = TemporalAway("no answer in time")
-    one = delivery()
-    async with opened(database, temporal, most_tries=2) as door:
-        await door.deliver(one)
-        await asyncio.sleep(0.5)
-        found = Archive(database).get(one.id)
-        assert (found.fate, found.tries, found.fate_reason) == (Fate.PENDING, 0, "no answer in time")
-        temporal.answers.clear()
-        await eventually(lambda: fate_of(database, one) is Fate.TAKEN)
-
-
-async def test_one_that_nobody_takes_for_a_day_is_parked_all_the_same(
-    database: Database, temporal: Switchable, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whose fault it is nobody knows, where nothing else comes; somebody has to look."""
-    monkeypatch.setattr(sender_module, "UNDECIDED_PAUSE", 0.05)
-    temporal.answers["run"] = TemporalAway("no answer in time")
-    one = delivery(received_at=time.time() - sender_module.UNDECIDED_FOR)
-    async with opened(database, temporal, most_tries=2) as door:
-        await door.deliver(one)
-        await eventually(lambda: fate_of(database, one) is Fate.PARKED)
-
-
-async def test_one_that_is_never_taken_while_others_are_is_parked(
-    database: Database, temporal: Switchable, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sender_module, "LONGEST_PAUSE", 0.05)
-    monkeypatch.setattr(sender_module, "UNDECIDED_PAUSE", 0.05)
-    temporal.slow, temporal.answers["poisoned"] = 0.1, TemporalAway("no answer in time")
-    poisoned = delivery("chain-p", workflow_id="poisoned")
-    async with opened(database, temporal, most_tries=2) as door:
-        await door.deliver(poisoned)
-        while fate_of(database, poisoned) is not Fate.PARKED:
-            await door.deliver(delivery("chain-g", says="progress"))
-
-
-async def test_whatever_one_delivery_raises_the_others_go_on(
-    database: Database, temporal: Switchable, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sender_module, "LONGEST_PAUSE", 0.05)
-    temporal.answers["poisoned"] = ZeroDivisionError("a bug")
-    async with opened(database, temporal, most_tries=2) as door:
-        poisoned, good = delivery("chain-p", workflow_id="poisoned"), delivery("chain-g")
-        await door.deliver(poisoned)
-        await door.deliver(good)
-        await eventually(lambda: fate_of(database, poisoned) is Fate.PARKED)
-        await eventually(lambda: fate_of(database, good) is Fate.TAKEN)
 
 
 async def test_without_the_store_temporal_decides_and_without_both_nobody(

@@ -1,0 +1,130 @@
+"""`stagehook delivery tail` on a store without a receiver: each delivery once, as it comes in."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+import sqlalchemy as sa
+
+from receiver.cli.following import OVERLAP
+from receiver.cli.stack import stagehook_command
+from receiver.deliveries.archive import PAGE, Archive
+from receiver.deliveries.database import Database
+from receiver.deliveries.delivery import Fate
+from receiver.deliveries.schema import DELIVERIES
+from tests.local_stack import running
+from tests.receiver.test_cli_delivery import filled, on
+from tests.receiver.test_inbox import delivery
+from tests.stores import url_of
+
+__all__ = ["filled"]
+
+
+def test_tail_prints_what_comes_in(database: Database, tmp_path: Path) -> None:
+    Archive(database).add([delivery(workflow_id="before")])
+    printed = tmp_path / "printed"
+    words = ["delivery", "tail", "--json", "--partner", "bank"]
+    with running(stagehook_command(*words), {"DATABASE_URL": url_of(database)}, printed):
+        deadline = time.monotonic() + 40
+        while not printed.stat().st_size and time.monotonic() < deadline:
+            Archive(database).add([delivery(workflow_id="other", partner="other"), delivery(workflow_id="during")])
+            time.sleep(0.2)
+    assert {json.loads(line)["workflow_id"] for line in printed.read_text().splitlines()} == {"during"}
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def tailed(database: Database, *options: str, pauses: Sequence[Callable[[], object]] = ()) -> list[str]:
+    """The ids that `tail` prints, if this happens in its pauses."""
+    happening = iter([*pauses, interrupt])
+    with patch("receiver.cli.delivery.time.sleep", side_effect=lambda _: next(happening)()):
+        done = on(database, "delivery", "tail", "--json", *options)
+    assert done.code == 130
+    return [json.loads(line)["id"] for line in done.out.splitlines()]
+
+
+def settle(database: Database, fate: Fate) -> None:
+    with database.begin() as connection:
+        connection.execute(sa.update(DELIVERIES).values(fate=fate.value))
+
+
+def test_tail_prints_a_delivery_once_it_has_the_fate_that_is_asked_for(database: Database) -> None:
+    ones = [delivery(partner=partner, fate=Fate.PENDING) for partner in ("bank", "bank", "esign")]
+    pauses = [
+        lambda: Archive(database).add(ones),
+        lambda: settle(database, Fate.PARKED),
+        lambda: settle(database, Fate.TAKEN),
+        lambda: settle(database, Fate.TAKEN),
+    ]
+    assert tailed(database, "--fate", "taken", "--partner", "bank", pauses=pauses) == [one.id for one in ones[:2]]
+
+
+def test_tail_loses_nothing_that_comes_in_behind_its_first_look(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, one = delivery(), delivery()
+    Archive(database).add([before])
+
+    def newest(archive: Archive, limit: int, first: Callable[..., Any] = Archive.newest) -> Any:
+        try:
+            return first(archive, limit)
+        finally:
+            archive.add([one])
+
+    monkeypatch.setattr(Archive, "newest", newest)
+    assert tailed(database) == [one.id]
+
+
+@pytest.mark.parametrize("of_tail", [(), ("--since", "1h")], ids=["from now on", "since"])
+def test_tail_loses_nothing_that_commits_behind_an_import(database: Database, of_tail: tuple[str, ...]) -> None:
+    first, late, *page = (delivery() for _ in range(2 + 3 * OVERLAP))
+    of_late = DELIVERIES.c.id == late.id
+
+    def come() -> int | None:
+        Archive(database).add([first, late, *page])
+        with database.begin() as connection:
+            position = connection.execute(sa.select(DELIVERIES.c.position).where(of_late)).scalar()
+            connection.execute(sa.delete(DELIVERIES).where(of_late))
+        return position
+
+    def commit(position: int | None) -> None:
+        Archive(database).add([late])
+        with database.begin() as connection:
+            connection.execute(sa.update(DELIVERIES).where(of_late).values(position=position))
+
+    positions: list[int | None] = []
+    pauses = [lambda: positions.append(come()), lambda: None, lambda: commit(positions[0])]
+    assert tailed(database, *of_tail, pauses=pauses) == [one.id for one in (first, *page, late)]
+
+
+def test_tail_prints_what_is_there_since_then_and_follows(filled: Database, tmp_path: Path) -> None:
+    printed = tmp_path / "printed"
+    words = ["delivery", "tail", "--json", "--since", "150m", "--partner", "bank"]
+    with running(stagehook_command(*words), {"DATABASE_URL": url_of(filled)}, printed):
+        for count in (2, 3):
+            deadline = time.monotonic() + 40
+            while len(printed.read_text().splitlines()) < count and time.monotonic() < deadline:
+                time.sleep(0.1)
+            Archive(filled).add([delivery(workflow_id="after")])
+    runs = [json.loads(line)["workflow_id"] for line in printed.read_text().splitlines()]
+    assert runs[:3] == ["run-0", "run-2", "after"]
+
+
+def test_a_long_past_is_printed_once_and_without_a_pause(database: Database) -> None:
+    made = [delivery(received_at=1.8e9 + n) for n in range(-OVERLAP, 3 * PAGE)]
+    Archive(database).add(made)
+    assert tailed(database, "--since", "2027-01-15T08:00:00") == [one.id for one in made[OVERLAP:]]
+
+
+def test_tail_has_no_end(database: Database) -> None:
+    done = on(database, "delivery", "tail", "--until", "1h")
+    assert done.code == 2
+    assert "`stagehook delivery list --until" in done.err
