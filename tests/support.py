@@ -100,7 +100,13 @@ async def working(
         yield worker
 
 
-async def start(client: Client, *stages: Stage, given: dict[str, Any] | None = None, id: str = "run") -> Handle:  # noqa: A002
+async def start(
+    client: Client,
+    *stages: Stage,
+    given: dict[str, Any] | None = None,
+    id: str = "run",  # noqa: A002
+    task_timeout: timedelta | None = None,
+) -> Handle:
     return await client.start_workflow(
         PIPELINE_WORKFLOW,
         PipelineRun(pipeline(*stages), given or {}),
@@ -108,6 +114,7 @@ async def start(client: Client, *stages: Stage, given: dict[str, Any] | None = N
         task_queue=QUEUE,
         result_type=PipelineResult,
         memo={"pipeline": "testing"},
+        task_timeout=task_timeout,
     )
 
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import sys
 from collections import Counter
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,8 @@ async def test_a_run_outlives_ten_thousand_signals(real: WorkflowEnvironment) ->
     """Sent without a pause they reach the limit before the run can continue as new; seconds later it has done so."""
 
     async with working(real.client, ScriptedPartner()):
-        handle = await start(real.client, stage(1))
+        # One task has all that came before it, which on a busy machine takes longer than the ten seconds it has.
+        handle = await start(real.client, stage(1), task_timeout=timedelta(seconds=60))
         await waiting(handle)
         latest = real.client.get_workflow_handle(handle.id)
         address = real.client.service_client.config.target_host
