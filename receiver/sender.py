@@ -48,6 +48,9 @@ UNDECIDED_PAUSE: Final = 10.0
 UNDECIDED_FOR: Final = 24 * 3600.0
 """Seconds after which such a delivery is parked all the same: nobody knows whose fault it is, so somebody must look."""
 
+SETTLED_AFTER: Final = 3600.0
+"""Seconds after an outage, however long it was, in which none is parked so: Temporal has a backlog to take."""
+
 VERDICTS: Final = {
     Reached.TAKEN: Verdict.ACCEPTED,
     Reached.FINISHED: Verdict.GONE,
@@ -267,7 +270,7 @@ class Sender:
         own_fault: whether Temporal refused this very one, or has taken another since it was tried last.
         """
         is_there, now = await self._watch.is_there(), time.time()
-        for_long = queued.since and now - queued.since > UNDECIDED_FOR
+        for_long = queued.since and now - queued.since > UNDECIDED_FOR and self._watch.there_for > SETTLED_AFTER
         if not (is_there and (own_fault or for_long)):
             due_at = now + (UNDECIDED_PAUSE if is_there else self._watch.seconds_left)
             self._inbox.conclude(Conclusion(queued.id, queued.fate, why, queued.tries, due_at=due_at))

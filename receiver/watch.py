@@ -24,6 +24,7 @@ class Watch:
         self._asking = asyncio.Lock()
         self._pause = 0.0
         self._away_until = 0.0
+        self._there_since = float("inf")
 
     @property
     def seconds_left(self) -> float:
@@ -40,6 +41,11 @@ class Watch:
         """Whether it was away when it was asked last."""
         return self._pause > 0
 
+    @property
+    def there_for(self) -> float:
+        """For how many seconds it has been there whenever it was asked; 0.0 or less if it is not known to be."""
+        return time.monotonic() - self._there_since
+
     async def is_there(self) -> bool:
         """Ask, unless it was away a moment ago."""
         async with self._asking:
@@ -54,8 +60,10 @@ class Watch:
                     logger.warning("temporal-away", extra={"why": why})
                 self._pause = min(LONGEST_PAUSE, 2 * self._pause or FIRST_PAUSE)
                 self._away_until = time.monotonic() + self._pause
+                self._there_since = float("inf")
                 return False
             if self.was_away:
                 logger.warning("temporal-back")
             self._pause = 0.0
+            self._there_since = min(self._there_since, time.monotonic())
             return True

@@ -75,6 +75,9 @@ async def test_one_that_nobody_takes_for_a_day_is_parked_all_the_same(
     one = delivery(received_at=time.time() - sender_module.UNDECIDED_FOR)
     async with opened(database, temporal, most_tries=2) as door:
         await door.deliver(one)
+        await asyncio.sleep(0.5)
+        assert fate_of(database, one) is Fate.PENDING, "an outage may have lasted for that day"
+        monkeypatch.setattr(sender_module, "SETTLED_AFTER", 0.0)
         await eventually(lambda: fate_of(database, one) is Fate.PARKED)
 
 
