@@ -211,6 +211,8 @@ class _Case:
 
     def _misshapen(self) -> Finding | None:
         """Whether no part of any signature header has the form of a signature."""
+        if not self.scheme.fixed_length:
+            return None
         marker, length = guesses.form(self._own())
         values = [value for _, value in self.scheme.carried(self.request)]
         if not length or not values or any(guesses.has_form(value, marker, length) for value in values):

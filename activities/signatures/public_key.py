@@ -86,6 +86,7 @@ class SendGrid(PublicKeyScheme):
     """
 
     name = "sendgrid"
+    fixed_length = False
     header = "X-Twilio-Email-Event-Webhook-Signature"
     timestamp_header = "X-Twilio-Email-Event-Webhook-Timestamp"
 

@@ -98,12 +98,14 @@ class Scheme(ABC):
     timestamp. Raises `ConfigError`.
 
     covers_body, covers_url, covers_time: what the signature is over. header: where the signature stands.
+    fixed_length: every signature has as many characters; a DER-encoded one may have more or fewer.
     """
 
     name: ClassVar[str] = ""
     covers_body: ClassVar[bool] = True
     covers_url = False
     covers_time = False
+    fixed_length: ClassVar[bool] = True
     header = ""
 
     def __init__(self, secrets: Sequence[str], *, tolerance: int = DEFAULT_TOLERANCE) -> None:
