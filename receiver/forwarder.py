@@ -124,13 +124,13 @@ class Forwarder:
         if self._inbox is not None:
             self._inbox.note_answer(id_, status)
 
-    async def check(self) -> None:
-        """Raise `Unavailable` unless a callback could be answered 2xx now."""
+    async def check(self) -> str:
+        """What is away although a callback could be answered 2xx now, or ""; raises `Unavailable` if none could."""
         store = ""
         try:
             if self._inbox is not None:
                 await self._inbox.check()
-                return
+                return ""
         except StoreAway:
             store = STORE_AWAY
         try:
@@ -140,6 +140,7 @@ class Forwarder:
         # One run alone may be at fault itself.
         if len(self._failing) > 1 and time.monotonic() - self._failed_at < REMEMBERED:
             raise Unavailable(f"Temporal: took no signal a moment ago{store}")
+        return store.removeprefix("; ")
 
     def running(self) -> AbstractAsyncContextManager[None]:
         """Deliver what is kept for as long as the block lasts; at its end, what is on its way is finished."""

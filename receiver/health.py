@@ -20,7 +20,7 @@ class Health:
 
     def __init__(self, forwarder: Forwarder) -> None:
         self._forwarder = forwarder
-        self._finding = ""
+        self._finding = self._away = ""
         self._found_at = float("-inf")
         self._asking = asyncio.Lock()
 
@@ -29,17 +29,20 @@ class Health:
         return JSONResponse({"alive": True})
 
     async def readyz(self, request: Request) -> Response:
-        """200 if the store or Temporal would take a callback now, else 503 with the reason."""
+        """200 if the store or Temporal would take a callback now, else 503 with the reason.
+
+        A 200 says so if the store is away, and Temporal takes callbacks in its place.
+        """
         if why := await self.find_out():
             return JSONResponse({"ready": False, "why": why}, 503)
-        return JSONResponse({"ready": True})
+        return JSONResponse({"ready": True, **({"why": self._away} if self._away else {})})
 
     async def find_out(self) -> str:
         """Why no callback can be taken, or "" if one can. Remembered for `FRESH_SECONDS`; asked once at a time."""
         async with self._asking:
             if time.monotonic() - self._found_at > FRESH_SECONDS:
                 try:
-                    await self._forwarder.check()
+                    self._away = await self._forwarder.check()
                     self._finding = ""
                 except Unavailable as error:
                     self._finding = str(error)

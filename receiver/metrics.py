@@ -23,6 +23,7 @@ from starlette.responses import Response
 from receiver.answers import Verdict
 from receiver.deliveries.database import StoreAway
 from receiver.deliveries.inbox import Inbox
+from receiver.deliveries.statements import MOST_COUNTED
 
 SHARED_FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
 """prometheus_client's own variable, read when it is imported; `receiver.server` sets it for several processes."""
@@ -95,12 +96,13 @@ class Metrics:
         except StoreAway:
             return _gauges([("stagehook_store_up", "Whether the store can be used.", 0)])
         age = max(0.0, time.time() - depth.oldest) if depth.pending else 0.0
+        counted = f"Counted up to {MOST_COUNTED}."
         return _gauges(
             [
                 ("stagehook_store_up", "Whether the store can be used.", 1),
-                ("stagehook_deliveries_pending", "Deliveries that wait for Temporal.", depth.pending),
+                ("stagehook_deliveries_pending", f"Deliveries that wait for Temporal. {counted}", depth.pending),
                 ("stagehook_deliveries_oldest_pending_seconds", "Age of the oldest of them.", age),
-                ("stagehook_deliveries_parked", "Deliveries that wait for an operator.", depth.parked),
+                ("stagehook_deliveries_parked", f"Deliveries that wait for an operator. {counted}", depth.parked),
             ]
         )
 

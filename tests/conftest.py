@@ -11,9 +11,9 @@ import pytest
 from temporalio.testing import WorkflowEnvironment
 
 from receiver.cli.processes import free_port
-from tests.stores import database, empty_database, inbox, postgres
+from tests.stores import database, empty_database, inbox, postgres, proxy
 
-__all__ = ["database", "empty_database", "inbox", "postgres"]
+__all__ = ["database", "empty_database", "inbox", "postgres", "proxy"]
 
 BINARIES = Path(sys.executable).parent
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
+import socket
 import tempfile
+import threading
 import uuid
 import warnings
 from collections.abc import AsyncIterator, Iterator
@@ -54,6 +57,81 @@ class Postgres:
         with psycopg.connect(self.uri, autocommit=True) as connection:
             connection.execute(f'CREATE DATABASE "{name}"')
         return self.uri.replace("/postgres?", f"/{name}?").replace("postgresql://", "postgres://")
+
+
+class Proxy:
+    """A TCP proxy before PostgreSQL, whose connections can go mute: they stay open, and nothing comes through."""
+
+    def __init__(self, server: Postgres) -> None:
+        self._socket = str(server.folder / ".s.PGSQL.5432")
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listener.getsockname()[1])
+        self.accepted = 0
+        self._mute = 0
+        self._text, self._passed, self._times = b"", False, 0
+        self._ended = threading.Event()
+        self._threads = [threading.Thread(target=self._accept)]
+        self._threads[0].start()
+
+    def url_of(self, database: Database) -> str:
+        """The URL of one of the server's databases, through here."""
+        return f"postgres://postgres@127.0.0.1:{self.port}/{database.url.database}?sslmode=disable"
+
+    def mute(self) -> None:
+        """Let nothing through any more on the connections of this moment."""
+        self._mute = self.accepted
+
+    def mute_at(self, text: bytes, *, passed: bool = False, times: int = 1) -> None:
+        """Let a connection go mute when its client sends this text. passed: whether the server still gets it."""
+        self._text, self._passed, self._times = text, passed, times
+
+    def heal(self) -> None:
+        """Let no more connections go mute."""
+        self._times = 0
+
+    def _is_last(self, data: bytes) -> bool:
+        if not self._times or self._text not in data:
+            return False
+        self._times -= 1
+        return True
+
+    def _accept(self) -> None:
+        while not self._ended.is_set():
+            if select.select([self._listener], [], [], 0.05)[0]:
+                client, _ = self._listener.accept()
+                self.accepted += 1
+                self._threads.append(threading.Thread(target=self._pass, args=(client, self.accepted)))
+                self._threads[-1].start()
+
+    def _pass(self, client: socket.socket, number: int) -> None:
+        is_mute = False
+        with client, socket.socket(socket.AF_UNIX) as server:
+            server.connect(self._socket)
+            while not self._ended.is_set():
+                if is_mute or number <= self._mute:
+                    self._ended.wait(0.05)
+                    continue
+                for side in select.select([client, server], [], [], 0.05)[0]:
+                    if not (data := side.recv(65536)):
+                        return
+                    is_mute = side is client and self._is_last(data)
+                    if not is_mute or self._passed:
+                        (server if side is client else client).sendall(data)
+                    if is_mute:
+                        break
+
+    def end(self) -> None:
+        self._ended.set()
+        for thread in self._threads:
+            thread.join()
+        self._listener.close()
+
+
+@pytest.fixture
+def proxy(postgres: Postgres) -> Iterator[Proxy]:
+    proxy = Proxy(postgres)
+    yield proxy
+    proxy.end()
 
 
 @pytest.fixture(scope="session")

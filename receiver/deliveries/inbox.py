@@ -171,13 +171,13 @@ class Inbox:
         return claimed
 
     async def depth(self) -> Depth:
-        """How long the queue is."""
+        """How long the queue is, as far as it is counted."""
         depth: Depth = await self._writer.do(self._statements.depth, within=DEPTH_WITHIN)
         return depth
 
     async def check(self) -> None:
         """Raise `StoreAway` unless deliveries can be kept, as far as is known without keeping one."""
-        await self.depth()
+        await self._writer.do(self._statements.check, within=DEPTH_WITHIN)
         if time.monotonic() - self._failed_at < REMEMBERED:
             raise StoreAway("a delivery could not be kept a moment ago")
 

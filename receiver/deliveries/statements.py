@@ -15,7 +15,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine.interfaces import DBAPICursor
 
 from activities.callback_urls import Claims
-from receiver.deliveries.database import LOCKED_MS, Database
+from receiver.deliveries.database import LOCKED_MS, TRANSACTION_TIMEOUT_SINCE, Database
 from receiver.deliveries.delivery import Fate
 from receiver.deliveries.limits import LARGEST_KEPT
 from receiver.deliveries.schema import DELIVERIES
@@ -30,11 +30,11 @@ INSERTED: Final = [column.name for column in DELIVERIES.c if column.name != "pos
 FROM_THE_FIRST: Final[Any] = sa.literal_column("0")
 """Or SQLAlchemy would make a parameter of it, with a name that only its own execution knows."""
 
-BEGIN_POSTGRES: Final = f"""
-SELECT set_config('lock_timeout', '{LOCKED_MS}ms', true),
-       set_config('synchronous_commit', coalesce(nullif(current_setting('synchronous_commit'), 'off'), 'on'), true)
-"""
-"""What SQLite has from its connection. It is said for each transaction: a pooler may share the session with others."""
+MOST_COUNTED: Final = 10_000
+"""Deliveries that are counted of a queue: the cost of a gauge must not grow with it."""
+
+OLDEST_AMONG: Final = 100
+"""Deliveries at the head of the queue among which the oldest is looked for. SQLite reads through their bodies."""
 
 TOLD: Final = {"gone", "unknown"}
 """Verdicts by Temporal's word."""
@@ -90,7 +90,10 @@ class Conclusion:
 
 @dataclass(frozen=True)
 class Depth:
-    """The queue: how many deliveries are pending, since when (unix seconds, 0.0 if none), how many are parked."""
+    """The queue: how many deliveries are pending, since when (unix seconds, 0.0 if none), how many are parked.
+
+    Counts end at `MOST_COUNTED`; the oldest is found among the first `OLDEST_AMONG` of the queue.
+    """
 
     pending: int
     oldest: float
@@ -131,6 +134,7 @@ class Statements:
 
     def __init__(self, database: Database) -> None:
         self._is_sqlite = database.is_sqlite
+        self._begin = "BEGIN IMMEDIATE" if database.is_sqlite else _begin_postgres(database)
         requests, chains = self._list_of("requests"), self._list_of("chains")
         ours = (C.chain_id.in_(chains), C.request_id.is_not(None))
         taken = (C.says == sa.literal_column("'succeeded'"), C.fate == sa.literal_column("'taken'"))
@@ -163,6 +167,8 @@ class Statements:
         self._describe = database.sql(of_one.values(named))
         self._claim = database.sql(_claim())
         self._depth = database.sql(_depth())
+        none = sa.select(C.position).where(sa.false()).with_for_update()
+        self._check = database.sql(none)
         self._prune = database.sql(pruning(sa.bindparam("before"), sa.bindparam("most")))
 
     def _list_of(self, name: str) -> Any:
@@ -175,8 +181,14 @@ class Statements:
         return json.dumps(sorted(texts)) if self._is_sqlite else sorted(texts)
 
     def begin(self, cursor: DBAPICursor) -> None:
-        """Begin a transaction that will write; psycopg begins by itself."""
-        cursor.execute("BEGIN IMMEDIATE" if self._is_sqlite else BEGIN_POSTGRES)
+        """Begin a transaction that will write, on a connection of `Database.connect`."""
+        cursor.execute(self._begin)
+
+    def _bound_idling(self, cursor: DBAPICursor) -> None:
+        """Let an older PostgreSQL bound the idling again after `executemany`; see `TRANSACTION_TIMEOUT_SINCE`."""
+        connection: Any = getattr(cursor, "connection", None)
+        if not self._is_sqlite and connection.info.server_version < TRANSACTION_TIMEOUT_SINCE:
+            cursor.execute("SELECT 1")
 
     def look(self, cursor: DBAPICursor, queued: Sequence[Queued]) -> Known:
         """What is known of these deliveries' contents and stages."""
@@ -206,7 +218,9 @@ class Statements:
         while True:
             inserted.update(id_ for (id_,) in many.fetchall())
             if not many.nextset():
-                return inserted
+                break
+        self._bound_idling(cursor)
+        return inserted
 
     def conclude(self, cursor: DBAPICursor, conclusions: Sequence[Conclusion], at: float) -> None:
         """Record what became of tries, at this moment. Only a final fate is recorded of what is queued no more."""
@@ -223,10 +237,12 @@ class Statements:
             for one in conclusions
         ]
         cursor.executemany(self._conclude, rows)
+        self._bound_idling(cursor)
 
     def requeue(self, cursor: DBAPICursor, ids: Sequence[str], at: float) -> None:
         """Let deliveries that are queued no more be sent once more, from this moment on; taken ones stay taken."""
         cursor.executemany(self._requeue, [{"of": id_, "at": at} for id_ in ids])
+        self._bound_idling(cursor)
 
     def promise(self, cursor: DBAPICursor, request_id: str) -> First | None:
         """Note that another request with this content is answered 2xx, as long as the first one's fate is open.
@@ -244,6 +260,7 @@ class Statements:
     def drop(self, cursor: DBAPICursor, ids: Sequence[str]) -> None:
         """Delete deliveries, none that is promised."""
         cursor.executemany(self._drop, [{"of": id_} for id_ in ids])
+        self._bound_idling(cursor)
 
     def describe(self, cursor: DBAPICursor, id_: str, pipeline: str, definition: str) -> None:
         """Record the pipeline that a delivery is for."""
@@ -263,8 +280,12 @@ class Statements:
 
     def depth(self, cursor: DBAPICursor) -> Depth:
         """How long the queue is."""
-        ((pending, oldest, anew, parked),) = _all(cursor, self._depth, {})
-        return Depth(pending, min((since for since in (oldest, anew) if since), default=0.0), parked)
+        ((pending, since, parked),) = _all(cursor, self._depth, {})
+        return Depth(pending, since or 0.0, parked)
+
+    def check(self, cursor: DBAPICursor) -> None:
+        """Raise the driver's error unless the table can be written to; no row is read."""
+        cursor.execute(self._check, {})
 
     def prune(self, cursor: DBAPICursor, before: float) -> int:
         """Delete some deliveries received before that moment, none that is pending or parked; how many."""
@@ -278,6 +299,16 @@ clock that was wrong."""
 
 PARKED: Final = (C.fate == sa.literal_column("'parked'"), C.callback.is_not(None))
 """What waits for an operator here. An imported delivery was parked elsewhere, and has no callback."""
+
+
+def _begin_postgres(database: Database) -> str:
+    """BEGIN and what SQLite has from its connection, in one round trip."""
+    return f"""
+        BEGIN;
+        SELECT {database.bounds(database.transaction_seconds)},
+            set_config('lock_timeout', '{LOCKED_MS}ms', true),
+            set_config('synchronous_commit', coalesce(nullif(current_setting('synchronous_commit'), 'off'), 'on'), true)
+    """
 
 
 def pruning(before: Any, most: Any) -> sa.Delete:
@@ -360,21 +391,20 @@ def _claim() -> sa.ClauseElement:
 
 
 def _depth() -> sa.ClauseElement:
-    """Four questions, each for an index. One that is queued anew has its fate's moment since then."""
-    queued, anew = C.due_at.is_not(None), C.fate_at > sa.literal_column("0")
+    """How many are pending and parked, and since when the first are pending, read from the heads of their indexes.
 
-    def first(since: sa.Column[Any], *where: sa.ColumnElement[bool]) -> sa.ScalarSelect[Any]:
-        found = sa.select(since).where(queued, *where).order_by(C.position).limit(sa.literal_column("1"))
-        return found.offset(FROM_THE_FIRST).scalar_subquery()
+    A delivery that was queued again, by an operator or because its content came again, waits since its fate's moment.
+    """
 
-    parked = sa.select(sa.func.count()).select_from(DELIVERIES).where(*PARKED)
-    pending = sa.select(sa.func.count()).select_from(DELIVERIES).where(queued)
-    return sa.select(
-        pending.scalar_subquery(),
-        first(C.received_at, sa.not_(anew)),
-        first(C.fate_at, anew),
-        parked.scalar_subquery(),
-    )
+    def counted(*where: sa.ColumnElement[bool]) -> sa.ScalarSelect[Any]:
+        found = sa.select(C.position).where(*where).limit(sa.literal_column(str(MOST_COUNTED)))
+        return sa.select(sa.func.count()).select_from(found.offset(FROM_THE_FIRST).subquery()).scalar_subquery()
+
+    queued = C.due_at.is_not(None)
+    since = sa.case((C.fate_at > sa.literal_column("0"), C.fate_at), else_=C.received_at).label("since")
+    head = sa.select(since).where(queued).order_by(C.position).limit(sa.literal_column(str(OLDEST_AMONG)))
+    oldest = sa.select(sa.func.min(head.offset(FROM_THE_FIRST).subquery().c.since)).scalar_subquery()
+    return sa.select(counted(queued), oldest, counted(*PARKED))
 
 
 def _all(cursor: DBAPICursor, sql: str, parameters: Mapping[str, Any]) -> list[Any]:

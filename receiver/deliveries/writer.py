@@ -11,6 +11,7 @@ import contextlib
 import logging
 import queue
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -18,12 +19,16 @@ from typing import Any, Final
 
 from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 
-from receiver.deliveries.database import Database, StoreAway
+from receiver.deliveries.database import Database, StoreAway, StoreMute
 
 logger = logging.getLogger("stagehook.store")
 
 ENDS_WITHIN: Final = 2.0
 """Seconds for what is queued when the receiver stops."""
+
+LONGEST_PAUSE: Final = 30.0
+"""Seconds between two attempts while the server does not answer. Each may leave a backend that waits for a standby, and
+that no client can end: they must not use up the server's connections."""
 
 MOST_TOGETHER: Final = 500
 MOST_WAITING: Final = 2_000
@@ -63,6 +68,8 @@ class Writer:
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._connection: DBAPIConnection | None = None
         self._file: tuple[int, int] | None = None
+        self._pause = 0.0
+        self._mute_until = float("-inf")
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -139,11 +146,16 @@ class Writer:
         jobs = [job for job in jobs if not job.abandoned]
         if not jobs:
             return
+        if time.monotonic() < self._mute_until:
+            self._hand_over(jobs, StoreAway(f"the store {self._database} did not answer a moment ago"))
+            return
         try:
             again = self._transact(jobs)
         except Exception as error:
             self._disconnect()
             away = error if isinstance(error, StoreAway) else StoreAway(f"{type(error).__name__}: {error}")
+            if isinstance(away, StoreMute):
+                self._rest()
             if alone or not self._is_there():
                 self._hand_over(jobs, away)
                 return
@@ -171,7 +183,13 @@ class Writer:
                 connection.commit()
             finally:
                 cursor.close()
+        self._pause = 0.0
         return again
+
+    def _rest(self) -> None:
+        """Pause after a transaction that was not answered: not after the first, then for 1, 3, 7, 15 and 30 s."""
+        self._mute_until = time.monotonic() + self._pause
+        self._pause = min(LONGEST_PAUSE, 2 * self._pause + 1)
 
     def _connect(self) -> DBAPIConnection:
         self._connection = connection = self._database.connect()

@@ -237,6 +237,7 @@ async def test_a_row_that_another_process_holds_holds_up_no_other(database: Data
     statements = Statements(database)
     frozen, inbox = database.connect(), Inbox(database)
     cursor = frozen.cursor()
+    statements.begin(cursor)
     statements.insert(cursor, [{**to_row(delivery("chain-1")), "request_id": "a"}])
     async with inbox.running():
         kept = await asyncio.gather(

@@ -10,12 +10,13 @@ import pytest
 import sqlalchemy as sa
 
 from receiver.deliveries import inbox as inbox_module
+from receiver.deliveries import statements as statements_module
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.database import Database
 from receiver.deliveries.delivery import Fate
 from receiver.deliveries.inbox import How, Inbox
 from receiver.deliveries.schema import DELIVERIES, to_row
-from receiver.deliveries.statements import C, Conclusion
+from receiver.deliveries.statements import C, Conclusion, Statements
 from tests.receiver.test_inbox import delivery, keep
 from tests.stores import PATIENCE
 
@@ -107,10 +108,67 @@ async def test_the_queue_is_read_by_its_index_however_much_is_retained(inbox: In
         return claim + str(cursor.fetchall())
 
     shown = await inbox._writer.do(plans, within=5.0)
-    assert shown.count("ix_deliveries_queued") == 4
+    assert shown.count("ix_deliveries_queued") == 3
     assert shown.count("ix_deliveries_line") == 1
     assert "ix_deliveries_parked" in shown
     assert "SCAN deliveries'" not in shown
+
+
+def read_of(node: Any) -> int:
+    """The rows that a plan's nodes have read, those included that a filter removed."""
+    loops, counts = node["Actual Loops"], ("Actual Rows", "Rows Removed by Filter")
+    own = sum(round(loops * node.get(count, 0)) for count in counts) if "Relation Name" in node else 0
+    return own + sum(read_of(inner) for inner in node.get("Plans", []))
+
+
+@pytest.mark.parametrize("fate", [Fate.PENDING, Fate.PARKED])
+async def test_gauges_readiness_and_claims_read_as_much_of_any_queue(
+    database: Database, monkeypatch: pytest.MonkeyPatch, fate: Fate
+) -> None:
+    """With every delivery in it, as after a long outage."""
+    if database.is_sqlite:
+        pytest.skip("it does not tell how many rows a plan has read")
+    monkeypatch.setattr(statements_module, "MOST_COUNTED", 200)
+    rows = [
+        {
+            **to_row(delivery(f"chain-{n}", id=f"{n:020x}", fate=fate)),
+            "request_id": str(n),
+            "callback": "{}",
+            "due_at": 1.0 if fate is Fate.PENDING else None,
+        }
+        for n in range(3_000)
+    ]
+    with database.begin() as connection:
+        connection.execute(sa.insert(DELIVERIES), rows)
+    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql("ANALYZE")
+    statements, moments = Statements(database), {"at": time.time(), "never": time.time() + 1e6, "until": 2.0}
+    asked = [(statements._depth, {}), (statements._check, {}), (statements._claim, {"most": 10, **moments})]
+    reader = database.connect()
+    cursor: Any = reader.cursor()
+    statements.begin(cursor)
+    read = []
+    for sql, parameters in asked:
+        cursor.execute("EXPLAIN (ANALYZE, FORMAT JSON) " + sql, parameters)
+        read.append(read_of(cursor.fetchone()[0][0]["Plan"]))
+    depth = statements.depth(cursor)
+    reader.close()
+    assert read[0] <= 200 + statements_module.OLDEST_AMONG
+    assert read[1] == 0
+    assert read[2] <= 40
+    assert (depth.pending, depth.parked) == ((200, 0) if fate is Fate.PENDING else (0, 200))
+
+
+async def test_a_long_queue_is_counted_up_to_a_bound(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statements_module, "MOST_COUNTED", 3)
+    inbox, ones = Inbox(database), [delivery(f"chain-{n}", received_at=100.0 + n) for n in range(10)]
+    async with inbox.running():
+        for one in ones:
+            await keep(inbox, one, one.id)
+        for one in ones[:5]:
+            inbox.conclude(Conclusion(one.id, Fate.PARKED, "no"))
+        depth = await inbox.depth()
+    assert (depth.pending, depth.oldest, depth.parked) == (3, 105.0, 3)
 
 
 async def test_the_queue_is_counted(inbox: Inbox) -> None:

@@ -18,6 +18,10 @@ ONE_AT_A_TIME: Final = 0x57A6E400
 """Number of the PostgreSQL advisory lock under which an upgrade runs: a release can be started twice at once."""
 
 
+UPGRADE_SECONDS: Final = 3600.0
+"""How long an upgrade may take: it reads a large table to make an index, and waits for another upgrade."""
+
+
 def current(database: Database) -> str:
     """The revision that the store is at, "" if it has none; raises `StoreAway`."""
     with database.begin() as connection:
@@ -35,7 +39,7 @@ def upgrade(database: Database, revision: str = "head") -> None:
     All of it is one transaction: a failed upgrade leaves the store as it was.
     """
     config = _config()
-    with database.begin() as connection:
+    with database.begin(within=UPGRADE_SECONDS) as connection:
         if database.is_sqlite:
             connection.exec_driver_sql("COMMIT")
             connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -1,0 +1,53 @@
+"""Postgres: connections that give up on a server which does not answer.
+
+libpq waits without end for a stuck backend, or for a pooler whose server is gone: TCP sees nothing wrong with either.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Final, TypeVar
+
+import psycopg
+from psycopg.abc import PQGen
+from psycopg.pq import TransactionStatus
+
+from receiver.deliveries.database import CLIENT_GRACE, TRANSACTION_SECONDS, Unanswered
+
+T = TypeVar("T")
+
+WAKE_SECONDS: Final = 0.1
+"""How often psycopg looks up from a wait, as by its own default."""
+
+
+class NoAnswer(Unanswered, psycopg.OperationalError):
+    """The server has not answered in time, and its connection is closed."""
+
+
+class BoundedConnection(psycopg.Connection[Any]):
+    """A connection that closes itself when the server does not answer in time.
+
+    seconds: how long one transaction may take, from its first statement to its end.
+    """
+
+    seconds = TRANSACTION_SECONDS + CLIENT_GRACE
+    _ends_at = 0.0
+
+    def wait(self, gen: PQGen[T], interval: float = WAKE_SECONDS, timeout: float | None = None) -> T:
+        """Wait for the server, as psycopg does for each statement; raises `NoAnswer` after `seconds`.
+
+        The name is psycopg's: every statement, commit and rollback waits here.
+        """
+        now = time.monotonic()
+        if self.pgconn.transaction_status == TransactionStatus.IDLE:
+            self._ends_at = now + self.seconds
+        left = max(0.0, self._ends_at - now)
+        try:
+            return super().wait(gen, interval, left if timeout is None else min(left, timeout))
+        except psycopg.OperationalError as error:
+            if time.monotonic() < self._ends_at:
+                raise
+            # No request to cancel. Example: a commit waits for a synchronous standby. Cancelled, it would be visible to
+            # the next transaction, which would answer 202 for it, and the standby would not have it.
+            self.close()
+            raise NoAnswer(f"the server has not answered within {self.seconds:g} s") from error
