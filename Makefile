@@ -69,7 +69,6 @@ python:
 		  echo "  try: install uv yourself, or Python with its venv or pip module" >&2; exit 1; }
 
 $(ENV): | $(UV)
-	@$(PYTHON) -c 'import base64, re, secrets; new = lambda: base64.b64encode(secrets.token_bytes(30)).decode(); \
+	@umask 077; $(PYTHON) -c 'import base64, re, secrets; new = lambda: base64.b64encode(secrets.token_bytes(30)).decode(); \
 		print(re.sub("(?m)^([A-Z_]+=)$$", lambda name: name[1] + new(), open(".env.example").read()), end="")' > $@
-	@chmod 600 $@
 	@echo "made $@ from .env.example, with keys and secrets of its own"

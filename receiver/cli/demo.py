@@ -232,6 +232,8 @@ def _keep_captures(stack: Stack) -> Path | None:
     secrets = known_secrets(stack.environment)
     try:
         CAPTURES.parent.mkdir(exist_ok=True)
+        CAPTURES.touch()
+        CAPTURES.chmod(0o600)  # bodies may hold personal data
         CAPTURES.write_text("".join(json.dumps(redact(one, secrets).as_json()) + "\n" for one in deliveries))
     except OSError as error:
         note(f"what the demo captured is not kept: {error}")

@@ -111,6 +111,9 @@ def _store(store: Store | None) -> Finding:
         return Finding("store", ok=False, says=str(missing), fix="run `stagehook db upgrade`")
     except StoreAway as away:
         return Finding("store", ok=False, says=str(away), fix="start the database, and check DATABASE_URL")
+    if store.database.is_exposed():
+        says = f"every user of this machine can read {store.database}"
+        return Finding("store", ok=False, says=says, fix="change the owner of the file to this user, or run chmod 600")
     return Finding("store", ok=True, says=f"{store.database}, kept for {store.days} days")
 
 
