@@ -19,9 +19,9 @@ from typing import Any, Final
 from activities import strict_json
 from activities.callback_urls import PARTNERS_PATH
 from activities.signatures import SignedRequest
+from activities.spellings import REDACTED
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.output import note
-from receiver.deliveries.spellings import REDACTED
 
 LARGEST: Final = 8 * 1024 * 1024
 """Bytes that are read; the receiver takes a body of 1 MiB, and base64 adds a third."""

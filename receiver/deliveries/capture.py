@@ -13,11 +13,11 @@ from typing import Any, Final
 from starlette.requests import Request
 
 from activities.callback_urls import CALLBACKS_PATH, Claims
+from activities.redaction import blot_tokens, without_tokens
 from receiver.answers import Verdict
 from receiver.deliveries.credentials import is_credential
 from receiver.deliveries.delivery import UNKNOWN_TOKEN, Delivery, digest, new_id, placeholder
 from receiver.deliveries.limits import LARGEST_KEPT, kept_size
-from receiver.deliveries.secrets import blot_tokens, without_tokens
 
 SHORTEST_TOKEN: Final = 40
 """Characters; what a partner's body has in a token's place and is shorter is none, of this system or of any other."""

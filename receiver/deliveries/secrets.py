@@ -6,7 +6,6 @@ import base64
 import binascii
 import contextlib
 import re
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, replace
 from itertools import chain
@@ -14,11 +13,11 @@ from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 from activities import strict_json
-from activities.callback_urls import VERSION
+from activities.redaction import tokens
 from activities.signatures.scheme import PREFIXES
+from activities.spellings import REDACTED, Found, Look, blot, redacted, search
 from receiver.deliveries.credentials import is_credential
 from receiver.deliveries.delivery import FORM, Delivery, digest
-from receiver.deliveries.spellings import REDACTED, Found, Look, blot, redacted, search
 
 SECRET_VARIABLE: Final = re.compile(r"(?:KEY|SECRET|TOKEN|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL)S?[0-9]*(?:_|$)")
 """Names of environment variables whose values are secrets, ours, Temporal's and the partners'."""
@@ -31,29 +30,6 @@ PASSWORD_IN_QUERY: Final = re.compile(r"(?:^|&)(?:ssl)?(?:password|passwd|pwd)=(
 
 SHORTEST: Final = 8
 """Characters; a shorter text is found everywhere."""
-
-TOKEN: Final = "a callback token"  # noqa: S105 - what is found, not one
-
-CALLBACK_TOKEN: Final = re.compile(rb"/callbacks/(\.?[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{20,})", re.IGNORECASE)
-"""A callback token behind our path. Whoever has one can answer its stage."""
-
-SIGNED: Final = re.compile(rb"(?<![A-Za-z0-9_-])([A-Za-z0-9_-]{16,}+)(?=(\.[A-Za-z0-9_-]{43,}+))")
-"""Two texts in base64url, the second one of an HMAC-SHA256's length or longer: a callback token if the first one holds
-claims. It begins where such a text does: from each of its characters anew, a long one would be read for minutes."""
-
-BARE_TOKEN: Final = re.compile(rb"(?<![A-Za-z0-9_-])\.?[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])")
-"""The same, whatever the first one holds."""
-
-CLAIMS: Final = re.compile(
-    rb'\[%d,"(?:[^"\\]|\\.)*+","(?:[^"\\]|\\.)*+",[0-9]+,[0-9]+,"(?:[^"\\]|\\.)*+",[0-9]+,[0-9]+\]' % VERSION
-)
-"""Claims as a token has them; see `activities.callback_urls`."""
-
-BEGIN_OF_CLAIMS: Final = base64.b64encode(b'[%d,"' % VERSION)[:5]
-"""How they begin in base64."""
-
-LONGEST_CLAIMS: Final = 8192
-"""Bytes. Temporal's ids have at most 1000 characters, of which JSON may make six each."""
 
 ADDRESSES: Final = {
     "x-forwarded-for",
@@ -142,16 +118,6 @@ def redact(delivery: Delivery, secrets: Mapping[str, str]) -> Delivery:
     return replace(clean, body=body, body_size=len(body), body_digest=digest(body))
 
 
-def without_tokens(text: bytes) -> bytes:
-    """The text without the callback tokens in it, but for those in base64: it is asked of every header received."""
-    return blot(text, _tokens, deep=0)
-
-
-def blot_tokens(text: bytes) -> bytes:
-    """The text without anything that is written as a callback token is, whatever it holds."""
-    return BARE_TOKEN.sub(REDACTED, without_tokens(text))
-
-
 def _texts(value: Any) -> Iterator[bytes]:
     """Every text of a JSON value, keys and numbers among them; of a delivery's body what it encodes."""
     match value:
@@ -200,7 +166,7 @@ def _look(secrets: Mapping[str, str]) -> Look:
             while start >= 0:
                 yield Found(start, start + len(needle), name, write)
                 start = text.find(needle, start + len(needle))
-        yield from _tokens(text)
+        yield from tokens(text)
 
     return look
 
@@ -218,26 +184,3 @@ def _forms(secret: str) -> set[bytes]:
     utf8 = secret.encode("utf-8", "surrogateescape")  # whatever bytes the environment holds
     forms = {utf8, secret.encode("latin-1")} if _is_latin(secret) else {utf8}
     return forms | {form.replace(b" ", b"+") for form in forms}
-
-
-def _tokens(text: bytes) -> Iterator[Found]:
-    """The callback tokens in a plain text: behind our path whatever has their form, elsewhere what holds claims."""
-    for found in CALLBACK_TOKEN.finditer(text):
-        yield Found(*found.span(1), TOKEN)
-    for found in SIGNED.finditer(text):
-        payload, start = found[1], found.start()
-        if text[max(start - 1, 0) : start] == b"." and _holds_claims(payload, packed=True):
-            yield Found(start - 1, found.end(2), TOKEN)
-        elif (at := payload.find(BEGIN_OF_CLAIMS)) >= 0 and _holds_claims(payload[at:]):
-            yield Found(start + at, found.end(2), TOKEN)
-
-
-def _holds_claims(payload: bytes, *, packed: bool = False) -> bool:
-    """Whether the first part of a token is one. packed: by zlib."""
-    try:
-        plain = base64.urlsafe_b64decode(payload + b"=" * (-len(payload) % 4))
-        if packed:
-            plain = zlib.decompressobj().decompress(plain, LONGEST_CLAIMS)
-    except (binascii.Error, zlib.error):
-        return False
-    return CLAIMS.fullmatch(plain) is not None

@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from activities.callback_urls import CallbackURLs, Claims
+from activities.redaction import blot_tokens
 from receiver.deliveries.delivery import Delivery, digest, read_line
-from receiver.deliveries.secrets import blot_tokens, find, known_secrets, redact
+from receiver.deliveries.secrets import find, known_secrets, redact
 from tests.receiver.test_inbox import delivery
 from tests.support import KEY
 

@@ -91,6 +91,16 @@ def search(text: bytes, look: Look, *, deep: int = DEEPEST) -> Iterator[Found]:
             yield found
 
 
+def readings(text: bytes) -> Iterator[bytes]:
+    """The text, and what it is with all its escapes resolved, once or several times: cheap, and without the places."""
+    yield text
+    for _ in range(LEVELS):
+        if not BOTH.search(text):
+            return
+        text = BOTH.sub(_plain, text)
+        yield text
+
+
 def _unescaped(text: bytes) -> Iterator[tuple[bytes, tuple[Unescaped, ...]]]:
     """The text, and what it is with its escapes resolved, once or several times; with what leads there."""
     seen = {text}
