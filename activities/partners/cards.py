@@ -6,13 +6,12 @@ card that was made can be cancelled.
 
 from __future__ import annotations
 
-from urllib.parse import quote
-
 import httpx
 
 from activities.environment import Environment
 from activities.partners.auth import HeaderKey
 from activities.partners.partner import Partner, Unreadable, work_reference
+from activities.partners.paths import path_segment
 from activities.partners.reading import read_object, text_at, text_or_empty
 from workflows.contract import Answer, Receipt, StageCall
 
@@ -29,7 +28,7 @@ def partner(environment: Environment) -> Partner:
         return httpx.Request("POST", f"{url}/cards", json=body)
 
     def build_undo(call: StageCall, reference: str) -> httpx.Request:
-        return httpx.Request("POST", f"{url}/cards/{quote(reference, safe='')}/cancel")
+        return httpx.Request("POST", f"{url}/cards/{path_segment(reference)}/cancel")
 
     return Partner(
         name="cards",

@@ -7,13 +7,12 @@ in a header of its own, without a timestamp.
 
 from __future__ import annotations
 
-from urllib.parse import quote
-
 import httpx
 
 from activities.environment import Environment
 from activities.partners.auth import HeaderKey
 from activities.partners.partner import OwnAnswer, Partner, Unreadable, signature, work_reference
+from activities.partners.paths import path_segment
 from activities.partners.reading import read_object, text_at, text_or_empty
 from workflows.contract import Answer, Receipt, StageCall
 
@@ -36,7 +35,7 @@ def partner(environment: Environment) -> Partner:
 
     def build_stop(call: StageCall, reference: str) -> httpx.Request:
         body = {"status": "voided", "voidedReason": "no longer needed"}
-        return httpx.Request("PUT", f"{url}/envelopes/{quote(reference, safe='')}", json=body)
+        return httpx.Request("PUT", f"{url}/envelopes/{path_segment(reference)}", json=body)
 
     return Partner(
         name="esign",

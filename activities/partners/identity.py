@@ -6,13 +6,12 @@ inquiry itself, so that an event which is old, repeated or out of order can do n
 
 from __future__ import annotations
 
-from urllib.parse import quote
-
 import httpx
 
 from activities.environment import Environment
 from activities.partners.auth import HeaderKey
 from activities.partners.partner import Partner, Unreadable, signature, work_reference
+from activities.partners.paths import path_segment
 from activities.partners.reading import read_object, text_at, text_or_empty
 from workflows.contract import Answer, Receipt, StageCall
 
@@ -31,7 +30,7 @@ def partner(environment: Environment) -> Partner:
         return httpx.Request("POST", f"{url}/inquiries", json={"data": {"attributes": attributes}})
 
     def build_ask(call: StageCall, reference: str) -> httpx.Request:
-        return httpx.Request("GET", f"{url}/inquiries/{quote(reference, safe='')}")
+        return httpx.Request("GET", f"{url}/inquiries/{path_segment(reference)}")
 
     return Partner(
         name="identity",
