@@ -1,4 +1,4 @@
-"""What a partner's file returns, checked before anything trusts it.
+"""Answers: what a partner's file returns, checked before anything trusts it.
 
 A partner's file reads what its partner sends, and hands on what stands there: a number for a code, null for a reason, a
 list for data. Such an answer would be dropped, or would stick the run, far from the file that made it. Every border
@@ -7,39 +7,79 @@ that takes an answer from a file checks it here first.
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Mapping
 from typing import Any, Final
 
+from activities.partners.partner import Partner, Unreadable
+from activities.redaction import scrubbed, scrubbed_text
 from workflows.contract import LARGEST_OUTCOME, Answer
 
 STATUSES: Final = ("succeeded", "failed", "progress", "ask")
 MAX_DEPTH: Final = 64
 """Levels of nested data, as many as `activities.strict_json` reads."""
 
+LONGEST_WORDS: Final = 300
+"""Characters of an exception's text that are recorded."""
+
 
 class BrokenAnswer(Exception):
-    """A partner's file returned a value that cannot travel. The message names the field, and quotes no value."""
+    """A partner's file returned a value that cannot travel, or raised. The message names the field, and no value."""
+
+
+def read_callback(partner: Partner, body: bytes) -> Answer:
+    """Read a callback's body with its partner's file.
+
+    Returns a checked answer without callback tokens. Raises `Unreadable` as the file does, and `BrokenAnswer` for what
+    cannot travel and for every other exception of the file, which is then its cause.
+    """
+    try:
+        return scrubbed(checked(partner.read_callback(body)))
+    except (Unreadable, BrokenAnswer):
+        raise
+    except Exception as error:
+        raise BrokenAnswer(f"read_callback raised {type(error).__name__}") from error
+
+
+def read_token(partner: Partner, body: bytes) -> str:
+    """Read the callback URL, or its token, from a body at a partner's one URL; raises as `read_callback` does."""
+    assert partner.read_token is not None
+    try:
+        return checked_text("the token", partner.read_token(body))
+    except (Unreadable, BrokenAnswer):
+        raise
+    except Exception as error:
+        raise BrokenAnswer(f"read_token raised {type(error).__name__}") from error
+
+
+def words_of(error: Exception) -> str:
+    """An exception's text as it can be answered and recorded: short, as UTF-8 has it, without callback tokens."""
+    return scrubbed_text(str(error).encode("utf-8", "replace").decode())[:LONGEST_WORDS]
 
 
 def checked(answer: Any) -> Answer:
-    """Return an answer that can travel into a history; raises `BrokenAnswer` for any other value.
+    """Return the answer as it can travel into a history; raises `BrokenAnswer` for any value that cannot.
 
     Its code and message are text. Its data is a JSON object of plain values (text, finite numbers, booleans, null,
     lists, objects) at most 64 levels deep. All text is encodable as UTF-8, and it has at most `LARGEST_OUTCOME` bytes.
+    What is returned holds plain `dict`, `list` and `str` only, whatever kinds of them the file has used.
     """
     if not isinstance(answer, Answer):
-        raise BrokenAnswer(f"expected an Answer, got {type(answer).__name__}")
-    if answer.status not in STATUSES:
-        raise BrokenAnswer(f"unknown status: use one of {', '.join(STATUSES)}")
-    for name in ("code", "message"):
-        checked_text(f"Answer.{name}", getattr(answer, name))
+        raise BrokenAnswer(f"expected an Answer, got {_kind(answer)}")
+    status = next((one for one in STATUSES if isinstance(answer.status, str) and one == answer.status), None)
+    if status is None:
+        raise BrokenAnswer(f"unknown Answer.status: use one of {', '.join(STATUSES)}")
     if not isinstance(answer.data, Mapping):
         raise BrokenAnswer(f"Answer.data is {_kind(answer.data)}: return a JSON object")
-    _check_value("Answer.data", answer.data, 0)
-    if answer.size > LARGEST_OUTCOME:
-        raise BrokenAnswer(f"the answer has {answer.size} bytes: pick at most {LARGEST_OUTCOME} bytes of what matters")
-    return answer
+    plain = Answer(
+        status,
+        data=_Data().object("Answer.data", answer.data, 0),
+        code=checked_text("Answer.code", answer.code),
+        message=checked_text("Answer.message", answer.message),
+    )
+    if plain.size > LARGEST_OUTCOME:
+        raise BrokenAnswer(f"the Answer has more than {LARGEST_OUTCOME} bytes: return what matters")
+    return plain
 
 
 def checked_reference(reference: Any) -> str:
@@ -47,7 +87,7 @@ def checked_reference(reference: Any) -> str:
     if reference is None:
         return ""
     if type(reference) is int:
-        reference = str(reference)
+        reference = _digits("Receipt.reference", reference)
     return checked_text("Receipt.reference", reference)
 
 
@@ -56,37 +96,58 @@ def checked_text(name: str, value: Any) -> str:
     if not isinstance(value, str):
         raise BrokenAnswer(f"{name} is {_kind(value)}: return text")
     try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        raise BrokenAnswer(f"{name} holds a lone surrogate: return text that UTF-8 can encode") from error
-    return value
+        return value.encode().decode()  # of a StrEnum's member the plain text
+    except UnicodeEncodeError:
+        raise BrokenAnswer(f"{name} holds a lone surrogate: return text that UTF-8 can encode") from None
 
 
-def _check_value(name: str, value: Any, depth: int) -> None:
-    if depth > MAX_DEPTH:
-        raise BrokenAnswer(f"{name} is nested more than {MAX_DEPTH} levels deep")
+class _Data:
+    """Copies one JSON object. It counts values, so that a list within itself ends."""
+
+    def __init__(self) -> None:
+        self._left = LARGEST_OUTCOME
+
+    def object(self, name: str, value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
+        """Copy an object; raises `BrokenAnswer`."""
+        return {checked_text(f"a key of {name}", key): self._value(name, inner, depth) for key, inner in value.items()}
+
+    def _value(self, name: str, value: Any, depth: int) -> Any:
+        self._left -= 1  # as JSON each has a byte at least
+        if self._left < 0:
+            raise BrokenAnswer(f"the Answer has more than {LARGEST_OUTCOME} bytes: return what matters")
+        if depth > MAX_DEPTH:
+            raise BrokenAnswer(f"{name} is nested more than {MAX_DEPTH} levels deep")
+        match value:
+            case str():
+                return checked_text(name, value)
+            case Mapping():
+                return self.object(name, value, depth + 1)
+            case list() | tuple():
+                return [self._value(name, inner, depth + 1) for inner in value]
+        return _scalar(name, value)
+
+
+def _scalar(name: str, value: Any) -> Any:
     match value:
-        case str():
-            checked_text(name, value)
-        case Mapping():
-            for key, inner in value.items():
-                checked_text(f"a key of {name}", key)
-                _check_value(name, inner, depth + 1)
-        case list() | tuple():
-            for inner in value:
-                _check_value(name, inner, depth + 1)
-        case _:
-            _check_scalar(name, value)
+        case None | True | False:
+            return value
+        case int():
+            return int(_digits(name, value))
+        case float():
+            if not math.isfinite(value):
+                raise BrokenAnswer(f"{name} holds NaN or Infinity: return finite numbers")
+            return float(value)
+    raise BrokenAnswer(f"{name} holds {_kind(value)}: return JSON values only")
 
 
-def _check_scalar(name: str, value: Any) -> None:
-    if value is not None and not isinstance(value, bool | int | float):
-        raise BrokenAnswer(f"{name} holds a {type(value).__name__}: return JSON values only")
+def _digits(name: str, value: int) -> str:
     try:
-        json.dumps(value, allow_nan=False)
-    except ValueError as error:  # NaN, infinity, or an integer of more than 4,300 digits
-        raise BrokenAnswer(f"{name} holds a number that JSON cannot have") from error
+        return int.__repr__(value)
+    except ValueError:  # of more than 4,300 digits
+        raise BrokenAnswer(f"{name} holds a number that is too long: return text") from None
 
 
 def _kind(value: Any) -> str:
-    return "null" if value is None else f"a {type(value).__name__}"
+    """What the value is, in words that begin with an article."""
+    kind = "null" if value is None else type(value).__name__
+    return kind if value is None else f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"

@@ -21,17 +21,34 @@ def read_object(body: bytes) -> dict[str, Any]:
 
 
 def text_at(value: Any, *path: str) -> str:
-    """The text at `path`; raises `Unreadable`, naming the path, if there is none."""
-    for name in path:
-        value = value.get(name) if isinstance(value, Mapping) else None
+    """The text at `path`, a whole number as its digits; raises `Unreadable`, naming the path, for anything else."""
+    value = _at(value, path)
+    if type(value) is int:
+        return str(value)
     if not isinstance(value, str):
         raise Unreadable(f"no text at {'.'.join(path)}")
     return value
 
 
 def text_or_empty(value: Any, *path: str) -> str:
-    """The text at `path`, or "" if there is none."""
+    """The text at `path`, a whole number as its digits, or "" for anything else."""
     try:
         return text_at(value, *path)
     except Unreadable:
         return ""
+
+
+def object_or_empty(value: Any, *path: str) -> dict[str, Any]:
+    """The object at `path`, or {} if it is missing or null; raises `Unreadable`, naming the path, for anything else."""
+    value = _at(value, path)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise Unreadable(f"no object at {'.'.join(path)}")
+    return value
+
+
+def _at(value: Any, path: tuple[str, ...]) -> Any:
+    for name in path:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value

@@ -14,7 +14,7 @@ import httpx
 
 from activities.environment import Environment
 from activities.partners.partner import Partner, Unreadable
-from activities.partners.reading import read_object
+from activities.partners.reading import object_or_empty, read_object, text_at, text_or_empty
 from workflows.contract import Answer, Receipt, StageCall
 
 
@@ -41,10 +41,7 @@ def partner(name: str, environment: Environment) -> Partner:
 def read_receipt(response: httpx.Response) -> Receipt:
     """Read the answer to a call: an id, and the result if it is there already."""
     body = read_object(response.content)
-    reference = body.get("id")
-    if not isinstance(reference, str):
-        raise Unreadable("the answer has no id")
-    return Receipt(reference=reference, answer=_read_answer(body) if "status" in body else None)
+    return Receipt(reference=text_at(body, "id"), answer=_read_answer(body) if "status" in body else None)
 
 
 def read_callback(body: bytes) -> Answer:
@@ -53,17 +50,15 @@ def read_callback(body: bytes) -> Answer:
 
 
 def _read_answer(body: dict[str, Any]) -> Answer:
-    data, error = body.get("data", {}), body.get("error", {})
-    if not isinstance(data, dict) or not isinstance(error, dict):
-        raise Unreadable("data and error must be objects")
-    code, message = str(error.get("code", "")), str(error.get("message", ""))
+    data = object_or_empty(body, "data")
     match body.get("status"):
         case "succeeded":
             return Answer("succeeded", data=data)
         case "failed":
-            return Answer("failed", code=code, message=message)
+            error = object_or_empty(body, "error")
+            return Answer("failed", code=text_or_empty(error, "code"), message=text_or_empty(error, "message"))
         case "progress":
-            return Answer("progress", message=str(data.get("message", "")))
+            return Answer("progress", message=text_or_empty(data, "message"))
         case "ask":
             return Answer("ask")
-    raise Unreadable("status is none of succeeded, failed, progress, ask")
+    raise Unreadable("unknown status: expected succeeded, failed, progress or ask")
