@@ -86,7 +86,8 @@ def in_its_own_way(partner: Partner | None, verdict: Verdict, response: Response
 class Refused(Exception):
     """Ends the handling of a request with a verdict.
 
-    body_read: whether the connection can be used again. retry_after: seconds, where the verdict has none of its own.
+    detail: what exactly was wrong, in words of ours. body_read: whether the connection can be used again.
+    retry_after: seconds, where the verdict has none of its own.
     recorded: the delivery is in the store already.
     """
 
@@ -108,4 +109,6 @@ class Refused(Exception):
 
     def respond(self) -> Response:
         """The response to send."""
-        return self.verdict.respond(detail=self.detail, close=not self.body_read, retry_after=self.retry_after)
+        # What is wrong with a partner's file is for our log.
+        detail = "" if self.verdict is Verdict.BROKEN else self.detail
+        return self.verdict.respond(detail=detail, close=not self.body_read, retry_after=self.retry_after)

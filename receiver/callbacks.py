@@ -13,7 +13,7 @@ import math
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -27,6 +27,7 @@ from activities.callback_urls import (
     ExpiredToken,
     TokenError,
 )
+from activities.partners import answers
 from activities.partners.partner import Partner, Unreadable
 from activities.signatures import SignatureError, SignedRequest
 from receiver.answers import Refused, Verdict, in_its_own_way
@@ -38,7 +39,9 @@ from receiver.forwarder import Forwarder, Unavailable
 from receiver.greetings import Greeted, reply_to
 from receiver.metrics import Metrics
 from receiver.signals import request_id
-from workflows.contract import LARGEST_OUTCOME, Answer, Callback
+from workflows.contract import Callback
+
+T = TypeVar("T")
 
 logger = logging.getLogger("stagehook.callbacks")
 
@@ -85,8 +88,7 @@ class Callbacks:
         except Refused as refused:
             verdict, reason, recorded, response = refused.verdict, refused.detail, refused.recorded, refused.respond()
         except Exception:
-            # Most likely a partner's file, which has not foreseen what its partner sends.
-            logger.exception("callback-failed")
+            logger.exception("callback-failed", extra={"partner": capture.partner})
             verdict, recorded = Verdict.BROKEN, False
             response = verdict.respond(close=True)
         response = in_its_own_way(self._partners.get(capture.partner), verdict, response)
@@ -102,7 +104,7 @@ class Callbacks:
     async def _record_refusal(
         self, capture: Capture, incoming: Incoming, verdict: Verdict, reason: str, status: int
     ) -> None:
-        size = capture.kept_size(incoming.announced)
+        size = capture.kept_size(verdict, incoming.announced)
         if not self._forwarder.records or not self._record.allows(verdict.name, capture.partner, size):
             return
         if capture.body is None:  # refused before anybody read it
@@ -130,10 +132,7 @@ class Callbacks:
             raise Refused(Verdict.UNKNOWN, body_read=False)
         capture.at_partner_url(PARTNERS_PATH + partner.name, partner.name)
         body = await self._prove_body(request, capture, incoming, partner, rate=partner.rate)
-        try:
-            capture.token = partner.read_token(body).rpartition(CALLBACKS_PATH)[2]
-        except Unreadable as error:
-            raise Refused(Verdict.UNREADABLE, str(error)) from error
+        capture.token = _read(answers.read_token, partner, body).rpartition(CALLBACKS_PATH)[2]
         return await self._deliver(capture, partner, self._redeem(capture), body)
 
     async def _prove_body(
@@ -161,7 +160,7 @@ class Callbacks:
         raise Greeted(reply)
 
     async def _deliver(self, capture: Capture, partner: Partner, claims: Claims, body: bytes) -> Verdict:
-        answer = _read_answer(partner, body)
+        answer = _read(answers.read_callback, partner, body)
         capture.says = answer.status
         identified = answer.settles or capture.signed_id
         signal_id = request_id(claims, body, answer, capture.signed_id) if identified else uuid.uuid4().hex
@@ -219,14 +218,16 @@ def _check_headers(request: Request, partner: Partner) -> None:
         raise Refused(Verdict.WRONG_TYPE, "send the body without a Content-Encoding", body_read=False)
 
 
-def _read_answer(partner: Partner, body: bytes) -> Answer:
+def _read(reader: Callable[[Partner, bytes], T], partner: Partner, body: bytes) -> T:
+    """What a partner's file reads in the body. What it cannot read is the partner's fault, any other error is ours."""
     try:
-        answer = partner.read_callback(body)
+        return reader(partner, body)
     except Unreadable as error:
-        raise Refused(Verdict.UNREADABLE, str(error)) from error
-    if answer.size > LARGEST_OUTCOME:
-        raise Refused(Verdict.TOO_LARGE, f"the outcome may have at most {LARGEST_OUTCOME} bytes")
-    return answer
+        raise Refused(Verdict.UNREADABLE, answers.words_of(error)) from error
+    except answers.BrokenAnswer as error:
+        what = {"partner": partner.name, "why": str(error)}
+        logger.exception("partner-file-broken", extra=what, exc_info=error.__cause__)
+        raise Refused(Verdict.BROKEN, str(error)) from error
 
 
 def _raw_path(request: Request) -> str:

@@ -1,11 +1,22 @@
-"""How the processes log: one line an event on stderr, its name first, its facts behind it as key=value."""
+"""How the processes log: one line an event on stderr, its name first, its facts after it as key=value.
+
+A traceback follows its event in indented lines. Texts from elsewhere, such as the message of a partner's file's
+exception, stay within their line: no text can forge an event or steer a terminal.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
+import re
 import time
-from typing import Any, Final
+import traceback
+from types import TracebackType
+from typing import Any, Final, TypeAlias
+
+from activities.redaction import scrubbed_text
+
+ExcInfo: TypeAlias = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
 STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {
     "message",
@@ -14,6 +25,11 @@ STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {
     "taskName",
     "temporal_log",
 }
+
+FRAME: Final = re.compile(r'[ |+-]*File "[^"\n]*", line [0-9]+, in ')
+LONGEST_LINE: Final = 1_000
+LONGEST_TRACEBACK: Final = 50_000
+"""Characters."""
 
 
 class LineFormatter(logging.Formatter):
@@ -26,10 +42,35 @@ class LineFormatter(logging.Formatter):
         """UTC, to the second."""
         return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created))
 
+    def format(self, record: logging.LogRecord) -> str:
+        """The event without callback tokens, which a partner's file may have quoted."""
+        return scrubbed_text(super().format(record))
+
+    def formatException(self, ei: ExcInfo) -> str:  # noqa: N802 - logging's own name
+        """The traceback in indented lines, each exception's text in one of them."""
+        if ei[0] is None:
+            return ""
+        text = "".join(map(_indented, traceback.TracebackException(*ei).format()))
+        return text[:LONGEST_TRACEBACK].rstrip("\n")
+
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
         """The line, with the record's extra facts appended."""
+        record.message = _printable(record.message)
         facts = {key: value for key, value in vars(record).items() if key not in STANDARD and not key.startswith("_")}
         return " ".join([super().formatMessage(record), *(f"{key}={_plain(value)}" for key, value in facts.items())])
+
+
+def _indented(piece: str) -> str:
+    """A piece of a traceback: the lines of a frame, or a text that is made one line."""
+    lines = piece.rstrip("\n").split("\n") if FRAME.match(piece) else [piece.rstrip("\n")]
+    return "".join(f"    {_printable(line)[:LONGEST_LINE]}\n" for line in lines)
+
+
+def _printable(text: str) -> str:
+    """The text with all that is not printable escaped: `\\n`, `\\x1b`, `\\u2028`."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
 def _plain(value: Any) -> str:

@@ -18,6 +18,7 @@ from typing import Any, Final, TypeVar
 
 from temporalio.converter import value_to_type
 
+from activities.partners.answers import checked
 from receiver.answers import Verdict
 from receiver.deliveries.database import StoreAway
 from receiver.deliveries.delivery import Delivery, Fate
@@ -226,7 +227,7 @@ class Sender:
     async def _send(self, queued: Queued) -> Reached | None:
         """Try once, and record what became of it; None if the delivery is to be tried again, or is parked."""
         try:
-            callback = _read(queued)
+            callback = read_kept(queued.callback)
         except Exception as error:
             # Whatever stands there, it would be no other the next time.
             self._park(queued, f"what is kept cannot be read: {error}")
@@ -323,6 +324,7 @@ def refusal(queued: Queued, verdict: Verdict, why: str) -> Conclusion:
     )
 
 
-def _read(queued: Queued) -> Callback:
-    callback: Callback = value_to_type(Callback, json.loads(queued.callback))
-    return callback
+def read_kept(text: str) -> Callback:
+    """The callback of a kept delivery; raises whatever its text leads to. An earlier version has checked no answers."""
+    callback: Callback = value_to_type(Callback, json.loads(text))
+    return replace(callback, answer=checked(callback.answer))

@@ -14,6 +14,10 @@ from typing import Final
 
 import click
 
+from activities.environment import Environment
+from activities.partners import load_partners
+from activities.partners.partner import Partner
+from receiver import releases
 from receiver.cli.curl import curl_line, unsendable
 from receiver.cli.db import need_store
 from receiver.cli.delivery_check import check
@@ -24,6 +28,7 @@ from receiver.cli.replay import replay
 from receiver.cli.selection import filter_options, read_file, refuse_both
 from receiver.deliveries.archive import ANY, Archive, Filters, NeverForwarded, NoSuchDelivery
 from receiver.deliveries.delivery import Delivery, Fate
+from receiver.deliveries.schema import is_unread
 from receiver.deliveries.secrets import known_secrets, redact
 
 TAIL_SECONDS: Final = 0.5
@@ -166,35 +171,55 @@ def import_(file: str, *, as_json: bool) -> None:
 @click.argument("ids", nargs=-1, metavar="[ID]...")
 @filter_options()
 def release(ids: tuple[str, ...], filters: Filters) -> int:
-    """Let deliveries be sent once more: parked or refused ones, once what stood in their way is mended.
+    """Let deliveries be sent again: parked, refused or broken ones, after what stood in their way is mended.
 
-    Name them, or choose them by filters, --fate parked among them. One that was taken is released only by its id or by
-    --fate taken: Temporal knows it, unless its run was reset behind it.
+    Name them, or choose them by filters, such as --fate parked or --verdict broken. A delivery that was taken is
+    released only by its id or by --fate taken: Temporal knows it, unless its run was reset since.
+
+    If the partner's file could not read a delivery, its kept body is read again with the file as it is now. That needs
+    the variables of the partner.
     """
     refuse_both(ids, filters)
     if not ids and filters == ANY:
         raise click.UsageError("say which: IDs, or filters such as --fate parked")
     archive = Archive(need_store())
-    wanted = {Fate(filters.fate)} if filters.fate else HELD
-    named = archive.named(ids) if ids else (one for one in archive.every(filters) if one.fate in wanted)
+    named = archive.named(ids) if ids else (one for one in archive.every(filters) if _is_held(one, filters))
     chosen = [one.id for one in named]
     left: list[NoSuchDelivery] = []
     for id_ in chosen:
         try:
-            click.echo(f"{archive.release(id_, time.time()).id} is pending")
-        except NoSuchDelivery as error:  # of those chosen by filters, one that somebody else has released
+            click.echo(f"{releases.release(archive, id_, time.time(), _partner).id} is pending")
+        except NoSuchDelivery as error:  # of those chosen by filters, one that another process has released
             left.append(error)
     never = any(isinstance(why_not, NeverForwarded) for why_not in left)
     if ids:
         for why_not in left:
-            note(str(why_not))
+            note(shown(str(why_not)))
         if never:
             note(REPLAY)
         return Exit.NOT_FOUND if left else Exit.OK
+    for why_not in left:
+        if isinstance(why_not, releases.NotReadAgain):
+            note(shown(str(why_not)))
     why = f": what is imported is never sent by itself; {REPLAY}" if never else ""
     released = counted(len(chosen) - len(left), "delivery", "deliveries")
     note(f"{released} released" + (f", {len(left)} left as they are{why}" if left else ""))
     return Exit.OK
+
+
+def _is_held(one: Delivery, filters: Filters) -> bool:
+    """Whether a delivery that the filters choose is one to release."""
+    if filters.fate:
+        return one.fate is Fate(filters.fate)
+    return one.fate in HELD or is_unread(one)
+
+
+def _partner(name: str) -> Partner:
+    """The partner by its file and this environment; raises `SettingsError`."""
+    environment = Environment(os.environ)
+    partners = load_partners([name], environment)
+    environment.check()
+    return partners[name]
 
 
 def cells(one: Delivery) -> tuple[str, ...]:

@@ -47,6 +47,14 @@ class PartlyAdded(StoreAway):
     """The store went away while deliveries were added. The message says how many were."""
 
 
+class ReadAgain(NamedTuple):
+    """What a delivery's body says by its partner's mended file. callback, request_id: as in `Queued`."""
+
+    callback: str
+    request_id: str
+    says: str
+
+
 class Added(NamedTuple):
     """What became of deliveries: how many were added, how many were there; ids of those that are there otherwise."""
 
@@ -237,22 +245,38 @@ class Archive:
                 differing += [delivery.id for one in there if not _is_same(row, to_row(to_delivery(dict(one))))]
         return added, differing
 
-    def release(self, id_: str, at: float) -> Delivery:
-        """Let a delivery be sent once more whose signal is pending no more; raises `NoSuchDelivery` for any other.
-
-        `NeverForwarded` if it has no signal.
-        """
+    def held(self, id_: str) -> tuple[Delivery, str | None]:
+        """The delivery as in `get`, and the callback that is kept for its signal; None if it is never forwarded."""
         delivery = self.get(id_)
-        held = sa.and_(C.id == delivery.id, C.due_at.is_(None), C.callback.is_not(None))
-        key = sa.func.coalesce(C.request_id, C.id)  # that of a refused one was given up
-        values = {"fate": Fate.PENDING.value, "fate_at": at, "tries": 0, "due_at": at, "request_id": key}
         with self._database.begin() as connection:
-            released = connection.execute(sa.update(DELIVERIES).where(held).values(values)).rowcount
             callback = connection.execute(sa.select(C.callback).where(C.id == delivery.id)).scalar()
+        return delivery, callback
+
+    def release(self, id_: str, at: float, again: ReadAgain | None = None) -> Delivery:
+        """Queue a delivery whose signal is pending no more; raises `NoSuchDelivery` for any other.
+
+        again: what its body says, if it was read again. `NeverForwarded` if it has no signal.
+        """
+        delivery, callback = self.held(id_)
         if callback is None:
             raise NeverForwarded(f"the delivery {delivery.id} was imported, or was never to be forwarded from here")
+        # The key of a refused one was given up.
+        key: Any = again.request_id if again else sa.func.coalesce(C.request_id, C.id)
+        values = {"fate": Fate.PENDING.value, "fate_at": at, "tries": 0, "due_at": at, "request_id": key}
+        if again:
+            values |= {"callback": again.callback, "says": again.says}
+        other = DELIVERIES.alias("other")
+        same = sa.and_(other.c.request_id == key, other.c.id != delivery.id)
+        held = sa.and_(C.id == delivery.id, C.due_at.is_(None), C.callback.is_not(None))
+        with self._database.begin() as connection:
+            first = sa.exists(sa.select(other.c.id).where(same))
+            released = connection.execute(sa.update(DELIVERIES).where(held, ~first).values(values)).rowcount
+            pending = connection.execute(sa.select(C.due_at).where(C.id == delivery.id)).scalar() is not None
         if not released:
-            raise NoSuchDelivery(f"the delivery {delivery.id} is pending already: it is sent by itself")
+            why = "is pending already: it is sent by itself"
+            if not pending:
+                why = "says what another delivery has said, which is kept already"
+            raise NoSuchDelivery(f"the delivery {delivery.id} {why}")
         return self.get(delivery.id)
 
     def prune(self, before: float) -> int:

@@ -72,9 +72,17 @@ class Capture:
         """The partner's name, as soon as it is known; until then ""."""
         return self.claims.partner if self.claims else self.own_partner
 
-    def kept_size(self, announced: int) -> int:
+    def kept_size(self, verdict: Verdict, announced: int) -> int:
         """Bytes that a record of it would keep, if it is refused. announced: the size of a body that was not read."""
-        return kept_size(self.headers, self.query, announced if self.body is None else len(self.body))
+        body_size = announced if self.body is None else len(self.body)
+        return kept_size(self.headers, self.query, body_size, whole=self._is_kept_whole(verdict))
+
+    def _is_kept_whole(self, verdict: Verdict) -> bool:
+        """Whether a body is kept however long it is: to be sent, or to be read again once its partner's file is mended.
+
+        Without claims nothing can be sent, and the token may be anywhere in it.
+        """
+        return verdict is Verdict.ACCEPTED or (verdict is Verdict.BROKEN and self.claims is not None)
 
     def note_unread(self, body: bytes | None, size: int, digest_: str) -> None:
         """Note what nobody needed of the body: the whole of it if it is there, else what is known of it."""
@@ -90,7 +98,7 @@ class Capture:
         size, read_digest = self.unread
         if (read := self.body if body is None else body) is not None:
             size, read_digest = len(read), digest(read)
-        whole = body is not None and (verdict is Verdict.ACCEPTED or len(body) <= LARGEST_KEPT)
+        whole = body is not None and (self._is_kept_whole(verdict) or len(body) <= LARGEST_KEPT)
         known: dict[str, Any] = {"partner": self.own_partner} if claims is None else vars(claims)
         return Delivery(
             id=self.id,

@@ -16,7 +16,7 @@ from sqlalchemy.engine.interfaces import DBAPICursor
 from receiver.deliveries.database import Database, StoreAway
 from receiver.deliveries.delivery import Delivery, Fate
 from receiver.deliveries.limits import LARGEST_KEPT, RecordBudget, kept_size
-from receiver.deliveries.schema import to_row
+from receiver.deliveries.schema import UNREAD, is_unread, to_row
 from receiver.deliveries.statements import Conclusion, Depth, First, Queued, Statements
 from receiver.deliveries.writer import Job, Writer
 
@@ -127,8 +127,10 @@ class Inbox:
 
     def note(self, delivery: Delivery) -> None:
         """Record a delivery that is not forwarded, if not too many wait for that already."""
-        if len(self._refused) < MOST_REFUSED:
-            self._refused.add(note := _Note(delivery))
+        long = delivery.body is not None and len(delivery.body) > LARGEST_KEPT
+        notes, most = (self._notes, MOST_NOTES) if long else (self._refused, MOST_REFUSED)
+        if len(notes) < most:
+            notes.add(note := _Note(delivery, callback=UNREAD if is_unread(delivery) else None))
             self._writer.put(note)
 
     def note_taken(self, delivery: Delivery, queued: Queued) -> None:

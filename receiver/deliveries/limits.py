@@ -17,10 +17,10 @@ LARGEST_KEPT: Final = 64 * 1024
 """Bytes of such a request's body that are kept; of a longer one only size and digest."""
 
 
-def kept_size(headers: Sequence[tuple[str, str]], target: str, body_size: int) -> int:
-    """Bytes that are kept of such a request."""
+def kept_size(headers: Sequence[tuple[str, str]], target: str, body_size: int, *, whole: bool = False) -> int:
+    """Bytes that are kept of such a request. whole: its body is kept however long it is."""
     head = len(target) + sum(len(name) + len(value) for name, value in headers)
-    return head + (body_size if body_size <= LARGEST_KEPT else 0)
+    return head + (body_size if whole or body_size <= LARGEST_KEPT else 0)
 
 
 class RecordBudget:
@@ -42,7 +42,8 @@ class RecordBudget:
             self._recorded.clear()
             self._bytes.clear()
         kind = (verdict, partner)
-        if self._recorded[kind] >= PER_MINUTE or self._bytes[kind] + size > BYTES_PER_MINUTE:
+        # The first of a minute always fits: a body that is kept whole may be longer than the budget.
+        if self._recorded[kind] >= PER_MINUTE or (self._recorded[kind] and self._bytes[kind] + size > BYTES_PER_MINUTE):
             return False
         self._recorded[kind] += 1
         self._bytes[kind] += size

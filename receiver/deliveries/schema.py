@@ -83,8 +83,17 @@ DELIVERIES: Final = sa.Table(
     sqlite_autoincrement=True,
 )
 
+UNREAD: Final = ""
+"""The callback of a delivery that its partner's file could not read: an operator may have the body read again. An
+imported delivery has none, and is never forwarded."""
+
 RECORD: Final = tuple(DELIVERIES.c[field.name] for field in fields(Delivery))
 """The columns that make a `Delivery`."""
+
+
+def is_unread(delivery: Delivery) -> bool:
+    """Whether its partner's file had an error with it, and its body can be read again once the file is mended."""
+    return delivery.verdict == "broken" and delivery.fate is Fate.NONE and delivery.replayable
 
 
 def to_row(delivery: Delivery) -> dict[str, Any]:

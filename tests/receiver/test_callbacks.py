@@ -161,13 +161,13 @@ async def test_a_body_over_the_limit_is_413_declared_or_not() -> None:
     assert chunked.headers["connection"] == "close"
 
 
-async def test_an_outcome_too_large_for_a_history_is_413() -> None:
+async def test_an_outcome_too_large_for_a_history_is_the_files_mistake() -> None:
     async with receiver() as http:
         for big in (
             {"status": "succeeded", "data": {"x": "y" * LARGEST_OUTCOME}},
             {"status": "failed", "error": {"message": "\N{WHITE SMILING FACE}" * (LARGEST_OUTCOME // 6)}},
         ):
-            assert (await http.post(URLS.issue(CLAIMS), json=big)).status_code == 413
+            assert (await http.post(URLS.issue(CLAIMS), json=big)).status_code == 503
 
 
 async def test_a_partner_that_is_not_enabled_here_is_our_fault_not_the_partners() -> None:

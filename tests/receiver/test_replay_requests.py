@@ -217,7 +217,7 @@ async def test_an_error_of_a_partners_file_is_recorded_and_counted(database: Dat
         counted = read((await http.get("/metrics")).text)
     (kept,) = Archive(database).every()
     assert (kept.verdict, kept.status, kept.workflow_id, kept.replayable) == ("broken", 503, "run", True)
-    assert counted["stagehook_answers_total", "bank", "", "503", "broken"] == 1
+    assert counted["stagehook_answers_total", "bank", "read_callback raised KeyError", "503", "broken"] == 1
 
 
 async def test_the_answer_that_is_recorded_is_the_one_that_was_given(database: Database) -> None:

@@ -1,0 +1,62 @@
+"""Releases: an operator lets a kept delivery be sent again, after what stood in its way is mended.
+
+Where nothing can be sent of what was made of it, because its partner's file had an error then, the kept body is read
+again with the file as it is now.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable
+from dataclasses import asdict
+
+from activities.partners import answers
+from activities.partners.partner import Partner, Unreadable
+from receiver.deliveries.archive import Archive, NoSuchDelivery, ReadAgain
+from receiver.deliveries.delivery import Delivery, Fate
+from receiver.sender import read_kept
+from receiver.signals import request_id
+from workflows.contract import Callback
+
+
+class NotReadAgain(NoSuchDelivery):
+    """A delivery's body was not kept, or its partner's file still cannot read it."""
+
+
+def release(archive: Archive, id_: str, at: float, partner_of: Callable[[str], Partner]) -> Delivery:
+    """Queue a delivery that is pending no more. at: unix seconds. partner_of: gives a partner by its name.
+
+    Raises `NoSuchDelivery`, `NotReadAgain` among them, and `StoreAway`.
+    """
+    delivery, callback = archive.held(id_)
+    if callback is None or _can_be_sent(callback):
+        return archive.release(delivery.id, at)
+    return archive.release(delivery.id, at, _read_again(delivery, partner_of(delivery.partner)))
+
+
+def _can_be_sent(callback: str) -> bool:
+    try:
+        read_kept(callback)
+    except Exception:
+        # Whatever is wrong with it, its body says what should be there.
+        return False
+    return True
+
+
+def _read_again(delivery: Delivery, partner: Partner) -> ReadAgain:
+    claims, body = delivery.claims, delivery.body
+    if claims is None or body is None:
+        advice = "have the partner send it again"
+        raise NotReadAgain(f"the body of {delivery.id} was not kept whole, so it cannot be read again: {advice}")
+    try:
+        answer = answers.read_callback(partner, body)
+    except Unreadable as error:
+        raise NotReadAgain(f"{partner.name}'s file cannot read {delivery.id}: {answers.words_of(error)}") from error
+    except answers.BrokenAnswer as error:
+        raise NotReadAgain(f"{partner.name}'s file is still wrong for {delivery.id}: {error}") from error
+    callback = Callback(answer, claims.chain_id, claims.attempt, claims.issued_at)
+    # By the id of a signal that it has taken, Temporal would take this one for the same.
+    identified = (answer.settles or delivery.signed_id) and delivery.fate is not Fate.TAKEN
+    signal_id = request_id(claims, body, answer, delivery.signed_id) if identified else uuid.uuid4().hex
+    return ReadAgain(json.dumps(asdict(callback)), signal_id, answer.status)
