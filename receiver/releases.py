@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import asdict
 
+from activities.environment import SettingsError
 from activities.partners import answers
 from activities.partners.partner import Partner, Unreadable
 from receiver.deliveries.archive import Archive, NoSuchDelivery, ReadAgain
@@ -25,14 +26,16 @@ class NotReadAgain(NoSuchDelivery):
 
 
 def release(archive: Archive, id_: str, at: float, partner_of: Callable[[str], Partner]) -> Delivery:
-    """Queue a delivery that is pending no more. at: unix seconds. partner_of: gives a partner by its name.
+    """Queue a delivery that is pending no more. at: unix seconds.
+
+    partner_of: gives a partner by its name; raises `SettingsError`.
 
     Raises `NoSuchDelivery`, `NotReadAgain` among them, and `StoreAway`.
     """
     delivery, callback = archive.held(id_)
-    if callback is None or _can_be_sent(callback):
+    if callback is None or delivery.fate is Fate.PENDING or _can_be_sent(callback):
         return archive.release(delivery.id, at)
-    return archive.release(delivery.id, at, _read_again(delivery, partner_of(delivery.partner)))
+    return archive.release(delivery.id, at, _read_again(delivery, partner_of))
 
 
 def _can_be_sent(callback: str) -> bool:
@@ -44,17 +47,20 @@ def _can_be_sent(callback: str) -> bool:
     return True
 
 
-def _read_again(delivery: Delivery, partner: Partner) -> ReadAgain:
+def _read_again(delivery: Delivery, partner_of: Callable[[str], Partner]) -> ReadAgain:
     claims, body = delivery.claims, delivery.body
     if claims is None or body is None:
         advice = "have the partner send it again"
         raise NotReadAgain(f"the body of {delivery.id} was not kept whole, so it cannot be read again: {advice}")
     try:
-        answer = answers.read_callback(partner, body)
+        answer = answers.read_callback(partner_of(delivery.partner), body)
+    except SettingsError as error:
+        faults = "; ".join(map(str, error.faults))
+        raise NotReadAgain(f"{delivery.partner}'s file has to read {delivery.id} again: {faults}") from error
     except Unreadable as error:
-        raise NotReadAgain(f"{partner.name}'s file cannot read {delivery.id}: {answers.words_of(error)}") from error
+        raise NotReadAgain(f"{delivery.partner}'s file cannot read {delivery.id}: {answers.words_of(error)}") from error
     except answers.BrokenAnswer as error:
-        raise NotReadAgain(f"{partner.name}'s file is still wrong for {delivery.id}: {error}") from error
+        raise NotReadAgain(f"{delivery.partner}'s file is still wrong for {delivery.id}: {error}") from error
     callback = Callback(answer, claims.chain_id, claims.attempt, claims.issued_at)
     # By the id of a signal that it has taken, Temporal would take this one for the same.
     identified = (answer.settles or delivery.signed_id) and delivery.fate is not Fate.TAKEN

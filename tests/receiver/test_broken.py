@@ -357,6 +357,17 @@ async def test_a_file_that_finds_it_unreadable_is_told(database: Database, monke
     assert f"bank's file cannot read {kept.id}: no status" in done.err
 
 
+async def test_a_variable_that_the_partners_file_lacks_is_told(database: Database) -> None:
+    async with receiver(File(None).partner("bank"), Switchable(), database) as http:
+        await http.post(URLS.issue(CLAIMS), json=DONE)
+        (kept,) = await recorded(database)
+    done = await anyio.to_thread.run_sync(
+        lambda: command("delivery", "release", kept.id, DATABASE_URL=url_of(database))
+    )
+    assert (done.code, done.out) == (4, "")
+    assert f"bank's file has to read {kept.id} again: BANK_KEY is not set" in done.err
+
+
 async def test_an_imported_broken_delivery_is_never_sent(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     file, temporal = File(None), Switchable()
     async with receiver(file.partner("bank"), temporal, database) as http:

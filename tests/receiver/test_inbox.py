@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from receiver.deliveries.inbox import MOST_REFUSED, How, Inbox
 from receiver.deliveries.limits import BYTES_PER_MINUTE, LARGEST_KEPT, PER_MINUTE
 from receiver.deliveries.schema import to_row
 from receiver.deliveries.statements import Conclusion, Queued, Statements
+from workflows.contract import Answer, Callback
 
 
 def delivery(chain: str = "chain-1", **changes: Any) -> Delivery:
@@ -52,7 +54,8 @@ async def keep(inbox: Inbox, one: Delivery, request_id: str, *, lease: bool = Tr
 
 def queued(one: Delivery, request_id: str) -> Queued:
     assert one.claims is not None
-    return Queued(one.id, one.claims, '{"x": 1}', request_id)
+    callback = Callback(Answer("succeeded", {"x": 1}), one.chain_id, one.attempt, one.issued_at)
+    return Queued(one.id, one.claims, json.dumps(asdict(callback)), request_id)
 
 
 async def test_a_kept_delivery_is_read_back_as_it_was(inbox: Inbox, database: Database) -> None:
