@@ -168,12 +168,14 @@ class Receipt:
     key: fingerprint of the key that signed the callback URL.
     answer: the outcome, when the partner gave it at once and no callback is needed.
     askable: the partner can be asked how the work stands, by this reference.
+    note: what is wrong with the answer of a partner that took the call, or "".
     """
 
     reference: str = ""
     key: str = ""
     answer: Answer | None = None
     askable: bool = False
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -228,7 +230,8 @@ class StageProgress:
     """One stage as `progress` shows it.
 
     expires_at: when the current call's token expires, in whole unix seconds; 0 while there is none.
-    called_at, deadline, settled_at: unix seconds, or None while there is none. note: the last trouble with the call.
+    called_at, deadline, settled_at: unix seconds, or None while there is none. note: the last trouble with the call or its
+    immediate answer.
     ledger: the first entries; ledger_total counts them all.
     reference: the partner's own id of the current call's work, or "". outcome_attempt: `Outcome.attempt`.
     """

@@ -6,7 +6,6 @@ makes it raise, for an exception in a signal handler would block the run for eve
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -15,6 +14,7 @@ from typing import Any, Final
 from temporalio.converter import value_to_type
 
 from workflows.contract import Answer, Callback, Carried, Outcome
+from workflows.reading import Broken, convert, is_sound
 from workflows.stage_record import LONGEST_TEXT, StageRecord
 
 CARRIED_LEDGER: Final = 5
@@ -143,10 +143,6 @@ def _read_callback(value: Any) -> Callback | None:
     if not isinstance(value, Mapping) or type(value.get("attempt")) is not int:
         return None
     try:
-        # The data travels on into activities and query answers: NaN and lone surrogates would fail there.
-        json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
-        callback: Callback = value_to_type(Callback, value)
-    except Exception:
-        # The converter promises TypeError, and raises what constructors and comparisons raise besides.
+        return convert(Callback, value) if is_sound(value) else None
+    except Broken:
         return None
-    return callback

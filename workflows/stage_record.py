@@ -14,7 +14,7 @@ LEDGER_LENGTH: Final = 20
 """Entries kept per stage; later ones are only counted, so that no flood of signals grows the run's memory."""
 
 LONGEST_TEXT: Final = 300
-"""Characters of a partner's code or message that are kept."""
+"""Characters of a partner's code or message, or of a note, that are kept."""
 
 LATEST: Final = 2.0**40
 """Unix seconds that no clock will show; NaN is not below it either."""
@@ -103,9 +103,14 @@ class StageRecord:
         self.asked_at = 0.0
 
     def received(self, receipt: Receipt) -> None:
-        """Note by which id the partner knows the work, and whether it can be asked about it."""
+        """Note by which id the partner knows the work, whether it can be asked about it, and what is wrong with that."""
         self.reference = receipt.reference
         self.askable = receipt.askable
+        self.remark(receipt.note)
+
+    def remark(self, note: str) -> None:
+        """Keep the last trouble with the current call."""
+        self.note = note[:LONGEST_TEXT]
 
     def returned(self, *, at: float) -> None:
         """Note that the call is over."""

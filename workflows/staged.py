@@ -28,13 +28,13 @@ from workflows.contract import (
     Outcome,
     Progress,
     Question,
-    Receipt,
     Stage,
     StageCall,
     Status,
 )
 from workflows.failures import last_failure, was_never_reached, was_never_started, words
 from workflows.mailbox import Mailbox
+from workflows.reading import Broken, read_answer, read_receipt
 from workflows.scheduling import start_asking, start_call
 from workflows.stage_record import StageRecord
 from workflows.views import details, stage_progress
@@ -199,7 +199,7 @@ class StagedWorkflow:
         while True:
             calling = start_call(stage, call)
             await self._until_over(calling, lambda: _called_back(record))
-            failure = self._read_call(record, calling) if calling.done() else None
+            failure = self._read_call(stage, record, calling) if calling.done() else None
             if failure is None:
                 return True
             if not was_never_started(failure):
@@ -216,18 +216,20 @@ class StagedWorkflow:
             # Nobody asks for the result of an activity that a callback has overtaken.
             activity.add_done_callback(lambda done: done.cancelled() or done.exception())
 
-    def _read_call(self, record: StageRecord, calling: asyncio.Task[Receipt]) -> ActivityError | None:
+    def _read_call(
+        self, stage: Stage, record: StageRecord, calling: asyncio.Task[RawValue | None]
+    ) -> ActivityError | None:
         """Settle what the call has settled; return why it failed, if it did and the stage is still open."""
         try:
-            receipt = calling.result()
+            receipt, flaw = read_receipt(calling.result())
         except ActivityError as error:
             last = last_failure(error)
             if last and last.type == REFUSED:
                 record.settle("failed", "failed", at=workflow.time(), answer=Answer("failed", message=last.message))
                 return None
-            record.note = words(error, "the call")
+            record.remark(words(error, "the call"))
             return error
-        record.received(receipt)
+        record.received(replace(receipt, note=_unusable(stage, flaw)) if flaw else receipt)
         match receipt.answer:
             case Answer(status="succeeded" | "failed" as status):
                 record.settle(status, "answered", at=workflow.time(), answer=receipt.answer)
@@ -270,9 +272,11 @@ class StagedWorkflow:
         await self._until_over(asking, lambda: record.outcome is not None)
         if asking.done():
             try:
-                record.asked(asking.result(), at=workflow.time())
+                record.asked(read_answer(asking.result()), at=workflow.time())
             except ActivityError as error:
                 record.asked_in_vain(words(error, "asking"), at=workflow.time())
+            except Broken as error:
+                record.asked_in_vain(_unusable(stage, error), at=workflow.time())
         self._show()
 
     def _is_long(self) -> bool:
@@ -316,6 +320,10 @@ def _is_to_be_called(stage: Stage, record: StageRecord) -> bool:
     if record.outcome is None:
         return record.attempt < stage.attempts
     return record.outcome.cause == "operator" and record.attempt == 0
+
+
+def _unusable(stage: Stage, flaw: object) -> str:
+    return f"partner {stage.partner} answered, but its file returned an unusable result: {flaw}"
 
 
 def _called_back(record: StageRecord) -> bool:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 from temporalio import workflow
+from temporalio.common import RawValue
 
-from workflows.contract import PIPELINE_WORKFLOW, PipelineResult, Stage
+from workflows.contract import PIPELINE_WORKFLOW, PipelineResult, Progress, Receipt, Stage
 from workflows.pipeline import PipelineWorkflow
+from workflows.stage_record import StageRecord
 from workflows.staged import StagedWorkflow
 
 
@@ -39,6 +41,43 @@ class BrokenPipeline(PipelineWorkflow):
     async def run(self, *args: Any) -> PipelineResult:
         await asyncio.sleep(1)
         return await super().run(*args)
+
+
+@workflow.defn(name=PIPELINE_WORKFLOW)
+class TrustingPipeline(PipelineWorkflow):
+    """The version before results were read guardedly: whatever the converter cannot make a receipt of blocks the run."""
+
+    @workflow.init
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+
+    @workflow.run
+    async def run(self, *args: Any) -> PipelineResult:
+        return await super().run(*args)
+
+    def _read_call(self, stage: Stage, record: StageRecord, calling: asyncio.Task[RawValue | None]) -> None:
+        result = calling.result()
+        assert result is not None
+        workflow.payload_converter().from_payload(result.payload, Receipt)
+
+
+@workflow.defn(name=PIPELINE_WORKFLOW)
+class LastSeen(PipelineWorkflow):
+    """Keeps what `progress` says, for a test that replays without the sandbox."""
+
+    progress_of_the_last_run: ClassVar[Progress]
+
+    @workflow.init
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+
+    @workflow.run
+    async def run(self, *args: Any) -> PipelineResult:
+        return await super().run(*args)
+
+    def _show(self) -> None:
+        super()._show()
+        type(self).progress_of_the_last_run = self.progress()
 
 
 @workflow.defn

@@ -1,0 +1,129 @@
+"""Guarded reading of what a history holds: signals' arguments and activities' results, whatever was recorded.
+
+An exception while a workflow reads its history blocks the run for ever, and no newer version of a partner's file can
+change what was recorded. So every value is read here, and what cannot be used is named instead of raised by a converter.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
+
+from temporalio import workflow
+from temporalio.common import RawValue
+from temporalio.converter import value_to_type
+
+from workflows.contract import Answer, Receipt
+
+T = TypeVar("T")
+
+SOUND_RESULTS: Final = "sound-activity-results"
+"""Patch: an earlier version went on with NaN and lone surrogates, and a replay of its runs must do the same."""
+
+
+class Broken(Exception):
+    """A recorded value that cannot be used. The message names the field, and quotes no value."""
+
+
+def convert(hint: type[T], value: Any) -> T:
+    """Convert a decoded JSON value; raises `Broken`."""
+    try:
+        converted: T = value_to_type(hint, value)
+    except Exception as error:
+        # The converter promises TypeError, and raises what constructors and comparisons raise besides.
+        raise Broken(f"it does not hold a valid {hint.__name__}") from error
+    return converted
+
+
+def is_sound(value: Any) -> bool:
+    """Whether a decoded JSON value can travel on: NaN and lone surrogates would fail in later activities and queries."""
+    try:
+        json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
+    except (ValueError, TypeError, RecursionError):
+        return False
+    return True
+
+
+def read_receipt(result: RawValue | None) -> tuple[Receipt, str]:
+    """Read what `call_partner` returned as far as it can be used, and what is wrong with the rest, or "".
+
+    Each part is read by itself, so that a broken answer does not cost the reference.
+    """
+    try:
+        value = _decoded(result)
+    except Broken as error:
+        return Receipt(), str(error)
+    if not isinstance(value, Mapping):
+        return Receipt(), f"expected a Receipt, got {kind(value)}"
+    flaws: list[str] = []
+
+    def part(read: Callable[[Any], T], name: str, default: T) -> T:
+        try:
+            return read(value.get(name, default))
+        except Broken as error:
+            flaws.append(str(error))
+            return default
+
+    reference = part(_reference, "reference", "")
+    askable = value.get("askable") is True and not flaws  # without its reference the work cannot be asked about
+    answer = part(_answer_if_any, "answer", None)
+    note = part(_note, "note", "")
+    return Receipt(reference=reference, answer=answer, askable=askable, note=note), "; ".join(flaws)
+
+
+def read_answer(result: RawValue | None) -> Answer:
+    """Read what `ask_partner` returned; raises `Broken`."""
+    return _answer(_decoded(result))
+
+
+def kind(value: Any) -> str:
+    """What a value is, for people: `null`, `an int`."""
+    name = type(value).__name__
+    return "null" if value is None else f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+
+
+def _decoded(result: RawValue | None) -> Any:
+    if result is None:
+        return None
+    try:
+        return workflow.payload_converter().from_payload(result.payload)
+    except Exception as error:
+        raise Broken("it is not JSON") from error
+
+
+def _answer(value: Any) -> Answer:
+    if not isinstance(value, Mapping):
+        raise Broken(f"expected an Answer, got {kind(value)}")
+    for name in ("code", "message"):
+        _text(f"Answer.{name}", value.get(name, ""))
+    if not isinstance(value.get("data", {}), Mapping):
+        raise Broken(f"Answer.data is {kind(value['data'])}: return a JSON object")
+    answer = convert(Answer, value)
+    _check_sound("Answer", value)
+    return answer
+
+
+def _answer_if_any(value: Any) -> Answer | None:
+    return None if value is None else _answer(value)
+
+
+def _reference(value: Any) -> str:
+    return _text("Receipt.reference", value)
+
+
+def _note(value: Any) -> str:
+    return _text("Receipt.note", value)
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise Broken(f"{name} is {kind(value)}: return text")
+    _check_sound(name, value)
+    return value
+
+
+def _check_sound(name: str, value: Any) -> None:
+    # `patched` is asked only where it matters, so that no other history holds its marker.
+    if not is_sound(value) and workflow.patched(SOUND_RESULTS):
+        raise Broken(f"{name} holds NaN, infinity or a lone surrogate: return what JSON and UTF-8 can hold")
