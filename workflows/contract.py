@@ -230,8 +230,8 @@ class StageProgress:
     """One stage as `progress` shows it.
 
     expires_at: when the current call's token expires, in whole unix seconds; 0 while there is none.
-    called_at, deadline, settled_at: unix seconds, or None while there is none. note: the last trouble with the call or its
-    immediate answer.
+    called_at, deadline, settled_at: unix seconds, or None while there is none. note: the last trouble with the call
+        or its immediate answer.
     ledger: the first entries; ledger_total counts them all.
     reference: the partner's own id of the current call's work, or "". outcome_attempt: `Outcome.attempt`.
     """

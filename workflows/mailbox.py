@@ -7,14 +7,14 @@ makes it raise, for an exception in a signal handler would block the run for eve
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
 from temporalio.converter import value_to_type
 
 from workflows.contract import Answer, Callback, Carried, Outcome
-from workflows.reading import Broken, convert, is_sound
+from workflows.reading import SHALLOW_CALLBACKS, Broken, convert, is_deep, is_sound
 from workflows.stage_record import LONGEST_TEXT, StageRecord
 
 CARRIED_LEDGER: Final = 5
@@ -27,14 +27,16 @@ class Mailbox:
     chain_id: the run's chain; callbacks issued for any other are ignored.
     last_stage: the highest stage number that exists.
     received: how many signals this execution has handled.
+    patched: whether a change of that name holds for this run, as `workflow.patched`.
     """
 
-    def __init__(self, chain_id: str, last_stage: int) -> None:
+    def __init__(self, chain_id: str, last_stage: int, patched: Callable[[str], bool] = lambda name: True) -> None:
         self.chain_id = chain_id
         self.last_stage = last_stage
         self.advanced_to = 0
         self.ignored: Counter[str] = Counter()
         self.received = 0
+        self._patched = patched
         self._records: dict[int, StageRecord] = {}
 
     def carry(self) -> Carried:
@@ -102,7 +104,7 @@ class Mailbox:
                     self.record(number).settle("advanced", "operator", at=at)
 
     def _receive_callback(self, stage: Any, value: Any, at: float) -> None:
-        callback = _read_callback(value)
+        callback = self._read_callback(value)
         if not self._is_stage(stage):
             self.ignore("no such stage")
         elif callback is None:
@@ -111,6 +113,17 @@ class Mailbox:
             self.ignore("another run's callback")
         else:
             self._judge(self.record(stage), callback, at)
+
+    def _read_callback(self, value: Any) -> Callback | None:
+        """Read a signal's second argument strictly; None if it is not a callback."""
+        if not isinstance(value, Mapping) or type(value.get("attempt")) is not int or not is_sound(value):
+            return None
+        if is_deep(value) and self._patched(SHALLOW_CALLBACKS):
+            return None
+        try:
+            return convert(Callback, value)
+        except Broken:
+            return None
 
     def _judge(self, record: StageRecord, callback: Callback, at: float) -> None:
         answer = callback.answer
@@ -136,13 +149,3 @@ class Mailbox:
 def _same(answer: Answer, outcome: Outcome) -> bool:
     said = (answer.status, answer.data, answer.code[:LONGEST_TEXT], answer.message[:LONGEST_TEXT])
     return said == (outcome.status, outcome.data, outcome.code, outcome.message)
-
-
-def _read_callback(value: Any) -> Callback | None:
-    """Read a signal's second argument strictly; None if it is no callback."""
-    if not isinstance(value, Mapping) or type(value.get("attempt")) is not int:
-        return None
-    try:
-        return convert(Callback, value) if is_sound(value) else None
-    except Broken:
-        return None

@@ -1,13 +1,13 @@
 """Guarded reading of what a history holds: signals' arguments and activities' results, whatever was recorded.
 
 An exception while a workflow reads its history blocks the run for ever, and no newer version of a partner's file can
-change what was recorded. So every value is read here, and what cannot be used is named instead of raised by a converter.
+change what was recorded. So every value is read here, and what cannot be used is named, not raised by a converter.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, TypeVar
 
 from temporalio import workflow
@@ -18,8 +18,13 @@ from workflows.contract import Answer, Receipt
 
 T = TypeVar("T")
 
+MAX_DEPTH: Final = 64
+"""Levels of an answer's data, as many as the receiver takes."""
+
 SOUND_RESULTS: Final = "sound-activity-results"
-"""Patch: an earlier version went on with NaN and lone surrogates, and a replay of its runs must do the same."""
+SHALLOW_CALLBACKS: Final = "shallow-callbacks"
+"""Patches: an earlier version went on with NaN, lone surrogates and deeply nested data, and a replay of its runs must
+do the same."""
 
 
 class Broken(Exception):
@@ -32,17 +37,28 @@ def convert(hint: type[T], value: Any) -> T:
         converted: T = value_to_type(hint, value)
     except Exception as error:
         # The converter promises TypeError, and raises what constructors and comparisons raise besides.
-        raise Broken(f"it does not hold a valid {hint.__name__}") from error
+        raise Broken(f"not a valid {hint.__name__}") from error
     return converted
 
 
 def is_sound(value: Any) -> bool:
-    """Whether a decoded JSON value can travel on: NaN and lone surrogates would fail in later activities and queries."""
+    """Whether a decoded JSON value can travel on: NaN and lone surrogates fail in later activities and queries."""
     try:
         json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
     except (ValueError, TypeError, RecursionError):
         return False
     return True
+
+
+def is_deep(value: Any) -> bool:
+    """Whether a decoded JSON value is nested so deeply that copying it, as at a run's end, could fail."""
+    level, depth = [value], 0
+    while level:
+        level = [inner for outer in level for inner in _children(outer)]
+        depth += 1
+        if depth > MAX_DEPTH + 1 and level:
+            return True
+    return False
 
 
 def read_receipt(result: RawValue | None) -> tuple[Receipt, str]:
@@ -89,7 +105,7 @@ def _decoded(result: RawValue | None) -> Any:
     try:
         return workflow.payload_converter().from_payload(result.payload)
     except Exception as error:
-        raise Broken("it is not JSON") from error
+        raise Broken("the result is not JSON") from error
 
 
 def _answer(value: Any) -> Answer:
@@ -102,6 +118,10 @@ def _answer(value: Any) -> Answer:
     answer = convert(Answer, value)
     _check_sound("Answer", value)
     return answer
+
+
+def _children(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
 
 
 def _answer_if_any(value: Any) -> Answer | None:
@@ -125,5 +145,7 @@ def _text(name: str, value: Any) -> str:
 
 def _check_sound(name: str, value: Any) -> None:
     # `patched` is asked only where it matters, so that no other history holds its marker.
+    if is_deep(value) and workflow.patched(SOUND_RESULTS):
+        raise Broken(f"{name} is nested more than {MAX_DEPTH} levels deep")
     if not is_sound(value) and workflow.patched(SOUND_RESULTS):
         raise Broken(f"{name} holds NaN, infinity or a lone surrogate: return what JSON and UTF-8 can hold")

@@ -103,7 +103,7 @@ class StageRecord:
         self.asked_at = 0.0
 
     def received(self, receipt: Receipt) -> None:
-        """Note by which id the partner knows the work, whether it can be asked about it, and what is wrong with that."""
+        """Note by which id the partner knows the work, and whether it can be asked about it."""
         self.reference = receipt.reference
         self.askable = receipt.askable
         self.remark(receipt.note)

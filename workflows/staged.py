@@ -70,7 +70,7 @@ class StagedWorkflow:
 
     def __init__(self, last_stage: int, name: str = "") -> None:
         self._name = name or workflow.info().workflow_type
-        self._mailbox = Mailbox(workflow.info().first_execution_run_id, last_stage)
+        self._mailbox = Mailbox(workflow.info().first_execution_run_id, last_stage, workflow.patched)
         self._stages: dict[int, Stage] = {}
         self._is_to_be_shown = False
 
@@ -323,7 +323,7 @@ def _is_to_be_called(stage: Stage, record: StageRecord) -> bool:
 
 
 def _unusable(stage: Stage, flaw: object) -> str:
-    return f"partner {stage.partner} answered, but its file returned an unusable result: {flaw}"
+    return f"partner {stage.partner} answered, but its answer cannot be used: {flaw}"
 
 
 def _called_back(record: StageRecord) -> bool:

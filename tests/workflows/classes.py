@@ -45,7 +45,7 @@ class BrokenPipeline(PipelineWorkflow):
 
 @workflow.defn(name=PIPELINE_WORKFLOW)
 class TrustingPipeline(PipelineWorkflow):
-    """The version before results were read guardedly: whatever the converter cannot make a receipt of blocks the run."""
+    """The version before results were read guardedly: what is not a receipt to the converter blocks the run."""
 
     @workflow.init
     def __init__(self, *args: Any) -> None:

@@ -104,7 +104,7 @@ SHAPES: Final[dict[str, tuple[Sequence[Stage], Script]]] = {
     "answered-with-a-surrogate": ((stage(1),), say_nothing),
     "stuck-on-an-asked-message": ((stage(1),), tell_to_ask_and_leave_stuck),
 }
-"""The shapes `stuck-...` were recorded before workflows read activity results guardedly: these runs come loose today."""
+"""`stuck-...` were recorded before workflows read activity results guardedly: these runs come loose today."""
 
 
 async def still_at_it(question: Question) -> Answer:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,6 +12,7 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 
 from activities.worker import WORKFLOWS
+from receiver.cli.stage_table import stage_notes
 from tests.support import (
     ScriptedPartner,
     call_back,
@@ -19,7 +20,6 @@ from tests.support import (
     failure_of,
     progress_of,
     result_of,
-    skip_time,
     stage,
     start,
     until,
@@ -29,7 +29,12 @@ from tests.support import (
 )
 from tests.workflows.classes import LastSeen, TrustingPipeline
 from tests.workflows.record_histories import FOLDER
-from workflows.contract import Answer, Question, Receipt, StageCall
+from workflows.contract import ADVANCE_STAGE, Answer, Question, StageCall
+
+
+def nested(levels: int) -> dict[str, Any]:
+    return {"deeper": nested(levels - 1)} if levels else {}
+
 
 BROKEN: list[tuple[dict[str, Any], str]] = [
     ({"code": 1042}, "Answer.code is an int: return text"),
@@ -39,10 +44,11 @@ BROKEN: list[tuple[dict[str, Any], str]] = [
     ({"data": None}, "Answer.data is null: return a JSON object"),
     ({"data": {"score": float("nan")}}, "Answer holds NaN, infinity or a lone surrogate"),
     ({"data": {"score": float("inf")}}, "Answer holds NaN, infinity or a lone surrogate"),
+    ({"data": nested(600)}, "Answer is nested more than 64 levels deep"),
     ({"code": "\ud83d"}, "Answer.code holds NaN, infinity or a lone surrogate"),
     ({"data": {"\ud83d": 1}}, "Answer holds NaN, infinity or a lone surrogate"),
-    ({"status": "done"}, "it does not hold a valid Answer"),
-    ({"status": ["failed"]}, "it does not hold a valid Answer"),
+    ({"status": "done"}, "not a valid Answer"),
+    ({"status": ["failed"]}, "not a valid Answer"),
 ]
 
 
@@ -59,12 +65,12 @@ class RawPartner(ScriptedPartner):
         self._receipt, self._said = receipt, status
 
     @activity.defn(name="call_partner")
-    async def call_partner(self, call: StageCall) -> Any:  # type: ignore[override]
+    async def call_partner(self, call: StageCall) -> Any:
         self.calls.append(call)
         return self._receipt
 
     @activity.defn(name="ask_partner")
-    async def ask_partner(self, question: Question) -> Any:  # type: ignore[override]
+    async def ask_partner(self, question: Question) -> Any:
         self.questions.append(question)
         assert self._said is not None
         return self._said()
@@ -81,7 +87,7 @@ async def test_a_stage_waits_with_a_note_on_a_broken_immediate_answer(
         await call_back(handle, partner.calls[0])
         assert (await result_of(handle)).outcomes["step-1"].cause == "callback"
     assert flaw in seen.note
-    assert seen.note.startswith("partner partner-1 answered, but its file returned an unusable result: ")
+    assert seen.note.startswith("partner partner-1 answered, but its answer cannot be used: ")
     assert seen.reference == "w-1"
     assert await count_events(handle, "workflow_task_failed_event_attributes") == 0
     assert len(partner.calls) == 1
@@ -106,7 +112,10 @@ async def test_a_stage_waits_with_a_note_on_a_broken_receipt(
     async with working(skipping.client, partner):
         handle = await start(skipping.client, stage(1, timeout=60.0))
         assert flaw in (await waiting(handle)).note
+        [shown] = stage_notes(await progress_of(handle))
         error = await failure_of(handle)
+    assert shown.startswith("stage 1 step-1: partner partner-1 answered, but its answer cannot be used: ")
+    assert flaw in shown
     assert (error.type, len(partner.calls), partner.questions) == ("StageTimedOut", 1, [])
     assert flaw in error.message
 
@@ -122,7 +131,7 @@ async def test_a_broken_status_is_no_answer(skipping: WorkflowEnvironment, chang
         asked = await until(handle, 1, lambda stage: stage.ledger_total == 2)
         outcome = (await result_of(handle)).outcomes["step-1"]
     assert (asked.state, outcome.cause, outcome.data) == ("waiting", "asked", {"found": 7})
-    assert asked.ledger[1].why.startswith("no answer: partner partner-1 answered, but its file returned an unusable")
+    assert asked.ledger[1].why.startswith("no answer: partner partner-1 answered, but its answer cannot be used: ")
     assert (flaw or "expected an Answer, got null") in asked.ledger[1].why
     assert await count_events(handle, "workflow_task_failed_event_attributes") == 0
 
@@ -134,6 +143,21 @@ async def test_the_partner_of_a_broken_answer_is_asked_at_the_deadline(skipping:
         handle = await start(skipping.client, stage(1))
         assert (await result_of(handle)).outcomes["step-1"].cause == "asked"
     assert [question.reference for question in partner.questions] == ["w-1"]
+
+
+async def test_a_deeply_nested_callback_is_ignored(skipping: WorkflowEnvironment) -> None:
+    """A run that took it could not write down its result."""
+    partner = RawPartner({"reference": "w-1"})
+    async with working(skipping.client, partner):
+        handle = await start(skipping.client, stage(1))
+        await waiting(handle)
+        call = partner.calls[0]
+        claims = {"chain_id": call.chain_id, "attempt": call.attempt, "issued_at": call.issued_at}
+        deep = {"answer": {"status": "succeeded", "data": nested(600)}, **claims}
+        await handle.signal(ADVANCE_STAGE, args=[1, deep])
+        await call_back(handle, call, Answer("succeeded", nested(60)))
+        assert (await result_of(handle)).outcomes["step-1"].data == nested(60)
+        assert (await progress_of(handle)).ignored == {"unreadable callback": 1}
 
 
 async def test_a_run_that_trusted_a_broken_answer_comes_loose_under_this_version(
