@@ -1,17 +1,18 @@
 """PartnerCalls: the activities that ask a partner to do a stage's work, and how that work stands.
 
-Errors are mapped once, here. `PartnerRefused` is final and means that the partner certainly did not take the call; any
-other error is tried again with the same idempotency key and URL until the stage's `call_within` is over. After that the
-workflow still waits, for the partner may have taken a call whose answer was lost, unless no try can have been taken.
+Errors are mapped once, here. A 2xx is acceptance, whatever its body looks like: the call is never sent again.
+`PartnerRefused` is final and means that the partner certainly did not take the call; any other error is tried again
+with the same idempotency key and URL until the stage's `call_within` is over. After that the workflow still waits, for
+the partner may have taken a call whose answer was lost, unless no try can have been taken.
 """
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Final, NoReturn
@@ -22,9 +23,12 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from activities.callback_urls import CallbackURLs, Claims
-from activities.partners.partner import Partner, Unreadable
+from activities.http import NEVER_SENT, UNANSWERED, exchange
+from activities.http import http_client as http_client  # for the tests that `partner new` has written
+from activities.partners.answers import BrokenAnswer
+from activities.partners.partner import Partner
+from activities.receipts import accepted, built, one_line, status
 from workflows.contract import (
-    LARGEST_OUTCOME,
     NOT_REACHED,
     REFUSED,
     Answer,
@@ -34,22 +38,13 @@ from workflows.contract import (
     StageCall,
 )
 
-CONNECT_SECONDS: Final = 10.0
 ANSWER_SHARE: Final = 0.9
 """Of a try's start-to-close time, what the partner gets; the rest is for telling Temporal how it ended."""
-
-LARGEST_ANSWER: Final = 1024 * 1024
-LONGEST_WORDS: Final = 300
-"""Characters of a partner's error, or of its id for the work, that travel into the history."""
 
 LONGEST_RETRY_AFTER: Final = timedelta(hours=1)
 NOT_TAKEN: Final = "not taken"
 """Heartbeat of a try that surely never reached the partner's work, with the try's number: Temporal keeps the last
 heartbeat through tries that send none, and those may have been taken."""
-
-NEVER_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
-UNANSWERED: Final = (httpx.HTTPError, httpx.StreamError, TimeoutError)
-"""What an exchange can end with instead of an answer; after one of `NEVER_SENT` the partner surely knows of nothing."""
 
 RETRIED: Final = {408, 429}
 AUTHENTICATING: Final = re.compile(r"(?i)auth|key|token|secret|signature|password|cookie")
@@ -59,18 +54,6 @@ SHORTEST_SECRET: Final = 8
 """Characters; what is shorter is no credential, and removing it would garble the partner's words."""
 
 JSON_ESCAPE: Final = re.compile(r'\\(?:u([0-9A-Fa-f]{4})|(["\\/]))')
-FRAMING: Final = {b"content-encoding", b"content-length", b"transfer-encoding"}
-"""Headers that no longer hold for a body that has been read and decoded."""
-
-
-def http_client() -> httpx.AsyncClient:
-    """The worker's one client: bounded connections, no redirects, no credentials from the environment."""
-    return httpx.AsyncClient(
-        timeout=httpx.Timeout(None, connect=CONNECT_SECONDS, pool=CONNECT_SECONDS),
-        limits=httpx.Limits(max_connections=100, max_keepalive_connections=20),
-        follow_redirects=False,
-        trust_env=False,
-    )
 
 
 class PartnerCalls:
@@ -89,22 +72,15 @@ class PartnerCalls:
             raise _not_taken(f"partner {call.partner} is not enabled: add it to PARTNERS and restart the worker", call)
         claims = Claims.of(call)
         callback_url = self._urls.issue(claims)
-        request = partner.build_call(call, callback_url)
+        try:
+            request = built(partner.build_call, call, callback_url)
+        except BrokenAnswer as error:
+            raise _not_taken(f"partner {partner.name} cannot be called: {error}", call) from None
         request.headers["Idempotency-Key"] = claims.idempotency_key
         response = await self._send(partner, request, call)
         if not response.is_success:
             _raise_for(call, response, answer_line(partner, response.status_code, words(response, callback_url)))
-        try:
-            receipt = partner.read_receipt(response)
-        except Unreadable as error:
-            raise _retryable(f"partner {partner.name} took the call and answered unreadably: {error}") from None
-        if receipt.answer is not None and receipt.answer.size > LARGEST_OUTCOME:
-            what = f"partner {partner.name} answered at once with more than {LARGEST_OUTCOME} bytes"
-            raise ApplicationError(what, type="PartnerUnclear", non_retryable=True)
-        # An id that is cut would name other work, or none.
-        reference = receipt.reference if len(receipt.reference) <= LONGEST_WORDS else ""
-        askable = partner.build_ask is not None and reference != ""
-        return Receipt(reference=reference, key=self._urls.fingerprint, answer=receipt.answer, askable=askable)
+        return replace(accepted(partner, response), key=self._urls.fingerprint)
 
     @activity.defn
     async def ask_partner(self, question: Question) -> Answer:
@@ -112,21 +88,25 @@ class PartnerCalls:
         partner = self._partners.get(question.call.partner)
         if partner is None or partner.build_ask is None or partner.read_status is None:
             raise _no_status(f"partner {question.call.partner} cannot be asked by this worker")
-        request = partner.build_ask(question.call, question.reference)
+        try:
+            request = built(partner.build_ask, question.call, question.reference)
+        except BrokenAnswer as error:
+            raise _no_status(f"partner {partner.name} cannot be asked: {error}") from None
         try:
             response = await self._exchange(partner, request)
         except UNANSWERED as error:
             raise _no_status(f"partner {partner.name} gave no whole answer ({type(error).__name__})") from None
+        except Exception as error:
+            raise _no_status(
+                f"the request to partner {partner.name} failed, perhaps in its auth ({type(error).__name__})"
+            ) from None
         if not response.is_success:
             said = words(response, self._urls.issue(Claims.of(question.call)))
             raise _no_status(answer_line(partner, response.status_code, said), _retry_after(response))
         try:
-            answer = partner.read_status(response)
-        except Unreadable as error:
-            raise _no_status(f"partner {partner.name} answered unreadably: {error}") from None
-        if answer.size > LARGEST_OUTCOME:
-            raise _no_status(f"partner {partner.name} answered with more than {LARGEST_OUTCOME} bytes")
-        return answer
+            return status(partner.read_status, response)
+        except BrokenAnswer as error:
+            raise _no_status(f"partner {partner.name} answered, but its answer cannot be used: {error}") from None
 
     async def _send(self, partner: Partner, request: httpx.Request, call: StageCall) -> httpx.Response:
         """Send a call."""
@@ -136,39 +116,14 @@ class PartnerCalls:
             raise _not_taken(f"partner {partner.name} could not be reached ({type(error).__name__})", call) from None
         except UNANSWERED as error:
             raise _retryable(f"partner {partner.name} gave no whole answer ({type(error).__name__})") from None
+        except Exception as error:
+            raise _retryable(
+                f"the request to partner {partner.name} failed, perhaps in its auth ({type(error).__name__})"
+            ) from None
 
     async def _exchange(self, partner: Partner, request: httpx.Request) -> httpx.Response:
         allowed = (activity.info().start_to_close_timeout or timedelta(seconds=30)).total_seconds() * ANSWER_SHARE
         return await exchange(self._http, partner, request, within=allowed)
-
-
-async def exchange(
-    http: httpx.AsyncClient, partner: Partner, request: httpx.Request, *, within: float
-) -> httpx.Response:
-    """Send with the partner's credentials, and read a bounded answer within so many seconds.
-
-    Raises one of `UNANSWERED`. httpx's own messages are nothing to print or record: they may quote the URL.
-    """
-    async with asyncio.timeout(within):
-        response = await http.send(request, auth=partner.auth or httpx.Auth(), stream=True)
-        try:
-            return await _read(response)
-        finally:
-            await response.aclose()
-
-
-async def _read(response: httpx.Response) -> httpx.Response:
-    """The response with its body: of a refusal what fits, as it was sent; an answer must be whole."""
-    body = b""
-    async for chunk in response.aiter_bytes() if response.is_success else response.aiter_raw():
-        body += chunk
-        if len(body) > LARGEST_ANSWER:
-            if not response.is_success:
-                break
-            raise httpx.ReadError("the answer is too large")
-    # Raw pairs: a header that is not ASCII is the partner's mistake, and no reason to lose its answer.
-    headers = [(name, value) for name, value in response.headers.raw if name.lower() not in FRAMING]
-    return httpx.Response(response.status_code, headers=headers, content=body, request=response.request)
 
 
 def _raise_for(call: StageCall, response: httpx.Response, said: str) -> NoReturn:
@@ -236,7 +191,7 @@ def words(response: httpx.Response, *callback_urls: str) -> str:
             text = text.replace(spelling, "[removed]")
     if any(secret in reading for reading in _readings(text) for secret in secrets):
         return "[removed]"
-    return re.sub(r"[\s\x00-\x1f\x7f-\x9f]+", " ", text).strip()[:LONGEST_WORDS]
+    return one_line(text)
 
 
 def _readings(text: str) -> Iterator[str]:

@@ -11,7 +11,8 @@ from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from activities.callback_urls import CallbackURLs
-from activities.calls import PartnerCalls, http_client
+from activities.calls import PartnerCalls
+from activities.http import http_client
 from activities.settings import Settings
 from workflows.pipeline import PipelineWorkflow
 

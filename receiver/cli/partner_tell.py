@@ -11,11 +11,14 @@ import click
 import httpx
 
 from activities.callback_urls import CallbackURLs, Claims
-from activities.calls import NEVER_SENT, UNANSWERED, answer_line, exchange, http_client, words
+from activities.calls import answer_line, words
 from activities.client import connect
 from activities.environment import Environment
+from activities.http import NEVER_SENT, UNANSWERED, exchange, flaw_of, http_client
 from activities.partners import PARTNERS, load_partners
+from activities.partners.answers import BrokenAnswer
 from activities.partners.partner import Partner, work_reference
+from activities.receipts import built
 from activities.runs import Runs
 from activities.settings import read_callback_keys
 from receiver.cli.errors import CommandError, Exit
@@ -77,6 +80,8 @@ async def _tell(verb: Verb, workflow_id: str, stage: int, *, yes: bool, as_json:
     if not yes:
         _confirm(f"{verb} {known.reference} at {partner.name}: {_stage_in_words(call, known)}")
     response = await _send(verb, partner, request)
+    if flaw := flaw_of(response):
+        note(f"partner {partner.name}: the answer cannot be read: {flaw}")
     status, said = response.status_code, shown(words(response, *callback_urls))
     told = {"told": verb, "partner": partner.name, "reference": known.reference, "status": status, "said": said}
     if as_json:
@@ -114,7 +119,11 @@ def _build(verb: Verb, partner: Partner, call: StageCall, known: StageProgress) 
             f"call {known.outcome_attempt} has settled stage {call.stage}, and only call {call.attempt}'s work is known"
         )
         raise CommandError(what, _by_hand(work_reference(replace(call, attempt=known.outcome_attempt))))
-    request = build(call, known.reference)
+    try:
+        request = built(build, call, known.reference)
+    except BrokenAnswer as error:
+        what = f"partner {partner.name} cannot be told to {verb} work: {error}"
+        raise CommandError(what, _by_hand(known.reference)) from None
     request.headers["Idempotency-Key"] = f"{verb}-{Claims.of(call).idempotency_key}"
     return request
 

@@ -100,8 +100,9 @@ import respx
 from temporalio.testing import ActivityEnvironment
 
 from activities.callback_urls import CallbackURLs
-from activities.calls import PartnerCalls, http_client
+from activities.calls import PartnerCalls
 from activities.environment import Environment
+from activities.http import http_client
 from activities.partners import $module
 from activities.partners.partner import Unreadable
 from workflows.contract import Answer, StageCall

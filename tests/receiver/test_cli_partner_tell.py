@@ -17,11 +17,15 @@ import respx
 from temporalio.client import Client
 
 from activities.callback_urls import CallbackURLs, Claims
+from activities.environment import Environment
+from activities.partners import PARTNERS
 from activities.runs import Runs
+from receiver.cli.errors import CommandError
+from receiver.cli.partner_tell import _build
 from receiver.cli.stack import stagehook_command
 from tests.local_stack import Local, local_system
 from tests.receiver.test_cli import Done, refused, said
-from workflows.contract import PIPELINE_WORKFLOW, StageCall
+from workflows.contract import PIPELINE_WORKFLOW, StageCall, StageProgress
 
 ESIGN = "https://esign.test"
 
@@ -134,6 +138,13 @@ def test_a_partner_that_cannot_be_told_is_named(local: Local, verb: str, stage: 
     assert f"look for {name}-" in message
 
 
+def test_a_request_that_the_partners_file_cannot_build_is_refused_with_its_cause() -> None:
+    call = StageCall("run-1", "chain-1", 1, "card", "cards", 1, 1_800_000_000, 1_900_000_000)
+    cards = PARTNERS["cards"](Environment({"CARDS_KEY": "not-a-key"}))
+    with pytest.raises(CommandError, match=r"cannot be told to undo work: invalid id '\.\.'"):
+        _build("undo", cards, call, StageProgress(1, "card", "cards", "settled", reference=".."))
+
+
 def test_work_without_a_reference_is_named_as_our_call_named_it(local: Local) -> None:
     begin(local, "refused", {"partner": "esign", "needs": {"signer": "input.signer"}}, signer="play:refusing")
     until(local, "refused", 1, lambda stage: stage["state"] == "settled")
@@ -210,7 +221,6 @@ def test_the_request_is_the_partners_own_with_its_credentials_and_a_key(local: L
         ),
         (httpx.Response(429), "partner esign answered 429", "again later"),
         (httpx.Response(503), "partner esign answered 503", "again later"),
-        (httpx.Response(200, content=b"x" * 2_000_000), "gave no whole answer (ReadError)", "the same key"),
         (httpx.ConnectError("refused"), "could not be reached (ConnectError)", "it was told nothing"),
         (httpx.ReadTimeout("lost"), "gave no whole answer (ReadTimeout), and may have done it", "the same key"),
     ],
@@ -223,6 +233,14 @@ def test_a_partner_that_does_not_say_yes_is_quoted_in_two_lines(
     assert what in message.splitlines()[0]
     assert advice in message.splitlines()[1]
     assert message.replace("\n", "").isprintable()
+
+
+@respx.mock
+def test_a_yes_whose_body_cannot_be_read_is_a_yes(local: Local) -> None:
+    respx.put(url__startswith=ESIGN).respond(200, content=b"x" * 2_000_000)
+    done = stop(local, ESIGN_URL=ESIGN)
+    assert (done.returncode, done.stdout.decode()) == (0, "partner esign answered 200\n")
+    assert "its body has more than 1048576 bytes" in done.stderr.decode()
 
 
 @respx.mock
