@@ -10,16 +10,28 @@ import asyncio
 import contextlib
 import re
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from temporalio.client import WorkflowFailureError
+from temporalio.client import Client, WorkflowFailureError
 from temporalio.testing import WorkflowEnvironment
 
 from receiver.cli import end_process
 from tests.conftest import BINARIES
-from tests.support import Handle, ScriptedPartner, call_back, result_of, stage, start, until_event, waiting, working
-from workflows.contract import ADVANCE_STAGE, Answer, Question, Receipt, Stage, StageCall
+from tests.support import (
+    QUEUE,
+    Handle,
+    ScriptedPartner,
+    call_back,
+    result_of,
+    stage,
+    start,
+    until_event,
+    waiting,
+    working,
+)
+from workflows.contract import ADVANCE_STAGE, PIPELINE_WORKFLOW, Answer, PipelineResult, Question, Receipt, Stage, StageCall
 
 FOLDER: Final = Path(__file__).parents[1] / "histories"
 
@@ -87,7 +99,22 @@ async def say_nothing(handle: Handle, partner: ScriptedPartner) -> None:
     pass
 
 
+def nested(levels: int) -> list[Any]:
+    """Lists within lists, so many levels deep."""
+    value: list[Any] = []
+    for _ in range(levels - 1):
+        value = [value]
+    return value
+
+
+async def answer_the_first_with_deep_data(handle: Handle, partner: ScriptedPartner) -> None:
+    await waiting(handle, 1)
+    await call_back(handle, partner.calls[0], Answer("succeeded", data={"found": nested(100)}))
+    await waiting(handle, 2)
+
+
 TWO: Final = (stage(1), stage(2, needs={"ref": "step-1.found"}))
+DEEP: Final = (stage(1, needs={"deep": "input.deep"}), stage(2, needs={"ref": "step-1.found"}))
 SHAPES: Final[dict[str, tuple[Sequence[Stage], Script]]] = {
     "completed": (TWO, answer_both),
     "duplicates-and-progress": ((stage(1), stage(2)), answer_twice_and_late),
@@ -103,8 +130,12 @@ SHAPES: Final[dict[str, tuple[Sequence[Stage], Script]]] = {
     "stuck-on-an-answered-code": ((stage(1),), leave_stuck),
     "answered-with-a-surrogate": ((stage(1),), say_nothing),
     "stuck-on-an-asked-message": ((stage(1),), tell_to_ask_and_leave_stuck),
+    "unknown-field-and-deep-data": (DEEP, answer_the_first_with_deep_data),
 }
 """`stuck-...` were recorded before workflows read activity results guardedly: these runs come loose today."""
+
+UNFINISHED: Final = {"unknown-field-and-deep-data"}
+"""Recorded while the run waits: it began under a version that refused neither, and must go on under today's."""
 
 
 async def still_at_it(question: Question) -> Answer:
@@ -142,13 +173,20 @@ RECEIPTS: Final = {
 """What the partner answers a call with, in the shapes where that is more than an id of the work."""
 
 
+async def start_loosely(client: Client, *stages: Stage, id: str) -> Handle:  # noqa: A002
+    """Start a run whose stages have an unknown field, and whose input is nested 100 levels deep."""
+    written = [{**asdict(stage), "onTimeout": "skip"} for stage in stages]
+    run = {"pipeline": {"name": "testing", "stages": written}, "input": {"deep": nested(100)}}
+    return await client.start_workflow(PIPELINE_WORKFLOW, run, id=id, task_queue=QUEUE, result_type=PipelineResult)
+
+
 async def record(env: WorkflowEnvironment, name: str) -> str:
     stages, script = SHAPES[name]
     partner = ScriptedPartner(RECEIPTS.get(name), STATUS.get(name))
     async with working(env.client, partner):
-        handle = await start(env.client, *stages, id=name)
+        handle = await (start_loosely if name in UNFINISHED else start)(env.client, *stages, id=name)
         await script(handle, partner)
-        if not name.startswith("stuck-"):
+        if not name.startswith("stuck-") and name not in UNFINISHED:
             with contextlib.suppress(WorkflowFailureError):  # as the shape's name says
                 await result_of(handle)
         history = (await handle.fetch_history()).to_json()
