@@ -55,6 +55,14 @@ def pipeline(*stages: Stage) -> Pipeline:
     return Pipeline(name="testing", stages=stages)
 
 
+def nested(levels: int) -> list[Any]:
+    """Lists within lists, so many levels deep."""
+    value: list[Any] = []
+    for _ in range(levels - 1):
+        value = [value]
+    return value
+
+
 class ScriptedPartner:
     """Takes the place of `PartnerCalls`: notes every call, and does with it what the test says."""
 

@@ -1,6 +1,9 @@
 """Is this run's definition sound? Asked by the client before it starts a run, and by the run itself.
 
 A run can be started by any client in any language, so the workflow cannot trust that the client asked.
+
+What a run is asked again in every replay must not become stricter: a run that has passed would be blocked by it. So
+`read_run` asks its caller before it refuses what earlier versions have taken.
 """
 
 from __future__ import annotations
@@ -8,12 +11,15 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Sequence
-from typing import Any, get_args
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields
+from difflib import get_close_matches
+from typing import Any, Final, get_args
 
 from temporalio.converter import value_to_type
 
 from workflows.contract import OnTimeout, Pipeline, PipelineRun, Stage
+from workflows.nesting import MOST_LEVELS, is_deeper
 
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 LONGEST_SECONDS = 366 * 24 * 3600.0
@@ -22,6 +28,17 @@ MOST_STAGES = 50
 """Fifty outcomes of the largest size still fit into one workflow result, which Temporal limits to 2 MiB."""
 
 LARGEST_INPUT = 256 * 1024
+CARRIED_LEVELS: Final = 8
+"""Levels of the argument around the deepest data in it: that of an outcome that an earlier execution has carried on."""
+
+MOST_UNKNOWN: Final = 5
+"""Unknown fields of one object that are named."""
+
+LONGEST_NAME: Final = 40
+"""Characters of an unknown field's name that are shown and compared."""
+
+EMPTY: Final[Sequence[Any]] = (None, "", 0, [], {})
+"""Values that say nothing; `False` equals 0."""
 MOST_FAULTS = 20
 LONGEST_FAULT = 300
 
@@ -37,27 +54,80 @@ class InvalidRun(Exception):
         super().__init__("; ".join(self.faults))
 
 
-def read_run(args: Sequence[Any]) -> PipelineRun:
-    """Read a workflow's arguments, as decoded from JSON, into a checked `PipelineRun`; raise `InvalidRun`."""
+def read_run(args: Sequence[Any], *, is_strict: Callable[[], bool] = lambda: True) -> PipelineRun:
+    """Read a workflow's arguments, as decoded from JSON, into a checked `PipelineRun`; raise `InvalidRun`.
+
+    An argument that cannot be decoded is given as the exception that says why.
+    is_strict: asked only about a run that has unknown fields or is nested too deeply, whether to refuse it.
+    """
     if len(args) != 1:
         raise InvalidRun([f"a run takes one argument, a PipelineRun, not {len(args)}"])
+    if isinstance(args[0], Exception):
+        raise InvalidRun([f"the argument cannot be decoded ({_innermost(args[0])}): send a PipelineRun as JSON"])
     match args[0]:
         case {"pipeline": {"stages": [*stages]}} if len(stages) > MOST_STAGES:
             # Before they are converted: thousands would take longer than a workflow task may.
             raise InvalidRun([f"stages: a pipeline has 1 to {MOST_STAGES}, not {len(stages)}"])
+    if (faults := list(_argument_faults(args[0]))) and is_strict():
+        raise InvalidRun(faults)
     try:
         run: PipelineRun = value_to_type(PipelineRun, args[0])
     except Exception as error:
         # The converter promises TypeError, and raises what constructors raise besides (OverflowError for 1e400).
         raise InvalidRun([f"the argument is no PipelineRun: {_innermost(error)}"]) from error
-    check_run(run)
+    _check(run)
     return run
 
 
 def check_run(run: PipelineRun) -> None:
     """Raise `InvalidRun` with everything that is wrong with the definition, or missing from the input."""
+    if faults := list(_nesting_faults(run.input)):
+        raise InvalidRun(faults)
+    _check(run)
+
+
+def _check(run: PipelineRun) -> None:
     if faults := [*pipeline_faults(run.pipeline), *_input_faults(run)]:
         raise InvalidRun(faults)
+
+
+def _argument_faults(argument: Any) -> Iterator[str]:
+    """What is wrong with a run as written, and cannot be seen any more once it has been read."""
+    match argument:
+        case {"input": given} if is_deeper(given):
+            yield from _nesting_faults(given)
+        case _ if is_deeper(argument, MOST_LEVELS + CARRIED_LEVELS):
+            yield f"the argument is nested more than {MOST_LEVELS + CARRIED_LEVELS} levels deep"
+    yield from _unknown_fields("the run", argument, PipelineRun)
+    match argument:
+        case {"pipeline": {**pipeline}}:
+            yield from _unknown_fields("the pipeline", pipeline, Pipeline)
+            match pipeline:
+                case {"stages": [*stages]}:
+                    for position, stage in enumerate(stages, start=1):
+                        yield from _unknown_fields(f"stage {position}", stage, Stage)
+
+
+def _nesting_faults(given: Any) -> Iterator[str]:
+    if is_deeper(given):
+        yield f"input is nested more than {MOST_LEVELS} levels deep: send it flatter, or as text"
+
+
+def _unknown_fields(what: str, written: Any, kind: type) -> Iterator[str]:
+    if not isinstance(written, Mapping):
+        return
+    known = [field.name for field in fields(kind)]
+    # An empty value loses nothing: a newer client may write fields that it does not use.
+    unknown = [name for name, value in written.items() if name not in known and value not in EMPTY]
+    for name in unknown[:MOST_UNKNOWN]:
+        yield f"unknown field {name[:LONGEST_NAME]!r} of {what}: {_suggestion(name, known)}"
+    if len(unknown) > MOST_UNKNOWN:
+        yield f"{len(unknown) - MOST_UNKNOWN} more unknown fields of {what}"
+
+
+def _suggestion(name: str, known: Sequence[str]) -> str:
+    meant = get_close_matches(name[:LONGEST_NAME], known, n=1)
+    return f"did you mean {meant[0]}?" if meant else f"use {', '.join(known)}"
 
 
 def pipeline_faults(pipeline: Pipeline) -> Iterator[str]:

@@ -14,7 +14,8 @@ from typing import Any, Final
 from temporalio.converter import value_to_type
 
 from workflows.contract import Answer, Callback, Carried, Outcome
-from workflows.reading import SHALLOW_CALLBACKS, Broken, convert, is_deep, is_sound
+from workflows.nesting import is_deeper
+from workflows.reading import SHALLOW_CALLBACKS, Broken, convert, is_sound
 from workflows.stage_record import LONGEST_TEXT, StageRecord
 
 CARRIED_LEDGER: Final = 5
@@ -111,14 +112,15 @@ class Mailbox:
             self.ignore("unreadable callback")
         elif callback.chain_id != self.chain_id:
             self.ignore("another run's callback")
+        elif is_deeper(callback.answer.data) and self._patched(SHALLOW_CALLBACKS):
+            # Neither the run's result nor a later call could be encoded with it, and the run would be blocked.
+            self.ignore("unreadable callback")
         else:
             self._judge(self.record(stage), callback, at)
 
     def _read_callback(self, value: Any) -> Callback | None:
         """Read a signal's second argument strictly; None if it is not a callback."""
         if not isinstance(value, Mapping) or type(value.get("attempt")) is not int or not is_sound(value):
-            return None
-        if is_deep(value) and self._patched(SHALLOW_CALLBACKS):
             return None
         try:
             return convert(Callback, value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError
@@ -12,6 +12,9 @@ from temporalio.exceptions import ApplicationError
 from workflows.checking import InvalidRun, read_run
 from workflows.contract import PIPELINE_WORKFLOW, Carried, Outcome, PipelineResult, PipelineRun, Stage
 from workflows.staged import StagedWorkflow
+
+STRICTER_INPUT: Final = "stricter-input"
+"""The patch since which unknown fields and deep nesting end a run. Its marker is recorded only in runs that it ends."""
 
 
 @workflow.defn(name=PIPELINE_WORKFLOW)
@@ -27,7 +30,7 @@ class PipelineWorkflow(StagedWorkflow):
         # here would block the run instead of ending it, so a fault waits for `run`.
         self._run: PipelineRun | InvalidRun
         try:
-            self._run = read_run(args)
+            self._run = read_run(args, is_strict=self._is_strict)
         except InvalidRun as fault:
             self._run = fault
             super().__init__(last_stage=0)
@@ -48,6 +51,15 @@ class PipelineWorkflow(StagedWorkflow):
             data = {wanted: _fetch(stage, source, self._run.input, outcomes) for wanted, source in stage.needs.items()}
             outcomes[stage.name] = await self.stage(stage, data)
         return PipelineResult(pipeline=pipeline.name, outcomes=outcomes)
+
+    @staticmethod
+    def _is_strict() -> bool:
+        """Whether this run may be refused for what earlier versions have taken: only where its chain begins.
+
+        A later execution, after a reset or a continue-as-new, has the input of a run that is under way.
+        """
+        info = workflow.info()
+        return info.run_id == info.first_execution_run_id and workflow.patched(STRICTER_INPUT)
 
     def _go_on_with(self, carried: Carried | None) -> None:
         try:

@@ -7,7 +7,7 @@ change what was recorded. So every value is read here, and what cannot be used i
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
 from temporalio import workflow
@@ -15,11 +15,9 @@ from temporalio.common import RawValue
 from temporalio.converter import value_to_type
 
 from workflows.contract import Answer, Receipt
+from workflows.nesting import MOST_LEVELS, is_deeper
 
 T = TypeVar("T")
-
-MAX_DEPTH: Final = 64
-"""Levels of an answer's data, as many as the receiver takes."""
 
 SOUND_RESULTS: Final = "sound-activity-results"
 SHALLOW_CALLBACKS: Final = "shallow-callbacks"
@@ -48,17 +46,6 @@ def is_sound(value: Any) -> bool:
     except (ValueError, TypeError, RecursionError):
         return False
     return True
-
-
-def is_deep(value: Any) -> bool:
-    """Whether a decoded JSON value is nested so deeply that copying it, as at a run's end, could fail."""
-    level, depth = [value], 0
-    while level:
-        level = [inner for outer in level for inner in _children(outer)]
-        depth += 1
-        if depth > MAX_DEPTH + 1 and level:
-            return True
-    return False
 
 
 def read_receipt(result: RawValue | None) -> tuple[Receipt, str]:
@@ -120,10 +107,6 @@ def _answer(value: Any) -> Answer:
     return answer
 
 
-def _children(value: Any) -> Iterable[Any]:
-    return value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
-
-
 def _answer_if_any(value: Any) -> Answer | None:
     return None if value is None else _answer(value)
 
@@ -145,7 +128,7 @@ def _text(name: str, value: Any) -> str:
 
 def _check_sound(name: str, value: Any) -> None:
     # `patched` is asked only where it matters, so that no other history holds its marker.
-    if is_deep(value) and workflow.patched(SOUND_RESULTS):
-        raise Broken(f"{name} is nested more than {MAX_DEPTH} levels deep")
+    if is_deeper(value, MOST_LEVELS + 1) and workflow.patched(SOUND_RESULTS):
+        raise Broken(f"{name} is nested more than {MOST_LEVELS} levels deep")
     if not is_sound(value) and workflow.patched(SOUND_RESULTS):
         raise Broken(f"{name} holds NaN, infinity or a lone surrogate: return what JSON and UTF-8 can hold")

@@ -82,7 +82,8 @@ class StagedWorkflow:
 
         Takes anything, for a handler that refuses its arguments blocks the run; the mailbox counts what means nothing.
         """
-        self._mailbox.receive(args, at=workflow.time())
+        if not any(isinstance(arg, Exception) for arg in args):  # as the SDK does, it drops what cannot be decoded
+            self._mailbox.receive(args, at=workflow.time())
         self._show_soon()
 
     @workflow.signal(dynamic=True)

@@ -62,6 +62,23 @@ class TrustingPipeline(PipelineWorkflow):
 
 
 @workflow.defn(name=PIPELINE_WORKFLOW)
+class EarlierPipeline(PipelineWorkflow):
+    """The version before input was checked more strictly: it neither refuses nor records a patch."""
+
+    @workflow.init
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+
+    @workflow.run
+    async def run(self, *args: Any) -> PipelineResult:
+        return await super().run(*args)
+
+    @staticmethod
+    def _is_strict() -> bool:
+        return False
+
+
+@workflow.defn(name=PIPELINE_WORKFLOW)
 class LastSeen(PipelineWorkflow):
     """Keeps what `progress` says, for a test that replays without the sandbox."""
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from temporalio.client import Client, WorkflowFailureError
 from temporalio.testing import WorkflowEnvironment
@@ -24,6 +24,7 @@ from tests.support import (
     Handle,
     ScriptedPartner,
     call_back,
+    nested,
     result_of,
     stage,
     start,
@@ -31,7 +32,16 @@ from tests.support import (
     waiting,
     working,
 )
-from workflows.contract import ADVANCE_STAGE, PIPELINE_WORKFLOW, Answer, PipelineResult, Question, Receipt, Stage, StageCall
+from workflows.contract import (
+    ADVANCE_STAGE,
+    PIPELINE_WORKFLOW,
+    Answer,
+    PipelineResult,
+    Question,
+    Receipt,
+    Stage,
+    StageCall,
+)
 
 FOLDER: Final = Path(__file__).parents[1] / "histories"
 
@@ -97,14 +107,6 @@ async def answer_the_second_stage(handle: Handle, partner: ScriptedPartner) -> N
 
 async def say_nothing(handle: Handle, partner: ScriptedPartner) -> None:
     pass
-
-
-def nested(levels: int) -> list[Any]:
-    """Lists within lists, so many levels deep."""
-    value: list[Any] = []
-    for _ in range(levels - 1):
-        value = [value]
-    return value
 
 
 async def answer_the_first_with_deep_data(handle: Handle, partner: ScriptedPartner) -> None:

@@ -13,6 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from tests.support import nested
 from workflows.contract import Answer, Callback, Carried, Outcome, Receipt
 from workflows.mailbox import Mailbox
 from workflows.stage_record import LEDGER_LENGTH, StageRecord
@@ -29,7 +30,7 @@ anything = st.recursive(
     | st.binary(max_size=3),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=5,
-)
+) | st.sampled_from([65, 700, 5_000]).map(nested)
 statuses = st.sampled_from(["succeeded", "failed", "progress", "ask"])
 
 
@@ -102,6 +103,12 @@ class Deliveries(RuleBasedStateMachine):
         if status == "succeeded" or (status == "failed" and current):
             self.expected.setdefault(stage, (status, "callback"))
         self.send(stage, self.callback(status, attempt, issued_at))
+
+    @rule(stage=stages, levels=st.sampled_from([65, 100, 400, 700, 900, 5_000]), status=statuses)
+    def call_back_with_deeply_nested_data(self, stage: int, levels: int, status: str) -> None:
+        callback = self.callback(status, 1, self.clock)
+        callback["answer"]["data"] = {"x": nested(levels)}
+        self.send(stage, callback)
 
     @rule(stage=stages, attempt=st.integers(1, 3), status=statuses)
     def call_back_from_a_replaced_timeline(self, stage: int, attempt: int, status: str) -> None:

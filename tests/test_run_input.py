@@ -1,0 +1,187 @@
+"""What a run is started with, on the real server: bad input ends it at once, and never one that is in flight."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+from temporalio.api.common.v1 import Payload
+from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.common import RawValue
+from temporalio.testing import WorkflowEnvironment
+
+from tests.support import (
+    QUEUE,
+    SOON,
+    Handle,
+    ScriptedPartner,
+    call_back,
+    count_events,
+    failure_of,
+    nested,
+    progress_of,
+    reset,
+    result_of,
+    stage,
+    start,
+    waiting,
+    working,
+)
+from tests.workflows.classes import EarlierPipeline
+from tests.workflows.record_histories import start_loosely
+from workflows.contract import ADVANCE_STAGE, PIPELINE_WORKFLOW, Answer, PipelineResult
+
+FAILED_TASK = "workflow_task_failed_event_attributes"
+MARKER = "marker_recorded_event_attributes"
+
+
+def payload(data: bytes | str, encoding: bytes = b"json/plain", **metadata: bytes) -> RawValue:
+    data = data.encode() if isinstance(data, str) else data
+    return RawValue(Payload(metadata={"encoding": encoding, **metadata}, data=data))
+
+
+def deep(levels: int) -> str:
+    return "[" * levels + "]" * levels
+
+
+def written(*, given: str = "{}", stage: str = "", pipeline: str = "", run: str = "") -> RawValue:
+    """A run as another client writes it, with these additions."""
+    first = f'{{"number": 1, "name": "step-1", "partner": "partner-1", "timeout": 5{stage}}}'
+    return payload(f'{{"pipeline": {{"name": "x", "stages": [{first}]{pipeline}}}, "input": {given}{run}}}')
+
+
+NEEDED = ', "needs": {"x": "input.x"}'
+BAD: dict[str, list[RawValue]] = {
+    **{f"input of {n} levels": [written(given=f'{{"x": {deep(n)}}}')] for n in (65, 100, 700, 5_000, 100_000)},
+    **{f"needed input of {n} levels": [written(given=f'{{"x": {deep(n)}}}', stage=NEEDED)] for n in (300, 700, 950)},
+    **{f"a stage of {n} levels": [written(stage=f', "needs": {{"x": {deep(n)}}}')] for n in (700, 5_000)},
+    **{f"a pipeline of {n} levels": [written(pipeline=f', "description": {deep(n)}')] for n in (700, 5_000)},
+    **{f"carried of {n} levels": [written(run=f', "carried": {{"records": {deep(n)}}}')] for n in (700, 5_000)},
+    **{f"a second argument of {n} levels": [written(), payload(deep(n))] for n in (700, 5_000)},
+    **{f"nothing but {n} levels": [payload(deep(n))] for n in (700, 5_000)},
+    "an unknown field of a stage": [written(stage=', "onTimeout": "skip"')],
+    "an unknown field of the pipeline": [written(pipeline=', "version": 2')],
+    "an unknown field of the run": [written(run=', "inputs": {"a": 1}')],
+    "a lone surrogate as a field": [written(stage=', "\\ud800": 1')],
+    "a field of a megabyte": [written(stage=f', "{"x" * 1_000_000}": 1')],
+    "a hundred thousand fields": [written(stage="".join(f', "field-{n}": 1' for n in range(100_000)))],
+    "no JSON": [payload("{")],
+    "no UTF-8": [payload(b"\xff")],
+    "a number of 5,000 digits": [written(given=f'{{"x": {"9" * 5_000}}}')],
+    "an unknown encoding": [payload("1", b"martian")],
+    "an encoding that is not text": [payload("1", b"\xff")],
+    "no encoding": [RawValue(Payload(data=b"1"))],
+    "bytes": [payload("1", b"binary/plain")],
+    "a null with content": [payload("1", b"binary/null")],
+    "an unknown protobuf": [payload("{}", b"json/protobuf", messageType=b"no.such.Type")],
+}
+
+
+async def begin(client: Client, args: list[RawValue], name: str) -> Handle:
+    return await client.start_workflow(
+        PIPELINE_WORKFLOW, args=args, id=name, task_queue=QUEUE, result_type=PipelineResult
+    )
+
+
+async def test_input_of_any_kind_ends_the_run_at_once_and_blocks_none(real: WorkflowEnvironment) -> None:
+    async with working(real.client, ScriptedPartner()):
+        handles = {name: await begin(real.client, args, name) for name, args in BAD.items()}
+        types = {name: (await failure_of(handle)).type for name, handle in handles.items()}
+        failed = {name: await count_events(handle, FAILED_TASK) for name, handle in handles.items()}
+    assert types == dict.fromkeys(BAD, "InvalidRun")
+    assert failed == dict.fromkeys(BAD, 0)
+
+
+async def test_a_refused_run_names_the_field_and_answers_queries(real: WorkflowEnvironment) -> None:
+    async with working(real.client, ScriptedPartner()):
+        handle = await begin(real.client, BAD["an unknown field of a stage"], "refused")
+        error = await failure_of(handle)
+    async with working(real.client, ScriptedPartner()):  # without a cache: the history is replayed
+        progress = await progress_of(handle)
+    assert error.message == "unknown field 'onTimeout' of stage 1: did you mean on_timeout?"
+    assert (progress.last_stage, progress.stages) == (0, [])
+
+
+async def in_flight(client: Client, partner: ScriptedPartner, stages: int = 1) -> Handle:
+    """A run that began under the version before, with an unknown field and deep input, and waits."""
+    async with working(client, partner, [EarlierPipeline]):
+        handle = await start_loosely(client, *(stage(n + 1) for n in range(stages)), id="in-flight")
+        await waiting(handle)
+    return handle
+
+
+async def test_a_run_in_flight_goes_on_with_input_that_is_refused_today(real: WorkflowEnvironment) -> None:
+    partner = ScriptedPartner()
+    handle = await in_flight(real.client, partner)
+    async with working(real.client, partner):
+        await call_back(handle, partner.calls[0])
+        assert (await result_of(handle)).outcomes["step-1"].status == "succeeded"
+    assert (await count_events(handle, FAILED_TASK), await count_events(handle, MARKER)) == (0, 0)
+
+
+async def test_a_run_in_flight_may_be_reset_to_its_beginning(real: WorkflowEnvironment) -> None:
+    partner = ScriptedPartner()
+    handle = await in_flight(real.client, partner)
+    async with working(real.client, partner):
+        await reset(real.client, handle)
+        latest: Handle = real.client.get_workflow_handle(handle.id)
+        await waiting(latest)
+        await call_back(latest, partner.calls[-1])
+        await asyncio.wait_for(latest.result(), SOON)
+
+
+async def test_a_run_in_flight_may_continue_as_new(restless: WorkflowEnvironment) -> None:
+    partner = ScriptedPartner()
+    handle = await in_flight(restless.client, partner)
+    latest = restless.client.get_workflow_handle(handle.id)
+    async with working(restless.client, partner), asyncio.timeout(3 * SOON):
+        while (described := await latest.describe()).run_id == handle.first_execution_run_id:
+            await latest.signal(ADVANCE_STAGE, "junk")
+        await waiting(latest)
+        await latest.signal(ADVANCE_STAGE, 1)
+        assert (await result_of(handle)).outcomes["step-1"].status == "advanced"
+    assert described.status is WorkflowExecutionStatus.RUNNING
+
+
+async def test_a_sound_run_records_no_patch_and_survives_a_roll_back(real: WorkflowEnvironment) -> None:
+    partner = ScriptedPartner()
+    async with working(real.client, partner):
+        handle = await start(real.client, stage(1), given={"deep": nested(64)})
+        await waiting(handle)
+    async with working(real.client, partner, [EarlierPipeline]):
+        await call_back(handle, partner.calls[0])
+        await result_of(handle)
+    assert (await count_events(handle, FAILED_TASK), await count_events(handle, MARKER)) == (0, 0)
+
+
+async def test_a_newer_clients_empty_fields_are_taken(real: WorkflowEnvironment) -> None:
+    newer: dict[str, Any] = {**asdict(stage(1)), "beside": [], "label": "", "then": None}
+    run = {"pipeline": {"name": "x", "stages": [newer]}, "input": {}}
+    async with working(real.client, ScriptedPartner()):
+        handle = await real.client.start_workflow(PIPELINE_WORKFLOW, run, id="newer", task_queue=QUEUE)
+        await waiting(handle)
+
+
+@pytest.mark.parametrize("levels", [65, 300, 700, 900])
+async def test_a_callback_with_deeply_nested_data_is_ignored(real: WorkflowEnvironment, levels: int) -> None:
+    """From a client of Temporal's: the receiver takes 64 levels. Once it settled the stage, and the run was blocked."""
+    partner = ScriptedPartner()
+    async with working(real.client, partner):
+        handle = await start(real.client, stage(1), stage(2, needs={"x": "step-1.found"}))
+        await waiting(handle)
+        await call_back(handle, partner.calls[0], Answer("succeeded", {"found": "here"}), chain_id="of another run")
+        callback = {**asdict(Answer("succeeded")), "data": {"found": "DEEP"}}
+        claims = {"chain_id": partner.calls[0].chain_id, "attempt": 1, "issued_at": partner.calls[0].issued_at}
+        data = str({"answer": callback, **claims}).replace("'", '"').replace('"DEEP"', deep(levels))
+        await handle.signal(ADVANCE_STAGE, args=[1, payload(data)])
+        progress = await progress_of(handle)
+        await handle.signal(ADVANCE_STAGE, args=[1, payload(data.replace(deep(levels), deep(63)))])
+        await waiting(handle, 2)
+        await call_back(handle, partner.calls[1])
+        await result_of(handle)
+    async with working(real.client, partner):
+        assert (await progress_of(handle)).ignored == progress.ignored
+    assert progress.ignored == {"another run's callback": 1, "unreadable callback": 1}
+    assert await count_events(handle, FAILED_TASK) == 0
