@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
@@ -43,6 +44,14 @@ LISTED: Final = f"WorkflowType = '{PIPELINE_WORKFLOW}' AND ExecutionStatus != 'C
 
 WORKER_ANSWERS_WITHIN: Final = timedelta(seconds=5)
 
+NO_SUCH_QUERY: Final = re.compile(
+    r"query handler for .* expected but not found|unknown query ?type|did not register a handler", re.IGNORECASE
+)
+"""How the SDKs for Python, Go, Java and TypeScript say that a workflow has no such query."""
+
+LONGEST_REASON: Final = 300
+"""Characters of a worker's words that are shown."""
+
 
 class RunNotFound(Exception):
     """Temporal knows no run with this id."""
@@ -56,8 +65,20 @@ class RunExists(Exception):
     """A run with this id is open."""
 
 
-class WorkerAway(Exception):
-    """No worker answered a query; the run itself is safe."""
+class ProgressUnknown(Exception):
+    """The run does not say how its stages stand; the run itself is safe."""
+
+
+class WorkerAway(ProgressUnknown):
+    """No worker answered a query."""
+
+
+class QueryFailed(ProgressUnknown):
+    """A worker answered that it cannot execute the run: it runs another version, or lacks the run's class."""
+
+
+class NoProgressQuery(ProgressUnknown):
+    """The run's class answers no `progress` query: it is not a staged workflow."""
 
 
 class NoSuchStage(Exception):
@@ -160,7 +181,7 @@ class Runs:
         return ""
 
     async def progress(self, workflow_id: str) -> Progress:
-        """Every stage of the run; raises `RunNotFound`, `WorkerAway`."""
+        """Every stage of the run; raises `RunNotFound`, and a `ProgressUnknown` that says why there is no answer."""
         handle = self._client.get_workflow_handle(workflow_id)
         async with self._reaching(workflow_id):
             try:
@@ -169,7 +190,13 @@ class Runs:
                 )
                 return progress
             except WorkflowQueryFailedError as error:
-                raise WorkerAway(f"the run {workflow_id} does not answer: {error}") from error
+                if not NO_SUCH_QUERY.search(str(error)):
+                    why = str(error)[:LONGEST_REASON]
+                    raise QueryFailed(f"no worker can execute the run {workflow_id}: {why}") from error
+                kind = (await handle.describe()).workflow_type
+                raise NoProgressQuery(
+                    f"the run {workflow_id} is of the type {kind}, which has no `progress` query"
+                ) from error
             except RPCError as error:
                 if error.status is RPCStatusCode.NOT_FOUND:
                     raise
@@ -186,7 +213,7 @@ class Runs:
         """End every wait up to the stage, by hand; raises `RunEnded`, and `NoSuchStage` if a worker is there to ask."""
         try:
             last = (await self.progress(workflow_id)).last_stage
-        except WorkerAway:
+        except ProgressUnknown:
             last = stage
         if not 1 <= stage <= last:
             raise NoSuchStage(f"the run {workflow_id} has stages 1 to {last}, not {stage}")
@@ -203,7 +230,7 @@ class Runs:
     async def latest_call(self, workflow_id: str, stage: int) -> tuple[StageCall, StageProgress]:
         """The latest call of a stage, without its data, and how the stage stands.
 
-        Raises `NoSuchStage` for one that was not called either; `RunNotFound`, `WorkerAway`.
+        Raises `NoSuchStage` for one that was not called either; `RunNotFound`, `ProgressUnknown`.
         """
         progress = await self.progress(workflow_id)
         found = [known for known in progress.stages if known.number == stage and known.called_at]
@@ -223,7 +250,7 @@ class Runs:
         return call, found[0]
 
     async def open_claims(self, workflow_id: str, stage: int) -> Claims:
-        """The claims of an open stage's latest call; raises `NoSuchStage`, `RunNotFound`, `WorkerAway`."""
+        """The claims of an open stage's latest call; raises `NoSuchStage`, `RunNotFound`, `ProgressUnknown`."""
         call, known = await self.latest_call(workflow_id, stage)
         if known.outcome:
             raise NoSuchStage(f"the run {workflow_id} has no open stage {stage}: it is settled")

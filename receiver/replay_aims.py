@@ -11,7 +11,7 @@ from typing import Final
 from temporalio.client import WorkflowExecutionStatus
 
 from activities.callback_urls import Claims
-from activities.runs import NoSuchStage, Runs, WorkerAway
+from activities.runs import NoSuchStage, ProgressUnknown, Runs
 from receiver.deliveries.delivery import Delivery
 from receiver.replay import Replayed, claims_of
 from receiver.stand_ins import latest_call, new_stand_in_id, stand_in
@@ -152,7 +152,7 @@ class StandIns:
     async def _has_taken(self, begun: Begun, sent: Sequence[Replayed]) -> bool:
         try:
             progress = await self._runs.progress(begun.workflow_id)
-        except WorkerAway:  # one that comes later finds them in their order
+        except ProgressUnknown:  # one that comes later finds them in their order
             return await self._runs.count_signals(begun.workflow_id) >= _fewest_signals(sent)
         if all(_shows(stage, begun.deliveries, sent) for stage in progress.stages):
             return True

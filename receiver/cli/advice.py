@@ -13,7 +13,15 @@ import click
 from activities.callback_urls import BadToken, ExpiredToken
 from activities.client import TemporalUnreachable
 from activities.environment import SettingsError
-from activities.runs import NoSuchStage, RunEnded, RunExists, RunNotFound, WorkerAway
+from activities.runs import (
+    NoProgressQuery,
+    NoSuchStage,
+    QueryFailed,
+    RunEnded,
+    RunExists,
+    RunNotFound,
+    WorkerAway,
+)
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.processes import PartFailed
 from receiver.deliveries.archive import NoSuchDelivery, PartlyAdded
@@ -28,6 +36,7 @@ ADVICE: dict[type[Exception], tuple[Exit, str]] = {
     CannotSign: (Exit.USAGE, "use --mode verbatim, or give the partner's file a private key of your own"),
     ExpiredToken: (Exit.EXPIRED, "its stage closed long ago; `stagehook pipeline show` tells how"),
     InvalidRun: (Exit.USAGE, "mend the definition in workflows/pipelines.py, or give what is missing with --input"),
+    NoProgressQuery: (Exit.FAILED, "`stagehook pipeline watch` follows its status; Temporal's UI shows the rest"),
     NoSuchDelivery: (Exit.NOT_FOUND, "`stagehook delivery list` lists the deliveries"),
     NoSuchStage: (Exit.NOT_FOUND, "`stagehook pipeline show` lists the stages"),
     NoStandIn: (Exit.USAGE, "leave that run out, or use --workflow with one of your own, or --mode verbatim"),
@@ -35,6 +44,7 @@ ADVICE: dict[type[Exception], tuple[Exit, str]] = {
     PartFailed: (Exit.FAILED, "do it again; if it stays, the log above says what is missing"),
     PartnerNotEnabled: (Exit.USAGE, "name them in PARTNERS with their variables, or use --mode verbatim"),
     PortTaken: (Exit.FAILED, "end what listens there, or choose another port (PORT, or --port)"),
+    QueryFailed: (Exit.FAILED, "start a worker of the version that began the run; nothing is lost meanwhile"),
     RunEnded: (Exit.FAILED, "`stagehook pipeline show` tells how it ended; start another run"),
     RunExists: (Exit.FAILED, "choose another --id, or look at that run with `stagehook pipeline show`"),
     RunNotFound: (Exit.NOT_FOUND, "`stagehook pipeline list` lists the runs of this namespace"),

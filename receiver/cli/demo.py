@@ -15,7 +15,7 @@ from typing import Any, Final
 import click
 from temporalio.client import WorkflowHandle
 
-from activities.runs import Runs, WorkerAway, status_name
+from activities.runs import ProgressUnknown, Runs, status_name
 from receiver.cli.ending import cancel_on_signals
 from receiver.cli.errors import CommandError
 from receiver.cli.output import live_table, note, print_json
@@ -212,7 +212,7 @@ async def _follow(
             status = status_name((await handle.describe()).status)
             try:
                 progress = await runs.progress(handle.id)
-            except WorkerAway:
+            except ProgressUnknown:
                 await asyncio.sleep(REFRESH_SECONDS)
                 continue  # it is starting; `processes.check` tells if it is not
             if live is not None:

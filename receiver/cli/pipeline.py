@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import click
+from rich.live import Live
 
 from activities.client import connect
-from activities.runs import Runs, WorkerAway, call_trouble, status_name
+from activities.runs import ProgressUnknown, Runs, call_trouble, status_name
 from activities.settings import DEFAULT_TASK_QUEUE
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.output import (
@@ -24,10 +24,9 @@ from receiver.cli.output import (
     run_async,
 )
 from receiver.cli.stage_table import changes, stage_notes, stage_table
-from workflows.contract import Progress
+from receiver.cli.watching import Look, looks
 from workflows.pipelines import PIPELINES
 
-LOOK_AGAIN_SECONDS: Final = 0.5
 GOOD: Final = ("running", "completed")
 
 
@@ -102,7 +101,7 @@ async def show(workflow_id: str, *, as_json: bool) -> None:
     }
     try:
         progress = await runs.progress(workflow_id)
-    except WorkerAway:
+    except ProgressUnknown:
         # What Temporal knows by itself is still worth showing.
         failure = f": {head['failure']}" if head["failure"] else ""
         _print({**head, "progress": None}, f"{workflow_id} {head['status']}{failure}", as_json=as_json)
@@ -120,40 +119,46 @@ async def show(workflow_id: str, *, as_json: bool) -> None:
 @json_option
 @run_async
 async def watch(workflow_id: str, *, as_json: bool) -> int:
-    """Follow the run ID until it ends; exits 3 if it failed. With --json, a line for every change."""
+    """Follow the run ID until it ends; exits 3 if it failed. With --json, a line for every change.
+
+    In JSON, "progress" is null where the run does not say how its stages stand.
+    """
     runs = await _runs()
-    before: Progress | None = None
-    patience = 0
-    printed: tuple[str, Progress] | None = None
+    told, status = "", ""
     with live_table(wanted=not as_json) as live:
-        while True:
-            # The status first: progress that is read after the end is the last one.
-            status = status_name((await runs.describe(workflow_id)).status)
-            try:
-                progress = await runs.progress(workflow_id)
-            except WorkerAway as away:
-                if status != "running":
-                    raise
-                if not patience:
-                    note(f"{away}; waiting for one")
-                patience += 1
-                continue
-            if as_json:
-                if (status, progress) != printed:
-                    printed = (status, progress)
-                    print_json({"status": status, "progress": progress}, indent=None)
-            elif live is not None:
-                live.update(stage_table(progress, f"{progress.pipeline} {workflow_id}: {status}"), refresh=True)
-            else:
-                for line in changes(before, progress):
-                    click.echo(line)
-            if status != "running":
-                break
-            before = progress
-            await asyncio.sleep(LOOK_AGAIN_SECONDS)
+        show_look = _printer(workflow_id, live, as_json=as_json)
+        async for look in looks(runs, workflow_id):
+            status = look.status
+            if look.trouble not in {"", told}:
+                told = look.trouble
+                note(f"{told}; following its status")
+            show_look(look)
     failure = "" if status in GOOD else await runs.failure(workflow_id)
     note(f"{workflow_id} {status}" + (f": {failure}" if failure else ""))
     return Exit.OK if status == "completed" else Exit.RUN_FAILED
+
+
+def _printer(workflow_id: str, live: Live | None, *, as_json: bool) -> Callable[[Look], None]:
+    """What prints each look: JSON on a line for every change, a table that is drawn again, or text for each change."""
+    before: Look | None = None
+
+    def show_look(look: Look) -> None:
+        nonlocal before
+        if before and before.status == look.status and look.progress in (None, before.progress):
+            return
+        if as_json:
+            print_json({"status": look.status, "progress": look.progress}, indent=None)
+        elif look.progress is None:
+            return
+        elif live is not None:
+            title = f"{look.progress.pipeline} {workflow_id}: {look.status}"
+            live.update(stage_table(look.progress, title), refresh=True)
+        else:
+            for line in changes(before.progress if before else None, look.progress):
+                click.echo(line)
+        before = look
+
+    return show_look
 
 
 @pipeline.command()

@@ -120,3 +120,19 @@ class FourSteps(StagedWorkflow):
             name, result_type=str, start_to_close_timeout=start_to_close, summary=name
         )
         return answer
+
+
+@workflow.defn
+class Unstaged:
+    """A workflow that is not staged: it answers no `progress` query, and ends when it is told to."""
+
+    def __init__(self) -> None:
+        self._is_over = False
+
+    @workflow.signal
+    def end(self) -> None:
+        self._is_over = True
+
+    @workflow.run
+    async def run(self) -> None:
+        await workflow.wait_condition(lambda: self._is_over)
