@@ -193,10 +193,8 @@ class Runs:
                 if not NO_SUCH_QUERY.search(str(error)):
                     why = str(error)[:LONGEST_REASON]
                     raise QueryFailed(f"no worker can execute the run {workflow_id}: {why}") from error
-                kind = (await handle.describe()).workflow_type
-                raise NoProgressQuery(
-                    f"the run {workflow_id} is of the type {kind}, which has no `progress` query"
-                ) from error
+                kind = f"the type {(await handle.describe()).workflow_type}"
+                raise NoProgressQuery(f"the run {workflow_id} is of {kind}, which has no `progress` query") from error
             except RPCError as error:
                 if error.status is RPCStatusCode.NOT_FOUND:
                     raise

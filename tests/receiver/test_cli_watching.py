@@ -109,7 +109,7 @@ async def test_each_reason_for_unknown_progress_is_told_apart(real: WorkflowEnvi
         with pytest.raises(NoProgressQuery, match="the run other is of the type Unstaged"):
             await runs.progress("other")
     async with working(real.client, ScriptedPartner(), [Unstaged]):
-        with pytest.raises(QueryFailed, match="no worker can execute the run run: .*not registered"):
+        with pytest.raises(QueryFailed, match=r"no worker can execute the run run: .*not registered"):
             await runs.progress("run")
     with pytest.raises(WorkerAway, match="no worker answers for the run run"):
         await runs.progress("run")
