@@ -9,6 +9,8 @@ from ipaddress import ip_address
 from typing import Final
 from urllib.parse import urlsplit
 
+from activities.strength import SHORTEST_SECRET, is_short
+
 NUMBER: Final = re.compile(r"[0-9]{1,18}")
 AUTHORITY: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\[\]@:]+)(?::[0-9]{1,5})?")
 BASE_URL: Final = re.compile(r"(?:(?![?#\\])[!-~])+")
@@ -50,6 +52,13 @@ class Environment:
             self.fault(name, "is not set", fix)
         elif not is_text(value):
             self.fault(name, "is not UTF-8 text", fix)
+        return value
+
+    def secret(self, name: str, *, fix: str) -> str:
+        """The text of a variable that holds a credential: one that is too short to be one is a fault too."""
+        value = self.text(name, fix=fix)
+        if value and is_short(value):
+            self.fault(name, f"has fewer than {SHORTEST_SECRET} characters", fix)
         return value
 
     def optional(self, name: str) -> str:

@@ -90,7 +90,7 @@ class Row:
     method: the request's. proven: the provider signs it like a callback, so it is answered only after that was checked.
     answer: the reply, REFUSED to one that asks too much; None for a request that is no such handshake. needs: what the
     secret is, or "" for none. signs: it is the one that signs callbacks too, whose variable may list several; any other
-    may have a comma of its own.
+    may have a comma of its own. is_public: what it needs is known to everybody, and may be short.
     """
 
     method: str
@@ -98,6 +98,7 @@ class Row:
     answer: Callable[[Greeting, str], Reply | None]
     needs: str = ""
     signs: bool = False
+    is_public: bool = False
 
 
 @dataclass(frozen=True)
@@ -219,6 +220,8 @@ HANDSHAKES: Final[Mapping[str, Row]] = {
     "zoom": Row("POST", proven=True, answer=_zoom, needs="the webhook's secret token", signs=True),
     "x-crc": Row("GET", proven=False, answer=_x, needs="the consumer secret", signs=True),
     "discord": Row("POST", proven=True, answer=_discord),
-    "cloudevents": Row("OPTIONS", proven=False, answer=_cloudevents, needs="the sender's origin, a DNS name"),
+    "cloudevents": Row(
+        "OPTIONS", proven=False, answer=_cloudevents, needs="the sender's origin, a DNS name", is_public=True
+    ),
 }
 """Every handshake by its name. Sources: the providers' webhook documentation; CloudEvents' http-webhook.md, 4."""

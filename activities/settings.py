@@ -13,12 +13,9 @@ from typing import Final, Self
 from activities.environment import Environment, is_loopback
 from activities.partners import PARTNERS, load_partners
 from activities.partners.partner import Partner
+from activities.strength import SHORTEST_KEY, is_patterned_key, is_weak_key
 
 DEFAULT_TASK_QUEUE: Final = "stagehook"
-SHORTEST_KEY: Final = 32
-FEWEST_CHARACTERS: Final = 10
-"""Different characters in a key; a random one of the shortest length practically always has more."""
-
 NEW_KEY: Final = "`stagehook key generate`"
 
 
@@ -60,7 +57,7 @@ class Settings:
                 env.fault("PARTNERS", f"names {name}, a stand-in", "only a loopback PUBLIC_URL may enable it")
         return cls(
             public_url=public_url,
-            callback_keys=read_callback_keys(env),
+            callback_keys=read_callback_keys(env, public=bool(public_url) and not local),
             partners=partners,
             task_queue=env.text("TASK_QUEUE", fix="", default=DEFAULT_TASK_QUEUE),
             # A public receiver stands behind a router on another machine; a local one is nobody else's business.
@@ -70,13 +67,16 @@ class Settings:
         )
 
 
-def read_callback_keys(env: Environment) -> tuple[str, ...]:
-    """The keys of CALLBACK_KEYS; missing and weak ones become faults."""
+def read_callback_keys(env: Environment, *, public: bool = False) -> tuple[str, ...]:
+    """The keys of CALLBACK_KEYS; missing and weak ones become faults.
+
+    public: whether strangers reach the receiver, so that keys from the documents or made by hand are faults too.
+    """
     keys = env.names("CALLBACK_KEYS", fix=f"one or more keys joined by commas; {NEW_KEY} prints one")
+    fix = f"use {SHORTEST_KEY} random characters or more; {NEW_KEY} prints such a key"
     for place, key in enumerate(keys, start=1):
-        if len(key.encode()) < SHORTEST_KEY or len(set(key)) < FEWEST_CHARACTERS:
-            problem = f"has a weak key in place {place}"
-            env.fault(
-                "CALLBACK_KEYS", problem, f"use {SHORTEST_KEY} random characters or more; {NEW_KEY} prints such a key"
-            )
+        if is_weak_key(key):
+            env.fault("CALLBACK_KEYS", f"has a weak key in place {place}", fix)
+        elif public and is_patterned_key(key):
+            env.fault("CALLBACK_KEYS", f"has a guessable key in place {place} (words, sequences or repeats)", fix)
     return tuple(keys)

@@ -17,7 +17,7 @@ from workflows.contract import Answer, Receipt, StageCall
 def partner(environment: Environment) -> Partner:
     """The sample at BANK_URL, with its API key BANK_KEY and its signing secret BANK_SECRET."""
     url = environment.url("BANK_URL", fix="the address of the bank's API", default="http://127.0.0.1:8090/bank")
-    key = environment.text("BANK_KEY", fix="the API key from the bank's dashboard")
+    key = environment.secret("BANK_KEY", fix="the API key from the bank's dashboard")
 
     def build_call(call: StageCall, callback_url: str) -> httpx.Request:
         body = {"account": call.data, "client_reference": work_reference(call), "webhook_url": callback_url}

@@ -21,7 +21,7 @@ def partner(environment: Environment) -> Partner:
     url = environment.url(
         "CARDS_URL", fix="the address of the card issuer's API", default="http://127.0.0.1:8090/cards"
     )
-    key = environment.text("CARDS_KEY", fix="the API key from the card issuer's dashboard")
+    key = environment.secret("CARDS_KEY", fix="the API key from the card issuer's dashboard")
 
     def build_call(call: StageCall, callback_url: str) -> httpx.Request:
         body = {"cardholder": call.data, "reference": work_reference(call), "callback_url": callback_url}

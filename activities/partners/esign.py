@@ -22,7 +22,7 @@ AT_WORK = {"sent", "delivered"}
 def partner(environment: Environment) -> Partner:
     """The sample at ESIGN_URL, with its access token ESIGN_KEY and its signing secret ESIGN_SECRET."""
     url = environment.url("ESIGN_URL", fix="the address of the e-signature API", default="http://127.0.0.1:8090/esign")
-    key = environment.text("ESIGN_KEY", fix="the access token of the e-signature account")
+    key = environment.secret("ESIGN_KEY", fix="the access token of the e-signature account")
 
     def build_call(call: StageCall, callback_url: str) -> httpx.Request:
         body = {

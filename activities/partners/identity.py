@@ -23,7 +23,7 @@ def partner(environment: Environment) -> Partner:
     url = environment.url(
         "IDENTITY_URL", fix="the address of the identity API", default="http://127.0.0.1:8090/identity"
     )
-    key = environment.text("IDENTITY_KEY", fix="the API key from the identity partner's dashboard")
+    key = environment.secret("IDENTITY_KEY", fix="the API key from the identity partner's dashboard")
 
     def build_call(call: StageCall, callback_url: str) -> httpx.Request:
         attributes = {"reference-id": work_reference(call), "fields": call.data, "webhook-url": callback_url}

@@ -13,8 +13,10 @@ import httpx
 from activities.environment import Environment
 from activities.handshakes import HANDSHAKES, Handshake
 from activities.signatures import SCHEMES, ConfigError, Scheme
+from activities.strength import SHORTEST_SECRET, is_short
 from workflows.contract import Answer, Receipt, StageCall
 
+TOO_SHORT: Final = f"has a secret of fewer than {SHORTEST_SECRET} characters"
 BODILESS: Final = (204, 205)
 MEDIA_TYPE: Final = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+/[a-z0-9!#$%&'*+.^_`|~-]+")
 
@@ -125,6 +127,10 @@ def signature(scheme: str, environment: Environment, variable: str, *, fix: str,
     A missing or unusable secret is a fault of the environment; None then stands for the scheme that is not to be had.
     """
     secrets = environment.names(variable, fix=fix)
+    # Of `user:password` only the password is secret.
+    if any(is_short(secret.rpartition(":")[2] if scheme == "basic" else secret) for secret in secrets):
+        environment.fault(variable, TOO_SHORT, fix)
+        return None
     try:
         return SCHEMES[scheme](secrets, **options) if secrets else None
     except ConfigError as error:
@@ -135,12 +141,15 @@ def signature(scheme: str, environment: Environment, variable: str, *, fix: str,
 def handshake(name: str, environment: Environment, variable: str, *, fix: str) -> Handshake | None:
     """The handshake of that name, with the secret that the variable holds; where it lists several, with the first one.
 
-    A missing one is a fault of the environment; None then stands for the handshake that is not to be had.
+    A missing or unusable one is a fault of the environment, and the answer is None.
     """
     if (row := HANDSHAKES.get(name)) and row.signs:
         secret = next(iter(environment.names(variable, fix=fix)), "")
     else:
         secret = environment.text(variable, fix=fix)
+    if secret and is_short(secret) and not (row and row.is_public):
+        environment.fault(variable, TOO_SHORT, fix)
+        return None
     return Handshake(name, secret) if secret else None
 
 

@@ -54,7 +54,7 @@ from workflows.contract import Answer, Receipt, StageCall
 def partner(environment: Environment) -> Partner:
     """$title, by the variables that begin with ${VAR}_."""
     url = environment.url("${VAR}_URL", fix="the address of its API")
-    key = environment.text("${VAR}_KEY", fix="the API key from its dashboard")
+    key = environment.secret("${VAR}_KEY", fix="the API key from its dashboard")
 
     def build_call(call: StageCall, callback_url: str) -> httpx.Request:
         body = {"reference": work_reference(call), "data": call.data, "callback_url": callback_url}

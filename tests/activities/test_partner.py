@@ -15,10 +15,10 @@ from activities.signatures import ConfigError, SignedRequest
 
 
 def test_secrets_are_listed_newest_first() -> None:
-    environment = Environment({"SECRET": "new, old"})
+    environment = Environment({"SECRET": "the-new-secret, the-old-secret"})
     scheme = signature("github", environment, "SECRET", fix="from the dashboard")
     assert scheme is not None
-    old = signature("github", Environment({"SECRET": "old"}), "SECRET", fix="")
+    old = signature("github", Environment({"SECRET": "the-old-secret"}), "SECRET", fix="")
     assert old is not None
     headers = old.sign(b"{}", url="https://x", now=0, delivery_id="")
     assert scheme.verify(SignedRequest("POST", "https://x", headers, b"{}"), 0).key_index == 1
@@ -33,9 +33,9 @@ def test_a_missing_or_unusable_secret_is_a_fault(variables: dict[str, str]) -> N
 
 
 def test_a_handshakes_secret_is_the_newest_and_a_missing_one_is_a_fault() -> None:
-    environment = Environment({"SECRET": "new, old"})
+    environment = Environment({"SECRET": "the-new-secret, the-old-secret"})
     for name in ("zoom", "x-crc"):
-        assert handshake(name, environment, "SECRET", fix="from the dashboard") == Handshake(name, "new")
+        assert handshake(name, environment, "SECRET", fix="from the dashboard") == Handshake(name, "the-new-secret")
     assert handshake("zoom", environment, "MISSING", fix="from the dashboard") is None
     with pytest.raises(SettingsError, match=r"MISSING .*from the dashboard"):
         environment.check()
@@ -51,7 +51,7 @@ def test_a_comma_is_part_of_a_secret_that_signs_nothing(name: str) -> None:
 
 def test_a_handshake_of_no_known_name_is_not_made() -> None:
     with pytest.raises(ConfigError, match="none of"):
-        handshake("slakc", Environment({"SECRET": "x"}), "SECRET", fix="")
+        handshake("slakc", Environment({"SECRET": "its-secret"}), "SECRET", fix="")
 
 
 @pytest.mark.parametrize("content_type", ["Application/JSON", "application/json; charset=utf-8", "json", "/", "a/b/c"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import replace
 from functools import partial
 
@@ -10,7 +11,7 @@ import pytest
 from activities.environment import Environment, SettingsError, is_loopback
 from activities.handshakes import Handshake
 from activities.partners import PARTNERS, sandbox
-from activities.partners.partner import Partner, signature
+from activities.partners.partner import Partner, handshake, signature
 from activities.settings import Settings
 from receiver.cli.stack import sample_partners
 from tests.support import KEY
@@ -64,6 +65,41 @@ def test_weak_keys_are_refused_and_not_shown(key: str) -> None:
     fault = faults(CALLBACK_KEYS=key)["CALLBACK_KEYS"]
     assert "weak key in place" in fault
     assert key.split(",")[-1] not in fault.replace("a weak key", "")
+
+
+SAMPLE = "a-key-of-at-least-32-characters-0123"
+
+
+def test_a_key_made_by_hand_is_refused_where_the_public_url_is_public() -> None:
+    fault = faults(PUBLIC_URL="https://hooks.example.com", CALLBACK_KEYS=f"{secrets.token_urlsafe(32)},{SAMPLE}")
+    assert "a guessable key in place 2" in fault["CALLBACK_KEYS"]
+    assert "`stagehook key generate`" in fault["CALLBACK_KEYS"]
+    assert SAMPLE not in str(fault)
+
+
+def test_a_key_made_by_hand_is_taken_on_this_machine() -> None:
+    assert Settings.from_env({**GOOD, "CALLBACK_KEYS": SAMPLE}).callback_keys == (SAMPLE,)
+
+
+@pytest.mark.parametrize("secret", ["x", "1234567"])
+@pytest.mark.parametrize("name", ["IDENTITY_KEY", "IDENTITY_SECRET", "BANK_KEY", "BANK_SECRET"])
+def test_a_partners_secret_of_a_few_characters_is_refused_everywhere(name: str, secret: str) -> None:
+    fault = faults(**{name: secret})[name]
+    assert "fewer than 8 characters" in fault
+
+
+@pytest.mark.parametrize("name", ["meta", "zoom", "x-crc"])
+def test_a_handshakes_secret_of_a_few_characters_is_refused(name: str) -> None:
+    environment = Environment({"ACME_SECRET": "x"})
+    assert handshake(name, environment, "ACME_SECRET", fix="its secret") is None
+    assert [str(fault) for fault in environment.faults] == [
+        "ACME_SECRET has a secret of fewer than 8 characters: its secret"
+    ]
+
+
+def test_the_origin_of_a_handshake_is_no_secret() -> None:
+    environment = Environment({"ACME_ORIGIN": "a.io"})
+    assert handshake("cloudevents", environment, "ACME_ORIGIN", fix="its origin") == Handshake("cloudevents", "a.io")
 
 
 def test_an_unknown_partner_is_named_with_the_known_ones() -> None:
@@ -132,7 +168,14 @@ def test_a_public_receiver_listens_on_every_interface(monkeypatch: pytest.Monkey
         return replace(sandbox.partner("solid", env), loopback_only=False)
 
     monkeypatch.setattr("activities.partners.PARTNERS", {"solid": solid})
-    settings = Settings.from_env({**GOOD, "PUBLIC_URL": "https://hooks.example.com/", "PARTNERS": "solid"})
+    settings = Settings.from_env(
+        {
+            **GOOD,
+            "PUBLIC_URL": "https://hooks.example.com/",
+            "PARTNERS": "solid",
+            "CALLBACK_KEYS": secrets.token_urlsafe(32),
+        }
+    )
     assert (settings.host, settings.public_url) == ("0.0.0.0", "https://hooks.example.com")
 
 
