@@ -20,6 +20,20 @@ from activities.environment import Environment, Fault, SettingsError
 
 ADDRESS: Final = re.compile(r"[^\s/:@]+:[0-9]{1,5}|\[[0-9a-fA-F:.]+\]:[0-9]{1,5}")
 DEFAULT_ADDRESS: Final = "localhost:7233"
+DEFAULT_FILE: Final = "temporal.toml"
+TOML_PLACE: Final = re.compile(r"line [0-9]+, column [0-9]+")
+TOML_REASONS: Final = (
+    "string values must be quoted",
+    "duplicate key",
+    "invalid basic string",
+    "invalid type",
+    "invalid table header",
+    "invalid utf-8",
+)
+"""What the SDK's reader of TOML says and what may be repeated: the rest of its words may be the file's."""
+
+UNKNOWN_PROFILE: Final = re.compile(r"\AProfile '.*' not found", re.DOTALL)
+BOTH: Final = re.compile(r"Cannot specify both ([A-Za-z_]+) and ([A-Za-z_]+)\Z")
 AWAY: Final = {
     RPCStatusCode.UNAVAILABLE,
     RPCStatusCode.DEADLINE_EXCEEDED,
@@ -35,16 +49,31 @@ class TemporalUnreachable(Exception):
 def connect_config(variables: Mapping[str, str]) -> ClientConnectConfig:
     """How to connect, from the environment given; raises `SettingsError`."""
     env = Environment(variables)
-    fix = "see Temporal's environment configuration; the address is HOST:PORT"
     try:
         config = ClientConfig.load_client_connect_config(override_env_vars=dict(variables))
     except (RuntimeError, ValueError, OSError) as error:
-        # A profile that does not exist, a value that is none, a certificate that cannot be read.
-        raise SettingsError([Fault("TEMPORAL_*", f"cannot be used ({error})", fix)]) from error
+        fault = _config_fault(error, variables.get("TEMPORAL_CONFIG_FILE") or DEFAULT_FILE)
+        # Without its cause, which quotes the line of the file: a traceback would show the API key.
+        raise SettingsError([fault]) from None
     if not ADDRESS.fullmatch(config.setdefault("target_host", DEFAULT_ADDRESS)):
-        env.fault("TEMPORAL_ADDRESS", f"is {config['target_host']!r}, and not HOST:PORT", fix)
+        env.fault("TEMPORAL_ADDRESS", "is not HOST:PORT", "use an address such as temporal.example.com:7233")
     env.check()
     return config
+
+
+def _config_fault(error: Exception, file: str) -> Fault:
+    """What is wrong with Temporal's settings, without any text of the file: the SDK's errors quote its lines."""
+    text = str(error)
+    if place := TOML_PLACE.search(text):
+        reason = next((reason for reason in TOML_REASONS if reason in text.rpartition("|")[2]), "invalid TOML")
+        return Fault(file, f"cannot be read at {place[0]}", f"mend that line ({reason})")
+    if UNKNOWN_PROFILE.search(text):
+        return Fault("TEMPORAL_PROFILE", f"names a profile that {file} does not have", "name one that it has")
+    if both := BOTH.search(text):
+        return Fault("TEMPORAL_*", f"gives both {both[1]} and {both[2]}", "give only one of them")
+    if isinstance(error, OSError) and error.filename:
+        return Fault("TEMPORAL_*", f"names {error.filename}, which cannot be read ({error.strerror})", "check the path")
+    return Fault("TEMPORAL_*", f"or {file} cannot be used", "check that the file is UTF-8, and each variable")
 
 
 async def connect(variables: Mapping[str, str], *, lazy: bool = False) -> Client:
