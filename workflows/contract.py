@@ -1,8 +1,9 @@
 """What travels between clients, workflows, activities and the receiver, and is recorded in histories.
 
 Every type is a frozen dataclass of JSON-safe fields; times are unix seconds, durations are seconds. A recorded field
-is never renamed or removed, and a new one has an empty default, so that old histories and old workers keep reading: a run
-with a field that they do not know, and that is not empty, they refuse. Nothing is checked on construction, for that would run again on old data: `workflows.checking` does it once, where a run begins.
+is never renamed or removed. A new one has an empty default (null, "", 0, false or nothing in it), so that old histories
+and old workers keep reading: they refuse a run with an unknown field that is not empty. Nothing is checked on
+construction, for that would run again on old data: `workflows.checking` does it once, where a run begins.
 """
 
 from __future__ import annotations
