@@ -13,7 +13,7 @@ ENV ?= .env
 RUN := $(UV) run --locked --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev replay test faults bench check format clean python
+.PHONY: help setup demo dev replay test faults versions bench check format clean python
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -26,6 +26,14 @@ test: setup  ## Run the tests, real servers included
 
 faults: setup  ## Run the slow fault tests: outages, floods, every entry point 30 times
 	@$(RUN) pytest -m fault $(ARGS)
+
+# The version in production, which a deploy replaces and a roll-back brings back: a commit or a tag. Name the new release
+# here with each release. It is written down, not computed: the commit before HEAD is nearly the same code, and a fresh
+# clone has neither a branch nor a time by which to tell what was released.
+OLD ?= f3070d338f83edef72a551e501ee96af08653d11
+
+versions: setup  ## Run this version and an old one side by side (OLD=COMMIT)
+	@OLD="$(OLD)" $(RUN) pytest -m versions -n 2 --dist worksteal tests/versions $(ARGS)
 
 bench: setup  ## Measure what the store costs a callback
 	@$(RUN) python -m benchmarks.answers
