@@ -30,8 +30,9 @@ class Shape:
 
     rests: the stage at which a run rests in the phase of its start, in the next one, and so on.
     advanced: at the end of each phase an operator ends the wait of that stage. error: the type of the error that it
-    ends with, "" for a run that completes. by_command: it is started by `stagehook pipeline start`, all others by plain
-    JSON, as any client may. old_worker_only: it is started only where the old version's worker runs.
+    ends with, "" for a run that completes. continues: it continues as new at least once. by_command: it is started by
+    `stagehook pipeline start`, all others by plain JSON, as any client may. old_worker_only: it is started only where
+    the old version's worker runs.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Shape:
     rests: Sequence[int] = (1, 2, 3)
     advanced: bool = False
     error: str = ""
+    continues: bool = False
     by_command: bool = False
     old_worker_only: bool = False
 
@@ -126,7 +128,7 @@ SHAPES: Final = (
         ),
         rests=(2, 4),
     ),
-    Shape("long", (Step("sandbox", "talkative"), Step("bank", "talkative"), Step("cards"))),
+    Shape("long", (Step("sandbox", "talkative"), Step("bank", "talkative"), Step("cards")), continues=True),
     Shape(
         "unknown-field",
         (Step("sandbox", changes={"onTimeout": "skip"}), Step("bank"), Step("cards")),

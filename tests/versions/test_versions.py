@@ -161,6 +161,8 @@ class Traffic:
                 yield f"{id_}: settled as {settled}, not {expected}"
             if (error := error_of(chains[id_])) != shape.error:
                 yield f"{id_}: ended with {error or 'its result'}, not {shape.error or 'its result'}"
+            if shape.continues and len(chains[id_]) == 1:
+                yield f"{id_}: did not continue as new, so that no version took over what another one carried"
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
