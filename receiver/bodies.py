@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import re
 from typing import Final
@@ -10,6 +9,7 @@ from typing import Final
 from starlette.requests import ClientDisconnect, Request
 
 from receiver.answers import Refused, Verdict
+from receiver.deadlines import deadline
 from receiver.deliveries.limits import LARGEST_KEPT
 
 LARGEST_BODY: Final = 1024 * 1024
@@ -44,7 +44,7 @@ class Incoming:
     async def read(self) -> bytes:
         """The whole body; raises `Refused` for one that is too large, too slow or cut off."""
         try:
-            async with asyncio.timeout(BODY_SECONDS):
+            async with deadline(BODY_SECONDS):
                 async for chunk in self._stream:
                     self.size += len(chunk)
                     self._kept += chunk
@@ -67,7 +67,7 @@ class Incoming:
             return None
         hashed = hashlib.sha256(self._kept)
         try:
-            async with asyncio.timeout(SKIM_SECONDS):
+            async with deadline(SKIM_SECONDS):
                 async for chunk in self._stream:
                     hashed.update(chunk)
                     self.size += len(chunk)

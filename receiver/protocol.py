@@ -1,7 +1,9 @@
 """BoundedProtocol: uvicorn's HTTP protocol with an end to everything that a client may do without end.
 
-uvicorn leaves a silent or dripping connection open for ever, and its fast parser has no limit on headers or trailers.
-The body's own time and size are limited where it is read, in `receiver.callbacks`.
+uvicorn leaves a silent or dripping connection open for ever, keeps as many pipelined requests and unread answers as a
+client sends, and its fast parser has no limit on headers or trailers. Here the requests of a connection are read one
+after the other: the next is parsed when the one before it is answered, and until then its bytes wait, at most one read
+of the socket. The body's own time and size are limited where it is read, in `receiver.bodies`.
 """
 
 from __future__ import annotations
@@ -11,144 +13,239 @@ import re
 from typing import Any, Final
 
 import httptools
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from receiver.answers import Verdict
+from receiver.deadlines import Deadline
 
 HEADER_SECONDS: Final = 10.0
 """From the connection, or from a further request's first byte, until its headers are complete."""
 
+WRITE_SECONDS: Final = 10.0
+"""From the moment at which the client's side takes no more of an answer, until it has taken all of it."""
+
 LARGEST_HEAD: Final = 32 * 1024
-"""Bytes of request line and headers together: a token of 4 KiB and what routers add fit many times."""
+"""Bytes of request line and headers together, separators included: a token of 4 KiB and what routers add fit many
+times."""
+
+MOST_HEADERS: Final = 100
+"""Headers of one request. Each costs more than its bytes, and routers and tracing add some 30 at most."""
 
 LARGEST_MESSAGE: Final = 4 * 1024 * 1024
 """Bytes of one request on the wire. The largest body, sent in chunks of a few bytes, is several times its own size;
 what is larger still is chunk extensions and trailers, which the parser would keep in memory."""
 
+LEAST_PIECE: Final = 256
+"""What a piece of a chunked body counts at least, in bytes: one that is nothing but empty lines is a million pieces."""
+
 REQUEST_LINE: Final = re.compile(rb"[A-Z]+ /")
+EMPTY_LINE: Final = b"\r\n\r\n"
+"""The end of a line and an empty line. The parser takes nothing else for the end of a head or of a chunked body."""
+
+FRAMING: Final = {b"content-length", b"transfer-encoding"}
+"""Headers that say where a body ends."""
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """One connection. Its state is that of the newest request: where its bytes are counted, and what ends it."""
+    """One connection. Its state is that of one request: the one that is being read, or else answered."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         # Its line has the path, and with it the token; no logging configuration may bring it back.
         self.access_log = False
         self.url = b""
-        self._timer: asyncio.TimerHandle | None = None
+        self._unread = bytearray()
+        self._size = 0
         self._begun = False
         self._in_head = True
-        self._bytes = 0
-        self._upgrade_body = 0
+        self._body_left: int | None = None
         self._refused = False
+        self._head_deadline: Deadline | None = None
+        self._write_deadline: Deadline | None = None
+
+    # --- the connection
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the clock: a connection that says nothing is closed."""
         super().connection_made(transport)
-        self._start_timer()
+        self.flow = self._flow = _Flow(transport)
+        # The writing deadline has to see every byte that the client does not take, not only those over 64 KiB.
+        transport.set_write_buffer_limits(high=0)
+        self._start_head_deadline()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the clock."""
-        self._stop_timer()
+        """Stop the clocks."""
+        self._unread.clear()
+        self._stop_head_deadline()
+        self._stop_write_deadline()
         super().connection_lost(exc)
 
+    def eof_received(self) -> bool:
+        """The client sends no more; True keeps its connection open for the answer that it may still wait for.
+
+        That is the last one: while a further request waits nothing is read, not even the end.
+        """
+        if self._is_answering:
+            self.cycle.keep_alive = False
+            return True
+        if self._begun:
+            self._refuse(Verdict.MALFORMED)
+        return False
+
+    def pause_writing(self) -> None:
+        """Some of an answer was not taken: the app waits before it writes more, and the client has so long."""
+        super().pause_writing()
+        self._write_deadline = Deadline(WRITE_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """All of it was taken."""
+        self._stop_write_deadline()
+        super().resume_writing()
+
+    # --- reading, one request at a time
+
     def data_received(self, data: bytes) -> None:
-        """Count the bytes before they are parsed: the parser keeps an unfinished header in memory."""
-        if self._refused:
+        """Parse what has arrived as far as the end of one request."""
+        if not self._refused:
+            self._unread += data
+            self._parse()
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request; close after an answer to an unfinished one, or it would be read for ever."""
+        self._flow.held = False
+        super().on_response_complete()
+        if self.transport.is_closing():
             return
-        self._bytes += len(data)
-        if self._upgrade_body:
-            self._take_upgrade_body(data)
-            return
-        if self._in_head and self._timer is None:
-            self._start_timer()
-        self._unset_keepalive_if_required()
+        if self._begun or self._refused:
+            self.transport.close()
+        else:
+            self._parse()
+
+    @property
+    def _is_answering(self) -> bool:
+        """Whether a request was read to its end and has not been answered yet."""
+        return self.cycle is not None and not self.cycle.response_complete and not self._begun
+
+    def _parse(self) -> None:
+        while self._unread and not self._refused and not self._is_answering:
+            self._unset_keepalive_if_required()
+            if self._in_head and self._head_deadline is None:
+                self._start_head_deadline()
+            piece = self._unread[: self._piece_size()]
+            if not piece:
+                return
+            del self._unread[: len(piece)]
+            self._feed(piece)
+        if self._unread:
+            self._flow.hold()
+
+    def _piece_size(self) -> int:
+        """How many of the unread bytes are fed to the parser: none that may belong to the next request.
+
+        A body of known length ends there. A head, and a chunked body, end with an empty line, and so does each piece:
+
+            POST /a HTTP/1.1\r\nContent-Length: 2\r\n\r\n | {} | GET /b HTTP/1.1\r\n\r\n | GET /c HTT
+
+        What may be the first part of an empty line, such as `\r\n\r`, is left until the rest of it has arrived.
+        """
+        if not self._in_head and self._body_left is not None:
+            return self._body_left
+        most = LARGEST_HEAD - self._size if self._in_head else len(self._unread)
+        end = self._unread.find(EMPTY_LINE, 0, most)
+        if end >= 0:
+            return end + len(EMPTY_LINE)
+        part = next((size for size in (3, 2, 1) if self._unread.endswith(EMPTY_LINE[:size])), 0)
+        return min(most, len(self._unread) - part)
+
+    def _feed(self, piece: bytearray) -> None:
+        if self._in_head:
+            self._size += len(piece)
+        elif self._body_left is None:
+            self._size += max(len(piece), LEAST_PIECE)
+        else:
+            self._size += len(piece)
+            self._body_left -= len(piece)
         try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            self._take_upgrade_body(data[upgrade.args[0] :])
+            try:
+                self.parser.feed_data(piece)
+            except httptools.HttpParserUpgrade:
+                self._decline_upgrade()
         except httptools.HttpParserError:
-            self._refuse(_malformed(data))
-            return
-        if self._in_head and self._begun and self._bytes > LARGEST_HEAD:
+            self._refuse(_malformed(piece))
+        if self._in_head and self._size >= LARGEST_HEAD:
             self._refuse_head()
-        elif self._bytes > LARGEST_MESSAGE:
+        elif self._size > LARGEST_MESSAGE:
             self._refuse(Verdict.TOO_LARGE)
+
+    def _decline_upgrade(self) -> None:
+        """Serve the request as it is.
+
+        The parser leaves its body to the protocol that the client has offered. A second parser reads it, which gets a
+        head with the same framing, and so sees the same end: `Content-Length: 22`, or `Transfer-Encoding: chunked`.
+        """
+        self.cycle.keep_alive = False
+        framing = [b"%s: %s\r\n" % header for header in self.headers if header[0] in FRAMING]
+        self.parser = httptools.HttpRequestParser(_BodyOnly(self))
+        self.parser.feed_data(b"".join([b"POST / HTTP/1.1\r\n", *framing, b"\r\n"]))
+
+    # --- what the parser reports
 
     def on_message_begin(self) -> None:
         """A request begins."""
         super().on_message_begin()
         self._begun = True
+        self._body_left = None
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header. A trailer is ignored: where the app looks at it as at a header, the body has proven nothing."""
+        if not self._in_head:
+            return
+        if len(self.headers) == MOST_HEADERS:
+            self._refuse_head()
+            raise _StopParsing
+        super().on_header(name, value)
+        if self.headers[-1][0] == b"content-length":
+            self._body_left = int(value)
 
     def on_headers_complete(self) -> None:
-        """The head has ended: stop its clock, and look at its size, which may have come in one piece."""
-        self._stop_timer()
-        self._in_head = False
-        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > LARGEST_HEAD:
-            self._refuse_head()
-        elif b"#" in self.url:
+        """The head has ended, and with it its time."""
+        self._stop_head_deadline()
+        if b"#" in self.url:
             # No client sends a fragment; cut off silently, it would give a token a second spelling.
             self._refuse(Verdict.UNKNOWN)
-        else:
-            super().on_headers_complete()
-            if self.parser.should_upgrade():
-                self._decline_upgrade()
-
-    def on_body(self, body: bytes) -> None:
-        """Part of a body, unless the request was refused before it had a cycle."""
-        if not self._refused:
-            super().on_body(body)
+            raise _StopParsing
+        self._in_head = False
+        super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """The request has ended; the next byte begins another head."""
-        if not self._upgrade_body:
-            self._end_message()
-            if not self._refused:
-                super().on_message_complete()
-
-    def on_response_complete(self) -> None:
-        """Close after an answer to an unfinished request: whoever sends an endless body would be read for ever."""
-        super().on_response_complete()
-        answered_early = self.cycle.response_complete and self._begun
-        if (answered_early or self._refused) and not self.transport.is_closing():
-            self.transport.close()
-
-    def _end_message(self) -> None:
+        """The request has ended, unless the parser says so only because it leaves the body to another protocol."""
+        if self.parser.should_upgrade():
+            return
         self._begun = False
         self._in_head = True
-        self._bytes = 0
+        self._size = 0
+        super().on_message_complete()
 
-    def _decline_upgrade(self) -> None:
-        """Serve the request as it is; its body, which the parser leaves to the offered protocol, is taken here."""
-        self.cycle.keep_alive = False
-        headers = dict(self.headers)
-        if b"transfer-encoding" in headers:
-            self._refuse(Verdict.MALFORMED)
-        elif (length := headers.get(b"content-length", b"0")).isdigit():
-            self._upgrade_body = int(length)
+    # --- ending
 
-    def _take_upgrade_body(self, data: bytes) -> None:
-        part, self._upgrade_body = data[: self._upgrade_body], max(0, self._upgrade_body - len(data))
-        self.cycle.body += part
-        if not self._upgrade_body:
-            self._end_message()
-            self.cycle.more_body = False
-        self.cycle.message_event.set()
+    def _start_head_deadline(self) -> None:
+        self._head_deadline = Deadline(HEADER_SECONDS, self._give_up)
 
-    def _start_timer(self) -> None:
-        self._timer = self.loop.call_later(HEADER_SECONDS, self._give_up)
+    def _stop_head_deadline(self) -> None:
+        if self._head_deadline is not None:
+            self._head_deadline.cancel()
+            self._head_deadline = None
 
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def _stop_write_deadline(self) -> None:
+        if self._write_deadline is not None:
+            self._write_deadline.cancel()
+            self._write_deadline = None
 
     def _give_up(self) -> None:
-        self._timer = None
         if self._begun:
             self._refuse(Verdict.TOO_SLOW)
-        elif not self.cycle or self.cycle.response_complete:
+        else:
             # Nothing but line ends since the last answer, or ever.
             self.transport.close()
 
@@ -157,16 +254,20 @@ class BoundedProtocol(HttpToolsProtocol):
         self._refuse(Verdict.UNKNOWN if len(self.url) > LARGEST_HEAD // 2 else Verdict.HEAD_TOO_LARGE)
 
     def _refuse(self, verdict: Verdict) -> None:
-        """Answer from the table in the app's stead, as uvicorn would write it, and close."""
+        """Answer the request that is being read from the table, in the app's stead, and close.
+
+        All requests before it are answered: it would not be read otherwise.
+        """
+        if self._refused:
+            return
         self._refused = True
-        self._stop_timer()
+        self._unread.clear()
+        self._stop_head_deadline()
         if self.transport.is_closing():
             return
         if self.cycle is not None and not self.cycle.response_complete:
-            if not self.cycle.more_body:
-                # What is refused comes behind a request that is being answered: let that be the last answer.
-                self.cycle.keep_alive = False
-                return
+            if self.cycle.response_started:
+                return  # the app was faster; the connection is closed behind its answer
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         response = verdict.respond(close=True)
@@ -176,7 +277,33 @@ class BoundedProtocol(HttpToolsProtocol):
         self.transport.close()
 
 
-def _malformed(data: bytes) -> Verdict:
+class _Flow(FlowControl):
+    """uvicorn's flow control. While bytes of the next request wait nothing is read, though uvicorn asks for it."""
+
+    held = False
+
+    def hold(self) -> None:
+        self.held = True
+        self.pause_reading()
+
+    def resume_reading(self) -> None:
+        if not self.held:
+            super().resume_reading()
+
+
+class _BodyOnly:
+    """What a second parser reports of a request of which the head is known already."""
+
+    def __init__(self, protocol: BoundedProtocol) -> None:
+        self.on_body = protocol.on_body
+        self.on_message_complete = protocol.on_message_complete
+
+
+class _StopParsing(Exception):
+    """Ends the parsing of a request that was refused within the parser."""
+
+
+def _malformed(piece: bytes | bytearray) -> Verdict:
     """A path that is not ASCII is no token of ours, and answered as any other that is none."""
-    line = data.partition(b"\r\n")[0]
+    line = piece.partition(b"\r\n")[0]
     return Verdict.UNKNOWN if REQUEST_LINE.match(line) and not line.isascii() else Verdict.MALFORMED

@@ -16,6 +16,7 @@ from typing import Final
 import pytest
 import uvicorn
 from itsdangerous import URLSafeSerializer
+from starlette.types import ASGIApp
 from temporalio.client import Client
 
 from activities.callback_urls import SALT, CallbackURLs
@@ -23,6 +24,7 @@ from receiver import protocol
 from receiver.app import create_app
 from receiver.bodies import LARGEST_BODY
 from receiver.cli.processes import free_port
+from receiver.protocol import LARGEST_HEAD, MOST_HEADERS
 from receiver.server import uvicorn_options
 from receiver.signals import Signals
 from tests.receiver.test_callbacks import CLAIMS, URLS, partners
@@ -47,8 +49,18 @@ async def port(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
     """A receiver on a socket, Temporal away: a callback that gets through every check is answered 503."""
     monkeypatch.setattr(protocol, "HEADER_SECONDS", 0.3)
     monkeypatch.setattr("receiver.bodies.BODY_SECONDS", 0.3)
+    async with serving(receiver_app(Signals(away))) as number:
+        yield number
+
+
+def receiver_app(signals: Signals) -> ASGIApp:
+    return create_app(CallbackURLs("http://receiver.test", [KEY]), partners(), signals)
+
+
+@asynccontextmanager
+async def serving(app: ASGIApp) -> AsyncIterator[int]:
+    """Serve the app with the real server settings; gives the port."""
     number = free_port()
-    app = create_app(CallbackURLs("http://receiver.test", [KEY]), partners(), Signals(away))
     config = uvicorn.Config(app, host="127.0.0.1", port=number, **{**uvicorn_options(), "log_config": None})
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server._serve())  # without its signal handlers
@@ -101,6 +113,12 @@ async def test_a_whole_request_is_served(port: int) -> None:
     assert statuses(await exchange(port, WHOLE)) == [503]
 
 
+def padded_head(size: int) -> bytes:
+    """A good head of so many bytes on the wire."""
+    start = HEAD + LENGTH + b"X: "
+    return start + b"a" * (size - len(start) - 4) + b"\r\n\r\n"
+
+
 REFUSED: Final[dict[str, tuple[bytes, set[int]]]] = {
     "garbage": (b"\x00\x01\x02\r\n\r\n", {400}),
     "tls hello": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(100), {400}),
@@ -135,6 +153,8 @@ REFUSED: Final[dict[str, tuple[bytes, set[int]]]] = {
     ),
     "a huge header": (HEAD + b"X: " + b"a" * 1_000_000 + b"\r\n\r\n", {431}),
     "200,000 headers": (HEAD + b"X: a\r\n" * 200_000 + b"\r\n", {431}),
+    "one header too many": (HEAD + b"a:\r\n" * (MOST_HEADERS - 1) + LENGTH + b"\r\n" + BODY, {431}),
+    "a head one byte too large": (padded_head(LARGEST_HEAD + 1) + BODY, {431}),
     "a huge path": (b"POST /" + b"a" * 1_000_000 + b" HTTP/1.1\r\n\r\n", {404}),
     "a huge query": (b"POST " + PATH + b"?" + b"a" * 1_000_000 + b" HTTP/1.1\r\n\r\n", {404}),
     "two content types": (HEAD + TYPE + LENGTH + b"\r\n" + BODY, {400}),
@@ -216,8 +236,15 @@ async def test_a_pipelined_request_is_not_cut_off_by_the_answer_before_it(port: 
     assert statuses(await exchange(port, WHOLE + WHOLE[:-5], WHOLE[-5:], pause=0.1)) == [503, 503]
 
 
-async def test_garbage_behind_a_request_does_not_take_its_answer(port: int) -> None:
-    assert statuses(await exchange(port, WHOLE + b"\x00\x01garbage\r\n\r\n")) == [503]
+async def test_the_largest_head_and_the_most_headers_are_served(port: int) -> None:
+    for head in (padded_head(LARGEST_HEAD), HEAD + LENGTH + b"a:\r\n" * (MOST_HEADERS - 3) + b"\r\n"):
+        assert statuses(await exchange(port, head + BODY)) == [503]
+
+
+async def test_a_trailer_is_not_read_as_a_header(port: int) -> None:
+    """A second Content-Type among the headers would be 400."""
+    chunks = b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n" % (len(BODY), BODY)
+    assert statuses(await exchange(port, HEAD + chunks + TYPE * 200 + b"\r\n")) == [503]
 
 
 async def test_line_ends_between_requests_are_no_request(port: int) -> None:
@@ -321,8 +348,10 @@ async def test_a_body_behind_an_offered_upgrade_is_read(port: int) -> None:
         assert statuses(await exchange(port, *pieces, pause=0.05)) == [503]
     unread = HEAD + offer + LENGTH + b"\r\n" + b"x" * len(BODY)
     assert statuses(await exchange(port, unread)) == [422]
-    chunked = HEAD + offer + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
-    assert statuses(await exchange(port, chunked)) == [400]
+    chunked = HEAD + offer + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(BODY), BODY)
+    for pieces in ([chunked], [chunked[:-3], chunked[-3:]], [chunked[:-40], chunked[-40:]]):
+        assert statuses(await exchange(port, *pieces, pause=0.05)) == [503]
+    assert statuses(await exchange(port, chunked.replace(b"\r\n16\r\n", b"\r\nzz\r\n"))) == [400]
 
 
 async def test_no_raw_request_leaves_a_token_in_the_log(port: int, caplog: pytest.LogCaptureFixture) -> None:
