@@ -35,6 +35,8 @@ pytestmark = [pytest.mark.fault, pytest.mark.timeout(180)]
 
 ANSWER_WITHIN = 3 * 2.5
 LOG_LINES_PER_REQUEST = 8
+MUTE_GIVEN_UP_WITHIN = 2 * 15
+"""Well below the 45 s that it takes by Temporal's own settings."""
 
 
 @dataclass
@@ -221,6 +223,60 @@ async def test_temporals_address_is_silent_until_it_is_there(outage: Outage, sil
         async with outage.temporal() as (_, client):
             await taken_at_last(http, outage.url_for(handle))
             await settled_once(client)
+
+
+class Mutable:
+    """A proxy before Temporal, of which the connections that are open can go mute while new ones work."""
+
+    def __init__(self, to: int) -> None:
+        self._to = to
+        self._open: list[asyncio.StreamWriter] = []
+        self._piping: set[asyncio.Task[None]] = set()
+
+    @asynccontextmanager
+    async def on(self, port: int) -> AsyncIterator[None]:
+        server = await asyncio.start_server(self._take, "127.0.0.1", port)
+        try:
+            yield
+        finally:
+            server.close()
+            self.go_mute()
+            for writer in self._open:
+                writer.transport.abort()
+
+    def go_mute(self) -> None:
+        for task in self._piping:
+            task.cancel()
+
+    async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        others_reader, others_writer = await asyncio.open_connection("127.0.0.1", self._to)
+        self._open += writer, others_writer
+        for one, other in ((reader, others_writer), (others_reader, writer)):
+            self._piping.add(asyncio.create_task(self._pipe(one, other)))
+
+    async def _pipe(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+            writer.close()
+
+
+async def test_a_connection_to_temporal_that_goes_mute_is_given_up(outage: Outage) -> None:
+    """The receiver is given another one, as behind a load balancer that forgot the first; nothing is restarted."""
+    direct = outage.env["TEMPORAL_ADDRESS"]
+    proxy, port = Mutable(int(direct.rpartition(":")[2])), free_port()
+    async with outage.temporal() as (_, client), proxy.on(port):
+        handle = await waiting_run(client)
+        outage.env["TEMPORAL_ADDRESS"] = f"127.0.0.1:{port}"
+        async with outage.receiver() as http:
+            url = outage.url_for(handle)
+            assert (await http.post(url, json={"status": "progress"})).status_code == 202
+            proxy.go_mute()
+            assert (await http.post(url, json={"status": "progress"})).status_code == 503
+            async with asyncio.timeout(MUTE_GIVEN_UP_WITHIN):
+                while (await http.post(url, json={"status": "progress"})).status_code != 202:
+                    await asyncio.sleep(0.2)
 
 
 async def test_a_wrong_namespace_is_our_fault_and_not_the_partners(outage: Outage) -> None:
