@@ -208,8 +208,9 @@ class Callbacks:
 
 
 def _check_headers(request: Request, partner: Partner) -> None:
+    names = [name for name, _ in request.scope["headers"]]
     for name in ONLY_ONCE:
-        if len(request.headers.getlist(name)) > 1:
+        if names.count(name.encode()) > 1:
             raise Refused(Verdict.MALFORMED, f"{name} is given more than once", body_read=False)
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != partner.content_type:

@@ -23,21 +23,21 @@ HEADER_SECONDS: Final = 10.0
 """From the connection, or from a further request's first byte, until its headers are complete."""
 
 WRITE_SECONDS: Final = 10.0
-"""From the moment at which the client's side takes no more of an answer, until it has taken all of it."""
+"""From the moment at which no more of an answer can be sent, because the client does not read, until it is sent."""
 
 LARGEST_HEAD: Final = 32 * 1024
 """Bytes of request line and headers together, separators included: a token of 4 KiB and what routers add fit many
 times."""
 
 MOST_HEADERS: Final = 100
-"""Headers of one request. Each costs more than its bytes, and routers and tracing add some 30 at most."""
+"""Headers of one request. Each costs time, however short it is; routers and tracing add some 30 at most."""
 
 LARGEST_MESSAGE: Final = 4 * 1024 * 1024
 """Bytes of one request on the wire. The largest body, sent in chunks of a few bytes, is several times its own size;
 what is larger still is chunk extensions and trailers, which the parser would keep in memory."""
 
 LEAST_PIECE: Final = 256
-"""What a piece of a chunked body counts at least, in bytes: one that is nothing but empty lines is a million pieces."""
+"""Bytes that each piece of a chunked body counts at least: 4 MiB of empty lines would be a million pieces."""
 
 REQUEST_LINE: Final = re.compile(rb"[A-Z]+ /")
 EMPTY_LINE: Final = b"\r\n\r\n"
@@ -75,13 +75,13 @@ class BoundedProtocol(HttpToolsProtocol):
         self._start_head_deadline()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the clocks."""
+        """Stop the clocks, and keep nothing: uvicorn's keep-alive timer may hold the protocol for a while."""
         self._unread.clear()
         self._stop_head_deadline()
         self._stop_write_deadline()
         super().connection_lost(exc)
 
-    def eof_received(self) -> bool:
+    def eof_received(self) -> bool:  # type: ignore[override]
         """The client sends no more; True keeps its connection open for the answer that it may still wait for.
 
         That is the last one: while a further request waits nothing is read, not even the end.
@@ -94,12 +94,12 @@ class BoundedProtocol(HttpToolsProtocol):
         return False
 
     def pause_writing(self) -> None:
-        """Some of an answer was not taken: the app waits before it writes more, and the client has so long."""
+        """A part of an answer could not be sent: the app writes no more, and the client has `WRITE_SECONDS` to read."""
         super().pause_writing()
         self._write_deadline = Deadline(WRITE_SECONDS, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """All of it was taken."""
+        """The client has read: all of the answer so far is sent."""
         self._stop_write_deadline()
         super().resume_writing()
 
@@ -198,7 +198,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._body_left = None
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header. A trailer is ignored: where the app looks at it as at a header, the body has proven nothing."""
+        """Keep a header; ignore a trailer, which would change the head after the app has begun to read it."""
         if not self._in_head:
             return
         if len(self.headers) == MOST_HEADERS:

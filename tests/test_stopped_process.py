@@ -1,4 +1,4 @@
-"""A receiver that is stopped (SIGSTOP) in the middle of a request: its own standing still is not the partner's fault."""
+"""A receiver that is stopped (SIGSTOP) in the middle of a request: that is not the partner's fault."""
 
 from __future__ import annotations
 

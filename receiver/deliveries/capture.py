@@ -13,7 +13,8 @@ from typing import Any, Final
 from starlette.requests import Request
 
 from activities.callback_urls import CALLBACKS_PATH, Claims
-from activities.redaction import blot_tokens, without_tokens
+from activities.redaction import blot_tokens, may_hold_token, without_tokens
+from activities.spellings import REDACTED
 from receiver.answers import Verdict
 from receiver.deliveries.credentials import is_credential
 from receiver.deliveries.delivery import UNKNOWN_TOKEN, Delivery, digest, new_id, placeholder
@@ -21,6 +22,10 @@ from receiver.deliveries.limits import LARGEST_KEPT, kept_size
 
 SHORTEST_TOKEN: Final = 40
 """Characters; what a partner's body has in a token's place and is shorter is none, of this system or of any other."""
+
+MOST_SEARCHED: Final = 2048
+"""Characters of the query, and of all headers, that are searched for hidden tokens: 1.5 ms a KiB at worst. Texts with
+escapes or tokens in them are rare and short; a text that exceeds this is `[redacted]` as a whole."""
 
 
 @dataclass
@@ -104,10 +109,10 @@ class Capture:
             id=self.id,
             received_at=self.received_at,
             method=self.method,
-            target=self._without_token(self.path + (self._shown_token if self._at_callback_url else "") + self.query),
-            headers=tuple(
-                (name, self._without_token(value)) for name, value in self.headers if not is_credential(name)
+            target=self._without_token(
+                self.path + (self._shown_token if self._at_callback_url else "") + self._shown_query
             ),
+            headers=self._shown_headers,
             body=body if whole else None,
             body_size=size,
             body_digest=read_digest,
@@ -143,6 +148,29 @@ class Capture:
                 return None
         # Of a body that was refused nobody knows where its token stands, and it may well be a good one.
         return found if self.claims or len(found) > LARGEST_KEPT else blot_tokens(found)
+
+    @property
+    def _shown_query(self) -> str:
+        too_long = len(self.query) > MOST_SEARCHED and self._is_suspect(self.query)
+        return f"?{REDACTED.decode()}" if too_long else self.query
+
+    @property
+    def _shown_headers(self) -> tuple[tuple[str, str], ...]:
+        """The headers without credentials and tokens; only suspect ones are searched, and mostly none is."""
+        kept = [(name, value) for name, value in self.headers if not is_credential(name)]
+        if not self._is_suspect("\n".join(value for _, value in kept)):
+            return tuple(kept)
+        left = MOST_SEARCHED
+        for place, (name, value) in enumerate(kept):
+            if self._is_suspect(value):
+                left -= len(value)
+                kept[place] = name, self._without_token(value) if left >= 0 else REDACTED.decode()
+        return tuple(kept)
+
+    def _is_suspect(self, text: str) -> bool:
+        """A cheap test: False if `_without_token` would not change the text."""
+        repeats_token = len(self.token) >= SHORTEST_TOKEN and self.token in text
+        return repeats_token or "\0" in text or may_hold_token(text.encode("utf-8", "replace"))
 
     def _without_token(self, text: str) -> str:
         """The text, should it repeat the token, without it; and without NUL, which PostgreSQL keeps in no text."""

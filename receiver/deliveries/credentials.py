@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 
 PARTS: Final = (
@@ -68,7 +69,18 @@ CREDENTIAL: Final = re.compile(
 NONE: Final = re.compile("|".join(KEPT))
 
 
+LONGEST_REMEMBERED: Final = 64
+"""Characters. The same few names come with every request; long ones would only fill the memory."""
+
+
 def is_credential(name: str) -> bool:
     """Whether a header of this name is dropped."""
+    return _remembered(name) if len(name) <= LONGEST_REMEMBERED else _is_credential(name)
+
+
+def _is_credential(name: str) -> bool:
     plain = name.lower().replace("_", "-")
     return not NONE.search(plain) and bool(CREDENTIAL.search(plain))
+
+
+_remembered = lru_cache(maxsize=1024)(_is_credential)

@@ -229,7 +229,8 @@ class Inbox:
         now = time.time()
         known = self._statements.look(cursor, [keep.queued for _, keep in keeps])
         for job, keep in keeps:
-            row, claims, request_id = to_row(keep.delivery), keep.queued.claims, keep.queued.request_id
+            row: dict[str, Any] = {}
+            claims, request_id = keep.queued.claims, keep.queued.request_id
             stage = (claims.chain_id, claims.stage)
             first = known.firsts.get(request_id)
             if first and first.id == keep.delivery.id:
@@ -260,10 +261,11 @@ class Inbox:
                 row["due_at"] = now + LEASE if leased else now
                 known.pending.add(stage)
                 known.firsts[request_id] = First(keep.delivery.id, keep.delivery.status, "accepted", Fate.PENDING)
-                yield row
+                yield to_row(keep.delivery) | row
                 continue
             size = kept_size(keep.delivery.headers, keep.delivery.target, keep.delivery.body_size)
             if self._budget.allows(row["verdict"], keep.delivery.partner, size):
+                row = to_row(keep.delivery) | row
                 yield row if len(row["body"] or b"") <= LARGEST_KEPT else {**row, "body": None}
 
 

@@ -11,7 +11,8 @@ from activities.callback_urls import CallbackURLs, Claims
 from activities.signatures import SCHEMES
 from activities.signatures.plain_hmac import ROWS
 from receiver.answers import Verdict
-from receiver.deliveries.capture import Capture
+from receiver.deliveries import capture
+from receiver.deliveries.capture import MOST_SEARCHED, Capture
 from receiver.deliveries.credentials import is_credential
 from receiver.deliveries.limits import LARGEST_KEPT
 from tests.support import KEY
@@ -63,6 +64,46 @@ def test_a_body_that_was_refused_at_a_partners_url_keeps_no_token(where: str) ->
         assert TOKEN.encode() not in (one.body or b"")
         assert b"[redacted]" in (one.body or b"")
         assert (one.target, one.headers) == ("/partners/bank?work=[redacted]", (("X-Work", "[redacted]"),))
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        TOKEN,
+        "".join(f"%{ord(letter):02X}" for letter in TOKEN),
+        "".join(f"\\u{ord(letter):04x}" for letter in TOKEN),
+        TOKEN.replace(".", "%252E"),
+        TOKEN.replace(".", "\\\\u002e"),
+    ],
+)
+def test_a_token_is_found_in_one_header_of_many_however_it_is_written(written: str) -> None:
+    plain = tuple((f"X-{number}", "plain text. And more.") for number in range(50))
+    headers = (*plain, ("X-Link", f"https://x.example/callbacks/{written}"), *plain)
+    *first, link = captured(*headers, claims=CLAIMS).delivery(Verdict.ACCEPTED).headers[:51]
+    assert tuple(first) == plain
+    assert link[1] in {"https://x.example/callbacks/{run/2/3}", "https://x.example/callbacks/[redacted]"}
+
+
+def test_headers_that_hold_no_token_are_not_searched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capture, "without_tokens", pytest.fail)
+    headers = tuple((f"x-{number}", "W/ v1,t=1.5; a=b ..." * 10) for number in range(100))
+    assert captured(*headers, query="a=1", claims=CLAIMS).delivery(Verdict.ACCEPTED).headers == headers
+
+
+def test_no_more_than_so_much_of_a_head_is_searched(monkeypatch: pytest.MonkeyPatch) -> None:
+    searched: list[bytes] = []
+
+    def search(text: bytes) -> bytes:
+        searched.append(text)
+        return text
+
+    monkeypatch.setattr(capture, "without_tokens", search)
+    headers = [(f"x-{number}", "%2525252e" * 30) for number in range(100)]
+    one = captured(*headers, query="%2525252e" * 1000, claims=CLAIMS).delivery(Verdict.ACCEPTED)
+    assert sum(map(len, searched)) <= 2 * MOST_SEARCHED
+    assert one.headers[0] == headers[0]
+    assert one.headers[-1] == ("x-99", "[redacted]")
+    assert one.target == "/callbacks/{run/2/3}?[redacted]"
 
 
 def test_headers_are_kept_in_order_and_as_often_as_they_came() -> None:

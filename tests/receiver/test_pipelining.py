@@ -98,7 +98,8 @@ async def test_requests_before_a_refused_one_get_their_answers_first(
         signals.answers.set()
         answer = b""
         while statuses(answer) != [202, 202, status]:
-            assert (more := await asyncio.wait_for(reader.read(65536), SOON)), answer
+            more = await asyncio.wait_for(reader.read(65536), SOON)
+            assert more, answer
             answer += more
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
