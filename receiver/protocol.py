@@ -36,8 +36,8 @@ LARGEST_MESSAGE: Final = 4 * 1024 * 1024
 """Bytes of one request on the wire. The largest body, sent in chunks of a few bytes, is several times its own size;
 what is larger still is chunk extensions and trailers, which the parser would keep in memory."""
 
-LEAST_PIECE: Final = 256
-"""Bytes that each piece of a chunked body counts at least: 4 MiB of empty lines would be a million pieces."""
+PIECE_COST: Final = 128
+"""Bytes that an empty line in a chunked body counts besides its own: each one costs a call of the parser."""
 
 REQUEST_LINE: Final = re.compile(rb"[A-Z]+ /")
 EMPTY_LINE: Final = b"\r\n\r\n"
@@ -141,7 +141,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._flow.hold()
 
     def _piece_size(self) -> int:
-        """How many of the unread bytes are fed to the parser: none that may belong to the next request.
+        r"""How many of the unread bytes are fed to the parser: none that may belong to the next request.
 
         A body of known length ends there. A head, and a chunked body, end with an empty line, and so does each piece:
 
@@ -159,13 +159,12 @@ class BoundedProtocol(HttpToolsProtocol):
         return min(most, len(self._unread) - part)
 
     def _feed(self, piece: bytearray) -> None:
-        if self._in_head:
-            self._size += len(piece)
-        elif self._body_left is None:
-            self._size += max(len(piece), LEAST_PIECE)
-        else:
-            self._size += len(piece)
-            self._body_left -= len(piece)
+        self._size += len(piece)
+        if not self._in_head:
+            if self._body_left is not None:
+                self._body_left -= len(piece)
+            elif self._unread:
+                self._size += PIECE_COST
         try:
             try:
                 self.parser.feed_data(piece)

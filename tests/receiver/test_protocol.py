@@ -151,6 +151,7 @@ REFUSED: Final[dict[str, tuple[bytes, set[int]]]] = {
         HEAD + b"Transfer-Encoding: chunked\r\n\r\n2;" + b"a=b;" * 2_000_000 + b"\r\n{}",
         {413, 408},
     ),
+    "a million empty lines": (HEAD + b"Transfer-Encoding: chunked\r\n\r\nfffff\r\n" + b"\r\n" * 500_000, {413}),
     "a huge header": (HEAD + b"X: " + b"a" * 1_000_000 + b"\r\n\r\n", {431}),
     "200,000 headers": (HEAD + b"X: a\r\n" * 200_000 + b"\r\n", {431}),
     "one header too many": (HEAD + b"a:\r\n" * (MOST_HEADERS - 1) + LENGTH + b"\r\n" + BODY, {431}),
