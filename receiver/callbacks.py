@@ -34,11 +34,10 @@ from receiver.answers import Refused, Verdict, in_its_own_way
 from receiver.bodies import Incoming
 from receiver.budget import SECONDS_PER_CALLBACK, RateBudget, SignalBudget
 from receiver.deliveries.capture import Capture
-from receiver.deliveries.limits import RecordBudget
+from receiver.deliveries.content import earlier_request_id, request_id, said_digest
 from receiver.forwarder import Forwarder, Unavailable
 from receiver.greetings import Greeted, reply_to
 from receiver.metrics import Metrics
-from receiver.signals import request_id
 from workflows.contract import Callback
 
 T = TypeVar("T")
@@ -67,7 +66,6 @@ class Callbacks:
         self._budget = SignalBudget()
         self._of_partners = RateBudget()
         self._handshakes = RateBudget()
-        self._record = RecordBudget()
 
     async def receive(self, request: Request) -> Response:
         """Take one callback at the URL that its call carried."""
@@ -104,8 +102,8 @@ class Callbacks:
     async def _record_refusal(
         self, capture: Capture, incoming: Incoming, verdict: Verdict, reason: str, status: int
     ) -> None:
-        size = capture.kept_size(verdict, incoming.announced)
-        if not self._forwarder.records or not self._record.allows(verdict.name, capture.partner, size):
+        at_least = capture.kept_size(verdict, incoming.announced)
+        if not self._forwarder.may_note(verdict, capture.partner, at_least):
             return
         if capture.body is None:  # refused before anybody read it
             capture.note_unread(await incoming.skim(), incoming.size, incoming.digest)
@@ -163,12 +161,15 @@ class Callbacks:
         answer = _read(answers.read_callback, partner, body)
         capture.says = answer.status
         identified = answer.settles or capture.signed_id
-        signal_id = request_id(claims, body, answer, capture.signed_id) if identified else uuid.uuid4().hex
+        signed_id = capture.signed_id
+        signal_id = request_id(claims, said_digest(answer), signed_id) if identified else uuid.uuid4().hex
+        earlier_id = earlier_request_id(claims, body, answer, signed_id) if identified else ""
         if wait := self._budget.seconds_to_wait(claims, signal_id, settles=answer.settles):
             raise Refused(Verdict.TOO_MANY, retry_after=math.ceil(wait))
         callback = Callback(answer, claims.chain_id, claims.attempt, claims.issued_at)
         try:
-            verdict = await self._forwarder.deliver(capture.delivery(Verdict.ACCEPTED), callback, signal_id)
+            delivery = capture.delivery(Verdict.ACCEPTED)
+            verdict = await self._forwarder.deliver(delivery, callback, signal_id, earlier_id)
         except Unavailable as error:
             self._budget.give_back(claims, signal_id)
             logger.warning("nothing-durable", extra={"why": str(error)})

@@ -12,13 +12,12 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import asdict, replace
 from typing import Final
 
-from activities.callback_urls import Claims
 from receiver.answers import Verdict
 from receiver.deliveries.database import StoreAway
 from receiver.deliveries.delivery import Delivery
-from receiver.deliveries.inbox import REMEMBERED, How, Inbox
-from receiver.deliveries.limits import kept_size
-from receiver.deliveries.statements import Queued
+from receiver.deliveries.inbox import REMEMBERED, Inbox
+from receiver.deliveries.judging import How, Kept
+from receiver.deliveries.statements import First, Queued
 from receiver.sender import MOST_TRIES, VERDICTS, Sender, refusal
 from receiver.signals import BUDGET_SECONDS, Reached, SignalRefused, Signals, TemporalAway
 from workflows.contract import Callback
@@ -50,56 +49,72 @@ class Forwarder:
         self._failed_at = float("-inf")
         self._failing: set[str] = set()
 
-    async def deliver(self, delivery: Delivery, callback: Callback, request_id: str) -> Verdict:
-        """Make the delivery durable, and say how to answer it; raises `Unavailable`."""
+    async def deliver(self, delivery: Delivery, callback: Callback, request_id: str, earlier_id: str = "") -> Verdict:
+        """Make the delivery durable, and say how to answer it; raises `Unavailable`.
+
+        earlier_id: the request id that an earlier version would have given it, if that is another one.
+        """
         claims = delivery.claims
         assert claims is not None
         if self._inbox is None or self._sender is None:
-            return VERDICTS[await self._send_directly(claims, callback, request_id, BUDGET_SECONDS, "")]
+            queued = Queued(delivery.id, claims, "", request_id, earlier_id=earlier_id)
+            return VERDICTS[await self._send_directly(queued, callback, BUDGET_SECONDS, "")]
         origin = self._sender.known_origin(delivery)
         known = replace(delivery, pipeline=origin.pipeline, definition=origin.definition)
-        queued = Queued(
-            delivery.id,
-            claims,
-            json.dumps(asdict(callback)),
-            request_id,
-            pipeline=origin.pipeline,
-            size=kept_size(delivery.headers, delivery.target, delivery.body_size),
-        )
+        written = json.dumps(asdict(callback))
+        queued = Queued(delivery.id, claims, written, request_id, pipeline=origin.pipeline, earlier_id=earlier_id)
+        if self._inbox.has_taken(queued):
+            return Verdict.DUPLICATE
         try:
             with self._sender.leasing() as lease:
-                how = await self._inbox.keep(known, queued, lease=lease)
+                kept = await self._inbox.keep(known, queued, lease=lease)
         except StoreAway:
-            # Should it be kept after all, a moment too late, it is recorded as it was answered.
-            try:
-                reached = await self._send_directly(claims, callback, request_id, DIRECTLY_WITHIN, STORE_AWAY)
-            except Unavailable:
-                self._inbox.note_answer(delivery.id, Verdict.UNAVAILABLE.status)
-                raise
-            if reached is Reached.TAKEN:
-                self._inbox.note_taken(known, queued)
-            else:
-                self._inbox.conclude(refusal(queued, VERDICTS[reached], f"the run is {reached.value}"))
-            return VERDICTS[reached]
-        if how is How.LEASED:
-            self._sender.send_soon(queued)
-            told = await self._sender.fate(request_id, within=WAIT_FOR_FATE)
-            return VERDICTS[told] if told else Verdict.ACCEPTED
-        self._sender.wake()
-        if how is How.QUEUED:
-            return Verdict.ACCEPTED
-        self._sender.add_origin(queued)
-        if how is How.CONFLICT:
-            return Verdict.CONFLICT
-        if how is How.KNOWN:
-            return Verdict.DUPLICATE
-        await self._sender.wait(request_id, within=WAIT_FOR_FATE)
-        return await self._answer_again(self._inbox, queued)
+            return await self._deliver_without_store(self._inbox, known, callback, queued)
+        return await self._answer(self._inbox, self._sender, queued, kept)
 
-    async def _answer_again(self, inbox: Inbox, queued: Queued) -> Verdict:
-        """The answer to a duplicate: the first one's, if that is no 202; to be asked where all processes say it."""
+    async def _deliver_without_store(
+        self, inbox: Inbox, delivery: Delivery, callback: Callback, queued: Queued
+    ) -> Verdict:
+        """Let Temporal take the delivery. It may be kept as well, a moment too late: that is recorded as answered.
+
+        A refusal by Temporal's word is 503: the store may know this content as one that was answered 202.
+        """
         try:
-            told = await inbox.promise(queued.request_id)
+            reached = await self._send_directly(queued, callback, DIRECTLY_WITHIN, STORE_AWAY)
+        except Unavailable:
+            inbox.note_answer(delivery.id, Verdict.UNAVAILABLE.status)
+            raise
+        if reached is not Reached.TAKEN:
+            inbox.note_answer(delivery.id, Verdict.UNAVAILABLE.status)
+            raise Unavailable(f"Temporal: the run is {reached.value}{STORE_AWAY}")
+        inbox.note_taken(delivery, queued)
+        return Verdict.ACCEPTED
+
+    async def _answer(self, inbox: Inbox, sender: Sender, queued: Queued, kept: Kept) -> Verdict:
+        """The answer to a delivery that is kept so."""
+        if kept.how is How.LEASED:
+            sender.send_soon(queued)
+            told = await sender.answer(queued.request_id, within=WAIT_FOR_FATE)
+            if told is Verdict.UNAVAILABLE:
+                raise Unavailable("the store: it went away before a refusal was recorded")
+            return told or Verdict.ACCEPTED
+        sender.wake()
+        if kept.how is How.QUEUED:
+            return Verdict.ACCEPTED
+        sender.add_origin(queued)
+        if kept.first is None:
+            return Verdict.CONFLICT
+        if kept.how is How.TOLD:
+            return Verdict[kept.first.verdict.upper()]
+        if kept.how is How.KNOWN:
+            return Verdict.DUPLICATE
+        await sender.wait(kept.first.request_id or "", within=WAIT_FOR_FATE)
+        return await self._answer_again(inbox, queued, kept.first)
+
+    async def _answer_again(self, inbox: Inbox, queued: Queued, first: First) -> Verdict:
+        """The answer to a duplicate: 202, unless the first one was refused. The store decides between the two."""
+        try:
+            told = await inbox.promise(first)
         except StoreAway as error:
             inbox.note_answer(queued.id, Verdict.UNAVAILABLE.status)
             raise Unavailable(f"the store: {error}") from error
@@ -109,10 +124,9 @@ class Forwarder:
         inbox.conclude(refusal(queued, verdict, "the same content was refused"))
         return verdict
 
-    @property
-    def records(self) -> bool:
-        """Whether there is a store."""
-        return self._inbox is not None
+    def may_note(self, verdict: Verdict, partner: str, at_least: int) -> bool:
+        """Whether there is a store, and room in its budget for a refused request of at least so many bytes."""
+        return self._inbox is not None and self._inbox.may_note(verdict.name.lower(), partner, at_least)
 
     def note(self, delivery: Delivery) -> None:
         """Record a refused delivery; without a store it is not recorded."""
@@ -146,11 +160,12 @@ class Forwarder:
         """Deliver what is kept for as long as the block lasts; at its end, what is on its way is finished."""
         return nullcontext() if self._sender is None else self._sender.running()
 
-    async def _send_directly(
-        self, claims: Claims, callback: Callback, request_id: str, within: float, store: str
-    ) -> Reached:
+    async def _send_directly(self, queued: Queued, callback: Callback, within: float, store: str) -> Reached:
+        claims = queued.claims
         try:
-            reached = await self._signals.send(claims, callback, request_id, within=within)
+            reached = await self._signals.send(
+                claims, callback, queued.request_id, within=within, earlier_id=queued.earlier_id
+            )
         except TemporalAway as error:
             if not isinstance(error, SignalRefused):
                 self._failed_at = time.monotonic()

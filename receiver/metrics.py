@@ -61,6 +61,14 @@ class Metrics:
             buckets=LATENCIES,
             registry=self._registry,
         )
+        self._unrecorded = Counter(
+            "stagehook_unrecorded",
+            "Refused requests, duplicates and conflicts that the store's budget had no room for.",
+            ["verdict", "partner"],
+            registry=self._registry,
+        )
+        if inbox is not None:
+            inbox.budget.on_unrecorded = lambda verdict, partner: self._unrecorded.labels(verdict, partner).inc()
 
     def answered(self, verdict: Verdict, reason: str, partner: str, *, status: int, seconds: float) -> None:
         """Count one answer. status: the one that was sent, which a partner may have of its own."""

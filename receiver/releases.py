@@ -15,9 +15,9 @@ from activities.environment import SettingsError
 from activities.partners import answers
 from activities.partners.partner import Partner, Unreadable
 from receiver.deliveries.archive import Archive, NoSuchDelivery, ReadAgain
+from receiver.deliveries.content import request_id, said_digest
 from receiver.deliveries.delivery import Delivery, Fate
 from receiver.sender import read_kept
-from receiver.signals import request_id
 from workflows.contract import Callback
 
 
@@ -64,5 +64,5 @@ def _read_again(delivery: Delivery, partner_of: Callable[[str], Partner]) -> Rea
     callback = Callback(answer, claims.chain_id, claims.attempt, claims.issued_at)
     # By the id of a signal that it has taken, Temporal would take this one for the same.
     identified = (answer.settles or delivery.signed_id) and delivery.fate is not Fate.TAKEN
-    signal_id = request_id(claims, body, answer, delivery.signed_id) if identified else uuid.uuid4().hex
+    signal_id = request_id(claims, said_digest(answer), delivery.signed_id) if identified else uuid.uuid4().hex
     return ReadAgain(json.dumps(asdict(callback)), signal_id, answer.status)

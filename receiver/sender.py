@@ -62,9 +62,12 @@ VERDICTS: Final = {
 
 @dataclass
 class _Sending:
-    """A delivery on its way. awaited: its own request's answer waits for its fate. told: that answer says it."""
+    """A delivery on its way; the task's result is its answer, None if there is none yet.
 
-    task: asyncio.Task[Reached | None]
+    awaited: its own request waits for that. told: that request is told so, unless another one was promised a 2xx.
+    """
+
+    task: asyncio.Task[Verdict | None]
     awaited: bool = False
     told: bool = False
 
@@ -108,8 +111,11 @@ class Sender:
         """Look at once for what is due."""
         self._wake.set()
 
-    async def fate(self, request_id: str, *, within: float) -> Reached | None:
-        """Where the signal of this request's own delivery has got to; None if that is not known within so long."""
+    async def answer(self, request_id: str, *, within: float) -> Verdict | None:
+        """The answer to this request's own delivery by Temporal's word; None if that is not known within so long.
+
+        A refusal is given only once it is committed; `Verdict.UNAVAILABLE` where the store went away meanwhile.
+        """
         sending = self._sending.get(request_id)
         if sending is None:
             return None
@@ -118,10 +124,12 @@ class Sender:
             await asyncio.wait([sending.task], timeout=within)
         finally:
             sending.awaited = False
-        return sending.task.result() if sending.told and sending.task.done() else None
+        if sending.told:
+            await asyncio.wait([sending.task])
+        return sending.task.result() if sending.task.done() else None
 
     async def wait(self, request_id: str, *, within: float) -> None:
-        """Wait for the fate of another request's delivery with this content, if it is on its way from here."""
+        """Wait for the answer to another request's delivery with this content, if it is on its way from here."""
         if sending := self._sending.get(request_id):
             await asyncio.wait([sending.task], timeout=within)
 
@@ -224,8 +232,8 @@ class Sender:
             waking.cancel()
         self._wake.clear()
 
-    async def _send(self, queued: Queued) -> Reached | None:
-        """Try once, and record what became of it; None if the delivery is to be tried again, or is parked."""
+    async def _send(self, queued: Queued) -> Verdict | None:
+        """Try once, and record what became of it; its answer, None if the delivery is tried again, or is parked."""
         try:
             callback = read_kept(queued.callback)
         except Exception as error:
@@ -234,7 +242,7 @@ class Sender:
             return None
         began = time.monotonic()
         try:
-            reached = await self._signals.send(queued.claims, callback, queued.request_id)
+            reached = await self._signals.send(queued.claims, callback, queued.request_id, earlier_id=queued.earlier_id)
         except TemporalAway as error:
             own_fault = isinstance(error, SignalRefused) or self._taken_at > began - UNDECIDED_PAUSE
             await self._put_off(queued, str(error), own_fault=own_fault)
@@ -244,26 +252,44 @@ class Sender:
             logger.exception("delivery-failed", extra={"delivery": queued.id})
             await self._put_off(queued, f"{type(error).__name__}: {error}", own_fault=True)
             return None
-        self._reached(queued, reached)
+        answer = await self._reached(queued, reached)
         self.add_origin(queued)
-        return reached
+        self._wake.set()  # the next delivery of this stage may have waited for it
+        return answer
 
-    def _reached(self, queued: Queued, reached: Reached) -> None:
+    async def _reached(self, queued: Queued, reached: Reached) -> Verdict:
         sending, why = self._sending[queued.request_id], f"the run is {reached.value}"
-        sending.told = sending.awaited
         if reached is Reached.TAKEN:
             self._taken_at = time.monotonic()
         if reached is Reached.TAKEN or queued.fate is Fate.TAKEN:
             self._inbox.conclude(Conclusion(queued.id, Fate.TAKEN, tries=queued.tries))
-        elif reached is Reached.UNKNOWN and not sending.told:
-            # It was answered 202, and Temporal knew the run once: this may be another Temporal.
+            return Verdict.ACCEPTED
+        sending.told = sending.awaited
+        if sending.told:
+            return await self._tell(queued, VERDICTS[reached], why)
+        self._conclude_late(queued, reached, why)
+        return Verdict.ACCEPTED
+
+    def _conclude_late(self, queued: Queued, reached: Reached, why: str) -> None:
+        """Record a refusal of a delivery that was answered 202."""
+        if reached is Reached.UNKNOWN:
+            # Temporal knew the run once: this may be another Temporal.
             self._park(queued, why)
-        elif sending.told:
-            self._inbox.conclude(refusal(queued, VERDICTS[reached], why))
-        else:
-            logger.warning("delivery-too-late", extra={"delivery": queued.id, "why": why})
-            self._inbox.conclude(Conclusion(queued.id, Fate.REFUSED, why, queued.tries))
-        self._wake.set()  # the next one of this stage may have waited for it
+            return
+        logger.warning("delivery-too-late", extra={"delivery": queued.id, "why": why})
+        self._inbox.conclude(Conclusion(queued.id, Fate.REFUSED, why, queued.tries))
+
+    async def _tell(self, queued: Queued, verdict: Verdict, why: str) -> Verdict:
+        """Refuse the delivery, unless another process has promised its content a 2xx; see `judging`."""
+        try:
+            told = await self._inbox.tell(refusal(queued, verdict, why))
+        except StoreAway:
+            # Whether the refusal is recorded is unknown, and so is what others are told.
+            self._inbox.note_answer(queued.id, Verdict.UNAVAILABLE.status)
+            return Verdict.UNAVAILABLE
+        if not told:
+            logger.warning("delivery-too-late", extra={"delivery": queued.id, "why": f"{why}, and was answered 202"})
+        return verdict if told else Verdict.ACCEPTED
 
     async def _put_off(self, queued: Queued, why: str, *, own_fault: bool) -> None:
         """Lay the failure to Temporal's charge if it answers nobody now, else to the delivery's.
@@ -306,9 +332,9 @@ class Sender:
 
 
 def refusal(queued: Queued, verdict: Verdict, why: str) -> Conclusion:
-    """What is recorded of a delivery whose partner was told that its run takes it no more.
+    """What is recorded of a delivery whose partner is told that its run takes it no more.
 
-    Should the run come back by a reset, the same content is new again.
+    A little later the same content is new again, for the run may have come back by a reset.
     """
     return Conclusion(
         queued.id,
@@ -317,10 +343,8 @@ def refusal(queued: Queued, verdict: Verdict, why: str) -> Conclusion:
         queued.tries,
         verdict=verdict.name.lower(),
         status=verdict.status,
-        # As where a run is unknown after a 202; see `_reached`.
+        # As where a run is unknown after a 202; see `_conclude_late`.
         if_promised=Fate.PARKED if verdict is Verdict.UNKNOWN else Fate.REFUSED,
-        partner=queued.claims.partner,
-        size=queued.size,
     )
 
 

@@ -68,19 +68,6 @@ class SignalRefused(TemporalAway):
     """Temporal answers, and will not take this very signal."""
 
 
-def request_id(claims: Claims, body: bytes, answer: Answer, delivery_id: str = "") -> str:
-    """The id by which Temporal knows a repeated delivery: the same for the same content in answer to the same call.
-
-    delivery_id: the partner's own id, only if a body signature covers it. What it says has to be the same as well, if
-    not the very bytes: a partner that gives its progress and its result one id must not lose the result.
-    """
-    said = json.dumps(asdict(answer), sort_keys=True).encode() if delivery_id else body
-    content = f"{delivery_id}/{hashlib.sha256(said).hexdigest()}"
-    # After a reset a stage is called again as the same attempt; issued_at tells the two calls apart.
-    key = f"{claims.chain_id}/{claims.stage}/{claims.attempt}/{claims.issued_at}/{content}"
-    return hashlib.sha256(key.encode()).hexdigest()
-
-
 @dataclass(frozen=True)
 class Origin:
     """What a chain of executions was started with.
@@ -103,11 +90,23 @@ class Signals:
         self._client: Client | None = None
 
     async def send(
-        self, claims: Claims, callback: Callback, request_id: str, *, within: float = BUDGET_SECONDS
+        self,
+        claims: Claims,
+        callback: Callback,
+        request_id: str,
+        *,
+        within: float = BUDGET_SECONDS,
+        earlier_id: str = "",
     ) -> Reached:
-        """Signal the run that the claims name; raises `TemporalAway` within so many seconds."""
+        """Signal the run that the claims name; raises `TemporalAway` within so many seconds.
+
+        earlier_id: the request id of an earlier version, by which Temporal may know the callback.
+        """
         async with _asking_temporal(within):
             if await self._signal(claims, callback, request_id):
+                return Reached.TAKEN
+            # A run that has ended still takes what it has taken before.
+            if earlier_id and await self._signal(claims, callback, earlier_id):
                 return Reached.TAKEN
             found = await self._find(claims)
             if found is not Reached.RUNNING:

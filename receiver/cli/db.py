@@ -70,10 +70,11 @@ def current(*, as_json: bool) -> int:
 
 @db.command()
 @click.option("--older-than", required=True, metavar="AGE", help="For example 30d, 12h, 90m.")
+@click.option("--refused", is_flag=True, help="Only requests that were refused.")
 @json_option
-def prune(older_than: str, *, as_json: bool) -> None:
+def prune(older_than: str, *, refused: bool, as_json: bool) -> None:
     """Delete deliveries that were received longer ago; none that is pending or parked."""
-    deleted = Archive(need_store()).prune(time.time() - read_age(older_than))
+    deleted = Archive(need_store()).prune(time.time() - read_age(older_than), refused=refused)
     if as_json:
         print_json({"deleted": deleted})
     else:

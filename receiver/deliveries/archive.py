@@ -279,12 +279,15 @@ class Archive:
             raise NoSuchDelivery(f"the delivery {delivery.id} {why}")
         return self.get(delivery.id)
 
-    def prune(self, before: float) -> int:
-        """Delete deliveries received before that moment, none that is pending or parked; how many."""
+    def prune(self, before: float, *, refused: bool = False) -> int:
+        """Delete deliveries received before that moment, none that is pending or parked; how many.
+
+        refused: only requests that were refused.
+        """
         deleted = 0
         while True:
             with self._database.begin() as connection:
-                some = connection.execute(pruning(before, PAGE)).rowcount
+                some = connection.execute(pruning(before, PAGE, refused=refused)).rowcount
             if not some:
                 return deleted
             deleted += some

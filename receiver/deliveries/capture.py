@@ -18,7 +18,7 @@ from activities.spellings import REDACTED
 from receiver.answers import Verdict
 from receiver.deliveries.credentials import is_credential
 from receiver.deliveries.delivery import UNKNOWN_TOKEN, Delivery, digest, new_id, placeholder
-from receiver.deliveries.limits import LARGEST_KEPT, kept_size
+from receiver.deliveries.limits import LARGEST_KEPT
 
 SHORTEST_TOKEN: Final = 40
 """Characters; what a partner's body has in a token's place and is shorter is none, of this system or of any other."""
@@ -78,9 +78,10 @@ class Capture:
         return self.claims.partner if self.claims else self.own_partner
 
     def kept_size(self, verdict: Verdict, announced: int) -> int:
-        """Bytes that a record of it would keep, if it is refused. announced: the size of a body that was not read."""
+        """Bytes that a record of it takes at least, if it is refused. announced: the size of a body that was not read."""
         body_size = announced if self.body is None else len(self.body)
-        return kept_size(self.headers, self.query, body_size, whole=self._is_kept_whole(verdict))
+        head = len(self.query) + sum(len(name) + len(value) for name, value in self.headers)
+        return head + (body_size if self._is_kept_whole(verdict) or body_size <= LARGEST_KEPT else 0)
 
     def _is_kept_whole(self, verdict: Verdict) -> bool:
         """Whether a body is kept however long it is: to be sent, or to be read again once its partner's file is mended.

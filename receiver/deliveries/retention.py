@@ -17,16 +17,23 @@ EVERY_SECONDS: Final = 3600.0
 AFTER_FAILURE: Final = 60.0
 BREATH: Final = 0.1
 DAY: Final = 86400.0
+REFUSED_DAYS: Final = 7
+"""Days after which a refused request is deleted, if deliveries are kept longer."""
 
 
 async def prune_for_ever(inbox: Inbox, days: int) -> None:
-    """Delete what was received more than so many days ago, every hour, a few deliveries at a time."""
+    """Delete what was received more than so many days ago, every hour, a few deliveries at a time.
+
+    Refused requests are deleted after `REFUSED_DAYS` at most.
+    """
     # Several processes do this; they need not do it at the same moment.
     pause = EVERY_SECONDS * random.random()  # noqa: S311
     while True:
         await asyncio.sleep(pause)
         try:
-            deleted = await _prune(inbox, time.time() - days * DAY)
+            now = time.time()
+            deleted = await _prune(inbox, now - days * DAY)
+            deleted += await _prune(inbox, now - min(days, REFUSED_DAYS) * DAY, refused=True)
         except StoreAway:
             pause = AFTER_FAILURE
         else:
@@ -34,9 +41,9 @@ async def prune_for_ever(inbox: Inbox, days: int) -> None:
             pause = EVERY_SECONDS
 
 
-async def _prune(inbox: Inbox, before: float) -> int:
+async def _prune(inbox: Inbox, before: float, *, refused: bool = False) -> int:
     deleted = 0
-    while some := await inbox.prune(before):
+    while some := await inbox.prune(before, refused=refused):
         deleted += some
         await asyncio.sleep(BREATH)  # callbacks first
     return deleted

@@ -15,10 +15,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine.interfaces import DBAPICursor
 
 from activities.callback_urls import Claims
+from receiver.deliveries.content import said_in
 from receiver.deliveries.database import LOCKED_MS, TRANSACTION_TIMEOUT_SINCE, Database
 from receiver.deliveries.delivery import Fate
-from receiver.deliveries.limits import LARGEST_KEPT
-from receiver.deliveries.schema import DELIVERIES
+from receiver.deliveries.limits import LARGEST_KEPT, ROW_OVERHEAD
+from receiver.deliveries.schema import DELIVERIES, REFUSED
 
 PRUNED_TOGETHER: Final = 50
 """Rows deleted in one transaction, so that callbacks need not wait long for it: each may have a mebibyte of body."""
@@ -48,7 +49,7 @@ class Queued:
 
     callback: the signal's argument, as JSON. tries: those that failed by it. pipeline: "" if that is still to be asked.
     fate: TAKEN if Temporal has taken it before, and it is sent once more. since: when it was queued, in unix seconds.
-    size: bytes that a record of it keeps, known of one that is being received.
+    earlier_id: see `content.earlier_request_id`; known of one that is being received, "" if there is none.
     """
 
     id: str
@@ -59,16 +60,15 @@ class Queued:
     pipeline: str = ""
     fate: Fate = Fate.PENDING
     since: float = 0.0
-    size: int = 0
+    earlier_id: str = ""
 
 
 @dataclass(frozen=True)
 class Conclusion:
     """What became of a try. due_at: when the next one is, in unix seconds; None: there is none.
 
-    verdict, status: the answer that the partner got after all, "" and 0 if it stays. if_promised: the fate in place of
-    a refusal, if another request with the same content was answered 2xx. partner: whose it was. size: bytes that its
-    record keeps.
+    verdict, status: the refusal that the partner is told, "" and 0 if its answer stays. if_promised: the fate in place
+    of a refusal, if another request with the same content was answered 2xx; then verdict and status stay as well.
     """
 
     id: str
@@ -79,8 +79,6 @@ class Conclusion:
     verdict: str = ""
     status: int = 0
     if_promised: Fate = Fate.REFUSED
-    partner: str = ""
-    size: int = 0
 
     @property
     def told(self) -> bool:
@@ -102,31 +100,47 @@ class Depth:
 
 @dataclass(frozen=True)
 class First:
-    """The delivery that brought a content first. rests: when its signal got its fate, None as long as it is queued."""
+    """The delivery that brought a content first.
+
+    rests: when its signal got its fate, None as long as it is queued. request_id: under which it is signalled, None if
+    it was given up. bare: its callback is not kept, because Temporal took it while the store was away.
+    """
 
     id: str
     status: int
     verdict: str
     fate: Fate
     rests: float | None = None
+    request_id: str | None = None
+    bare: bool = False
 
     @property
     def told(self) -> bool:
-        """Whether its partner was told that the run takes it no more: then the same content is new again."""
+        """Whether its partner was told that the run takes it no more."""
         return self.fate is Fate.REFUSED and self.verdict in TOLD
+
+
+@dataclass(frozen=True)
+class Success:
+    """A delivery whose success Temporal has taken: what tells its content, and the call that it answers."""
+
+    attempt: int
+    issued_at: int
+    signed_id: str
+    body_digest: str
+    first: First
 
 
 @dataclass
 class Known:
     """What the store knows of some stages, by chain and number.
 
-    firsts: by request id. pending: stages. succeeded: of each, the deliveries whose success Temporal has taken, with
-    the moment at which their call was issued and their body's digest.
+    firsts: by request id. pending: stages. succeeded: of each, what Temporal has taken.
     """
 
     firsts: dict[str, First]
     pending: set[tuple[str, int]]
-    succeeded: dict[tuple[str, int], list[tuple[int, str, First]]]
+    succeeded: dict[tuple[str, int], list[Success]]
 
 
 class Statements:
@@ -138,13 +152,17 @@ class Statements:
         requests, chains = self._list_of("requests"), self._list_of("chains")
         ours = (C.chain_id.in_(chains), C.request_id.is_not(None))
         taken = (C.says == sa.literal_column("'succeeded'"), C.fate == sa.literal_column("'taken'"))
-        first = (C.id, C.status, C.verdict, C.fate, sa.case((C.due_at.is_(None), C.fate_at)))
-        self._first = database.sql(sa.select(*first).where(C.request_id == sa.bindparam("key")))
+        rests, bare = sa.case((C.due_at.is_(None), C.fate_at)), C.callback.is_(None)
+        first = (C.id, C.status, C.verdict, C.fate, rests, C.request_id, bare)
+        self._first = database.sql(sa.select(*first).where(C.id == sa.bindparam("of")))
         self._firsts = database.sql(sa.select(C.request_id, *first).where(C.request_id.in_(requests)))
         pending = sa.select(C.chain_id, C.stage).distinct().where(*ours, _is_queued(DELIVERIES))
         self._pending = database.sql(pending)
-        succeeded = sa.select(C.chain_id, C.stage, C.issued_at, C.body_digest, *first).where(*ours, *taken)
-        self._succeeded = database.sql(succeeded)
+        success = (C.chain_id, C.stage, C.attempt, C.issued_at, C.signed_id, C.body_digest)
+        self._succeeded = database.sql(sa.select(*success, *first).where(*ours, *taken).order_by(C.position))
+        ids = C.id.in_(self._list_of("ids"))
+        self._callbacks = database.sql(sa.select(C.id, C.callback).where(ids))
+        self._sizes = database.sql(sa.select(C.id, C.partner, _stored_size()).where(ids))
         self._insert = database.sql(_insertion(is_sqlite=self._is_sqlite))
         self._conclude = database.sql(_conclusion())
         refused = C.fate == sa.literal_column("'refused'")
@@ -159,9 +177,11 @@ class Statements:
         self._give_up = database.sql(
             sa.update(DELIVERIES).where(C.id == sa.bindparam("of")).values(request_id=sa.null())
         )
-        queued = sa.update(DELIVERIES).where(C.request_id == sa.bindparam("key"), C.due_at.is_not(None))
-        self._promise = database.sql(queued.values(promised=sa.literal_column("1")))
         of_one = sa.update(DELIVERIES).where(C.id == sa.bindparam("of"))
+        still_queued = of_one.where(C.due_at.is_not(None))
+        self._promise = database.sql(still_queued.values(promised=sa.literal_column("1")))
+        completed = of_one.where(C.callback.is_(None))
+        self._complete = database.sql(completed.values(callback=sa.bindparam("given")))
         self._answer = database.sql(of_one.values(status=sa.bindparam("answered")))
         named: dict[str, Any] = {"pipeline": sa.bindparam("named"), "definition": sa.bindparam("defined")}
         self._describe = database.sql(of_one.values(named))
@@ -169,7 +189,8 @@ class Statements:
         self._depth = database.sql(_depth())
         none = sa.select(C.position).where(sa.false()).with_for_update()
         self._check = database.sql(none)
-        self._prune = database.sql(pruning(sa.bindparam("before"), sa.bindparam("most")))
+        old: tuple[Any, Any] = (sa.bindparam("before"), sa.bindparam("most"))
+        self._prune = [database.sql(pruning(*old, refused=refused)) for refused in (False, True)]
 
     def _list_of(self, name: str) -> Any:
         """A subquery of one parameter that holds a list of texts; see `_texts`."""
@@ -193,15 +214,29 @@ class Statements:
     def look(self, cursor: DBAPICursor, queued: Sequence[Queued]) -> Known:
         """What is known of these deliveries' contents and stages."""
         chains = {"chains": self._texts({one.claims.chain_id for one in queued})}
-        firsts = _all(cursor, self._firsts, {"requests": self._texts({one.request_id for one in queued})})
-        succeeded: dict[tuple[str, int], list[tuple[int, str, First]]] = {}
-        for chain, stage, issued_at, body_digest, *first in _all(cursor, self._succeeded, chains):
-            succeeded.setdefault((chain, stage), []).append((issued_at, body_digest, _first(*first)))
+        requests = {id_ for one in queued for id_ in (one.request_id, one.earlier_id) if id_}
+        firsts = _all(cursor, self._firsts, {"requests": self._texts(requests)})
+        succeeded: dict[tuple[str, int], list[Success]] = {}
+        for chain, stage, attempt, issued_at, signed_id, digest, *first in _all(cursor, self._succeeded, chains):
+            success = Success(attempt, issued_at, signed_id, digest, _first(*first))
+            succeeded.setdefault((chain, stage), []).append(success)
         return Known(
             firsts={key: _first(*first) for key, *first in firsts},
             pending=set(_all(cursor, self._pending, chains)),
             succeeded=succeeded,
         )
+
+    def said(self, cursor: DBAPICursor, ids: Sequence[str]) -> dict[str, str]:
+        """What the kept callbacks of these deliveries say, by id; see `content.said_in`."""
+        return {id_: said_in(callback) for id_, callback in _all(cursor, self._callbacks, self._ids(ids))}
+
+    def sizes(self, cursor: DBAPICursor, ids: Sequence[str]) -> dict[str, tuple[str, int]]:
+        """The partner of each of these deliveries, and the bytes that its row takes once it is refused; by id."""
+        rows = _all(cursor, self._sizes, self._ids(ids))
+        return {id_: (partner, size) for id_, partner, size in rows}
+
+    def _ids(self, ids: Sequence[str]) -> dict[str, Any]:
+        return {"ids": self._texts(set(ids))}
 
     def insert(self, cursor: DBAPICursor, rows: Sequence[Mapping[str, Any]]) -> set[str]:
         """Insert deliveries, and return the ids of those that are in: another process may have been faster.
@@ -244,14 +279,22 @@ class Statements:
         cursor.executemany(self._requeue, [{"of": id_, "at": at} for id_ in ids])
         self._bound_idling(cursor)
 
-    def promise(self, cursor: DBAPICursor, request_id: str) -> First | None:
-        """Note that another request with this content is answered 2xx, as long as the first one's fate is open.
+    def promise(self, cursor: DBAPICursor, id_: str) -> First | None:
+        """Note that another request with this delivery's content is answered 2xx, as long as its fate is open.
 
-        The first one as it is then; None if it is not kept.
+        The delivery as it is then; None if it is not kept.
         """
-        cursor.execute(self._promise, {"key": request_id})
-        rows = _all(cursor, self._first, {"key": request_id})
+        cursor.execute(self._promise, {"of": id_})
+        return self.first(cursor, id_)
+
+    def first(self, cursor: DBAPICursor, id_: str) -> First | None:
+        """The delivery of this id; None if it is not kept."""
+        rows = _all(cursor, self._first, {"of": id_})
         return _first(*rows[0]) if rows else None
+
+    def complete(self, cursor: DBAPICursor, id_: str, callback: str) -> None:
+        """Give a delivery without a callback the one that came again with the same content."""
+        cursor.execute(self._complete, {"of": id_, "given": callback})
 
     def give_up(self, cursor: DBAPICursor, id_: str) -> None:
         """Let the content of a delivery be new again."""
@@ -287,9 +330,12 @@ class Statements:
         """Raise the driver's error unless the table can be written to; no row is read."""
         cursor.execute(self._check, {})
 
-    def prune(self, cursor: DBAPICursor, before: float) -> int:
-        """Delete some deliveries received before that moment, none that is pending or parked; how many."""
-        cursor.execute(self._prune, {"before": before, "most": PRUNED_TOGETHER})
+    def prune(self, cursor: DBAPICursor, before: float, *, refused: bool = False) -> int:
+        """Delete some deliveries received before that moment, none that is pending or parked; how many.
+
+        refused: only requests that were refused.
+        """
+        cursor.execute(self._prune[refused], {"before": before, "most": PRUNED_TOGETHER})
         return cursor.rowcount
 
 
@@ -311,15 +357,30 @@ def _begin_postgres(database: Database) -> str:
     """
 
 
-def pruning(before: Any, most: Any) -> sa.Delete:
-    """Deletes so many deliveries received before that moment, none with anything left to do about it."""
+def pruning(before: Any, most: Any, *, refused: bool = False) -> sa.Delete:
+    """Deletes so many deliveries received before that moment, none with anything left to do about it.
+
+    refused: only requests that were refused; the index on them is used.
+    """
     done = sa.and_(C.received_at < before, C.due_at.is_(None), sa.not_(sa.and_(*PARKED)))
-    old = sa.select(C.position).where(done).limit(most).offset(FROM_THE_FIRST)
+    old = sa.select(C.position).where(done, *([sa.text(REFUSED)] if refused else []))
+    old = old.limit(most).offset(FROM_THE_FIRST)
     return sa.delete(DELIVERIES).where(C.position.in_(old.scalar_subquery()))
 
 
-def _first(id_: str, status: int, verdict: str, fate: str, rests: float | None) -> First:
-    return First(id_, status, verdict, Fate(fate), rests)
+def _first(
+    id_: str, status: int, verdict: str, fate: str, rests: float | None, request_id: str | None, bare: object
+) -> First:
+    return First(id_, status, verdict, Fate(fate), rests, request_id, bool(bare))
+
+
+def _stored_size() -> sa.ColumnElement[int]:
+    """Bytes that the row of a refused delivery takes; see `_conclusion` for its body."""
+    is_large = C.body_size > sa.literal_column(str(LARGEST_KEPT))
+    zero: Any = sa.literal_column("0")
+    texts = [sa.func.coalesce(sa.func.length(column), zero) for column in C if isinstance(column.type, sa.Text)]
+    body = sa.case((is_large, zero), else_=sa.func.coalesce(sa.func.length(C.body), zero))
+    return sum(texts, body + sa.literal_column(str(ROW_OVERHEAD)))
 
 
 def _is_queued(deliveries: sa.FromClause) -> sa.ColumnElement[bool]:
@@ -338,14 +399,15 @@ def _insertion(*, is_sqlite: bool) -> sa.ClauseElement:
 
 
 def _conclusion() -> sa.ClauseElement:
-    def unless(empty: Any, name: str, column: sa.Column[Any]) -> sa.ColumnElement[Any]:
-        given = sa.bindparam(name, type_=column.type)
-        return sa.case((given == sa.literal_column(empty), column), else_=given)
-
     is_large = C.body_size > sa.literal_column(str(LARGEST_KEPT))
     is_told = sa.bindparam("told", type_=sa.Integer) == sa.literal_column("1")
     is_promised = C.promised.is_not(None)
     is_over = sa.bindparam("over", type_=sa.Integer) == sa.literal_column("1")
+    refused = sa.and_(is_told, sa.not_(is_promised))
+
+    def if_refused(name: str, column: sa.Column[Any]) -> sa.ColumnElement[Any]:
+        return sa.case((refused, sa.bindparam(name, type_=column.type)), else_=column)
+
     return (
         sa.update(DELIVERIES)
         .where(
@@ -358,9 +420,9 @@ def _conclusion() -> sa.ClauseElement:
             fate_at=sa.case((is_over, sa.bindparam("at", type_=sa.Float)), else_=C.fate_at),
             tries=sa.bindparam("tries"),
             due_at=sa.bindparam("due_at"),
-            verdict=unless("''", "verdict", C.verdict),
-            status=unless("0", "status", C.status),
-            body=sa.case((sa.and_(is_told, is_large, sa.not_(is_promised)), sa.null()), else_=C.body),
+            verdict=if_refused("verdict", C.verdict),
+            status=if_refused("status", C.status),
+            body=sa.case((sa.and_(refused, is_large), sa.null()), else_=C.body),
         )
     )
 

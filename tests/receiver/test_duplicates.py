@@ -8,10 +8,11 @@ import contextlib
 import pytest
 
 from receiver.answers import Verdict
-from receiver.deliveries import inbox as inbox_module
+from receiver.deliveries import judging
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.database import Database
 from receiver.deliveries.delivery import Fate
+from receiver.deliveries.statements import First
 from receiver.forwarder import Unavailable
 from receiver.signals import Reached
 from tests.receiver.test_forwarder import Door, Switchable, door, eventually, fate_of, opened, slow_down, temporal
@@ -24,7 +25,7 @@ async def test_what_was_taken_is_sent_once_more_when_it_comes_again(
     door: Door, database: Database, temporal: Switchable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Temporal knows it by its request id, unless the run was reset behind it. An ended run changes nothing."""
-    monkeypatch.setattr(inbox_module, "RESTS", 0.0)
+    monkeypatch.setattr(judging, "RESTS", 0.0)
     one = delivery()
     assert await door.deliver(one, "a") is Verdict.ACCEPTED
     await eventually(lambda: fate_of(database, one) is Fate.TAKEN)
@@ -81,18 +82,19 @@ async def test_a_duplicate_that_is_being_kept_when_the_first_is_told_gets_its_an
 async def test_what_another_process_has_answered_202_is_kept(
     database: Database, monkeypatch: pytest.MonkeyPatch, reached: Reached, fate: Fate
 ) -> None:
-    """However the first one was answered, and though no more refusals are recorded in this minute."""
+    """The first request is answered 202 as well, though no more refusals are recorded in this minute."""
     slow = Switchable()
     slow.slow, slow.answers["run"] = 0.15, reached
     one = delivery()
     async with opened(database, slow) as door, opened(database, Switchable()) as another:
         assert door.inbox is not None
-        monkeypatch.setattr(door.inbox._budget, "allows", lambda *_: False)
+        monkeypatch.setattr(door.inbox.budget, "allows", lambda *_: False)
         first = asyncio.create_task(door.deliver(one, "a"))
         await eventually(lambda: bool(list(Archive(database).every())))
         assert await another.deliver(delivery(), "a") is Verdict.DUPLICATE
-        assert (await first).status in {404, 410}
+        assert await first is Verdict.ACCEPTED
         await eventually(lambda: fate_of(database, one) is fate)
+        assert Archive(database).get(one.id).status == 202
 
 
 @pytest.mark.parametrize("recorded", [True, False])
@@ -105,16 +107,14 @@ async def test_a_duplicate_is_told_what_the_first_one_was_told_in_another_proces
     async with opened(database, slow) as door, opened(database, Switchable()) as another:
         assert door.inbox is not None
         assert another.inbox is not None
-        monkeypatch.setattr(door.inbox._budget, "allows", lambda *_: recorded)
+        monkeypatch.setattr(door.inbox.budget, "allows", lambda *_: recorded)
         first = asyncio.create_task(door.deliver(delivery(), "a"))
         await eventually(lambda: bool(list(Archive(database).every())))
         promise = another.inbox.promise
 
-        async def later(request_id: str) -> str:
+        async def later(kept: First) -> str:
             assert await first is Verdict.GONE
-            assert door.inbox is not None
-            await door.inbox.depth()
-            return await promise(request_id)
+            return await promise(kept)
 
         monkeypatch.setattr(another.inbox, "promise", later)
         with contextlib.nullcontext() if recorded else pytest.raises(Unavailable):

@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 
 from receiver.deliveries import inbox as inbox_module
+from receiver.deliveries import judging
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.database import Database, StoreAway
 from receiver.deliveries.delivery import Delivery, Fate, digest, new_id
-from receiver.deliveries.inbox import MOST_REFUSED, How, Inbox
-from receiver.deliveries.limits import BYTES_PER_MINUTE, LARGEST_KEPT, PER_MINUTE
+from receiver.deliveries.inbox import MOST_REFUSED, Inbox
+from receiver.deliveries.judging import How
+from receiver.deliveries.limits import LARGEST_KEPT, PER_MINUTE
 from receiver.deliveries.schema import to_row
 from receiver.deliveries.statements import Conclusion, Queued, Statements
 from workflows.contract import Answer, Callback
@@ -49,7 +51,7 @@ def delivery(chain: str = "chain-1", **changes: Any) -> Delivery:
 
 
 async def keep(inbox: Inbox, one: Delivery, request_id: str, *, lease: bool = True) -> How:
-    return await inbox.keep(one, queued(one, request_id), lease=lease)
+    return (await inbox.keep(one, queued(one, request_id), lease=lease)).how
 
 
 def queued(one: Delivery, request_id: str) -> Queued:
@@ -117,22 +119,31 @@ async def test_a_failure_leaves_the_stage_open_to_a_success(inbox: Inbox) -> Non
     assert await keep(inbox, delivery(), "b") is How.LEASED
 
 
-async def test_what_the_partner_was_refused_is_new_again(inbox: Inbox, database: Database) -> None:
+async def test_a_refusal_holds_for_a_while_and_then_the_content_is_new(
+    inbox: Inbox, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one = delivery()
     await keep(inbox, one, "a")
     inbox.conclude(Conclusion(one.id, Fate.REFUSED, "the run is finished", verdict="gone", status=410))
+    again = delivery()
+    assert await keep(inbox, again, "a") is How.TOLD
+    recorded = Archive(database).get(again.id)
+    assert (recorded.verdict, recorded.status, recorded.duplicate_of) == ("gone", 410, one.id)
+    monkeypatch.setattr(judging, "REFUSAL_LASTS", 0.0)
     assert await keep(inbox, delivery(), "a") is How.LEASED
     found = Archive(database).get(one.id)
     assert (found.verdict, found.status, found.fate_reason) == ("gone", 410, "the run is finished")
 
 
-async def test_refusals_by_temporal_fill_no_store_either(inbox: Inbox, database: Database) -> None:
+async def test_refusals_by_temporal_fill_no_store_either(
+    inbox: Inbox, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judging, "REFUSAL_LASTS", 0.0)
     body = bytes(LARGEST_KEPT + 1)
     for _ in range(3 * PER_MINUTE):
         one = delivery(body=body, body_size=len(body), body_digest=digest(body))
         assert await keep(inbox, one, "a") is How.LEASED
-        gone = Conclusion(one.id, Fate.REFUSED, "finished", verdict="gone", status=410, partner="bank")
-        inbox.conclude(gone)
+        inbox.conclude(Conclusion(one.id, Fate.REFUSED, "finished", verdict="gone", status=410))
     await inbox.depth()
     recorded = list(Archive(database).every())
     assert PER_MINUTE <= len(recorded) <= 2 * PER_MINUTE  # two, if a minute ended meanwhile
@@ -140,13 +151,14 @@ async def test_refusals_by_temporal_fill_no_store_either(inbox: Inbox, database:
 
 
 async def test_refusals_by_temporal_are_kept_within_their_bytes_too(inbox: Inbox, database: Database) -> None:
-    half = BYTES_PER_MINUTE // 2
-    for n in range(5):
-        await keep(inbox, one := delivery(), str(n))
-        gone = Conclusion(one.id, Fate.REFUSED, verdict="gone", status=410, partner="bank", size=half)
-        inbox.conclude(gone)
+    """In bytes as stored, the signal's argument included: eleven of 48 KiB make the half mebibyte of a minute."""
+    for n in range(30):
+        one = delivery(f"chain-{n}")
+        assert one.claims is not None
+        await inbox.keep(one, Queued(one.id, one.claims, "x" * 48 * 1024, str(n)), lease=True)
+        inbox.conclude(Conclusion(one.id, Fate.REFUSED, verdict="gone", status=410))
     await inbox.depth()
-    assert 2 <= len(list(Archive(database).every())) <= 4  # of two minutes, if one ended meanwhile
+    assert 10 <= len(list(Archive(database).every())) <= 20  # of two minutes, if one ended meanwhile
 
 
 async def test_while_the_store_hangs_refused_requests_do_not_pile_up(inbox: Inbox) -> None:
@@ -264,18 +276,6 @@ async def test_what_temporal_took_while_the_store_was_slow_is_recorded_once(inbo
     assert await inbox.claim(10) == []
 
 
-async def test_while_the_store_hangs_few_bodies_wait_for_it(inbox: Inbox) -> None:
-    blocking = asyncio.create_task(inbox._writer.do(lambda cursor: time.sleep(0.5), within=None))
-    await asyncio.sleep(0.05)
-    for n in range(10 * inbox_module.MOST_NOTES):
-        inbox.note_taken(one := delivery(f"chain-{n}"), queued(one, str(n)))
-    assert len(inbox._notes) == inbox_module.MOST_NOTES
-    await blocking
-    async with asyncio.timeout(10):
-        while len(inbox._notes):
-            await asyncio.sleep(0.02)
-
-
 async def test_a_store_that_cannot_be_reached_for_whatever_cause_is_away_and_comes_back(
     inbox: Inbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -301,7 +301,7 @@ async def test_what_comes_again_is_sent_once_more_though_not_without_a_pause(
     inbox.conclude(Conclusion(first.id, Fate.TAKEN))
     assert await keep(inbox, delivery(), "a") is How.KNOWN
     assert await inbox.claim(10) == []
-    monkeypatch.setattr(inbox_module, "RESTS", 0.0)
+    monkeypatch.setattr(judging, "RESTS", 0.0)
     assert [await keep(inbox, delivery(), "a") for _ in range(5)] == [How.KNOWN] * 5
     (claimed,) = await inbox.claim(10)
     assert (claimed.id, claimed.fate) == (first.id, Fate.TAKEN)
@@ -312,7 +312,7 @@ async def test_what_comes_again_is_sent_once_more_though_not_without_a_pause(
 async def test_what_is_parked_waits_for_an_operator_however_often_it_comes_again(
     inbox: Inbox, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inbox_module, "RESTS", 0.0)
+    monkeypatch.setattr(judging, "RESTS", 0.0)
     first = delivery()
     await keep(inbox, first, "a")
     inbox.conclude(Conclusion(first.id, Fate.PARKED, "no"))

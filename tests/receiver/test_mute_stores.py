@@ -19,7 +19,8 @@ from receiver.deliveries import statements as statements_module
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.database import CLIENT_GRACE, TRANSACTION_TIMEOUT_SINCE, Database, StoreAway, StoreMute
 from receiver.deliveries.delivery import Fate
-from receiver.deliveries.inbox import How, Inbox
+from receiver.deliveries.inbox import Inbox
+from receiver.deliveries.judging import How
 from receiver.deliveries.schema import to_row
 from receiver.deliveries.statements import Conclusion, Statements
 from receiver.deliveries.store import Store

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from receiver.deliveries import inbox as inbox_module
+from receiver.deliveries import judging
 from receiver.deliveries import statements as statements_module
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.database import Database
 from receiver.deliveries.delivery import Fate
-from receiver.deliveries.inbox import How, Inbox
+from receiver.deliveries.inbox import Inbox
+from receiver.deliveries.judging import How
 from receiver.deliveries.schema import DELIVERIES, to_row
 from receiver.deliveries.statements import C, Conclusion, Statements
 from tests.receiver.test_inbox import delivery, keep, queued
@@ -32,7 +33,7 @@ async def test_of_a_stage_only_the_oldest_is_sent(inbox: Inbox) -> None:
 
 
 async def test_a_lease_runs_out(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inbox_module, "LEASE", 0.1)
+    monkeypatch.setattr(judging, "LEASE", 0.1)
     one = delivery()
     await keep(inbox, one, "a")
     await asyncio.sleep(0.15)
@@ -207,7 +208,7 @@ async def test_what_a_clock_that_was_ahead_has_put_off_is_due(inbox: Inbox, monk
 
 
 async def test_what_is_queued_anew_is_as_old_as_that(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inbox_module, "RESTS", 0.0)
+    monkeypatch.setattr(judging, "RESTS", 0.0)
     weeks_ago = time.time() - 20 * 86_400
     await keep(inbox, old := delivery(received_at=weeks_ago), "a")
     assert (await inbox.depth()).oldest == weeks_ago

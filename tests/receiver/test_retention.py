@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
 import pytest
 
@@ -34,16 +35,51 @@ async def test_what_is_older_than_its_days_is_deleted_and_the_rest_stays(inbox: 
 
 
 @pytest.mark.usefixtures("hurried")
+async def test_refused_requests_are_deleted_after_a_week(inbox: Inbox, database: Database) -> None:
+    week, month = retention.REFUSED_DAYS * retention.DAY, 30 * retention.DAY
+    now = time.time()
+    ages = {"of a week": week + 60, "younger": week - 60, "old": month + 60}
+    verdicts = ("accepted", "duplicate", "unproven", "conflict", "gone")
+    Archive(database).add(
+        [
+            delivery(id=f"{verdict} {age}", verdict=verdict, received_at=now - seconds)
+            for verdict in verdicts
+            for age, seconds in ages.items()
+        ]
+    )
+    left = {f"{verdict} younger" for verdict in verdicts} | {"accepted of a week", "duplicate of a week"}
+    pruning = asyncio.create_task(prune_for_ever(inbox, days=30))
+    await eventually(lambda: {one.id for one in Archive(database).every()} == left)
+    pruning.cancel()
+
+
+async def test_refused_requests_are_found_by_their_index(inbox: Inbox, database: Database) -> None:
+    """However many deliveries are retained: this is asked in the transaction that callbacks wait for."""
+    retained = [delivery(f"chain-{n}", received_at=1.0 + n) for n in range(300)]
+    Archive(database).add([*retained, delivery(verdict="unproven", received_at=1.0)])
+    explain = "EXPLAIN QUERY PLAN " if database.is_sqlite else "EXPLAIN "
+
+    def plan(cursor: Any) -> str:
+        if not database.is_sqlite:
+            cursor.execute("ANALYZE deliveries")
+            cursor.execute("SET LOCAL enable_seqscan = off")  # it would be cheaper for a few rows
+        cursor.execute(explain + inbox._statements._prune[True], {"before": 1000.0, "most": 50})
+        return str(cursor.fetchall())
+
+    assert "ix_deliveries_refused" in await inbox._writer.do(plan, within=5.0)
+
+
+@pytest.mark.usefixtures("hurried")
 async def test_it_goes_on_after_the_store_was_away(
     inbox: Inbox, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Archive(database).add([delivery(received_at=1.0)])
     prune, failures = inbox.prune, [StoreAway("away"), StoreAway("away")]
 
-    async def failing_at_first(before: float) -> int:
+    async def failing_at_first(before: float, *, refused: bool = False) -> int:
         if failures:
             raise failures.pop()
-        return await prune(before)
+        return await prune(before, refused=refused)
 
     monkeypatch.setattr(inbox, "prune", failing_at_first)
     pruning = asyncio.create_task(prune_for_ever(inbox, days=7))

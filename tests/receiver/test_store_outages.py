@@ -16,7 +16,8 @@ from receiver.deliveries import migrations
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.database import Database, SchemaMissing, StoreAway
 from receiver.deliveries.delivery import digest
-from receiver.deliveries.inbox import How, Inbox
+from receiver.deliveries.inbox import Inbox
+from receiver.deliveries.judging import How
 from tests.receiver.test_inbox import delivery, keep
 
 

@@ -1,0 +1,192 @@
+"""Judging: how a delivery is kept, by what is kept already.
+
+One content has one answer, in whichever process and however often it arrives. The first delivery that brought it holds
+its state, and each change is one statement in the store, so that two processes cannot decide differently:
+
+    pending  --Temporal takes it-->                          taken: every repeat is 202
+    pending  --a repeat is answered 202 (`promise`)-->       pending, promised
+    pending  --the run has ended, not promised (`tell`)-->   told: 410; a repeat is 410 too for `REFUSAL_LASTS` seconds,
+                                                             then the content is new, for a reset may open the run again
+    pending  --the run has ended, promised-->                refused or parked, and 202
+    pending  --the run has ended after the 202-->            the same
+
+Example: receivers A and B get one content at once, and its run has ended. A inserts the row and signals; B finds the
+row pending. If B's promise commits first, A's `tell` finds it and A answers 202 like B. If A's `tell` commits first,
+B's promise finds a told row and B answers 410 like A. Neither answers before its own statement is committed. Should
+the store go away in between, the answer is 503, which contradicts neither.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Any, Final
+
+from sqlalchemy.engine.interfaces import DBAPICursor
+
+from receiver.deliveries.content import request_id, said_in
+from receiver.deliveries.delivery import Delivery, Fate
+from receiver.deliveries.limits import LARGEST_KEPT, RecordBudget, UrlBudget, stored_size
+from receiver.deliveries.schema import to_row
+from receiver.deliveries.statements import First, Known, Queued, Statements, Success
+from receiver.deliveries.writer import Job
+
+LEASE: Final = 10.0
+"""Seconds for which a delivery that is being sent is left to the process that sends it. One try takes 2.2 s at most."""
+
+RESTS: Final = 1.0
+"""Seconds between two signals for a content that comes again: a partner that repeats itself without a pause costs a
+signal a second."""
+
+REFUSAL_LASTS: Final = 5.0
+"""Seconds for which a content that was refused by Temporal's word gets that answer again, before Temporal is asked
+again. Repeats that are under way at the same time get one answer by this."""
+
+MOST_COMPARED: Final = 20
+"""Callbacks of one stage, of 32 KiB at most, that are read to compare what they say with a new one."""
+
+SETTLING: Final = {"succeeded", "failed"}
+SENT_AGAIN: Final = {Fate.TAKEN, Fate.REFUSED}
+"""What is sent again when its content comes again, for the run may have been reset. Temporal knows by its request id
+what it has taken."""
+
+
+class How(Enum):
+    """How a delivery was kept.
+
+    LEASED: new, and to be sent by the process that kept it. QUEUED: new, to be claimed later. AGAIN: its content is
+    kept already, and waits for its fate. KNOWN: the same, and has its fate. TOLD: its content was refused a moment ago.
+    CONFLICT: the stage is known to have succeeded with another content.
+    """
+
+    LEASED = "leased"
+    QUEUED = "queued"
+    AGAIN = "again"
+    KNOWN = "known"
+    TOLD = "told"
+    CONFLICT = "conflict"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """How a delivery was kept, and the delivery that brought its content first, if another one did."""
+
+    how: How
+    first: First | None = None
+
+
+@dataclass
+class Keep:
+    """A delivery to be judged. lease: whether the caller would send it at once."""
+
+    delivery: Delivery
+    queued: Queued
+    lease: bool
+
+    @property
+    def stage(self) -> tuple[str, int]:
+        """Its chain and stage."""
+        return self.queued.claims.chain_id, self.queued.claims.stage
+
+
+class Judge:
+    """Judges deliveries in the writer's thread."""
+
+    def __init__(self, statements: Statements, budget: RecordBudget) -> None:
+        self._statements = statements
+        self._budget = budget
+        self._urls = UrlBudget()
+
+    def judge(self, cursor: DBAPICursor, keeps: Sequence[tuple[Job, Keep]]) -> Iterator[dict[str, Any]]:
+        """Decide how each is kept, by what is kept already and by those before it; give the rows to insert."""
+        now = time.time()
+        known = self._statements.look(cursor, [keep.queued for _, keep in keeps])
+        for job, keep in keeps:
+            first = known.firsts.get(keep.queued.request_id) or known.firsts.get(keep.queued.earlier_id)
+            if first and first.id == keep.delivery.id:
+                # Its commit succeeded unheard: the first judgement holds.
+                job.outcome = job.outcome or Kept(How.QUEUED)
+                continue
+            if first and first.told and first.rests is not None and now - first.rests >= REFUSAL_LASTS:
+                self._statements.give_up(cursor, first.id)
+                first = None
+            successes = self._successes(known, keep)
+            first = first or self._find_same(cursor, successes, keep)
+            if first is None and not successes:
+                job.outcome, row = self._keep_new(known, keep, now)
+                yield row
+                continue
+            job.outcome = self._repeated(cursor, known, keep, first, now) if first else Kept(How.CONFLICT)
+            row = _unsent_row(keep.delivery, job.outcome)
+            if self._budget.allows(row["verdict"], keep.delivery.partner, stored_size(row)):
+                yield row
+
+    def _successes(self, known: Known, keep: Keep) -> list[Success]:
+        """The successes that the delivery repeats or contradicts, if it settles its stage."""
+        if keep.delivery.says not in SETTLING:
+            return []
+        issued_at = keep.queued.claims.issued_at
+        return [success for success in known.succeeded.get(keep.stage, []) if issued_at <= success.issued_at]
+
+    def _find_same(self, cursor: DBAPICursor, successes: Sequence[Success], keep: Keep) -> First | None:
+        """The success with the same content, under another signed id or of another attempt.
+
+        The bytes are compared first, then the request ids that the content would have had then. What an earlier version
+        has kept says the same by its callback alone.
+        """
+        if not successes:
+            return None
+        said = said_in(keep.queued.callback)
+        for success in successes:
+            then = replace(keep.queued.claims, attempt=success.attempt, issued_at=success.issued_at)
+            same_id = success.first.request_id == request_id(then, said, success.signed_id)
+            if success.body_digest == keep.delivery.body_digest or same_id:
+                return success.first
+        by_id = {success.first.id: success.first for success in successes[:MOST_COMPARED]}
+        kept = self._statements.said(cursor, list(by_id)) if said else {}
+        return next((by_id[id_] for id_, says in kept.items() if says == said), None)
+
+    def _keep_new(self, known: Known, keep: Keep, now: float) -> tuple[Kept, dict[str, Any]]:
+        """Queue the delivery; of a stage that has some queued it waits for its turn."""
+        delivery, request = keep.delivery, keep.queued.request_id
+        leased = keep.lease and keep.stage not in known.pending
+        row = to_row(delivery)
+        row |= {"fate": Fate.PENDING.value, "request_id": request, "callback": keep.queued.callback}
+        row["due_at"] = now + LEASE if leased else now
+        settles = delivery.says in SETTLING
+        if not self._urls.allows(keep.queued.claims, stored_size(row), settles=settles):
+            row |= {"headers": "[]", "body": None}
+        known.pending.add(keep.stage)
+        known.firsts[request] = First(delivery.id, delivery.status, "accepted", Fate.PENDING, request_id=request)
+        return Kept(How.LEASED if leased else How.QUEUED), row
+
+    def _repeated(self, cursor: DBAPICursor, known: Known, keep: Keep, first: First, now: float) -> Kept:
+        """How a content that is kept already is answered; it is sent again if its last signal was long enough ago."""
+        if first.told:
+            return Kept(How.TOLD, first)
+        if first.fate is Fate.PENDING:
+            return Kept(How.AGAIN, first)
+        if first.bare:
+            self._statements.complete(cursor, first.id, keep.queued.callback)
+        if first.fate in SENT_AGAIN and first.rests is not None and first.rests < now - RESTS:
+            self._statements.requeue(cursor, [first.id], now)
+            known.pending.add(keep.stage)
+        return Kept(How.KNOWN, first)
+
+
+def _unsent_row(delivery: Delivery, kept: Kept) -> dict[str, Any]:
+    """The row of a delivery that repeats or contradicts another one, as it is answered now."""
+    row = to_row(delivery)
+    if len(row["body"] or b"") > LARGEST_KEPT:
+        row["body"] = None
+    if kept.first is None:
+        return row | {"verdict": "conflict", "status": 409}
+    row["duplicate_of"] = kept.first.id
+    if kept.how is How.TOLD:
+        return row | {"verdict": kept.first.verdict, "status": kept.first.status}
+    row["verdict"] = "duplicate"
+    if kept.first.status < 300:
+        row["status"] = kept.first.status
+    return row

@@ -1,0 +1,120 @@
+"""TakenMemory: what Temporal has taken while the store was away, until the store has it.
+
+A callback that was answered 202 by Temporal's word is a duplicate when it comes again, before and after the store is
+back. So its request id, its claims and the digests of what it brought are remembered, in one process and within
+`MAX_BYTES`; the bodies of only a few are.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Collection, Iterator
+from dataclasses import replace
+from itertools import islice
+from typing import Any, Final
+
+from activities.callback_urls import Claims
+from receiver.deliveries.delivery import Delivery, Fate
+from receiver.deliveries.schema import RECORD, to_row
+from receiver.deliveries.statements import Queued
+
+MAX_WHOLE: Final = 20
+"""Deliveries that are remembered with headers, body and callback: the bodies may have a mebibyte each."""
+
+MAX_BYTES: Final = 16 * 1024 * 1024
+"""Bytes for the others, some 20,000 of them; the oldest are forgotten first."""
+
+ENTRY_OVERHEAD: Final = 450
+"""Bytes that an entry takes in memory beside its text."""
+
+REASON: Final = "Temporal took it while the store was away"
+NAMES: Final = (*(column.name for column in RECORD), "request_id")
+
+
+class TakenMemory:
+    """Deliveries by chain and stage, and by request id. The event loop adds to it, the writer's thread reads it."""
+
+    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+        self._max_bytes = max_bytes
+        self._lock = threading.Lock()
+        self._stages: OrderedDict[tuple[str, int], dict[str, bytes]] = OrderedDict()
+        self._whole: dict[str, dict[str, Any]] = {}
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return sum(len(taken) for taken in self._stages.values())
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes, the whole deliveries aside."""
+        return self._bytes
+
+    def add(self, delivery: Delivery, queued: Queued) -> None:
+        """Remember a delivery that Temporal has taken."""
+        taken = replace(delivery, fate=Fate.TAKEN, fate_at=time.time(), fate_reason=REASON)
+        bare = to_row(replace(taken, headers=(), body=None, client="")) | {"request_id": queued.request_id}
+        packed = json.dumps([bare[name] for name in NAMES], separators=(",", ":")).encode()
+        with self._lock:
+            stage = self._stages.setdefault(_stage(queued.claims), {})
+            if queued.request_id in stage:
+                return
+            stage[queued.request_id] = packed
+            self._bytes += len(packed) + ENTRY_OVERHEAD
+            if len(self._whole) < MAX_WHOLE:
+                whole = {"request_id": queued.request_id, "callback": queued.callback}
+                self._whole[queued.request_id] = to_row(taken) | whole
+            while self._bytes > self._max_bytes:
+                self._forget_oldest()
+
+    def has(self, queued: Queued) -> bool:
+        """Whether Temporal has taken this content."""
+        if not self._stages:
+            return False
+        with self._lock:
+            stage = self._stages.get(_stage(queued.claims), {})
+            return queued.request_id in stage or queued.earlier_id in stage
+
+    def of_stages(self, stages: Collection[tuple[str, int]]) -> list[dict[str, Any]]:
+        """The rows of these stages, by chain and number."""
+        if not self._stages:
+            return []
+        with self._lock:
+            return [self._row(packed) for stage in stages for packed in self._stages.get(stage, {}).values()]
+
+    def oldest(self, most: int) -> list[dict[str, Any]]:
+        """The rows that were added first, so many at most."""
+        with self._lock:
+            return [self._row(packed) for packed in islice(self._packed(), most)]
+
+    def remove(self, rows: Collection[dict[str, Any]]) -> None:
+        """Forget what the store has now."""
+        with self._lock:
+            for row in rows:
+                self._forget((row["chain_id"], row["stage"]), row["request_id"])
+
+    def _packed(self) -> Iterator[bytes]:
+        for stage in self._stages.values():
+            yield from stage.values()
+
+    def _row(self, packed: bytes) -> dict[str, Any]:
+        bare = dict(zip(NAMES, json.loads(packed), strict=True))
+        return self._whole.get(bare["request_id"], bare)
+
+    def _forget_oldest(self) -> None:
+        stage, taken = next(iter(self._stages.items()))
+        self._forget(stage, next(iter(taken)))
+
+    def _forget(self, stage: tuple[str, int], request_id: str) -> None:
+        taken = self._stages.get(stage, {})
+        if (packed := taken.pop(request_id, None)) is not None:
+            self._bytes -= len(packed) + ENTRY_OVERHEAD
+            self._whole.pop(request_id, None)
+        if not taken:
+            self._stages.pop(stage, None)
+
+
+def _stage(claims: Claims) -> tuple[str, int]:
+    return claims.chain_id, claims.stage
