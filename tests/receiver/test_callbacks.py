@@ -23,7 +23,8 @@ from activities.partners import sandbox
 from activities.signatures import SCHEMES
 from receiver.app import create_app
 from receiver.bodies import LARGEST_BODY
-from receiver.signals import Signals
+from receiver.budget import BURST
+from receiver.signals import Reached, Signals, TemporalAway
 from tests.support import (
     KEY,
     QUEUE,
@@ -222,6 +223,23 @@ async def test_the_same_content_gets_the_same_answer_after_the_run_has_ended(rea
     assert (first.status_code, again.status_code, other.status_code) == (202, 202, 410)
 
 
+@pytest.mark.parametrize("status", ["progress", "succeeded"])
+async def test_an_outage_of_ours_uses_up_no_urls_budget(status: str) -> None:
+    """Different contents, more than a URL may bring at once: each 503, and no 429."""
+
+    class Away(Signals):
+        def __init__(self) -> None:
+            pass
+
+        async def send(self, *args: Any, **options: Any) -> Reached:
+            raise TemporalAway("no connection")
+
+    async with receiver(Away()) as http:
+        bodies = [{"status": status, "data": {"n": n}} for n in range(2 * BURST)]
+        answers = [await http.post(URLS.issue(CLAIMS), json=body) for body in bodies]
+    assert {answer.status_code for answer in answers} == {503}
+
+
 @pytest.mark.parametrize("status", ["progress", "ask"])
 async def test_what_settles_nothing_is_never_taken_for_a_duplicate(real: WorkflowEnvironment, status: str) -> None:
     async with receiver(for_temporal(real.client)) as http, working(real.client, ScriptedPartner()):
@@ -257,7 +275,7 @@ async def test_a_replaced_runs_callback_leaves_the_new_run_alone_and_is_410_afte
         taken = await http.post(url_for(old), json=DONE)
         ignored = (await progress_of(new)).ignored
         await new.terminate()
-        late = await http.post(url_for(old), json={**DONE, "id": "again"})
+        late = await http.post(url_for(old), json={**DONE, "data": {"account_id": "b"}})
     assert (taken.status_code, ignored) == (202, {"another run's callback": 1})
     assert late.status_code == 410
 

@@ -111,6 +111,22 @@ async def test_the_same_body_under_another_signed_id_is_no_conflict(inbox: Inbox
     assert Archive(database).get(again.id).duplicate_of == first.id
 
 
+async def test_of_one_url_progress_is_kept_whole_up_to_its_bytes(inbox: Inbox, database: Database) -> None:
+    """What is beyond them is queued for Temporal as well, and its result is kept whole."""
+    body = bytes(256 * 1024)
+    whole = {"body": body, "body_size": len(body), "body_digest": digest(body)}
+    ones = [delivery(says="progress", **whole) for _ in range(20)]
+    for n, one in enumerate(ones):
+        assert await keep(inbox, one, str(n)) in {How.LEASED, How.QUEUED}
+    await keep(inbox, result := delivery(**whole), "result")
+    found = [Archive(database).get(one.id) for one in ones]
+    kept = [one.body is not None for one in found]
+    assert kept == [True] * 7 + [False] * 13
+    assert {(one.body_size, one.body_digest, one.fate) for one in found} == {(len(body), digest(body), Fate.PENDING)}
+    assert {one.headers for one in found if one.body is None} == {()}
+    assert Archive(database).get(result.id).body == body
+
+
 async def test_a_failure_leaves_the_stage_open_to_a_success(inbox: Inbox) -> None:
     """Of an earlier attempt it settles nothing, and only the run knows which attempt is current."""
     failed = delivery(says="failed")

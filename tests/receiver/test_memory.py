@@ -1,0 +1,161 @@
+"""What Temporal has taken while the store was away: known meanwhile, and in the store before anything is judged."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from typing import Any
+
+import pytest
+
+from receiver.answers import Verdict
+from receiver.deliveries import inbox as inbox_module
+from receiver.deliveries import judging
+from receiver.deliveries.archive import Archive
+from receiver.deliveries.content import request_id, said_digest
+from receiver.deliveries.database import Database, StoreAway
+from receiver.deliveries.delivery import Delivery, Fate
+from receiver.deliveries.inbox import Inbox
+from receiver.deliveries.memory import MAX_WHOLE, REASON, TakenMemory
+from receiver.deliveries.statements import Queued
+from receiver.signals import Reached
+from tests.receiver.test_forwarder import Door, Switchable, door, eventually, opened, temporal
+from tests.receiver.test_inbox import delivery
+from workflows.contract import Answer, Callback
+
+__all__ = ["door", "temporal"]
+
+DONE, OTHER = Answer("succeeded", {"doc": 1}), Answer("succeeded", {"doc": 2})
+
+
+async def deliver(door: Door, one: Delivery, answer: Answer = DONE) -> Verdict:
+    assert one.claims is not None
+    signal_id = request_id(one.claims, said_digest(answer), one.signed_id)
+    callback = Callback(answer, one.chain_id, one.attempt, one.issued_at)
+    return await door.forwarder.deliver(one, callback, signal_id)
+
+
+@contextmanager
+def store_away(*doors: Door) -> Iterator[None]:
+    """No transaction begins."""
+    with pytest.MonkeyPatch.context() as patches:
+        for door in doors:
+            assert door.inbox is not None
+            patches.setattr(door.inbox._writer, "_begin", away)
+        yield
+
+
+def away(cursor: Any) -> None:
+    raise StoreAway("away")
+
+
+CHAINS = [f"chain-{n}" for n in range(3 * MAX_WHOLE)]
+
+
+async def test_every_202_of_an_outage_holds_after_it(door: Door, temporal: Switchable) -> None:
+    """In whichever bytes and under whichever id the result comes again; another one is a conflict."""
+    with store_away(door):
+        assert {await deliver(door, delivery(chain)) for chain in CHAINS} == {Verdict.ACCEPTED}
+    signals = set(temporal.sent)
+    for chain in CHAINS:
+        assert await deliver(door, delivery(chain), OTHER) is Verdict.CONFLICT
+        assert await deliver(door, delivery(chain)) is Verdict.DUPLICATE
+        assert await deliver(door, delivery(chain, signed_id="m-2")) is Verdict.DUPLICATE
+    assert set(temporal.sent) == signals, "the same request ids, however often they are sent again"
+
+
+async def test_the_stages_outcome_is_known_to_another_process_once_it_is_written(
+    database: Database, temporal: Switchable
+) -> None:
+    async with opened(database, temporal) as door, opened(database, temporal) as another:
+        with store_away(door):
+            for chain in CHAINS:
+                await deliver(door, delivery(chain))
+        await eventually(lambda: len(list(Archive(database).every())) == len(CHAINS))
+        temporal.answers["run"] = Reached.FINISHED
+        for chain in CHAINS:
+            assert await deliver(another, delivery(chain), OTHER) is Verdict.CONFLICT
+            assert await deliver(another, delivery(chain)) is Verdict.DUPLICATE
+
+
+async def test_a_repeat_is_known_at_once_while_store_and_temporal_are_away(door: Door, temporal: Switchable) -> None:
+    with store_away(door):
+        await deliver(door, delivery())
+        temporal.there = False
+        assert await deliver(door, delivery()) is Verdict.DUPLICATE
+
+
+async def test_what_was_taken_is_recorded_with_few_bodies(door: Door, database: Database) -> None:
+    with store_away(door):
+        for chain in CHAINS:
+            await deliver(door, delivery(chain))
+    await eventually(lambda: len(list(Archive(database).every())) == len(CHAINS))
+    found = list(Archive(database).every())
+    assert {(one.verdict, one.status, one.fate, one.fate_reason) for one in found} == {
+        ("accepted", 202, Fate.TAKEN, REASON)
+    }
+    assert all(one.body_size and one.body_digest and one.claims for one in found)
+    assert sum(one.body is not None for one in found) == MAX_WHOLE
+    assert door.inbox is not None
+    await eventually(lambda: len(door.inbox._taken) == 0)  # type: ignore[union-attr]
+
+
+async def test_one_that_was_committed_late_is_recorded_as_taken(inbox: Inbox, database: Database) -> None:
+    late = delivery()
+    assert late.claims is not None
+    queued = Queued(late.id, late.claims, "{}", "a")
+    await inbox.keep(late, queued, lease=False)
+    inbox.note_taken(late, queued)
+    await eventually(lambda: Archive(database).get(late.id).fate is Fate.TAKEN)
+    assert await inbox.claim(10) == []
+
+
+async def test_a_repeat_brings_the_callback_that_was_not_kept_and_is_sent_again(
+    door: Door, database: Database, temporal: Switchable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run may have been reset: as any other that Temporal has taken."""
+    monkeypatch.setattr(judging, "RESTS", 0.0)
+    with store_away(door):
+        for chain in CHAINS:
+            await deliver(door, delivery(chain))
+    await eventually(lambda: len(list(Archive(database).every())) == len(CHAINS))
+    sent = len(temporal.sent)
+    assert await deliver(door, delivery(CHAINS[-1])) is Verdict.DUPLICATE
+    await eventually(lambda: len(temporal.sent) == sent + 1)
+    assert temporal.sent[-1] == temporal.sent[sent - 1]
+    await eventually(lambda: {one.fate for one in Archive(database).every()} == {Fate.TAKEN, Fate.NONE})
+
+
+async def test_what_was_taken_is_written_when_the_receiver_stops(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox_module, "TAKEN_PAUSE", 3600.0)
+    async with opened(database, Switchable()) as door:
+        with store_away(door):
+            await deliver(door, one := delivery())
+    assert Archive(database).get(one.id).fate is Fate.TAKEN
+
+
+def test_the_memory_is_bounded_in_bytes_and_forgets_the_oldest() -> None:
+    memory = TakenMemory(max_bytes=1024 * 1024)
+    callback = json.dumps(asdict(Callback(DONE, "chain", 1, 1)))
+    one = delivery(body=None)
+    assert one.claims is not None
+    tracemalloc.start()
+    try:
+        for n in range(5_000):
+            chain = f"{n:036x}"
+            taken = replace(one, id=f"{n:020x}", chain_id=chain, body_digest=f"{n:064x}")
+            memory.add(taken, Queued(taken.id, replace(one.claims, chain_id=chain), callback, f"{n:064x}"))
+        used = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert 1_000 < len(memory) < 2_000
+    assert used < 1.5 * 1024 * 1024
+    oldest = memory.oldest(1)[0]
+    assert oldest["request_id"] == f"{5_000 - len(memory):064x}"
+    memory.remove(memory.oldest(5_000))
+    assert (len(memory), memory.size) == (0, 0)

@@ -1,0 +1,153 @@
+"""One content at two receivers on one store at the same time: one answer, in every order of their steps."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+
+from receiver import forwarder as forwarder_module
+from receiver.deliveries.archive import Archive
+from receiver.deliveries.database import Database, StoreAway
+from receiver.forwarder import Unavailable
+from receiver.signals import Reached
+from tests.receiver.test_forwarder import Door, Switchable, opened
+from tests.receiver.test_inbox import delivery
+from tests.support import SOON
+
+STEPS = 3
+"""Of one receiver at most: keep, send and tell, or keep and promise."""
+
+ORDERS = sorted({"".join(order) for order in itertools.permutations("A" * STEPS + "B" * STEPS)})
+
+
+class Stepped:
+    """A receiver's request that stops before each step, and goes on by one when it is let."""
+
+    def __init__(self, door: Door, temporal: Switchable, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._door = door
+        self._let = asyncio.Semaphore(0)
+        self._stopped = asyncio.Event()
+        for name in ("keep", "tell", "promise"):
+            monkeypatch.setattr(door.inbox, name, self._stopping(getattr(door.inbox, name)))
+        monkeypatch.setattr(temporal, "send", self._stopping(temporal.send))
+
+    def _stopping(self, step: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def stop_before(*args: Any, **options: Any) -> Any:
+            self._stopped.set()
+            await self._let.acquire()
+            return await step(*args, **options)
+
+        return stop_before
+
+    async def begin(self) -> None:
+        self.request = asyncio.create_task(self._deliver())
+        await self._until_it_stops()
+
+    async def go_on(self) -> None:
+        """Let it take one step; nothing happens if it has answered."""
+        if not self.request.done():
+            self._stopped.clear()
+            self._let.release()
+            await self._until_it_stops()
+
+    async def _until_it_stops(self) -> None:
+        stopped = asyncio.create_task(self._stopped.wait())
+        await asyncio.wait([stopped, self.request], timeout=SOON, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+
+    async def _deliver(self) -> int:
+        return await status_of(self._door)
+
+    def let_all(self) -> None:
+        for _ in range(10):
+            self._let.release()
+
+
+async def status_of(door: Door) -> int:
+    try:
+        return (await door.deliver(delivery(), "a")).status
+    except Unavailable:
+        return 503
+
+
+@pytest.fixture(params=[Reached.FINISHED, Reached.UNKNOWN])
+def ended(request: pytest.FixtureRequest) -> Reached:
+    reached: Reached = request.param
+    return reached
+
+
+def temporal_without(run: Reached) -> Switchable:
+    temporal = Switchable()
+    temporal.answers["run"] = run
+    return temporal
+
+
+@pytest.mark.parametrize("waits", [SOON, 0.0], ids=["fate-in-time", "fate-after-the-answer"])
+async def test_every_order_of_two_receivers_gives_one_answer(
+    database: Database, ended: Reached, waits: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forwarder_module, "WAIT_FOR_FATE", waits)
+    seen = set()
+    for order in ORDERS:
+        with monkeypatch.context() as patches:
+            statuses = await run_in_order(database, ended, order, patches)
+        assert len(set(statuses)) == 1, f"{order}: {statuses}"
+        seen.add(statuses[0])
+    refused = {Reached.FINISHED: 410, Reached.UNKNOWN: 404}[ended]
+    assert seen == ({202, refused} if waits else {202}), "orders of both kinds were tried"
+
+
+async def run_in_order(database: Database, ended: Reached, order: str, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The answers to both, and to a third request after them."""
+    Archive(database).prune(float("inf"))
+    async with AsyncExitStack() as stack:
+        receivers = {}
+        doors = {}
+        for name in "AB":
+            temporal = temporal_without(ended)
+            doors[name] = door = await stack.enter_async_context(opened(database, temporal))
+            receivers[name] = Stepped(door, temporal, monkeypatch)
+        for receiver in receivers.values():
+            await receiver.begin()
+        for name in order:
+            await receivers[name].go_on()
+        for receiver in receivers.values():
+            receiver.let_all()
+        statuses = [await receiver.request for receiver in receivers.values()]
+        await doors["B"].inbox.depth()  # type: ignore[union-attr]
+        return [*statuses, await status_of(doors["B"])]
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+async def test_fifty_at_each_of_two_receivers_get_one_answer(
+    database: Database, ended: Reached, monkeypatch: pytest.MonkeyPatch, *, recorded: bool
+) -> None:
+    """If the refusal is beyond the budget of records, some are asked to come again."""
+    temporal = temporal_without(ended)
+    async with opened(database, temporal) as one, opened(database, temporal) as other:
+        for door in (one, other):
+            assert door.inbox is not None
+            monkeypatch.setattr(door.inbox.budget, "allows", lambda *_: recorded)
+        statuses = await asyncio.gather(*(status_of(door) for door in (one, other) for _ in range(50)))
+    assert len(set(statuses) - (set() if recorded else {503})) == 1
+
+
+async def test_a_refusal_that_cannot_be_recorded_is_not_told(
+    database: Database, ended: Reached, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another receiver may have promised a 202 meanwhile."""
+    async with opened(database, temporal_without(ended)) as door:
+        assert door.inbox is not None
+
+        async def away(refusal: object) -> bool:
+            raise StoreAway("no commit")
+
+        monkeypatch.setattr(door.inbox, "tell", away)
+        assert await status_of(door) == 503
+        await door.inbox.depth()
+        assert [one.status for one in Archive(database).every()] == [503]

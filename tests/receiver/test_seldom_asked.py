@@ -1,0 +1,106 @@
+"""What is asked seldom: an absent Temporal, a run's pipeline, whether the receiver is ready."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from activities.callback_urls import Claims
+from receiver import health as health_module
+from receiver import origins as origins_module
+from receiver import watch as watch_module
+from receiver.forwarder import Forwarder, Unavailable
+from receiver.health import FRESH_SECONDS, Health
+from receiver.origins import Origins
+from receiver.signals import Origin
+from receiver.watch import FIRST_PAUSE, LONGEST_PAUSE, Watch
+from tests.receiver.test_budget import Clock
+from tests.receiver.test_forwarder import Switchable
+
+
+def claims(chain: str) -> Claims:
+    return Claims("run", chain, 1, 1, "bank", 1, 2)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+
+    class Time:
+        monotonic: Callable[[], float] = clock
+
+    for module in (watch_module, health_module):
+        monkeypatch.setattr(module, "time", Time)
+    return clock
+
+
+async def test_an_absent_temporal_is_asked_with_growing_pauses(clock: Clock) -> None:
+    temporal = Switchable()
+    temporal.there = False
+    watch = Watch(temporal)
+    pauses = []
+    for _ in range(8):
+        assert not await watch.is_there()
+        pauses.append(watch.seconds_left)
+        asked, clock.now = temporal.asked, clock.now + watch.seconds_left - 0.01
+        assert not await watch.is_there()
+        assert temporal.asked == asked, "not before the pause is over"
+        clock.now += 0.02
+    expected = [min(LONGEST_PAUSE, FIRST_PAUSE * 2**n) for n in range(8)]
+    assert pauses == pytest.approx(expected)
+    assert pauses[-1] == LONGEST_PAUSE
+
+
+async def test_the_pauses_begin_again_after_temporal_was_back(clock: Clock) -> None:
+    temporal = Switchable()
+    watch = Watch(temporal)
+    temporal.there = False
+    for _ in range(4):
+        await watch.is_there()
+        clock.now += watch.seconds_left + 0.01
+    temporal.there = True
+    assert await watch.is_there()
+    temporal.there = False
+    await watch.is_there()
+    assert watch.seconds_left == pytest.approx(FIRST_PAUSE)
+
+
+async def test_origins_forget_the_oldest_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(origins_module, "MOST_ORIGINS", 5)
+    temporal = Switchable()
+    origins = Origins(temporal, Watch(temporal))
+    for n in range(12):
+        assert (await origins.ask(claims(f"chain-{n}"))).pipeline == "onboarding"
+    assert len(origins._known) == 5
+    assert origins.known(claims("chain-0")) == Origin()
+    assert origins.known(claims("chain-11")).pipeline == "onboarding"
+    asked = temporal.asked
+    await origins.ask(claims("chain-11"))
+    assert temporal.asked == asked, "a known run is not asked about"
+
+
+class Checked(Forwarder):
+    """Counts how often it is asked whether it is ready."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.why = ""
+
+    async def check(self) -> None:
+        self.asked += 1
+        if self.why:
+            raise Unavailable(self.why)
+
+
+@pytest.mark.parametrize("why", ["", "Temporal: no connection"])
+async def test_a_finding_is_reused_for_a_while(clock: Clock, why: str) -> None:
+    forwarder = Checked()
+    forwarder.why = why
+    health = Health(forwarder)
+    assert [await health.find_out() for _ in range(50)] == [why] * 50
+    assert forwarder.asked == 1
+    forwarder.why = "changed"
+    clock.now += FRESH_SECONDS + 0.01
+    assert await health.find_out() == "changed"
+    assert forwarder.asked == 2
