@@ -114,7 +114,7 @@ async def test_the_same_body_under_another_signed_id_is_no_conflict(inbox: Inbox
 async def test_of_one_url_progress_is_kept_whole_up_to_its_bytes(inbox: Inbox, database: Database) -> None:
     """What is beyond them is queued for Temporal as well, and its result is kept whole."""
     body = bytes(256 * 1024)
-    whole = {"body": body, "body_size": len(body), "body_digest": digest(body)}
+    whole: dict[str, Any] = {"body": body, "body_size": len(body), "body_digest": digest(body)}
     ones = [delivery(says="progress", **whole) for _ in range(20)]
     for n, one in enumerate(ones):
         assert await keep(inbox, one, str(n)) in {How.LEASED, How.QUEUED}

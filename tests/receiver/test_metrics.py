@@ -12,6 +12,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from receiver.app import create_app
+from receiver.deliveries import limits
+from receiver.deliveries.archive import Archive
 from receiver.deliveries.database import Database
 from receiver.deliveries.store import Store
 from receiver.settings import WebSettings
@@ -53,6 +55,21 @@ async def test_answers_are_counted_by_verdict_reason_and_partner(database: Datab
     assert samples["stagehook_answers_total", "", "", "404", "unknown"] == 1
     assert samples["stagehook_answer_seconds_count", "accepted"] == 1
     assert samples[("stagehook_store_up",)] == 1
+
+
+async def test_requests_beyond_the_budget_of_records_are_counted(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A refused one and a duplicate: neither is recorded."""
+    monkeypatch.setattr(limits, "PER_MINUTE", 0)
+    async with serving(Switchable(), store=Store(database)) as http:
+        for _ in range(3):
+            await http.post(URLS.issue(CLAIMS), json=DONE)
+            await http.post(f"{BASE}/callbacks/forged", json=DONE)
+        samples = read((await http.get("/metrics")).text)
+    assert samples["stagehook_unrecorded_total", "bank", "duplicate"] == 2
+    assert samples["stagehook_unrecorded_total", "", "unknown"] == 3
+    assert len(list(Archive(database).every())) == 1
 
 
 async def test_the_queue_is_shown(database: Database) -> None:
