@@ -234,13 +234,24 @@ class Inbox:
         # First: what Temporal has taken of these stages is known to those who judge them.
         if taken := self._taken.of_stages({keep.stage for _, keep in keeps}):
             self._insert_taken(cursor, taken)
-        rows = list(self._judge.judge(cursor, keeps)) if keeps else []
-        inserted = self._statements.insert(cursor, rows) if rows else set()
+        again = self._keep(cursor, keeps) if keeps else []
         for job, work in works:
             if callable(work):
                 job.outcome = work(cursor)
-        queued = {row["id"] for row in rows if "request_id" in row}
-        return [job for job, keep in keeps if keep.delivery.id in queued - inserted]
+        return again
+
+    def _keep(self, cursor: DBAPICursor, keeps: Sequence[tuple[Job, Keep]]) -> list[Job]:
+        """Judge and insert; returns the jobs to be judged again, because another process was faster.
+
+        Example: ten requests bring one content, and another process inserts it in between. The first of the ten is left
+        out, and the other nine were judged by it: all ten are judged again, by the row that is there.
+        """
+        rows = list(self._judge.judge(cursor, keeps))
+        new = [row for row in rows if "request_id" in row]
+        lost = {row["id"] for row in new} - (self._statements.insert(cursor, new) if new else set())
+        if rest := [row for row in rows if "request_id" not in row and row["duplicate_of"] not in lost]:
+            self._statements.insert(cursor, rest)
+        return [job for job, keep in keeps if lost & {keep.delivery.id, job.outcome.first_id}]
 
     def _insert_taken(self, cursor: DBAPICursor, rows: Sequence[dict[str, Any]]) -> None:
         """Insert what Temporal has taken; a delivery that was committed late is there already, and pending."""

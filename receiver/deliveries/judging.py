@@ -76,6 +76,11 @@ class Kept:
     how: How
     first: First | None = None
 
+    @property
+    def first_id(self) -> str:
+        """The id of that delivery, or ""."""
+        return self.first.id if self.first else ""
+
 
 @dataclass
 class Keep:

@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from receiver.deliveries import inbox as inbox_module
 from receiver.deliveries import judging
@@ -18,7 +19,7 @@ from receiver.deliveries.delivery import Delivery, Fate, digest, new_id
 from receiver.deliveries.inbox import MOST_REFUSED, Inbox
 from receiver.deliveries.judging import How
 from receiver.deliveries.limits import LARGEST_KEPT, PER_MINUTE
-from receiver.deliveries.schema import to_row
+from receiver.deliveries.schema import DELIVERIES, to_row
 from receiver.deliveries.statements import Conclusion, Queued, Statements
 from workflows.contract import Answer, Callback
 
@@ -279,6 +280,32 @@ async def test_a_row_that_another_process_holds_holds_up_no_other(database: Data
         frozen.rollback()
         assert await keep(inbox, delivery(), "a") is How.LEASED
     frozen.close()
+
+
+async def test_repeats_of_a_row_that_another_process_was_faster_with_are_judged_by_its_row(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else they would be promised a 2xx by a row that was never inserted."""
+    if database.is_sqlite:
+        pytest.skip("a transaction that writes is alone there")
+    inbox, faster = Inbox(database), delivery()
+    look = inbox._statements.look
+
+    def overtaken(*args: Any) -> Any:
+        known = look(*args)
+        monkeypatch.setattr(inbox._statements, "look", look)
+        row = to_row(faster) | {"request_id": "a", "callback": "{}", "due_at": time.time() + 60, "fate": "pending"}
+        with database.begin() as connection:
+            connection.execute(sa.insert(DELIVERIES), row)
+        return known
+
+    monkeypatch.setattr(inbox._statements, "look", overtaken)
+    async with inbox.running():
+        inbox._writer.put(lambda cursor: time.sleep(0.1))  # so that the next ones go together
+        keeping = [inbox.keep(one, queued(one, "a"), lease=True) for one in [delivery() for _ in range(3)]]
+        kept = await asyncio.gather(*keeping)
+    assert [(each.how, each.first_id) for each in kept] == [(How.AGAIN, faster.id)] * 3
+    assert [one.duplicate_of for one in Archive(database).every()] == ["", *[faster.id] * 3]
 
 
 async def test_what_temporal_took_while_the_store_was_slow_is_recorded_once(inbox: Inbox, database: Database) -> None:
