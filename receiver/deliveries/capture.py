@@ -78,7 +78,7 @@ class Capture:
         return self.claims.partner if self.claims else self.own_partner
 
     def kept_size(self, verdict: Verdict, announced: int) -> int:
-        """Bytes that a record of it takes at least, if it is refused. announced: the size of a body that was not read."""
+        """Bytes that a record of it takes at least, if it is refused. announced: of a body that was not read."""
         body_size = announced if self.body is None else len(self.body)
         head = len(self.query) + sum(len(name) + len(value) for name, value in self.headers)
         return head + (body_size if self._is_kept_whole(verdict) or body_size <= LARGEST_KEPT else 0)

@@ -37,8 +37,8 @@ TAKEN_PAUSE: Final = 0.5
 
 MOST_REFUSED: Final = 200
 MOST_LONG_REFUSED: Final = 20
-"""Refused requests that are remembered to be recorded, while the store does not keep them; and those of them whose bodies
-are kept whole, for their partner's file had an error."""
+"""Refused requests that are remembered to be recorded, while the store does not keep them: at most so many, and so many
+whose bodies are kept whole because their partner's file had an error."""
 
 
 @dataclass(eq=False)

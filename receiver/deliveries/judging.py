@@ -109,7 +109,7 @@ class Judge:
         now = time.time()
         known = self._statements.look(cursor, [keep.queued for _, keep in keeps])
         for job, keep in keeps:
-            first = known.firsts.get(keep.queued.request_id) or known.firsts.get(keep.queued.earlier_id)
+            first = known.firsts.get(keep.queued.request_id) or self._find_earlier(cursor, known, keep)
             if first and first.id == keep.delivery.id:
                 # Its commit succeeded unheard: the first judgement holds.
                 job.outcome = job.outcome or Kept(How.QUEUED)
@@ -127,6 +127,18 @@ class Judge:
             row = _unsent_row(keep.delivery, job.outcome)
             if self._budget.allows(row["verdict"], keep.delivery.partner, stored_size(row)):
                 yield row
+
+    def _find_earlier(self, cursor: DBAPICursor, known: Known, keep: Keep) -> First | None:
+        """What an earlier version has kept of the same bytes.
+
+        If it is parked because of what the partner's file said then, and the file says another thing now, the content
+        is new: the partner's retry settles the stage.
+        """
+        first = known.firsts.get(keep.queued.earlier_id)
+        if first is None or first.fate is not Fate.PARKED:
+            return first
+        said = self._statements.said(cursor, [first.id]).get(first.id)
+        return first if said == said_in(keep.queued.callback) else None
 
     def _successes(self, known: Known, keep: Keep) -> list[Success]:
         """The successes that the delivery repeats or contradicts, if it settles its stage."""

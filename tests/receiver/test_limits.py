@@ -73,7 +73,7 @@ def test_what_is_not_recorded_is_counted_once() -> None:
     assert budget.allows("unknown", "", 10)
     assert unrecorded == []
     assert not budget.may_allow("unknown", "", BYTES_PER_MINUTE)
-    assert not budget.allows("gone", "bank", BYTES_PER_MINUTE + 1)
+    assert not budget.allows("gone", "bank", BYTES_PER_DAY + 1)
     assert unrecorded == [("unknown", ""), ("gone", "bank")]
 
 

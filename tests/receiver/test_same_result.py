@@ -168,6 +168,22 @@ async def test_a_retry_of_what_the_version_before_kept_gets_its_first_answer(
     assert fate_of(database, first) is fate
 
 
+@pytest.mark.parametrize("answer", ['{"status": "succeeded", "data": {}, "code": 1042}', "null"])
+async def test_a_retry_settles_what_the_version_before_parked_for_its_partners_file(
+    database: Database, answer: str
+) -> None:
+    """The file said another thing of the same bytes then, and is mended now."""
+    parked = kept_by_the_version_before(database, FIRST, Fate.PARKED)
+    with database.begin() as connection:
+        broken = json.dumps({"answer": json.loads(answer), "chain_id": "chain", "attempt": 1, "issued_at": 1})
+        connection.execute(sa.update(DELIVERIES).values(callback=broken))
+    temporal = Switchable()
+    async with receiver(temporal, database) as http:
+        assert await post(http, FIRST) == 202
+        await eventually(lambda: len(taken(database)) == 1)
+    assert (len(temporal.sent), fate_of(database, parked)) == (1, Fate.PARKED)
+
+
 async def test_what_the_version_before_signalled_without_a_store_is_taken_after_the_run_has_ended(
     real: WorkflowEnvironment,
 ) -> None:

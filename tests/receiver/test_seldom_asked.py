@@ -87,10 +87,11 @@ class Checked(Forwarder):
         self.asked = 0
         self.why = ""
 
-    async def check(self) -> None:
+    async def check(self) -> str:
         self.asked += 1
         if self.why:
             raise Unavailable(self.why)
+        return ""
 
 
 @pytest.mark.parametrize("why", ["", "Temporal: no connection"])
