@@ -28,7 +28,7 @@ from sqlalchemy.engine.interfaces import DBAPICursor
 
 from receiver.deliveries.content import request_id, said_in
 from receiver.deliveries.delivery import Delivery, Fate
-from receiver.deliveries.limits import LARGEST_KEPT, RecordBudget, UrlBudget, stored_size
+from receiver.deliveries.limits import LARGEST_KEPT, ROW_OVERHEAD, RecordBudget, UrlBudget, stored_size
 from receiver.deliveries.schema import to_row
 from receiver.deliveries.statements import First, Known, Queued, Statements, Success
 from receiver.deliveries.writer import Job
@@ -123,10 +123,9 @@ class Judge:
                 job.outcome, row = self._keep_new(known, keep, now)
                 yield row
                 continue
-            job.outcome = self._repeated(cursor, known, keep, first, now) if first else Kept(How.CONFLICT)
-            row = _unsent_row(keep.delivery, job.outcome)
-            if self._budget.allows(row["verdict"], keep.delivery.partner, stored_size(row)):
-                yield row
+            job.outcome = kept = self._repeated(cursor, known, keep, first, now) if first else Kept(How.CONFLICT)
+            if (unsent := self._unsent_row(keep.delivery, kept)) is not None:
+                yield unsent
 
     def _find_earlier(self, cursor: DBAPICursor, known: Known, keep: Keep) -> First | None:
         """What an earlier version has kept of the same bytes.
@@ -192,18 +191,28 @@ class Judge:
             known.pending.add(keep.stage)
         return Kept(How.KNOWN, first)
 
+    def _unsent_row(self, delivery: Delivery, kept: Kept) -> dict[str, Any] | None:
+        """The row of a delivery that is not sent, as it is answered; None if it is over the budget.
 
-def _unsent_row(delivery: Delivery, kept: Kept) -> dict[str, Any]:
-    """The row of a delivery that repeats or contradicts another one, as it is answered now."""
-    row = to_row(delivery)
-    if len(row["body"] or b"") > LARGEST_KEPT:
-        row["body"] = None
-    if kept.first is None:
-        return row | {"verdict": "conflict", "status": 409}
-    row["duplicate_of"] = kept.first.id
+        Its size is estimated first, so that a flood of duplicates does not cost the making of rows.
+        """
+        told = _told(kept)
+        is_whole = delivery.body_size <= LARGEST_KEPT
+        at_least = ROW_OVERHEAD + (delivery.body_size if is_whole else 0)
+        if not self._budget.may_allow(told["verdict"], delivery.partner, at_least):
+            return None
+        row = to_row(delivery) | told
+        if not is_whole:
+            row["body"] = None
+        return row if self._budget.allows(row["verdict"], delivery.partner, stored_size(row)) else None
+
+
+def _told(kept: Kept) -> dict[str, Any]:
+    """What a delivery that repeats or contradicts another one is told, as columns of its row."""
+    first = kept.first
+    if first is None:
+        return {"verdict": "conflict", "status": 409}
+    told: dict[str, Any] = {"verdict": "duplicate", "duplicate_of": first.id}
     if kept.how is How.TOLD:
-        return row | {"verdict": kept.first.verdict, "status": kept.first.status}
-    row["verdict"] = "duplicate"
-    if kept.first.status < 300:
-        row["status"] = kept.first.status
-    return row
+        return told | {"verdict": first.verdict, "status": first.status}
+    return told | ({"status": first.status} if first.status < 300 else {})

@@ -20,8 +20,9 @@ METADATA: Final = sa.MetaData()
 POSITION: Final = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 """SQLite counts rows up by itself only in an INTEGER PRIMARY KEY."""
 
-REFUSED: Final = "verdict NOT IN ('accepted', 'duplicate')"
-"""Requests that were refused, as the text that a query needs for the index on them to be used."""
+REFUSED: Final = "verdict NOT IN ('accepted', 'duplicate', 'broken')"
+"""Requests that were refused, as the text that a query needs for the index on them to be used. Broken ones are kept for
+longer: they can be released once the partner's file is mended."""
 
 DELIVERIES: Final = sa.Table(
     "deliveries",

@@ -40,8 +40,10 @@ def recorded(name: str) -> dict[str, list[WorkflowHistory]]:
     return {name: [WorkflowHistory.from_json(name, (FOLDER / f"{name}.json").read_text())]}
 
 
-def sent(answer: Answer = FIRST, *, status: int = 202, at: float = 1.0, kind: Kind = "callback") -> Sent:
-    return Sent(CLAIMS, answer, kind, content=str(answer), status=status, at=at, door="", version="old")
+def sent(
+    answer: Answer = FIRST, *, status: int = 202, at: float = 1.0, kind: Kind = "callback", version: str = "old"
+) -> Sent:
+    return Sent(CLAIMS, answer, kind, content=str(answer), status=status, at=at, door="", version=version)
 
 
 @asynccontextmanager
@@ -93,6 +95,7 @@ def test_two_progress_callbacks_that_say_the_same_are_two_signals() -> None:
 def test_one_result_in_two_signals_is_doubled() -> None:
     [fault] = doubled(recorded("duplicates-and-progress"))
     assert "is 2 signals" in fault
+    assert doubled(recorded("duplicates-and-progress"), most=2) == []
 
 
 @pytest.mark.parametrize(
@@ -101,12 +104,19 @@ def test_one_result_in_two_signals_is_doubled() -> None:
         (sent(at=2.0, kind="again"), 0),
         (sent(status=409, at=2.0, kind="again"), 1),
         (sent(status=503, at=2.0, kind="again"), 0),
+        (sent(status=410, at=2.0, kind="again"), 1),
         (sent(status=409, at=2.0, kind="rewritten"), 0),
         (sent(status=404, at=2.0, kind="rewritten"), 1),
     ],
 )
 def test_another_answer_to_the_same_content_is_a_fault(later: Sent, faults: int) -> None:
     assert len(answered_differently([later, sent()])) == faults
+
+
+@pytest.mark.parametrize(("status", "faults"), [(410, 0), (409, 1)])
+def test_a_roll_back_may_forget_by_which_id_a_run_knew_a_result(status: int, faults: int) -> None:
+    again = sent(status=status, at=2.0, kind="again", version="old")
+    assert len(answered_differently([sent(version="new"), again])) == faults
 
 
 def test_a_stage_that_is_settled_otherwise_later_is_a_fault() -> None:

@@ -77,11 +77,13 @@ class Traffic:
         self.system = system
         self.runs: dict[str, tuple[Shape, int]] = {}
         self.phase = -1
+        self.web_versions: set[str] = set()
         self._settled: list[dict[str, Any]] = []
 
     async def begin_phase(self, versions: Versions) -> None:
         """Start a run of every shape, and wait until every run rests where the next switch shall find it."""
         self.phase += 1
+        self.web_versions |= {web.name for web in versions.webs}
         for shape in SHAPES:
             if not shape.old_worker_only or versions.worker.name == "old":
                 self.runs[f"{shape.name}-{self.phase}"] = (shape, self.phase)
@@ -142,7 +144,7 @@ class Traffic:
             *self._unexpected(chains, last),
             *failed_tasks(chains),
             *lost(partner.ledger, chains),
-            *doubled(chains),
+            *doubled(chains, most=len(self.web_versions)),
             *answered_differently(partner.ledger),
             *partner.faults,
             *faults_of_calls(partner.works.values()),

@@ -11,7 +11,7 @@ down_revision = "0004"
 
 def upgrade() -> None:
     """Make the index."""
-    refused = sa.text("verdict NOT IN ('accepted', 'duplicate')")
+    refused = sa.text("verdict NOT IN ('accepted', 'duplicate', 'broken')")
     op.create_index(
         "ix_deliveries_refused", "deliveries", ["received_at"], sqlite_where=refused, postgresql_where=refused
     )
