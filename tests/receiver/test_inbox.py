@@ -57,7 +57,7 @@ async def keep(inbox: Inbox, one: Delivery, request_id: str, *, lease: bool = Tr
 
 def queued(one: Delivery, request_id: str) -> Queued:
     assert one.claims is not None
-    callback = Callback(Answer("succeeded", {"x": 1}), one.chain_id, one.attempt, one.issued_at)
+    callback = Callback(Answer("succeeded", {"body": one.body_digest}), one.chain_id, one.attempt, one.issued_at)
     return Queued(one.id, one.claims, json.dumps(asdict(callback)), request_id)
 
 
