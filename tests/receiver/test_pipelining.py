@@ -110,8 +110,12 @@ async def test_many_small_requests_at_once_are_all_served(port: int, number: int
     assert statuses(answer) == [200] * number
 
 
-async def test_requests_cut_anywhere_are_answered_alike(port: int, signals: SlowSignals) -> None:
+async def test_requests_cut_anywhere_are_answered_alike(
+    port: int, signals: SlowSignals, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Between two pieces lies every boundary: of a line, of a head, of a chunk, of a request."""
+    for limit in ("receiver.protocol.HEADER_SECONDS", "receiver.bodies.BODY_SECONDS"):
+        monkeypatch.setattr(limit, SOON)  # the test's own pauses are not what is tested
     signals.answers.set()
     chunked = HEAD + CHUNKED + b"%x\r\n%s\r\n0\r\nX: trailer\r\n\r\n" % (len(BODY), BODY)
     whole = GET + chunked + b"\r\n" + HEAD + LENGTH + b"\r\n" + BODY + HEALTH
