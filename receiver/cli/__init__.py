@@ -15,6 +15,7 @@ from typing import Final, NoReturn
 import click
 
 from receiver.cli.errors import Exit
+from receiver.cli.terminal import guarded
 
 COMMANDS: Final = (
     "demo",
@@ -93,7 +94,12 @@ def end_process(code: int) -> NoReturn:
 
 
 def run(args: Sequence[str]) -> int:
-    """Run the command with these arguments and return its exit code."""
+    """Run the command with these arguments and return its exit code; what it prints holds no control characters."""
+    with guarded():
+        return _run(args)
+
+
+def _run(args: Sequence[str]) -> int:
     try:
         result = stagehook.main(args=list(args), prog_name="stagehook", standalone_mode=False)
     except (click.Abort, KeyboardInterrupt, asyncio.CancelledError):

@@ -23,6 +23,7 @@ from activities.runs import (
     WorkerAway,
 )
 from receiver.cli.errors import CommandError, Exit
+from receiver.cli.output import note
 from receiver.cli.processes import PartFailed
 from receiver.deliveries.archive import NoSuchDelivery, PartlyAdded
 from receiver.deliveries.database import NewerSchema, SchemaMissing, StoreAway, StoreBusy
@@ -73,8 +74,8 @@ UNWRITABLE: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 def report(error: Exception) -> Exit:
     """Print the error to stderr and return the exit code."""
     code, advice = _advice(error)
-    click.echo(f"error: {_what(error)}", err=True)
-    click.echo(f"  try: {advice}", err=True)
+    note(f"error: {_what(error)}")
+    note(f"  try: {advice}")
     return code
 
 

@@ -14,7 +14,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 
 from activities.environment import Environment
 from receiver.cli.errors import CommandError, Exit
-from receiver.cli.output import counted, json_option, note, print_json
+from receiver.cli.output import counted, json_option, note, print_json, say
 from receiver.deliveries import migrations
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.database import Database, NewerSchema
@@ -63,7 +63,7 @@ def current(*, as_json: bool) -> int:
     if as_json:
         print_json({"current": found, "latest": wanted})
     else:
-        click.echo(found or "none")
+        say(found or "none")
         note("up to date" if found == wanted else f"this program's is {wanted}: run `stagehook db upgrade`")
     return Exit.OK if found == wanted else Exit.FAILED
 
@@ -78,7 +78,7 @@ def prune(older_than: str, *, refused: bool, as_json: bool) -> None:
     if as_json:
         print_json({"deleted": deleted})
     else:
-        click.echo(f"{counted(deleted, 'delivery', 'deliveries')} deleted")
+        say(f"{counted(deleted, 'delivery', 'deliveries')} deleted")
 
 
 def read_store() -> Database | None:

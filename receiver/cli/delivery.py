@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import sys
@@ -23,9 +22,10 @@ from receiver.cli.db import need_store
 from receiver.cli.delivery_check import check
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.following import Following
-from receiver.cli.output import counted, json_option, note, print_json, print_list, shown
+from receiver.cli.output import counted, json_option, note, print_json, print_list, say
 from receiver.cli.replay import replay
 from receiver.cli.selection import filter_options, read_file, refuse_both
+from receiver.cli.terminal import printable, write_bytes
 from receiver.deliveries.archive import ANY, Archive, Filters, NeverForwarded, NoSuchDelivery
 from receiver.deliveries.delivery import Delivery, Fate
 from receiver.deliveries.schema import is_unread
@@ -85,18 +85,18 @@ def show(id_: str, *, body: bool, curl: bool, as_json: bool) -> None:
             raise CommandError(
                 f"the body of {one.id} was not kept, only its size and digest", "look at it without --body"
             )
-        sys.stdout.buffer.write(one.body)
+        write_bytes(one.body)
         return
     if curl:
-        click.echo(curl_line(one, os.environ))
+        say(curl_line(one, os.environ))
         for name in unsendable(one):
-            note(f"left out: the header {shown(name)}, for it holds CR, LF, NUL or what is not latin-1")
+            note(f"left out: the header {printable(name)}, for it holds CR, LF, NUL or what is not latin-1")
         return
     if as_json:
         print_json(one.as_json())
         return
     for name, value in described(one):
-        click.echo(f"{name:12} {shown(value)}")
+        say(f"{name:12} {printable(value)}")
 
 
 @delivery.command()
@@ -116,7 +116,10 @@ def tail(filters: Filters, *, as_json: bool) -> None:
         new = following.more()
         changed, open_ = archive.later(open_, filters)
         for one in (*changed, *filter(filters.matches, new)):
-            click.echo(json.dumps(summary(one)) if as_json else shown("  ".join(cells(one))))
+            if as_json:
+                print_json(summary(one), indent=None)
+            else:
+                say(printable("  ".join(cells(one))))
         sys.stdout.flush()
         open_ += [one.id for one in new if filters.may_match(one) and not filters.matches(one)]
         del open_[:-TAIL_OPEN]
@@ -140,7 +143,7 @@ def export(ids: tuple[str, ...], filters: Filters, *, full: bool) -> None:
     secrets = known_secrets(os.environ)
     exported = 0
     for one in chosen:
-        click.echo(json.dumps((one if full else redact(one, secrets)).as_json()))
+        print_json((one if full else redact(one, secrets)).as_json(), indent=None)
         exported += 1
     note(
         counted(exported, "delivery", "deliveries") + (", with secrets and addresses if they have any" if full else "")
@@ -160,11 +163,11 @@ def import_(file: str, *, as_json: bool) -> None:
     if as_json:
         print_json({"added": added, "present": present, "differing": differing})
     else:
-        click.echo(
+        say(
             f"{counted(added, 'delivery', 'deliveries')} added" + (f", {present} were there already" if present else "")
         )
     for id_ in differing:
-        note(f"left as it is: {shown(id_)} is there with another content, as one that was redacted")
+        note(f"left as it is: {printable(id_)} is there with another content, as one that was redacted")
 
 
 @delivery.command()
@@ -188,19 +191,19 @@ def release(ids: tuple[str, ...], filters: Filters) -> int:
     left: list[NoSuchDelivery] = []
     for id_ in chosen:
         try:
-            click.echo(f"{releases.release(archive, id_, time.time(), _partner).id} is pending")
+            say(printable(f"{releases.release(archive, id_, time.time(), _partner).id} is pending"))
         except NoSuchDelivery as error:  # of those chosen by filters, one that another process has released
             left.append(error)
     never = any(isinstance(why_not, NeverForwarded) for why_not in left)
     if ids:
         for why_not in left:
-            note(shown(str(why_not)))
+            note(printable(str(why_not)))
         if never:
             note(REPLAY)
         return Exit.NOT_FOUND if left else Exit.OK
     for why_not in left:
         if isinstance(why_not, releases.NotReadAgain):
-            note(shown(str(why_not)))
+            note(printable(str(why_not)))
     why = f": what is imported is never sent by itself; {REPLAY}" if never else ""
     released = counted(len(chosen) - len(left), "delivery", "deliveries")
     note(f"{released} released" + (f", {len(left)} left as they are{why}" if left else ""))

@@ -11,8 +11,9 @@ from typing import Final
 import click
 
 from receiver.cli.errors import Exit
-from receiver.cli.output import counted, json_option, note, print_json
+from receiver.cli.output import counted, json_option, note, print_json, say
 from receiver.cli.selection import documents, is_json
+from receiver.cli.terminal import printable
 from receiver.deliveries.secrets import find_in_json, find_in_text, known_secrets
 
 WINDOW: Final = 1024 * 1024
@@ -42,7 +43,7 @@ def check(file: str, *, as_json: bool) -> int:
         print_json({"found": found, "looked_for": sorted(secrets)})
     else:
         for one in found:
-            click.echo(f"line {one['line']} holds {one['holds']}")
+            say(printable(f"line {one['line']} holds {one['holds']}"))
         sought = f"callback tokens and {counted(secrets, 'known secret')}"
         note(f"looked for {sought} in {counted(looking.lines, 'line')}: {len(found) or 'none'} found")
     if not secrets:

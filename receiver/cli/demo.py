@@ -18,7 +18,7 @@ from temporalio.client import WorkflowHandle
 from activities.runs import ProgressUnknown, Runs, status_name
 from receiver.cli.ending import cancel_on_signals
 from receiver.cli.errors import CommandError
-from receiver.cli.output import live_table, note, print_json
+from receiver.cli.output import live_table, note, print_json, say
 from receiver.cli.processes import Processes
 from receiver.cli.stack import Stack, stagehook_command, start_stack
 from receiver.cli.stage_table import changes, stage_table
@@ -83,13 +83,13 @@ async def _demo(*, keep: bool, as_json: bool) -> None:
             print_json(summary.as_json())
         else:
             for line in summary.lines():
-                click.echo(line)
+                say(line)
         if missing := summary.missing():
             raise CommandError(f"the run did not show {missing}\n{processes.tails()}", "`make demo` again")
         if not as_json:
             captured = _keep_captures(stack)
             for line in _links(stack, handle, Path(folder)) if keep else next_commands(captured):
-                click.echo(line)
+                say(line)
         while keep:
             processes.check()
             await asyncio.sleep(REFRESH_SECONDS)
@@ -219,7 +219,7 @@ async def _follow(
                 live.update(stage_table(progress, f"{progress.pipeline} {handle.id}: {status}"), refresh=True)
             else:
                 for line in changes(before, progress):
-                    click.echo(line, err=as_json)
+                    (note if as_json else say)(line)
             if status != "running":
                 return status, progress
             before = progress

@@ -17,7 +17,8 @@ from activities.client import TemporalUnreachable, connect, connect_config
 from activities.environment import SettingsError, is_loopback
 from activities.settings import Settings
 from receiver.cli.errors import Exit
-from receiver.cli.output import json_option, print_json, run_async
+from receiver.cli.output import json_option, print_json, run_async, say
+from receiver.cli.terminal import printable
 from receiver.deliveries.database import SchemaMissing, StoreAway
 from receiver.deliveries.store import Store
 from receiver.settings import WebSettings
@@ -52,7 +53,7 @@ async def doctor(*, as_json: bool) -> int:
         findings.append(finding)
         if not as_json:
             fix = f"; try: {finding.fix}" if finding.fix else ""
-            click.echo(f"{'ok   ' if finding.ok else 'WRONG'} {finding.subject:10} {finding.says}{fix}")
+            say(printable(f"{'ok   ' if finding.ok else 'WRONG'} {finding.subject:10} {finding.says}{fix}"))
     if as_json:
         print_json(findings)
     return Exit.OK if all(finding.ok for finding in findings) else Exit.FAILED

@@ -10,7 +10,7 @@ import click
 from activities.callback_urls import fingerprint
 from activities.environment import Environment
 from activities.settings import read_callback_keys
-from receiver.cli.output import json_option, note, print_json
+from receiver.cli.output import json_option, note, print_json, say
 
 
 @click.group()
@@ -21,7 +21,7 @@ def key() -> None:
 @key.command()
 def generate() -> None:
     """Print a new random key for CALLBACK_KEYS."""
-    click.echo(_new_key())
+    say(_new_key())
 
 
 @key.command("list")
@@ -36,9 +36,7 @@ def list_keys(*, as_json: bool) -> None:
         print_json(found)
         return
     for entry in found:
-        click.echo(
-            f"{entry['place']}  {entry['fingerprint']}  {'signs and verifies' if entry['signs'] else 'verifies'}"
-        )
+        say(f"{entry['place']}  {entry['fingerprint']}  {'signs and verifies' if entry['signs'] else 'verifies'}")
 
 
 @key.command()
@@ -56,9 +54,9 @@ def rotate(*, as_json: bool) -> None:
     note(
         "phase 1: set CALLBACK_KEYS to this for web and worker, and deploy: every process learns to verify the new key"
     )
-    click.echo(first)
+    say(first)
     note("phase 2: once all of them run with it, set this and deploy: the new key signs from then on")
-    click.echo(second)
+    say(second)
     note("afterwards: `stagehook key list` shows the order; drop an old key when no stage that it signed for is open")
 
 

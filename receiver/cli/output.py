@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import json
 import signal
 import sys
@@ -12,28 +13,41 @@ from dataclasses import asdict, is_dataclass
 from datetime import datetime
 from functools import wraps
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 import click
 from rich.cells import cell_len, set_cell_size
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.live import Live
 from rich.rule import Rule
+from rich.segment import Segment
+from rich.text import Text
 
 from activities import strict_json
+from receiver.cli.terminal import escaped, escaped_json, printable, unguarded
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-WIDE = 200
+WIDE: Final = 200
+"""Columns of a table where no terminal tells its width: as many as it needs."""
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-def console() -> Console:
-    """stdout, for tables; made when it is used, so that it writes to what stdout is then."""
-    # Where no terminal tells its width, a table is as wide as it needs to be.
-    return Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
+class GuardedConsole(Console):
+    """rich's console, which writes colours and moves the cursor itself, and escapes the text that it is given."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """What rich makes of it; of that, its own control codes are the only ones."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=escaped(segment.text))
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console for tables and bars; made when it is used, so that it writes to what stdout is then."""
+    stream = unguarded(sys.stderr if stderr else sys.stdout)
+    return GuardedConsole(file=stream, highlight=False, width=None if stream.isatty() else WIDE)
 
 
 def live_table(*, wanted: bool = True) -> AbstractContextManager[Live | None]:
@@ -48,7 +62,7 @@ def print_list(titles: Sequence[str], rows: Iterable[Sequence[str]], *, below: S
 
     below: the columns that go to lines of their own, one after the other, until the first line fits the terminal.
     """
-    lines = [list(titles), *([shown(cell) for cell in row] for row in rows)]
+    lines = [list(titles), *([printable(cell) for cell in row] for row in rows)]
     widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
     room = console().width if sys.stdout.isatty() else sys.maxsize
     beside, moved = dict(enumerate(widths)), list[int]()
@@ -59,18 +73,16 @@ def print_list(titles: Sequence[str], rows: Iterable[Sequence[str]], *, below: S
     for number, line in enumerate(lines):
         first = "  ".join(set_cell_size(line[place], width) for place, width in beside.items()).rstrip()
         for text in (first, *(f"  {line[place]}" for place in moved if line[place])):
-            click.secho(text, bold=number == 0)
+            if number:
+                say(text)
+            else:
+                console().print(Text(text, style="bold"), soft_wrap=True)
         if number == 0:
             console().print(Rule(style="default"), width=min(_width(beside), room))
 
 
 def _width(columns: Mapping[int, int]) -> int:
     return sum(columns.values()) + 2 * (len(columns) - 1)
-
-
-def shown(text: str) -> str:
-    """Text from elsewhere without what would steer a terminal."""
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
 def counted(things: Sized | int, one: str, several: str = "") -> str:
@@ -81,12 +93,20 @@ def counted(things: Sized | int, one: str, several: str = "") -> str:
 
 def print_json(value: Any, *, indent: int | None = 2) -> None:
     """One JSON document to stdout."""
-    click.echo(json.dumps(value, default=_encode, indent=indent, ensure_ascii=False))
+    # What another encoding lacks would be written as no JSON has it.
+    in_ascii = codecs.lookup(sys.stdout.encoding or "ascii").name != "utf-8"
+    say(escaped_json(json.dumps(value, default=_encode, indent=indent, ensure_ascii=in_ascii)))
+
+
+def say(text: str) -> None:
+    """Text to stdout, with a line feed."""
+    # The streams escape too; but rich's live table takes them over, and understands escapes.
+    click.echo(escaped(text))
 
 
 def note(text: str) -> None:
     """A line for people, to stderr."""
-    click.echo(text, err=True)
+    click.echo(escaped(text), err=True)
 
 
 def confirm() -> None:

@@ -23,9 +23,10 @@ from activities.settings import read_callback_keys
 from activities.signatures import ConfigError, Scheme
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.numbers import NumberRange
-from receiver.cli.output import json_option, note, print_json, read_json_object, run_async
+from receiver.cli.output import json_option, note, print_json, read_json_object, run_async, say
 from receiver.cli.partner_new import new
 from receiver.cli.partner_tell import stop, undo
+from receiver.cli.terminal import printable
 from receiver.lifecycle import check_port, stop_quietly
 from receiver.logs import LOG_CONFIG
 from workflows.contract import Answer
@@ -125,7 +126,7 @@ async def send(
         print_json(answers)
     else:
         for answer in answers:
-            click.echo(f"{answer['status']} {answer['body']}")
+            say(printable(f"{answer['status']} {answer['body']}"))
     return Exit.OK if all(200 <= answer["status"] < 300 for answer in answers) else Exit.FAILED
 
 

@@ -18,7 +18,7 @@ from activities.signatures import SCHEMES
 from receiver.bodies import LARGEST_BODY
 from receiver.cli.captured import Captured, read_request
 from receiver.cli.errors import CommandError, Exit
-from receiver.cli.output import note
+from receiver.cli.output import note, say
 from receiver.cli.scaffold import Scaffold, names_in
 
 NAME: Final = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
@@ -57,12 +57,12 @@ def new(name: str, scheme: str, captured: str) -> None:
     for path, text in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-        click.echo(f"wrote {path}")
+        say(f"wrote {path}")
     LIST.write_text(listed)
-    click.echo(f"added it to PARTNERS in {LIST}")
+    say(f"added it to PARTNERS in {LIST}")
     with Path("tests/deliveries/test.env").open("a") as variables:
         variables.writelines(f"{variable}={value}\n" for variable, value in scaffold.variables().items())
-    click.echo("added its variables to tests/deliveries/test.env")
+    say("added its variables to tests/deliveries/test.env")
     _tidy([LIST, *(path for path in files if path.suffix == ".py")])
     if captured:
         where = ".".join(scaffold.path)

@@ -22,8 +22,9 @@ from activities.receipts import built
 from activities.runs import Runs
 from activities.settings import read_callback_keys
 from receiver.cli.errors import CommandError, Exit
-from receiver.cli.output import confirm, json_option, note, print_json, run_async, shown
+from receiver.cli.output import confirm, json_option, note, print_json, run_async, say
 from receiver.cli.stage_table import state_text
+from receiver.cli.terminal import printable
 from workflows.contract import StageCall, StageProgress
 
 ANSWERS_WITHIN: Final = 30.0
@@ -81,8 +82,8 @@ async def _tell(verb: Verb, workflow_id: str, stage: int, *, yes: bool, as_json:
         _confirm(f"{verb} {known.reference} at {partner.name}: {_stage_in_words(call, known)}")
     response = await _send(verb, partner, request)
     if flaw := flaw_of(response):
-        note(f"partner {partner.name}: the answer cannot be read: {flaw}")
-    status, said = response.status_code, shown(words(response, *callback_urls))
+        note(printable(f"partner {partner.name}: the answer cannot be read: {flaw}"))
+    status, said = response.status_code, printable(words(response, *callback_urls))
     told = {"told": verb, "partner": partner.name, "reference": known.reference, "status": status, "said": said}
     if as_json:
         print_json({"workflow_id": workflow_id, "stage": stage, "attempt": call.attempt, **told})
@@ -91,7 +92,7 @@ async def _tell(verb: Verb, workflow_id: str, stage: int, *, yes: bool, as_json:
         advice = f"say it again later: a second {verb} carries the same key" if later else _by_hand(known.reference)
         raise CommandError(answer_line(partner, status, said), advice)
     if not as_json:
-        click.echo(answer_line(partner, status, said))
+        say(answer_line(partner, status, said))
 
 
 def _load(call: StageCall) -> tuple[Partner, list[str]]:
@@ -129,7 +130,7 @@ def _build(verb: Verb, partner: Partner, call: StageCall, known: StageProgress) 
 
 
 def _by_hand(name: str) -> str:
-    return f"look for {shown(name)} at the partner, and settle it there"
+    return f"look for {printable(name)} at the partner, and settle it there"
 
 
 def _stage_in_words(call: StageCall, known: StageProgress) -> str:
@@ -139,7 +140,7 @@ def _stage_in_words(call: StageCall, known: StageProgress) -> str:
 def _confirm(what: str) -> None:
     if not sys.stdin.isatty():
         raise CommandError("nobody is there to confirm it", "say --yes", Exit.USAGE)
-    note(shown(what))
+    note(printable(what))
     confirm()
 
 

@@ -22,8 +22,10 @@ from receiver.cli.output import (
     print_list,
     read_json_object,
     run_async,
+    say,
 )
 from receiver.cli.stage_table import changes, stage_notes, stage_table
+from receiver.cli.terminal import printable
 from receiver.cli.watching import Look, looks
 from workflows.pipelines import PIPELINES
 
@@ -111,7 +113,7 @@ async def show(workflow_id: str, *, as_json: bool) -> None:
         return
     console().print(stage_table(progress, f"{progress.pipeline} {workflow_id}: {head['status']}"))
     for line in (*stage_notes(progress), *described_notes(head)):
-        click.echo(line)
+        say(printable(line))
 
 
 @pipeline.command()
@@ -131,7 +133,7 @@ async def watch(workflow_id: str, *, as_json: bool) -> int:
             status = look.status
             if look.trouble not in {"", told}:
                 told = look.trouble
-                note(f"{told}; following its status")
+                note(printable(f"{told}; following its status"))
             show_look(look)
     failure = "" if status in GOOD else await runs.failure(workflow_id)
     note(f"{workflow_id} {status}" + (f": {failure}" if failure else ""))
@@ -192,4 +194,4 @@ def _print(value: Any, text: str, *, as_json: bool) -> None:
     if as_json:
         print_json(value)
     else:
-        click.echo(text)
+        say(printable(text))

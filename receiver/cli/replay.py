@@ -10,7 +10,6 @@ from typing import Final
 
 import click
 import httpx
-from rich.console import Console
 from rich.progress import Progress
 
 from activities.callback_urls import CallbackURLs
@@ -22,10 +21,11 @@ from receiver.cli.db import need_store
 from receiver.cli.ending import cancel_on_signals
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.numbers import NumberRange
-from receiver.cli.output import confirm, counted, json_option, note, run_async, shown
+from receiver.cli.output import confirm, console, counted, json_option, note, run_async
 from receiver.cli.replay_plan import Plan, Wish
 from receiver.cli.replay_report import report
 from receiver.cli.selection import filter_options, read_file, refuse_both
+from receiver.cli.terminal import printable
 from receiver.deliveries.archive import ANY, Archive, Filters
 from receiver.deliveries.delivery import Delivery
 from receiver.replay import MISSIGNED, UNPROVEN, Aim, Mode, Replay, Replayed, select
@@ -118,7 +118,7 @@ async def replay(
             report(replayed, of=len(chosen), left_out=left_out, as_json=as_json)
         late = await aim.late(replayed)
         for run in late:
-            note(f"{shown(run)} is left open: not all that was answered 2xx came to it within {TAKEN_WITHIN:g} s")
+            note(f"{printable(run)} is left open: not all that was answered 2xx came to it within {TAKEN_WITHIN:g} s")
     finally:
         await replaying.http.aclose()
         await aim.aclose()
@@ -173,7 +173,7 @@ def _select(
     unproven = mode == "verbatim" or bool(ids) or filters.verdict == UNPROVEN
     chosen, left = select(meant, unproven=unproven)
     for delivery, why in left:
-        note(f"left out: {shown(delivery.id)}, {why}")
+        note(f"left out: {printable(delivery.id)}, {why}")
     if replays := len(found) - len(meant):
         what = counted(replays, "delivery", "deliveries")
         note(f"left out: {what} of earlier replays to stand-ins; to send them, give IDs or --of-workflow")
@@ -208,7 +208,7 @@ async def _aim(wish: Wish, deliveries: Sequence[Delivery], settings: Settings, s
 
 async def _send(replaying: Replay, deliveries: Sequence[Delivery], aim: Aim, replayed: list[Replayed]) -> None:
     """Send them, and add each to `replayed` as it is answered."""
-    errors = Console(stderr=True)
+    errors = console(stderr=True)
     with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar:
         task = bar.add_task("replaying", total=len(deliveries))
         try:

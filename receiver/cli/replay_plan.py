@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
-from receiver.cli.output import counted, note, print_json, shown
+from receiver.cli.output import counted, note, print_json
+from receiver.cli.terminal import printable
 from receiver.deliveries.delivery import Delivery
 from receiver.replay import Aim, Mode
 from receiver.signals import definition_digest
@@ -41,7 +42,7 @@ class Plan:
     def tell(self, *, as_json: bool) -> None:
         """To people, and to programs if they ask."""
         for line in self._lines():
-            note(shown(line))
+            note(printable(line))
         if as_json:
             print_json(self._as_json())
 

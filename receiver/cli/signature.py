@@ -15,8 +15,9 @@ from activities.signatures.diagnosis import Diagnosis, diagnose
 from activities.signatures.scheme import DEFAULT_TOLERANCE
 from receiver.cli.captured import read_bytes, read_request, read_time
 from receiver.cli.errors import CommandError, Exit
-from receiver.cli.output import json_option, note, print_json, shown
+from receiver.cli.output import json_option, note, print_json, say
 from receiver.cli.scheme_options import read_private_key, scheme_options, set_up
+from receiver.cli.terminal import printable
 
 MARKS: Final = {"ok": "ok   ", "wrong": "WRONG", "unknown": "?    "}
 
@@ -73,7 +74,7 @@ def verify(
     diagnosis = diagnose(setup.scheme, setup.secrets, request, now)
     advice = _advice(diagnosis, covers_url=setup.scheme.covers_url)
     if captured.replaced and not diagnosis.verified and setup.scheme.covers_body:
-        what = f"{shown(captured.replaced)} stands in this body where a token or a secret was"
+        what = f"{printable(captured.replaced)} stands in this body where a token or a secret was"
         note(f"{what}: no signature of it can be right; verify the request as the partner sent it")
     if as_json:
         _print_json(diagnosis, setup.scheme.name, advice)
@@ -118,7 +119,7 @@ def sign(
         print_json(headers)
         return
     for name, value in headers:
-        click.echo(f"{name}: {value}")
+        say(f"{name}: {value}")
 
 
 def _how_to_sign(scheme: Scheme) -> str:
@@ -150,13 +151,13 @@ def _unsignable(error: SignatureError) -> CommandError:
 
 
 def _print_lines(diagnosis: Diagnosis, advice: str) -> None:
-    click.echo("verified" if diagnosis.verified else f"NOT verified: {diagnosis.failed}")
+    say("verified" if diagnosis.verified else f"NOT verified: {diagnosis.failed}")
     for finding in diagnosis.findings:
-        click.echo(f"{MARKS[finding.state]} {finding.step:6} {finding.says}")
+        say(f"{MARKS[finding.state]} {finding.step:6} {printable(finding.says)}")
     if diagnosis.verified and diagnosis.verified.delivery_id:
-        click.echo(f"      id     {diagnosis.verified.delivery_id}")
+        say(f"      id     {printable(diagnosis.verified.delivery_id)}")
     if advice:
-        click.echo(f"  try: {advice}")
+        say(f"  try: {advice}")
 
 
 def _print_json(diagnosis: Diagnosis, scheme: str, advice: str) -> None:

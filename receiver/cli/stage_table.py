@@ -9,7 +9,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from receiver.cli.output import shown
+from receiver.cli.terminal import printable
 from workflows.contract import Progress, StageProgress
 
 DAY = 24 * 3600.0
@@ -20,7 +20,7 @@ def stage_table(progress: Progress, title: str = "") -> Table:
     """The stages with their states, times and deadlines."""
     # Slim enough for 80 columns; what does not fit is wrapped, never cut off.
     table = Table(
-        title=escape(title or progress.pipeline),
+        title=escape(printable(title or progress.pipeline)),
         title_justify="left",
         box=box.SIMPLE_HEAD,
         show_edge=False,
@@ -31,9 +31,9 @@ def stage_table(progress: Progress, title: str = "") -> Table:
     for stage in progress.stages:
         table.add_row(
             str(stage.number),
-            escape(stage.name),
-            escape(stage.partner),
-            f"[{COLOURS.get(stage.outcome or '', 'default')}]{state_text(stage)}[/]",
+            escape(printable(stage.name)),
+            escape(printable(stage.partner)),
+            f"[{COLOURS.get(stage.outcome or '', 'default')}]{escape(printable(state_text(stage)))}[/]",
             str(stage.attempts or ""),
             _took(stage),
             _due(stage),
@@ -48,7 +48,7 @@ def state_text(stage: StageProgress) -> str:
 
 def stage_notes(progress: Progress) -> Iterator[str]:
     """What an operator should know besides the table; some of it is partners' words."""
-    yield from map(shown, _notes(progress))
+    yield from map(printable, _notes(progress))
 
 
 def _notes(progress: Progress) -> Iterator[str]:
@@ -70,7 +70,7 @@ def changes(before: Progress | None, after: Progress) -> Iterator[str]:
     for stage in after.stages:
         line = _line(stage)
         if stage.state != "pending" and known.get(stage.number) != line:
-            yield line
+            yield printable(line)
 
 
 def _line(stage: StageProgress) -> str:

@@ -13,7 +13,8 @@ from activities.client import connect
 from activities.environment import Environment
 from activities.runs import Runs
 from activities.settings import read_callback_keys
-from receiver.cli.output import json_option, print_json, run_async
+from receiver.cli.output import json_option, print_json, run_async, say
+from receiver.cli.terminal import printable
 
 
 @click.group()
@@ -59,7 +60,7 @@ async def issue(workflow_id: str, stage: int, *, as_json: bool) -> None:
     if as_json:
         print_json({"url": url})
     else:
-        click.echo(url)
+        say(url)
 
 
 def _show(claims: Claims, *, as_json: bool) -> None:
@@ -68,5 +69,5 @@ def _show(claims: Claims, *, as_json: bool) -> None:
         return
     for name, value in asdict(claims).items():
         shown = datetime.fromtimestamp(value, UTC).isoformat() if name.endswith("_at") else value
-        click.echo(f"{name.replace('_', ' '):12} {shown}")
-    click.echo(f"{'call':12} {claims.idempotency_key} (idempotency key)")
+        say(f"{name.replace('_', ' '):12} {printable(str(shown))}")
+    say(f"{'call':12} {printable(claims.idempotency_key)} (idempotency key)")
