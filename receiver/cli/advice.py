@@ -27,6 +27,7 @@ from receiver.cli.output import note
 from receiver.cli.processes import PartFailed
 from receiver.deliveries.archive import NoSuchDelivery, PartlyAdded
 from receiver.deliveries.database import NewerSchema, SchemaMissing, StoreAway, StoreBusy
+from receiver.deliveries.secrets import blot_tokens
 from receiver.lifecycle import PortTaken
 from receiver.replay import CannotSign, NotReplayable, PartnerNotEnabled
 from receiver.stand_ins import NoStandIn
@@ -72,9 +73,9 @@ UNWRITABLE: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
 def report(error: Exception) -> Exit:
-    """Print the error to stderr and return the exit code."""
+    """Print the error to stderr and return the exit code. Of a callback token in what was typed it tells nothing."""
     code, advice = _advice(error)
-    note(f"error: {_what(error)}")
+    note(f"error: {blot_tokens(_what(error).encode('utf-8', 'surrogatepass')).decode('utf-8', 'surrogatepass')}")
     note(f"  try: {advice}")
     return code
 

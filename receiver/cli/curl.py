@@ -1,4 +1,7 @@
-"""A delivery as one shell line for curl that sends it again, whatever its bytes are."""
+"""A delivery as one shell line for curl that sends it again, whatever its bytes are.
+
+curl reads the URL from stdin: it has a live token, and arguments stand in the list of processes. printf is no process.
+"""
 
 from __future__ import annotations
 
@@ -43,11 +46,10 @@ def curl_line(delivery: Delivery, variables: Mapping[str, str]) -> str:
     keys = read_callback_keys(env)
     env.check()
     url, body = addressed(delivery, CallbackURLs(public_url, keys), delivery.claims)
-    data, before = _data(body) if body or delivery.method != "HEAD" else ([], "")
     # Whatever ~/.curlrc says. Without --globoff a [1-9] in the query would be nine requests.
     begin = shlex.join(["curl", "-q", "--noproxy", "*", "--globoff", "-sS", "-i", *_method(delivery, body)])
     headers = " ".join(f"-H {_quoted(line)}" for line in _header_lines(delivery))
-    return f"{before}{begin} {headers} {shlex.join([*data, url])}"
+    return _fed(f"{begin} {headers}", url, body, with_body=bool(body) or delivery.method != "HEAD")
 
 
 def unsendable(delivery: Delivery) -> list[str]:
@@ -80,11 +82,21 @@ def _quoted(line: str) -> str:
     return f"\"$(printf '{escaped}')\""
 
 
-def _data(body: bytes) -> tuple[list[str], str]:
-    """Options that give curl the body, and what stands before curl: the bytes that no argument can hold."""
+def _fed(curl: str, url: str, body: bytes, *, with_body: bool) -> str:
+    """The line with the URL on curl's stdin, and on descriptor 3 a body that no argument can hold."""
+    line = 'url = "{}"'.format(url.replace("\\", "\\\\").replace('"', '\\"'))
+    config = f"printf '%s\\n' {_quoted(line if _is_latin(line) else line.encode().decode('latin-1'))}"
+    if not with_body:
+        return f"{config} | {curl} --config -"
     if len(body) <= LARGEST_ARGUMENT and (text := _text(body)) is not None:
-        return ["--data-raw", text], ""
-    return ["--data-binary", "@-"], f"printf %s {base64.b64encode(body).decode()} | base64 -d | "
+        return f"{config} | {curl} --data-raw {shlex.quote(text)} --config -"
+    encoded = base64.b64encode(body).decode()
+    with_data = f"{curl} --data-binary @/dev/fd/3 --config -"
+    return f"printf %s {encoded} | base64 -d | {{ {config} | {with_data}; }} 3<&0"
+
+
+def _is_latin(text: str) -> bool:
+    return max(text) <= "\xff"
 
 
 def _text(body: bytes) -> str | None:

@@ -24,6 +24,7 @@ from rich.segment import Segment
 from rich.text import Text
 
 from activities import strict_json
+from receiver.cli.errors import CommandError, Exit
 from receiver.cli.terminal import escaped, escaped_json, printable, unguarded
 
 P = ParamSpec("P")
@@ -31,6 +32,9 @@ T = TypeVar("T")
 
 WIDE: Final = 200
 """Columns of a table where no terminal tells its width: as many as it needs."""
+
+LONGEST_ARGUMENT: Final = 64 * 1024
+"""Bytes that an argument has on stdin."""
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -139,6 +143,20 @@ def read_json_object(option: str, given: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise click.BadParameter(f"{option} is not a JSON object")
     return value
+
+
+def read_argument(given: str, what: str) -> str:
+    """An argument, or for `-` what stdin holds, in one line: everybody on the machine sees a process's arguments."""
+    if given != "-":
+        return given
+    if sys.stdin.isatty():
+        note(f"type or paste the {what}, and end with Ctrl-D")
+    text = sys.stdin.buffer.read(LONGEST_ARGUMENT).decode("utf-8", "replace").strip()
+    if not text or len(text.split()) > 1:
+        raise CommandError(
+            f"stdin does not hold one {what}", f"pipe the {what} in, or give it as the argument", Exit.USAGE
+        )
+    return text
 
 
 def run_async(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:

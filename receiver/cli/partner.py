@@ -23,7 +23,7 @@ from activities.settings import read_callback_keys
 from activities.signatures import ConfigError, Scheme
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.numbers import NumberRange
-from receiver.cli.output import json_option, note, print_json, read_json_object, run_async, say
+from receiver.cli.output import json_option, note, print_json, read_argument, read_json_object, run_async, say
 from receiver.cli.partner_new import new
 from receiver.cli.partner_tell import stop, undo
 from receiver.cli.terminal import printable
@@ -80,7 +80,7 @@ async def serve(port: int, plays: tuple[str, ...], delay: float | None, seed: in
 
 
 @partner.command()
-@click.argument("url")
+@click.argument("url", metavar="URL|-")
 @click.option("--status", default="succeeded", type=click.Choice(["succeeded", "failed", "progress"]))
 @click.option("--data", default="{}", help="The result, a JSON object.")
 @click.option("--body", metavar="JSON|@FILE|-", help="The whole body, in place of the partner's form with --data.")
@@ -104,8 +104,12 @@ async def send(
     signed with its scheme and the secret of this environment; a thin callback has no place for --data. Otherwise it
     takes the sandbox partner's own form, unsigned.
 
-    `stagehook token issue` prints the URL of an open stage. Exits 1 unless every answer is a 2xx.
+    `stagehook token issue` prints the URL of an open stage. Pipe it in, and give - here: other users of this machine
+    see the arguments of a command in the list of processes. Exits 1 unless every answer is a 2xx.
     """
+    if url == "-" and "-" in (data, body):
+        raise click.UsageError("stdin cannot hold both the URL and the body: give one of them in another way")
+    url = read_argument(url, "callback URL")
     if not url.startswith(("http://", "https://")):
         raise click.BadParameter("give the whole callback URL, with http:// or https://")
     name = _partner_of(url)

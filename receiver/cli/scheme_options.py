@@ -43,7 +43,9 @@ def scheme_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--scheme", "name", required=True, type=click.Choice(known), metavar="NAME", help=help_),
         click.option("--secret-env", multiple=True, metavar="VAR", help="Secrets from a variable, joined by commas."),
         click.option("--secret-file", multiple=True, metavar="FILE", help="Secrets from a file, one a line."),
-        click.option("--secret", multiple=True, help="A secret. Everyone on this machine sees it in the process list."),
+        click.option(
+            "--secret", multiple=True, help="A secret; every user of this machine sees it in the process list."
+        ),
         click.option("--signature-header", metavar="NAME", help="hmac: where the signature stands."),
         click.option("--algorithm", help="hmac: sha1, sha256 (the default), sha384 or sha512."),
         click.option("--encoding", help="hmac: hex (the default) or base64."),

@@ -13,7 +13,7 @@ from activities.client import connect
 from activities.environment import Environment
 from activities.runs import Runs
 from activities.settings import read_callback_keys
-from receiver.cli.output import json_option, print_json, run_async, say
+from receiver.cli.output import json_option, print_json, read_argument, run_async, say
 from receiver.cli.terminal import printable
 
 
@@ -23,13 +23,15 @@ def token() -> None:
 
 
 @token.command()
-@click.argument("token_or_url")
+@click.argument("token_or_url", metavar="TOKEN_OR_URL|-")
 @json_option
 def inspect(token_or_url: str, *, as_json: bool) -> None:
     """Say what a callback token or URL was issued for. Needs CALLBACK_KEYS.
 
-    Whoever has the token can answer the stage: treat it as a password.
+    The token can answer the stage: treat it as a password, and give - to pipe it in, for other users of the machine
+    see a command's arguments in the list of processes.
     """
+    token_or_url = read_argument(token_or_url, "token")
     env = Environment(os.environ)
     keys = read_callback_keys(env)
     env.check()

@@ -17,12 +17,14 @@ from pathlib import Path
 import click
 import pytest
 
+from activities.callback_urls import CallbackURLs, Claims
 from receiver.cli import stagehook
 from receiver.cli.stack import stagehook_command
 from receiver.deliveries import migrations
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.database import Database
 from tests.commands import command
+from tests.receiver.test_curl import listening
 from tests.receiver.test_inbox import delivery
 from tests.support import KEY
 
@@ -176,3 +178,57 @@ def test_wrong_usage_names_what_is_wrong(words: list[str], named: str) -> None:
     done = command(*words)
     assert done.code == 2
     assert named in done.err
+
+
+URL = CallbackURLs("http://127.0.0.1:9", [KEY]).issue(Claims("run", "chain", 2, 1, "bank", 1_790_000_000, 2**35))
+
+
+@pytest.mark.parametrize("given", [URL, f"{URL}\n", f"  {URL}\r\n"])
+def test_a_url_is_read_from_stdin(given: str) -> None:
+    done = command("token", "inspect", "-", "--json", given=given.encode(), CALLBACK_KEYS=KEY)
+    assert json.loads(done.out)["stage"] == 2
+    with listening() as (url, noted):
+        there = given.replace("http://127.0.0.1:9", url)
+        done = command("partner", "send", "-", "--no-sign", given=there.encode(), CALLBACK_KEYS=KEY)
+    assert (done.code, done.out) == (0, "202 \n")
+    assert noted[0][0] == URL.removeprefix("http://127.0.0.1:9")
+
+
+@pytest.mark.parametrize("given", [b"", b"\n", b"one two", b"one\ntwo"])
+@pytest.mark.parametrize("words", [["token", "inspect", "-"], ["partner", "send", "-"]])
+def test_stdin_without_one_url_is_told(words: list[str], given: bytes) -> None:
+    done = command(*words, given=given, CALLBACK_KEYS=KEY)
+    assert done.code == 2
+    assert done.err.startswith("error: stdin does not hold one ")
+
+
+@pytest.mark.parametrize("option", ["--body", "--data"])
+def test_stdin_holds_the_url_or_the_body(option: str) -> None:
+    done = command("partner", "send", "-", option, "-", given=URL.encode())
+    assert (done.code, done.err.partition("\n")[0]) == (
+        2,
+        "error: stdin cannot hold both the URL and the body: give one of them in another way",
+    )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["partner", "send", URL, URL],
+        ["partner", "send", URL.removeprefix("http://")],
+        ["partner", "send", "--status", URL, URL],
+        ["partner", "send", "x", "--data", f"@{URL}"],
+        ["token", URL],
+        [URL],
+        ["token", "inspect", URL, URL.rpartition("/")[2]],
+        ["token", "issue", "run", URL],
+        ["delivery", "list", "--since", URL],
+        ["delivery", "check", URL],
+    ],
+    ids=lambda words: " ".join(words).replace(URL, "URL"),
+)
+def test_wrong_usage_never_repeats_a_live_url(words: list[str]) -> None:
+    done = command(*words, CALLBACK_KEYS=KEY)
+    assert done.code == 2
+    assert URL.rpartition("/")[2] not in done.err
+    assert URL.rpartition("/")[2].partition(".")[2] not in done.err

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import shutil
 import socketserver
 import subprocess
@@ -53,7 +55,16 @@ def sent(one: Delivery, shell: str) -> Request:
         line = curl_line(one, {"PUBLIC_URL": url, "CALLBACK_KEYS": KEYS})
         subprocess.run([shell], input=line.encode(), check=True, capture_output=True, timeout=20)
     ((path, headers, body),) = noted
+    assert not any(TOKEN.search(word) for word in arguments_of_curl(line))
     return path, [pair for pair in headers if pair[0] not in {"Host", "Content-Length"}], body
+
+
+TOKEN = re.compile(r"/callbacks/\.?[\w-]+\.[\w-]+")
+
+
+def arguments_of_curl(line: str) -> list[str]:
+    """The words of the line's last command, which the list of processes shows."""
+    return shlex.split(line[line.rindex("curl -q") :])
 
 
 SHELLS = [
@@ -80,18 +91,19 @@ needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="there is n
     ids=lambda body: f"{body[:12]!r}-{len(body)}",
 )
 def test_the_line_sends_what_was_captured(body: bytes, shell: str) -> None:
+    target = '/callbacks/{run/1/1}?q=[1-3]&r=2"\\%41'
     headers = (("X-Twice", "a"), ("X-Twice", "b"), ("Content-Type", 'text/x; y="z"'), ("X-Empty", ""))
     one = delivery(
         body=body,
         body_size=len(body),
         body_digest=digest(body),
         headers=headers,
-        target="/callbacks/{run/1/1}?q=[1-3]&r=2",
+        target=target,
     )
     path, got_headers, got_body = sent(one, shell)
     assert got_body == body
     assert path.startswith("/callbacks/")
-    assert path.endswith("?q=[1-3]&r=2")
+    assert path.endswith('?q=[1-3]&r=2"\\%41')
     assert got_headers == list(headers)
 
 
