@@ -98,7 +98,8 @@ def blot_tokens(text: bytes) -> bytes:
 
 
 def _without(text: bytes, look: Look) -> bytes:
-    return blot(text, look, deep=0) if any(map(LIKE_A_TOKEN.search, readings(text))) else text
+    clean = blot(text, look, deep=0) if any(map(LIKE_A_TOKEN.search, readings(text))) else text
+    return REDACTED if clean is None else clean
 
 
 def _scrubbed_value(value: Any) -> Any:
@@ -113,11 +114,7 @@ def _scrubbed_value(value: Any) -> Any:
 
 
 def _removed_tokens(text: bytes) -> Iterator[Found]:
-    return (replace(found, write=_removed) for found in tokens(text))
-
-
-def _removed(fill: int) -> bytes:
-    return REMOVED + b"*" * fill
+    return (replace(found, new=REMOVED) for found in tokens(text))
 
 
 def _holds_claims(payload: bytes, *, packed: bool = False) -> bool:

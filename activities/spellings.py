@@ -1,20 +1,21 @@
-"""Spellings: how a text may stand in another one: as it is, escaped, in base64, and in one of these within another.
+"""Spellings: how a text may be written in another one: as it is, percent- or JSON-escaped, or in base64.
 
-What is found there is replaced there: escaped again, encoded again, and not a byte beside it changed. Anybody may have
-written the text, so every step reads it a bounded number of times.
+What is plain or escaped is replaced where it is, and no byte beside it changes. What is in base64 is only found: the
+whole text is left out then. Anybody may have written the text, so the work is bounded by its size; a text that needs
+more counts as one that hides something.
 """
 
 from __future__ import annotations
 
-import base64
 import binascii
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
-from itertools import accumulate, pairwise
+from functools import cached_property, lru_cache
+from itertools import accumulate
 from typing import Final
+from urllib.parse import unquote_to_bytes
 
 REDACTED: Final = b"[redacted]"
 
@@ -27,22 +28,28 @@ TEXTS: Final = 16
 DEEPEST: Final = 2
 """How deep base64 within base64 is looked into."""
 
-PASSES: Final = 8
+PASSES: Final = 4
 """How often a text is replaced in until nothing is found any more."""
+
+WORK_PER_BYTE: Final = 24
+LEAST_WORK: Final = 1024 * 1024
+"""Units of work, of some 40 ns: a text may cost so many for each of its bytes, and these besides."""
+
+ESCAPE_WORK: Final = 6
+RUN_WORK: Final = 48
+FOUND_WORK: Final = 96
+"""Units for what costs more than to read a byte: an escape, a run of base64, a place that was found."""
+
+TOO_MUCH: Final = "more layers than are looked through"
+"""What is found in a text that costs too much."""
 
 SHORTEST_RUN: Final = 11
 """Characters of base64 that hold 8 bytes."""
 
-GROUP: Final = 3
-"""Bytes that four characters of base64 encode."""
-
-MOST_FILL: Final = GROUP ** (DEEPEST + 1)
-"""By how much what is new may have to be longer, for groups in base64 and in base64 around that to stay in place."""
-
-OF_PERCENT: Final = rb"%(?P<byte>[0-9A-Fa-f]{2})"
+OF_PERCENT: Final = rb"%[0-9A-Fa-f]{2}"
 OF_JSON: Final = (
-    rb"\\u(?P<high>[dD][89abAB][0-9A-Fa-f]{2})\\u(?P<low>[dD][c-fC-F][0-9A-Fa-f]{2})"
-    rb'|\\u(?P<unit>[0-9A-Fa-f]{4})|\\(?P<letter>["\\/bfnrt])'
+    rb"\\u[dD][89abAB][0-9A-Fa-f]{2}\\u[dD][c-fC-F][0-9A-Fa-f]{2}"
+    rb'|\\u[0-9A-Fa-f]{4}|\\["\\/bfnrt]'
 )
 """JSON's escapes; of those a pair of surrogates is one."""
 
@@ -57,38 +64,54 @@ RUN: Final = re.compile(
 )
 """Base64 in either alphabet; of several lines, as in MIME, if they are long ones."""
 
-BREAK: Final = re.compile(rb"[ \t]*\r?\n[ \t]*")
 TO_PLAIN: Final = bytes.maketrans(b"-_", b"+/")
-TO_URL: Final = bytes.maketrans(b"+/", b"-_")
-
-
-def redacted(fill: int) -> bytes:
-    """What stands in a secret's place, longer by so many bytes."""
-    return REDACTED + b"*" * fill
 
 
 @dataclass(frozen=True)
 class Found:
-    """A place in a text. name: what is there. write: what to write there to be rid of it, longer by so many bytes."""
+    """A place in a text. name: what is there. new: what to write there. hidden: nothing written there hides it."""
 
     start: int
     end: int
     name: str
-    write: Callable[[int], bytes] = redacted
+    new: bytes = REDACTED
+    hidden: bool = False
 
 
 Look = Callable[[bytes], Iterable[Found]]
 """Finds places in a plain text."""
 
 
-def search(text: bytes, look: Look, *, deep: int = DEEPEST) -> Iterator[Found]:
-    """What `look` finds in the text, however it is spelt there. deep: how often base64 is looked into."""
-    seen: set[bytes] = set()
-    for level, layers in _unescaped(text):
-        for found in (*look(level), *_search_base64(level, look, deep, seen)):
-            for layer in reversed(layers):
-                found = layer.outward(found)
-            yield found
+class TooMuchWork(Exception):
+    """The text costs more than a text of its size may."""
+
+
+class Budget:
+    """Work that is left, for one text or for several small ones. size: bytes of them, as far as they are known."""
+
+    def __init__(self, size: int) -> None:
+        self._left = WORK_PER_BYTE * size + LEAST_WORK
+
+    def grant(self, size: int) -> None:
+        """Add what a text of so many bytes may cost."""
+        self._left += WORK_PER_BYTE * size
+
+    def spend(self, units: int) -> None:
+        """Take so many from it; raises `TooMuchWork` if it has fewer."""
+        self._left = max(0, self._left - units)
+        if not self._left:
+            raise TooMuchWork
+
+
+def search(text: bytes, look: Look, *, deep: int = DEEPEST, budget: Budget | None = None) -> Iterator[Found]:
+    """What `look` finds in the text, however it is written there.
+
+    deep: how often base64 is looked into. budget: what this text shares with others; one of its own, if not given.
+    """
+    try:
+        yield from _search(text, look, deep, budget or Budget(len(text)), every_way=True)
+    except TooMuchWork:
+        yield Found(0, len(text), TOO_MUCH, hidden=True)
 
 
 def readings(text: bytes) -> Iterator[bytes]:
@@ -97,39 +120,60 @@ def readings(text: bytes) -> Iterator[bytes]:
     for _ in range(LEVELS):
         if not BOTH.search(text):
             return
-        text = BOTH.sub(_plain, text)
+        text = BOTH.sub(lambda found: _plain(found[0]), text)
         yield text
 
 
-def _unescaped(text: bytes) -> Iterator[tuple[bytes, tuple[Unescaped, ...]]]:
+def blot(text: bytes, look: Look, *, deep: int = DEEPEST, budget: Budget | None = None) -> bytes | None:
+    """The text without it: `search` finds nothing in what is returned. None: it is hidden, and cannot be cut out."""
+    for _ in range(PASSES):
+        found = []
+        for one in search(text, look, deep=deep, budget=budget):
+            if one.hidden:
+                return None
+            found.append(one)
+        if not found:
+            return text
+        text = _replaced(text, found)
+    return None  # each time something new came out of the rest: that is no text of a partner's
+
+
+def _search(text: bytes, look: Look, deep: int, budget: Budget, *, every_way: bool) -> Iterator[Found]:
+    seen: set[bytes] = set()
+    for level, layers in _unescaped(text, budget, every_way=every_way):
+        in_base64 = _search_base64(level, look, deep - 1, budget, seen) if deep else ()
+        for places in (look(level), in_base64):
+            for found in places:
+                budget.spend(FOUND_WORK)
+                for layer in reversed(layers):
+                    found = layer.outward(found)
+                yield found
+
+
+def _unescaped(text: bytes, budget: Budget, *, every_way: bool) -> Iterator[tuple[bytes, tuple[Unescaped, ...]]]:
     """The text, and what it is with its escapes resolved, once or several times; with what leads there."""
+    budget.spend(len(text))
     seen = {text}
     level: list[tuple[bytes, tuple[Unescaped, ...]]] = [(text, ())]
     yield from level
     for _ in range(LEVELS):
         below, level = level, []
         for plain, layers in below:
-            for layer in (Unescaped(plain, escapes) for escapes in _escapes(plain)):
+            for escapes in _escapes(plain, every_way=every_way):
+                budget.spend(len(plain) + ESCAPE_WORK * (plain.count(b"%") + plain.count(b"\\")))
+                layer = Unescaped(plain, escapes)
                 if layer.text not in seen and len(seen) < TEXTS:
                     seen.add(layer.text)
                     level.append((layer.text, (*layers, layer)))
         yield from level
 
 
-def _escapes(text: bytes) -> Sequence[re.Pattern[bytes]]:
+def _escapes(text: bytes, *, every_way: bool) -> Sequence[re.Pattern[bytes]]:
     """What may be resolved in the text: what is a secret's own text in one encoding may look like the other."""
     there = [escapes for escapes in (PERCENT, JSON) if escapes.search(text)]
-    return [BOTH, *there] if len(there) > 1 else there
-
-
-def blot(text: bytes, look: Look, *, deep: int = DEEPEST) -> bytes:
-    """The text without it: `search` finds nothing in what is returned."""
-    for _ in range(PASSES):
-        found = list(search(text, look, deep=deep))
-        if not found:
-            return text
-        text = _replaced(text, found)
-    return REDACTED  # each time something new came out of the rest: that is no text of a partner's
+    if len(there) == 1:
+        return there
+    return [BOTH, *(there if every_way else ())] if there else []
 
 
 class Unescaped:
@@ -137,169 +181,75 @@ class Unescaped:
 
     def __init__(self, text: bytes, escapes: re.Pattern[bytes]) -> None:
         self._written = text
-        self._escapes: list[tuple[int, int]] = []
-        self._begins: list[int] = []
-        self._sizes: list[int] = []
-        pieces: list[bytes] = []
-        size, done = 0, 0
-        for escape in escapes.finditer(text):
-            before, plain = text[done : escape.start()], _plain(escape)
-            done = escape.end()
-            self._escapes.append(escape.span())
-            self._begins.append(size + len(before))
-            self._sizes.append(len(plain))
-            size += len(before) + len(plain)
-            pieces += before, plain
-        self.text = b"".join([*pieces, text[done:]])
+        self._kind = escapes
+        if escapes is PERCENT:
+            self.text = unquote_to_bytes(text)
+        else:
+            self.text = escapes.sub(lambda found: _plain(found[0]), text)
 
     def outward(self, found: Found) -> Found:
         """The same place in the text as it is written."""
-        start, end = self._place(found.start)[0], self._place(found.end - 1)[1]
-        as_in = self._written[start:end]
-        return replace(found, start=start, end=end, write=lambda fill: _escaped(found.write(fill), as_in=as_in))
+        return replace(found, start=self._place(found.start)[0], end=self._place(found.end - 1)[1])
 
     def _place(self, at: int) -> tuple[int, int]:
         """Where the byte at this place of the plain text is written."""
-        last = bisect_right(self._begins, at) - 1
+        begins, sizes, escapes = self._places
+        last = bisect_right(begins, at) - 1
         if last < 0:
             return at, at + 1
-        beyond = at - self._begins[last] - self._sizes[last]
+        beyond = at - begins[last] - sizes[last]
         if beyond < 0:
-            return self._escapes[last]
-        place = self._escapes[last][1] + beyond
+            return escapes[last]
+        place = escapes[last][1] + beyond
         return place, place + 1
 
-
-def _plain(escape: re.Match[bytes]) -> bytes:
-    match escape.lastgroup:
-        case "byte":
-            return bytes.fromhex(escape["byte"].decode())
-        case "letter":
-            return bytes([LETTERS[escape["letter"][0]]])
-        case "unit":
-            units = escape["unit"]
-        case _:
-            units = escape["high"] + escape["low"]
-    return bytes.fromhex(units.decode()).decode("utf-16-be", "replace").encode()
-
-
-def _escaped(new: bytes, *, as_in: bytes) -> bytes:
-    """What base64 and its lines need to be written among such escapes."""
-    if b"%" in as_in:
-        return re.sub(rb"[%+/=\r\n]", lambda found: b"%%%02X" % found[0][0], new)
-    if b"\\" in as_in:
-        return new.replace(b"\\", b"\\\\").replace(b"\r", b"\\r").replace(b"\n", b"\\n")
-    return new
-
-
-def _search_base64(text: bytes, look: Look, deep: int, seen: set[bytes]) -> Iterator[Found]:
-    """What is found in the runs of base64 in the text. seen: runs that need not be looked at, and then these too."""
-    runs = [run for run in RUN.finditer(text) if len(run[1]) >= SHORTEST_RUN and run[0] not in seen] if deep else []
-    seen.update(run[0] for run in runs)
-    # What stands before base64 without a sign between them belongs to the run: it may begin at any place of a group.
-    for skipped in range(4) if runs else ():
-        decoded = Decoded(runs, skipped)
-        yield from decoded.outward(search(decoded.text, look, deep=deep - 1))
-
-
-class Decoded:
-    """Runs of base64 decoded, one behind the other. skipped: characters at the beginning of each that are left."""
-
-    def __init__(self, runs: Iterable[re.Match[bytes]], skipped: int) -> None:
-        self._runs = [Run(run, skipped) for run in runs]
-        # Each begins at a multiple of three bytes, behind a zero at least: no group holds bytes of two of them.
-        pieces = [run.plain + bytes(GROUP - len(run.plain) % GROUP) for run in self._runs]
-        self._begins = list(accumulate(map(len, pieces), initial=0))
-        self.text = b"".join(pieces)
-
-    def outward(self, found: Iterable[Found]) -> Iterator[Found]:
-        """The same places in the text that has the runs, each as large as the groups that encode it."""
-        for those in _by_groups(found):
-            place = bisect_right(self._begins, those[0].start) - 1
-            yield from self._runs[place].outward([_moved(one, -self._begins[place]) for one in those])
-
-
-class Run:
-    """One run of base64, decoded. skipped: characters at its beginning that are left."""
-
-    def __init__(self, run: re.Match[bytes], skipped: int) -> None:
-        self._start, self._written, self._skipped = run.start(), run[1], skipped
-        self._letters = run[1].translate(None, b" \t\r\n")
-        self.plain = _decode(self._letters[skipped:])
-
-    def outward(self, those: Sequence[Found]) -> Iterator[Found]:
-        """Places in what it encodes as one in the text; those that overlap, or share a group."""
-        first, last = those[0].start // GROUP, max(_groups(one.end) for one in those)
-        begin, end = (min(self._skipped + 4 * group, len(self._letters)) for group in (first, last))
-        inner = [_moved(one, -GROUP * first) for one in those]
-        write = partial(self._write, begin, end, self.plain[GROUP * first : GROUP * last], inner)
-        for name in dict.fromkeys(one.name for one in those):
-            yield Found(self._place(begin), self._place(end - 1) + 1, name, write)
-
-    def _write(self, begin: int, end: int, plain: bytes, inner: Sequence[Found], fill: int) -> bytes:
-        """These groups with what is new in them; so much longer that the groups behind them stay where they are."""
-        longer = (_replaced(plain, inner, fill=more) for more in range(fill, fill + MOST_FILL))
-        new = next(one for one in longer if (len(one) - len(plain)) % GROUP == 0)
-        letters = base64.b64encode(new).rstrip(b"=")
-        if re.search(rb"[-_]", self._letters[begin:end]):
-            letters = letters.translate(TO_URL)
-        breaks = [(at - begin, text) for at, _, text in self._breaks if begin < at < end]
-        bounds = [0, *(at for at, _ in breaks), len(letters)]
-        parts = [letters[one:other] for one, other in pairwise(bounds)]
-        return b"".join(part + text for part, text in zip(parts, [*(text for _, text in breaks), b""], strict=True))
-
-    def _place(self, letter: int) -> int:
-        """Where that character of the run stands in the text."""
-        before = bisect_right(self._breaks, letter, key=lambda one: one[0])
-        return self._start + letter + (self._breaks[before - 1][1] if before else 0)
-
     @cached_property
-    def _breaks(self) -> list[tuple[int, int, bytes]]:
-        """Breaks between its lines: characters before each, bytes of it and of those before, and how it is written."""
-        found: list[tuple[int, int, bytes]] = []
-        size = 0
-        for one in BREAK.finditer(self._written):
-            found.append((one.start() - size, size + len(one[0]), one[0]))
-            size += len(one[0])
-        return found
+    def _places(self) -> tuple[list[int], list[int], list[tuple[int, int]]]:
+        """Of each escape: where its plain text begins, how long that is, and where it is written."""
+        escapes = [(one.span(), len(_plain(one[0]))) for one in self._kind.finditer(self._written)]
+        begins, shorter = [], 0
+        for (start, end), size in escapes:
+            begins.append(start - shorter)
+            shorter += end - start - size
+        return begins, [size for _, size in escapes], [span for span, _ in escapes]
 
 
-def _by_groups(found: Iterable[Found]) -> Iterator[list[Found]]:
-    """Places by the groups of three bytes that they touch: those that share one together."""
-    joined: list[Found] = []
-    end = 0
-    for one in sorted(found, key=lambda one: one.start):
-        if joined and one.start // GROUP >= end:
-            yield joined
-            joined = []
-        joined.append(one)
-        end = max(end, _groups(one.end))
-    if joined:
-        yield joined
+@lru_cache(maxsize=4096)
+def _plain(escape: bytes) -> bytes:
+    if escape[:1] == b"%":
+        return bytes.fromhex(escape[1:].decode())
+    if escape[1:2] != b"u":
+        return bytes([LETTERS[escape[1]]])
+    return bytes.fromhex(escape.replace(b"\\u", b"").decode()).decode("utf-16-be", "replace").encode()
 
 
-def _groups(size: int) -> int:
-    return -(-size // GROUP)
-
-
-def _moved(found: Found, by: int) -> Found:
-    return replace(found, start=found.start + by, end=found.end + by)
+def _search_base64(text: bytes, look: Look, deep: int, budget: Budget, seen: set[bytes]) -> Iterator[Found]:
+    """What is found in the runs of base64 in the text. seen: runs that need not be looked at, and then these too."""
+    runs = [run for run in RUN.finditer(text) if len(run[1]) >= SHORTEST_RUN and run[0] not in seen]
+    seen.update(run[0] for run in runs)
+    budget.spend(RUN_WORK * len(runs))
+    letters = [run[1].translate(TO_PLAIN, b" \t\r\n") for run in runs]
+    # What is written before base64 without a sign between them belongs to the run: it may begin anywhere in a group.
+    for skipped in range(4) if runs else ():
+        pieces = [_decode(one[skipped:]) for one in letters]
+        begins: list[int] = []
+        for found in _search(b"\0".join(pieces), look, deep, budget, every_way=False):
+            begins = begins or list(accumulate((len(piece) + 1 for piece in pieces), initial=0))
+            start, end = runs[bisect_right(begins, found.start) - 1].span()
+            yield Found(start, end, found.name, hidden=True)
 
 
 def _decode(letters: bytes) -> bytes:
-    whole = letters[: len(letters) - (len(letters) % 4 == 1)].translate(TO_PLAIN)
+    whole = letters[: len(letters) - (len(letters) % 4 == 1)]
     return binascii.a2b_base64(whole + b"=" * (-len(whole) % 4))
 
 
-def _replaced(text: bytes, found: Iterable[Found], *, fill: int = 0) -> bytes:
-    """The text with what is new in each place, the last `fill` longer; of places that overlap the first one counts."""
-    counting: list[Found] = []
-    for one in sorted(found, key=lambda one: (one.start, -one.end)):
-        if not counting or one.start >= counting[-1].end:
-            counting.append(one)
+def _replaced(text: bytes, found: Iterable[Found]) -> bytes:
+    """The text with what is new in each place; of places that overlap the first one counts."""
     pieces: list[bytes] = []
     done = 0
-    for one in counting:
-        pieces += text[done : one.start], one.write(fill if one is counting[-1] else 0)
-        done = one.end
+    for one in sorted(found, key=lambda one: (one.start, -one.end)):
+        if one.start >= done:
+            pieces += text[done : one.start], one.new
+            done = one.end
     return b"".join([*pieces, text[done:]])

@@ -13,6 +13,7 @@ import click
 from activities.callback_urls import BadToken, ExpiredToken
 from activities.client import TemporalUnreachable
 from activities.environment import SettingsError
+from activities.redaction import blot_tokens
 from activities.runs import (
     NoProgressQuery,
     NoSuchStage,
@@ -27,7 +28,6 @@ from receiver.cli.output import note
 from receiver.cli.processes import PartFailed
 from receiver.deliveries.archive import NoSuchDelivery, PartlyAdded
 from receiver.deliveries.database import NewerSchema, SchemaMissing, StoreAway, StoreBusy
-from receiver.deliveries.secrets import blot_tokens
 from receiver.lifecycle import PortTaken
 from receiver.replay import CannotSign, NotReplayable, PartnerNotEnabled
 from receiver.stand_ins import NoStandIn

@@ -37,6 +37,7 @@ TAIL_OPEN: Final = 10_000
 
 UNREAD: Final = "not read to its end, {} bytes or more: it cannot be replayed"
 
+HIDES: Final = "it hides a secret in base64, or has more layers than are looked through"
 HELD: Final = {Fate.PARKED, Fate.REFUSED}
 REPLAY: Final = "`stagehook delivery replay` sends it again"
 
@@ -134,8 +135,8 @@ def tail(filters: Filters, *, as_json: bool) -> None:
 def export(ids: tuple[str, ...], filters: Filters, *, full: bool) -> None:
     """Print deliveries as JSON Lines, their bodies in base64, in the order of receipt.
 
-    Known secrets, callback tokens and the addresses that requests came from are left out. Bodies stay, and may hold
-    customers' data.
+    Known secrets, callback tokens and the addresses that requests came from are left out, and so is a body that hides
+    one in base64. Other bodies stay, and may hold customers' data.
     """
     refuse_both(ids, filters)
     archive = Archive(need_store())
@@ -143,7 +144,10 @@ def export(ids: tuple[str, ...], filters: Filters, *, full: bool) -> None:
     secrets = known_secrets(os.environ)
     exported = 0
     for one in chosen:
-        print_json((one if full else redact(one, secrets)).as_json(), indent=None)
+        clean = one if full else redact(one, secrets)
+        print_json(clean.as_json(), indent=None)
+        if one.body is not None and clean.body is None:
+            note(f"left out: the body of {printable(one.id)}, for {HIDES}")
         exported += 1
     note(
         counted(exported, "delivery", "deliveries") + (", with secrets and addresses if they have any" if full else "")

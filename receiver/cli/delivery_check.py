@@ -10,6 +10,7 @@ from typing import Final
 
 import click
 
+from activities.spellings import Budget
 from receiver.cli.errors import Exit
 from receiver.cli.output import counted, json_option, note, print_json, say
 from receiver.cli.selection import documents, is_json
@@ -56,6 +57,7 @@ class Looking:
 
     def __init__(self, secrets: Mapping[str, str]) -> None:
         self._secrets = secrets
+        self._budget = Budget(0)
         self._text = bytearray()
         self._first = 1
         self.lines = 0
@@ -80,8 +82,9 @@ class Looking:
         """Where it is in the text; of what only its bodies hold, the line at which the document begins."""
         found = dict.fromkeys(self._in_lines(number, document))
         yield from found
+        self._budget.grant(len(document))
         names = {name for _, name in found}
-        yield from ((number, name) for name in find_in_json(document, self._secrets) if name not in names)
+        yield from ((number, name) for name in find_in_json(document, self._secrets, self._budget) if name not in names)
 
     def _in_text(self, *, keep: int) -> Iterator[tuple[int, str]]:
         text = bytes(self._text)
@@ -92,5 +95,6 @@ class Looking:
 
     def _in_lines(self, first: int, text: bytes) -> Iterator[tuple[int, str]]:
         ends = [end.start() for end in re.finditer(rb"\n", text)]
-        for at, name in find_in_text(text, self._secrets):
+        self._budget.grant(len(text))
+        for at, name in find_in_text(text, self._secrets, self._budget):
             yield first + bisect_left(ends, at), name

@@ -136,7 +136,7 @@ async def watch(workflow_id: str, *, as_json: bool) -> int:
                 note(printable(f"{told}; following its status"))
             show_look(look)
     failure = "" if status in GOOD else await runs.failure(workflow_id)
-    note(f"{workflow_id} {status}" + (f": {failure}" if failure else ""))
+    note(printable(f"{workflow_id} {status}" + (f": {failure}" if failure else "")))
     return Exit.OK if status == "completed" else Exit.RUN_FAILED
 
 
@@ -157,7 +157,7 @@ def _printer(workflow_id: str, live: Live | None, *, as_json: bool) -> Callable[
             live.update(stage_table(look.progress, title), refresh=True)
         else:
             for line in changes(before.progress if before else None, look.progress):
-                click.echo(line)
+                say(line)
         before = look
 
     return show_look

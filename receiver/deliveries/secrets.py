@@ -6,7 +6,7 @@ import base64
 import binascii
 import contextlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 from itertools import chain
 from typing import Any, Final
@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 from activities import strict_json
 from activities.redaction import tokens
 from activities.signatures.scheme import PREFIXES
-from activities.spellings import REDACTED, Found, Look, blot, redacted, search
+from activities.spellings import REDACTED, Budget, Found, Look, blot, search
 from receiver.deliveries.credentials import is_credential
 from receiver.deliveries.delivery import FORM, Delivery, digest
 
@@ -79,26 +79,27 @@ def find(document: bytes, secrets: Mapping[str, str]) -> Iterator[str]:
     yield from dict.fromkeys(chain(in_text, find_in_json(document, secrets)))
 
 
-def find_in_text(text: bytes, secrets: Mapping[str, str]) -> Iterator[tuple[int, str]]:
-    """What a plain text holds, with the place at which each begins."""
-    for found in search(text, _look(secrets)):
+def find_in_text(text: bytes, secrets: Mapping[str, str], budget: Budget | None = None) -> Iterator[tuple[int, str]]:
+    """What a plain text holds, with the place at which each begins. budget: see `search`."""
+    for found in search(text, _look(secrets), budget=budget):
         yield found.start, found.name
 
 
-def find_in_json(document: bytes, secrets: Mapping[str, str]) -> Iterator[str]:
+def find_in_json(document: bytes, secrets: Mapping[str, str], budget: Budget | None = None) -> Iterator[str]:
     """What the texts in a JSON document hold, and the bodies of deliveries in it; nothing if it is no JSON."""
     with contextlib.suppress(strict_json.NotStrictJSON):
-        look = _look(secrets)
-        texts = _texts(strict_json.loads(document))
-        yield from dict.fromkeys(found.name for text in texts for found in search(text, look))
+        # One text: a hundred thousand short ones would cost far more. No secret has a NUL in it, and no token.
+        texts = b"\0".join(_texts(strict_json.loads(document)))
+        yield from dict.fromkeys(found.name for found in search(texts, _look(secrets), budget=budget))
 
 
 def redact(delivery: Delivery, secrets: Mapping[str, str]) -> Delivery:
     """The delivery without known secrets, callback tokens, credentials, and the addresses it came from.
 
     The rest of the body stays, for it is what is replayed: it may hold a customer's data. `find` finds nothing in it.
+    A body that hides a secret in base64, or in more layers than are looked through, is left out.
     """
-    look = _look(secrets)
+    look, budget = _look(secrets), Budget(sum(2 * len(text) for pair in delivery.headers for text in pair))
     texts: dict[str, Any] = {
         field.name: _blot(value, look)
         for field in fields(delivery)
@@ -107,14 +108,15 @@ def redact(delivery: Delivery, secrets: Mapping[str, str]) -> Delivery:
     if texts["method"] != delivery.method:
         texts["method"] = "REDACTED"  # it takes no brackets
     headers = tuple(
-        (name, _blot(value, look))
+        (name, _blot(value, look, budget))
         for name, value in delivery.headers
         # One that was imported, or recorded by an earlier version, may have more of them than are kept now.
-        if name.lower() not in ADDRESSES and not is_credential(name) and _blot(name, look) == name
+        if name.lower() not in ADDRESSES and not is_credential(name) and _blot(name, look, budget) == name
     )
     clean = replace(delivery, **{**texts, "client": "", "headers": headers})
-    if clean.body is None or (body := blot(clean.body, look)) == clean.body:
-        return clean
+    body = None if clean.body is None else blot(clean.body, look)
+    if body is None or body == clean.body:
+        return replace(clean, body=body)
     return replace(clean, body=body, body_size=len(body), body_digest=digest(body))
 
 
@@ -142,9 +144,11 @@ def _body(encoded: str) -> bytes:
         return _encoded(encoded)
 
 
-def _blot(text: str, look: Look) -> str:
+def _blot(text: str, look: Look, budget: Budget | None = None) -> str:
     encoded = _encoded(text)
-    clean = blot(encoded, look)
+    clean = blot(encoded, look, budget=budget)
+    if clean is None:  # no more than a few words are lost by it
+        return REDACTED.decode()
     return text if clean == encoded else clean.decode("latin-1" if _is_latin(text) else "utf-8", "replace")
 
 
@@ -158,25 +162,24 @@ def _is_latin(text: str) -> bool:
 
 
 def _look(secrets: Mapping[str, str]) -> Look:
-    needles = [(name, form, _writer(form)) for name, secret in secrets.items() for form in _forms(secret)]
+    needles = [(name, form, _new(form)) for name, secret in secrets.items() for form in _forms(secret)]
 
     def look(text: bytes) -> Iterator[Found]:
-        for name, needle, write in needles:
+        for name, needle, new in needles:
             start = text.find(needle)
             while start >= 0:
-                yield Found(start, start + len(needle), name, write)
+                yield Found(start, start + len(needle), name, new)
                 start = text.find(needle, start + len(needle))
         yield from tokens(text)
 
     return look
 
 
-def _writer(secret: bytes) -> Callable[[int], bytes]:
+def _new(secret: bytes) -> bytes:
     """What is written in its place: of a number another one that does not begin with 0, or JSON would be none."""
     if not secret.isdigit():
-        return redacted
-    digit = b"2" if set(secret) == set(b"1") else b"1"
-    return lambda fill: digit * (len(secret) + fill)
+        return REDACTED
+    return (b"2" if set(secret) == set(b"1") else b"1") * len(secret)
 
 
 def _forms(secret: str) -> set[bytes]:

@@ -54,7 +54,12 @@ def test_a_reader_that_has_had_enough_is_no_failure(words: list[str], store: str
 
 
 def on_terminal(columns: int, *words: str, **env: str) -> list[str]:
-    """What a terminal of that width is sent, without colours."""
+    """What a terminal of that width is sent, without colours, by a command that succeeds."""
+    return click.unstyle(on_terminal_raw(columns, *words, code=0, **env).decode()).splitlines()
+
+
+def on_terminal_raw(columns: int, *words: str, code: int | None = None, **env: str) -> bytes:
+    """The very bytes. code: the exit code that it must have, if any."""
     ours, theirs = pty.openpty()
     settings = {**os.environ, "COLUMNS": str(columns), "TERM": "xterm", **env}
     with open(ours, "rb", buffering=0) as terminal:
@@ -64,8 +69,8 @@ def on_terminal(columns: int, *words: str, **env: str) -> list[str]:
         with contextlib.suppress(OSError):  # Linux's way to say that the other end is closed
             while more := terminal.read(10_000):
                 shown += more
-        assert process.wait(timeout=10) == 0
-    return click.unstyle(shown.decode()).splitlines()
+        assert process.wait(timeout=10) == code or code is None
+    return shown
 
 
 @pytest.mark.parametrize("columns", [80, 200])
