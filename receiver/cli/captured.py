@@ -97,7 +97,7 @@ def read_bytes(path: str) -> bytes:
             with Path(path).open("rb") as file:
                 raw = file.read(LARGEST + 1)
     except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or "no name of a file"
+        why = getattr(error, "strerror", None) or "invalid name of a file"
         raise _usage(f"{_name(path)}: {why}", "give a file that can be read, or - for stdin") from error
     if len(raw) > LARGEST:
         raise _usage(f"{_name(path)} is larger than {LARGEST} bytes", "give one request; the receiver takes 1 MiB")
@@ -127,7 +127,7 @@ def read_time(given: str) -> float:
         moment = datetime.fromisoformat(given)
         seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError) as error:
-        raise _usage("--at is no moment in time", advice) from error
+        raise _usage(f"invalid --at {given!r}", advice) from error
     if seconds < 0:
         raise _usage("--at is before 1970", advice)
     return seconds
@@ -192,7 +192,7 @@ def _is_pair(pair: Any) -> bool:
 def _header(line: str, where: str) -> tuple[str, str]:
     found = HEADER.fullmatch(line)
     if not found:
-        raise _usage(f"{where} is no header", "a header is `Name: value`, and a blank line ends them")
+        raise _usage(f"{where} is not a header", "a header is `Name: value`, and a blank line ends them")
     return found[1], found[2].strip(" \t")
 
 

@@ -97,7 +97,7 @@ def need_store() -> Database:
         raise CommandError(what, "set it to the receiver's, for example sqlite:///.dev/stagehook.db", Exit.USAGE)
     if store.is_sqlite and not store.url.query and not (file := Path(store.url.database or "")).is_file():
         # To open it would make an empty one, wherever DATABASE_URL points by mistake.
-        what = f"{file} is no file" if file.exists() else f"there is no file {file}"
+        what = f"{file} is not a file" if file.exists() else f"there is no file {file}"
         advice = "set DATABASE_URL to the receiver's; `stagehook db upgrade` makes a store"
         raise CommandError(what, advice, Exit.UNREACHABLE)
     if store.is_sqlite:
@@ -112,5 +112,5 @@ def _be_patient(connection: DBAPIConnection, record: object) -> None:
 def read_age(text: str) -> float:
     """Seconds of an age like 30d; a usage error for anything else."""
     if not (found := re.fullmatch(r"([0-9]{1,6})([smhdw])", text)):
-        raise click.BadParameter(f"{text!r} is no age: use a number and one of s, m, h, d, w, for example 30d")
+        raise click.BadParameter(f"invalid age {text!r}: use a number and one of s, m, h, d, w, such as 30d")
     return float(int(found[1]) * UNITS[found[2]])

@@ -15,5 +15,5 @@ class NumberRange(click.FloatRange):
         """The number; fails as a click type does."""
         number: float = super().convert(value, param, ctx)
         if math.isnan(number):
-            self.fail("nan is no number", param, ctx)
+            self.fail("nan is not a number", param, ctx)
         return number

@@ -169,7 +169,7 @@ async def _post(http: httpx.AsyncClient, url: str, body: bytes, headers: Sequenc
     try:
         response = await http.post(url, content=body, headers=headers)
     except (httpx.TransportError, httpx.InvalidURL) as error:
-        what = f"nobody answers at that address ({type(error).__name__})"
+        what = f"nothing answers at that address ({type(error).__name__})"
         raise CommandError(what, "start the receiver with `stagehook serve`, and check host and port") from error
     return {"status": response.status_code, "body": response.text[:1000]}
 

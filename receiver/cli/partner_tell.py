@@ -139,7 +139,7 @@ def _stage_in_words(call: StageCall, known: StageProgress) -> str:
 
 def _confirm(what: str) -> None:
     if not sys.stdin.isatty():
-        raise CommandError("nobody is there to confirm it", "say --yes", Exit.USAGE)
+        raise CommandError("stdin is not a terminal, so it cannot be confirmed", "say --yes", Exit.USAGE)
     note(printable(what))
     confirm()
 

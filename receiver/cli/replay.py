@@ -107,7 +107,9 @@ async def replay(
         return Exit.OK
     if not yes and _is_remote(wish):
         if not sys.stdin.isatty():
-            raise CommandError("nobody is there to confirm a replay to another machine", "say --yes", Exit.USAGE)
+            raise CommandError(
+                "stdin is not a terminal, so a replay to another machine cannot be confirmed", "say --yes", Exit.USAGE
+            )
         confirm()
     cancel_on_signals()
     replayed: list[Replayed] = []

@@ -70,7 +70,7 @@ def filter_options(run_by: str = "--") -> Callable[[Callable[..., T]], Callable[
             texts = {name: others.pop(name) or "" for name in names}
             for given in (*texts.values(), of_workflow):
                 if not is_text(given):
-                    raise click.UsageError(f"{given!r} is no UTF-8")
+                    raise click.UsageError(f"{given!r} is not UTF-8")
             filters = Filters(
                 **texts,
                 workflow=of_workflow,
@@ -169,4 +169,6 @@ def _moment(option: str, text: str) -> float:
         moment = datetime.fromisoformat(text)
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError) as error:
-        raise click.BadParameter(f"{option} {text!r}: give an age like 2h, or a time like 2026-01-31T12:00") from error
+        raise click.BadParameter(
+            f"invalid {option} {text!r}: use an age such as 2h, or a time such as 2026-01-31T12:00"
+        ) from error

@@ -349,7 +349,7 @@ def test_what_only_the_partner_can_sign_is_sent_unsigned_or_not_at_all(monkeypat
 
 def test_sending_to_nobody_says_so(unused_port: int) -> None:
     done = run_command("partner", "send", f"http://127.0.0.1:{unused_port}/callbacks/x")
-    assert "nobody answers" in refused(done, 1)
+    assert "nothing answers" in refused(done, 1)
 
 
 def test_an_answer_that_is_no_2xx_exits_1(local: Local) -> None:
