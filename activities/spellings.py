@@ -64,6 +64,7 @@ RUN: Final = re.compile(
 )
 """Base64 in either alphabet; of several lines, as in MIME, if they are long ones."""
 
+LINE: Final = re.compile(rb"[^ \t\r\n]+")
 TO_PLAIN: Final = bytes.maketrans(b"-_", b"+/")
 
 
@@ -233,10 +234,23 @@ def _search_base64(text: bytes, look: Look, deep: int, budget: Budget, seen: set
     for skipped in range(4) if runs else ():
         pieces = [_decode(one[skipped:]) for one in letters]
         begins: list[int] = []
+        told: set[tuple[int, str]] = set()
         for found in _search(b"\0".join(pieces), look, deep, budget, every_way=False):
             begins = begins or list(accumulate((len(piece) + 1 for piece in pieces), initial=0))
-            start, end = runs[bisect_right(begins, found.start) - 1].span()
-            yield Found(start, end, found.name, hidden=True)
+            number = bisect_right(begins, found.start) - 1
+            if (number, found.name) not in told:  # the first place in a run is enough: to find it takes a whole look
+                told.add((number, found.name))
+                start = _place(runs[number], skipped + (found.start - begins[number]) * 4 // 3)
+                yield Found(start, runs[number].end(), found.name, hidden=True)
+
+
+def _place(run: re.Match[bytes], letter: int) -> int:
+    """Where that character of the run is in the text, blanks and ends of lines not counted."""
+    for line in LINE.finditer(run[1]):
+        if letter < len(line[0]):
+            return run.start() + line.start() + letter
+        letter -= len(line[0])
+    return run.end() - 1
 
 
 def _decode(letters: bytes) -> bytes:

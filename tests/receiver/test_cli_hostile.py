@@ -71,6 +71,12 @@ def hostile_delivery(**changes: Any) -> Delivery:
     return replace(plain, **{**texts, **changes})
 
 
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some commands make the files that hostile settings name."""
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture(scope="module")
 def answering() -> Iterator[str]:
     """A server whose every answer is hostile."""
@@ -158,7 +164,6 @@ CASES: dict[str, list[list[str]]] = {
 """What each command is told, besides what all of them are told. A new command needs a line here."""
 
 SETTINGS = ("PUBLIC_URL", "CALLBACK_KEYS", "PARTNERS", "DATABASE_URL", "TEMPORAL_ADDRESS", "PORT", "TASK_QUEUE")
-TOKENS = CallbackURLs("", ["a-key-for-tests-0123456789-abcdefghij"])
 
 
 def leaves(group: click.Group = stagehook, path: str = "") -> Iterator[str]:
