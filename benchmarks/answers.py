@@ -31,8 +31,8 @@ from receiver.cli.processes import free_port
 from receiver.deliveries import migrations
 from receiver.deliveries.database import Database
 from receiver.deliveries.store import Store
+from receiver.sending.signals import Origin, Reached, Signals
 from receiver.server import uvicorn_options
-from receiver.signals import Origin, Reached, Signals
 
 ROUNDS: Final = 5
 SECONDS: Final = 2.0

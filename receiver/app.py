@@ -20,10 +20,10 @@ from receiver.callbacks import Callbacks
 from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.retention import prune_for_ever
 from receiver.deliveries.store import Store
-from receiver.forwarder import Forwarder
 from receiver.health import Health
 from receiver.metrics import Metrics
-from receiver.signals import Signals
+from receiver.sending.forwarder import Forwarder
+from receiver.sending.signals import Signals
 
 METHODS: Final = ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE", "CONNECT"]
 """The callback endpoints take every request for them, and refuse themselves what is no callback: that is recorded."""

@@ -35,9 +35,9 @@ from receiver.bodies import Incoming
 from receiver.budget import SECONDS_PER_CALLBACK, RateBudget, SignalBudget
 from receiver.deliveries.capture import Capture
 from receiver.deliveries.content import earlier_request_id, request_id, said_digest
-from receiver.forwarder import Forwarder, Unavailable
 from receiver.greetings import Greeted, reply_to
 from receiver.metrics import Metrics
+from receiver.sending.forwarder import Forwarder, Unavailable
 from workflows.contract import Callback
 
 T = TypeVar("T")

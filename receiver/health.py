@@ -9,7 +9,7 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from receiver.forwarder import Forwarder, Unavailable
+from receiver.sending.forwarder import Forwarder, Unavailable
 
 FRESH_SECONDS: Final = 3.0
 """How long one finding is reused, so that a busy load balancer asks the store or Temporal no more than this."""

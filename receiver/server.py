@@ -19,8 +19,8 @@ from receiver.lifecycle import check_port, end_with_parent, stop_quietly
 from receiver.logs import LOG_CONFIG
 from receiver.metrics import SHARED_FOLDER
 from receiver.protocol import BoundedProtocol
+from receiver.sending.signals import Signals
 from receiver.settings import WebSettings
-from receiver.signals import Signals
 
 logger = logging.getLogger("stagehook.server")
 

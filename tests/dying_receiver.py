@@ -15,9 +15,9 @@ import uvicorn
 from activities.callback_urls import CallbackURLs
 from activities.client import connect
 from receiver.app import create_app
+from receiver.sending.signals import Reached, Signals
 from receiver.server import uvicorn_options
 from receiver.settings import WebSettings
-from receiver.signals import Reached, Signals
 
 
 class Dying(Signals):

@@ -24,7 +24,7 @@ from activities.worker import build_worker
 from receiver.app import create_app
 from receiver.cli.demo import INPUT
 from receiver.cli.stack import sample_partners
-from receiver.signals import Signals
+from receiver.sending.signals import Signals
 from tests.support import KEY, QUEUE, Handle, failure_of, progress_of, result_of, waiting
 from workflows.contract import Pipeline
 from workflows.pipelines import ONBOARDING

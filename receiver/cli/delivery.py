@@ -16,7 +16,6 @@ import click
 from activities.environment import Environment
 from activities.partners import load_partners
 from activities.partners.partner import Partner
-from receiver import releases
 from receiver.cli.curl import curl_line, unsendable
 from receiver.cli.db import need_store
 from receiver.cli.delivery_check import check
@@ -30,6 +29,7 @@ from receiver.deliveries.archive import ANY, Archive, Filters, NeverForwarded, N
 from receiver.deliveries.delivery import Delivery, Fate
 from receiver.deliveries.schema import is_unread
 from receiver.deliveries.secrets import known_secrets, redact
+from receiver.sending import releases
 
 TAIL_SECONDS: Final = 0.5
 TAIL_OPEN: Final = 10_000

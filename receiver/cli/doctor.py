@@ -21,8 +21,8 @@ from receiver.cli.output import json_option, print_json, run_async, say
 from receiver.cli.terminal import printable
 from receiver.deliveries.database import SchemaMissing, StoreAway
 from receiver.deliveries.store import Store
+from receiver.sending.signals import Signals, TemporalAway
 from receiver.settings import WebSettings
-from receiver.signals import Signals, TemporalAway
 from workflows.pipelines import PIPELINES
 
 ANSWER_WITHIN: Final = 10.0

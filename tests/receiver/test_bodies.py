@@ -18,7 +18,7 @@ from receiver.deliveries.archive import Archive
 from receiver.deliveries.database import Database
 from receiver.deliveries.delivery import Delivery, digest
 from receiver.deliveries.store import Store
-from receiver.signals import Signals
+from receiver.sending.signals import Signals
 from tests.receiver.test_callbacks import BASE, CLAIMS, URLS, no_temporal, partners
 
 JSON = {"Content-Type": "application/json"}

@@ -31,7 +31,7 @@ from receiver.deliveries.schema import DELIVERIES
 from receiver.deliveries.store import Store
 from receiver.replay import Replay
 from receiver.replay_aims import CapturedClaims
-from receiver.signals import Signals
+from receiver.sending.signals import Signals
 from tests.commands import Done, command
 from tests.receiver.test_callbacks import BASE, CLAIMS, DONE, URLS, for_temporal, no_temporal, url_for
 from tests.receiver.test_forwarder import Switchable, eventually

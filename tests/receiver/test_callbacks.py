@@ -24,7 +24,7 @@ from activities.signatures import SCHEMES
 from receiver.app import create_app
 from receiver.bodies import LARGEST_BODY
 from receiver.budget import BURST
-from receiver.signals import Reached, Signals, TemporalAway
+from receiver.sending.signals import Reached, Signals, TemporalAway
 from tests.support import (
     KEY,
     QUEUE,

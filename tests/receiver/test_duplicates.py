@@ -13,8 +13,8 @@ from receiver.deliveries.archive import Archive
 from receiver.deliveries.database import Database
 from receiver.deliveries.delivery import Fate
 from receiver.deliveries.statements import First
-from receiver.forwarder import Unavailable
-from receiver.signals import Reached
+from receiver.sending.forwarder import Unavailable
+from receiver.sending.signals import Reached
 from tests.receiver.test_forwarder import Door, Switchable, door, eventually, fate_of, opened, slow_down, temporal
 from tests.receiver.test_inbox import delivery
 

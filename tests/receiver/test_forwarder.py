@@ -11,9 +11,6 @@ from typing import Any
 import pytest
 
 from activities.callback_urls import Claims
-from receiver import forwarder as forwarder_module
-from receiver import origins as origins_module
-from receiver import sender as sender_module
 from receiver.answers import Verdict
 from receiver.deliveries import inbox as inbox_module
 from receiver.deliveries import judging, migrations
@@ -22,8 +19,11 @@ from receiver.deliveries.database import Database
 from receiver.deliveries.delivery import Delivery, Fate
 from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.statements import Queued
-from receiver.forwarder import Forwarder, Unavailable
-from receiver.signals import Origin, Reached, Signals, TemporalAway
+from receiver.sending import forwarder as forwarder_module
+from receiver.sending import origins as origins_module
+from receiver.sending import sender as sender_module
+from receiver.sending.forwarder import Forwarder, Unavailable
+from receiver.sending.signals import Origin, Reached, Signals, TemporalAway
 from tests.receiver.test_inbox import delivery
 from workflows.contract import Answer, Callback
 

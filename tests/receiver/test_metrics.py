@@ -16,8 +16,8 @@ from receiver.deliveries import limits
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.database import Database
 from receiver.deliveries.store import Store
+from receiver.sending.signals import Signals
 from receiver.settings import WebSettings
-from receiver.signals import Signals
 from tests.receiver.test_callbacks import BASE, CLAIMS, DONE, URLS, no_temporal, partners
 from tests.receiver.test_forwarder import Switchable
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from receiver import forwarder as forwarder_module
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.database import Database, StoreAway
-from receiver.forwarder import Unavailable
-from receiver.signals import Reached
+from receiver.sending import forwarder as forwarder_module
+from receiver.sending.forwarder import Unavailable
+from receiver.sending.signals import Reached
 from tests.receiver.test_forwarder import Door, Switchable, opened
 from tests.receiver.test_inbox import delivery
 from tests.support import SOON

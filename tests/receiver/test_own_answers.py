@@ -16,7 +16,7 @@ from activities.partners.partner import ANSWERS_OF_ITS_OWN, OwnAnswer
 from activities.signatures import SCHEMES, ConfigError
 from receiver.answers import Verdict
 from receiver.app import create_app
-from receiver.signals import Signals
+from receiver.sending.signals import Signals
 from tests.receiver.test_callbacks import BASE, CLAIMS, DONE, URLS, for_temporal, no_temporal, url_for
 from tests.support import ScriptedPartner, result_of, stage, start, waiting, working
 

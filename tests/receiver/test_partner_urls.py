@@ -24,7 +24,7 @@ from receiver.answers import Verdict
 from receiver.app import create_app
 from receiver.deliveries.capture import Capture
 from receiver.deliveries.delivery import read_line
-from receiver.signals import Signals
+from receiver.sending.signals import Signals
 from tests.receiver.test_callbacks import BASE, CLAIMS, DONE, URLS, for_temporal, no_temporal, url_for
 from tests.support import ScriptedPartner, progress_of, result_of, stage, start, until, waiting, working
 from workflows.contract import Answer

@@ -17,7 +17,7 @@ from receiver import protocol, server
 from receiver.cli.processes import free_port
 from receiver.cli.stack import local_environment, stagehook_command
 from receiver.protocol import BoundedProtocol
-from receiver.signals import Reached, Signals
+from receiver.sending.signals import Reached, Signals
 from tests.local_stack import running
 from tests.receiver.test_protocol import (
     BODY,

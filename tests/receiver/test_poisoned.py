@@ -7,12 +7,12 @@ import time
 
 import pytest
 
-from receiver import sender as sender_module
 from receiver.answers import Verdict
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.database import Database
 from receiver.deliveries.delivery import Fate
-from receiver.signals import SignalRefused, TemporalAway
+from receiver.sending import sender as sender_module
+from receiver.sending.signals import SignalRefused, TemporalAway
 from tests.receiver.test_forwarder import Door, Switchable, door, eventually, fate_of, opened, temporal
 from tests.receiver.test_inbox import delivery
 

@@ -25,8 +25,8 @@ from receiver.app import create_app
 from receiver.bodies import LARGEST_BODY
 from receiver.cli.processes import free_port
 from receiver.protocol import LARGEST_HEAD, MOST_HEADERS
+from receiver.sending.signals import Signals
 from receiver.server import uvicorn_options
-from receiver.signals import Signals
 from tests.receiver.test_callbacks import CLAIMS, URLS, partners
 from tests.support import KEY, SOON
 

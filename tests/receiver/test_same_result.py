@@ -24,7 +24,7 @@ from receiver.deliveries.database import Database
 from receiver.deliveries.delivery import Delivery, Fate, digest
 from receiver.deliveries.schema import DELIVERIES, to_row
 from receiver.deliveries.store import Store
-from receiver.signals import Reached, Signals
+from receiver.sending.signals import Reached, Signals
 from tests.receiver.test_callbacks import BASE, CLAIMS, URLS, for_temporal, partners, url_for
 from tests.receiver.test_forwarder import Switchable, eventually, fate_of
 from tests.receiver.test_inbox import delivery

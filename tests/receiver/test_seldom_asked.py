@@ -8,13 +8,13 @@ import pytest
 
 from activities.callback_urls import Claims
 from receiver import health as health_module
-from receiver import origins as origins_module
-from receiver import watch as watch_module
-from receiver.forwarder import Forwarder, Unavailable
 from receiver.health import FRESH_SECONDS, Health
-from receiver.origins import Origins
-from receiver.signals import Origin
-from receiver.watch import FIRST_PAUSE, LONGEST_PAUSE, Watch
+from receiver.sending import origins as origins_module
+from receiver.sending import watch as watch_module
+from receiver.sending.forwarder import Forwarder, Unavailable
+from receiver.sending.origins import Origins
+from receiver.sending.signals import Origin
+from receiver.sending.watch import FIRST_PAUSE, LONGEST_PAUSE, Watch
 from tests.receiver.test_budget import Clock
 from tests.receiver.test_forwarder import Switchable
 

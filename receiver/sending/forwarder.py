@@ -1,7 +1,7 @@
 """Forwarder: makes a callback durable, and says how to answer it.
 
-With a store it is committed there, and `receiver.sender` signals the run: at once if it can, later if Temporal is away.
-Without one, or while it is away, Temporal itself is the only durable place.
+With a store it is committed there, and the sender signals the run: at once if it can, later if Temporal is away. Without
+a store, or while it is away, Temporal itself is the only durable place.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from receiver.deliveries.delivery import Delivery
 from receiver.deliveries.inbox import REMEMBERED, Inbox
 from receiver.deliveries.judging import How, Kept
 from receiver.deliveries.statements import First, Queued
-from receiver.sender import MOST_TRIES, VERDICTS, Sender, refusal
-from receiver.signals import BUDGET_SECONDS, Reached, SignalRefused, Signals, TemporalAway
+from receiver.sending.sender import MOST_TRIES, VERDICTS, Sender, refusal
+from receiver.sending.signals import BUDGET_SECONDS, Reached, SignalRefused, Signals, TemporalAway
 from workflows.contract import Callback
 
 WAIT_FOR_FATE: Final = 0.2

@@ -17,7 +17,7 @@ from activities.partners.partner import Partner, Unreadable
 from receiver.deliveries.archive import Archive, NoSuchDelivery, ReadAgain
 from receiver.deliveries.content import request_id, said_digest
 from receiver.deliveries.delivery import Delivery, Fate
-from receiver.sender import read_kept
+from receiver.sending.sender import read_kept
 from workflows.contract import Callback
 
 

@@ -24,9 +24,9 @@ from receiver.deliveries.database import StoreAway
 from receiver.deliveries.delivery import Delivery, Fate
 from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.statements import Conclusion, Queued
-from receiver.origins import Origins
-from receiver.signals import BUDGET_SECONDS, Origin, Reached, SignalRefused, Signals, TemporalAway
-from receiver.watch import Watch
+from receiver.sending.origins import Origins
+from receiver.sending.signals import BUDGET_SECONDS, Origin, Reached, SignalRefused, Signals, TemporalAway
+from receiver.sending.watch import Watch
 from workflows.contract import Callback
 
 T = TypeVar("T")

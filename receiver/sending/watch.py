@@ -7,7 +7,7 @@ import logging
 import time
 from typing import Final
 
-from receiver.signals import Signals, TemporalAway
+from receiver.sending.signals import Signals, TemporalAway
 
 logger = logging.getLogger("stagehook.watch")
 

@@ -8,8 +8,8 @@ from collections import OrderedDict
 from typing import Final
 
 from activities.callback_urls import Claims
-from receiver.signals import Origin, Signals, TemporalAway
-from receiver.watch import Watch
+from receiver.sending.signals import Origin, Signals, TemporalAway
+from receiver.sending.watch import Watch
 
 logger = logging.getLogger("stagehook.origins")
 
