@@ -188,7 +188,7 @@ def test_what_was_sent_before_a_failure_is_told(
     systems: tuple[Local, Local], exported: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Here the run waits for its second stage, and the third never opens."""
-    monkeypatch.setattr("receiver.replay_aims.STAGE_OPENS_WITHIN", 0.5)
+    monkeypatch.setattr("receiver.replay.aims.STAGE_OPENS_WITHIN", 0.5)
     never = INPUT.replace("GB33BUKB20201555555555", "play:never")
     done(systems[1], "pipeline", "start", "onboarding", "--id", "stuck", "--input", never)
     wanted = {(2, "progress"), (3, "succeeded")}

@@ -29,8 +29,8 @@ from receiver.cli.processes import PartFailed
 from receiver.deliveries.archive import NoSuchDelivery, PartlyAdded
 from receiver.deliveries.database import NewerSchema, SchemaMissing, StoreAway, StoreBusy
 from receiver.lifecycle import PortTaken
-from receiver.replay import CannotSign, NotReplayable, PartnerNotEnabled
-from receiver.stand_ins import NoStandIn
+from receiver.replay.sending import CannotSign, NotReplayable, PartnerNotEnabled
+from receiver.replay.stand_ins import NoStandIn
 from workflows.checking import InvalidRun
 
 ADVICE: dict[type[Exception], tuple[Exit, str]] = {

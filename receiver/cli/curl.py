@@ -16,7 +16,7 @@ from activities.environment import Environment
 from activities.settings import read_callback_keys
 from receiver.cli.errors import CommandError
 from receiver.deliveries.delivery import Delivery
-from receiver.replay import addressed, repeatable_headers
+from receiver.replay.sending import addressed, repeatable_headers
 
 OF_CURL: Final = ("Accept", "User-Agent", "Content-Type", "Expect")
 """Headers that curl adds by itself, unless it is told not to."""

@@ -28,9 +28,9 @@ from receiver.cli.selection import filter_options, read_file, refuse_both
 from receiver.cli.terminal import printable
 from receiver.deliveries.archive import ANY, Archive, Filters
 from receiver.deliveries.delivery import Delivery
-from receiver.replay import MISSIGNED, UNPROVEN, Aim, Mode, Replay, Replayed, select
-from receiver.replay_aims import TAKEN_WITHIN, CapturedClaims, NamedRun, Sorted, StandIns
-from receiver.stand_ins import is_stand_in
+from receiver.replay.aims import TAKEN_WITHIN, CapturedClaims, NamedRun, Sorted, StandIns
+from receiver.replay.sending import MISSIGNED, UNPROVEN, Aim, Mode, Replay, Replayed, select
+from receiver.replay.stand_ins import is_stand_in
 
 SPEEDS: Final = {"1": 1.0, "10": 10.0, "max": 0.0}
 ANSWER_WITHIN: Final = 10.0

@@ -10,7 +10,7 @@ from typing import Any, Final
 from receiver.cli.output import counted, note, print_json
 from receiver.cli.terminal import printable
 from receiver.deliveries.delivery import Delivery
-from receiver.replay import Aim, Mode
+from receiver.replay.sending import Aim, Mode
 from receiver.sending.signals import definition_digest
 from workflows.pipelines import PIPELINES
 

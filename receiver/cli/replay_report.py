@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from receiver.cli.output import note, print_json, print_list
-from receiver.replay import Replayed
+from receiver.replay.sending import Replayed
 
 SHOWN: Final = 200
 """Lines of the table; a difference is always shown."""

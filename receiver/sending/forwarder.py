@@ -1,7 +1,7 @@
 """Forwarder: makes a callback durable, and says how to answer it.
 
-With a store it is committed there, and the sender signals the run: at once if it can, later if Temporal is away. Without
-a store, or while it is away, Temporal itself is the only durable place.
+With a store it is committed there, and the sender signals the run: at once, or later if Temporal is unreachable.
+Without a store, or while it is unreachable, Temporal itself is the only durable place.
 """
 
 from __future__ import annotations

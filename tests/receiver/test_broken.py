@@ -29,8 +29,8 @@ from receiver.deliveries.delivery import Delivery, Fate
 from receiver.deliveries.limits import LARGEST_KEPT
 from receiver.deliveries.schema import DELIVERIES
 from receiver.deliveries.store import Store
-from receiver.replay import Replay
-from receiver.replay_aims import CapturedClaims
+from receiver.replay.aims import CapturedClaims
+from receiver.replay.sending import Replay
 from receiver.sending.signals import Signals
 from tests.commands import Done, command
 from tests.receiver.test_callbacks import BASE, CLAIMS, DONE, URLS, for_temporal, no_temporal, url_for

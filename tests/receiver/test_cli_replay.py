@@ -14,7 +14,7 @@ import pytest
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.database import Database
 from receiver.deliveries.delivery import Delivery, digest
-from receiver.stand_ins import new_stand_in_id
+from receiver.replay.stand_ins import new_stand_in_id
 from tests.commands import Done, command
 from tests.receiver.test_curl import KEYS, listening
 from tests.receiver.test_inbox import delivery

@@ -22,8 +22,8 @@ from receiver.deliveries.archive import Archive
 from receiver.deliveries.database import Database
 from receiver.deliveries.delivery import Delivery, digest
 from receiver.deliveries.store import Store
-from receiver.replay import CannotSign, NotReplayable, Replay, select
-from receiver.replay_aims import CapturedClaims
+from receiver.replay.aims import CapturedClaims
+from receiver.replay.sending import CannotSign, NotReplayable, Replay, select
 from tests.receiver.test_callbacks import BASE, CLAIMS, DONE, URLS
 from tests.receiver.test_curl import listening
 from tests.receiver.test_forwarder import Switchable, eventually
@@ -159,7 +159,7 @@ async def test_the_pauses_of_capture_are_kept_shortened_or_left_out(
     async def sleep(seconds: float) -> None:
         slept.append(seconds)
 
-    monkeypatch.setattr("receiver.replay.asyncio.sleep", sleep)
+    monkeypatch.setattr("receiver.replay.sending.asyncio.sleep", sleep)
     answering = httpx.MockTransport(lambda request: httpx.Response(202))
     ones = [captured(received_at=100.0 + after, id=f"{after}") for after in (0, 3, 8)]
     async with httpx.AsyncClient(transport=answering) as http:

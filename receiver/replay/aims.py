@@ -13,8 +13,8 @@ from temporalio.client import WorkflowExecutionStatus
 from activities.callback_urls import Claims
 from activities.runs import NoSuchStage, ProgressUnknown, Runs
 from receiver.deliveries.delivery import Delivery
-from receiver.replay import Replayed, claims_of
-from receiver.stand_ins import latest_call, new_stand_in_id, stand_in
+from receiver.replay.sending import Replayed, claims_of
+from receiver.replay.stand_ins import latest_call, new_stand_in_id, stand_in
 from workflows.contract import TOKEN_SLACK, StageProgress
 
 STAGE_OPENS_WITHIN: Final = 10.0

@@ -1,6 +1,6 @@
 """Webhook replay: captured deliveries sent again, on the ordinary way of every callback.
 
-A replay is aimed (`receiver.replay_aims`: which run, by which claims), written (token, headers, bytes) and sent, in the
+A replay is aimed (`receiver.replay.aims`: which run, by which claims), written (token, headers, bytes) and sent, in the
 order of capture. The answer is compared with the one at capture.
 """
 
