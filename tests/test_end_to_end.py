@@ -18,12 +18,12 @@ from activities.callback_urls import CallbackURLs
 from activities.calls import PartnerCalls, http_client
 from activities.environment import Environment
 from activities.partners import load_partners
-from activities.partners.sandbox_app import SandboxPartner, Work
 from activities.runs import Runs
 from activities.worker import build_worker
 from receiver.app import create_app
 from receiver.cli.demo import INPUT
 from receiver.cli.stack import sample_partners
+from receiver.sandbox.app import SandboxPartner, Work
 from receiver.sending.signals import Signals
 from tests.support import KEY, QUEUE, Handle, failure_of, progress_of, result_of, waiting
 from workflows.contract import Pipeline

@@ -17,8 +17,6 @@ from activities.callback_urls import CALLBACKS_PATH, BadToken, CallbackURLs, Exp
 from activities.environment import Environment
 from activities.partners import PARTNERS, load_partners
 from activities.partners.partner import Partner
-from activities.partners.sandbox_app import PLAYS, SandboxPartner
-from activities.partners.sandbox_roles import ROLES, role_of
 from activities.settings import read_callback_keys
 from activities.signatures import ConfigError, Scheme
 from receiver.cli.errors import CommandError, Exit
@@ -29,6 +27,8 @@ from receiver.cli.partner_tell import stop, undo
 from receiver.cli.terminal import printable
 from receiver.lifecycle import check_port, stop_quietly
 from receiver.logs import LOG_CONFIG
+from receiver.sandbox.app import PLAYS, SandboxPartner
+from receiver.sandbox.roles import ROLES, role_of
 from workflows.contract import Answer
 
 DEFAULT_PORT: Final = 8090

@@ -17,11 +17,11 @@ import httpx
 from temporalio.client import Client
 
 from activities.client import TemporalUnreachable, connect
-from activities.partners.sandbox_roles import ROLES
 from receiver.cli.errors import CommandError
 from receiver.cli.processes import Processes, bare_environment, free_port
 from receiver.deliveries import migrations
 from receiver.deliveries.database import Database
+from receiver.sandbox.roles import ROLES
 
 T = TypeVar("T")
 

@@ -12,9 +12,9 @@ import pytest
 from activities.environment import Environment
 from activities.partners import PARTNERS, bank, cards, esign, identity, load_partners
 from activities.partners.partner import Partner, Unreadable
-from activities.partners.sandbox_roles import ROLES, SANDBOX, Role, role_of
 from activities.signatures import SignedRequest
 from receiver.cli.stack import sample_partners
+from receiver.sandbox.roles import ROLES, SANDBOX, Role, role_of
 from workflows.contract import Answer, StageCall
 
 SETTINGS = sample_partners("http://127.0.0.1:8090")

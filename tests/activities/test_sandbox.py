@@ -12,9 +12,9 @@ import pytest
 from activities.callback_urls import Claims
 from activities.environment import Environment
 from activities.partners import load_partners
-from activities.partners.sandbox_app import SandboxPartner, Work
-from activities.partners.sandbox_roles import ROLES
 from receiver.cli.stack import sample_partners
+from receiver.sandbox.app import SandboxPartner, Work
+from receiver.sandbox.roles import ROLES
 from workflows.contract import StageCall
 
 SAMPLES = load_partners([*ROLES, "sandbox"], Environment(sample_partners("http://sandbox.test")))

@@ -20,11 +20,11 @@ from temporalio.service import RPCError
 from activities.callback_urls import CallbackURLs
 from activities.environment import Environment
 from activities.partners import load_partners
-from activities.partners.sandbox_roles import ROLES
 from receiver.cli.processes import Part, Processes, free_port
 from receiver.cli.stack import local_environment, temporal_server
 from receiver.deliveries.archive import Archive, Filters
 from receiver.deliveries.database import Database
+from receiver.sandbox.roles import ROLES
 from tests.versions.partner import Door, RestingPartner
 from tests.versions.trees import Tree
 from workflows.contract import PIPELINE_WORKFLOW, PROGRESS

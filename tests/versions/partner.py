@@ -1,6 +1,6 @@
 """A partner that rests between two versions, and the ledger of what it sent.
 
-It plays the sample partners and the sandbox in their own forms (`activities.partners.sandbox_roles`). For each call it
+It plays the sample partners and the sandbox in their own forms (`receiver.sandbox.roles`). For each call it
 rests in a state that its habit names, until the versions are switched: only then it sends the result. It sends until it
 is answered for good, and repeats later what was accepted.
 """
@@ -26,8 +26,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from activities.callback_urls import CALLBACKS_PATH, CallbackURLs, Claims
-from activities.partners.sandbox_roles import Role, role_of
 from activities.signatures import Scheme
+from receiver.sandbox.roles import Role, role_of
 from workflows.contract import Answer
 
 AGAIN_SECONDS: Final = 0.2

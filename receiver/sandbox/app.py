@@ -1,6 +1,6 @@
 """The other side of the sandbox and of the sample partners: an ASGI app that answers calls as its script says.
 
-To each partner's file it speaks in that partner's own form (`sandbox_roles`), and signs with its own scheme. The script
+To each partner's file it speaks in that partner's own form (`roles`), and signs with its own scheme. The script
 names a play for each attempt of each partner (`{"esign": ["never", "later"]}`: the last one repeats). The app keeps a
 ledger of what it was asked and what it was answered, without URLs or tokens, at `GET /ledger`.
 """
@@ -22,8 +22,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from activities.partners.sandbox_roles import Role, role_of
 from activities.signatures import Scheme
+from receiver.sandbox.roles import Role, role_of
 from workflows.contract import Answer
 
 RETRY_DELAYS: Final = (0.2, 0.5, 1.0, 2.0, 5.0, 5.0, 5.0, 10.0, 10.0, 10.0)
