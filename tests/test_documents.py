@@ -30,8 +30,12 @@ from workflows.pipelines import DAY, HOUR
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+PAGES = {page.stem: page.read_text() for page in sorted((ROOT / "docs").glob("*.md"))}
 EVENT_BASED, REPLAY, RELIABILITY, ADDING, HTTP = (
-    (ROOT / "docs" / f"{name}.md").read_text() for name in ("event-based", "replay", "reliability", "partners", "http")
+    PAGES[name] for name in ("event-based", "replay", "reliability", "partners", "http")
+)
+FIRST_STEPS, PIPELINES, PARTNER_FILE, SIGNATURES = (
+    PAGES[name] for name in ("first-steps", "pipelines", "partner-file", "signatures")
 )
 MAKE = ["make", "--no-print-directory", "-C", str(ROOT)]
 
@@ -44,8 +48,19 @@ def commands(page: str) -> list[str]:
     return [line for block in blocks(page, "sh") for line in block.splitlines()]
 
 
-def test_the_readmes_code_passes_our_own_checks(tmp_path: Path) -> None:
-    file = python_under("Add a partner")[0]
+def test_a_newcomer_reads_no_more_than_200_lines_first() -> None:
+    assert len(README.splitlines()) <= 200
+
+
+def test_every_page_is_linked_from_the_readme_and_its_commands_are_run() -> None:
+    assert {f"docs/{name}.md" for name in PAGES} <= set(re.findall(r"\]\((docs/[^)#]+)", README))
+    run = {"event-based", "first-steps", "partners", "pipelines", "reliability", "replay", "signatures"}
+    assert {name for name, page in PAGES.items() if commands(page)} == run
+    assert commands(README) == MADE
+
+
+def test_the_partners_file_passes_our_own_checks(tmp_path: Path) -> None:
+    file = python_under(PARTNER_FILE, "Add a partner")[0]
     (tmp_path / "acme.py").write_text(file)
     config = ["--config", str(ROOT / "pyproject.toml")]
     for check in (["check"], ["format", "--check"]):
@@ -139,9 +154,10 @@ def _answers(url: str) -> bool:
 
 
 @pytest.mark.timeout(360)
-def test_the_readmes_commands_do_what_it_says(dev: dict[str, str]) -> None:
-    """In the order of the page, in one shell, with the settings of this very `make dev`."""
-    script = [command for command in commands(README) if command not in (*MADE, "make dev")]
+def test_the_commands_for_beginners_do_what_their_pages_say(dev: dict[str, str]) -> None:
+    """In the order of the pages, in one shell, with the settings of this very `make dev`."""
+    pages = (FIRST_STEPS, PIPELINES, SIGNATURES)
+    script = [command for page in pages for command in commands(page) if command != "make dev"]
     assert script[0].startswith("set -a; . ./.env; set +a")
     script[0] = script[0].replace("./.env", dev["DEV_ENV"])
     text = "\n".join(["set -e", *(f"{command}\necho '--- done'" for command in script)])
@@ -176,7 +192,7 @@ def copied(folder: Path) -> Path:
 def test_the_commands_of_the_other_pages_do_what_they_say(dev: dict[str, str], tmp_path: Path) -> None:
     """In a copy of the project, where a run has left its deliveries."""
     copy = copied(tmp_path)
-    first = next(command for command in commands(README) if command.startswith("stagehook pipeline start"))
+    first = next(command for command in commands(FIRST_STEPS) if command.startswith("stagehook pipeline start"))
     given = [f"set -a; . {dev['DEV_ENV']}; set +a", f"{first} --wait"]
     script = [*given, *commands(RELIABILITY), *commands(REPLAY)]
     text = "\n".join(["set -e", *(f"{command}\necho '--- done'" for command in script)])
@@ -265,12 +281,12 @@ def test_the_button_that_makes_an_app_attaches_postgres_and_asks_for_what_there_
 # --- code
 
 
-def python_under(heading: str) -> list[str]:
-    return [block for block in blocks(README, "python") if heading_of(README, block) == heading]
+def python_under(page: str, heading: str) -> list[str]:
+    return [block for block in blocks(page, "python") if heading_of(page, block) == heading]
 
 
 def test_the_readmes_pipeline_is_sound() -> None:
-    [block] = python_under("Add a pipeline")
+    [block] = python_under(README, "A pipeline and its partners")
     names = {"Pipeline": Pipeline, "Stage": Stage, "HOUR": HOUR, "DAY": DAY}
     exec(block, names)
     refund = names["REFUND"]
@@ -278,8 +294,8 @@ def test_the_readmes_pipeline_is_sound() -> None:
     assert list(pipeline_faults(refund)) == []
 
 
-async def test_the_readmes_partner_passes_the_readmes_test(monkeypatch: pytest.MonkeyPatch) -> None:
-    file, imported, line = python_under("Add a partner")
+async def test_the_partners_file_passes_the_test_on_its_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    file, imported, line = python_under(PARTNER_FILE, "Add a partner")
     assert (imported.strip(), line.strip()) == (
         "from activities.partners import acme, bank, cards, esign, identity, sandbox",
         '"acme": acme.partner,',
@@ -288,7 +304,7 @@ async def test_the_readmes_partner_passes_the_readmes_test(monkeypatch: pytest.M
     exec(file, vars(acme))
     monkeypatch.setitem(sys.modules, "activities.partners.acme", acme)
     monkeypatch.setattr("activities.partners.acme", acme, raising=False)
-    [tests] = python_under("Test a partner with respx")
+    [tests] = python_under(PARTNER_FILE, "Test a partner with respx")
     found: dict[str, object] = {}
     exec(tests, found)
     ran = 0
@@ -301,9 +317,13 @@ async def test_the_readmes_partner_passes_the_readmes_test(monkeypatch: pytest.M
     assert ran == 2
 
 
-@pytest.mark.parametrize("page", [README, EVENT_BASED, REPLAY, RELIABILITY, ADDING, HTTP])
-def test_links_into_the_project_lead_somewhere(page: str) -> None:
-    folder = ROOT if page is README else ROOT / "docs"
+ROOT_PAGES = ("README", "CONTRIBUTING", "SECURITY", "CHANGELOG")
+
+
+@pytest.mark.parametrize("name", [*ROOT_PAGES, *PAGES])
+def test_links_into_the_project_lead_somewhere(name: str) -> None:
+    folder = ROOT if name in ROOT_PAGES else ROOT / "docs"
+    page = (folder / f"{name}.md").read_text()
     prose = re.sub(r"^```.*?^```$", "", page, flags=re.MULTILINE | re.DOTALL)
     links = [link for link in re.findall(r"\]\(([^)]+)\)", prose) if "://" not in link]
-    assert [link for link in links if not (folder / link).exists()] == []
+    assert [link for link in links if not (folder / link.partition("#")[0]).exists()] == []
