@@ -6,10 +6,12 @@ import asyncio
 import os
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from click.testing import CliRunner
 
@@ -39,6 +41,14 @@ class Local:
         with CliRunner().isolation(given, {**self.stack.environment, **env}) as (out, err, _):
             code = run(args)
             return subprocess.CompletedProcess(args, code, out.getvalue(), err.getvalue())
+
+
+def eventually(holds: Callable[[], Any], within: float = 30.0) -> Any:
+    deadline = time.monotonic() + within
+    while not (found := holds()):
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+    return found
 
 
 @contextmanager

@@ -7,10 +7,9 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -18,7 +17,7 @@ import pytest
 from activities.callback_urls import CallbackURLs, Claims
 from receiver.cli.processes import free_port
 from receiver.cli.stack import local_environment, stagehook_command, temporal_server
-from tests.local_stack import run_command, running
+from tests.local_stack import eventually, run_command, running
 
 STOP_WITHIN = 3 * 2.0
 READY_WITHIN = 30.0
@@ -28,14 +27,6 @@ def processes_of(folder: Path) -> list[str]:
     """Command lines of the processes whose environment or arguments name this folder."""
     listed = subprocess.run(["ps", "axeww"], capture_output=True, text=True, check=True).stdout
     return [line for line in listed.splitlines() if str(folder) in line and " ps axeww" not in line]
-
-
-def eventually(holds: Callable[[], Any], within: float = READY_WITHIN) -> Any:
-    deadline = time.monotonic() + within
-    while not (found := holds()):
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
-    return found
 
 
 def demo_environment(folder: Path) -> dict[str, str]:

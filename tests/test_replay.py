@@ -19,7 +19,7 @@ import pytest
 from activities.client import TemporalUnreachable
 from receiver.cli.stack import stagehook_command
 from receiver.deliveries.delivery import read_line
-from tests.local_stack import Local, local_system, running
+from tests.local_stack import Local, eventually, local_system, running
 
 INPUT = '{"full_name": "ada lovelace", "date_of_birth": "1815-12-10", "iban": "GB33BUKB20201555555555"}'
 
@@ -191,6 +191,7 @@ def test_what_was_sent_before_a_failure_is_told(
     monkeypatch.setattr("receiver.replay.aims.STAGE_OPENS_WITHIN", 0.5)
     never = INPUT.replace("GB33BUKB20201555555555", "play:never")
     done(systems[1], "pipeline", "start", "onboarding", "--id", "stuck", "--input", never)
+    eventually(lambda: list(progress(systems[1], "stuck").values())[1]["state"] == "waiting", 30)
     wanted = {(2, "progress"), (3, "succeeded")}
     lines = {
         (one.stage, one.says): line

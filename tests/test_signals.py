@@ -49,8 +49,9 @@ async def test_one_url_cannot_use_up_the_signals_of_its_run(
     async with receiver(for_temporal(real.client)) as http:
         handle = await start(real.client, stage(1))
         url = url_for(handle)
-        answers = [await http.post(url, json={"status": "failed", "n": n}) for n in range(BURST + 50)]
-        again = await http.post(url, json={"status": "failed", "n": 0})
+        failures = [{"status": "failed", "error": {"code": f"E{n}"}} for n in range(BURST + 50)]
+        answers = [await http.post(url, json=failure) for failure in failures]
+        again = await http.post(url, json=failures[0])
         signals = await count_events(handle, "workflow_execution_signaled_event_attributes")
         await handle.signal(ADVANCE_STAGE, 1)
     assert [answer.status_code for answer in answers] == [202] * BURST + [429] * 50

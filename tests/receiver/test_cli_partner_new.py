@@ -167,10 +167,8 @@ def test_a_request_that_no_fixture_can_hold_is_refused(project: Path, change: di
         (["class"], "it is a word of Python's"),
         (["list"], "it is a name that Python gives"),
         *(([name], "gives that name to something else") for name in ("json", "httpx", "pytest", "respx", "partial")),
-        *(
-            ([name], "gives that name to something else")
-            for name in ("annotations", "http", "request", "load-partners")
-        ),
+        *(([name], "gives that name to something else") for name in ("annotations", "request", "load-partners")),
+        (["http"], "tests/activities/test_http.py is there already"),
         (["public"], "PUBLIC_URL would be its variable"),
         (["temporal-api"], "TEMPORAL_API_KEY would be its variable"),
         (["Bad Name"], "is no name for a partner"),

@@ -117,6 +117,6 @@ def test_a_public_receiver_shows_them_only_for_a_token(
 ) -> None:
     monkeypatch.setattr("activities.settings.load_partners", lambda names, env: {})
     settings = WebSettings.from_env(
-        {"PUBLIC_URL": public_url, "CALLBACK_KEYS": "0123456789abcdefghijklmnopqrstuvwxyz", "PARTNERS": "x", **given}
+        {"PUBLIC_URL": public_url, "CALLBACK_KEYS": "q7Wm3zTx9Lr2Vb8Nk5Jd1Hs6Pf4Gc0Ya", "PARTNERS": "x", **given}
     )
     assert settings.metrics_token == token
