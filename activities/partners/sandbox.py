@@ -1,9 +1,9 @@
 """The sandbox partner: a stand-in for any partner in demo, development and tests. This file is our side of it.
 
-`receiver.sandbox` is the other side, which plays the sample partners too, each in its own form. Here, a call is answered 202
-with an id, or 200 with the result; a callback is JSON of the same form: `{"id": "...", "status": "succeeded", "data":
-{...}}`, or `"failed"` with `"error": {"code", "message"}`, or `"progress"`, or `"ask"`. Nothing is signed but the
-callback URL.
+`receiver.sandbox` is the other side: it plays the sample partners too, each in its own form. Here, a call is answered
+202 with an id, or 200 with the result. A callback is JSON of the same form: `{"id": "...", "status": "succeeded",
+"data": {...}}`, or `"failed"` with `"error": {"code", "message"}`, or `"progress"`, or `"ask"`. Only the callback URL
+is signed.
 """
 
 from __future__ import annotations
