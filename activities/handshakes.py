@@ -33,7 +33,7 @@ MOST_FIELDS: Final = 50
 
 
 @dataclass(frozen=True)
-class Greeting:
+class HandshakeRequest:
     """A request that may be a handshake.
 
     query: as it stands in the URL. body: b"" before it is read. rate: callbacks per minute that the URL may bring.
@@ -95,7 +95,7 @@ class Row:
 
     method: str
     proven: bool
-    answer: Callable[[Greeting, str], Reply | None]
+    answer: Callable[[HandshakeRequest, str], Reply | None]
     needs: str = ""
     signs: bool = False
     is_public: bool = False
@@ -122,12 +122,12 @@ class Handshake:
         """Whether the provider signs it like a callback."""
         return HANDSHAKES[self.name].proven
 
-    def answer(self, greeting: Greeting, *, proven: bool) -> Reply | None:
+    def answer(self, asked: HandshakeRequest, *, proven: bool) -> Reply | None:
         """The reply, if this is the handshake; `proven` says whether body and body signature have been checked."""
         row = HANDSHAKES[self.name]
-        if (greeting.method, proven) != (row.method, row.proven):
+        if (asked.method, proven) != (row.method, row.proven):
             return None
-        return row.answer(greeting, self.secret)
+        return row.answer(asked, self.secret)
 
 
 REFUSED: Final = Reply(422, "what this handshake asks for is not repeated")
@@ -150,30 +150,30 @@ def _json(value: Mapping[str, Any]) -> Reply:
     return Reply(body=json.dumps(value), media_type="application/json")
 
 
-def _slack(greeting: Greeting, secret: str) -> Reply | None:
-    body = greeting.json()
+def _slack(asked: HandshakeRequest, secret: str) -> Reply | None:
+    body = asked.json()
     return _echo(body.get("challenge")) if body.get("type") == "url_verification" else None
 
 
-def _graph(greeting: Greeting, secret: str) -> Reply | None:
-    return _echo(greeting.field("validationToken")) if greeting.asks("validationToken") else None
+def _graph(asked: HandshakeRequest, secret: str) -> Reply | None:
+    return _echo(asked.field("validationToken")) if asked.asks("validationToken") else None
 
 
-def _meta(greeting: Greeting, secret: str) -> Reply | None:
-    if greeting.field("hub.mode") != "subscribe":
+def _meta(asked: HandshakeRequest, secret: str) -> Reply | None:
+    if asked.field("hub.mode") != "subscribe":
         return None
-    given = greeting.field("hub.verify_token").encode()
+    given = asked.field("hub.verify_token").encode()
     if not hmac.compare_digest(given, secret.encode()):
         return Reply(403, "the verify token is another one")
-    return _echo(greeting.field("hub.challenge"))
+    return _echo(asked.field("hub.challenge"))
 
 
-def _dropbox(greeting: Greeting, secret: str) -> Reply | None:
-    return _echo(greeting.field("challenge")) if greeting.asks("challenge") else None
+def _dropbox(asked: HandshakeRequest, secret: str) -> Reply | None:
+    return _echo(asked.field("challenge")) if asked.asks("challenge") else None
 
 
-def _zoom(greeting: Greeting, secret: str) -> Reply | None:
-    body = greeting.json()
+def _zoom(asked: HandshakeRequest, secret: str) -> Reply | None:
+    body = asked.json()
     if body.get("event") != "endpoint.url_validation":
         return None
     payload = body.get("payload")
@@ -183,32 +183,32 @@ def _zoom(greeting: Greeting, secret: str) -> Reply | None:
     return _json({"plainToken": token, "encryptedToken": _mac(secret, token).hex()})
 
 
-def _x(greeting: Greeting, secret: str) -> Reply | None:
-    if not greeting.asks("crc_token"):
+def _x(asked: HandshakeRequest, secret: str) -> Reply | None:
+    if not asked.asks("crc_token"):
         return None
-    token = greeting.field("crc_token")
+    token = asked.field("crc_token")
     if not SIGNED.fullmatch(token):
         return REFUSED
     return _json({"response_token": "sha256=" + base64.b64encode(_mac(secret, token)).decode()})
 
 
-def _discord(greeting: Greeting, secret: str) -> Reply | None:
+def _discord(asked: HandshakeRequest, secret: str) -> Reply | None:
     """Interactions begin with a PING of type 1; webhook events with one of type 0, and there 1 is an event."""
-    body = greeting.json()
+    body = asked.json()
     kind = body.get("type")
     if type(kind) is not int or kind not in {0, 1} or "event" in body or "data" in body:
         return None
     return Reply(204) if kind == 0 else _json({"type": 1})
 
 
-def _cloudevents(greeting: Greeting, secret: str) -> Reply | None:
+def _cloudevents(asked: HandshakeRequest, secret: str) -> Reply | None:
     """Consent is in the headers alone: without them the status proves nothing to the sender."""
-    origin = greeting.header("webhook-request-origin")
+    origin = asked.header("webhook-request-origin")
     if not DNS_NAME.fullmatch(origin) or origin.lower() != secret.lower():
         return None
-    asked = greeting.header("webhook-request-rate")
-    number = int(asked) if re.fullmatch(r"[0-9]{1,9}", asked) else greeting.rate
-    allowed = str(max(1, min(number, greeting.rate)))
+    wanted = asked.header("webhook-request-rate")
+    number = int(wanted) if re.fullmatch(r"[0-9]{1,9}", wanted) else asked.rate
+    allowed = str(max(1, min(number, asked.rate)))
     return Reply(headers={"Allow": "POST", "WebHook-Allowed-Origin": origin, "WebHook-Allowed-Rate": allowed})
 
 

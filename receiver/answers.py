@@ -83,11 +83,27 @@ def in_its_own_way(partner: Partner | None, verdict: Verdict, response: Response
     return PlainTextResponse(own.body, own.status, headers=kept)
 
 
-class Refused(Exception):
-    """Ends the handling of a request with a verdict.
+class Ended(Exception):
+    """Ends the handling of a request with a verdict: a refusal, or the reply to a handshake.
 
-    detail: what exactly was wrong, in words of ours. body_read: whether the connection can be used again.
-    retry_after: seconds, where the verdict has none of its own.
+    detail: what exactly was wrong, in words of ours. recorded: nothing more is to be recorded of the request.
+    """
+
+    def __init__(self, verdict: Verdict, detail: str = "", *, recorded: bool = False) -> None:
+        super().__init__(verdict.name, detail)
+        self.verdict = verdict
+        self.detail = detail
+        self.recorded = recorded
+
+    def respond(self) -> Response:
+        """The response to send."""
+        raise NotImplementedError
+
+
+class Refused(Ended):
+    """A refusal.
+
+    body_read: whether the connection can be used again. retry_after: seconds, where the verdict has none of its own.
     recorded: the delivery is in the store already.
     """
 
@@ -100,15 +116,10 @@ class Refused(Exception):
         retry_after: int = 0,
         recorded: bool = False,
     ) -> None:
-        super().__init__(verdict.name, detail)
-        self.verdict = verdict
-        self.detail = detail
+        super().__init__(verdict, detail, recorded=recorded)
         self.body_read = body_read
         self.retry_after = retry_after
-        self.recorded = recorded
 
     def respond(self) -> Response:
         """The response to send."""
-        # What is wrong with a partner's file is for our log.
-        detail = "" if self.verdict is Verdict.BROKEN else self.detail
-        return self.verdict.respond(detail=detail, close=not self.body_read, retry_after=self.retry_after)
+        return self.verdict.respond(detail=self.detail, close=not self.body_read, retry_after=self.retry_after)

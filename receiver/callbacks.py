@@ -30,12 +30,12 @@ from activities.callback_urls import (
 from activities.partners import answers
 from activities.partners.partner import Partner, Unreadable
 from activities.signatures import SignatureError, SignedRequest
-from receiver.answers import Refused, Verdict, in_its_own_way
-from receiver.bodies import Incoming
+from receiver.answers import Ended, Refused, Verdict, in_its_own_way
+from receiver.body import Incoming
 from receiver.budget import SECONDS_PER_CALLBACK, RateBudget, SignalBudget
 from receiver.deliveries.capture import Capture
 from receiver.deliveries.content import earlier_request_id, request_id, said_digest
-from receiver.greetings import Greeted, reply_to
+from receiver.handshakes import HandshakeDone, reply_to
 from receiver.metrics import Metrics
 from receiver.sending.forwarder import Forwarder, Unavailable
 from workflows.contract import Callback
@@ -83,8 +83,8 @@ class Callbacks:
         try:
             verdict = await way(request, capture, incoming)
             response: Response = verdict.respond()
-        except Refused as refused:
-            verdict, reason, recorded, response = refused.verdict, refused.detail, refused.recorded, refused.respond()
+        except Ended as ended:
+            verdict, reason, recorded, response = ended.verdict, ended.detail, ended.recorded, ended.respond()
         except Exception:
             logger.exception("callback-failed", extra={"partner": capture.partner})
             verdict, recorded = Verdict.BROKEN, False
@@ -113,7 +113,9 @@ class Callbacks:
         if request.method != "POST":
             with contextlib.suppress(TokenError):
                 capture.claims = self._urls.redeem(capture.token)
-                self._greet(request, self._partners.get(capture.claims.partner), None, 1 / SECONDS_PER_CALLBACK)
+                self._reply_to_handshake(
+                    request, self._partners.get(capture.claims.partner), None, 1 / SECONDS_PER_CALLBACK
+                )
             raise Refused(Verdict.WRONG_METHOD, body_read=False)
         claims = self._redeem(capture)
         partner = self._partners.get(claims.partner)
@@ -137,7 +139,7 @@ class Callbacks:
         self, request: Request, capture: Capture, incoming: Incoming, partner: Partner, *, rate: float
     ) -> bytes:
         """Read the body and check that it is the partner's; ends the request where it is a handshake."""
-        self._greet(request, partner, None, rate)
+        self._reply_to_handshake(request, partner, None, rate)
         if request.method != "POST":
             raise Refused(Verdict.WRONG_METHOD, body_read=False)
         _check_headers(request, partner)
@@ -145,17 +147,17 @@ class Callbacks:
         capture.signed_id = self._prove(request, partner, capture.headers, body)
         if wait := self._of_partners.seconds_to_wait(partner.name, partner.rate):
             raise Refused(Verdict.TOO_MANY, "by this partner", retry_after=math.ceil(wait))
-        self._greet(request, partner, body, rate)
+        self._reply_to_handshake(request, partner, body, rate)
         return body
 
-    def _greet(self, request: Request, partner: Partner | None, body: bytes | None, rate: float) -> None:
+    def _reply_to_handshake(self, request: Request, partner: Partner | None, body: bytes | None, rate: float) -> None:
         """End a request that is the partner's handshake; body: None before it is proven."""
         if partner is None or (reply := reply_to(partner, request, body, rate=rate)) is None:
             return
         # An account of their own: whoever finds the URL can ask for one that needs no proof.
         if wait := self._handshakes.seconds_to_wait(partner.name, HANDSHAKES_PER_SECOND):
             raise Refused(Verdict.TOO_MANY, "handshakes", retry_after=math.ceil(wait))
-        raise Greeted(reply)
+        raise HandshakeDone(reply)
 
     async def _deliver(self, capture: Capture, partner: Partner, claims: Claims, body: bytes) -> Verdict:
         answer = _read(answers.read_callback, partner, body)

@@ -3,7 +3,7 @@
 uvicorn leaves a silent or dripping connection open for ever, keeps as many pipelined requests and unread answers as a
 client sends, and its fast parser has no limit on headers or trailers. Here the requests of a connection are read one
 after the other: the next is parsed when the one before it is answered, and until then its bytes wait, at most one read
-of the socket. The body's own time and size are limited where it is read, in `receiver.bodies`.
+of the socket. The body's own time and size are limited where it is read, in `receiver.body`.
 """
 
 from __future__ import annotations

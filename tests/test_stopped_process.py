@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from receiver.bodies import BODY_SECONDS
+from receiver.body import BODY_SECONDS
 from receiver.cli.processes import free_port
 from receiver.cli.stack import local_environment
 from receiver.protocol import HEADER_SECONDS

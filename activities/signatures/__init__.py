@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from activities.signatures.credentials import Basic, Bearer
+from activities.signatures.authorization import Basic, Bearer
 from activities.signatures.plain_hmac import schemes
 from activities.signatures.public_key import Discord, SendGrid
 from activities.signatures.scheme import ConfigError, Scheme, SignatureError, SignedRequest, Verified

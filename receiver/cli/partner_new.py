@@ -15,7 +15,7 @@ import click
 
 from activities import strict_json
 from activities.signatures import SCHEMES
-from receiver.bodies import LARGEST_BODY
+from receiver.body import LARGEST_BODY
 from receiver.cli.captured import Captured, read_request
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.output import note, say

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import pytest
 
-from activities.handshakes import HANDSHAKES, Greeting, Handshake, Reply
+from activities.handshakes import HANDSHAKES, Handshake, HandshakeRequest, Reply
 from activities.signatures import ConfigError
 
 SECRETS = {
@@ -23,21 +23,21 @@ SECRETS = {
 GRAPH_TOKEN = "Validation: Testing client application reachability for subscription Request-Id: 522a8e7e"
 
 
-def shake(name: str, greeting: Greeting) -> Reply | None:
-    return Handshake(name, SECRETS.get(name, "")).answer(greeting, proven=HANDSHAKES[name].proven)
+def shake(name: str, asked: HandshakeRequest) -> Reply | None:
+    return Handshake(name, SECRETS.get(name, "")).answer(asked, proven=HANDSHAKES[name].proven)
 
 
-def post(value: Any) -> Greeting:
-    return Greeting("POST", body=json.dumps(value).encode())
+def post(value: Any) -> HandshakeRequest:
+    return HandshakeRequest("POST", body=json.dumps(value).encode())
 
 
-def get(query: str) -> Greeting:
-    return Greeting("GET", query)
+def get(query: str) -> HandshakeRequest:
+    return HandshakeRequest("GET", query)
 
 
-def options(rate: int = 60, **headers: str) -> Greeting:
+def options(rate: int = 60, **headers: str) -> HandshakeRequest:
     given = tuple((f"WebHook-Request-{name}".replace("_", "-"), value) for name, value in headers.items())
-    return Greeting("OPTIONS", headers=given, rate=rate)
+    return HandshakeRequest("OPTIONS", headers=given, rate=rate)
 
 
 def mac(secret: str, text: str) -> bytes:
@@ -46,9 +46,9 @@ def mac(secret: str, text: str) -> bytes:
 
 X_TOKEN = base64.b64encode(mac("consumer-secret", "abc=")).decode()
 META = "hub.mode=subscribe&hub.verify_token=verify-me&hub.challenge=115820"
-GOOD: dict[str, tuple[Greeting, int, str, str]] = {
+GOOD: dict[str, tuple[HandshakeRequest, int, str, str]] = {
     "slack": (post({"type": "url_verification", "token": "t", "challenge": "3eZbrw1a"}), 200, "text/plain", "3eZbrw1a"),
-    "graph": (Greeting("POST", f"validationToken={quote(GRAPH_TOKEN)}"), 200, "text/plain", GRAPH_TOKEN),
+    "graph": (HandshakeRequest("POST", f"validationToken={quote(GRAPH_TOKEN)}"), 200, "text/plain", GRAPH_TOKEN),
     "meta": (get(META), 200, "text/plain", "115820"),
     "dropbox": (get("challenge=abc123"), 200, "text/plain", "abc123"),
     "zoom": (
@@ -70,17 +70,17 @@ GOOD: dict[str, tuple[Greeting, int, str, str]] = {
 
 @pytest.mark.parametrize("name", HANDSHAKES)
 def test_a_handshake_is_answered_in_its_providers_form(name: str) -> None:
-    greeting, status, media_type, body = GOOD[name]
-    reply = shake(name, greeting)
+    asked, status, media_type, body = GOOD[name]
+    reply = shake(name, asked)
     assert reply is not None
     assert (reply.status, reply.media_type, reply.body) == (status, media_type, body)
 
 
 @pytest.mark.parametrize("name", HANDSHAKES)
 def test_one_providers_handshake_is_nothing_to_another(name: str) -> None:
-    for other, (greeting, *_) in GOOD.items():
+    for other, (asked, *_) in GOOD.items():
         if other != name:
-            assert shake(name, greeting) is None
+            assert shake(name, asked) is None
 
 
 @pytest.mark.parametrize("name", HANDSHAKES)
@@ -91,13 +91,13 @@ def test_a_handshake_is_answered_only_before_or_only_after_the_signature(name: s
 
 
 @pytest.mark.parametrize(
-    ("name", "greeting"),
+    ("name", "asked"),
     [
         ("slack", post({"type": "event_callback", "challenge": "x"})),
         ("slack", post(["url_verification"])),
-        ("slack", Greeting("POST", body=b"{")),
-        ("graph", Greeting("POST", "validationtoken=a")),
-        ("graph", Greeting("POST", "&".join(f"f{n}=1" for n in range(60)) + "&validationToken=a")),
+        ("slack", HandshakeRequest("POST", body=b"{")),
+        ("graph", HandshakeRequest("POST", "validationtoken=a")),
+        ("graph", HandshakeRequest("POST", "&".join(f"f{n}=1" for n in range(60)) + "&validationToken=a")),
         ("meta", get("hub.mode=unsubscribe&hub.verify_token=verify-me&hub.challenge=1")),
         ("meta", get("hub.verify_token=verify-me&hub.challenge=1")),
         ("dropbox", get("challenges=1")),
@@ -110,20 +110,20 @@ def test_a_handshake_is_answered_only_before_or_only_after_the_signature(name: s
         ("cloudevents", options()),
     ],
 )
-def test_what_is_no_handshake_is_not_answered(name: str, greeting: Greeting) -> None:
-    assert shake(name, greeting) is None
+def test_what_is_no_handshake_is_not_answered(name: str, asked: HandshakeRequest) -> None:
+    assert shake(name, asked) is None
 
 
 @pytest.mark.parametrize(
-    ("name", "greeting"),
+    ("name", "asked"),
     [
         *(
             ("slack", post({"type": "url_verification", "challenge": challenge}))
             for challenge in (5, None, "", "<script>", "x" * 1025, "line\nbreak", "caf\u00e9")
         ),
         ("slack", post({"type": "url_verification"})),
-        ("graph", Greeting("POST", "validationToken=%3Cb%3E")),
-        ("graph", Greeting("POST", "validationToken=a&validationToken=b")),
+        ("graph", HandshakeRequest("POST", "validationToken=%3Cb%3E")),
+        ("graph", HandshakeRequest("POST", "validationToken=a&validationToken=b")),
         ("dropbox", get("challenge=")),
         ("meta", get("hub.mode=subscribe&hub.verify_token=verify-me&hub.challenge=%3Cb%3E")),
         ("zoom", post({"event": "endpoint.url_validation", "payload": []})),
@@ -134,9 +134,11 @@ def test_what_is_no_handshake_is_not_answered(name: str, greeting: Greeting) -> 
         ("x-crc", get("crc_token=" + "a" * 257)),
     ],
 )
-def test_a_handshake_that_asks_too_much_is_refused_and_handed_to_nobody_else(name: str, greeting: Greeting) -> None:
+def test_a_handshake_that_asks_too_much_is_refused_and_handed_to_nobody_else(
+    name: str, asked: HandshakeRequest
+) -> None:
     """What is signed can be no request that the provider would sign: no brace, no colon, no `=` but at its end."""
-    reply = shake(name, greeting)
+    reply = shake(name, asked)
     assert reply is not None
     assert (reply.status, reply.media_type) == (422, "text/plain")
 

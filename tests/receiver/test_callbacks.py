@@ -22,7 +22,7 @@ from activities.environment import Environment
 from activities.partners import sandbox
 from activities.signatures import SCHEMES
 from receiver.app import create_app
-from receiver.bodies import LARGEST_BODY
+from receiver.body import LARGEST_BODY
 from receiver.budget import BURST
 from receiver.sending.signals import Reached, Signals, TemporalAway
 from tests.support import (

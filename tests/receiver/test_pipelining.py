@@ -61,7 +61,7 @@ def signals() -> SlowSignals:
 @pytest.fixture
 async def port(signals: SlowSignals, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
     monkeypatch.setattr(protocol, "HEADER_SECONDS", 0.3)
-    monkeypatch.setattr("receiver.bodies.BODY_SECONDS", 0.3)
+    monkeypatch.setattr("receiver.body.BODY_SECONDS", 0.3)
     async with serving(receiver_app(signals)) as number:
         yield number
 
@@ -114,7 +114,7 @@ async def test_requests_cut_anywhere_are_answered_alike(
     port: int, signals: SlowSignals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between two pieces lies every boundary: of a line, of a head, of a chunk, of a request."""
-    for limit in ("receiver.protocol.HEADER_SECONDS", "receiver.bodies.BODY_SECONDS"):
+    for limit in ("receiver.protocol.HEADER_SECONDS", "receiver.body.BODY_SECONDS"):
         monkeypatch.setattr(limit, SOON)  # the test's own pauses are not what is tested
     signals.answers.set()
     chunked = HEAD + CHUNKED + b"%x\r\n%s\r\n0\r\nX: trailer\r\n\r\n" % (len(BODY), BODY)

@@ -22,7 +22,7 @@ from temporalio.client import Client
 from activities.callback_urls import SALT, CallbackURLs
 from receiver import protocol
 from receiver.app import create_app
-from receiver.bodies import LARGEST_BODY
+from receiver.body import LARGEST_BODY
 from receiver.cli.processes import free_port
 from receiver.protocol import LARGEST_HEAD, MOST_HEADERS
 from receiver.sending.signals import Signals
@@ -48,7 +48,7 @@ async def away() -> Client:
 async def port(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
     """A receiver on a socket, Temporal away: a callback that gets through every check is answered 503."""
     monkeypatch.setattr(protocol, "HEADER_SECONDS", 0.3)
-    monkeypatch.setattr("receiver.bodies.BODY_SECONDS", 0.3)
+    monkeypatch.setattr("receiver.body.BODY_SECONDS", 0.3)
     async with serving(receiver_app(Signals(away))) as number:
         yield number
 

@@ -1,17 +1,17 @@
-"""Greetings: a partner's handshake on one of our URLs, answered in place of a callback."""
+"""Handshakes: what a partner asks of one of our URLs, answered in place of a callback."""
 
 from __future__ import annotations
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from activities.handshakes import REFUSED, Greeting, Reply
+from activities.handshakes import REFUSED, HandshakeRequest, Reply
 from activities.partners.partner import Partner
-from receiver.answers import Refused, Verdict
+from receiver.answers import Ended, Verdict
 
 
-class Greeted(Refused):
-    """Ends the handling of a request that was a handshake: nothing is recorded, and nothing is signalled."""
+class HandshakeDone(Ended):
+    """Ends the handling of a request with the reply to a handshake. Nothing is recorded or signalled."""
 
     def __init__(self, reply: Reply) -> None:
         super().__init__(Verdict.GREETED, recorded=True)
@@ -30,13 +30,13 @@ def reply_to(partner: Partner, request: Request, body: bytes | None, *, rate: fl
     """
     if partner.handshake is None:
         return None
-    greeting = Greeting(
+    asked = HandshakeRequest(
         method=request.method,
         query=request.scope["query_string"].decode("latin-1"),
         headers=tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in request.scope["headers"]),
         body=body or b"",
         rate=int(60 * rate),
     )
-    reply = partner.handshake.answer(greeting, proven=body is not None)
+    reply = partner.handshake.answer(asked, proven=body is not None)
     # Whoever has the URL could ask for an echo of anything, where nobody signs.
     return reply if body is None or partner.proves_its_bodies or reply is None else REFUSED

@@ -11,9 +11,8 @@ from dataclasses import replace
 import httpx
 import pytest
 
-from receiver import bodies
 from receiver.app import create_app
-from receiver.bodies import LARGEST_BODY, SKIMMED
+from receiver.body import LARGEST_BODY, SKIMMED
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.database import Database
 from receiver.deliveries.delivery import Delivery, digest
@@ -99,7 +98,7 @@ async def test_a_body_without_end_is_read_so_far_and_has_no_digest(database: Dat
 async def test_a_refused_body_that_never_comes_is_not_waited_for(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bodies, "SKIM_SECONDS", 0.1)
+    monkeypatch.setattr("receiver.body.SKIM_SECONDS", 0.1)
 
     async def chunks() -> AsyncIterator[bytes]:
         yield b"half"
