@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from receiver.answers import Refused, Verdict
 from receiver.deadlines import deadline
-from receiver.deliveries.limits import LARGEST_KEPT
+from receiver.deliveries.delivery import MAX_REFUSED_BODY_BYTES
 
 LARGEST_BODY: Final = 1024 * 1024
 BODY_SECONDS: Final = 5.0
@@ -35,7 +35,7 @@ class Incoming:
         self._stream = request.stream()
         chunked = "transfer-encoding" in request.headers
         length = request.headers.get("content-length", "" if chunked else "0")
-        self.announced = int(length) if LENGTH.fullmatch(length) else LARGEST_KEPT
+        self.announced = int(length) if LENGTH.fullmatch(length) else MAX_REFUSED_BODY_BYTES
         self._broken = False
         self._kept = bytearray()
         self.size = 0

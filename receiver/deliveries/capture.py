@@ -17,8 +17,7 @@ from activities.redaction import blot_tokens, may_hold_token, without_tokens
 from activities.spellings import REDACTED
 from receiver.answers import Verdict
 from receiver.deliveries.credentials import is_credential
-from receiver.deliveries.delivery import UNKNOWN_TOKEN, Delivery, digest, new_id, placeholder
-from receiver.deliveries.limits import LARGEST_KEPT
+from receiver.deliveries.delivery import MAX_REFUSED_BODY_BYTES, UNKNOWN_TOKEN, Delivery, digest, new_id, placeholder
 
 SHORTEST_TOKEN: Final = 40
 """Characters; what a partner's body has in a token's place and is shorter is none, of this system or of any other."""
@@ -81,7 +80,7 @@ class Capture:
         """Bytes that a record of it takes at least, if it is refused. announced: of a body that was not read."""
         body_size = announced if self.body is None else len(self.body)
         head = len(self.query) + sum(len(name) + len(value) for name, value in self.headers)
-        return head + (body_size if self._is_kept_whole(verdict) or body_size <= LARGEST_KEPT else 0)
+        return head + (body_size if self._is_kept_whole(verdict) or body_size <= MAX_REFUSED_BODY_BYTES else 0)
 
     def _is_kept_whole(self, verdict: Verdict) -> bool:
         """Whether a body is kept however long it is: to be sent, or to be read again once its partner's file is mended.
@@ -104,7 +103,7 @@ class Capture:
         size, read_digest = self.unread
         if (read := self.body if body is None else body) is not None:
             size, read_digest = len(read), digest(read)
-        whole = body is not None and (self._is_kept_whole(verdict) or len(body) <= LARGEST_KEPT)
+        whole = body is not None and (self._is_kept_whole(verdict) or len(body) <= MAX_REFUSED_BODY_BYTES)
         known: dict[str, Any] = {"partner": self.own_partner} if claims is None else vars(claims)
         return Delivery(
             id=self.id,
@@ -148,7 +147,7 @@ class Capture:
             if found == self.body:
                 return None
         # Of a body that was refused nobody knows where its token stands, and it may well be a good one.
-        return found if self.claims or len(found) > LARGEST_KEPT else blot_tokens(found)
+        return found if self.claims or len(found) > MAX_REFUSED_BODY_BYTES else blot_tokens(found)
 
     @property
     def _shown_query(self) -> str:

@@ -24,6 +24,9 @@ FORM: Final = "stagehook.delivery.v1"
 TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,256}")
 """A method, or a header's name: a token as RFC 9110, 5.6.2 has it."""
 
+MAX_REFUSED_BODY_BYTES: Final = 64 * 1024
+"""What is kept of the body of a request that was refused; of a longer one only size and digest are."""
+
 UNKNOWN_TOKEN: Final = "{unknown}"  # noqa: S105 - what stands in a target for a token that is none
 
 

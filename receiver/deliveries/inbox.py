@@ -13,12 +13,12 @@ from weakref import WeakSet
 
 from sqlalchemy.engine.interfaces import DBAPICursor
 
+from receiver.budget import RecordBudget
 from receiver.deliveries.database import Database, StoreAway
-from receiver.deliveries.delivery import Delivery, Fate
+from receiver.deliveries.delivery import MAX_REFUSED_BODY_BYTES, Delivery, Fate
 from receiver.deliveries.judging import LEASE, Judge, Keep, Kept
-from receiver.deliveries.limits import LARGEST_KEPT, RecordBudget, stored_size
 from receiver.deliveries.memory import REASON, TakenMemory
-from receiver.deliveries.schema import UNREAD, is_unread, to_row
+from receiver.deliveries.schema import UNREAD, is_unread, stored_size, to_row
 from receiver.deliveries.statements import Conclusion, Depth, First, Queued, Statements
 from receiver.deliveries.writer import Job, Writer
 
@@ -130,7 +130,7 @@ class Inbox:
         row = to_row(delivery) | {"callback": UNREAD if is_unread(delivery) else None}
         if not self.budget.allows(delivery.verdict, delivery.partner, stored_size(row)):
             return
-        long = delivery.body is not None and len(delivery.body) > LARGEST_KEPT
+        long = delivery.body is not None and len(delivery.body) > MAX_REFUSED_BODY_BYTES
         notes, most = (self._long_refused, MOST_LONG_REFUSED) if long else (self._refused, MOST_REFUSED)
         if len(notes) < most:
             notes.add(note := _Note(row))

@@ -26,10 +26,10 @@ from typing import Any, Final
 
 from sqlalchemy.engine.interfaces import DBAPICursor
 
+from receiver.budget import RecordBudget, UrlBudget
 from receiver.deliveries.content import request_id, said_in
-from receiver.deliveries.delivery import Delivery, Fate
-from receiver.deliveries.limits import LARGEST_KEPT, ROW_OVERHEAD, RecordBudget, UrlBudget, stored_size
-from receiver.deliveries.schema import to_row
+from receiver.deliveries.delivery import MAX_REFUSED_BODY_BYTES, Delivery, Fate
+from receiver.deliveries.schema import ROW_OVERHEAD, stored_size, to_row
 from receiver.deliveries.statements import First, Known, Queued, Statements, Success
 from receiver.deliveries.writer import Job
 
@@ -197,7 +197,7 @@ class Judge:
         Its size is estimated first, so that a flood of duplicates does not cost the making of rows.
         """
         told = _told(kept)
-        is_whole = delivery.body_size <= LARGEST_KEPT
+        is_whole = delivery.body_size <= MAX_REFUSED_BODY_BYTES
         at_least = ROW_OVERHEAD + (delivery.body_size if is_whole else 0)
         if not self._budget.may_allow(told["verdict"], delivery.partner, at_least):
             return None

@@ -117,3 +117,13 @@ def to_delivery(row: Mapping[str, Any]) -> Delivery:
     body = None if values["body"] is None else bytes(values["body"])
     headers = tuple((name, value) for name, value in json.loads(values["headers"]))
     return Delivery(**{**values, "headers": headers, "body": body, "fate": Fate(values["fate"])})
+
+
+ROW_OVERHEAD: Final = 512
+"""Bytes of a row beyond its texts and its body: its numbers, and its places in the indexes."""
+
+
+def stored_size(row: Mapping[str, Any]) -> int:
+    """Bytes that a row of the store takes."""
+    texts = sum(len(value.encode("utf-8", "surrogatepass")) for value in row.values() if isinstance(value, str))
+    return ROW_OVERHEAD + texts + len(row["body"] or b"")

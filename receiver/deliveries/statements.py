@@ -17,9 +17,8 @@ from sqlalchemy.engine.interfaces import DBAPICursor
 from activities.callback_urls import Claims
 from receiver.deliveries.content import said_in
 from receiver.deliveries.database import LOCKED_MS, TRANSACTION_TIMEOUT_SINCE, Database
-from receiver.deliveries.delivery import Fate
-from receiver.deliveries.limits import LARGEST_KEPT, ROW_OVERHEAD
-from receiver.deliveries.schema import DELIVERIES, REFUSED
+from receiver.deliveries.delivery import MAX_REFUSED_BODY_BYTES, Fate
+from receiver.deliveries.schema import DELIVERIES, REFUSED, ROW_OVERHEAD
 
 PRUNED_TOGETHER: Final = 50
 """Rows deleted in one transaction, so that callbacks need not wait long for it: each may have a mebibyte of body."""
@@ -376,7 +375,7 @@ def _first(
 
 def _stored_size() -> sa.ColumnElement[int]:
     """Bytes that the row of a refused delivery takes; see `_conclusion` for its body."""
-    is_large = C.body_size > sa.literal_column(str(LARGEST_KEPT))
+    is_large = C.body_size > sa.literal_column(str(MAX_REFUSED_BODY_BYTES))
     zero: Any = sa.literal_column("0")
     texts = [sa.func.coalesce(sa.func.length(column), zero) for column in C if isinstance(column.type, sa.Text)]
     body = sa.case((is_large, zero), else_=sa.func.coalesce(sa.func.length(C.body), zero))
@@ -399,7 +398,7 @@ def _insertion(*, is_sqlite: bool) -> sa.ClauseElement:
 
 
 def _conclusion() -> sa.ClauseElement:
-    is_large = C.body_size > sa.literal_column(str(LARGEST_KEPT))
+    is_large = C.body_size > sa.literal_column(str(MAX_REFUSED_BODY_BYTES))
     is_told = sa.bindparam("told", type_=sa.Integer) == sa.literal_column("1")
     is_promised = C.promised.is_not(None)
     is_over = sa.bindparam("over", type_=sa.Integer) == sa.literal_column("1")

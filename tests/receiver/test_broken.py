@@ -25,8 +25,7 @@ from receiver.cli.replay import SPEEDS
 from receiver.deliveries import migrations
 from receiver.deliveries.archive import Archive, Filters
 from receiver.deliveries.database import Database
-from receiver.deliveries.delivery import Delivery, Fate
-from receiver.deliveries.limits import LARGEST_KEPT
+from receiver.deliveries.delivery import MAX_REFUSED_BODY_BYTES, Delivery, Fate
 from receiver.deliveries.schema import DELIVERIES
 from receiver.deliveries.store import Store
 from receiver.replay.aims import CapturedClaims
@@ -154,7 +153,7 @@ async def test_it_is_503_and_temporal_is_not_asked(wrong: Any) -> None:
 
 @pytest.mark.parametrize("wrong", ["a number as code", "a lone surrogate", "a KeyError", "too large"])
 async def test_nothing_is_queued_and_the_whole_body_is_kept(wrong: str, database: Database) -> None:
-    body = {**DONE, "filler": "x" * 2 * LARGEST_KEPT}
+    body = {**DONE, "filler": "x" * 2 * MAX_REFUSED_BODY_BYTES}
     temporal = Switchable()
     async with receiver(File(BROKEN[wrong]).partner("bank"), temporal, database) as http:
         for number in (1, 2):

@@ -14,7 +14,7 @@ from receiver.answers import Verdict
 from receiver.deliveries import capture
 from receiver.deliveries.capture import MOST_SEARCHED, Capture
 from receiver.deliveries.credentials import is_credential
-from receiver.deliveries.limits import LARGEST_KEPT
+from receiver.deliveries.delivery import MAX_REFUSED_BODY_BYTES
 from tests.support import KEY
 
 CLAIMS = Claims("run", "chain", 2, 3, "bank", 1_790_000_000, 4_000_000_000)
@@ -222,7 +222,7 @@ def test_every_header_that_a_scheme_reads_is_kept() -> None:
 
 
 def test_a_refused_body_over_the_cap_leaves_its_size_and_digest() -> None:
-    body = b"x" * (LARGEST_KEPT + 1)
+    body = b"x" * (MAX_REFUSED_BODY_BYTES + 1)
     one = captured(claims=CLAIMS, body=body).delivery(Verdict.UNPROVEN, "mismatch")
     assert (one.body, one.body_size, one.replayable) == (None, len(body), False)
     assert captured(claims=CLAIMS, body=body).delivery(Verdict.ACCEPTED).body == body

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from receiver.budget import PER_MINUTE
 from receiver.deliveries import inbox as inbox_module
 from receiver.deliveries import judging
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.database import Database, StoreAway
-from receiver.deliveries.delivery import Delivery, Fate, digest, new_id
+from receiver.deliveries.delivery import MAX_REFUSED_BODY_BYTES, Delivery, Fate, digest, new_id
 from receiver.deliveries.inbox import MOST_REFUSED, Inbox
 from receiver.deliveries.judging import How
-from receiver.deliveries.limits import LARGEST_KEPT, PER_MINUTE
 from receiver.deliveries.schema import DELIVERIES, to_row
 from receiver.deliveries.statements import Conclusion, Queued, Statements
 from workflows.contract import Answer, Callback
@@ -156,7 +156,7 @@ async def test_refusals_by_temporal_fill_no_store_either(
     inbox: Inbox, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(judging, "REFUSAL_LASTS", 0.0)
-    body = bytes(LARGEST_KEPT + 1)
+    body = bytes(MAX_REFUSED_BODY_BYTES + 1)
     for _ in range(3 * PER_MINUTE):
         one = delivery(body=body, body_size=len(body), body_digest=digest(body))
         assert await keep(inbox, one, "a") is How.LEASED
@@ -247,7 +247,7 @@ async def test_a_commit_that_was_not_heard_of_is_known_again(inbox: Inbox, datab
 
 
 async def test_duplicates_fill_no_store(inbox: Inbox, database: Database) -> None:
-    body = bytes(LARGEST_KEPT + 1)
+    body = bytes(MAX_REFUSED_BODY_BYTES + 1)
     ones = [delivery(body=body, body_size=len(body), body_digest=digest(body)) for _ in range(3 * PER_MINUTE)]
     kept = [await keep(inbox, one, "a") for one in ones]
     assert kept == [How.LEASED] + [How.AGAIN] * (3 * PER_MINUTE - 1)

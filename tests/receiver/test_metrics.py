@@ -11,8 +11,8 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from receiver import budget
 from receiver.app import create_app
-from receiver.deliveries import limits
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.database import Database
 from receiver.deliveries.store import Store
@@ -61,7 +61,7 @@ async def test_requests_beyond_the_budget_of_records_are_counted(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A refused one and a duplicate: neither is recorded."""
-    monkeypatch.setattr(limits, "PER_MINUTE", 0)
+    monkeypatch.setattr(budget, "PER_MINUTE", 0)
     async with serving(Switchable(), store=Store(database)) as http:
         for _ in range(3):
             await http.post(URLS.issue(CLAIMS), json=DONE)

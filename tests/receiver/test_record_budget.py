@@ -6,8 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from activities.callback_urls import Claims
-from receiver.deliveries.database import Database
-from receiver.deliveries.limits import (
+from receiver.budget import (
     ALL_BYTES_PER_DAY,
     BYTES_PER_DAY,
     BYTES_PER_MINUTE,
@@ -17,9 +16,9 @@ from receiver.deliveries.limits import (
     URL_RESULT_BYTES,
     RecordBudget,
     UrlBudget,
-    stored_size,
 )
-from receiver.deliveries.schema import DELIVERIES, to_row
+from receiver.deliveries.database import Database
+from receiver.deliveries.schema import DELIVERIES, stored_size, to_row
 from tests.receiver.test_budget import Clock
 from tests.receiver.test_inbox import delivery
 
