@@ -113,7 +113,7 @@ class Handshake:
 
     def __post_init__(self) -> None:
         if self.name not in HANDSHAKES:
-            raise ConfigError(f"handshake {self.name} is none of {', '.join(HANDSHAKES)}")
+            raise ConfigError(f"unknown handshake {self.name}: use one of {', '.join(HANDSHAKES)}")
         if bool(HANDSHAKES[self.name].needs) == is_blank(self.secret) or not is_text(self.secret):
             raise ConfigError(f"handshake {self.name} needs {HANDSHAKES[self.name].needs or 'no secret'}")
 

@@ -33,7 +33,7 @@ class Verdict(Enum):
     ACCEPTED = Line(202, "accepted")
     DUPLICATE = Line(202, "accepted", again=True)
     GREETED = Line(200, "a handshake; it settles nothing")
-    GONE = Line(410, "this callback URL is no longer waited for")
+    GONE = Line(410, "this callback URL is closed: its work is over")
     CONFLICT = Line(409, "this stage has succeeded with another content")
     UNPROVEN = Line(401, "the body signature is missing or wrong", {"WWW-Authenticate": "Signature"})
     UNKNOWN = Line(404, "there is nothing at this address")

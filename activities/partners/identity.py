@@ -73,4 +73,4 @@ def read_status(response: httpx.Response) -> Answer:
         return Answer("failed", code=code, message=text_or_empty(body, "data", "attributes", "decline-reason"))
     if status in AT_WORK:
         return Answer("progress", message=status)
-    raise Unreadable("status is none that an inquiry can have")
+    raise Unreadable("unknown status of an inquiry")

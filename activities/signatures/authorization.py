@@ -27,7 +27,7 @@ class Credentials(Scheme):
         """Compare the header with every secret's."""
         index = first_match(self._values, [request.one(HEADER)])
         if index is None:
-            raise SignatureError("mismatch", "the credentials are none of ours")
+            raise SignatureError("mismatch", "unknown credentials")
         return Verified(index)
 
     def sign(self, body: bytes, *, url: str, now: float, delivery_id: str) -> list[tuple[str, str]]:

@@ -33,7 +33,7 @@ def public_key(raw: bytes) -> Ed25519PublicKey:
     if y in SMALL_ORDER:
         raise ConfigError("a public key is one by which anybody can sign")
     if not _is_on_curve(y):
-        raise ConfigError("a public key is no point of the curve, written in its one way")
+        raise ConfigError("invalid public key: its bytes are not the canonical form of a point on the curve")
     return Ed25519PublicKey.from_public_bytes(raw)
 
 

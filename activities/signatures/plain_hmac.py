@@ -115,7 +115,7 @@ class HmacScheme(Scheme):
     def verify(self, request: SignedRequest, now: float) -> Verified:
         """Check every signature that the request carries against every key."""
         if self.covers_url and not request.url:
-            raise SignatureError("malformed-url", "there is none, and it is signed")
+            raise SignatureError("malformed-url", "missing: this scheme signs the URL")
         if self._row.says:
             _check_method(request, *self._row.says)
         seen: SignatureError | None = None

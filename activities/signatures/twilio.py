@@ -84,7 +84,7 @@ class Twilio(Scheme):
         except SignatureError as error:
             raise ConfigError(str(error)) from error
         if not covered and not WRITTEN_FORM.fullmatch(body):
-            raise ConfigError("a body that is no form is covered only by bodySHA256 in the URL")
+            raise ConfigError("a body that is not a form is covered only by bodySHA256 in the URL")
         return [(HEADER, _mac(self._keys[0], _plain(url) + fields))]
 
     def with_key(self, key: bytes) -> Self:

@@ -261,7 +261,7 @@ def _read_url(text: str) -> URL:
     try:
         url = make_url(text)
     except (ArgumentError, ValueError) as error:  # the latter for a port or a host that is none
-        raise BadDatabaseURL("is no database URL") from error
+        raise BadDatabaseURL("is not a database URL") from error
     driver = DRIVERS.get(url.drivername) or (url.drivername if url.drivername in DRIVERS.values() else None)
     if driver is None:
         raise BadDatabaseURL("names neither SQLite nor PostgreSQL")

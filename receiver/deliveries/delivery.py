@@ -141,7 +141,7 @@ class Delivery:
         if not 0 < len(self.id) <= LONGEST_ID:
             raise NotADelivery(f"id is empty, or longer than {LONGEST_ID} characters")
         if not TOKEN.fullmatch(self.method):
-            raise NotADelivery("method is none")
+            raise NotADelivery("invalid method")
         if self.body is not None and (len(self.body), digest(self.body)) != (self.body_size, self.body_digest):
             raise NotADelivery("the body is not the one whose size and digest are recorded")
 
@@ -199,7 +199,7 @@ def _pair(name: Any, text: Any) -> tuple[str, str]:
     if not isinstance(name, str) or not isinstance(text, str):
         raise TypeError("a header is a pair of texts")
     if not TOKEN.fullmatch(name):
-        raise ValueError("a header's name is none")
+        raise ValueError("invalid header name")
     if any(character in text for character in "\r\n\0"):
         raise ValueError("a header's value holds CR, LF or NUL")
     text.encode("latin-1")

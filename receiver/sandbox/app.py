@@ -197,7 +197,7 @@ class SandboxPartner:
     async def _tell_status(self, request: Request) -> Response:
         work, role = self._find(request)
         if work is None or role.status is None:
-            return _error(404, "unknown", "there is no such work to ask about")
+            return _error(404, "unknown", "unknown work, or it cannot be asked about")
         work.asked += 1
         return JSONResponse(role.status(work.id, self._results[work.id] if work.done else Answer("progress")))
 
@@ -214,7 +214,7 @@ class SandboxPartner:
                 return _error(409, "unfinished", "there is nothing yet to undo")
             work.undone = True
             return JSONResponse(role.undo.answer(work.id))
-        return _error(404, "unknown", "there is no such work, or nothing of the kind to be done with it")
+        return _error(404, "unknown", "unknown work, or it cannot be stopped or undone")
 
     def _find(self, request: Request) -> tuple[Work | None, Role]:
         partner, name = request.path_params["partner"], request.path_params["work"]

@@ -96,10 +96,10 @@ def test_a_bad_line_imports_nothing(filled: Database, tmp_path: Path) -> None:
     [
         ({"id": ""}, "id is empty"),
         ({"id": "0" * 101}, "longer than 100 characters"),
-        ({"method": "POST / HTTP/1.1\r\nX: y"}, "method is none"),
+        ({"method": "POST / HTTP/1.1\r\nX: y"}, "invalid method"),
         ({"headers": {"ab": "x"}}, "headers are a list of pairs"),
         ({"headers": [["X"]]}, "headers are a list of pairs"),
-        ({"headers": [["X\r\nY", "b"]]}, "a header's name is none"),
+        ({"headers": [["X\r\nY", "b"]]}, "invalid header name"),
         ({"headers": [["X", "a\r\nY: b"]]}, "a header's value holds CR, LF or NUL"),
     ],
 )

@@ -110,14 +110,14 @@ def test_a_release_without_a_store_is_no_error() -> None:
 @pytest.mark.parametrize(
     ("url", "says"),
     [
-        ("nonsense", "is no database URL"),
+        ("nonsense", "is not a database URL"),
         ("mysql://u:secret@db.example/x", "names neither SQLite nor PostgreSQL"),
         ("sqlite://", "names no file"),
         ("sqlite:///:memory:", "names no file"),
         ("postgres://u:secret@127.0.0.1:1/x", "cannot be used"),
         ("postgres://127.0.0.1:1/x?user=u&password=secret", "cannot be used"),
-        ("postgres://u:secret@h:notaport/db", "is no database URL"),
-        ("postgres://u:secret@[::1/db", "is no database URL"),
+        ("postgres://u:secret@h:notaport/db", "is not a database URL"),
+        ("postgres://u:secret@[::1/db", "is not a database URL"),
     ],
 )
 def test_a_wrong_url_is_said_without_its_password(url: str, says: str) -> None:

@@ -70,7 +70,7 @@ async def test_a_kept_and_a_late_callback_are_answered_in_the_partners_way(real:
     for answer in (first, again):
         assert (answer.status_code, answer.text) == (200, "[accepted]")
         assert answer.headers["content-type"].startswith("text/plain")
-    assert (late.status_code, late.json()["answer"]) == (200, "this callback URL is no longer waited for")
+    assert (late.status_code, late.json()["answer"]) == (200, "this callback URL is closed: its work is over")
 
 
 async def test_an_expired_token_still_tells_whose_way_it_is() -> None:
