@@ -106,15 +106,15 @@ def _answer(value: Answer) -> Answer:
 def _guarded(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     try:
         return function(*args, **kwargs)
-    except BrokenAnswer:
+    except (BrokenAnswer, KeyboardInterrupt):
         raise
     except (Unreadable, BadSegment) as error:
         raise BrokenAnswer(one_line(str(error)) or "it is unreadable") from None
-    except Exception as error:
+    except BaseException as error:  # SystemExit, or a panic of a library in Rust, would end the worker
         raise BrokenAnswer(f"its file raised {type(error).__name__}{_place(error)}") from None
 
 
-def _place(error: Exception) -> str:
+def _place(error: BaseException) -> str:
     """Where in the partner's file: the frame below ours."""
     frames = traceback.extract_tb(error.__traceback__)[1:2]
     return "".join(f" ({Path(frame.filename).name}, line {frame.lineno})" for frame in frames)

@@ -17,7 +17,7 @@ from workflows.contract import LARGEST_OUTCOME, Answer
 
 STATUSES: Final = ("succeeded", "failed", "progress", "ask")
 MAX_DEPTH: Final = 64
-"""Levels of nested data, as many as `activities.strict_json` reads."""
+"""Levels of nested data, as many as `activities.strict_json` reads and a run takes: its mailbox ignores deeper data."""
 
 LONGEST_WORDS: Final = 300
 """Characters of an exception's text that are recorded."""
@@ -31,13 +31,14 @@ def read_callback(partner: Partner, body: bytes) -> Answer:
     """Read a callback's body with its partner's file.
 
     Returns a checked answer without callback tokens. Raises `Unreadable` as the file does, and `BrokenAnswer` for what
-    cannot travel and for every other exception of the file, which is then its cause.
+    cannot travel and for every other exception of the file, which is then its cause. `SystemExit` is one of them, and
+    so is a panic of a library in Rust: let through, they would end the process.
     """
     try:
         return scrubbed(checked(partner.read_callback(body)))
-    except (Unreadable, BrokenAnswer):
+    except (Unreadable, BrokenAnswer, KeyboardInterrupt):
         raise
-    except Exception as error:
+    except BaseException as error:
         raise BrokenAnswer(f"read_callback raised {type(error).__name__}") from error
 
 
@@ -46,9 +47,9 @@ def read_token(partner: Partner, body: bytes) -> str:
     assert partner.read_token is not None
     try:
         return checked_text("the token", partner.read_token(body))
-    except (Unreadable, BrokenAnswer):
+    except (Unreadable, BrokenAnswer, KeyboardInterrupt):
         raise
-    except Exception as error:
+    except BaseException as error:
         raise BrokenAnswer(f"read_token raised {type(error).__name__}") from error
 
 
@@ -115,7 +116,7 @@ class _Data:
         self._left -= 1  # as JSON each has a byte at least
         if self._left < 0:
             raise BrokenAnswer(f"the Answer has more than {LARGEST_OUTCOME} bytes: return what matters")
-        if depth > MAX_DEPTH:
+        if depth >= MAX_DEPTH:
             raise BrokenAnswer(f"{name} is nested more than {MAX_DEPTH} levels deep")
         match value:
             case str():

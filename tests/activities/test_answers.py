@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import json
 import math
+from asyncio import CancelledError
 from collections import OrderedDict
 from dataclasses import replace
 from decimal import Decimal
@@ -21,6 +22,7 @@ from activities.partners.answers import MAX_DEPTH, BrokenAnswer, checked, checke
 from activities.partners.partner import Unreadable
 from activities.partners.reading import object_or_empty, text_at, text_or_empty
 from workflows.contract import LARGEST_OUTCOME, Answer
+from workflows.nesting import is_deeper
 
 
 def answer(**parts: Any) -> Any:
@@ -85,7 +87,7 @@ BROKEN = {
     "a decimal": answer(data={"x": Decimal(1)}),
     "an answer within": answer(data={"x": answer()}),
     "a number without end": answer(data={"x": 10**5000}),
-    "nested too deep": answer(data={"x": nested(MAX_DEPTH + 1)}),
+    "nested too deep": answer(data={"x": nested(MAX_DEPTH)}),
     "nested without end": answer(data=endless()),
     "doubled 50 times": answer(data=doubled()),
     "too large data": answer(data={"x": "y" * LARGEST_OUTCOME}),
@@ -122,7 +124,7 @@ def test_the_error_names_the_field_and_quotes_no_value(value: Any, field: str) -
 TRAVELLING = {
     "nothing but its status": answer(),
     "all kinds": answer(data={"a": [1, -1.5, True, None, "ü", {"b": []}], "": {}}),
-    "as deep as JSON is read": answer(data={"x": nested(MAX_DEPTH)}),
+    "as deep as a run takes": answer(data={"x": nested(MAX_DEPTH - 1)}),
     "as large as may be": answer(data={"x": "y" * (LARGEST_OUTCOME - 19)}),
     "NUL": answer(code="a\0b"),
 }
@@ -131,6 +133,20 @@ TRAVELLING = {
 @pytest.mark.parametrize("value", TRAVELLING.values(), ids=TRAVELLING)
 def test_every_other_answer_stays_as_it_is(value: Answer) -> None:
     assert checked(value) == value
+
+
+@pytest.mark.parametrize("levels", range(MAX_DEPTH - 2, MAX_DEPTH + 3))
+@pytest.mark.parametrize("innermost", [1, [], {}])
+def test_an_answer_is_broken_where_a_run_would_ignore_it(levels: int, innermost: Any) -> None:
+    data: dict[str, Any] = {"x": innermost}
+    for _ in range(levels):
+        data = {"x": data}
+    try:
+        checked(answer(data=data))
+    except BrokenAnswer:
+        assert is_deeper(data)
+    else:
+        assert not is_deeper(data)
 
 
 def test_other_kinds_of_dict_list_and_text_become_plain_ones() -> None:
@@ -236,6 +252,21 @@ def test_a_sample_reads_a_failure_whatever_its_code_and_reason_are(sample: Any, 
 
 def test_a_sample_keeps_a_code_that_is_a_number() -> None:
     assert bank.read_callback(b'{"type": "verification.failed", "data": {"code": 1042}}').code == "1042"
+
+
+class Panic(BaseException):
+    """As PyO3 raises it for a panic of a library in Rust."""
+
+
+@pytest.mark.parametrize("error", [SystemExit(1), Panic(), CancelledError(), GeneratorExit()])
+def test_whatever_a_file_raises_is_broken(error: BaseException) -> None:
+    def read(body: bytes) -> Any:
+        raise error
+
+    partner = replace(sandbox.partner("sandbox", Environment({})), read_callback=read, read_token=read)
+    for border in (answers.read_callback, answers.read_token):
+        with pytest.raises(BrokenAnswer, match=f"raised {type(error).__name__}"):
+            border(partner, b"{}")
 
 
 def test_a_file_that_raises_is_broken_with_its_error_as_the_cause() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any
@@ -157,6 +158,20 @@ async def test_what_a_file_raises_after_a_2xx_is_a_note_in_one_line(
     assert CALLBACK_URL[-40:] not in note
     if not isinstance(error, Unreadable):
         assert f"its file raised {type(error).__name__} (test_receipts.py, line " in note
+
+
+class Panic(BaseException):
+    """As PyO3 raises it for a panic of a library in Rust."""
+
+
+@pytest.mark.parametrize("error", [SystemExit(1), Panic(), CancelledError()])
+async def test_a_file_that_would_end_the_worker_after_a_2xx_is_a_note(
+    bank: Bank, calls: PartnerCalls, error: BaseException
+) -> None:
+    bank.receipt = bank.status = fail(error)
+    says = f"its file raised {type(error).__name__} (test_receipts.py, line "
+    assert says in (await make(calls)).note
+    assert says in (await ask_in_vain(calls)).message
 
 
 async def test_what_a_file_raises_of_a_status_is_a_failed_question(bank: Bank, calls: PartnerCalls) -> None:
