@@ -30,6 +30,12 @@ FLAW: Final = "stagehook.flaw"
 EXCHANGE: Final = "stagehook.exchange"
 """Keys of `extensions`: of a response, and of the request whose answer counts."""
 
+ENCODINGS: Final = {
+    *("aes128gcm", "br", "compress", "dcb", "dcz", "deflate", "exi", "gzip", "pack200-gzip", "x-compress", "x-gzip"),
+    "zstd",
+}
+"""What IANA has registered, without `identity`. Other names, such as `utf-8` and `none`, come with plain bodies."""
+
 FRAMING: Final = {b"content-encoding", b"content-length", b"transfer-encoding"}
 """Headers that no longer hold for a body that has been read and decoded."""
 
@@ -158,7 +164,7 @@ class _Body:
 
     def __init__(self, response: httpx.Response) -> None:
         names = response.headers.get_list("content-encoding", split_commas=True)
-        self._encodings = [name.strip().lower() for name in names if name.strip().lower() not in {"", "identity"}]
+        self._encodings = [name for name in map(str.lower, map(str.strip, names)) if name in ENCODINGS]
         self._decode: Any = None
         self._size = 0
         self.decoded = bytearray()

@@ -176,6 +176,9 @@ async def test_a_2xx_whose_body_is_under_way_when_the_worker_stops_is_an_accepte
         (zlib.compress(RECEIPT), "Deflate"),
         (zlib.compress(RECEIPT, wbits=-15), "deflate"),
         (RECEIPT, "identity"),
+        (RECEIPT, "utf-8"),
+        (RECEIPT, "none"),
+        (packed(RECEIPT), "utf-8, gzip"),
     ],
 )
 async def test_one_encoding_is_undone_though_none_was_asked_for(body: bytes, encoding: str) -> None:
