@@ -53,6 +53,9 @@ def written(*, given: str = "{}", stage: str = "", pipeline: str = "", run: str 
 
 
 NEEDED = ', "needs": {"x": "input.x"}'
+LONG_SOURCE = (
+    f'}}, {{"number": 2, "name": "b", "partner": "p", "timeout": 5, "needs": {{"x": "step-1.{"y" * 1_000_000}"}}'
+)
 BAD: dict[str, list[RawValue]] = {
     **{f"input of {n} levels": [written(given=f'{{"x": {deep(n)}}}')] for n in (65, 100, 700, 5_000, 100_000)},
     **{f"needed input of {n} levels": [written(given=f'{{"x": {deep(n)}}}', stage=NEEDED)] for n in (300, 700, 950)},
@@ -67,6 +70,8 @@ BAD: dict[str, list[RawValue]] = {
     "a lone surrogate as a field": [written(stage=', "\\ud800": 1')],
     "a field of a megabyte": [written(stage=f', "{"x" * 1_000_000}": 1')],
     "a hundred thousand fields": [written(stage="".join(f', "field-{n}": 1' for n in range(100_000)))],
+    "a field's source of a megabyte": [written(stage=LONG_SOURCE)],
+    "a stage's name of a megabyte": [written(stage=f', "name": "{"x" * 1_000_000}"')],
     "no JSON": [payload("{")],
     "no UTF-8": [payload(b"\xff")],
     "a number of 5,000 digits": [written(given=f'{{"x": {"9" * 5_000}}}')],

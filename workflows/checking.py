@@ -12,7 +12,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from difflib import get_close_matches
 from typing import Any, Final, get_args
 
@@ -28,6 +28,9 @@ MOST_STAGES = 50
 """Fifty outcomes of the largest size still fit into one workflow result, which Temporal limits to 2 MiB."""
 
 LARGEST_INPUT = 256 * 1024
+LARGEST_DEFINITION: Final = 128 * 1024
+"""Bytes of a definition as JSON: calls and failures repeat its names and fields, and Temporal limits each to 2 MiB."""
+
 CARRIED_LEVELS: Final = 8
 """Levels of the argument around the deepest data in it: that of an outcome that an earlier execution has carried on."""
 
@@ -68,7 +71,8 @@ def read_run(args: Sequence[Any], *, is_strict: Callable[[], bool] = lambda: Tru
         case {"pipeline": {"stages": [*stages]}} if len(stages) > MOST_STAGES:
             # Before they are converted: thousands would take longer than a workflow task may.
             raise InvalidRun([f"stages: a pipeline has 1 to {MOST_STAGES}, not {len(stages)}"])
-    if (faults := list(_argument_faults(args[0]))) and is_strict():
+    # The size is measured last: what is nested too deeply cannot be.
+    if (faults := list(_argument_faults(args[0])) or list(_size_faults(args[0]))) and is_strict():
         raise InvalidRun(faults)
     try:
         run: PipelineRun = value_to_type(PipelineRun, args[0])
@@ -81,7 +85,7 @@ def read_run(args: Sequence[Any], *, is_strict: Callable[[], bool] = lambda: Tru
 
 def check_run(run: PipelineRun) -> None:
     """Raise `InvalidRun` with everything that is wrong with the definition, or missing from the input."""
-    if faults := list(_nesting_faults(run.input)):
+    if faults := [*_nesting_faults(run.input), *_size_faults({"pipeline": asdict(run.pipeline)})]:
         raise InvalidRun(faults)
     _check(run)
 
@@ -111,6 +115,12 @@ def _argument_faults(argument: Any) -> Iterator[str]:
 def _nesting_faults(given: Any) -> Iterator[str]:
     if is_deeper(given):
         yield f"input is nested more than {MOST_LEVELS} levels deep: send it flatter, or as text"
+
+
+def _size_faults(argument: Any) -> Iterator[str]:
+    match argument:
+        case {"pipeline": definition} if len(json.dumps(definition)) > LARGEST_DEFINITION:
+            yield f"the pipeline is larger than {LARGEST_DEFINITION} bytes: shorten its names and texts"
 
 
 def _unknown_fields(what: str, written: Any, kind: type) -> Iterator[str]:

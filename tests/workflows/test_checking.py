@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support import nested, pipeline, stage
-from workflows.checking import InvalidRun, check_run, pipeline_faults, read_run
+from workflows.checking import LARGEST_DEFINITION, InvalidRun, check_run, pipeline_faults, read_run
 from workflows.contract import Pipeline, PipelineRun, Stage
 from workflows.pipelines import PIPELINES
 
@@ -129,6 +129,15 @@ def test_many_unknown_fields_are_counted() -> None:
 def test_an_argument_that_cannot_be_decoded_is_refused_with_its_reason() -> None:
     with pytest.raises(InvalidRun, match=r"cannot be decoded \(no JSON\): send a PipelineRun as JSON"):
         read_run([ValueError("no JSON")])
+
+
+def test_a_definition_that_makes_calls_and_failures_too_large_is_refused_if_it_is_new() -> None:
+    large = plain(needs={"x": "input." + "y" * LARGEST_DEFINITION})
+    with pytest.raises(InvalidRun, match="the pipeline is larger than 131072 bytes"):
+        read_run([large])
+    with pytest.raises(InvalidRun, match="the pipeline is larger than 131072 bytes"):
+        check_run(PipelineRun(pipeline(stage(1, name="a" * LARGEST_DEFINITION))))
+    read_run([plain(name="a" * LARGEST_DEFINITION)], is_strict=lambda: False)
 
 
 def test_a_client_refuses_deeply_nested_input() -> None:
