@@ -155,8 +155,10 @@ class BoundedProtocol(HttpToolsProtocol):
         end = self._unread.find(EMPTY_LINE, 0, most)
         if end >= 0:
             return end + len(EMPTY_LINE)
+        if self._in_head and len(self._unread) >= most:
+            return most  # too long already, whatever its last bytes begin
         part = next((size for size in (3, 2, 1) if self._unread.endswith(EMPTY_LINE[:size])), 0)
-        return min(most, len(self._unread) - part)
+        return len(self._unread) - part
 
     def _feed(self, piece: bytearray) -> None:
         self._size += len(piece)

@@ -156,6 +156,8 @@ REFUSED: Final[dict[str, tuple[bytes, set[int]]]] = {
     "200,000 headers": (HEAD + b"X: a\r\n" * 200_000 + b"\r\n", {431}),
     "one header too many": (HEAD + b"a:\r\n" * (MOST_HEADERS - 1) + LENGTH + b"\r\n" + BODY, {431}),
     "a head one byte too large": (padded_head(LARGEST_HEAD + 1) + BODY, {431}),
+    "a head one byte too large, and nothing behind": (padded_head(LARGEST_HEAD + 1), {431}),
+    "a head two bytes too large, and nothing behind": (padded_head(LARGEST_HEAD + 2), {431}),
     "a huge path": (b"POST /" + b"a" * 1_000_000 + b" HTTP/1.1\r\n\r\n", {404}),
     "a huge query": (b"POST " + PATH + b"?" + b"a" * 1_000_000 + b" HTTP/1.1\r\n\r\n", {404}),
     "two content types": (HEAD + TYPE + LENGTH + b"\r\n" + BODY, {400}),
