@@ -25,6 +25,10 @@ HEADER_SECONDS: Final = 10.0
 WRITE_SECONDS: Final = 10.0
 """From the moment at which no more of an answer can be sent, because the client does not read, until it is sent."""
 
+LINGER_SECONDS: Final = 2.0
+"""From a refusal until the connection is closed for good. If it were closed while bytes of the client are unread, the
+system would reset it, and take back the answers that the client has not read yet."""
+
 LARGEST_HEAD: Final = 32 * 1024
 """Bytes of request line and headers together, separators included: a token of 4 KiB and what routers add fit many
 times."""
@@ -63,6 +67,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._refused = False
         self._head_deadline: Deadline | None = None
         self._write_deadline: Deadline | None = None
+        self._linger_deadline: Deadline | None = None
+        self._discarded = 0
 
     # --- the connection
 
@@ -79,7 +85,16 @@ class BoundedProtocol(HttpToolsProtocol):
         self._unread.clear()
         self._stop_head_deadline()
         self._stop_write_deadline()
+        if self._linger_deadline is not None:
+            self._linger_deadline.cancel()
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """The server ends: wait for an answer, and for nothing that is thrown away."""
+        if self._linger_deadline is not None:
+            self.transport.close()
+        else:
+            super().shutdown()
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """The client sends no more; True keeps its connection open for the answer that it may still wait for.
@@ -107,7 +122,9 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what has arrived as far as the end of one request."""
-        if not self._refused:
+        if self._refused:
+            self._discard(data)
+        else:
             self._unread += data
             self._parse()
 
@@ -255,7 +272,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._refuse(Verdict.UNKNOWN if len(self.url) > LARGEST_HEAD // 2 else Verdict.HEAD_TOO_LARGE)
 
     def _refuse(self, verdict: Verdict) -> None:
-        """Answer the request that is being read from the table, in the app's stead, and close.
+        """Answer the request that is being read from the table, in the app's stead, and serve no more on it.
 
         All requests before it are answered: it would not be read otherwise.
         """
@@ -275,7 +292,19 @@ class BoundedProtocol(HttpToolsProtocol):
         headers = [*self.server_state.default_headers, *response.raw_headers]
         lines = [STATUS_LINE[verdict.status], *(b"%s: %s\r\n" % header for header in headers), b"\r\n"]
         self.transport.write(b"".join([*lines, bytes(response.body)]))
-        self.transport.close()
+        self._linger()
+
+    def _linger(self) -> None:
+        """Send no more, and read for a while what the client still sends."""
+        self._flow.held = False
+        self._flow.resume_reading()
+        self.transport.write_eof()
+        self._linger_deadline = Deadline(LINGER_SECONDS, self.transport.close)
+
+    def _discard(self, data: bytes) -> None:
+        self._discarded += len(data)
+        if self._discarded > LARGEST_MESSAGE:
+            self.transport.close()
 
 
 class _Flow(FlowControl):

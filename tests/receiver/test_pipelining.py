@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -102,6 +103,25 @@ async def test_requests_before_a_refused_one_get_their_answers_first(
             assert more, answer
             answer += more
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+async def test_a_client_that_sends_on_behind_a_refused_request_is_not_reset(port: int, signals: SlowSignals) -> None:
+    """Closed while the client's bytes are unread, the connection would be reset, and unread answers would be lost."""
+    signals.answers.set()
+    garbage, number = b"\x00\x01garbage\r\n\r\n", 300
+
+    def send_all_and_then_read() -> bytes:
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+            client.settimeout(SOON)
+            client.connect(("127.0.0.1", port))
+            client.sendall(GET * number + WHOLE + garbage + b"x" * 3_000_000)
+            answer = b""
+            while more := client.recv(65536):
+                answer += more
+        return answer
+
+    assert statuses(await asyncio.to_thread(send_all_and_then_read)) == [200] * number + [202, 400]
 
 
 @pytest.mark.parametrize("number", [20, 5_000])
