@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
+from contextvars import ContextVar
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Final
 
@@ -27,8 +28,7 @@ UNANSWERED: Final = (httpx.HTTPError, httpx.StreamError, TimeoutError)
 
 TIMEOUTS: Final = httpx.Timeout(None, connect=CONNECT_TIMEOUT, pool=CONNECT_TIMEOUT)
 FLAW: Final = "stagehook.flaw"
-EXCHANGE: Final = "stagehook.exchange"
-"""Keys of `extensions`: of a response, and of the request whose answer counts."""
+"""Key of a response's `extensions`."""
 
 ENCODINGS: Final = {
     *("aes128gcm", "br", "compress", "dcb", "dcz", "deflate", "exi", "gzip", "pack200-gzip", "x-compress", "x-gzip"),
@@ -70,24 +70,47 @@ async def exchange(
     of `UNANSWERED`, or what the partner's `auth` raises. httpx's own messages are nothing to print or record: they may
     quote the URL.
     """
-    head = _Head()
-    request.extensions = {**request.extensions, EXCHANGE: head}
+    head = _Head(request)
     # Before the credentials are added: they may be a signature of the headers.
     request.headers["Accept-Encoding"] = "identity"
+    token = _CURRENT.set(head)
     try:
         async with asyncio.timeout(within):
-            return await http.send(request, auth=partner.auth or httpx.Auth(), stream=True)
+            response = await http.send(request, auth=partner.auth or httpx.Auth(), stream=True)
     except (Exception, asyncio.CancelledError) as error:
         # Also when the worker stops: another try would be a second call.
         if head.response is None or (isinstance(error, asyncio.CancelledError) and not head.response.is_success):
             raise
         return _bodiless(head.response, f"its body did not arrive ({type(error).__name__})")
+    finally:
+        _CURRENT.reset(token)
+    # An Auth may send more after the call was taken, and end with the answer to that.
+    return head.response or response
 
 
 class _Head:
-    """The head of a request's answer, from its arrival on; of a refusal until its body has arrived."""
+    """The answer to one call: its head from its arrival on, and of a success the whole.
 
-    response: httpx.Response | None = None
+    An `httpx.Auth` may send other requests in between, for a token, and may write the call anew with other headers or
+    another query. So an answer counts if its request has the call's method, host and path.
+    """
+
+    def __init__(self, call: httpx.Request) -> None:
+        self._aim = self._aim_of(call)
+        self.response: httpx.Response | None = None
+
+    def awaits(self, request: httpx.Request) -> bool:
+        """Whether the answer to this request counts: the first success is final."""
+        is_open = self.response is None or not self.response.is_success
+        return is_open and self._aim_of(request) == self._aim
+
+    @staticmethod
+    def _aim_of(request: httpx.Request) -> tuple[str, str, int | None, str]:
+        return request.method, request.url.host, request.url.port, request.url.path
+
+
+_CURRENT: Final[ContextVar[_Head | None]] = ContextVar("current call", default=None)
+"""The call that this task makes: an Auth's own requests pass through the same transport."""
 
 
 class BoundedTransport(httpx.AsyncBaseTransport):
@@ -105,7 +128,9 @@ class BoundedTransport(httpx.AsyncBaseTransport):
         # What an Auth sends besides has neither.
         request.extensions = {"timeout": TIMEOUTS.as_dict(), **request.extensions}
         request.headers.setdefault("Accept-Encoding", "identity")
-        head: _Head = request.extensions.get(EXCHANGE) or _Head()
+        head = _CURRENT.get()
+        if head is None or not head.awaits(request):
+            head = _Head(request)
         streamed = await self._transport.handle_async_request(request)
         streamed.request = request
         head.response = streamed
@@ -113,9 +138,10 @@ class BoundedTransport(httpx.AsyncBaseTransport):
             body, flaw = await _read(streamed)
         finally:
             await streamed.aclose()
-        if not streamed.is_success:
-            head.response = None  # an Auth may send the request again
-        return _with_body(streamed, body, flaw)
+        whole = _with_body(streamed, body, flaw)
+        # After a refusal an Auth may send the call again.
+        head.response = whole if whole.is_success else None
+        return whole
 
     async def aclose(self) -> None:
         """Close the connections."""

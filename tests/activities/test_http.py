@@ -274,6 +274,32 @@ async def test_a_2xx_is_an_accepted_call_whatever_the_auth_makes_of_it(sent: byt
     assert len(server.requests) == 1
 
 
+class Chatty(httpx.Auth):
+    """Writes the call anew, and says good-bye after the answer."""
+
+    def __init__(self, port: int) -> None:
+        self._good_bye = f"http://127.0.0.1:{port}/session"
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        anew = httpx.Request(request.method, request.url.copy_with(query=b"signed=1"), content=request.content)
+        yield anew
+        yield httpx.Request("DELETE", self._good_bye)
+
+
+@pytest.mark.parametrize("status", ["500 Broken", "401 No"])
+async def test_what_an_auth_is_answered_after_the_call_changes_nothing(status: str) -> None:
+    async with serving(answer("202 Accepted", RECEIPT), answer(status, b"")) as server:
+        assert (await call(server, Chatty(server.port))).reference == "w-1"
+    assert [request.split()[0] for request in server.requests] == [b"POST", b"DELETE"]
+
+
+async def test_a_call_that_an_auth_has_written_anew_is_taken_by_its_head() -> None:
+    async with serving(answer("202 Accepted", b"", length=100), stays_open=True) as server:
+        receipt = await call(server, Chatty(server.port), within=1.0)
+    assert "took the call (202)" in receipt.note
+    assert len(server.requests) == 1
+
+
 async def test_no_cookie_is_kept() -> None:
     set_cookie = answer("202 Accepted", RECEIPT, "Set-Cookie: session=secret; Path=/", "Connection: close")
     async with serving(set_cookie) as server, http_client() as http:
