@@ -27,7 +27,7 @@ from activities.callback_urls import CallbackURLs, Claims
 from activities.environment import Environment
 from activities.partners import load_partners
 from receiver.app import create_app
-from receiver.cli.processes import free_port
+from receiver.cli.demo.processes import free_port
 from receiver.deliveries import migrations
 from receiver.deliveries.database import Database
 from receiver.deliveries.store import Store

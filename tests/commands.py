@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from click.testing import CliRunner
 
 from receiver.cli import run
-from receiver.cli.processes import bare_environment
+from receiver.cli.demo.processes import bare_environment
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import hypothesis
 import pytest
 from temporalio.testing import WorkflowEnvironment
 
-from receiver.cli.processes import free_port
+from receiver.cli.demo.processes import free_port
 from tests.stores import database, empty_database, inbox, postgres, proxy
 
 __all__ = ["database", "empty_database", "inbox", "postgres", "proxy"]

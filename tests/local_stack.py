@@ -16,8 +16,8 @@ from typing import Any
 from click.testing import CliRunner
 
 from receiver.cli import run
-from receiver.cli.processes import Processes
-from receiver.cli.stack import Stack, stagehook_command, start_stack
+from receiver.cli.demo.processes import Processes
+from receiver.cli.demo.stack import Stack, stagehook_command, start_stack
 
 COMMAND_WITHIN = 30.0
 PLAYS: Mapping[str, Sequence[str]] = {

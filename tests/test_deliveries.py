@@ -19,7 +19,7 @@ from activities.environment import Environment
 from activities.partners import PARTNERS, load_partners
 from activities.runs import Runs
 from receiver.app import create_app
-from receiver.cli.selection import read_file
+from receiver.cli.delivery.selection import read_file
 from receiver.deliveries import migrations
 from receiver.deliveries.database import Database
 from receiver.deliveries.delivery import Delivery

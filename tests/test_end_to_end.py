@@ -22,7 +22,7 @@ from activities.runs import Runs
 from activities.worker import build_worker
 from receiver.app import create_app
 from receiver.cli.demo import INPUT
-from receiver.cli.stack import sample_partners
+from receiver.cli.demo.stack import sample_partners
 from receiver.sandbox.app import SandboxPartner, Work
 from receiver.sending.signals import Signals
 from tests.support import KEY, QUEUE, Handle, failure_of, progress_of, result_of, waiting

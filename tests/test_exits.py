@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from activities.callback_urls import CallbackURLs, Claims
-from receiver.cli.processes import free_port
-from receiver.cli.stack import stagehook_command
+from receiver.cli.demo.processes import free_port
+from receiver.cli.demo.stack import stagehook_command
 from tests.local_stack import Local, local_system, run_command
 from tests.support import KEY
 

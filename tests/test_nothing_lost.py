@@ -18,8 +18,8 @@ from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
 
 from activities.callback_urls import CallbackURLs, Claims
-from receiver.cli.processes import bare_environment, free_port
-from receiver.cli.stack import stagehook_command
+from receiver.cli.demo.processes import bare_environment, free_port
+from receiver.cli.demo.stack import stagehook_command
 from receiver.deliveries import migrations
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.database import Database

@@ -20,8 +20,8 @@ import pytest
 from temporalio.client import Client
 
 from activities.callback_urls import CallbackURLs, Claims
-from receiver.cli.processes import free_port
-from receiver.cli.stack import local_environment, stagehook_command, temporal_server
+from receiver.cli.demo.processes import free_port
+from receiver.cli.demo.stack import local_environment, stagehook_command, temporal_server
 from receiver.deliveries import migrations
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.database import Database

@@ -26,8 +26,8 @@ from starlette.routing import Route
 from temporalio.client import Client
 
 from activities.callback_urls import CallbackURLs, Claims
-from receiver.cli.processes import free_port
-from receiver.cli.stack import local_environment, stagehook_command
+from receiver.cli.demo.processes import free_port
+from receiver.cli.demo.stack import local_environment, stagehook_command
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.database import Database
 from receiver.lifecycle import PortTaken, check_port

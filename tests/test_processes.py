@@ -15,8 +15,8 @@ import httpx
 import pytest
 
 from activities.callback_urls import CallbackURLs, Claims
-from receiver.cli.processes import free_port
-from receiver.cli.stack import local_environment, stagehook_command, temporal_server
+from receiver.cli.demo.processes import free_port
+from receiver.cli.demo.stack import local_environment, stagehook_command, temporal_server
 from tests.local_stack import eventually, run_command, running
 
 STOP_WITHIN = 3 * 2.0

@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from activities.client import TemporalUnreachable
-from receiver.cli.stack import stagehook_command
+from receiver.cli.demo.stack import stagehook_command
 from receiver.deliveries.delivery import read_line
 from tests.local_stack import Local, eventually, local_system, running
 

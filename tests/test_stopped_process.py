@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from receiver.body import BODY_SECONDS
-from receiver.cli.processes import free_port
-from receiver.cli.stack import local_environment
+from receiver.cli.demo.processes import free_port
+from receiver.cli.demo.stack import local_environment
 from receiver.protocol import HEADER_SECONDS
 from tests.receiver.test_protocol import connected, statuses
 from tests.support import SOON

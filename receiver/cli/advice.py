@@ -23,9 +23,9 @@ from activities.runs import (
     RunNotFound,
     WorkerAway,
 )
+from receiver.cli.demo.processes import PartFailed
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.output import note
-from receiver.cli.processes import PartFailed
 from receiver.deliveries.archive import NoSuchDelivery, PartlyAdded
 from receiver.deliveries.database import NewerSchema, SchemaMissing, StoreAway, StoreBusy
 from receiver.lifecycle import PortTaken

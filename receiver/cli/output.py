@@ -1,10 +1,11 @@
-"""What commands print: JSON for programs, tables for people, and one way to run a coroutine."""
+"""What commands share: JSON for programs, tables for people, options, and one way to run and end a coroutine."""
 
 from __future__ import annotations
 
 import asyncio
 import codecs
 import json
+import math
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence, Sized
@@ -35,6 +36,18 @@ WIDE: Final = 200
 
 LONGEST_ARGUMENT: Final = 64 * 1024
 """Bytes that an argument has on stdin."""
+
+
+class NumberRange(click.FloatRange):
+    """A number within bounds. click's own range lets nan through, for no comparison is true of it."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number; fails as a click type does."""
+        number: float = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail("nan is not a number", param, ctx)
+        return number
+
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -157,6 +170,14 @@ def read_argument(given: str, what: str) -> str:
             f"stdin does not hold one {what}", f"pipe the {what} in, or give it as the argument", Exit.USAGE
         )
     return text
+
+
+def cancel_on_signals() -> None:
+    """Let a `kill` or a closed terminal end the current task as Ctrl-C does; under `nohup` the latter does not."""
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            loop.add_signal_handler(number, lambda: task.cancel() if task else None)
 
 
 def run_async(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:

@@ -13,7 +13,7 @@ from activities.environment import Environment
 from activities.partners import PARTNERS, bank, cards, esign, identity, load_partners
 from activities.partners.partner import Partner, Unreadable
 from activities.signatures import SignedRequest
-from receiver.cli.stack import sample_partners
+from receiver.cli.demo.stack import sample_partners
 from receiver.sandbox.roles import ROLES, SANDBOX, Role, role_of
 from workflows.contract import Answer, StageCall
 

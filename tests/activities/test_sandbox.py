@@ -12,7 +12,7 @@ import pytest
 from activities.callback_urls import Claims
 from activities.environment import Environment
 from activities.partners import load_partners
-from receiver.cli.stack import sample_partners
+from receiver.cli.demo.stack import sample_partners
 from receiver.sandbox.app import SandboxPartner, Work
 from receiver.sandbox.roles import ROLES
 from workflows.contract import StageCall

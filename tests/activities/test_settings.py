@@ -13,7 +13,7 @@ from activities.handshakes import Handshake
 from activities.partners import PARTNERS, sandbox
 from activities.partners.partner import Partner, handshake, signature
 from activities.settings import Settings
-from receiver.cli.stack import sample_partners
+from receiver.cli.demo.stack import sample_partners
 from tests.support import KEY
 
 GOOD = {"PUBLIC_URL": "http://127.0.0.1:8000", "CALLBACK_KEYS": KEY, "PARTNERS": "identity, bank"}

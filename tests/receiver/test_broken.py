@@ -21,7 +21,7 @@ from activities.environment import Environment
 from activities.partners import sandbox
 from activities.partners.partner import Partner, Unreadable
 from receiver.app import create_app
-from receiver.cli.replay import SPEEDS
+from receiver.cli.delivery.replay import SPEEDS
 from receiver.deliveries import migrations
 from receiver.deliveries.archive import Archive, Filters
 from receiver.deliveries.database import Database

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from receiver.cli.stack import stagehook_command
+from receiver.cli.demo.stack import stagehook_command
 from receiver.deliveries.archive import ANY, Added, Archive, Filters
 from receiver.deliveries.database import Database
 from receiver.deliveries.delivery import Fate

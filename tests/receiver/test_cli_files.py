@@ -18,7 +18,7 @@ from urllib.parse import quote
 import pytest
 
 from receiver.cli import run
-from receiver.cli.delivery_check import WINDOW
+from receiver.cli.delivery.check import WINDOW
 from receiver.deliveries.archive import Added, Archive
 from receiver.deliveries.database import Database
 from receiver.deliveries.delivery import Fate, digest

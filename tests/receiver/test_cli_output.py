@@ -19,7 +19,7 @@ import pytest
 
 from activities.callback_urls import CallbackURLs, Claims
 from receiver.cli import stagehook
-from receiver.cli.stack import stagehook_command
+from receiver.cli.demo.stack import stagehook_command
 from receiver.deliveries import migrations
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.database import Database

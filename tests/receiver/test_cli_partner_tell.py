@@ -20,9 +20,9 @@ from activities.callback_urls import CallbackURLs, Claims
 from activities.environment import Environment
 from activities.partners import PARTNERS
 from activities.runs import Runs
+from receiver.cli.demo.stack import stagehook_command
 from receiver.cli.errors import CommandError
-from receiver.cli.partner_tell import _build
-from receiver.cli.stack import stagehook_command
+from receiver.cli.partner.tell import _build
 from tests.local_stack import Local, local_system
 from tests.receiver.test_cli import Done, refused, said
 from workflows.contract import PIPELINE_WORKFLOW, StageCall, StageProgress
@@ -154,7 +154,7 @@ def test_work_without_a_reference_is_named_as_our_call_named_it(local: Local) ->
 
 
 def test_a_partner_that_the_code_here_does_not_have_is_named(local: Local, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("receiver.cli.partner_tell.PARTNERS", {})
+    monkeypatch.setattr("receiver.cli.partner.tell.PARTNERS", {})
     assert "no partner 'esign'" in refused(stop(local), 1)
 
 
@@ -257,7 +257,7 @@ def test_a_partner_that_hangs_is_given_up(local: Local, monkeypatch: pytest.Monk
         await asyncio.sleep(60)
         raise AssertionError("unreachable")
 
-    monkeypatch.setattr("receiver.cli.partner_tell.ANSWERS_WITHIN", 0.2)
+    monkeypatch.setattr("receiver.cli.partner.tell.ANSWERS_WITHIN", 0.2)
     respx.put(url__startswith=ESIGN).mock(side_effect=hang)
     assert "TimeoutError" in refused(stop(local, ESIGN_URL=ESIGN), 1)
 

@@ -12,8 +12,8 @@ from unittest.mock import patch
 import pytest
 import sqlalchemy as sa
 
-from receiver.cli.following import OVERLAP
-from receiver.cli.stack import stagehook_command
+from receiver.cli.delivery.following import OVERLAP
+from receiver.cli.demo.stack import stagehook_command
 from receiver.deliveries.archive import PAGE, Archive
 from receiver.deliveries.database import Database
 from receiver.deliveries.delivery import Fate

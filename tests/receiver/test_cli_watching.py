@@ -15,9 +15,9 @@ from temporalio.testing import WorkflowEnvironment
 
 from activities.runs import NoProgressQuery, ProgressUnknown, QueryFailed, Runs, WorkerAway
 from activities.worker import WORKFLOWS
-from receiver.cli import watching
-from receiver.cli.stack import stagehook_command
-from receiver.cli.watching import LONGEST_PAUSE_SECONDS, LOOK_AGAIN_SECONDS, Look, looks
+from receiver.cli.demo.stack import stagehook_command
+from receiver.cli.pipeline import watching
+from receiver.cli.pipeline.watching import LONGEST_PAUSE_SECONDS, LOOK_AGAIN_SECONDS, Look, looks
 from tests.support import QUEUE, SOON, ScriptedPartner, stage, start, waiting, working
 from tests.workflows.classes import Unstaged
 from workflows.contract import Progress

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from receiver.cli.curl import LARGEST_ARGUMENT, curl_line, unsendable
+from receiver.cli.delivery.curl import LARGEST_ARGUMENT, curl_line, unsendable
 from receiver.cli.errors import CommandError
 from receiver.deliveries.delivery import Delivery, digest
 from tests.receiver.test_inbox import delivery

@@ -15,8 +15,8 @@ import pytest
 from starlette.responses import PlainTextResponse
 
 from receiver import protocol, server
-from receiver.cli.processes import free_port
-from receiver.cli.stack import local_environment, stagehook_command
+from receiver.cli.demo.processes import free_port
+from receiver.cli.demo.stack import local_environment, stagehook_command
 from receiver.protocol import BoundedProtocol
 from receiver.sending.signals import Reached, Signals
 from tests.local_stack import running

@@ -23,7 +23,7 @@ from activities.callback_urls import SALT, CallbackURLs
 from receiver import protocol
 from receiver.app import create_app
 from receiver.body import LARGEST_BODY
-from receiver.cli.processes import free_port
+from receiver.cli.demo.processes import free_port
 from receiver.protocol import LARGEST_HEAD, MOST_HEADERS
 from receiver.sending.signals import Signals
 from receiver.server import uvicorn_options

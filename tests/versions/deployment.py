@@ -20,8 +20,8 @@ from temporalio.service import RPCError
 from activities.callback_urls import CallbackURLs
 from activities.environment import Environment
 from activities.partners import load_partners
-from receiver.cli.processes import Part, Processes, free_port
-from receiver.cli.stack import local_environment, temporal_server
+from receiver.cli.demo.processes import Part, Processes, free_port
+from receiver.cli.demo.stack import local_environment, temporal_server
 from receiver.deliveries.archive import Archive, Filters
 from receiver.deliveries.database import Database
 from receiver.sandbox.roles import ROLES

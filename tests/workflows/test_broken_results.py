@@ -12,7 +12,7 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 
 from activities.worker import WORKFLOWS
-from receiver.cli.stage_table import stage_notes
+from receiver.cli.pipeline.stage_table import stage_notes
 from tests.support import (
     ScriptedPartner,
     call_back,

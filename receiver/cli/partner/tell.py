@@ -23,7 +23,7 @@ from activities.runs import Runs
 from activities.settings import read_callback_keys
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.output import confirm, json_option, note, print_json, run_async, say
-from receiver.cli.stage_table import state_text
+from receiver.cli.pipeline.stage_table import state_text
 from receiver.cli.terminal import printable
 from workflows.contract import StageCall, StageProgress
 

@@ -17,8 +17,8 @@ from typing import Final
 from activities import strict_json
 from activities.callback_urls import Claims
 from activities.partners.reading import text_or_empty
-from receiver.cli.captured import Captured
 from receiver.cli.errors import CommandError, Exit
+from receiver.cli.signature.captured import Captured
 from receiver.deliveries.credentials import is_credential
 from receiver.deliveries.delivery import Delivery, NotADelivery, digest, new_id, placeholder, read_line
 

@@ -11,9 +11,9 @@ from typing import Final
 import click
 
 from activities.spellings import Budget
+from receiver.cli.delivery.selection import documents, is_json
 from receiver.cli.errors import Exit
 from receiver.cli.output import counted, json_option, note, print_json, say
-from receiver.cli.selection import documents, is_json
 from receiver.cli.terminal import printable
 from receiver.deliveries.secrets import find_in_json, find_in_text, known_secrets
 

@@ -19,10 +19,10 @@ import click
 from activities import strict_json
 from activities.environment import is_text
 from receiver.answers import Verdict
-from receiver.cli.captured import BOM
 from receiver.cli.db import read_age
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.output import note
+from receiver.cli.signature.captured import BOM
 from receiver.deliveries.archive import ANY, Filters
 from receiver.deliveries.delivery import Delivery, NotADelivery, read_document
 

@@ -18,13 +18,11 @@ from activities.environment import Environment, is_loopback
 from activities.runs import Runs
 from activities.settings import Settings
 from receiver.cli.db import need_store
-from receiver.cli.ending import cancel_on_signals
+from receiver.cli.delivery.replay_plan import Plan, Wish
+from receiver.cli.delivery.replay_report import report
+from receiver.cli.delivery.selection import filter_options, read_file, refuse_both
 from receiver.cli.errors import CommandError, Exit
-from receiver.cli.numbers import NumberRange
-from receiver.cli.output import confirm, console, counted, json_option, note, run_async
-from receiver.cli.replay_plan import Plan, Wish
-from receiver.cli.replay_report import report
-from receiver.cli.selection import filter_options, read_file, refuse_both
+from receiver.cli.output import NumberRange, cancel_on_signals, confirm, console, counted, json_option, note, run_async
 from receiver.cli.terminal import printable
 from receiver.deliveries.archive import ANY, Archive, Filters
 from receiver.deliveries.delivery import Delivery

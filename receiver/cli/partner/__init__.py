@@ -20,10 +20,18 @@ from activities.partners.partner import Partner
 from activities.settings import read_callback_keys
 from activities.signatures import ConfigError, Scheme
 from receiver.cli.errors import CommandError, Exit
-from receiver.cli.numbers import NumberRange
-from receiver.cli.output import json_option, note, print_json, read_argument, read_json_object, run_async, say
-from receiver.cli.partner_new import new
-from receiver.cli.partner_tell import stop, undo
+from receiver.cli.output import (
+    NumberRange,
+    json_option,
+    note,
+    print_json,
+    read_argument,
+    read_json_object,
+    run_async,
+    say,
+)
+from receiver.cli.partner.new import new
+from receiver.cli.partner.tell import stop, undo
 from receiver.cli.terminal import printable
 from receiver.lifecycle import check_port, stop_quietly
 from receiver.logs import LOG_CONFIG

@@ -10,8 +10,8 @@ from typing import Any, Final
 import click
 
 from activities.signatures import SCHEMES, ConfigError, Scheme
-from receiver.cli.captured import read_bytes
 from receiver.cli.errors import CommandError, Exit
+from receiver.cli.signature.captured import read_bytes
 
 GENERIC: Final = {
     "signature_header": "header",

@@ -16,12 +16,11 @@ import click
 from temporalio.client import WorkflowHandle
 
 from activities.runs import ProgressUnknown, Runs, status_name
-from receiver.cli.ending import cancel_on_signals
+from receiver.cli.demo.processes import Processes
+from receiver.cli.demo.stack import Stack, stagehook_command, start_stack
 from receiver.cli.errors import CommandError
-from receiver.cli.output import live_table, note, print_json, say
-from receiver.cli.processes import Processes
-from receiver.cli.stack import Stack, stagehook_command, start_stack
-from receiver.cli.stage_table import changes, stage_table
+from receiver.cli.output import cancel_on_signals, live_table, note, print_json, say
+from receiver.cli.pipeline.stage_table import changes, stage_table
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.database import Database
 from receiver.deliveries.secrets import known_secrets, redact

@@ -24,9 +24,9 @@ from receiver.cli.output import (
     run_async,
     say,
 )
-from receiver.cli.stage_table import changes, stage_notes, stage_table
+from receiver.cli.pipeline.stage_table import changes, stage_notes, stage_table
+from receiver.cli.pipeline.watching import Look, looks
 from receiver.cli.terminal import printable
-from receiver.cli.watching import Look, looks
 from workflows.pipelines import PIPELINES
 
 GOOD: Final = ("running", "completed")

@@ -16,10 +16,10 @@ import click
 from activities import strict_json
 from activities.signatures import SCHEMES
 from receiver.body import LARGEST_BODY
-from receiver.cli.captured import Captured, read_request
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.output import note, say
-from receiver.cli.scaffold import Scaffold, names_in
+from receiver.cli.partner.scaffold import Scaffold, names_in
+from receiver.cli.signature.captured import Captured, read_request
 
 NAME: Final = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
 LONGEST_NAME: Final = 30

@@ -16,14 +16,14 @@ import click
 from activities.environment import Environment
 from activities.partners import load_partners
 from activities.partners.partner import Partner
-from receiver.cli.curl import curl_line, unsendable
 from receiver.cli.db import need_store
-from receiver.cli.delivery_check import check
+from receiver.cli.delivery.check import check
+from receiver.cli.delivery.curl import curl_line, unsendable
+from receiver.cli.delivery.following import Following
+from receiver.cli.delivery.replay import replay
+from receiver.cli.delivery.selection import filter_options, read_file, refuse_both
 from receiver.cli.errors import CommandError, Exit
-from receiver.cli.following import Following
 from receiver.cli.output import counted, json_option, note, print_json, print_list, say
-from receiver.cli.replay import replay
-from receiver.cli.selection import filter_options, read_file, refuse_both
 from receiver.cli.terminal import printable, write_bytes
 from receiver.deliveries.archive import ANY, Archive, Filters, NeverForwarded, NoSuchDelivery
 from receiver.deliveries.delivery import Delivery, Fate

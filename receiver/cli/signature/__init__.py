@@ -13,10 +13,10 @@ from activities.environment import Environment
 from activities.signatures import ConfigError, Scheme, SignatureError, SignedRequest
 from activities.signatures.diagnosis import Diagnosis, diagnose
 from activities.signatures.scheme import DEFAULT_TOLERANCE
-from receiver.cli.captured import read_bytes, read_request, read_time
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.output import json_option, note, print_json, say
-from receiver.cli.scheme_options import read_private_key, scheme_options, set_up
+from receiver.cli.signature.captured import read_bytes, read_request, read_time
+from receiver.cli.signature.options import read_private_key, scheme_options, set_up
 from receiver.cli.terminal import printable
 
 MARKS: Final = {"ok": "ok   ", "wrong": "WRONG", "unknown": "?    "}

@@ -17,8 +17,8 @@ import httpx
 from temporalio.client import Client
 
 from activities.client import TemporalUnreachable, connect
+from receiver.cli.demo.processes import Processes, bare_environment, free_port
 from receiver.cli.errors import CommandError
-from receiver.cli.processes import Processes, bare_environment, free_port
 from receiver.deliveries import migrations
 from receiver.deliveries.database import Database
 from receiver.sandbox.roles import ROLES
