@@ -21,7 +21,7 @@ from activities.partners import load_partners
 from activities.runs import Runs
 from activities.worker import build_worker
 from receiver.app import create_app
-from receiver.cli.demo import INPUT
+from receiver.cli.demo.running import INPUT
 from receiver.cli.demo.stack import sample_partners
 from receiver.sandbox.app import SandboxPartner, Work
 from receiver.sending.signals import Signals

@@ -13,7 +13,7 @@ import pytest
 from temporalio.client import Client
 
 from activities.callback_urls import CallbackURLs, Claims
-from receiver.cli.demo import INPUT
+from receiver.cli.demo.running import INPUT
 from tests.local_stack import Local, local_system
 from workflows.contract import StageCall
 

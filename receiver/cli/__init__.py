@@ -14,6 +14,7 @@ from typing import Final, NoReturn
 
 import click
 
+from receiver.cli import names
 from receiver.cli.errors import Exit
 from receiver.cli.terminal import guarded
 
@@ -29,11 +30,18 @@ COMMANDS: Final = (
     "delivery",
     "signature",
     "db",
+    "completion",
 )
 
 
 class OneModuleEach(click.Group):
-    """A group whose commands are imported when they are named: Temporal's client alone takes half a second."""
+    """A group whose commands are imported when they are named.
+
+    `--help` and a TAB import all of them: Temporal's client alone would take half a second. So a command's module is
+    light: at import nothing but the standard library, click and what is as light here (`output`, `names`, `terminal`,
+    `errors`). What a command does is in modules beside it, which its function imports; their types are imported under
+    TYPE_CHECKING. tests/receiver/test_cli_start.py holds them to that.
+    """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The commands, in the order of a first visit."""
@@ -78,7 +86,9 @@ def main() -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal without our arrows is no reason to fail
-    end_process(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    names.remember()
+    end_process(code)
 
 
 def end_process(code: int) -> NoReturn:

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import os
-import secrets
 
 import click
 
-from activities.callback_urls import fingerprint
-from activities.environment import Environment
-from activities.settings import read_callback_keys
 from receiver.cli.output import json_option, note, print_json, say
 
 
@@ -28,6 +24,8 @@ def generate() -> None:
 @json_option
 def list_keys(*, as_json: bool) -> None:
     """List the fingerprints of CALLBACK_KEYS; a run's history names the same ones."""
+    from activities.callback_urls import fingerprint
+
     found = [
         {"place": place, "fingerprint": fingerprint(key), "signs": place == 1}
         for place, key in enumerate(_keys(), start=1)
@@ -46,6 +44,8 @@ def rotate(*, as_json: bool) -> None:
 
     The values are secrets: keep them out of logs and shell histories.
     """
+    from activities.callback_urls import fingerprint
+
     keys, new = _keys(), _new_key()
     first, second = ",".join([*keys, new]), ",".join([new, *keys])
     if as_json:
@@ -61,6 +61,9 @@ def rotate(*, as_json: bool) -> None:
 
 
 def _keys() -> tuple[str, ...]:
+    from activities.environment import Environment
+    from activities.settings import read_callback_keys
+
     env = Environment(os.environ)
     keys = read_callback_keys(env)
     env.check()
@@ -68,4 +71,6 @@ def _keys() -> tuple[str, ...]:
 
 
 def _new_key() -> str:
+    import secrets
+
     return secrets.token_urlsafe(32)

@@ -6,11 +6,11 @@ import os
 
 import click
 
-from receiver import server
-from receiver.settings import WebSettings
-
 
 @click.command()
 def serve() -> None:
     """Run the receiver (the web process) until SIGTERM."""
+    from receiver import server
+    from receiver.settings import WebSettings
+
     server.serve(WebSettings.from_env(os.environ))

@@ -23,7 +23,7 @@ from activities.callback_urls import CallbackURLs, Claims, fingerprint
 from activities.partners import PARTNERS, sandbox
 from activities.partners.partner import PartnerFactory
 from activities.signatures import SCHEMES
-from receiver.cli.demo import INPUT, PROJECT, next_commands
+from receiver.cli.demo.running import INPUT, PROJECT, next_commands
 from tests.commands import command
 from tests.local_stack import Local, local_system, run_command
 from tests.support import KEY

@@ -18,7 +18,7 @@ from urllib.parse import quote
 import pytest
 
 from receiver.cli import run
-from receiver.cli.delivery.check import WINDOW
+from receiver.cli.delivery.checking import WINDOW
 from receiver.deliveries.archive import Added, Archive
 from receiver.deliveries.database import Database
 from receiver.deliveries.delivery import Fate, digest
@@ -67,14 +67,14 @@ def test_an_import_waits_for_another_writer_and_says_so_at_last(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of SQLite: PostgreSQL lets several write."""
-    monkeypatch.setattr("receiver.cli.db.BUSY_MS", 500)
+    monkeypatch.setattr("receiver.cli.db.store.BUSY_MS", 500)
     url = f"sqlite:///{tmp_path}/busy.db"
     command("db", "upgrade", DATABASE_URL=url)
     given = json.dumps(delivery().as_json()).encode()
     with closing(sqlite3.connect(tmp_path / "busy.db", isolation_level=None, check_same_thread=False)) as other:
         other.execute("BEGIN IMMEDIATE")
         failed = command("delivery", "import", "-", given=given, DATABASE_URL=url)
-        monkeypatch.setattr("receiver.cli.db.BUSY_MS", 20_000)
+        monkeypatch.setattr("receiver.cli.db.store.BUSY_MS", 20_000)
         threading.Timer(0.5, other.rollback).start()
         assert command("delivery", "import", "-", given=given, DATABASE_URL=url).out == "1 delivery added\n"
     assert failed.code == 7

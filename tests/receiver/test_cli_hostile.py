@@ -209,7 +209,7 @@ def test_what_others_wrote_prints_no_control_character(name: str, words: list[st
     told: dict[str, Any] = {"STAGEHOOK_TRACEBACK": "1", f"A{HOSTILE}_SECRET": "callbacks", "ESIGN_URL": hostile.partner}
     if name == "delivery replay":
         told["PUBLIC_URL"] = hostile.partner
-    with patch("receiver.cli.delivery.time.sleep", side_effect=KeyboardInterrupt):
+    with patch("receiver.cli.delivery.listing.time.sleep", side_effect=KeyboardInterrupt):
         printed = hostile.run([*name.split(), *named(words, hostile)], HOSTILE.encode(), **told)
     assert printed
     assert raw(printed) == []

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from activities.signatures import SCHEMES
-from receiver.cli.partner.new import NEED_MORE
+from receiver.cli.partner.adding import NEED_MORE
 from tests.commands import Done, command
 from tests.conftest import BINARIES
 

@@ -45,7 +45,7 @@ def interrupt() -> None:
 def tailed(database: Database, *options: str, pauses: Sequence[Callable[[], object]] = ()) -> list[str]:
     """The ids that `tail` prints, if this happens in its pauses."""
     happening = iter([*pauses, interrupt])
-    with patch("receiver.cli.delivery.time.sleep", side_effect=lambda _: next(happening)()):
+    with patch("receiver.cli.delivery.listing.time.sleep", side_effect=lambda _: next(happening)()):
         done = on(database, "delivery", "tail", "--json", *options)
     assert done.code == 130
     return [json.loads(line)["id"] for line in done.out.splitlines()]

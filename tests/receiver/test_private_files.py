@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from receiver.cli.doctor import _store
+from receiver.cli.doctor.checks import _store
 from receiver.deliveries import migrations
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.database import Database

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from receiver.cli.output import note, print_json, print_list
+from receiver.cli.output import note, print_json
+from receiver.cli.tables import print_list
 from receiver.replay.sending import Replayed
 
 SHOWN: Final = 200

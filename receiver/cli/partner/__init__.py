@@ -2,44 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import os
-import time
-import uuid
-from collections.abc import Sequence
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import click
-import httpx
-import uvicorn
 
-from activities.callback_urls import CALLBACKS_PATH, BadToken, CallbackURLs, ExpiredToken
-from activities.environment import Environment
-from activities.partners import PARTNERS, load_partners
-from activities.partners.partner import Partner
-from activities.settings import read_callback_keys
-from activities.signatures import ConfigError, Scheme
-from receiver.cli.errors import CommandError, Exit
-from receiver.cli.output import (
-    NumberRange,
-    json_option,
-    note,
-    print_json,
-    read_argument,
-    read_json_object,
-    run_async,
-    say,
-)
-from receiver.cli.partner.new import new
-from receiver.cli.partner.tell import stop, undo
-from receiver.cli.terminal import printable
-from receiver.lifecycle import check_port, stop_quietly
-from receiver.logs import LOG_CONFIG
-from receiver.sandbox.app import PLAYS, SandboxPartner
-from receiver.sandbox.roles import ROLES, role_of
-from workflows.contract import Answer
+from receiver.cli.names import RUN_ID, SCHEME
+from receiver.cli.output import NumberRange, json_option, read_argument, run_async
 
 DEFAULT_PORT: Final = 8090
+
+run_argument = click.argument("workflow_id", metavar="RUN", type=RUN_ID)
+stage_argument = click.argument("stage", type=int)
+yes_option = click.option("--yes", is_flag=True, help="Do not ask whether to go on.")
 
 
 @click.group()
@@ -47,8 +21,62 @@ def partner() -> None:
     """Stand in for a partner, add one, or tell one to stop or undo work."""
 
 
-for command in (new, stop, undo):
-    partner.add_command(command)
+@partner.command()
+@click.argument("name")
+@click.option(
+    "--scheme", default="standard-webhooks", show_default=True, type=SCHEME, help="How it signs: a name, or `none`."
+)
+@click.option("--from", "captured", default="", metavar="FILE|-", help="A callback of its own: a raw HTTP request.")
+def new(name: str, scheme: str, captured: str) -> None:
+    """Write the file of a partner NAME, its line in the list, a fixture and a test that passes.
+
+    Run it in the project's folder. With --from the fixture is that request, whose status is read as progress until you
+    say what it means.
+    """
+    from receiver.cli.partner.adding import add_partner
+
+    add_partner(name, scheme, captured)
+
+
+@partner.command()
+@run_argument
+@stage_argument
+@yes_option
+@json_option
+@run_async
+async def stop(workflow_id: str, stage: int, *, yes: bool, as_json: bool) -> None:
+    """Tell the partner that the work of RUN's stage number STAGE need not be finished.
+
+    It is the work of the stage's latest call that is meant. The run is not told: a stage that waits goes on waiting,
+    and calls again if that is its policy. End the run first with `stagehook pipeline cancel`, or the wait with
+    `stagehook pipeline advance`.
+
+    Sent again, it carries the same Idempotency-Key. Needs CALLBACK_KEYS and the partner's own variables. Exits 1 unless
+    the answer is a 2xx.
+    """
+    from receiver.cli.partner.tell import tell
+
+    await tell("stop", workflow_id, stage, yes=yes, as_json=as_json)
+
+
+@partner.command()
+@run_argument
+@stage_argument
+@yes_option
+@json_option
+@run_async
+async def undo(workflow_id: str, stage: int, *, yes: bool, as_json: bool) -> None:
+    """Have the partner take back what the finished work of RUN's stage number STAGE has done.
+
+    The run is not told: the stage keeps its outcome, and later stages that use it go on. End the run first with
+    `stagehook pipeline cancel`, or a later stage's wait with `stagehook pipeline advance`.
+
+    Sent again, it carries the same Idempotency-Key. Needs CALLBACK_KEYS and the partner's own variables. Exits 1 unless
+    the answer is a 2xx.
+    """
+    from receiver.cli.partner.tell import tell
+
+    await tell("undo", workflow_id, stage, yes=yes, as_json=as_json)
 
 
 @partner.command()
@@ -68,23 +96,9 @@ async def serve(port: int, plays: tuple[str, ...], delay: float | None, seed: in
 
     A call whose data holds the text `play:NAME` is played so, whatever its partner's script says.
     """
-    script = _read_plays(plays)
-    check_port("127.0.0.1", port)
-    schemes = {name: made.signature for name in ROLES if (made := _set_up(name)) and made.signature}
-    async with httpx.AsyncClient(timeout=10, trust_env=False) as http:
-        sandbox = SandboxPartner(http, script, schemes=schemes, seed=seed, delay=delay)
-        config = uvicorn.Config(
-            sandbox.app,
-            host="127.0.0.1",
-            port=port,
-            log_config=LOG_CONFIG,
-            access_log=False,
-            lifespan="off",
-            timeout_graceful_shutdown=1,
-        )
-        stop_quietly()
-        await uvicorn.Server(config).serve()
-        await sandbox.aclose()
+    from receiver.cli.partner.serving import serve_sandbox
+
+    await serve_sandbox(port, plays, delay, seed)
 
 
 @partner.command()
@@ -120,75 +134,6 @@ async def send(
     url = read_argument(url, "callback URL")
     if not url.startswith(("http://", "https://")):
         raise click.BadParameter("give the whole callback URL, with http:// or https://")
-    name = _partner_of(url)
-    if body is None and name in PARTNERS.keys() - {"sandbox", *ROLES}:
-        raise CommandError(f"no form is known for callbacks of {name}", "give the whole body with --body", Exit.USAGE)
-    work = f"hand-{uuid.uuid4().hex[:8]}"
-    in_form = role_of(name).callback(work, Answer(status, data=read_json_object("--data", data)))
-    content = json.dumps(in_form if body is None else read_json_object("--body", body)).encode()
-    made = _set_up(name, to_sign=not no_sign)
-    scheme = None if no_sign or made is None else made.signature
-    media_type = made.content_type if made else "application/json"
-    answers = []
-    async with httpx.AsyncClient(timeout=10, trust_env=False) as http:
-        for _ in range(times):
-            proof = _sign(name, scheme, content, url, work) if scheme else []
-            answers.append(await _post(http, url, content, [("Content-Type", media_type), *proof]))
-    if as_json:
-        print_json(answers)
-    else:
-        for answer in answers:
-            say(printable(f"{answer['status']} {answer['body']}"))
-    return Exit.OK if all(200 <= answer["status"] < 300 for answer in answers) else Exit.FAILED
+    from receiver.cli.partner.sending import send_callback
 
-
-def _partner_of(url: str) -> str:
-    """The partner that the URL was issued for, or "" where this environment's keys cannot read it."""
-    keys = read_callback_keys(environment := Environment(os.environ))
-    if environment.faults:
-        return ""
-    try:
-        return CallbackURLs("", keys).redeem(url.partition("?")[0].rpartition(CALLBACKS_PATH)[2]).partner
-    except ExpiredToken as expired:
-        return expired.claims.partner
-    except BadToken:
-        return ""
-
-
-def _set_up(name: str, *, to_sign: bool = True) -> Partner | None:
-    """The partner by this environment; None for one that is not known. to_sign: say why it will not be, if so."""
-    if name not in PARTNERS:
-        return None
-    made = load_partners([name], environment := Environment(os.environ)).get(name)
-    for fault in environment.faults if to_sign and (made is None or made.signature is None) else ():
-        note(f"{name}'s callbacks are not signed: {fault}")
-    return made
-
-
-def _sign(name: str, scheme: Scheme, body: bytes, url: str, delivery_id: str) -> list[tuple[str, str]]:
-    try:
-        return scheme.sign(body, url=url, now=time.time(), delivery_id=delivery_id)
-    except ConfigError as error:
-        advice = "give its file the private key, as docs/partners.md says, or leave the signature out with --no-sign"
-        raise CommandError(f"a callback of {name} cannot be signed: {error}", advice) from error
-
-
-async def _post(http: httpx.AsyncClient, url: str, body: bytes, headers: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    try:
-        response = await http.post(url, content=body, headers=headers)
-    except (httpx.TransportError, httpx.InvalidURL) as error:
-        what = f"nothing answers at that address ({type(error).__name__})"
-        raise CommandError(what, "start the receiver with `stagehook serve`, and check host and port") from error
-    return {"status": response.status_code, "body": response.text[:1000]}
-
-
-def _read_plays(plays: tuple[str, ...]) -> dict[str, list[str]]:
-    script: dict[str, list[str]] = {}
-    for text in plays:
-        name, _, listed = text.partition("=")
-        script[name] = listed.split(",")
-        for play in script[name]:
-            if play not in {*PLAYS, "mixed"}:
-                what = f"{play!r} is none of {', '.join(PLAYS)}, mixed"
-                raise click.BadParameter(f"--plays {text}: {what}; repeat --plays for another partner")
-    return script
+    return await send_callback(url, status, data, body, times, to_sign=not no_sign, as_json=as_json)

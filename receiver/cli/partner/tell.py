@@ -1,4 +1,4 @@
-"""`stagehook partner stop` and `stagehook partner undo`: tell a partner about the work of a stage, in its own form."""
+"""Telling a partner about the work of a stage, in its own form."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import sys
 from dataclasses import replace
 from typing import Final, Literal
 
-import click
 import httpx
 
 from activities.callback_urls import CallbackURLs, Claims
@@ -22,7 +21,7 @@ from activities.receipts import built
 from activities.runs import Runs
 from activities.settings import read_callback_keys
 from receiver.cli.errors import CommandError, Exit
-from receiver.cli.output import confirm, json_option, note, print_json, run_async, say
+from receiver.cli.output import confirm, note, print_json, say
 from receiver.cli.pipeline.stage_table import state_text
 from receiver.cli.terminal import printable
 from workflows.contract import StageCall, StageProgress
@@ -32,49 +31,12 @@ ANSWERS_WITHIN: Final = 30.0
 
 Verb = Literal["stop", "undo"]
 
-run_argument = click.argument("workflow_id", metavar="RUN")
-stage_argument = click.argument("stage", type=int)
-yes_option = click.option("--yes", is_flag=True, help="Do not ask whether to go on.")
 
+async def tell(verb: Verb, workflow_id: str, stage: int, *, yes: bool, as_json: bool) -> None:
+    """Tell the partner to stop or undo the work of the stage's latest call, and print what it said.
 
-@click.command()
-@run_argument
-@stage_argument
-@yes_option
-@json_option
-@run_async
-async def stop(workflow_id: str, stage: int, *, yes: bool, as_json: bool) -> None:
-    """Tell the partner that the work of RUN's stage number STAGE need not be finished.
-
-    It is the work of the stage's latest call that is meant. The run is not told: a stage that waits goes on waiting,
-    and calls again if that is its policy. End the run first with `stagehook pipeline cancel`, or the wait with
-    `stagehook pipeline advance`.
-
-    Sent again, it carries the same Idempotency-Key. Needs CALLBACK_KEYS and the partner's own variables. Exits 1 unless
-    the answer is a 2xx.
+    yes: without asking. Raises `CommandError` unless the answer is a 2xx.
     """
-    await _tell("stop", workflow_id, stage, yes=yes, as_json=as_json)
-
-
-@click.command()
-@run_argument
-@stage_argument
-@yes_option
-@json_option
-@run_async
-async def undo(workflow_id: str, stage: int, *, yes: bool, as_json: bool) -> None:
-    """Have the partner take back what the finished work of RUN's stage number STAGE has done.
-
-    The run is not told: the stage keeps its outcome, and later stages that use it go on. End the run first with
-    `stagehook pipeline cancel`, or a later stage's wait with `stagehook pipeline advance`.
-
-    Sent again, it carries the same Idempotency-Key. Needs CALLBACK_KEYS and the partner's own variables. Exits 1 unless
-    the answer is a 2xx.
-    """
-    await _tell("undo", workflow_id, stage, yes=yes, as_json=as_json)
-
-
-async def _tell(verb: Verb, workflow_id: str, stage: int, *, yes: bool, as_json: bool) -> None:
     call, known = await Runs(await connect(os.environ)).latest_call(workflow_id, stage)
     partner, callback_urls = _load(call)
     request = _build(verb, partner, call, known)

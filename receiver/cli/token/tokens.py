@@ -1,4 +1,4 @@
-"""`stagehook token`."""
+"""Callback tokens as operators read and issue them."""
 
 from __future__ import annotations
 
@@ -6,32 +6,17 @@ import os
 from dataclasses import asdict
 from datetime import UTC, datetime
 
-import click
-
 from activities.callback_urls import CALLBACKS_PATH, CallbackURLs, Claims, ExpiredToken
 from activities.client import connect
 from activities.environment import Environment
 from activities.runs import Runs
 from activities.settings import read_callback_keys
-from receiver.cli.output import json_option, print_json, read_argument, run_async, say
+from receiver.cli.output import print_json, say
 from receiver.cli.terminal import printable
 
 
-@click.group()
-def token() -> None:
-    """Callback tokens."""
-
-
-@token.command()
-@click.argument("token_or_url", metavar="TOKEN_OR_URL|-")
-@json_option
-def inspect(token_or_url: str, *, as_json: bool) -> None:
-    """Say what a callback token or URL was issued for. Needs CALLBACK_KEYS.
-
-    The token can answer the stage: treat it as a password, and give - to pipe it in, for other users of the machine
-    see a command's arguments in the list of processes.
-    """
-    token_or_url = read_argument(token_or_url, "token")
+def inspect_token(token_or_url: str, *, as_json: bool) -> None:
+    """Print what it was issued for; raises `BadToken`, and `ExpiredToken` after it has printed that."""
     env = Environment(os.environ)
     keys = read_callback_keys(env)
     env.check()
@@ -43,16 +28,8 @@ def inspect(token_or_url: str, *, as_json: bool) -> None:
     _show(claims, as_json=as_json)
 
 
-@token.command()
-@click.argument("workflow_id", metavar="ID")
-@click.argument("stage", type=int)
-@json_option
-@run_async
-async def issue(workflow_id: str, stage: int, *, as_json: bool) -> None:
-    """Print the callback URL of the run ID's open stage number STAGE. Needs PUBLIC_URL and CALLBACK_KEYS.
-
-    For a partner that has lost the URL it was given, and for answering by hand with `stagehook partner send`.
-    """
+async def issue_url(workflow_id: str, stage: int, *, as_json: bool) -> None:
+    """Print the callback URL of an open stage; raises `SettingsError`, `RunNotFound`, `NoSuchStage`."""
     env = Environment(os.environ)
     public_url = env.url("PUBLIC_URL", fix="the address at which partners reach the receiver")
     keys = read_callback_keys(env)

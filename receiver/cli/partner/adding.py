@@ -1,4 +1,4 @@
-"""`stagehook partner new`: the file of a partner, its line in the list, a fixture, and a test that passes."""
+"""Adding a partner: its file, its line in the list, a fixture, and a test that passes."""
 
 from __future__ import annotations
 
@@ -35,16 +35,8 @@ NEED_MORE: Final = {"sendgrid", "discord", "twilio", "hmac"}
 """Schemes that take more than a secret: a public key, a body that is a form, options of their own."""
 
 
-@click.command()
-@click.argument("name")
-@click.option("--scheme", default="standard-webhooks", show_default=True, help="How it signs: a name, or `none`.")
-@click.option("--from", "captured", default="", metavar="FILE|-", help="A callback of its own: a raw HTTP request.")
-def new(name: str, scheme: str, captured: str) -> None:
-    """Write the file of a partner NAME, its line in the list, a fixture and a test that passes.
-
-    Run it in the project's folder. With --from the fixture is that request, whose status is read as progress until you
-    say what it means.
-    """
+def add_partner(name: str, scheme: str, captured: str) -> None:
+    """Write the partner's files and lines, and say so. captured: a file, or "". Raises `CommandError`."""
     scaffold = _scaffold(name, scheme, captured)
     if not LIST.is_file():
         raise CommandError(f"there is no {LIST} here", "run it in the project's folder", Exit.USAGE)

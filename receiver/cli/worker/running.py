@@ -1,4 +1,4 @@
-"""`stagehook worker`."""
+"""Running the worker: it waits for Temporal, and ends with a grace for what is in flight."""
 
 from __future__ import annotations
 
@@ -10,12 +10,9 @@ import os
 import signal
 from typing import Final
 
-import click
-
 from activities.client import TemporalUnreachable, connect
 from activities.settings import Settings
 from activities.worker import WorkerRefused, run_worker
-from receiver.cli.output import run_async
 from receiver.logs import LOG_CONFIG
 
 logger = logging.getLogger("stagehook.worker")
@@ -24,10 +21,8 @@ AGAIN_SECONDS: Final = (1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0)
 """Pauses between tries to begin; they grow, so that a long outage fills no log."""
 
 
-@click.command()
-@run_async
-async def worker() -> None:
-    """Run the worker until SIGTERM; calls in flight get 20 s to finish."""
+async def run_until_stopped() -> None:
+    """Run the worker of this environment until SIGTERM or SIGINT; raises `SettingsError`."""
     settings = Settings.from_env(os.environ)
     logging.config.dictConfig(LOG_CONFIG)
     running = asyncio.ensure_future(_run(settings))

@@ -1,4 +1,4 @@
-"""`stagehook delivery check`: whether a file may leave the house."""
+"""Checking a file for known secrets before it leaves the house."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-import click
-
 from activities.spellings import Budget
 from receiver.cli.delivery.selection import documents, is_json
 from receiver.cli.errors import Exit
-from receiver.cli.output import counted, json_option, note, print_json, say
+from receiver.cli.output import counted, note, print_json, say
 from receiver.cli.terminal import printable
 from receiver.deliveries.secrets import find_in_json, find_in_text, known_secrets
 
@@ -26,15 +24,8 @@ OVERLAP: Final = 64 * 1024
 UNKNOWN: Final = "no secret is known here: set the variables that hold them, as the receiver and the worker have them"
 
 
-@click.command()
-@click.argument("file", metavar="FILE|-")
-@json_option
-def check(file: str, *, as_json: bool) -> int:
-    """Exit 1 if a file holds a known secret: plain, escaped, in base64, or in a delivery's body.
-
-    Known are the values of the environment's variables whose names have KEY, SECRET, TOKEN, PASSWORD, PASSWD,
-    PASSPHRASE or CREDENTIAL in them, the passwords in those that end with URL, URI or DSN, and every callback token.
-    """
+def check_file(file: str, *, as_json: bool) -> Exit:
+    """Print what known secrets the file holds; FAILED if it holds any, and `CommandError` if it cannot be read."""
     secrets = known_secrets(os.environ)
     looking = Looking(secrets)
     found = [{"line": line, "holds": name} for line, name in dict.fromkeys(looking.through(file))]

@@ -1,4 +1,4 @@
-"""`stagehook doctor`: is everything in place for callbacks to arrive?"""
+"""What the doctor checks, part by part."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-import click
 import httpx
 
 from activities.callback_urls import CLOCK_GRACE, fingerprint
@@ -17,7 +16,7 @@ from activities.client import TemporalUnreachable, connect, connect_config
 from activities.environment import SettingsError, is_loopback
 from activities.settings import Settings
 from receiver.cli.errors import Exit
-from receiver.cli.output import json_option, print_json, run_async, say
+from receiver.cli.output import print_json, say
 from receiver.cli.terminal import printable
 from receiver.deliveries.database import SchemaMissing, StoreAway
 from receiver.deliveries.store import Store
@@ -40,14 +39,8 @@ class Finding:
     fix: str = ""
 
 
-@click.command()
-@json_option
-@run_async
-async def doctor(*, as_json: bool) -> int:
-    """Check settings, Temporal, store, keys, partners, PUBLIC_URL and clock, a line each with a fix.
-
-    Exits 1 if any of them is wrong.
-    """
+async def print_findings(*, as_json: bool) -> Exit:
+    """Check part after part, and print what is found; FAILED if anything is wrong."""
     findings = []
     async for finding in _examine():
         findings.append(finding)

@@ -1,0 +1,52 @@
+"""The store that a command works on."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+import sqlalchemy as sa
+from sqlalchemy.engine.interfaces import DBAPIConnection
+
+from activities.environment import Environment
+from receiver.cli.errors import CommandError, Exit
+from receiver.deliveries.archive import Archive
+from receiver.deliveries.database import Database
+from receiver.deliveries.store import Store
+
+BUSY_MS: Final = 10_000
+"""How long a command waits while another process writes to SQLite's file. Nobody waits for its answer meanwhile."""
+
+
+def need_archive() -> Archive:
+    """The deliveries in the store of DATABASE_URL; raises as `need_store` does."""
+    return Archive(need_store())
+
+
+def read_store() -> Database | None:
+    """The store of DATABASE_URL, None without one; raises `SettingsError`."""
+    env = Environment(os.environ)
+    store = Store.read(env)
+    env.check()
+    return store.database if store else None
+
+
+def need_store() -> Database:
+    """The store of DATABASE_URL; raises `CommandError` without one, or if it is a file that is not there."""
+    store = read_store()
+    if store is None:
+        what = "there is no store: DATABASE_URL is not set"
+        raise CommandError(what, "set it to the receiver's, for example sqlite:///.dev/stagehook.db", Exit.USAGE)
+    if store.is_sqlite and not store.url.query and not (file := Path(store.url.database or "")).is_file():
+        # To open it would make an empty one, wherever DATABASE_URL points by mistake.
+        what = f"{file} is not a file" if file.exists() else f"there is no file {file}"
+        advice = "set DATABASE_URL to the receiver's; `stagehook db upgrade` makes a store"
+        raise CommandError(what, advice, Exit.UNREACHABLE)
+    if store.is_sqlite:
+        sa.event.listen(store.engine, "connect", _be_patient)
+    return store
+
+
+def _be_patient(connection: DBAPIConnection, record: object) -> None:
+    connection.cursor().execute(f"PRAGMA busy_timeout={BUSY_MS}")

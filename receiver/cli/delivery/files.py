@@ -1,0 +1,52 @@
+"""Deliveries to files and back: export and import."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from receiver.cli.db.store import need_archive
+from receiver.cli.delivery.selection import read_file, refuse_both
+from receiver.cli.output import counted, note, print_json, say
+from receiver.cli.terminal import printable
+from receiver.deliveries.archive import Filters
+from receiver.deliveries.delivery import Delivery
+from receiver.deliveries.secrets import known_secrets, redact
+
+HIDES: Final = "it hides a secret in base64, or has more layers than are looked through"
+
+
+def print_export(ids: Sequence[str], filters: Filters, *, full: bool) -> None:
+    """Print the deliveries as JSON Lines. full: with their secrets; raises `CommandError`, `NoSuchDelivery`."""
+    refuse_both(ids, filters)
+    archive = need_archive()
+    chosen: Iterable[Delivery] = archive.named(ids) if ids else archive.every(filters)
+    secrets = known_secrets(os.environ)
+    exported = 0
+    for one in chosen:
+        clean = one if full else redact(one, secrets)
+        print_json(clean.as_json(), indent=None)
+        if one.body is not None and clean.body is None:
+            note(f"left out: the body of {printable(one.id)}, for {HIDES}")
+        exported += 1
+    note(
+        counted(exported, "delivery", "deliveries") + (", with secrets and addresses if they have any" if full else "")
+    )
+
+
+def import_file(file: str, *, as_json: bool) -> None:
+    """Add the file's deliveries to the store; raises `CommandError` for a line that is none, `PartlyAdded`."""
+    # Read to its end first: a line that is wrong imports nothing, and a slow stdin keeps no store waiting.
+    archive, deliveries = need_archive(), list(read_file(file))
+    if not deliveries:
+        note("there is no delivery in it: `stagehook delivery export` writes what is imported")
+    added, present, differing = archive.add(deliveries)
+    if as_json:
+        print_json({"added": added, "present": present, "differing": differing})
+    else:
+        say(
+            f"{counted(added, 'delivery', 'deliveries')} added" + (f", {present} were there already" if present else "")
+        )
+    for id_ in differing:
+        note(f"left as it is: {printable(id_)} is there with another content, as one that was redacted")

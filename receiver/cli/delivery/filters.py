@@ -1,0 +1,86 @@
+"""The filters that choose deliveries: the same options for every command that takes them."""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import wraps
+from typing import Any, TypeVar
+
+import click
+
+from receiver.cli.db import read_age
+from receiver.cli.names import PARTNER, PIPELINE, RUN_ID, VERDICT
+
+T = TypeVar("T")
+
+OPTIONS = (
+    click.option(
+        "--verdict",
+        type=VERDICT,
+        metavar="VERDICT",
+        help="accepted, duplicate, conflict, gone, unproven, unreadable, ...",
+    ),
+    click.option("--partner", default="", type=PARTNER, help="Of this partner."),
+    click.option("--pipeline", default="", type=PIPELINE, help="Of runs of this pipeline."),
+    click.option("--fate", type=click.Choice(["pending", "taken", "refused", "parked"]), help="What became of it."),
+    click.option(
+        "--since", default="", metavar="TIME", help="Received at or after: 2h for two hours ago, or ISO 8601."
+    ),
+    click.option("--until", default="", metavar="TIME", help="Received before."),
+)
+
+
+def filter_options(run_by: str = "--") -> Callable[[Callable[..., T]], Callable[..., T]]:
+    """Give a command the filters, as one argument `filters`.
+
+    run_by: how the options for run and stage begin, where `--workflow` and `--stage` mean something else.
+    """
+    # The longer names are understood everywhere.
+    workflow, stage = ({f"{begin}{name}" for begin in (run_by, "--of-")} for name in ("workflow", "stage"))
+    of_run = (
+        click.option(*sorted(workflow), "of_workflow", default="", type=RUN_ID, metavar="ID", help="Of this run."),
+        click.option(*sorted(stage), "of_stage", type=click.IntRange(1, 1000), help="Of this stage."),
+    )
+
+    def decorate(command: Callable[..., T]) -> Callable[..., T]:
+        @wraps(command)
+        def run(*args: Any, since: str, until: str, of_workflow: str, of_stage: int | None, **others: Any) -> T:
+            from activities.environment import is_text
+            from receiver.deliveries.archive import Filters
+
+            names = ("verdict", "partner", "pipeline", "fate")
+            texts = {name: others.pop(name) or "" for name in names}
+            for given in (*texts.values(), of_workflow):
+                if not is_text(given):
+                    raise click.UsageError(f"{given!r} is not UTF-8")
+            filters = Filters(
+                **texts,
+                workflow=of_workflow,
+                stage=of_stage or 0,
+                since=_moment("--since", since) if since else 0.0,
+                until=_moment("--until", until) if until else math.inf,
+            )
+            return command(*args, filters=filters, **others)
+
+        for option in reversed((*OPTIONS, *of_run)):
+            run = option(run)
+        return run
+
+    return decorate
+
+
+def _moment(option: str, text: str) -> float:
+    """Unix seconds of `2h` (ago) or of an ISO 8601 time, which is UTC unless it says otherwise."""
+    if re.fullmatch(r"[0-9]+[smhdw]", text):
+        return time.time() - read_age(text)
+    try:
+        moment = datetime.fromisoformat(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError) as error:
+        raise click.BadParameter(
+            f"invalid {option} {text!r}: use an age such as 2h, or a time such as 2026-01-31T12:00"
+        ) from error

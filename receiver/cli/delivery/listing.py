@@ -1,0 +1,76 @@
+"""Deliveries in lines: the latest, or those that come in."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Final
+
+from receiver.cli.db.store import need_archive
+from receiver.cli.delivery.following import Following
+from receiver.cli.errors import CommandError, Exit
+from receiver.cli.output import note, print_json, say
+from receiver.cli.tables import print_list
+from receiver.cli.terminal import printable
+from receiver.deliveries.archive import Filters
+from receiver.deliveries.delivery import Delivery
+
+TAIL_SECONDS: Final = 0.5
+TAIL_OPEN: Final = 10_000
+"""Deliveries that are looked at again until their fate is final; of more the oldest are given up."""
+
+
+def print_latest(filters: Filters, *, limit: int, as_json: bool) -> None:
+    """Print the latest deliveries that the filters choose, in the order of receipt."""
+    known = need_archive().latest(filters, limit=limit + 1)
+    found = known[-limit:]
+    if as_json:
+        print_json([summary(one) for one in found])
+    elif not found:
+        note("none found: leave filters out, or look whether DATABASE_URL is the receiver's")
+    else:
+        titles = ("id", "UTC", "answer", "partner", "run", "stage", "fate")
+        print_list(titles, map(cells, found), below=("run", "partner"))
+    if len(known) > limit:
+        note(f"the latest {limit}: --limit shows more")
+
+
+def print_as_they_come(filters: Filters, *, as_json: bool) -> None:
+    """Print deliveries as they are recorded, for ever; raises `CommandError` for a filter by an end."""
+    if filters.until != math.inf:
+        raise CommandError("--until ends nothing here", "`stagehook delivery list --until TIME`", Exit.USAGE)
+    archive = need_archive()
+    following = Following(archive, filters.since)
+    open_: list[str] = []
+    while True:
+        new = following.more()
+        changed, open_ = archive.later(open_, filters)
+        for one in (*changed, *filter(filters.matches, new)):
+            if as_json:
+                print_json(summary(one), indent=None)
+            else:
+                say(printable("  ".join(cells(one))))
+        sys.stdout.flush()
+        open_ += [one.id for one in new if filters.may_match(one) and not filters.matches(one)]
+        del open_[:-TAIL_OPEN]
+        if not new:  # of a long past there is another page
+            time.sleep(TAIL_SECONDS)
+
+
+def cells(one: Delivery) -> tuple[str, ...]:
+    """One line of a list."""
+    received = datetime.fromtimestamp(one.received_at, UTC)
+    # The id and the run need the room.
+    shown = received.strftime("%H:%M:%S" if received.date() == datetime.now(UTC).date() else "%m-%d %H:%M")
+    stage = f"{one.stage}/{one.attempt}" if one.stage else ""
+    return one.id, shown, f"{one.status} {one.verdict}", one.partner, one.workflow_id, stage, one.fate.value
+
+
+def summary(one: Delivery) -> dict[str, object]:
+    """A delivery for programs, without headers and body."""
+    left_out = {"headers", "body"}
+    plain = {name: value for name, value in asdict(one).items() if name not in left_out}
+    return {**plain, "fate": one.fate.value, "replayable": one.replayable}

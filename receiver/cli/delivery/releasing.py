@@ -1,0 +1,84 @@
+"""Releasing deliveries, so that they are sent again."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import click
+
+from activities.environment import Environment
+from activities.partners import load_partners
+from activities.partners.partner import Partner
+from receiver.cli.db.store import need_archive
+from receiver.cli.delivery.selection import refuse_both
+from receiver.cli.errors import Exit
+from receiver.cli.output import counted, note, say
+from receiver.cli.terminal import printable
+from receiver.deliveries.archive import ANY, Archive, Filters, NeverForwarded, NoSuchDelivery
+from receiver.deliveries.delivery import Delivery, Fate
+from receiver.deliveries.schema import is_unread
+from receiver.sending import releases
+
+HELD: Final = {Fate.PARKED, Fate.REFUSED}
+REPLAY: Final = "`stagehook delivery replay` sends it again"
+
+
+def release_named(ids: Sequence[str], filters: Filters) -> Exit:
+    """Release these deliveries; NOT_FOUND if any is left as it is. Raises `CommandError` if filters are given, too."""
+    refuse_both(ids, filters)
+    archive = need_archive()
+    left = _release(archive, [one.id for one in archive.named(ids)])
+    for why_not in left:
+        note(printable(str(why_not)))
+    if _is_any_never_sent(left):
+        note(REPLAY)
+    return Exit.NOT_FOUND if left else Exit.OK
+
+
+def release_by_filters(filters: Filters) -> Exit:
+    """Release the held deliveries that the filters choose, and say how many; raises a usage error for no filter."""
+    if filters == ANY:
+        raise click.UsageError("say which: IDs, or filters such as --fate parked")
+    archive = need_archive()
+    chosen = [one.id for one in archive.every(filters) if _is_held(one, filters)]
+    left = _release(archive, chosen)
+    for why_not in left:
+        if isinstance(why_not, releases.NotReadAgain):
+            note(printable(str(why_not)))
+    why = f": what is imported is never sent by itself; {REPLAY}" if _is_any_never_sent(left) else ""
+    released = counted(len(chosen) - len(left), "delivery", "deliveries")
+    note(f"{released} released" + (f", {len(left)} left as they are{why}" if left else ""))
+    return Exit.OK
+
+
+def _release(archive: Archive, chosen: Sequence[str]) -> list[NoSuchDelivery]:
+    """Release the deliveries with these ids, and return why the others are left as they are."""
+    left: list[NoSuchDelivery] = []
+    for id_ in chosen:
+        try:
+            say(printable(f"{releases.release(archive, id_, time.time(), _partner).id} is pending"))
+        except NoSuchDelivery as error:  # of those chosen by filters, one that another process has released
+            left.append(error)
+    return left
+
+
+def _is_any_never_sent(left: Iterable[NoSuchDelivery]) -> bool:
+    return any(isinstance(why_not, NeverForwarded) for why_not in left)
+
+
+def _is_held(one: Delivery, filters: Filters) -> bool:
+    """Whether a delivery that the filters choose is one to release."""
+    if filters.fate:
+        return one.fate is Fate(filters.fate)
+    return one.fate in HELD or is_unread(one)
+
+
+def _partner(name: str) -> Partner:
+    """The partner by its file and this environment; raises `SettingsError`."""
+    environment = Environment(os.environ)
+    partners = load_partners([name], environment)
+    environment.check()
+    return partners[name]

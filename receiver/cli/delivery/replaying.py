@@ -1,0 +1,213 @@
+"""Webhook replay: choose deliveries, say what will be done, send them, and report the answers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import click
+import httpx
+from rich.progress import Progress
+
+from activities.callback_urls import CallbackURLs
+from activities.client import connect, connect_config
+from activities.environment import Environment, is_loopback
+from activities.runs import Runs
+from activities.settings import Settings
+from receiver.cli.db.store import need_archive
+from receiver.cli.delivery.replay import SPEEDS, ReplayOptions
+from receiver.cli.delivery.replay_plan import Plan, Wish
+from receiver.cli.delivery.replay_report import report
+from receiver.cli.delivery.selection import read_file, refuse_both
+from receiver.cli.errors import CommandError, Exit
+from receiver.cli.output import cancel_on_signals, confirm, counted, note
+from receiver.cli.tables import console
+from receiver.cli.terminal import printable
+from receiver.deliveries.archive import ANY, Filters
+from receiver.deliveries.delivery import Delivery
+from receiver.replay.aims import TAKEN_WITHIN, CapturedClaims, NamedRun, Sorted, StandIns
+from receiver.replay.sending import MISSIGNED, UNPROVEN, Aim, Replay, Replayed, select
+from receiver.replay.stand_ins import is_stand_in
+
+ANSWER_WITHIN: Final = 10.0
+DAY: Final = 24 * 3600.0
+LONGEST_DAYS: Final = 30
+"""Of a replay. The stand-ins' timers and tokens last longer."""
+
+
+async def replay_deliveries(options: ReplayOptions) -> Exit:
+    """Send what the options choose; FAILED if an answer differs and `expect` is set. Raises `CommandError`."""
+    settings = Settings.from_env(os.environ)
+    wish = _wish(options, settings)
+    chosen, left_out = _select(_choose(options.ids, options.filters, options.file), options)
+    replaying = _replay(wish, settings, options)
+    seconds = replaying.seconds(chosen)
+    if seconds > LONGEST_DAYS * DAY:
+        what = f"the replay would take more than {LONGEST_DAYS} days"
+        raise CommandError(what, "give a greater --rate or --speed, or fewer deliveries", Exit.USAGE)
+    replaying.check(chosen)
+    aim = await _aim(wish, chosen, settings, seconds)
+    Plan(wish, chosen, aim, left_out, seconds).tell(as_json=options.dry_run and options.as_json)
+    if options.dry_run:
+        return Exit.OK
+    if not options.yes and _is_remote(wish):
+        _confirm()
+    replayed = await _send_and_report(replaying, chosen, aim, left_out, as_json=options.as_json)
+    _check_answers(wish, replayed.sent, not_sent=len(chosen) - len(replayed.sent))
+    if replayed.late:
+        what = f"{counted(replayed.late, 'stand-in')} lack what was answered 2xx, and stay open for it"
+        advice = "`stagehook delivery list --fate pending` shows what waits; `stagehook pipeline cancel` ends the run"
+        raise CommandError(what, advice)
+    return Exit.FAILED if options.expect and not all(one.same for one in replayed.sent) else Exit.OK
+
+
+def _wish(options: ReplayOptions, settings: Settings) -> Wish:
+    to = _receiver(options.to, settings, allow_remote=options.allow_remote)
+    return Wish(to, options.allow_remote, options.mode, options.start, options.workflow, options.stage or 0)
+
+
+def _replay(wish: Wish, settings: Settings, options: ReplayOptions) -> Replay:
+    return Replay(
+        httpx.AsyncClient(timeout=ANSWER_WITHIN, trust_env=False),
+        CallbackURLs(wish.to, settings.callback_keys),
+        settings.partners,
+        mode=wish.mode,
+        speed=SPEEDS[options.speed],
+        rate=options.rate,
+    )
+
+
+def _confirm() -> None:
+    if not sys.stdin.isatty():
+        raise CommandError(
+            "stdin is not a terminal, so a replay to another machine cannot be confirmed", "say --yes", Exit.USAGE
+        )
+    confirm()
+
+
+class Sent(NamedTuple):
+    """What was sent, and the stand-ins that lack some of what was answered 2xx."""
+
+    sent: list[Replayed]
+    late: Sequence[str]
+
+
+async def _send_and_report(
+    replaying: Replay, chosen: Sequence[Delivery], aim: Aim, left_out: int, *, as_json: bool
+) -> Sent:
+    cancel_on_signals()
+    replayed: list[Replayed] = []
+    try:
+        try:
+            await _send(replaying, chosen, aim, replayed)
+        finally:  # whatever has happened, this was sent
+            report(replayed, of=len(chosen), left_out=left_out, as_json=as_json)
+        late = await aim.late(replayed)
+        for run in late:
+            note(f"{printable(run)} is left open: not all that was answered 2xx came to it within {TAKEN_WITHIN:g} s")
+    finally:
+        await replaying.http.aclose()
+        await aim.aclose()
+    return Sent(replayed, late)
+
+
+def _receiver(to: str, settings: Settings, *, allow_remote: bool) -> str:
+    """The base URL to send to."""
+    given = Environment({"--to": to or settings.public_url})
+    url = given.url("--to", fix="give the receiver's base URL, such as http://127.0.0.1:8000; https for other machines")
+    for fault in given.faults:
+        raise CommandError(f"{fault.name} {fault.problem}", fault.fix, Exit.USAGE)
+    if not is_loopback(url) and not allow_remote:
+        what = f"{url} is not this machine"
+        raise CommandError(what, "give --to a loopback URL, or say --allow-remote if you mean it", Exit.USAGE)
+    return url
+
+
+def _is_remote(wish: Wish) -> bool:
+    """Whether anything but this machine is sent to."""
+    return not is_loopback(wish.to) or (wish.mode != "verbatim" and not is_loopback(f"http://{_temporal_address()}"))
+
+
+def _temporal_address() -> str:
+    return str(connect_config(os.environ)["target_host"])
+
+
+def _choose(ids: Sequence[str], filters: Filters, file: str) -> list[Delivery]:
+    if ids and file:
+        raise CommandError("IDs and --from each say which deliveries", "give IDs, or a file", Exit.USAGE)
+    refuse_both(ids, filters)
+    if file:
+        return [delivery for delivery in read_file(file) if filters.matches(delivery)]
+    if ids:
+        return need_archive().named(ids)
+    if filters == ANY:
+        raise click.UsageError("say which: IDs, --from FILE, or filters such as --since 2h")
+    return list(need_archive().every(filters))
+
+
+def _select(found: Sequence[Delivery], options: ReplayOptions) -> tuple[list[Delivery], int]:
+    """Those that are sent, in the order of capture, and how many are left out; says which, and why."""
+    named = bool(options.ids or options.file or options.filters.workflow)
+    meant = [delivery for delivery in found if named or not is_stand_in(delivery.workflow_id)]
+    unproven = options.mode == "verbatim" or bool(options.ids) or options.filters.verdict == UNPROVEN
+    chosen, left = select(meant, unproven=unproven)
+    for delivery, why in left:
+        note(f"left out: {printable(delivery.id)}, {why}")
+    if replays := len(found) - len(meant):
+        what = counted(replays, "delivery", "deliveries")
+        note(f"left out: {what} of earlier replays to stand-ins; to send them, give IDs or --of-workflow")
+    if not chosen:
+        source = "export` writes what --from takes" if options.file else "list` shows what there is"
+        advice = f"`stagehook delivery {source}"
+        if left and all(why == MISSIGNED for _, why in left):
+            advice = "say --verdict unproven to have them signed anew, or --mode verbatim to send them as they are"
+        raise CommandError("no delivery to replay", advice, Exit.NOT_FOUND)
+    return chosen, len(found) - len(chosen)
+
+
+async def _aim(wish: Wish, deliveries: Sequence[Delivery], settings: Settings, seconds: float) -> Aim:
+    if wish.mode == "verbatim":
+        return CapturedClaims()
+    address = _temporal_address()
+    if not is_loopback(f"http://{address}") and not wish.allow_remote:
+        what = f"Temporal at {address} is not on this machine, and runs would be begun or answered there"
+        raise CommandError(what, "set TEMPORAL_ADDRESS to a local one, or say --allow-remote", Exit.USAGE)
+    note(f"Temporal at {address}, namespace {connect_config(os.environ).get('namespace', 'default')}")
+    runs = Runs(await connect(os.environ))
+    if wish.workflow:
+        await runs.describe(wish.workflow)
+        return NamedRun(runs, wish.workflow, wish.stage)
+    lasting = seconds + len(deliveries) * ANSWER_WITHIN
+    stand_ins = StandIns(runs, deliveries, settings.task_queue, lasting=lasting)
+    chains = {delivery.chain_id: delivery.workflow_id for delivery in deliveries}
+    there = set() if wish.start else {chain for chain, run in chains.items() if await runs.has(run, chain)}
+    stand_ins.check(chains.keys() - there)
+    return stand_ins if wish.start else Sorted(there, stand_ins)
+
+
+async def _send(replaying: Replay, deliveries: Sequence[Delivery], aim: Aim, replayed: list[Replayed]) -> None:
+    """Send them, and add each to `replayed` as it is answered."""
+    errors = console(stderr=True)
+    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar:
+        task = bar.add_task("replaying", total=len(deliveries))
+        try:
+            async for one in replaying.send_all(deliveries, aim):
+                replayed.append(one)
+                bar.advance(task)
+        except asyncio.CancelledError:
+            note(f"stopped: {len(replayed)} of {counted(deliveries, 'delivery', 'deliveries')} had been answered")
+            raise
+
+
+def _check_answers(wish: Wish, replayed: Sequence[Replayed], *, not_sent: int) -> None:
+    unanswered = [one for one in replayed if one.error]
+    if not unanswered:
+        return
+    if unanswered[-1].nobody:
+        what = f"{wish.to} did not answer ({unanswered[-1].error}); {not_sent} were not sent"
+        raise CommandError(what, "start the receiver, and check --to and PUBLIC_URL")
+    what = f"{len(unanswered)} of {counted(replayed, 'delivery', 'deliveries')} got no answer that can be read"
+    raise CommandError(what, "look at the receiver's log; the lines above say what happened")

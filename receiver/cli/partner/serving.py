@@ -1,0 +1,46 @@
+"""Serving the sandbox partner on loopback."""
+
+from __future__ import annotations
+
+import click
+import httpx
+import uvicorn
+
+from receiver.cli.partner.settings import set_up
+from receiver.lifecycle import check_port, stop_quietly
+from receiver.logs import LOG_CONFIG
+from receiver.sandbox.app import PLAYS, SandboxPartner
+from receiver.sandbox.roles import ROLES
+
+
+async def serve_sandbox(port: int, plays: tuple[str, ...], delay: float | None, seed: int) -> None:
+    """Serve it until SIGTERM. delay: seconds. Raises `PortTaken`, and a usage error for an unknown play."""
+    script = _read_plays(plays)
+    check_port("127.0.0.1", port)
+    schemes = {name: made.signature for name in ROLES if (made := set_up(name)) and made.signature}
+    async with httpx.AsyncClient(timeout=10, trust_env=False) as http:
+        sandbox = SandboxPartner(http, script, schemes=schemes, seed=seed, delay=delay)
+        config = uvicorn.Config(
+            sandbox.app,
+            host="127.0.0.1",
+            port=port,
+            log_config=LOG_CONFIG,
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=1,
+        )
+        stop_quietly()
+        await uvicorn.Server(config).serve()
+        await sandbox.aclose()
+
+
+def _read_plays(plays: tuple[str, ...]) -> dict[str, list[str]]:
+    script: dict[str, list[str]] = {}
+    for text in plays:
+        name, _, listed = text.partition("=")
+        script[name] = listed.split(",")
+        for play in script[name]:
+            if play not in {*PLAYS, "mixed"}:
+                what = f"{play!r} is none of {', '.join(PLAYS)}, mixed"
+                raise click.BadParameter(f"--plays {text}: {what}; repeat --plays for another partner")
+    return script

@@ -1,0 +1,20 @@
+"""A partner as this environment sets it up."""
+
+from __future__ import annotations
+
+import os
+
+from activities.environment import Environment
+from activities.partners import PARTNERS, load_partners
+from activities.partners.partner import Partner
+from receiver.cli.output import note
+
+
+def set_up(name: str, *, to_sign: bool = True) -> Partner | None:
+    """The partner by this environment; None for one that is not known. to_sign: say why it will not be, if so."""
+    if name not in PARTNERS:
+        return None
+    made = load_partners([name], environment := Environment(os.environ)).get(name)
+    for fault in environment.faults if to_sign and (made is None or made.signature is None) else ():
+        note(f"{name}'s callbacks are not signed: {fault}")
+    return made

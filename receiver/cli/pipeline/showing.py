@@ -1,0 +1,58 @@
+"""Showing runs: a list of them, or all that is known of one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from activities.runs import ProgressUnknown, call_trouble, status_name
+from receiver.cli.output import note, print_json, say
+from receiver.cli.pipeline.runs import GOOD, connect_runs, print_as
+from receiver.cli.pipeline.stage_table import stage_notes, stage_table
+from receiver.cli.tables import console, print_list
+from receiver.cli.terminal import printable
+
+
+async def print_runs(limit: int, *, as_json: bool) -> None:
+    """Print the latest runs."""
+    runs = await (await connect_runs()).list(limit=limit)
+    if as_json:
+        print_json(runs)
+    elif runs:
+        rows = [(run.workflow_id, run.pipeline, run.status, f"{run.started_at:%Y-%m-%d %H:%M:%S}") for run in runs]
+        print_list(("id", "pipeline", "status", "started (UTC)"), rows, below=("started (UTC)", "status"))
+    else:
+        note("no runs yet: start one with `stagehook pipeline start onboarding`")
+
+
+async def show_run(workflow_id: str, *, as_json: bool) -> None:
+    """Print the run with its stages; raises `RunNotFound`, and `ProgressUnknown` after what Temporal knows."""
+    runs = await connect_runs()
+    described = await runs.describe(workflow_id)
+    head = {
+        "workflow_id": workflow_id,
+        "run_id": described.run_id,
+        "status": status_name(described.status),
+        "started_at": described.start_time,
+        "closed_at": described.close_time,
+        "failure": "" if status_name(described.status) in GOOD else await runs.failure(workflow_id),
+        "trouble": list(call_trouble(described)),
+    }
+    try:
+        progress = await runs.progress(workflow_id)
+    except ProgressUnknown:
+        # What Temporal knows by itself is still worth showing.
+        failure = f": {head['failure']}" if head["failure"] else ""
+        print_as({**head, "progress": None}, f"{workflow_id} {head['status']}{failure}", as_json=as_json)
+        raise
+    if as_json:
+        print_json({**head, "progress": progress})
+        return
+    console().print(stage_table(progress, f"{progress.pipeline} {workflow_id}: {head['status']}"))
+    for line in (*stage_notes(progress), *described_notes(head)):
+        say(printable(line))
+
+
+def described_notes(head: Mapping[str, Any]) -> list[str]:
+    """What Temporal itself knows and the workflow does not: why the run failed, and what its open call fails with."""
+    return [*([f"failed: {head['failure']}"] if head["failure"] else []), *head["trouble"]]

@@ -1,0 +1,31 @@
+"""Starting a run, and waiting for its end."""
+
+from __future__ import annotations
+
+import os
+
+from activities.settings import DEFAULT_TASK_QUEUE
+from receiver.cli.errors import CommandError, Exit
+from receiver.cli.output import note, read_json_object
+from receiver.cli.pipeline.runs import connect_runs, print_as
+from workflows.pipelines import PIPELINES
+
+
+async def start_run(name: str, workflow_id: str, given: str, *, wait: bool, as_json: bool) -> int:
+    """Start a run of the pipeline; with `wait` RUN_FAILED if it did not complete. given: its input, as typed."""
+    definition = PIPELINES.get(name)
+    if definition is None:
+        raise CommandError(f"no pipeline is named {name}", f"use one of {', '.join(PIPELINES)}", Exit.NOT_FOUND)
+    data = read_json_object("--input", given)
+    task_queue = os.environ.get("TASK_QUEUE", "").strip() or DEFAULT_TASK_QUEUE
+    runs = await connect_runs()
+    handle = await runs.start(definition, data, task_queue=task_queue, workflow_id=workflow_id)
+    started = {"pipeline": name, "workflow_id": handle.id, "run_id": handle.first_execution_run_id}
+    if not wait:
+        print_as(started, handle.id, as_json=as_json)
+        return Exit.OK
+    note(f"started {handle.id}")
+    status, result, error = await runs.end(handle)
+    ended = {**started, "status": status, "error": error, "outcomes": result.outcomes if result else {}}
+    print_as(ended, f"{handle.id} {status}" + (f": {error}" if error else ""), as_json=as_json)
+    return Exit.OK if status == "completed" else Exit.RUN_FAILED

@@ -1,0 +1,116 @@
+"""Setting up a signature scheme by options: its name, its secrets, and what the generic scheme must be told."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from activities.signatures import SCHEMES, ConfigError, Scheme
+from receiver.cli.errors import CommandError, Exit
+from receiver.cli.signature.captured import read_bytes
+
+GENERIC: Final = {
+    "signature_header": "header",
+    "algorithm": "algorithm",
+    "encoding": "encoding",
+    "prefix": "prefix",
+    "signed": "signed",
+    "timestamp_header": "timestamp_header",
+}
+"""What `hmac` alone takes, by the option's name."""
+
+WITH_PRIVATE_KEY: Final = ("sendgrid", "discord")
+ADVICE: Final = "give --secret-env VAR (secrets joined by commas) or --secret-file FILE (one a line)"
+
+
+@dataclass(frozen=True)
+class SchemeSetup:
+    """A scheme, and the secrets that it was made with."""
+
+    scheme: Scheme
+    secrets: Sequence[str]
+
+
+def set_up(given: dict[str, Any], *, tolerance: int | None = None, private_key: str = "") -> SchemeSetup:
+    """Make the scheme of what the options gave; raises `CommandError`."""
+    name: str = given["name"]
+    options: dict[str, Any] = {GENERIC[key]: given[key] for key in GENERIC if given[key] is not None}
+    if options and name != "hmac":
+        raise _usage(f"{name} is fully known: --{_first(given)} is for the scheme hmac", "leave it out")
+    if name == "hmac" and "header" not in options:
+        raise _usage("hmac is not told where the signature stands", "give --signature-header NAME")
+    if private_key and name not in WITH_PRIVATE_KEY:
+        raise _usage(f"{name} has no private key", "give the secret alone")
+    if tolerance is not None:
+        options["tolerance"] = tolerance
+    if private_key:
+        options["private_key"] = private_key
+    secrets = read_secrets(given["secret_env"], given["secret_file"], given["secret"])
+    for place, secret in enumerate(secrets, start=1):
+        _make(name, [secret], options, f"secret {place} of {len(secrets)}: " if len(secrets) > 1 else "")
+    return SchemeSetup(_make(name, secrets, options, ""), secrets)
+
+
+def read_secrets(variables: Sequence[str], files: Sequence[str], plain: Sequence[str]) -> list[str]:
+    """Every secret, in the order of the kinds; raises `CommandError` if there is none."""
+    secrets: list[str] = []
+    for variable in variables:
+        found = [part.strip() for part in os.environ.get(variable, "").split(",") if part.strip()]
+        if not found:
+            raise _usage(f"the variable {variable!r} is not set, or empty", f"export it, or {ADVICE}")
+        secrets += found
+    for path in files:
+        found = [line for line in _lines(path) if line.strip()]
+        if not found:
+            raise _usage(f"{path!r} holds no secret", "put one secret on each line")
+        secrets += found
+    secrets += plain
+    if not secrets:
+        raise _usage("no secret is given", ADVICE)
+    return secrets
+
+
+def read_private_key(variable: str | None, path: str | None) -> str:
+    """The private key, or "" if there is none; raises `CommandError`."""
+    if not variable and not path:
+        return ""
+    keys = read_secrets([variable] if variable else [], [path] if path else [], [])
+    if len(keys) > 1:
+        raise _usage("several private keys are given", "give one")
+    return keys[0]
+
+
+def _make(name: str, secrets: Sequence[str], options: dict[str, Any], whose: str) -> Scheme:
+    try:
+        return SCHEMES[name](secrets, **options)
+    except ConfigError as error:
+        doc = (SCHEMES[name].__doc__ or "").strip().partition("\n")[0]
+        raise _usage(
+            f"the scheme {name} cannot be set up: {whose}{error}", f"give what the scheme takes. {doc}"
+        ) from error
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return read_bytes(path).decode("utf-8-sig").replace("\r\n", "\n").split("\n")
+    except UnicodeDecodeError as error:
+        raise _usage(f"{path!r} is not text", "put one secret on each line") from error
+
+
+def _first(given: dict[str, Any]) -> str:
+    return next(key for key in GENERIC if given[key] is not None).replace("_", "-")
+
+
+def _usage(what: str, advice: str) -> CommandError:
+    return CommandError(what, advice, Exit.USAGE)
+
+
+def no_url(scheme: str) -> CommandError:
+    """The error for a scheme that signs the URL, where it is unknown."""
+    return CommandError(
+        f"{scheme} signs the URL, and it is not known",
+        "give --url, the very URL that the partner was given",
+        Exit.USAGE,
+    )

@@ -1,0 +1,104 @@
+"""Verifying a captured request step by step."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from typing import Any, Final
+
+from activities.environment import Environment
+from activities.signatures.diagnosis import Diagnosis, diagnose
+from receiver.cli.errors import Exit
+from receiver.cli.output import note, print_json, say
+from receiver.cli.signature.captured import read_request, read_time
+from receiver.cli.signature.setup import no_url, set_up
+from receiver.cli.terminal import printable
+
+MARKS: Final = {"ok": "ok   ", "wrong": "WRONG", "unknown": "?    "}
+
+ADVICE: Final = {
+    "header": "ask the partner which scheme and headers it sends, and look whether something on the way drops or "
+    "changes them",
+    "time": "for a captured request give --at TIME, when it arrived; for a new one set the clocks right",
+    "key": "copy the secret from the partner's dashboard, and pass it on as it stands there",
+    "bytes": "verify the body as it arrived, before anything parses it; capture it byte by byte",
+    "key or bytes": "compare the secret with the partner's dashboard first, then look how the body was captured",
+}
+"""What to do, by the step that failed."""
+
+URL_ADVICE: Final = "; check --url too, it must be what the partner was given"
+
+
+def verify_file(
+    given: dict[str, Any],
+    headers: Sequence[str],
+    url: str,
+    at: str | None,
+    tolerance: int,
+    file: str,
+    *,
+    as_json: bool,
+) -> Exit:
+    """Print whether the request is signed; FAILED if not.
+
+    given: the options of the scheme. headers, at: as typed. tolerance: seconds. Raises `CommandError`.
+    """
+    setup = set_up(given, tolerance=tolerance)
+    clock = None if at is None else read_time(at)
+    captured = read_request(file, headers)
+    request = captured.signed(url, _public_url())
+    if setup.scheme.covers_url and not request.url:
+        raise no_url(setup.scheme.name)
+    now = clock if clock is not None else captured.received_at if captured.received_at is not None else time.time()
+    diagnosis = diagnose(setup.scheme, setup.secrets, request, now)
+    advice = _advice(diagnosis, covers_url=setup.scheme.covers_url)
+    if captured.replaced and not diagnosis.verified and setup.scheme.covers_body:
+        what = f"{printable(captured.replaced)} stands in this body where a token or a secret was"
+        note(f"{what}: no signature of it can be right; verify the request as the partner sent it")
+    if as_json:
+        _print_json(diagnosis, setup.scheme.name, advice)
+    else:
+        _print_lines(diagnosis, advice)
+    return Exit.OK if diagnosis.verified else Exit.FAILED
+
+
+def _print_lines(diagnosis: Diagnosis, advice: str) -> None:
+    say("verified" if diagnosis.verified else f"NOT verified: {diagnosis.failed}")
+    for finding in diagnosis.findings:
+        say(f"{MARKS[finding.state]} {finding.step:6} {printable(finding.says)}")
+    if diagnosis.verified and diagnosis.verified.delivery_id:
+        say(f"      id     {printable(diagnosis.verified.delivery_id)}")
+    if advice:
+        say(f"  try: {advice}")
+
+
+def _print_json(diagnosis: Diagnosis, scheme: str, advice: str) -> None:
+    verified = diagnosis.verified
+    print_json(
+        {
+            "verified": verified is not None,
+            "scheme": scheme,
+            "failed": diagnosis.failed,
+            "reason": diagnosis.reason,
+            "steps": diagnosis.findings,
+            "try": advice,
+            "secret": verified.key_index + 1 if verified else None,
+            "timestamp": verified.timestamp if verified else None,
+            "delivery_id": verified.delivery_id if verified else None,
+        }
+    )
+
+
+def _advice(diagnosis: Diagnosis, *, covers_url: bool) -> str:
+    advice = ADVICE.get(diagnosis.failed, "")
+    return advice + URL_ADVICE if covers_url and "bytes" in diagnosis.failed else advice
+
+
+def _public_url() -> str:
+    if not os.environ.get("PUBLIC_URL", "").strip():
+        return ""
+    env = Environment(os.environ)
+    url = env.url("PUBLIC_URL", fix="the address at which partners reach the receiver, or nothing")
+    env.check()
+    return url
