@@ -410,6 +410,7 @@ def test_help_says_what_there_is() -> None:
 
 def test_a_demo_names_commands_that_there_are_where_it_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(PROJECT)
+    assert Path("Makefile").is_file()
     assert "  make replay FROM=.dev/demo.jsonl" in "\n".join(next_commands(Path(".dev/demo.jsonl")))
     monkeypatch.chdir(tmp_path)
     shown = "\n".join(next_commands(Path(".dev/demo.jsonl")))

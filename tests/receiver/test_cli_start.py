@@ -1,0 +1,270 @@
+"""Starting: what `--help` and a TAB import, and what a TAB completes."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import socket
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from activities.partners import PARTNERS
+from activities.signatures import SCHEMES
+from activities.signatures.scheme import DEFAULT_TOLERANCE
+from receiver.cli import names, stagehook
+from receiver.cli.demo.processes import bare_environment
+from receiver.cli.demo.running import INPUT
+from receiver.cli.demo.stack import stagehook_command
+from tests.commands import command
+from tests.local_stack import Local, local_system
+from workflows.pipelines import PIPELINES
+
+HEAVY = {
+    "alembic",
+    "cryptography",
+    "httpx",
+    "hypothesis",
+    "itsdangerous",
+    "prometheus_client",
+    "psycopg",
+    "rich",
+    "sqlalchemy",
+    "starlette",
+    "temporalio",
+    "uvicorn",
+}
+TELLING = """
+import os, sys
+before = set(sys.modules)
+from receiver.cli import run
+code = run(sys.argv[1:])
+top = {name.partition(".")[0] for name in set(sys.modules) - before}
+print(*sorted(top - set(sys.stdlib_module_names)), file=sys.stderr)
+os._exit(code)
+"""
+"""Runs a command, and then names the top-level modules that it has imported, but for Python's own."""
+
+
+def groups(group: click.Group = stagehook, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The words of every group and command."""
+    context = click.Context(group)
+    yield path
+    for name in group.list_commands(context):
+        inner = group.get_command(context, name)
+        if isinstance(inner, click.Group):
+            yield from groups(inner, (*path, name))
+        else:
+            yield (*path, name)
+
+
+def imported(*words: str, **env: str) -> set[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", TELLING, *words], env={**bare_environment(), **env}, capture_output=True, check=True
+    )
+    assert done.stdout
+    return set(done.stderr.decode().split())
+
+
+def completing(typed: str, **env: str) -> dict[str, str]:
+    """The variables by which bash asks what may stand in place of the last word."""
+    last = str(len(typed.split(" ")) - 1)
+    return {**env, "_STAGEHOOK_COMPLETE": "bash_complete", "COMP_WORDS": typed, "COMP_CWORD": last}
+
+
+def completed(typed: str, **env: str) -> list[str]:
+    """What bash is told."""
+    done = subprocess.run(
+        stagehook_command(), env={**bare_environment(), **completing(typed, **env)}, capture_output=True, check=True
+    )
+    assert done.stderr == b""
+    return [line.partition(",")[2] for line in done.stdout.decode().splitlines() if line]
+
+
+def test_help_imports_click_and_ours_alone() -> None:
+    assert imported("--help") == {"click", "receiver", "activities"}
+
+
+@pytest.mark.parametrize("words", list(groups()), ids=lambda words: " ".join(words) or "stagehook")
+def test_no_help_imports_what_is_heavy(words: tuple[str, ...]) -> None:
+    assert imported(*words, "--help") & HEAVY == set()
+
+
+@pytest.mark.parametrize(
+    "typed",
+    ["stagehook pipe", "stagehook delivery replay --", "stagehook pipeline start o", "stagehook pipeline show o"],
+)
+def test_a_tab_imports_nothing_heavy(typed: str) -> None:
+    assert imported(**completing(typed), TEMPORAL_ADDRESS="") & HEAVY == set()
+
+
+def test_help_takes_little_cpu_and_memory() -> None:
+    """Three times what is promised: 0.25 s and 40 MB."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    program = "import resource as r; from receiver.cli import run; run(['--help'])"
+    used = "; print(r.getrusage(r.RUSAGE_SELF).ru_maxrss)"
+    done = subprocess.run([sys.executable, "-c", program + used], capture_output=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.75
+    assert int(done.stdout.split()[-1]) < 120 * 1024
+
+
+def test_names_of_schemes_and_their_tolerance_are_those_of_the_code() -> None:
+    assert list(names.SCHEMES) == sorted(SCHEMES)
+    assert names.DEFAULT_TOLERANCE == DEFAULT_TOLERANCE
+
+
+# --- the shells
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_script_asks_stagehook_what_to_complete(shell: str) -> None:
+    done = command("completion", shell)
+    assert (done.code, done.err) == (0, "")
+    assert f"_STAGEHOOK_COMPLETE={shell}_complete" in done.out
+
+
+def test_a_shell_that_is_not_known_is_a_usage_error() -> None:
+    done = command("completion", "tcsh")
+    assert (done.code, done.out) == (2, "")
+    assert "'bash', 'zsh', 'fish'" in done.err
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+@pytest.mark.parametrize(
+    ("typed", "wanted"),
+    [
+        (["pipe"], {"pipeline"}),
+        (["pipeline", "st"], {"start"}),
+        (["pipeline", "list", "--li"], {"--limit"}),
+        (["delivery", "replay", "--mode", "re"], {"resign"}),
+        (["signature", "sign", "--scheme", "git"], {"github"}),
+        (["completion", "z"], {"zsh"}),
+    ],
+)
+def test_every_shell_is_told_commands_options_and_choices(shell: str, typed: list[str], wanted: set[str]) -> None:
+    # fish gives the word that is typed instead of its number.
+    place = typed[-1] if shell == "fish" else str(len(typed))
+    asked = {"_STAGEHOOK_COMPLETE": f"{shell}_complete", "COMP_WORDS": " ".join(["stagehook", *typed])}
+    env = {**bare_environment(), **asked, "COMP_CWORD": place}
+    told = subprocess.run(stagehook_command(), env=env, capture_output=True, check=True).stdout.decode()
+    assert wanted <= set(told.replace(",", "\n").replace("\t", "\n").splitlines())
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
+@pytest.mark.parametrize(
+    ("typed", "wanted"),
+    [("pipe", "pipeline"), ("pipeline wat", "watch"), ("pipeline list --lim", "--limit")],
+)
+def test_bash_itself_completes(typed: str, wanted: str, tmp_path: Path) -> None:
+    script = tmp_path / "stagehook.bash"
+    script.write_text(command("completion", "bash").out)
+    words = ["stagehook", *typed.split()]
+    line = (
+        f"source {script}; COMP_WORDS=({' '.join(words)}); COMP_CWORD={len(words) - 1}; "
+        '_stagehook_completion stagehook; printf "%s\\n" "${COMPREPLY[@]}"'
+    )
+    path = f"{Path(stagehook_command()[0]).parent}:{os.environ['PATH']}"
+    env = {**bare_environment(), "PATH": path}
+    done = subprocess.run(["bash", "--norc", "-c", line], env=env, capture_output=True, check=True)
+    assert done.stdout.decode().split() == [wanted]
+
+
+# --- names
+
+
+def run(*words: str, **env: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        stagehook_command(*words), env={**bare_environment(), **env}, capture_output=True, check=False
+    )
+
+
+def test_commands_keep_names_that_a_tab_completes(tmp_path: Path) -> None:
+    cache = str(tmp_path / "cache")
+    assert completed("stagehook pipeline start ", XDG_CACHE_HOME=cache) == []
+    assert run("pipeline", "start", "none", XDG_CACHE_HOME=cache).returncode == 4
+    assert completed("stagehook pipeline start ", XDG_CACHE_HOME=cache) == sorted(PIPELINES)
+    assert completed("stagehook delivery list --partner ", XDG_CACHE_HOME=cache) == sorted(PARTNERS)
+    assert completed("stagehook delivery list --pipeline on", XDG_CACHE_HOME=cache) == ["onboarding"]
+
+
+def test_the_file_of_names_is_private_and_written_once(tmp_path: Path) -> None:
+    file = tmp_path / "stagehook" / "names.json"
+    secret = "a-callback-key-for-tests-0123456789-abcdef"
+    for _ in range(2):
+        run("pipeline", "start", "none", XDG_CACHE_HOME=str(tmp_path), CALLBACK_KEYS=secret)
+        os.utime(file, (1, 1))
+    again = run("pipeline", "start", "none", XDG_CACHE_HOME=str(tmp_path), CALLBACK_KEYS=secret)
+    assert (again.returncode, file.stat().st_mtime) == (4, 1)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert json.loads(file.read_text()) == {"partners": sorted(PARTNERS), "pipelines": sorted(PIPELINES)}
+    assert [path.name for path in file.parent.iterdir()] == ["names.json"]
+
+
+def test_names_that_changed_replace_what_is_kept(tmp_path: Path) -> None:
+    file = tmp_path / "stagehook" / "names.json"
+    file.parent.mkdir()
+    file.write_text('{"pipelines": ["removed"], "later": 1}')
+    run("pipeline", "start", "none", XDG_CACHE_HOME=str(tmp_path))
+    assert json.loads(file.read_text())["pipelines"] == sorted(PIPELINES)
+
+
+@pytest.mark.parametrize("home", ["/dev/null", "/proc", ""])
+def test_no_command_fails_for_want_of_a_place_for_names(home: str) -> None:
+    done = run("pipeline", "start", "none", XDG_CACHE_HOME=home, HOME=home or "/dev/null")
+    assert done.returncode == 4
+    assert done.stderr.decode().splitlines()[0] == "error: no pipeline is named none"
+    assert completed("stagehook pipeline start ", XDG_CACHE_HOME=home, HOME=home or "/dev/null") == []
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"pipelines": 3}', '{"pipelines": [1, "a\\u001b", "b\\nc"]}'])
+def test_a_damaged_file_of_names_completes_nothing(text: str, tmp_path: Path) -> None:
+    (tmp_path / "stagehook").mkdir()
+    (tmp_path / "stagehook" / "names.json").write_text(text)
+    assert completed("stagehook pipeline start ", XDG_CACHE_HOME=str(tmp_path)) == []
+
+
+# --- runs
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
+    with local_system(tmp_path_factory.mktemp("start")) as system:
+        yield system
+
+
+def test_ids_of_runs_come_from_temporal(local: Local, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(names, "RUNS_TIMEOUT", 30)  # the machine may be busy
+    for name, value in local.stack.environment.items():
+        monkeypatch.setenv(name, value)
+    # Its `list` may lag behind its runs.
+    given = ("--id", "to-complete", "--input", json.dumps(INPUT))
+    assert local.command("pipeline", "start", "onboarding", *given).returncode == 0
+    deadline = time.monotonic() + 30
+    while "to-complete" not in (found := names.latest_runs()) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert "to-complete" in found
+    shown = names.RUN_ID.shell_complete(click.Context(stagehook), click.Argument(["x"]), "to-")
+    assert [item.value for item in shown] == ["to-complete"]
+
+
+def test_a_tab_asks_no_temporal_that_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TEMPORAL_ADDRESS", raising=False)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("it was asked"))
+    assert names.latest_runs() == []
+
+
+def test_a_silent_temporal_completes_nothing_within_a_second() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        begun = time.monotonic()
+        assert completed("stagehook pipeline show ", TEMPORAL_ADDRESS=address) == []
+        assert time.monotonic() - begun < 3
