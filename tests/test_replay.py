@@ -252,7 +252,7 @@ def test_a_curl_line_really_runs(systems: tuple[Local, Local]) -> None:
         (["replay", "--since", "1h", "--workflow", "none-such"], 4, "no open or recent run"),
         (["replay", "--since", "1h", "--workflow", "none-such", "--dry-run"], 4, "no open or recent run"),
         (["replay", "--from", "/nonexistent"], 2, "cannot be read"),
-        (["import", "-"], 1, "line 1 of stdin is no delivery"),
+        (["import", "-"], 1, "line 1 of stdin is not a delivery"),
         (["show", "0"], 4, "several deliveries begin with '0'"),
         (["release", "01"], 4, "several deliveries begin"),
     ],

@@ -254,7 +254,7 @@ def test_what_is_imported_is_not_released_and_why_is_said(database: Database) ->
 
 @pytest.mark.parametrize("args", [["list"], ["show", "01"], ["tail"], ["export"], ["import", "-"], ["release", "01"]])
 def test_a_store_that_is_not_there_is_told_and_not_made(args: list[str], tmp_path: Path) -> None:
-    for url, says in ((tmp_path / "typo.db", "there is no file"), (tmp_path, "is not a file")):
+    for url, says in ((tmp_path / "typo.db", "missing file"), (tmp_path, "is not a file")):
         done = command("delivery", *args, DATABASE_URL=f"sqlite:///{url}")
         assert done.code == 7
         assert says in done.err

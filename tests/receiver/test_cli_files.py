@@ -87,7 +87,7 @@ def test_a_bad_line_imports_nothing(filled: Database, tmp_path: Path) -> None:
     Archive(filled).prune(time.time() + 1)
     failed = on(filled, "delivery", "import", "-", given=(exported + "{}\n").encode())
     assert failed.code == 1
-    assert "line 5 of stdin is no delivery" in failed.err
+    assert "line 5 of stdin is not a delivery" in failed.err
     assert Archive(filled).latest() == []
 
 
@@ -109,7 +109,7 @@ def test_a_line_that_could_not_be_shown_or_sent_is_refused(
     lines = [json.dumps(one) for one in (delivery().as_json(), {**delivery().as_json(), **changes})]
     failed = on(database, "delivery", "import", "-", given="\n".join(lines).encode())
     assert failed.code == 1
-    assert "line 2 of stdin is no delivery: " in failed.err
+    assert "line 2 of stdin is not a delivery: " in failed.err
     assert why in failed.err
 
 
@@ -127,7 +127,7 @@ def test_an_export_that_an_editor_has_saved_is_still_one(
 def test_a_file_without_a_delivery_is_told(filled: Database) -> None:
     done = on(filled, "delivery", "import", "-")
     assert (done.code, done.out) == (0, "0 deliveries added\n")
-    assert "there is no delivery in it" in done.err
+    assert "it holds no delivery" in done.err
 
 
 @pytest.mark.parametrize(
@@ -135,8 +135,8 @@ def test_a_file_without_a_delivery_is_told(filled: Database) -> None:
     [
         (b"", "in 0 lines: none found"),
         (b"a\nb\n", "in 2 lines: none found"),
-        ("\ufeffx".encode("utf-16"), "it is no text"),
-        (b"\x1f\x8b\x00\xff", "it is no text"),
+        ("\ufeffx".encode("utf-16"), "it is not text"),
+        (b"\x1f\x8b\x00\xff", "it is not text"),
     ],
 )
 def test_check_says_what_it_has_looked_at(given: bytes, says: str) -> None:

@@ -136,7 +136,7 @@ def test_what_is_only_long_is_formatted_without_a_word(project: Path, capfd: pyt
 def test_a_content_type_that_is_none_is_refused(project: Path, given: str) -> None:
     made = new(project, "not-to-be-made", "--from", "-", given=captured({"status": "s"}, given))
     assert made.code == 2
-    assert "the Content-Type of the captured request is no media type" in made.err
+    assert "the Content-Type of the captured request is not a media type" in made.err
     assert not (project / "activities/partners/not_to_be_made.py").exists()
 
 
@@ -171,8 +171,8 @@ def test_a_request_that_no_fixture_can_hold_is_refused(project: Path, change: di
         (["http"], "tests/activities/test_http.py is there already"),
         (["public"], "PUBLIC_URL would be its variable"),
         (["temporal-api"], "TEMPORAL_API_KEY would be its variable"),
-        (["Bad Name"], "is no name for a partner"),
-        (["x", "--scheme", "none-such"], "is none of"),
+        (["Bad Name"], "is not a name for a partner"),
+        (["x", "--scheme", "none-such"], "unknown scheme none-such: use one of"),
         (["x", "--scheme", "sendgrid"], "needs more than a secret"),
         (["x", "--from", "/nonexistent"], "No such file"),
         (["x", "--from", "-"], "no JSON object with a text named"),

@@ -36,11 +36,11 @@ def need_store() -> Database:
     """The store of DATABASE_URL; raises `CommandError` without one, or if it is a file that is not there."""
     store = read_store()
     if store is None:
-        what = "there is no store: DATABASE_URL is not set"
+        what = "DATABASE_URL is not set, so no store is used"
         raise CommandError(what, "set it to the receiver's, for example sqlite:///.dev/stagehook.db", Exit.USAGE)
     if store.is_sqlite and not store.url.query and not (file := Path(store.url.database or "")).is_file():
         # To open it would make an empty one, wherever DATABASE_URL points by mistake.
-        what = f"{file} is not a file" if file.exists() else f"there is no file {file}"
+        what = f"{file} is not a file" if file.exists() else f"missing file {file}"
         advice = "set DATABASE_URL to the receiver's; `stagehook db upgrade` makes a store"
         raise CommandError(what, advice, Exit.UNREACHABLE)
     if store.is_sqlite:

@@ -30,7 +30,7 @@ def check_file(file: str, *, as_json: bool) -> Exit:
     looking = Looking(secrets)
     found = [{"line": line, "holds": name} for line, name in dict.fromkeys(looking.through(file))]
     if not looking.is_text:
-        note("it is no text: what is packed in it, or written in UTF-16, is not found")
+        note("it is not text: what is packed in it, or written in UTF-16, is not found")
     if as_json:
         print_json({"found": found, "looked_for": sorted(secrets)})
     else:

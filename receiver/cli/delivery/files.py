@@ -40,7 +40,7 @@ def import_file(file: str, *, as_json: bool) -> None:
     # Read to its end first: a line that is wrong imports nothing, and a slow stdin keeps no store waiting.
     archive, deliveries = need_archive(), list(read_file(file))
     if not deliveries:
-        note("there is no delivery in it: `stagehook delivery export` writes what is imported")
+        note("it holds no delivery: `stagehook delivery export` writes what is imported")
     added, present, differing = archive.add(deliveries)
     if as_json:
         print_json({"added": added, "present": present, "differing": differing})

@@ -37,7 +37,7 @@ def read_file(name: str) -> Iterator[Delivery]:
         try:
             yield from read_document(document)
         except NotADelivery as error:
-            what = f"line {number} of {_shown(name)} is no delivery: {error}"
+            what = f"line {number} of {_shown(name)} is not a delivery: {error}"
             raise CommandError(what, "give it what `stagehook delivery export` has written") from error
 
 

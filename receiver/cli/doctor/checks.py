@@ -136,7 +136,7 @@ async def _public_url(settings: Settings) -> AsyncIterator[Finding]:
     if answer.status_code == 200 and answer.text == '{"alive":true}':
         yield Finding("public url", ok=True, says=f"{settings.public_url} leads to a receiver")
     else:
-        says = f"{settings.public_url} answers {answer.status_code}, and is no receiver"
+        says = f"{settings.public_url} answers {answer.status_code}: another program than the receiver"
         yield Finding("public url", ok=False, says=says, fix="set PUBLIC_URL to the address of the web process")
     yield _clock(answer, asked_at)
 

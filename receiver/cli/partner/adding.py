@@ -91,9 +91,9 @@ def _tidy(paths: Sequence[Path]) -> None:
 def _scaffold(name: str, scheme: str, file: str) -> Scaffold:
     if not NAME.fullmatch(name) or len(name) > LONGEST_NAME:
         what = f"use up to {LONGEST_NAME} lower-case letters and digits, words joined by hyphens"
-        raise click.BadParameter(f"{name!r} is no name for a partner: {what}")
+        raise click.BadParameter(f"{name!r} is not a name for a partner: {what}")
     if scheme not in {*SCHEMES, "none"}:
-        raise click.BadParameter(f"--scheme {scheme} is none of {', '.join(SCHEMES)}, none")
+        raise click.BadParameter(f"unknown scheme {scheme}: use one of {', '.join(SCHEMES)}, none")
     if scheme in NEED_MORE:
         raise click.BadParameter(f"--scheme {scheme} needs more than a secret: take another, and change it in the file")
     captured = read_request(file, ()) if file else Captured([("Content-Type", "application/json")], EXAMPLE)

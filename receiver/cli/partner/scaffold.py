@@ -178,7 +178,7 @@ class Scaffold:
         given = [value for name, value in self.captured.headers if name.lower() == "content-type"]
         media_type = given[0].partition(";")[0].strip().lower() if given else "application/json"
         if not MEDIA_TYPE.fullmatch(media_type):
-            what = "the Content-Type of the captured request is no media type"
+            what = "the Content-Type of the captured request is not a media type"
             raise CommandError(what, "set it right in what was captured, for example application/json", Exit.USAGE)
         return media_type
 
@@ -213,7 +213,7 @@ class Scaffold:
             signature=given if self.scheme else unsigned,
             content_type="" if plain else f"\n        content_type={self.content_type!r},",
             path=", ".join(map(repr, self.path)),
-            unknown=repr(f"{'.'.join(self.path)} is none that is known"),
+            unknown=repr(f"unknown {'.'.join(self.path)}"),
             seen="" if self.seen in {"done", "failed", "working"} else f" | {self.seen!r}",
             read="text_at" if self._has_number else "text_or_empty",
             **{name: repr(self._beside(name)) for name in ("result", "code", "message")},

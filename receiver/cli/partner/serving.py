@@ -41,6 +41,6 @@ def _read_plays(plays: tuple[str, ...]) -> dict[str, list[str]]:
         script[name] = listed.split(",")
         for play in script[name]:
             if play not in {*PLAYS, "mixed"}:
-                what = f"{play!r} is none of {', '.join(PLAYS)}, mixed"
+                what = f"unknown play {play!r}: use one of {', '.join(PLAYS)}, mixed"
                 raise click.BadParameter(f"--plays {text}: {what}; repeat --plays for another partner")
     return script

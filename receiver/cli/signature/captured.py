@@ -156,7 +156,7 @@ def _read_delivery(text: bytes) -> Captured:
     if encoded is None and "body" in record:
         raise _no_record("its body was not kept")
     if not isinstance(headers, list) or not all(_is_pair(pair) for pair in headers):
-        raise _no_record("`headers` is no list of pairs of texts")
+        raise _no_record("`headers` is not a list of pairs of texts")
     if not (isinstance(encoded, str) and isinstance(method, str) and isinstance(target, str)):
         raise _no_record("`body`, `method` or the target is missing, or no text")
     try:
@@ -169,7 +169,7 @@ def _read_delivery(text: bytes) -> Captured:
 
 def _no_record(why: str, advice: str = "") -> CommandError:
     form = "it has `method`, `target` or `url`, `headers` (pairs), `body` (base64); for a body alone give --header"
-    return _usage(f"this is no recorded delivery: {why}", advice or form)
+    return _usage(f"this is not a recorded delivery: {why}", advice or form)
 
 
 def _known(target: str) -> str:
