@@ -79,7 +79,9 @@ class PartnerCalls:
         request.headers["Idempotency-Key"] = claims.idempotency_key
         response = await self._send(partner, request, call)
         if not response.is_success:
-            _raise_for(call, response, answer_line(partner, response.status_code, words(response, callback_url)))
+            _raise_for(
+                call, response, answer_line(partner, response.status_code, partner_words(response, callback_url))
+            )
         return replace(accepted(partner, response), key=self._urls.fingerprint)
 
     @activity.defn
@@ -101,7 +103,7 @@ class PartnerCalls:
                 f"the request to partner {partner.name} failed, perhaps in its auth ({type(error).__name__})"
             ) from None
         if not response.is_success:
-            said = words(response, self._urls.issue(Claims.of(question.call)))
+            said = partner_words(response, self._urls.issue(Claims.of(question.call)))
             raise _no_status(answer_line(partner, response.status_code, said), _retry_after(response))
         try:
             return status(partner.read_status, response)
@@ -181,7 +183,7 @@ def answer_line(partner: Partner, status: int, said: str) -> str:
     return f"partner {partner.name} answered {status}" + (f": {said}" if said else "")
 
 
-def words(response: httpx.Response, *callback_urls: str) -> str:
+def partner_words(response: httpx.Response, *callback_urls: str) -> str:
     """What the partner says, in one short line, without the tokens or the credentials that it may have echoed."""
     tokens = [url.rpartition("/")[2] for url in callback_urls]
     text = response.content.decode("utf-8", "replace")

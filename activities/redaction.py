@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from activities.callback_urls import VERSION
-from activities.spellings import REDACTED, Found, Look, blot, readings
+from activities.spellings import REDACTED, Found, Look, readings, redact_bytes
 from workflows.contract import Answer
 
 TOKEN: Final = "a callback token"  # noqa: S105 - what is found, not one
@@ -92,13 +92,13 @@ def without_tokens(text: bytes) -> bytes:
     return _without(text, tokens)
 
 
-def blot_tokens(text: bytes) -> bytes:
+def redact_tokens(text: bytes) -> bytes:
     """The text without anything that is written as a callback token is, whatever it holds."""
     return BARE_TOKEN.sub(REDACTED, without_tokens(text))
 
 
 def _without(text: bytes, look: Look) -> bytes:
-    clean = blot(text, look, deep=0) if any(map(LIKE_A_TOKEN.search, readings(text))) else text
+    clean = redact_bytes(text, look, deep=0) if any(map(LIKE_A_TOKEN.search, readings(text))) else text
     return REDACTED if clean is None else clean
 
 

@@ -125,7 +125,7 @@ def readings(text: bytes) -> Iterator[bytes]:
         yield text
 
 
-def blot(text: bytes, look: Look, *, deep: int = DEEPEST, budget: Budget | None = None) -> bytes | None:
+def redact_bytes(text: bytes, look: Look, *, deep: int = DEEPEST, budget: Budget | None = None) -> bytes | None:
     """The text without it: `search` finds nothing in what is returned. None: it is hidden, and cannot be cut out."""
     for _ in range(PASSES):
         found = []

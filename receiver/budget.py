@@ -72,7 +72,7 @@ class SignalBudget:
             account.known.popitem(last=False)
         return 0.0
 
-    def give_back(self, claims: Claims, signal_id: str) -> None:
+    def refund(self, claims: Claims, signal_id: str) -> None:
         """Uncount a callback that could not be forwarded: an outage of ours is not the partner's number."""
         account = self._account(claims)
         if signal_id in account.known:

@@ -102,7 +102,7 @@ class Callbacks:
     async def _record_refusal(
         self, capture: Capture, incoming: Incoming, verdict: Verdict, reason: str, status: int
     ) -> None:
-        at_least = capture.kept_size(verdict, incoming.announced)
+        at_least = capture.recordable_size(verdict, incoming.announced)
         if not self._forwarder.may_note(verdict, capture.partner, at_least):
             return
         if capture.body is None:  # refused before anybody read it
@@ -173,7 +173,7 @@ class Callbacks:
             delivery = capture.delivery(Verdict.ACCEPTED)
             verdict = await self._forwarder.deliver(delivery, callback, signal_id, earlier_id)
         except Unavailable as error:
-            self._budget.give_back(claims, signal_id)
+            self._budget.refund(claims, signal_id)
             logger.warning("nothing-durable", extra={"why": str(error)})
             raise Refused(Verdict.UNAVAILABLE) from error
         if verdict is Verdict.UNKNOWN:

@@ -22,7 +22,7 @@ from receiver.deliveries import migrations
 from receiver.deliveries.database import Database
 from receiver.deliveries.inbox import Inbox
 
-PATIENCE = 3 * inbox_module.WITHIN
+PATIENCE = 3 * inbox_module.COMMIT_TIMEOUT
 
 
 class Postgres:
@@ -155,8 +155,8 @@ def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
 @pytest.fixture
 def database(empty_database: Database, monkeypatch: pytest.MonkeyPatch) -> Database:
     """A store with this version's tables, that is given three times as long as in production to keep a delivery."""
-    monkeypatch.setattr(inbox_module, "WITHIN", PATIENCE)
-    monkeypatch.setattr(inbox_module, "DEPTH_WITHIN", PATIENCE)
+    monkeypatch.setattr(inbox_module, "COMMIT_TIMEOUT", PATIENCE)
+    monkeypatch.setattr(inbox_module, "QUERY_TIMEOUT", PATIENCE)
     migrations.upgrade(empty_database)
     return empty_database
 

@@ -58,7 +58,7 @@ async def test_a_stage_that_a_reset_has_opened_again_takes_the_callback_that_it_
     real: WorkflowEnvironment, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is the same call, and the store knows the callback as taken: Temporal is asked all the same."""
-    monkeypatch.setattr(judging, "RESTS", 0.0)
+    monkeypatch.setattr(judging, "RESEND_PAUSE", 0.0)
     app = create_app(URLS, partners(), for_temporal(real.client), store=Store(database))
     async with (
         app.router.lifespan_context(app),

@@ -27,7 +27,7 @@ def last_failure(error: ActivityError) -> ApplicationError | None:
     return cause
 
 
-def words(error: ActivityError, what: str) -> str:
+def failure_text(error: ActivityError, what: str) -> str:
     """Why `what` failed, for people, in one line."""
     last = last_failure(error)
     return last.message if last else f"{what} was given up: {error.cause or error}"

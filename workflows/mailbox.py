@@ -142,7 +142,7 @@ class Mailbox:
         elif answer.status == "failed":
             record.settle("failed", "callback", at=at, answer=answer)
         elif answer.status == "ask":
-            record.told_to_ask(what, answer, at=at)
+            record.ask_requested(what, answer, at=at)
         else:
             record.progressed(at=at)
             record.enter(what, answer.message, at=at)

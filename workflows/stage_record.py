@@ -119,7 +119,7 @@ class StageRecord:
             self.ask_wanted = False
             self.enter("callback ask during the call", CANNOT_BE_ASKED, at=at)
 
-    def told_to_ask(self, what: str, answer: Answer, *, at: float) -> None:
+    def ask_requested(self, what: str, answer: Answer, *, at: float) -> None:
         """Note that the partner wants to be asked; any number of such callbacks before it is asked count as one."""
         # During the call it is not known yet whether the partner can be asked.
         self.ask_wanted = self.in_call or self.askable
@@ -142,7 +142,7 @@ class StageRecord:
                 self.progressed(at=at)
                 self.enter(f"asked: {status}", answer.message, at=at)
 
-    def asked_in_vain(self, why: str, *, at: float) -> None:
+    def ask_failed(self, why: str, *, at: float) -> None:
         """Note that the partner was asked and gave no answer: that says nothing about the work."""
         self.asking = False
         self.asked_at = at

@@ -32,7 +32,7 @@ from workflows.contract import (
     StageCall,
     Status,
 )
-from workflows.failures import last_failure, was_never_reached, was_never_started, words
+from workflows.failures import failure_text, last_failure, was_never_reached, was_never_started
 from workflows.mailbox import Mailbox
 from workflows.reading import Broken, read_answer, read_receipt
 from workflows.scheduling import start_asking, start_call
@@ -72,7 +72,7 @@ class StagedWorkflow:
         self._name = name or workflow.info().workflow_type
         self._mailbox = Mailbox(workflow.info().first_execution_run_id, last_stage, workflow.patched)
         self._stages: dict[int, Stage] = {}
-        self._is_to_be_shown = False
+        self._has_news = False
 
     # --- what others ask of a run
 
@@ -158,7 +158,7 @@ class StagedWorkflow:
         record.open(at=workflow.time())
         if record.state == "waiting":  # carried over from the execution before this one
             await self._wait(stage, record)
-        while record.in_call or _is_to_be_called(stage, record):
+        while record.in_call or _needs_call(stage, record):
             reached = await self._call(stage, record, self._begin(stage, record, data))
             record.returned(at=workflow.time())
             if reached and record.outcome is None:
@@ -209,7 +209,7 @@ class StagedWorkflow:
     async def _until_over(self, activity: asyncio.Task[Any], is_overtaken: Callable[[], bool]) -> None:
         """Wait for the activity's end. A callback that arrives meanwhile overtakes it; no operator's signal a call."""
         try:
-            await workflow.wait_condition(lambda: activity.done() or is_overtaken() or self._is_long())
+            await workflow.wait_condition(lambda: activity.done() or is_overtaken() or self._should_continue_as_new())
             if not activity.done() and not is_overtaken():
                 self.carry_over(self._mailbox.carry())
         finally:
@@ -228,7 +228,7 @@ class StagedWorkflow:
             if last and last.type == REFUSED:
                 record.settle("failed", "failed", at=workflow.time(), answer=Answer("failed", message=last.message))
                 return None
-            record.remark(words(error, "the call"))
+            record.remark(failure_text(error, "the call"))
             return error
         record.received(replace(receipt, note=_unusable(stage, flaw)) if flaw else receipt)
         match receipt.answer:
@@ -259,11 +259,11 @@ class StagedWorkflow:
         # A callback that lands with the fired timer in one task wins: the caller looks at the record once more.
         with contextlib.suppress(TimeoutError):
             await workflow.wait_condition(
-                lambda: record.outcome is not None or record.ask_due != ask_due or self._is_long(),
+                lambda: record.outcome is not None or record.ask_due != ask_due or self._should_continue_as_new(),
                 timeout=max(seconds, 0.001),
                 timeout_summary=f"{stage.number} {stage.name}: callback of {stage.partner}",
             )
-        if record.outcome is None and self._is_long():
+        if record.outcome is None and self._should_continue_as_new():
             self.carry_over(self._mailbox.carry())
 
     async def _ask(self, stage: Stage, record: StageRecord) -> None:
@@ -275,12 +275,12 @@ class StagedWorkflow:
             try:
                 record.asked(read_answer(asking.result()), at=workflow.time())
             except ActivityError as error:
-                record.asked_in_vain(words(error, "asking"), at=workflow.time())
+                record.ask_failed(failure_text(error, "asking"), at=workflow.time())
             except Broken as error:
-                record.asked_in_vain(_unusable(stage, error), at=workflow.time())
+                record.ask_failed(_unusable(stage, error), at=workflow.time())
         self._show()
 
-    def _is_long(self) -> bool:
+    def _should_continue_as_new(self) -> bool:
         """Whether to continue as new: Temporal takes 10,000 signals per execution, and no more."""
         heavy = self._mailbox.received >= SIGNALS_PER_EXECUTION or workflow.info().is_continue_as_new_suggested()
         return heavy and type(self).carry_over is not StagedWorkflow.carry_over
@@ -295,13 +295,13 @@ class StagedWorkflow:
         record.settle(status, cause, at=workflow.time(), answer=Answer("failed", message=message))
 
     def _show(self) -> None:
-        self._is_to_be_shown = False
+        self._has_news = False
         workflow.set_current_details(details(self._name, self._known_records()))
 
     def _show_soon(self) -> None:
         """Show once for all signals of one workflow task: there may be thousands, and it has two seconds."""
-        if not self._is_to_be_shown:
-            self._is_to_be_shown = True
+        if not self._has_news:
+            self._has_news = True
             asyncio.get_running_loop().call_soon(self._show)
 
     def _known_records(self) -> list[tuple[Stage, StageRecord]]:
@@ -316,7 +316,7 @@ def _expires_at(stage: Stage, record: StageRecord) -> int:
     return int((record.opened_at or workflow.time()) + stage.longest_open + TOKEN_SLACK)
 
 
-def _is_to_be_called(stage: Stage, record: StageRecord) -> bool:
+def _needs_call(stage: Stage, record: StageRecord) -> bool:
     """An open stage, as long as it has attempts left; and one that an operator has advanced past, once."""
     if record.outcome is None:
         return record.attempt < stage.attempts

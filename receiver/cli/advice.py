@@ -13,7 +13,7 @@ import click
 from activities.callback_urls import BadToken, ExpiredToken
 from activities.client import TemporalUnreachable
 from activities.environment import SettingsError
-from activities.redaction import blot_tokens
+from activities.redaction import redact_tokens
 from activities.runs import (
     NoProgressQuery,
     NoSuchStage,
@@ -75,7 +75,7 @@ UNWRITABLE: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 def report(error: Exception) -> Exit:
     """Print the error to stderr and return the exit code. Of a callback token in what was typed it tells nothing."""
     code, advice = _advice(error)
-    note(f"error: {blot_tokens(_what(error).encode('utf-8', 'surrogatepass')).decode('utf-8', 'surrogatepass')}")
+    note(f"error: {redact_tokens(_what(error).encode('utf-8', 'surrogatepass')).decode('utf-8', 'surrogatepass')}")
     note(f"  try: {advice}")
     return code
 

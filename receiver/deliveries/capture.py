@@ -13,7 +13,7 @@ from typing import Any, Final
 from starlette.requests import Request
 
 from activities.callback_urls import CALLBACKS_PATH, Claims
-from activities.redaction import blot_tokens, may_hold_token, without_tokens
+from activities.redaction import may_hold_token, redact_tokens, without_tokens
 from activities.spellings import REDACTED
 from receiver.answers import Verdict
 from receiver.deliveries.credentials import is_credential
@@ -76,7 +76,7 @@ class Capture:
         """The partner's name, as soon as it is known; until then ""."""
         return self.claims.partner if self.claims else self.own_partner
 
-    def kept_size(self, verdict: Verdict, announced: int) -> int:
+    def recordable_size(self, verdict: Verdict, announced: int) -> int:
         """Bytes that a record of it takes at least, if it is refused. announced: of a body that was not read."""
         body_size = announced if self.body is None else len(self.body)
         head = len(self.query) + sum(len(name) + len(value) for name, value in self.headers)
@@ -147,7 +147,7 @@ class Capture:
             if found == self.body:
                 return None
         # Of a body that was refused nobody knows where its token stands, and it may well be a good one.
-        return found if self.claims or len(found) > MAX_REFUSED_BODY_BYTES else blot_tokens(found)
+        return found if self.claims or len(found) > MAX_REFUSED_BODY_BYTES else redact_tokens(found)
 
     @property
     def _shown_query(self) -> str:
@@ -176,5 +176,5 @@ class Capture:
         """The text, should it repeat the token, without it; and without NUL, which PostgreSQL keeps in no text."""
         own = text.replace(self.token, self._shown_token) if len(self.token) >= SHORTEST_TOKEN else text
         raw = own.encode("utf-8", "replace")
-        clean = without_tokens(raw) if self._at_callback_url else blot_tokens(raw)
+        clean = without_tokens(raw) if self._at_callback_url else redact_tokens(raw)
         return clean.decode().replace("\0", "\ufffd")

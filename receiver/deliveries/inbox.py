@@ -24,11 +24,11 @@ from receiver.deliveries.writer import Job, Writer
 
 logger = logging.getLogger("stagehook.inbox")
 
-WITHIN: Final = 0.7
+COMMIT_TIMEOUT: Final = 0.7
 """Seconds that a partner's request waits for its commit, before Temporal is asked directly."""
 
-DEPTH_WITHIN: Final = 0.7
-REMEMBERED: Final = 5.0
+QUERY_TIMEOUT: Final = 0.7
+FAILURE_MEMORY: Final = 5.0
 """Seconds for which the store is not called ready after a delivery could not be kept."""
 
 TAKEN_TOGETHER: Final = 200
@@ -85,7 +85,7 @@ class Inbox:
         lease: whether the caller would send it at once.
         """
         try:
-            kept: Kept = await self._writer.do(Keep(delivery, queued, lease), within=WITHIN)
+            kept: Kept = await self._writer.do(Keep(delivery, queued, lease), within=COMMIT_TIMEOUT)
         except StoreAway as away:
             self._failed_at = time.monotonic()
             self._note_away("keep", away)
@@ -102,7 +102,7 @@ class Inbox:
         def work(cursor: DBAPICursor) -> First | None:
             return self._statements.promise(cursor, first.id)
 
-        found: First | None = await self._writer.do(work, within=WITHIN)
+        found: First | None = await self._writer.do(work, within=COMMIT_TIMEOUT)
         if found is None:
             raise StoreAway("the content was refused a moment ago, and its record is deleted")
         return found.verdict if found.told else ""
@@ -118,7 +118,7 @@ class Inbox:
             found = self._statements.first(cursor, refusal.id)
             return found is None or found.told
 
-        told: bool = await self._writer.do(work, within=WITHIN)
+        told: bool = await self._writer.do(work, within=COMMIT_TIMEOUT)
         return told
 
     def may_note(self, verdict: str, partner: str, at_least: int) -> bool:
@@ -136,7 +136,7 @@ class Inbox:
             notes.add(note := _Note(row))
             self._writer.put(note)
 
-    def note_taken(self, delivery: Delivery, queued: Queued) -> None:
+    def record_taken(self, delivery: Delivery, queued: Queued) -> None:
         """Remember a delivery that Temporal has taken while it could not be kept, until the store has it."""
         self._taken.add(delivery, queued)
         self._has_taken.set()
@@ -175,13 +175,13 @@ class Inbox:
 
     async def depth(self) -> Depth:
         """How long the queue is, as far as it is counted."""
-        depth: Depth = await self._writer.do(self._statements.depth, within=DEPTH_WITHIN)
+        depth: Depth = await self._writer.do(self._statements.depth, within=QUERY_TIMEOUT)
         return depth
 
     async def check(self) -> None:
         """Raise `StoreAway` unless deliveries can be kept, as far as is known without keeping one."""
-        await self._writer.do(self._statements.check, within=DEPTH_WITHIN)
-        if time.monotonic() - self._failed_at < REMEMBERED:
+        await self._writer.do(self._statements.check, within=QUERY_TIMEOUT)
+        if time.monotonic() - self._failed_at < FAILURE_MEMORY:
             raise StoreAway("a delivery could not be kept a moment ago")
 
     async def prune(self, before: float, *, refused: bool = False) -> int:

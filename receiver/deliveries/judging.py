@@ -36,7 +36,7 @@ from receiver.deliveries.writer import Job
 LEASE: Final = 10.0
 """Seconds for which a delivery that is being sent is left to the process that sends it. One try takes 2.2 s at most."""
 
-RESTS: Final = 1.0
+RESEND_PAUSE: Final = 1.0
 """Seconds between two signals for a content that comes again: a partner that repeats itself without a pause costs a
 signal a second."""
 
@@ -186,7 +186,7 @@ class Judge:
             return Kept(How.AGAIN, first)
         if first.bare:
             self._statements.complete(cursor, first.id, keep.queued.callback)
-        if first.fate in SENT_AGAIN and first.rests is not None and first.rests < now - RESTS:
+        if first.fate in SENT_AGAIN and first.rests is not None and first.rests < now - RESEND_PAUSE:
             self._statements.requeue(cursor, [first.id], now)
             known.pending.add(keep.stage)
         return Kept(How.KNOWN, first)

@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 from activities import strict_json
 from activities.redaction import tokens
 from activities.signatures.scheme import PREFIXES
-from activities.spellings import REDACTED, Budget, Found, Look, blot, search
+from activities.spellings import REDACTED, Budget, Found, Look, redact_bytes, search
 from receiver.deliveries.credentials import is_credential
 from receiver.deliveries.delivery import FORM, Delivery, digest
 
@@ -114,7 +114,7 @@ def redact(delivery: Delivery, secrets: Mapping[str, str]) -> Delivery:
         if name.lower() not in ADDRESSES and not is_credential(name) and _blot(name, look, budget) == name
     )
     clean = replace(delivery, **{**texts, "client": "", "headers": headers})
-    body = None if clean.body is None else blot(clean.body, look)
+    body = None if clean.body is None else redact_bytes(clean.body, look)
     if body is None or body == clean.body:
         return replace(clean, body=body)
     return replace(clean, body=body, body_size=len(body), body_digest=digest(body))
@@ -146,7 +146,7 @@ def _body(encoded: str) -> bytes:
 
 def _blot(text: str, look: Look, budget: Budget | None = None) -> str:
     encoded = _encoded(text)
-    clean = blot(encoded, look, budget=budget)
+    clean = redact_bytes(encoded, look, budget=budget)
     if clean is None:  # no more than a few words are lost by it
         return REDACTED.decode()
     return text if clean == encoded else clean.decode("latin-1" if _is_latin(text) else "utf-8", "replace")

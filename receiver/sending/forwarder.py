@@ -15,7 +15,7 @@ from typing import Final
 from receiver.answers import Verdict
 from receiver.deliveries.database import StoreAway
 from receiver.deliveries.delivery import Delivery
-from receiver.deliveries.inbox import REMEMBERED, Inbox
+from receiver.deliveries.inbox import FAILURE_MEMORY, Inbox
 from receiver.deliveries.judging import How, Kept
 from receiver.deliveries.statements import First, Queued
 from receiver.sending.sender import MOST_TRIES, VERDICTS, Sender, refusal
@@ -87,7 +87,7 @@ class Forwarder:
         if reached is not Reached.TAKEN:
             inbox.note_answer(delivery.id, Verdict.UNAVAILABLE.status)
             raise Unavailable(f"Temporal: the run is {reached.value}{STORE_AWAY}")
-        inbox.note_taken(delivery, queued)
+        inbox.record_taken(delivery, queued)
         return Verdict.ACCEPTED
 
     async def _answer(self, inbox: Inbox, sender: Sender, queued: Queued, kept: Kept) -> Verdict:
@@ -152,7 +152,7 @@ class Forwarder:
         except TemporalAway as error:
             raise Unavailable(f"Temporal: {error}{store}") from error
         # One run alone may be at fault itself.
-        if len(self._failing) > 1 and time.monotonic() - self._failed_at < REMEMBERED:
+        if len(self._failing) > 1 and time.monotonic() - self._failed_at < FAILURE_MEMORY:
             raise Unavailable(f"Temporal: took no signal a moment ago{store}")
         return store.removeprefix("; ")
 

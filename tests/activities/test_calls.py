@@ -17,7 +17,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from activities.callback_urls import CallbackURLs, Claims, fingerprint
-from activities.calls import NOT_TAKEN, PartnerCalls, http_client, words
+from activities.calls import NOT_TAKEN, PartnerCalls, http_client, partner_words
 from activities.environment import Environment
 from activities.partners import sandbox
 from activities.signatures import ConfigError
@@ -256,12 +256,12 @@ KEYED = httpx.Request("GET", "https://x/", params=FORMED, headers={"X-Token": "=
 )
 def test_a_partners_words_are_removed_with_a_secret_that_they_write_otherwise(echo: str) -> None:
     answer = httpx.Response(401, content=f'{{"error": "no such key: {echo}"}}'.encode(), request=KEYED)
-    assert words(answer) == "[removed]"
+    assert partner_words(answer) == "[removed]"
 
 
 @pytest.mark.parametrize("said", ['{"error": "caf\\u00e9 \\/ 100% + \\\\ \\ud800"}', "%zz%", "\\u00"])
 def test_escapes_that_hide_no_secret_are_left_as_they_are(said: str) -> None:
-    assert words(httpx.Response(401, content=said.encode(), request=KEYED)) == said
+    assert partner_words(httpx.Response(401, content=said.encode(), request=KEYED)) == said
 
 
 class Bytes(httpx.AsyncByteStream):

@@ -67,7 +67,7 @@ def test_what_could_not_be_forwarded_is_given_back() -> None:
     budget = SignalBudget(Clock())
     for n in range(10 * BURST):
         assert budget.seconds_to_wait(CLAIMS, str(n), settles=False) == 0.0
-        budget.give_back(CLAIMS, str(n))
+        budget.refund(CLAIMS, str(n))
 
 
 def test_urls_do_not_share_an_account_and_old_ones_are_forgotten() -> None:

@@ -25,7 +25,7 @@ async def test_what_was_taken_is_sent_once_more_when_it_comes_again(
     door: Door, database: Database, temporal: Switchable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Temporal knows it by its request id, unless the run was reset behind it. An ended run changes nothing."""
-    monkeypatch.setattr(judging, "RESTS", 0.0)
+    monkeypatch.setattr(judging, "RESEND_PAUSE", 0.0)
     one = delivery()
     assert await door.deliver(one, "a") is Verdict.ACCEPTED
     await eventually(lambda: fate_of(database, one) is Fate.TAKEN)

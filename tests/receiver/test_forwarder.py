@@ -153,7 +153,7 @@ async def test_the_answer_waits_for_a_fate_that_comes_soon(
 async def test_the_answer_does_not_wait_for_one_that_comes_late(
     door: Door, database: Database, temporal: Switchable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(judging, "RESTS", 0.0)
+    monkeypatch.setattr(judging, "RESEND_PAUSE", 0.0)
     temporal.slow, temporal.answers["run"] = 0.6, Reached.FINISHED
     one, began = delivery(), time.monotonic()
     assert await door.deliver(one, "a") is Verdict.ACCEPTED
@@ -173,7 +173,7 @@ async def test_one_that_was_kept_after_its_answer_is_recorded_as_it_was_answered
     """A refusal by Temporal's word alone is 503: the store may know the content as answered 202."""
     assert door.inbox is not None
     await door.inbox.depth()  # connected: what the writer has not begun with is let go
-    monkeypatch.setattr(inbox_module, "WITHIN", 0.3)
+    monkeypatch.setattr(inbox_module, "COMMIT_TIMEOUT", 0.3)
     slow_down(door.inbox, monkeypatch, seconds=0.8)
     temporal.answers["run"] = Reached.FINISHED
     late, taken = delivery("chain-1"), delivery("chain-2", workflow_id="another")
@@ -190,7 +190,7 @@ async def test_one_that_was_kept_after_a_503_is_recorded_so_and_delivered(
 ) -> None:
     assert door.inbox is not None
     await door.inbox.depth()
-    monkeypatch.setattr(inbox_module, "WITHIN", 0.1)
+    monkeypatch.setattr(inbox_module, "COMMIT_TIMEOUT", 0.1)
     slow_down(door.inbox, monkeypatch, seconds=0.3)
     one, temporal.there = delivery(), False
     with pytest.raises(Unavailable):

@@ -312,7 +312,7 @@ async def test_what_temporal_took_while_the_store_was_slow_is_recorded_once(inbo
     late, never = delivery("chain-1"), delivery("chain-2")
     await keep(inbox, late, "a")  # committed after all
     for one, request_id in ((late, "a"), (never, "b")):
-        inbox.note_taken(one, queued(one, request_id))
+        inbox.record_taken(one, queued(one, request_id))
     assert await keep(inbox, delivery("chain-2"), "b") is How.KNOWN
     assert await keep(inbox, delivery("chain-2"), "c") is How.CONFLICT
     assert [Archive(database).get(one.id).fate for one in (late, never)] == [Fate.TAKEN, Fate.TAKEN]
@@ -344,7 +344,7 @@ async def test_what_comes_again_is_sent_once_more_though_not_without_a_pause(
     inbox.conclude(Conclusion(first.id, Fate.TAKEN))
     assert await keep(inbox, delivery(), "a") is How.KNOWN
     assert await inbox.claim(10) == []
-    monkeypatch.setattr(judging, "RESTS", 0.0)
+    monkeypatch.setattr(judging, "RESEND_PAUSE", 0.0)
     assert [await keep(inbox, delivery(), "a") for _ in range(5)] == [How.KNOWN] * 5
     (claimed,) = await inbox.claim(10)
     assert (claimed.id, claimed.fate) == (first.id, Fate.TAKEN)
@@ -355,7 +355,7 @@ async def test_what_comes_again_is_sent_once_more_though_not_without_a_pause(
 async def test_what_is_parked_waits_for_an_operator_however_often_it_comes_again(
     inbox: Inbox, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(judging, "RESTS", 0.0)
+    monkeypatch.setattr(judging, "RESEND_PAUSE", 0.0)
     first = delivery()
     await keep(inbox, first, "a")
     inbox.conclude(Conclusion(first.id, Fate.PARKED, "no"))
@@ -399,7 +399,7 @@ async def test_a_body_that_nobody_waits_for_is_let_go(inbox: Inbox, monkeypatch:
         put(job)
 
     monkeypatch.setattr(inbox._writer, "_put", noting)
-    monkeypatch.setattr(inbox_module, "WITHIN", 0.3)
+    monkeypatch.setattr(inbox_module, "COMMIT_TIMEOUT", 0.3)
     blocking = asyncio.create_task(inbox._writer.do(lambda cursor: time.sleep(1.5), within=None))
     await asyncio.sleep(0.05)
     with pytest.raises(StoreAway):

@@ -109,7 +109,7 @@ async def test_one_that_was_committed_late_is_recorded_as_taken(inbox: Inbox, da
     assert late.claims is not None
     queued = Queued(late.id, late.claims, "{}", "a")
     await inbox.keep(late, queued, lease=False)
-    inbox.note_taken(late, queued)
+    inbox.record_taken(late, queued)
     await eventually(lambda: Archive(database).get(late.id).fate is Fate.TAKEN)
     assert await inbox.claim(10) == []
 
@@ -118,7 +118,7 @@ async def test_a_repeat_brings_the_callback_that_was_not_kept_and_is_sent_again(
     door: Door, database: Database, temporal: Switchable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The run may have been reset: as any other that Temporal has taken."""
-    monkeypatch.setattr(judging, "RESTS", 0.0)
+    monkeypatch.setattr(judging, "RESEND_PAUSE", 0.0)
     with store_away(door):
         for chain in CHAINS:
             await deliver(door, delivery(chain))

@@ -38,8 +38,8 @@ PROMISED = BOUND + CLIENT_GRACE
 @pytest.fixture
 def direct(postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> Database:
     """A store on PostgreSQL, without the proxy."""
-    monkeypatch.setattr(inbox_module, "WITHIN", 3 * PROMISED)
-    monkeypatch.setattr(inbox_module, "DEPTH_WITHIN", PATIENCE)
+    monkeypatch.setattr(inbox_module, "COMMIT_TIMEOUT", 3 * PROMISED)
+    monkeypatch.setattr(inbox_module, "QUERY_TIMEOUT", PATIENCE)
     database = Database(postgres.new_database(), transaction_seconds=BOUND)
     migrations.upgrade(database)
     return database
@@ -197,7 +197,7 @@ async def test_readiness_and_gauges_tell_that_the_store_is_mute(
     proxied: Database, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("receiver.health.FRESH_SECONDS", 0.0)
-    monkeypatch.setattr(inbox_module, "DEPTH_WITHIN", BOUND / 2)
+    monkeypatch.setattr(inbox_module, "QUERY_TIMEOUT", BOUND / 2)
     temporal = Switchable()
     async with serving(temporal, store=Store(proxied)) as http:
 

@@ -209,7 +209,7 @@ async def test_what_a_clock_that_was_ahead_has_put_off_is_due(inbox: Inbox, monk
 
 
 async def test_what_is_queued_anew_is_as_old_as_that(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(judging, "RESTS", 0.0)
+    monkeypatch.setattr(judging, "RESEND_PAUSE", 0.0)
     weeks_ago = time.time() - 20 * 86_400
     await keep(inbox, old := delivery(received_at=weeks_ago), "a")
     assert (await inbox.depth()).oldest == weeks_ago

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from activities.callback_urls import CallbackURLs, Claims
-from activities.redaction import blot_tokens
+from activities.redaction import redact_tokens
 from activities.spellings import LEAST_WORK, TOO_MUCH, WORK_PER_BYTE, Found, search
 from receiver.deliveries.delivery import Delivery, digest, read_line
 from receiver.deliveries.secrets import find, known_secrets, redact
@@ -401,7 +401,7 @@ def test_work_is_bounded_by_the_size(text: bytes, times: int) -> None:
 def test_a_long_text_is_read_a_few_times(text: bytes) -> None:
     """Eight seconds a mebibyte are far more than it takes; without a bound it takes minutes."""
     began = time.process_time()
-    blot_tokens(text)
+    redact_tokens(text)
     redact(read_line(line(text, headers=(("X-Odd", text.decode().replace("\n", " ")),))), SECRETS)
     list(find(line(text), SECRETS))
     assert time.process_time() - began < 6

@@ -15,7 +15,7 @@ def test_the_pauses_between_asks_grow_up_to_a_minute() -> None:
     pauses = []
     for n in range(200):
         at = 1000.0 * n
-        record.told_to_ask("callback ask of call 1", Answer("ask"), at=at)
+        record.ask_requested("callback ask of call 1", Answer("ask"), at=at)
         assert record.ask_due is not None
         pauses.append(record.ask_due - record.asked_at)
         record.ask()

@@ -10,7 +10,7 @@ from typing import Final, Literal
 import httpx
 
 from activities.callback_urls import CallbackURLs, Claims
-from activities.calls import answer_line, words
+from activities.calls import answer_line, partner_words
 from activities.client import connect
 from activities.environment import Environment
 from activities.http import NEVER_SENT, UNANSWERED, exchange, flaw_of, http_client
@@ -45,7 +45,7 @@ async def tell(verb: Verb, workflow_id: str, stage: int, *, yes: bool, as_json: 
     response = await _send(verb, partner, request)
     if flaw := flaw_of(response):
         note(printable(f"partner {partner.name}: the answer cannot be read: {flaw}"))
-    status, said = response.status_code, printable(words(response, *callback_urls))
+    status, said = response.status_code, printable(partner_words(response, *callback_urls))
     told = {"told": verb, "partner": partner.name, "reference": known.reference, "status": status, "said": said}
     if as_json:
         print_json({"workflow_id": workflow_id, "stage": stage, "attempt": call.attempt, **told})
