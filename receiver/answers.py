@@ -122,4 +122,6 @@ class Refused(Ended):
 
     def respond(self) -> Response:
         """The response to send."""
-        return self.verdict.respond(detail=self.detail, close=not self.body_read, retry_after=self.retry_after)
+        # What is wrong with a partner's file is for our log.
+        detail = "" if self.verdict is Verdict.BROKEN else self.detail
+        return self.verdict.respond(detail=detail, close=not self.body_read, retry_after=self.retry_after)

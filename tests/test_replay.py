@@ -55,6 +55,11 @@ def exported(systems: tuple[Local, Local], tmp_path_factory: pytest.TempPathFact
     return file
 
 
+def sendable(exported: Path) -> int:
+    """How many of the deliveries can be replayed: six, and more where a busy system let the partner send again."""
+    return sum(read_line(line).replayable for line in exported.read_bytes().splitlines())
+
+
 def replay(local: Local, *args: str) -> dict[str, Any]:
     shown: dict[str, Any] = json.loads(done(local, "delivery", "replay", *args, "--json"))
     return shown
@@ -70,7 +75,7 @@ def test_a_production_capture_settles_the_same_stages_on_a_laptop(systems: tuple
     assert "added" in done(laptop, "delivery", "import", str(exported))
     assert "0 deliveries added" in done(laptop, "delivery", "import", str(exported))
     shown = json.loads(done(laptop, "delivery", "replay", "--of-workflow", "customer-7", "--expect", "--json"))
-    assert (shown["sent"], shown["same"]) == (6, 6)
+    assert shown["sent"] == shown["same"] == sendable(exported) >= 6
     (run,) = {one["workflow_id"] for one in shown["deliveries"]}
     there, here = progress(production, "customer-7"), progress(laptop, run)
     assert here.pop("end-of-replay")["outcome"] == "advanced"
@@ -142,7 +147,7 @@ def test_nothing_is_sent_in_a_dry_run(systems: tuple[Local, Local], exported: Pa
     before = recorded(systems[1])
     ended = systems[1].command("delivery", "replay", "--from", str(exported), "--dry-run")
     assert ended.returncode == 0
-    assert b"6 deliveries of 1 run, to " in ended.stderr
+    assert f"{sendable(exported)} deliveries of 1 run, to ".encode() in ended.stderr
     assert b"into stand-ins of runs that are not here; no partner is called" in ended.stderr
     assert recorded(systems[1]) == before
 
@@ -151,7 +156,7 @@ def test_a_dry_run_says_to_programs_what_would_be_done(systems: tuple[Local, Loc
     planned = replay(systems[1], "--from", str(exported), "--dry-run")
     (run,) = planned.pop("runs")
     url = systems[1].stack.environment["PUBLIC_URL"]
-    assert planned == {"matching": 6, "left_out": 1, "to": url, "mode": "resign", "seconds": 0.0}
+    assert planned == {"matching": sendable(exported), "left_out": 1, "to": url, "mode": "resign", "seconds": 0.0}
     assert (run["workflow_id"], run["into"], run["difference"]) == ("customer-7", None, "")
     assert {one["stage"] for one in run["deliveries"]} == {1, 2, 3, 4}
     (there,) = replay(systems[0], "--of-workflow", "customer-7", "--dry-run")["runs"]
@@ -188,7 +193,7 @@ def test_what_was_sent_before_a_failure_is_told(
     systems: tuple[Local, Local], exported: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Here the run waits for its second stage, and the third never opens."""
-    monkeypatch.setattr("receiver.replay.aims.STAGE_OPENS_WITHIN", 0.5)
+    monkeypatch.setattr("receiver.replay.aims.STAGE_OPENS_WITHIN", 5.0)
     never = INPUT.replace("GB33BUKB20201555555555", "play:never")
     done(systems[1], "pipeline", "start", "onboarding", "--id", "stuck", "--input", never)
     eventually(lambda: list(progress(systems[1], "stuck").values())[1]["state"] == "waiting", 30)

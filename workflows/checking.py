@@ -34,6 +34,9 @@ LARGEST_DEFINITION: Final = 128 * 1024
 CARRIED_LEVELS: Final = 8
 """Levels of the argument around the deepest data in it: that of an outcome that an earlier execution has carried on."""
 
+MOST_FIELDS: Final = 1_000
+"""Fields of a run, a pipeline or a stage whose names are looked at."""
+
 MOST_UNKNOWN: Final = 5
 """Unknown fields of one object that are named."""
 
@@ -127,6 +130,10 @@ def _unknown_fields(what: str, written: Any, kind: type) -> Iterator[str]:
     if not isinstance(written, Mapping):
         return
     known = [field.name for field in fields(kind)]
+    if len(written) > MOST_FIELDS:
+        # Each name costs time, and a workflow task has two seconds.
+        yield f"{what} has {len(written)} fields: use {', '.join(known)}"
+        return
     # An empty value loses nothing: a newer client may write fields that it does not use.
     unknown = [name for name, value in written.items() if name not in known and value not in EMPTY]
     for name in unknown[:MOST_UNKNOWN]:

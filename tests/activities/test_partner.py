@@ -50,7 +50,7 @@ def test_a_comma_is_part_of_a_secret_that_signs_nothing(name: str) -> None:
 
 
 def test_a_handshake_of_no_known_name_is_not_made() -> None:
-    with pytest.raises(ConfigError, match="none of"):
+    with pytest.raises(ConfigError, match="unknown handshake slakc"):
         handshake("slakc", Environment({"SECRET": "its-secret"}), "SECRET", fix="")
 
 

@@ -184,3 +184,9 @@ def test_whatever_a_run_is_started_with_is_read_or_refused(args: list[Any], *, s
         json.dumps([str(read), read.faults], ensure_ascii=False).encode()
     else:
         assert list(pipeline_faults(read.pipeline)) == []
+
+
+def test_thousands_of_fields_are_counted_and_not_compared() -> None:
+    """In a workflow task, which has two seconds; each name is compared with those that were meant."""
+    with pytest.raises(InvalidRun, match=r"stage 1 has [0-9]+ fields: use number, name"):
+        read_run([plain(**{f"field-{n}": 1 for n in range(1_001)})])
