@@ -1,6 +1,6 @@
-"""What a run knows about one stage: its current call, its wait, its outcome, and the one place where it is settled.
+"""The state of one stage: its current call, wait and outcome. `StageRecord.settle` is the only place that settles it.
 
-A plain object without clock or network. The first cause settles the stage; whatever comes later is kept in its ledger.
+The record has no clock and no network. The first cause settles the stage; the ledger keeps whatever arrives later.
 """
 
 from __future__ import annotations
@@ -11,29 +11,29 @@ from typing import Final
 from workflows.contract import Answer, Cause, LedgerEntry, Outcome, Receipt, State, Status
 
 LEDGER_LENGTH: Final = 20
-"""Entries kept per stage; later ones are only counted, so that no flood of signals grows the run's memory."""
+"""Entries kept per stage. Later entries are only counted, so that a flood of signals cannot grow the run's memory."""
 
 LONGEST_TEXT: Final = 300
-"""Characters of a partner's code or message, or of a note, that are kept."""
+"""Characters kept of a partner's code or message, or of a note."""
 
 LATEST: Final = 2.0**40
-"""Unix seconds that no clock will show; NaN is not below it either."""
+"""Unix seconds in the far future. A valid time is below this; NaN is not below any number."""
 
 ASK_PAUSE: Final = 1.0
-"""Seconds by which the pause grows between two times that a partner is asked because it said so, ..."""
+"""Seconds by which the pause grows with each ask that a callback has requested."""
 
 LONGEST_ASK_PAUSE: Final = 60.0
-"""... up to so many: however often it says so, a run asks about once a minute."""
+"""Maximum pause in seconds: however many callbacks say `ask`, a run asks about once a minute."""
 
 CANNOT_BE_ASKED: Final = "the partner cannot be asked"
 
 NO_ANSWER: Final = Answer(status="failed")
-"""Stands for the partner's answer where a stage is settled without one."""
+"""Placeholder for stages that are settled without an answer from the partner."""
 
 
 @dataclass
 class StageRecord:
-    """One stage of this run: its current call, its wait, its outcome. Times are unix seconds."""
+    """The current call, wait and outcome of a stage. Times are unix seconds."""
 
     opened_at: float | None = None
     attempt: int = 0
@@ -58,7 +58,7 @@ class StageRecord:
 
     @property
     def state(self) -> State:
-        """Where the stage is."""
+        """The stage's state: pending, calling, waiting or settled."""
         if self.outcome is not None:
             return "settled"
         if self.waiting_since is not None:
@@ -67,7 +67,7 @@ class StageRecord:
 
     @property
     def deadline(self) -> float | None:
-        """When the current wait ends: a timeout after it began or after the last progress, up to its cap."""
+        """End of the current wait: a timeout after its start or after the last progress, up to the cap; or None."""
         if self.waiting_since is None or self.timeout is None:
             return None
         put_off = max(self.waiting_since, self.progressed_at) + self.timeout
@@ -75,18 +75,18 @@ class StageRecord:
 
     @property
     def ask_due(self) -> float | None:
-        """When to ask the partner because it said so: at once the first time, and then with growing pauses."""
-        # Where it was being asked when the execution before this one ended, nobody has its answer.
+        """When to make an ask that a callback requested: first at once, then after growing pauses; or None."""
+        # `asking` is still set if the previous execution ended during an ask. Its answer is lost, so ask again.
         if not (self.askable and (self.ask_wanted or self.asking)):
             return None
         return self.asked_at + min(self.asks * ASK_PAUSE, LONGEST_ASK_PAUSE)
 
     def open(self, *, at: float) -> None:
-        """Note that the stage's turn has come; a stage that is open already stays as it is."""
+        """Record the start of the stage's turn; does nothing if the stage is already open."""
         self.opened_at = self.opened_at or at
 
     def begin(self, *, attempt: int, issued_at: int, at: float, expires_at: int = 0) -> None:
-        """Note that a call begins; from now on a failure counts only if it answers this very call."""
+        """Record the start of a call. From now on a failed callback counts only if it answers this call."""
         self.in_call = True
         self.attempt = attempt
         self.issued_at = issued_at
@@ -103,36 +103,36 @@ class StageRecord:
         self.asked_at = 0.0
 
     def received(self, receipt: Receipt) -> None:
-        """Note by which id the partner knows the work, and whether it can be asked about it."""
+        """Record the partner's reference, whether the partner can be asked about the work, and the receipt's note."""
         self.reference = receipt.reference
         self.askable = receipt.askable
         self.remark(receipt.note)
 
     def remark(self, note: str) -> None:
-        """Keep the last trouble with the current call."""
+        """Keep the latest problem with the current call."""
         self.note = note[:LONGEST_TEXT]
 
     def returned(self, *, at: float) -> None:
-        """Note that the call is over."""
+        """Record the end of the call. Drop an ask requested during it if the partner cannot be asked."""
         self.in_call = False
         if self.ask_wanted and not self.askable:
             self.ask_wanted = False
             self.enter("callback ask during the call", CANNOT_BE_ASKED, at=at)
 
     def ask_requested(self, what: str, answer: Answer, *, at: float) -> None:
-        """Note that the partner wants to be asked; any number of such callbacks before it is asked count as one."""
-        # During the call it is not known yet whether the partner can be asked.
+        """Record a callback that says `ask`. Any number of these before the next ask cause a single ask."""
+        # During the call we do not know yet whether the partner can be asked, so keep the request; see `returned`.
         self.ask_wanted = self.in_call or self.askable
         self.enter(what, answer.message if self.ask_wanted else CANNOT_BE_ASKED, at=at)
 
     def ask(self) -> None:
-        """Note that the partner is being asked; an "ask me" that comes meanwhile is about something newer."""
+        """Record the start of an ask. An `ask` callback that arrives meanwhile is about newer state: ask again."""
         self.ask_wanted = False
         self.asking = True
         self.asks += 1
 
     def asked(self, answer: Answer, *, at: float) -> None:
-        """Take what the partner says when it is asked: the outcome, or that it is still at it."""
+        """Record the answer to an ask: it settles the stage, or says that the work is in progress."""
         self.asking = False
         self.asked_at = at
         match answer.status:
@@ -143,27 +143,27 @@ class StageRecord:
                 self.enter(f"asked: {status}", answer.message, at=at)
 
     def ask_failed(self, why: str, *, at: float) -> None:
-        """Note that the partner was asked and gave no answer: that says nothing about the work."""
+        """Record an ask without an answer, which says nothing about the work."""
         self.asking = False
         self.asked_at = at
         self.enter("asked", f"no answer: {why}", at=at)
 
     def wait(self, *, at: float, timeout: float | None = None, cap: float = 0.0) -> None:
-        """Note that the stage is waited for: `timeout` seconds, up to `cap` with progress; without one, for ever."""
+        """Record the start of a wait: `timeout` seconds, with progress up to `cap`; without a timeout, for ever."""
         self.waiting_since = at
         self.timeout = timeout
         self.wait_cap = cap
 
     def progressed(self, *, at: float) -> None:
-        """Note that the partner is still at it."""
+        """Record that the partner is still working."""
         self.progressed_at = at
 
     def settle(
         self, status: Status, cause: Cause, *, at: float, attempt: int | None = None, answer: Answer = NO_ANSWER
     ) -> None:
-        """Settle the stage, unless it is settled already: then the ledger keeps what came too late.
+        """Settle the stage. If it is already settled, enter the late cause in the ledger instead.
 
-        attempt: the call that was answered, when it is not the current one.
+        attempt: the call that was answered, if it is not the current call.
         """
         if self.outcome is not None:
             self.enter(f"{status} by {cause}", self.closed, at=at)
@@ -180,17 +180,17 @@ class StageRecord:
 
     @property
     def closed(self) -> str:
-        """Why a settled stage takes nothing more, for its ledger."""
+        """How the stage was closed, for its ledger; "" if it is open."""
         return f"closed: {self.outcome.status} by {self.outcome.cause}" if self.outcome else ""
 
     def enter(self, what: str, why: str, *, at: float) -> None:
-        """Keep what did not settle the stage."""
+        """Add to the ledger something that did not settle the stage."""
         self.ledger_total += 1
         if len(self.ledger) < LEDGER_LENGTH:
             self.ledger.append(LedgerEntry(what, why[:LONGEST_TEXT], at))
 
     def is_sound(self) -> bool:
-        """Whether its times and counts are such as this module writes."""
+        """Whether all times and counts are in the range that this module writes."""
         times = (self.opened_at, self.called_at, self.waiting_since, self.progressed_at, self.asked_at)
         lengths = (
             self.timeout,

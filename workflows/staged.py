@@ -1,7 +1,7 @@
-"""StagedWorkflow: the base of every workflow that goes through numbered stages.
+"""StagedWorkflow: the base class of workflows that run numbered stages.
 
-A subclass says `super().__init__(last_stage=...)` and `await self.stage(...)`; signals, timers, attempts, the
-`progress` query and what Temporal's UI shows come from here. Timeouts are decided here and nowhere else.
+A subclass calls `super().__init__(last_stage=...)` and `await self.stage(...)`. The base class provides signals,
+timers, attempts, the `progress` query and the text in Temporal's UI. Only this module decides timeouts.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ from workflows.stage_record import StageRecord
 from workflows.views import details, stage_progress
 
 LARGEST_CALL: Final = 1024 * 1024
-"""Bytes of a call's data, as JSON: Temporal takes 2 MiB, and would block the run instead of failing it."""
+"""Maximum bytes of a call's data, as JSON. Above 2 MiB Temporal would block the run instead of failing it."""
 
 SIGNALS_PER_EXECUTION: Final = 2_000
-"""After so many an execution continues as new. Each brings its workflow task along, so the history stays far from its
-own limit of 51,200 events too."""
+"""An execution continues as new after this many signals. Each signal may add a workflow task; the history still stays
+far below its limit of 51,200 events."""
 
 
 class StageFailed(ApplicationError):
-    """A stage that failed or timed out, and with it the run. Its details are the stage's number, name and partner."""
+    """A stage that failed or timed out; it fails the run. Details: the stage's number, name, partner and cause."""
 
     def __init__(self, stage: Stage, outcome: Outcome) -> None:
         reason = ": ".join(part for part in (outcome.code, outcome.message) if part) or outcome.cause
@@ -64,8 +64,8 @@ class StageFailed(ApplicationError):
 class StagedWorkflow:
     """Base class of staged workflows.
 
-    last_stage: the highest stage number; `advance_stage` takes no higher one.
-    name: what `progress` and the UI call the pipeline.
+    last_stage: the highest stage number that `advance_stage` accepts.
+    name: the pipeline's name in `progress` and the UI; by default the workflow type.
     """
 
     def __init__(self, last_stage: int, name: str = "") -> None:
@@ -74,26 +74,28 @@ class StagedWorkflow:
         self._stages: dict[int, Stage] = {}
         self._has_news = False
 
-    # --- what others ask of a run
+    # --- signals and queries
 
     @workflow.signal(name=ADVANCE_STAGE)
     def advance_stage(self, *args: Any) -> None:
-        """`advance_stage(2)` by hand: every wait up to stage 2 is over. With a callback: that stage is answered.
+        """Advance past a stage, or receive the callback for a stage.
 
-        Takes anything, for a handler that refuses its arguments blocks the run; the mailbox counts what means nothing.
+        `advance_stage(2)`, sent by an operator, ends every wait up to stage 2. `advance_stage(2, callback)` answers
+        stage 2. The handler accepts any arguments, because a handler that raises blocks the run; the mailbox counts
+        invalid signals.
         """
-        if not any(isinstance(arg, Exception) for arg in args):  # as the SDK does, it drops what cannot be decoded
+        if not any(isinstance(arg, Exception) for arg in args):  # drop undecodable arguments, as the SDK does
             self._mailbox.receive(args, at=workflow.time())
         self._show_soon()
 
     @workflow.signal(dynamic=True)
     def _misnamed(self, name: str, args: Sequence[RawValue]) -> None:
-        """Count signals of other names, so that a misspelt one is seen in `progress`."""
+        """Count signals with an unknown name, so that `progress` reveals a misspelt name."""
         self._mailbox.receive_misnamed()
 
     @workflow.query(name=PROGRESS)
     def progress(self) -> Progress:
-        """Every stage: state, attempts, deadline, outcome, cause, and what did not settle it."""
+        """Return the state, attempts, deadline, outcome, cause and ledger of every stage."""
         return Progress(
             pipeline=self._name,
             chain_id=self._mailbox.chain_id,
@@ -103,13 +105,14 @@ class StagedWorkflow:
             ignored=dict(self._mailbox.ignored),
         )
 
-    # --- what a subclass awaits
+    # --- for subclasses
 
     async def stage(self, stage: Stage, data: Mapping[str, Any] | None = None) -> Outcome:
-        """Call the stage's partner, wait for its callback, and return how the stage was settled.
+        """Call the stage's partner, wait for its callback, and return the outcome.
 
-        data: the call's fields. Raises `StageFailed` when the outcome is a failure. A stage that was settled by an
-        early callback is not called; one that an operator has advanced past is called, but not waited for.
+        data: the call's fields. Raises `StageFailed` if the outcome is `failed`. If an early callback has settled the
+        stage, its partner is not called. If an operator has advanced past the stage, its partner is called, but the
+        run does not wait for a callback.
         """
         self.announce(stage)
         record = self._mailbox.record(stage.number)
@@ -125,7 +128,7 @@ class StagedWorkflow:
         return outcome
 
     async def advanced(self, stage: int) -> Outcome:
-        """Wait, without a partner or a timer, until stage number `stage` is settled by a signal."""
+        """Wait until a signal settles stage number `stage`; there is no call and no timeout."""
         if not 1 <= stage <= self._mailbox.last_stage:
             raise ValueError(f"no signal can settle stage {stage} of {self._mailbox.last_stage}")
         record = self._mailbox.record(stage)
@@ -135,28 +138,29 @@ class StagedWorkflow:
         return _settled(record)
 
     def carry_over(self, carried: Carried) -> NoReturn:
-        """End this execution with `workflow.continue_as_new`; the next one calls `take_over` with what is carried.
+        """End this execution with `workflow.continue_as_new`; the next execution passes `carried` to `take_over`.
 
-        For subclasses whose input can hold it. One that does not override this goes on for as long as Temporal allows.
+        Override this if the subclass's input can hold `carried`. A subclass that does not override it runs on as one
+        execution until Temporal's limits end it.
         """
         raise NotImplementedError
 
     def take_over(self, carried: Carried) -> None:
-        """Go on where the execution before this one was: settled stages stay so, an open one is called or waits on.
+        """Continue where the previous execution ended: settled stages stay settled, an open stage calls or waits again.
 
-        Raises ValueError for what no execution can have carried.
+        Raises ValueError if no execution can have carried these values.
         """
         self._mailbox.take_over(carried)
 
     def announce(self, *stages: Stage) -> None:
-        """Let `progress` show stages before their turn."""
+        """Make `progress` show stages before their turn."""
         self._stages.update({stage.number: stage for stage in stages})
 
-    # --- how a stage goes
+    # --- running a stage
 
     async def _run_attempts(self, stage: Stage, record: StageRecord, data: Mapping[str, Any]) -> Outcome:
         record.open(at=workflow.time())
-        if record.state == "waiting":  # carried over from the execution before this one
+        if record.state == "waiting":  # carried over from the previous execution
             await self._wait(stage, record)
         while record.in_call or _needs_call(stage, record):
             reached = await self._call(stage, record, self._begin(stage, record, data))
@@ -169,7 +173,7 @@ class StagedWorkflow:
         return _settled(record)
 
     def _begin(self, stage: Stage, record: StageRecord, data: Mapping[str, Any]) -> StageCall:
-        """The next call of the stage; or the very same again, if the execution before this one was still at it."""
+        """Begin the stage's next call, or repeat the call that the previous execution had not finished."""
         if len(json.dumps(data)) > LARGEST_CALL:
             what = f"stage {stage.number} {stage.name}: its call would have more than {LARGEST_CALL} bytes of data"
             raise ApplicationError(what, type="CallTooLarge", non_retryable=True)
@@ -193,9 +197,9 @@ class StagedWorkflow:
         )
 
     async def _call(self, stage: Stage, record: StageRecord, call: StageCall) -> bool:
-        """Make the call, and say whether it may have reached the partner, so that a callback can come.
+        """Make the call; return whether the partner may have received it, and so may send a callback.
 
-        A call that no worker has taken up is scheduled again, the very same: an absent worker is no partner's fault.
+        A call that no worker has started is scheduled again unchanged: a missing worker is not the partner's failure.
         """
         while True:
             calling = start_call(stage, call)
@@ -207,20 +211,26 @@ class StagedWorkflow:
                 return not was_never_reached(failure)
 
     async def _until_over(self, activity: asyncio.Task[Any], is_overtaken: Callable[[], bool]) -> None:
-        """Wait for the activity's end. A callback that arrives meanwhile overtakes it; no operator's signal a call."""
+        """Wait for the activity, until `is_overtaken`.
+
+        A callback cuts a call short; an operator's signal does not. Any outcome cuts an ask short.
+        """
         try:
             await workflow.wait_condition(lambda: activity.done() or is_overtaken() or self._should_continue_as_new())
             if not activity.done() and not is_overtaken():
                 self.carry_over(self._mailbox.carry())
         finally:
             activity.cancel()
-            # Nobody asks for the result of an activity that a callback has overtaken.
+            # Retrieve the exception of an overtaken activity: asyncio warns if an exception is never retrieved.
             activity.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     def _read_call(
         self, stage: Stage, record: StageRecord, calling: asyncio.Task[RawValue | None]
     ) -> ActivityError | None:
-        """Settle what the call has settled; return why it failed, if it did and the stage is still open."""
+        """Record the call's receipt; settle the stage if the immediate answer or a refusal does.
+
+        Returns the failure if the call failed without settling the stage.
+        """
         try:
             receipt, flaw = read_receipt(calling.result())
         except ActivityError as error:
@@ -237,9 +247,9 @@ class StagedWorkflow:
         return None
 
     async def _wait(self, stage: Stage, record: StageRecord) -> None:
-        """Wait for the stage to be settled until its deadline, which progress puts off up to the cap.
+        """Wait until the stage is settled or its deadline passes. Progress puts the deadline off, up to the cap.
 
-        A partner that can be asked is asked when it says so, and once more when the deadline has passed.
+        If the partner can be asked, ask it when a callback says `ask`, and again when the deadline has passed.
         """
         while record.outcome is None:
             deadline, ask_due = record.deadline or 0.0, record.ask_due
@@ -253,10 +263,10 @@ class StagedWorkflow:
                 return
 
     async def _wait_once(self, stage: Stage, record: StageRecord, seconds: float) -> None:
-        """Wait until the stage is settled or its partner is to be asked, or for so many seconds."""
+        """Wait until the stage is settled, an ask becomes due, or `seconds` have passed."""
         self._show()
         ask_due = record.ask_due
-        # A callback that lands with the fired timer in one task wins: the caller looks at the record once more.
+        # A callback in the same workflow task as the fired timer wins: the caller checks the record again.
         with contextlib.suppress(TimeoutError):
             await workflow.wait_condition(
                 lambda: record.outcome is not None or record.ask_due != ask_due or self._should_continue_as_new(),
@@ -267,7 +277,10 @@ class StagedWorkflow:
             self.carry_over(self._mailbox.carry())
 
     async def _ask(self, stage: Stage, record: StageRecord) -> None:
-        """Ask the partner how the work stands, unless the stage is settled meanwhile. That it fails proves nothing."""
+        """Ask the partner for the work's status, unless the stage is settled meanwhile.
+
+        A failed ask proves nothing about the work.
+        """
         record.ask()
         asking = start_asking(stage, Question(self._current_call(stage, record), record.reference))
         await self._until_over(asking, lambda: record.outcome is not None)
@@ -281,12 +294,12 @@ class StagedWorkflow:
         self._show()
 
     def _should_continue_as_new(self) -> bool:
-        """Whether to continue as new: Temporal takes 10,000 signals per execution, and no more."""
+        """Whether to continue as new: Temporal accepts at most 10,000 signals per execution."""
         heavy = self._mailbox.received >= SIGNALS_PER_EXECUTION or workflow.info().is_continue_as_new_suggested()
         return heavy and type(self).carry_over is not StagedWorkflow.carry_over
 
     def _give_up(self, stage: Stage, record: StageRecord) -> None:
-        """Settle by the stage's policy: the callback did not come, or the partner could not even be asked."""
+        """Settle by `on_timeout`: the callback did not arrive, or the last call did not reach the partner."""
         waited = record.deadline is not None
         silence = f"no callback within {stage.timeout:g} s"
         message = f"{silence} ({record.note})" if waited and record.note else silence if waited else record.note
@@ -299,25 +312,25 @@ class StagedWorkflow:
         workflow.set_current_details(details(self._name, self._known_records()))
 
     def _show_soon(self) -> None:
-        """Show once for all signals of one workflow task: there may be thousands, and it has two seconds."""
+        """Show once for all signals of a workflow task: there may be thousands, and a task has two seconds."""
         if not self._has_news:
             self._has_news = True
             asyncio.get_running_loop().call_soon(self._show)
 
     def _known_records(self) -> list[tuple[Stage, StageRecord]]:
-        """Every stage that was announced or that a signal has touched, in order."""
+        """Every stage that was announced or that has a record, by number."""
         numbers = sorted(self._stages.keys() | self._mailbox.touched())
         unnamed = (Stage(number=number, name="", partner="", timeout=0.0) for number in numbers)
         return [(self._stages.get(stage.number, stage), self._mailbox.record(stage.number)) for stage in unnamed]
 
 
 def _expires_at(stage: Stage, record: StageRecord) -> int:
-    """When the tokens of the stage's calls expire, in whole unix seconds."""
+    """Expiry of the stage's callback tokens, in whole unix seconds."""
     return int((record.opened_at or workflow.time()) + stage.longest_open + TOKEN_SLACK)
 
 
 def _needs_call(stage: Stage, record: StageRecord) -> bool:
-    """An open stage, as long as it has attempts left; and one that an operator has advanced past, once."""
+    """Whether to call: an open stage with attempts left, or a stage advanced past by an operator and never called."""
     if record.outcome is None:
         return record.attempt < stage.attempts
     return record.outcome.cause == "operator" and record.attempt == 0
