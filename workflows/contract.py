@@ -1,9 +1,11 @@
-"""What travels between clients, workflows, activities and the receiver, and is recorded in histories.
+"""The types that clients, workflows, activities and the receiver exchange, and that histories record.
 
-Every type is a frozen dataclass of JSON-safe fields; times are unix seconds, durations are seconds. A recorded field
-is never renamed or removed. A new one has an empty default (null, "", 0, false or nothing in it), so that old histories
-and old workers keep reading: they refuse a run with an unknown field that is not empty. Nothing is checked on
-construction, for that would run again on old data: `workflows.checking` does it once, where a run begins.
+Every type is a frozen dataclass of JSON-safe fields. Times are unix seconds; durations are seconds.
+
+A recorded field is never renamed or removed. A new field has an empty default (null, "", 0, false, or an empty list or
+object), so that it can be read from old histories and by old workers: an old worker refuses a run with an unknown field
+that is not empty. Constructors check nothing, because a check would run again on old data. `workflows.checking` checks
+once, where a run begins.
 """
 
 from __future__ import annotations
@@ -16,22 +18,22 @@ from typing import Any, Final, Literal, Protocol
 from temporalio import activity
 
 ADVANCE_STAGE: Final = "advance_stage"
-"""The signal's name, for the workflow that handles it and for everyone who sends it."""
+"""Name of the signal that carries callbacks and operators' advances."""
 
 PROGRESS: Final = "progress"
-"""The query's name."""
+"""Name of the query that shows a run."""
 
 PIPELINE_WORKFLOW: Final = "PipelineWorkflow"
-"""The workflow type that runs a `Pipeline`."""
+"""Workflow type that runs a `Pipeline`."""
 
 REFUSED: Final = "PartnerRefused"
-"""Error type of a call that the partner certainly did not take: the stage fails without waiting for a callback."""
+"""Error type of a call that the partner certainly did not accept: the stage fails without waiting for a callback."""
 
 NOT_REACHED: Final = "PartnerNotReached"
-"""Error type of a try after which it is sure that no try of this call has reached the partner's work so far."""
+"""Error type of a failed try, if the partner cannot have accepted this or any earlier try of the call."""
 
 LARGEST_OUTCOME: Final = 32 * 1024
-"""Bytes of an outcome, as JSON, that travel into a history: it keeps them for good, and its size is limited."""
+"""Maximum bytes of an outcome, as JSON: a history keeps the outcome for good, and the history's size is limited."""
 
 Status = Literal["succeeded", "failed", "skipped", "advanced"]
 Cause = Literal["callback", "answered", "asked", "failed", "timeout", "operator", "cancelled"]
@@ -39,23 +41,23 @@ State = Literal["pending", "calling", "waiting", "settled"]
 OnTimeout = Literal["fail", "retry", "skip"]
 
 TOKEN_SLACK: Final = 30 * 24 * 3600.0
-"""Seconds that a callback token outlives the last moment at which its stage can be open."""
+"""Seconds between the last moment at which a stage can be open and the expiry of its callback tokens."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One numbered step of a pipeline: a call to a partner, and the wait for its callback.
+    """A numbered step of a pipeline: a call to a partner, and the wait for its callback.
 
-    number: 1 for the first stage, counting up by one; the number that `advance_stage` takes.
+    number: 1 for the first stage, 2 for the second and so on; `advance_stage` takes this number.
     name: lower-case words joined by hyphens, unique in the pipeline; later stages refer to it.
     partner: the partner's name in the registry.
     timeout: seconds to wait for a callback, counted from the end of the call.
-    on_timeout: what happens then: `fail` ends the run, `retry` calls again with a new URL, `skip` goes on without.
-    attempts: how many calls `retry` makes altogether; the last one's timeout ends the run.
-    needs: the call's fields, each from `input.FIELD` or from an earlier stage's outcome, `STAGE-NAME.FIELD`.
+    on_timeout: `fail` ends the run, `retry` calls again with a new URL, `skip` continues without the callback.
+    attempts: the total number of calls that `retry` makes; the timeout of the last call ends the run.
+    needs: the call's fields; each value is `input.FIELD`, or `STAGE-NAME.FIELD` of an earlier stage's outcome.
     call_timeout: seconds for one HTTP request to the partner.
-    call_within: seconds in which a call that fails is tried again, with the same idempotency key.
-    longest_wait: seconds up to which progress callbacks can put the deadline off; 0 stands for ten timeouts.
+    call_within: seconds during which a failed call is retried, with the same idempotency key.
+    longest_wait: maximum seconds of a wait that progress callbacks prolong; 0 means ten timeouts.
     """
 
     number: int
@@ -71,21 +73,21 @@ class Stage:
 
     @property
     def wait_cap(self) -> float:
-        """The longest wait of one attempt in seconds, all progress included."""
+        """Maximum wait of one attempt in seconds, including progress."""
         return max(self.timeout, self.longest_wait or 10 * self.timeout)
 
     @property
     def longest_open(self) -> float:
-        """The longest time in seconds between the first call of the stage and its settling.
+        """Maximum seconds between the stage's first call and its outcome.
 
-        Asking at a deadline adds minutes to each attempt; `TOKEN_SLACK` covers them.
+        An ask at a deadline adds minutes to each attempt; `TOKEN_SLACK` covers these.
         """
         return self.attempts * (self.call_within + self.call_timeout + self.wait_cap)
 
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A definition: ordered, numbered stages. Plain data; it never grows conditions."""
+    """A definition: ordered, numbered stages. It is plain data, and never gets conditions."""
 
     name: str
     stages: Sequence[Stage]
@@ -94,9 +96,9 @@ class Pipeline:
 
 @dataclass(frozen=True)
 class Carried:
-    """What an execution hands to the next one of its chain when it continues as new.
+    """State that an execution passes to the next execution of its chain when it continues as new.
 
-    records: each stage's state by its number; `workflows.mailbox` writes and reads them.
+    records: each stage's state by stage number; `workflows.mailbox` writes and reads these.
     """
 
     advanced_to: int
@@ -106,9 +108,9 @@ class Carried:
 
 @dataclass(frozen=True)
 class PipelineRun:
-    """The input of a run: the whole definition, so that editing one never touches a run in flight, and its data.
+    """The input of a run: its data and the whole definition, so that an edited definition never changes an open run.
 
-    carried: what an execution of the same chain hands to the next one; nobody else sets it.
+    carried: state from the previous execution of the chain; clients leave it empty.
     """
 
     pipeline: Pipeline
@@ -118,11 +120,11 @@ class PipelineRun:
 
 @dataclass(frozen=True)
 class StageCall:
-    """One attempt's call to a partner. Claims and idempotency key are derived from it; it holds no URL and no secret.
+    """One attempt's call to a partner. It determines the claims and the idempotency key; it holds no URL or secret.
 
-    repeated: an execution before this one has begun the very same call, so that it may have been taken already.
-    issued_at and expires_at are whole unix seconds, taken once from the workflow's clock, so that a repeated activity
-    sends the same bytes.
+    repeated: a previous execution began this same call, so the partner may already have accepted it.
+    issued_at, expires_at: whole unix seconds, read once from the workflow's clock, so that a repeated activity sends
+        the same bytes.
     """
 
     workflow_id: str
@@ -139,10 +141,10 @@ class StageCall:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a partner says, in our words.
+    """What a partner says, in Stagehook's words.
 
-    status: `succeeded` with data, `failed` with code and message, `progress` (still at it), or `ask`: the callback says
-        only that there is something to know, and the partner wants to be asked for it.
+    status: `succeeded` with data; `failed` with code and message; `progress`, the work goes on; or `ask`, the callback
+        only says that there is news, and the partner expects us to ask for it.
     """
 
     status: Literal["succeeded", "failed", "progress", "ask"]
@@ -152,12 +154,12 @@ class Answer:
 
     @property
     def settles(self) -> bool:
-        """Whether it can settle a stage. Two of the others may be byte-identical and still mean something new."""
+        """Whether the answer can settle a stage. `progress` and `ask` cannot; two identical ones are two events."""
         return self.status in {"succeeded", "failed"}
 
     @property
     def size(self) -> int:
-        """Its bytes as JSON; see `LARGEST_OUTCOME`."""
+        """Size as JSON in bytes; see `LARGEST_OUTCOME`."""
         return len(json.dumps([self.data, self.code, self.message]))
 
 
@@ -167,9 +169,9 @@ class Receipt:
 
     reference: the partner's own id of the work, or "".
     key: fingerprint of the key that signed the callback URL.
-    answer: the outcome, when the partner gave it at once and no callback is needed.
-    askable: the partner can be asked how the work stands, by this reference.
-    note: what is wrong with the answer of a partner that took the call, or "".
+    answer: the partner's answer, if it came at once and no callback is needed.
+    askable: the partner can be asked for the work's status, by this reference.
+    note: what is wrong with the response of a partner that accepted the call, or "".
     """
 
     reference: str = ""
@@ -181,9 +183,10 @@ class Receipt:
 
 @dataclass(frozen=True)
 class Question:
-    """How does the work stand that this call has started?
+    """A question to a partner: what is the status of the work that this call started?
 
-    call: the call, without its data. reference: the partner's own id of the work, from the call's receipt.
+    call: the call, without its data.
+    reference: the partner's own id of the work, from the call's receipt.
     """
 
     call: StageCall
@@ -192,7 +195,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Callback:
-    """A partner's answer to one call, as the receiver signals it, with those of the token's claims that matter."""
+    """A partner's answer to one call, as the receiver signals it, with the token's claims that identify the call."""
 
     answer: Answer
     chain_id: str
@@ -202,10 +205,10 @@ class Callback:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a stage was settled: once, by one cause.
+    """How a stage was settled: once, by a single cause.
 
     at: unix seconds.
-    attempt: the call that was answered; 0 when no call was made.
+    attempt: the call that was answered; 0 if there was no call.
     """
 
     status: Status
@@ -219,7 +222,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class LedgerEntry:
-    """Something that reached a stage and did not settle it: what, why not, and when (unix seconds)."""
+    """Something that reached a stage without settling it: what, why not, and when (unix seconds)."""
 
     what: str
     why: str
@@ -228,13 +231,14 @@ class LedgerEntry:
 
 @dataclass(frozen=True)
 class StageProgress:
-    """One stage as `progress` shows it.
+    """A stage as `progress` shows it.
 
-    expires_at: when the current call's token expires, in whole unix seconds; 0 while there is none.
-    called_at, deadline, settled_at: unix seconds, or None while there is none. note: the last trouble with the call
-        or its immediate answer.
-    ledger: the first entries; ledger_total counts them all.
-    reference: the partner's own id of the current call's work, or "". outcome_attempt: `Outcome.attempt`.
+    called_at, deadline, settled_at: unix seconds, or None.
+    note: the latest problem with the call or its immediate answer.
+    ledger: the first entries; ledger_total counts all entries.
+    expires_at: expiry of the current call's token, in whole unix seconds; 0 without a call.
+    reference: the partner's own id of the current call's work, or "".
+    outcome_attempt: `Outcome.attempt`.
     """
 
     number: int
@@ -261,9 +265,9 @@ class StageProgress:
 class Progress:
     """The answer to the `progress` query.
 
-    last_stage: the highest stage number that there is.
-    advanced_to: the highest stage that an operator's signal ended the waits up to; 0 for none.
-    ignored: how many signals were ignored altogether, by reason.
+    last_stage: the run's highest stage number.
+    advanced_to: the highest stage that an operator has advanced past; 0 if none.
+    ignored: the number of ignored signals by reason.
     """
 
     pipeline: str
@@ -276,14 +280,14 @@ class Progress:
 
 @dataclass(frozen=True)
 class PipelineResult:
-    """What a finished run returns: each stage's outcome by the stage's name."""
+    """The result of a finished run: each stage's outcome by stage name."""
 
     pipeline: str
     outcomes: Mapping[str, Outcome]
 
 
 class PartnerActivities(Protocol):
-    """What workflows ask of the outside world; `activities.calls` does it."""
+    """The activities that workflows call; `activities.calls` implements them."""
 
     @activity.defn
     async def call_partner(self, call: StageCall) -> Receipt:
@@ -292,5 +296,5 @@ class PartnerActivities(Protocol):
 
     @activity.defn
     async def ask_partner(self, question: Question) -> Answer:
-        """Ask the partner how the work of a call stands; only after a receipt that says `askable`."""
+        """Ask the partner for the status of a call's work; only after a receipt with `askable`."""
         ...

@@ -1,7 +1,7 @@
-"""What a run has heard about its stages: the reading of signals into each stage's record.
+"""Reads signals into the stages' records.
 
-A plain object without clock or network: the workflow hands it every signal, with its moment. Nothing that is received
-makes it raise, for an exception in a signal handler would block the run for ever.
+The mailbox has no clock and no network: the workflow passes it every signal with the time. No signal makes it raise,
+because an exception in a signal handler would block the run for ever.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from workflows.reading import SHALLOW_CALLBACKS, Broken, convert, is_sound
 from workflows.stage_record import LONGEST_TEXT, StageRecord
 
 CARRIED_LEDGER: Final = 5
-"""Entries per stage that are carried on: with the largest outcomes and input they still fit into 2 MiB."""
+"""Ledger entries per stage carried to the next execution; with the largest outcomes and input they fit into 2 MiB."""
 
 
 class Mailbox:
-    """Every stage's record, and the reading of `advance_stage` signals into them.
+    """Holds every stage's record and applies `advance_stage` signals to the records.
 
-    chain_id: the run's chain; callbacks issued for any other are ignored.
-    last_stage: the highest stage number that exists.
-    received: how many signals this execution has handled.
-    patched: whether a change of that name holds for this run, as `workflow.patched`.
+    chain_id: the run's chain; callbacks issued for another chain are ignored.
+    last_stage: the highest stage number of the run.
+    received: the number of signals that this execution has handled.
+    patched: tells whether a named change applies to this run, like `workflow.patched`.
     """
 
     def __init__(self, chain_id: str, last_stage: int, patched: Callable[[str], bool] = lambda name: True) -> None:
@@ -41,14 +41,14 @@ class Mailbox:
         self._records: dict[int, StageRecord] = {}
 
     def carry(self) -> Carried:
-        """Everything that the next execution of the same chain must know."""
+        """Return what the next execution of the chain needs."""
         records = {str(number): asdict(record) for number, record in self._records.items()}
         for record in records.values():
             record["ledger"] = record["ledger"][:CARRIED_LEDGER]
         return Carried(self.advanced_to, dict(self.ignored), records)
 
     def take_over(self, carried: Carried) -> None:
-        """Go on with what the execution before this one has carried; raises ValueError if that cannot have been."""
+        """Restore what the previous execution carried; raises ValueError if no execution can have carried it."""
         if not all(number.isdigit() and self._is_stage(int(number)) for number in carried.records):
             raise ValueError("records of stages that there are not")
         if not 0 <= carried.advanced_to <= self.last_stage or not all(n >= 0 for n in carried.ignored.values()):
@@ -62,24 +62,27 @@ class Mailbox:
         self.ignored = Counter(carried.ignored)
 
     def record(self, stage: int) -> StageRecord:
-        """The stage's record; an untouched one if nothing is known of it."""
+        """Return the stage's record; creates an empty record if there is none yet."""
         return self._records.setdefault(stage, StageRecord())
 
     def touched(self) -> set[int]:
-        """The stages that something is known of."""
+        """The numbers of the stages that have a record."""
         return set(self._records)
 
     def ignore(self, reason: str) -> None:
-        """Note a reason to ignore a signal. It is one of ours, never the sender's text."""
+        """Count an ignored signal by reason. The reason is a fixed text of this module, never the sender's text."""
         self.ignored[reason] += 1
 
     def receive_misnamed(self) -> None:
-        """Count a signal of an unknown name."""
+        """Count a signal with an unknown name."""
         self.received += 1
         self.ignore("unknown signal name")
 
     def receive(self, args: Sequence[Any], *, at: float) -> None:
-        """Take the arguments of one `advance_stage` signal, whatever they are."""
+        """Apply the arguments of an `advance_stage` signal, whatever they are.
+
+        `[2]` and `[2, None]` advance past stage 2; `[2, {...}]` is a callback for stage 2; anything else is ignored.
+        """
         self.received += 1
         match args:
             case [stage] | [stage, None]:
@@ -90,7 +93,7 @@ class Mailbox:
                 self.ignore("wrong number of arguments")
 
     def _is_stage(self, stage: Any) -> bool:
-        # bool is an int to Python, but `true` is no stage number.
+        # In Python a bool is an int, but `true` is not a stage number.
         return type(stage) is int and 1 <= stage <= self.last_stage
 
     def _receive_by_hand(self, stage: Any, at: float) -> None:
@@ -113,13 +116,13 @@ class Mailbox:
         elif callback.chain_id != self.chain_id:
             self.ignore("another run's callback")
         elif is_deeper(callback.answer.data) and self._patched(SHALLOW_CALLBACKS):
-            # Neither the run's result nor a later call could be encoded with it, and the run would be blocked.
+            # Neither the run's result nor a later call could be encoded with such data, so the run would block.
             self.ignore("unreadable callback")
         else:
             self._judge(self.record(stage), callback, at)
 
     def _read_callback(self, value: Any) -> Callback | None:
-        """Read a signal's second argument strictly; None if it is not a callback."""
+        """Read a signal's second argument strictly; return None if it is not a callback."""
         if not isinstance(value, Mapping) or type(value.get("attempt")) is not int or not is_sound(value):
             return None
         try:
@@ -128,9 +131,11 @@ class Mailbox:
             return None
 
     def _judge(self, record: StageRecord, callback: Callback, at: float) -> None:
+        # Example: call 1 timed out, and call 2 is waiting. A late `succeeded` of call 1 settles the stage. A late
+        # `failed` or `progress` of call 1 only enters the ledger, because call 2 is still open.
         answer = callback.answer
         what = f"callback {answer.status} of call {callback.attempt}"
-        # After a reset the same attempt number was called twice; issued_at tells the two calls apart.
+        # After a reset, two calls can have the same attempt number; `issued_at` differs.
         answers_this_call = (callback.attempt, callback.issued_at) == (record.attempt, record.issued_at)
         if record.outcome is not None:
             again = record.outcome.cause == "callback" and _same(answer, record.outcome)
