@@ -1,8 +1,8 @@
-"""Callback URLs: issued to partners with a signed token, redeemed when a partner posts to one.
+"""Callback URLs: issue a URL with a signed token to a partner, redeem the token when the partner posts to the URL.
 
-A token says for which stage of which run it was issued. It is signed with itsdangerous under HMAC-SHA256 and a salt
-that names this purpose; the first key signs, every key verifies. One token has one spelling: the text is compared with
-the text that the signer makes, because base64 and itsdangerous would take many.
+A token names the run and the stage that it was issued for. itsdangerous signs it with HMAC-SHA256 and a salt for this
+purpose. The first key signs; every key verifies. A token has exactly one valid spelling: base64 and itsdangerous would
+accept others, so `redeem` compares the text with the text that the signer makes.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ SALT: Final = b"stagehook.callback-url.v1"
 VERSION: Final = 1
 CALLBACKS_PATH: Final = "/callbacks/"
 PARTNERS_PATH: Final = "/partners/"
-"""For partners with one webhook URL: what follows is the partner's name."""
+"""For partners with a single webhook URL; the partner's name follows."""
 LONGEST_TOKEN: Final = 4096
 SPELLING: Final = re.compile(r"\.?[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 CLOCK_GRACE: Final = 15 * 60
-"""Seconds past its expiry that a token is still taken, for clocks that differ."""
+"""Seconds after its expiry during which a token is still accepted, because clocks differ."""
 
 LATEST_TIME: Final = 2**40
 
 
 class TokenError(Exception):
-    """A token that redeems nothing: `BadToken` or `ExpiredToken`."""
+    """A token that cannot be redeemed: `BadToken` or `ExpiredToken`."""
 
 
 class BadToken(TokenError):
-    """A token that we did not issue for this purpose, or not in this spelling."""
+    """A token that we did not issue for this purpose, or did not issue in this spelling."""
 
 
 class ExpiredToken(TokenError):
-    """A token that we issued, for a stage that must have closed long ago. `claims` are what it said."""
+    """A token that we issued, for a stage that must have closed long ago. `claims` holds its claims."""
 
     def __init__(self, claims: Claims) -> None:
         super().__init__("the token has expired")
@@ -52,7 +52,7 @@ class ExpiredToken(TokenError):
 
 @dataclass(frozen=True)
 class Claims:
-    """What a token says. Times are whole unix seconds."""
+    """The content of a token. Times are whole unix seconds."""
 
     workflow_id: str
     chain_id: str
@@ -77,11 +77,11 @@ class Claims:
 
     @property
     def idempotency_key(self) -> str:
-        """The key that every try of this call carries: 32 hexadecimal digits, the same for the same claims."""
+        """The `Idempotency-Key` of every try of the call: 32 hexadecimal digits, determined by the claims."""
         return hashlib.sha256(json.dumps(self._fields(), ensure_ascii=True).encode()).hexdigest()[:32]
 
     def _fields(self) -> list[str | int]:
-        # A list, for the token's length: partners keep URLs in columns of limited width.
+        # A list keeps the token short: partners store URLs in columns of limited width.
         return [
             VERSION,
             self.workflow_id,
@@ -107,7 +107,7 @@ class CallbackURLs:
     """Issues and redeems callback URLs.
 
     public_url: where partners reach the receiver, for example `https://hooks.example.com`; only `issue` needs it.
-    keys: the first signs, all verify; see `activities.settings` for their strength.
+    keys: the first key signs, all keys verify; `activities.settings` checks their strength.
     now: the clock, in unix seconds.
     """
 
@@ -120,12 +120,12 @@ class CallbackURLs:
         self.fingerprint = fingerprint(keys[0])
 
     def issue(self, claims: Claims) -> str:
-        """The callback URL for these claims: byte for byte the same as long as keys and public URL stay."""
+        """Return the callback URL for the claims: always the same bytes for the same first key and public URL."""
         token = self._serializers[0].dumps(claims._fields())
         return f"{self.public_url}{CALLBACKS_PATH}{token if isinstance(token, str) else token.decode()}"
 
     def redeem(self, token: str) -> Claims:
-        """The claims of a token; raises `BadToken` or `ExpiredToken` and nothing else."""
+        """Return a token's claims; raises only `BadToken` or `ExpiredToken`."""
         if len(token) > LONGEST_TOKEN or not SPELLING.fullmatch(token):
             raise BadToken("the token is not spelt as one")
         payload = token.rpartition(".")[0].encode()
@@ -141,7 +141,7 @@ class CallbackURLs:
 
 
 def fingerprint(key: str) -> str:
-    """Eight hexadecimal digits that tell keys apart and give none of them away."""
+    """Eight hexadecimal digits that identify a key without revealing it."""
     return hashlib.sha256(b"stagehook.key-fingerprint:" + key.encode()).hexdigest()[:8]
 
 
@@ -153,5 +153,5 @@ def _load(serializer: URLSafeSerializer, payload: bytes) -> Any:
     try:
         return serializer.load_payload(payload)
     except (BadPayload, ValueError, RecursionError) as error:
-        # Signed by one of our keys under our salt, yet nothing that `issue` makes.
+        # The signature is valid under our key and salt, but `issue` never makes such a payload.
         raise BadToken("the token's payload is unreadable") from error

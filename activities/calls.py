@@ -1,9 +1,12 @@
-"""PartnerCalls: the activities that ask a partner to do a stage's work, and how that work stands.
+"""PartnerCalls: the activities that call a partner for a stage's work and ask for the work's status.
 
-Errors are mapped once, here. A 2xx is acceptance, whatever its body looks like: the call is never sent again.
-`PartnerRefused` is final and means that the partner certainly did not take the call; any other error is tried again
-with the same idempotency key and URL until the stage's `call_within` is over. After that the workflow still waits, for
-the partner may have taken a call whose answer was lost, unless no try can have been taken.
+Only this module maps errors:
+
+- A 2xx means that the partner accepted the call, whatever the body looks like. The call is never sent again.
+- `PartnerRefused` is final: the partner certainly did not accept the call.
+- Any other error is retried with the same idempotency key and URL until the stage's `call_within` has passed. Then the
+  workflow still waits for a callback, because the partner may have accepted a call whose response was lost. It does
+  not wait if the partner cannot have accepted any try (`PartnerNotReached`).
 """
 
 from __future__ import annotations
@@ -39,25 +42,26 @@ from workflows.contract import (
 )
 
 ANSWER_SHARE: Final = 0.9
-"""Of a try's start-to-close time, what the partner gets; the rest is for telling Temporal how it ended."""
+"""The partner's share of a try's start-to-close timeout; the rest is for reporting the result to Temporal."""
 
 LONGEST_RETRY_AFTER: Final = timedelta(hours=1)
 NOT_TAKEN: Final = "not taken"
-"""Heartbeat of a try that surely never reached the partner's work, with the try's number: Temporal keeps the last
-heartbeat through tries that send none, and those may have been taken."""
+"""Heartbeat of a try that the partner certainly did not accept, sent with the try's number. The number is needed
+because Temporal keeps the last heartbeat through later tries that send none, and the partner may have accepted those.
+"""
 
 RETRIED: Final = {408, 429}
 AUTHENTICATING: Final = re.compile(r"(?i)auth|key|token|secret|signature|password|cookie")
-"""Names of headers and query fields whose values are credentials."""
+"""Matches the names of headers and query fields that hold credentials."""
 
 SHORTEST_SECRET: Final = 8
-"""Characters; what is shorter is no credential, and removing it would garble the partner's words."""
+"""Minimum characters of a credential. Shorter values are not credentials; removing them would garble the text."""
 
 JSON_ESCAPE: Final = re.compile(r'\\(?:u([0-9A-Fa-f]{4})|(["\\/]))')
 
 
 class PartnerCalls:
-    """The activities of `workflows.contract.PartnerActivities`; its arguments are made once, by the worker."""
+    """Implements `workflows.contract.PartnerActivities`. The worker creates the arguments once."""
 
     def __init__(self, http: httpx.AsyncClient, urls: CallbackURLs, partners: Mapping[str, Partner]) -> None:
         self._http = http
@@ -66,7 +70,7 @@ class PartnerCalls:
 
     @activity.defn
     async def call_partner(self, call: StageCall) -> Receipt:
-        """Send the call and read the immediate answer."""
+        """Send the call and return the partner's immediate answer."""
         partner = self._partners.get(call.partner)
         if partner is None:
             raise _not_taken(f"partner {call.partner} is not enabled: add it to PARTNERS and restart the worker", call)
@@ -86,7 +90,7 @@ class PartnerCalls:
 
     @activity.defn
     async def ask_partner(self, question: Question) -> Answer:
-        """Ask how the work stands. Whatever goes wrong says nothing about the work, so that no error is final."""
+        """Ask the partner for the work's status. No error is final, because an error says nothing about the work."""
         partner = self._partners.get(question.call.partner)
         if partner is None or partner.build_ask is None or partner.read_status is None:
             raise _no_status(f"partner {question.call.partner} cannot be asked by this worker")
@@ -111,7 +115,7 @@ class PartnerCalls:
             raise _no_status(f"partner {partner.name} answered, but its answer cannot be used: {error}") from None
 
     async def _send(self, partner: Partner, request: httpx.Request, call: StageCall) -> httpx.Response:
-        """Send a call."""
+        """Send a call; map what goes wrong to retryable errors."""
         try:
             return await self._exchange(partner, request)
         except NEVER_SENT as error:
@@ -130,12 +134,14 @@ class PartnerCalls:
 
 def _raise_for(call: StageCall, response: httpx.Response, said: str) -> NoReturn:
     status = response.status_code
-    # A router's bare 503 says nothing of the application behind it; with Retry-After it is a refusal to begin.
+    # A 503 with Retry-After refuses to begin the work. A bare 503 may come from a router, and the application behind
+    # the router may have accepted the call.
     if status == 429 or (status == 503 and "retry-after" in response.headers):
         raise _not_taken(said, call, _retry_after(response))
     if status in RETRIED or status >= 500 or status < 400:
         raise _retryable(said, _retry_after(response))
-    # Told no by a partner that may have taken an earlier try: its callback still counts.
+    # Example: the first try times out, and the second gets a 409. The partner may have accepted the first try, so its
+    # callback still counts: do not retry, but wait.
     if _earlier_try_may_be_taken(call):
         raise ApplicationError(said, type="PartnerUnclear", non_retryable=True)
     raise ApplicationError(said, type=REFUSED, non_retryable=True)
@@ -150,7 +156,10 @@ def _no_status(message: str, delay: timedelta | None = None) -> ApplicationError
 
 
 def _not_taken(message: str, call: StageCall, delay: timedelta | None = None) -> ApplicationError:
-    """The error of a try that surely was not taken: that says all of the call only if no earlier one may have been."""
+    """The error of a try that the partner certainly did not accept.
+
+    It is `PartnerNotReached` only if the partner cannot have accepted an earlier try either.
+    """
     if _earlier_try_may_be_taken(call):
         return _retryable(message, delay)
     activity.heartbeat(NOT_TAKEN, activity.info().attempt)
@@ -158,7 +167,11 @@ def _not_taken(message: str, call: StageCall, delay: timedelta | None = None) ->
 
 
 def _earlier_try_may_be_taken(call: StageCall) -> bool:
-    """A try that was killed or timed out leaves no word, so only an unbroken chain of heartbeats is sure."""
+    """Whether the partner may have accepted an earlier try of this call.
+
+    A try that was killed or timed out sends no heartbeat. So the answer is no only if every try before this one sent
+    `NOT_TAKEN` with its own number: at try 3, the last heartbeat must be `["not taken", 2]`.
+    """
     info = activity.info()
     if info.attempt == 1:
         return call.repeated
@@ -166,7 +179,7 @@ def _earlier_try_may_be_taken(call: StageCall) -> bool:
 
 
 def _retry_after(response: httpx.Response) -> timedelta | None:
-    """Retry-After in seconds or as a date (RFC 9110, 10.2.3), at most an hour."""
+    """Read Retry-After, in seconds or as a date (RFC 9110, 10.2.3); at most an hour, or None."""
     value = response.headers.get("retry-after", "")
     if re.fullmatch(r"[0-9]{1,9}", value):
         return min(timedelta(seconds=int(value)), LONGEST_RETRY_AFTER) or None
@@ -179,12 +192,17 @@ def _retry_after(response: httpx.Response) -> timedelta | None:
 
 
 def answer_line(partner: Partner, status: int, said: str) -> str:
-    """An answer in one line: who answered, the status, and what it says by `words`."""
+    """Describe a response in one line: the partner, the status, and what the partner says (see `partner_words`)."""
     return f"partner {partner.name} answered {status}" + (f": {said}" if said else "")
 
 
 def partner_words(response: httpx.Response, *callback_urls: str) -> str:
-    """What the partner says, in one short line, without the tokens or the credentials that it may have echoed."""
+    """The response's body in one short line, without tokens and credentials that the partner may have echoed.
+
+    Example: after a request with `Authorization: Bearer s3cret-key`, the body `no such key: s3cret-key` becomes
+    `no such key: [removed]`. If a secret is found only after escapes are resolved (`s3cret\\u002dkey`), the whole text
+    becomes `[removed]`.
+    """
     tokens = [url.rpartition("/")[2] for url in callback_urls]
     text = response.content.decode("utf-8", "replace")
     secrets = _secrets(response.request, tokens)
@@ -197,13 +215,13 @@ def partner_words(response: httpx.Response, *callback_urls: str) -> str:
 
 
 def _readings(text: str) -> Iterator[str]:
-    """What a reader may take the text for, who knows JSON's escapes, and a URL's or a form's within."""
+    """The text with JSON escapes resolved, and then with a URL's or a form's escapes resolved too."""
     plain = JSON_ESCAPE.sub(lambda found: found[2] or chr(int(found[1], 16)), text)
     yield from (plain, unquote(plain), unquote_plus(plain))
 
 
 def _secrets(request: httpx.Request, tokens: Iterable[str]) -> list[str]:
-    """The tokens, and whatever authenticated the request: by a header or in the query, Basic's parts decoded."""
+    """The tokens, and the request's credentials: from headers and query, also without the scheme, and Basic's parts."""
     values = [
         value
         for name, value in (*request.headers.items(), *request.url.params.multi_items())
@@ -215,7 +233,7 @@ def _secrets(request: httpx.Request, tokens: Iterable[str]) -> list[str]:
 
 
 def _basic_parts(credentials: str) -> list[str]:
-    """User and password: with some partners the key is the one, with others the other."""
+    """User and password of Basic credentials: either can be the partner's API key."""
     try:
         user, colon, password = base64.b64decode(credentials, validate=True).decode().partition(":")
     except ValueError:
@@ -224,5 +242,5 @@ def _basic_parts(credentials: str) -> list[str]:
 
 
 def _conforms(calls: PartnerCalls) -> PartnerActivities:
-    """Ties this class to what workflows expect, for mypy."""
+    """Make mypy check that the class implements the protocol."""
     return calls
