@@ -1,5 +1,5 @@
-"""The heart: pipelines, stages and what they settle on.
+"""The core: pipelines, stages and their outcomes.
 
-Imports point inward only, `receiver -> activities -> workflows`, and this package imports nothing but the standard
-library and temporalio: what is here is recorded in histories and replayed, so it reaches no network, clock or secret.
+Imports point inward only, `receiver -> activities -> workflows`, and this package imports only the standard library and
+temporalio. Temporal records and replays this code, so it uses no network, no clock and no secret.
 """

@@ -1,9 +1,9 @@
-"""Is this run's definition sound? Asked by the client before it starts a run, and by the run itself.
+"""Checks a run's definition and input, in the client before it starts a run, and in the run itself.
 
-A run can be started by any client in any language, so the workflow cannot trust that the client asked.
+Any client in any language can start a run, so the workflow cannot rely on the client's check.
 
-What a run is asked again in every replay must not become stricter: a run that has passed would be blocked by it. So
-`read_run` asks its caller before it refuses what earlier versions have taken.
+Every replay repeats the run's own check. A stricter check would block runs that have passed it, so `read_run` asks its
+caller before it refuses input that earlier versions accepted.
 """
 
 from __future__ import annotations
@@ -25,35 +25,35 @@ NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 LONGEST_SECONDS = 366 * 24 * 3600.0
 SHORTEST_SECONDS = 0.01
 MOST_STAGES = 50
-"""Fifty outcomes of the largest size still fit into one workflow result, which Temporal limits to 2 MiB."""
+"""Fifty outcomes of the maximum size fit into one workflow result, which Temporal limits to 2 MiB."""
 
 LARGEST_INPUT = 256 * 1024
 LARGEST_DEFINITION: Final = 128 * 1024
-"""Bytes of a definition as JSON: calls and failures repeat its names and fields, and Temporal limits each to 2 MiB."""
+"""Maximum bytes of a definition, as JSON: calls and failures repeat its names and fields, up to Temporal's 2 MiB."""
 
 CARRIED_LEVELS: Final = 8
-"""Levels of the argument around the deepest data in it: that of an outcome that an earlier execution has carried on."""
+"""Levels of the argument around its deepest data, which is the data of an outcome carried by an earlier execution."""
 
 MOST_FIELDS: Final = 1_000
 """Fields of a run, a pipeline or a stage whose names are looked at."""
 
 MOST_UNKNOWN: Final = 5
-"""Unknown fields of one object that are named."""
+"""Maximum number of unknown fields of one object that a fault names."""
 
 LONGEST_NAME: Final = 40
-"""Characters of an unknown field's name that are shown and compared."""
+"""Characters shown and compared of an unknown field's name."""
 
 EMPTY: Final[Sequence[Any]] = (None, "", 0, [], {})
-"""Values that say nothing; `False` equals 0."""
+"""Empty values. `False` is included, because it equals 0."""
 MOST_FAULTS = 20
 LONGEST_FAULT = 300
 
 
 class InvalidRun(Exception):
-    """A run that cannot be executed. `faults` lists what is wrong, a sentence each."""
+    """A run that cannot be executed. `faults` lists the faults, a sentence each."""
 
     def __init__(self, faults: Sequence[str]) -> None:
-        # Bounded, and free of surrogates: a failure that Temporal cannot take would block the run instead of ending it.
+        # Faults are bounded and have no surrogates: if Temporal rejects a failure, the run blocks instead of ending.
         self.faults = [_plain(fault) for fault in faults[:MOST_FAULTS]]
         if len(faults) > MOST_FAULTS:
             self.faults.append(f"and {len(faults) - MOST_FAULTS} more")
@@ -61,10 +61,11 @@ class InvalidRun(Exception):
 
 
 def read_run(args: Sequence[Any], *, is_strict: Callable[[], bool] = lambda: True) -> PipelineRun:
-    """Read a workflow's arguments, as decoded from JSON, into a checked `PipelineRun`; raise `InvalidRun`.
+    """Read a workflow's arguments, as decoded from JSON, into a checked `PipelineRun`; raises `InvalidRun`.
 
-    An argument that cannot be decoded is given as the exception that says why.
-    is_strict: asked only about a run that has unknown fields or is nested too deeply, whether to refuse it.
+    args: an argument that cannot be decoded is passed as the decoding exception.
+    is_strict: whether to refuse a run with unknown fields, too deep nesting or a too large definition; called only for
+        such a run.
     """
     if len(args) != 1:
         raise InvalidRun([f"a run takes one argument, a PipelineRun, not {len(args)}"])
@@ -72,22 +73,22 @@ def read_run(args: Sequence[Any], *, is_strict: Callable[[], bool] = lambda: Tru
         raise InvalidRun([f"the argument cannot be decoded ({_innermost(args[0])}): send a PipelineRun as JSON"])
     match args[0]:
         case {"pipeline": {"stages": [*stages]}} if len(stages) > MOST_STAGES:
-            # Before they are converted: thousands would take longer than a workflow task may.
+            # Checked before conversion: converting thousands of stages would exceed the time of a workflow task.
             raise InvalidRun([f"stages: a pipeline has 1 to {MOST_STAGES}, not {len(stages)}"])
-    # The size is measured last: what is nested too deeply cannot be.
+    # Measure the size last: a value that is nested too deeply cannot be measured.
     if (faults := list(_argument_faults(args[0])) or list(_size_faults(args[0]))) and is_strict():
         raise InvalidRun(faults)
     try:
         run: PipelineRun = value_to_type(PipelineRun, args[0])
     except Exception as error:
-        # The converter promises TypeError, and raises what constructors raise besides (OverflowError for 1e400).
+        # The converter documents TypeError, but also raises what constructors raise (OverflowError for 1e400).
         raise InvalidRun([f"the argument is no PipelineRun: {_innermost(error)}"]) from error
     _check(run)
     return run
 
 
 def check_run(run: PipelineRun) -> None:
-    """Raise `InvalidRun` with everything that is wrong with the definition, or missing from the input."""
+    """Raise `InvalidRun` with every fault of the definition and every field missing from the input."""
     if faults := [*_nesting_faults(run.input), *_size_faults({"pipeline": asdict(run.pipeline)})]:
         raise InvalidRun(faults)
     _check(run)
@@ -99,7 +100,7 @@ def _check(run: PipelineRun) -> None:
 
 
 def _argument_faults(argument: Any) -> Iterator[str]:
-    """What is wrong with a run as written, and cannot be seen any more once it has been read."""
+    """Faults of a run as it is written, which are invisible after the conversion."""
     match argument:
         case {"input": given} if is_deeper(given):
             yield from _nesting_faults(given)
@@ -134,7 +135,7 @@ def _unknown_fields(what: str, written: Any, kind: type) -> Iterator[str]:
         # Each name costs time, and a workflow task has two seconds.
         yield f"{what} has {len(written)} fields: use {', '.join(known)}"
         return
-    # An empty value loses nothing: a newer client may write fields that it does not use.
+    # Ignoring an empty value loses nothing: a newer client may write fields that it does not use.
     unknown = [name for name, value in written.items() if name not in known and value not in EMPTY]
     for name in unknown[:MOST_UNKNOWN]:
         yield f"unknown field {name[:LONGEST_NAME]!r} of {what}: {_suggestion(name, known)}"
@@ -148,7 +149,7 @@ def _suggestion(name: str, known: Sequence[str]) -> str:
 
 
 def pipeline_faults(pipeline: Pipeline) -> Iterator[str]:
-    """Everything that is wrong with a definition, a sentence each; nothing if it is sound."""
+    """Yield each fault of a definition as a sentence."""
     if not NAME.fullmatch(pipeline.name):
         yield f"pipeline name {pipeline.name!r}: use lower-case words joined by hyphens"
     if not 1 <= len(pipeline.stages) <= MOST_STAGES:

@@ -1,4 +1,4 @@
-"""What an activity's failure proves about the partner, and what it says."""
+"""What an activity's failure says, and what it proves about the partner."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from workflows.contract import NOT_REACHED
 
 
 def was_never_started(error: ActivityError) -> bool:
-    """Whether no worker has taken the activity up."""
+    """Whether no worker started the activity."""
     cause = error.cause
     return isinstance(cause, TimeoutFailure) and cause.type == TimeoutType.SCHEDULE_TO_START
 
 
 def was_never_reached(error: ActivityError) -> bool:
-    """Whether no try can have been taken. A timeout proves nothing: the try that it ended was under way."""
+    """Whether the partner cannot have accepted any try. A timeout proves nothing: it ended a try in flight."""
     return isinstance(error.cause, ApplicationError) and error.cause.type == NOT_REACHED
 
 
 def last_failure(error: ActivityError) -> ApplicationError | None:
-    """What the partner or its network said last; a timeout wraps the failure of the try before."""
+    """The last failure of the partner or its network; a timeout wraps the failure of the previous try."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, ApplicationError):
         cause = cause.__cause__
@@ -28,6 +28,6 @@ def last_failure(error: ActivityError) -> ApplicationError | None:
 
 
 def failure_text(error: ActivityError, what: str) -> str:
-    """Why `what` failed, for people, in one line."""
+    """Describe in one line why `what` failed."""
     last = last_failure(error)
     return last.message if last else f"{what} was given up: {error.cause or error}"

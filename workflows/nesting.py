@@ -1,4 +1,4 @@
-"""How deeply a JSON value is nested: one that is too deep cannot be encoded again, and would block its run."""
+"""Nesting of JSON values: a value that is nested too deeply cannot be encoded again, and would block its run."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 MOST_LEVELS: Final = 64
-"""Levels of nested data, as many as the receiver takes in a callback."""
+"""Maximum levels of nested data; the receiver has the same limit for callbacks."""
 
 
 def is_deeper(value: Any, levels: int = MOST_LEVELS) -> bool:
-    """Whether a value lies more than so many levels of lists and objects deep within this one."""
-    # Level by level, because a function that calls itself fails on the values that this one is to find.
+    """Whether the value has more than `levels` levels of nested lists and objects."""
+    # Iterative: a recursive function would fail on exactly the values that it should find.
     within: list[Any] = [value]
     for _ in range(levels + 1):
         within = [inner for outer in within for inner in _members(outer)]

@@ -1,4 +1,4 @@
-"""PipelineWorkflow: runs the definition that is pinned in its input."""
+"""PipelineWorkflow: runs the definition in its input."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from workflows.contract import PIPELINE_WORKFLOW, Carried, Outcome, PipelineResu
 from workflows.staged import StagedWorkflow
 
 STRICTER_INPUT: Final = "stricter-input"
-"""The patch since which unknown fields and deep nesting end a run. Its marker is recorded only in runs that it ends."""
+"""Patch that ends runs with unknown fields or deep nesting. Only the runs that it ends record its marker."""
 
 
 @workflow.defn(name=PIPELINE_WORKFLOW)
 class PipelineWorkflow(StagedWorkflow):
-    """One run of a pipeline: its stages in order, each with the data that it needs of the earlier ones.
+    """Runs a pipeline's stages in order, each with the data that it needs from earlier stages.
 
-    Any client may start it with anything: a bad definition ends the run at once with the error type `InvalidRun`.
+    Any client can start it with any input: an invalid definition ends the run at once with error type `InvalidRun`.
     """
 
     @workflow.init
     def __init__(self, *args: Any) -> None:
-        # Signals are handled before `run` begins, so the last stage's number must be known here; an exception
-        # here would block the run instead of ending it, so a fault waits for `run`.
+        # Signals are handled before `run` begins, so the last stage's number must be known here. An exception here
+        # would block the run instead of ending it, so `run` raises the fault.
         self._run: PipelineRun | InvalidRun
         try:
             self._run = read_run(args, is_strict=self._is_strict)
@@ -42,7 +42,7 @@ class PipelineWorkflow(StagedWorkflow):
 
     @workflow.run
     async def run(self, *args: Any) -> PipelineResult:
-        """Go through the stages. Takes one argument, a `PipelineRun`."""
+        """Run the stages. Takes one argument, a `PipelineRun`."""
         if isinstance(self._run, InvalidRun):
             raise ApplicationError(str(self._run), *self._run.faults, type="InvalidRun", non_retryable=True)
         pipeline = self._run.pipeline
@@ -54,9 +54,9 @@ class PipelineWorkflow(StagedWorkflow):
 
     @staticmethod
     def _is_strict() -> bool:
-        """Whether this run may be refused for what earlier versions have taken: only where its chain begins.
+        """Whether to refuse input that earlier versions accepted: only in the first execution of a chain.
 
-        A later execution, after a reset or a continue-as-new, has the input of a run that is under way.
+        A later execution, after a reset or a continue-as-new, has the input of a run that has already begun.
         """
         info = workflow.info()
         return info.run_id == info.first_execution_run_id and workflow.patched(STRICTER_INPUT)
@@ -66,7 +66,7 @@ class PipelineWorkflow(StagedWorkflow):
             if carried is not None:
                 self.take_over(carried)
         except Exception:
-            # Only we set it, but any client could: whatever its reading raises, the run ends instead of blocking.
+            # Any client could set `carried`. Whatever reading it raises, the run must end instead of blocking.
             self._run = InvalidRun(["carried is nothing that an execution of this version carries"])
 
     def carry_over(self, carried: Carried) -> NoReturn:
@@ -76,7 +76,7 @@ class PipelineWorkflow(StagedWorkflow):
 
 
 def _fetch(stage: Stage, source: str, given: Mapping[str, Any], outcomes: Mapping[str, Outcome]) -> Any:
-    """The value of `input.FIELD` or `STAGE-NAME.FIELD`; ends the run with `MissingData` if there is none."""
+    """Return the value of `input.FIELD` or `STAGE-NAME.FIELD`; end the run with `MissingData` if it is missing."""
     origin, _, part = source.partition(".")
     data = given if origin == "input" else outcomes[origin].data
     if part in data:

@@ -1,4 +1,4 @@
-"""The pipelines that can be started by name. Add one here: a definition is plain data."""
+"""The pipelines that can be started by name. Add your pipeline here: a definition is plain data."""
 
 from __future__ import annotations
 
@@ -47,4 +47,4 @@ ONBOARDING: Final = Pipeline(
 )
 
 PIPELINES: Final = {pipeline.name: pipeline for pipeline in (ONBOARDING,)}
-"""Every definition by its name. Runs carry their own copy, so an edit here changes new runs only."""
+"""All definitions by name. Each run has its own copy, so an edit here changes only new runs."""

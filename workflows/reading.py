@@ -1,7 +1,8 @@
-"""Guarded reading of what a history holds: signals' arguments and activities' results, whatever was recorded.
+"""Guarded reading of recorded values: signals' arguments and activities' results.
 
-An exception while a workflow reads its history blocks the run for ever, and no newer version of a partner's file can
-change what was recorded. So every value is read here, and what cannot be used is named, not raised by a converter.
+If a workflow raises while it reads its history, its run blocks for ever, and a newer version of a partner's file cannot
+change the recorded value. So every value is read here, and an unusable value becomes a described flaw instead of a
+converter's exception.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ T = TypeVar("T")
 
 SOUND_RESULTS: Final = "sound-activity-results"
 SHALLOW_CALLBACKS: Final = "shallow-callbacks"
-"""Patches: an earlier version went on with NaN, lone surrogates and deeply nested data, and a replay of its runs must
-do the same."""
+"""Names of patches: an earlier version accepted NaN, lone surrogates and deeply nested data, and replays of its runs
+must accept these too."""
 
 
 class Broken(Exception):
-    """A recorded value that cannot be used. The message names the field, and quotes no value."""
+    """A recorded value that cannot be used. The message names the field and does not quote the value."""
 
 
 def convert(hint: type[T], value: Any) -> T:
@@ -34,13 +35,13 @@ def convert(hint: type[T], value: Any) -> T:
     try:
         converted: T = value_to_type(hint, value)
     except Exception as error:
-        # The converter promises TypeError, and raises what constructors and comparisons raise besides.
+        # The converter documents TypeError, but also raises what constructors and comparisons raise.
         raise Broken(f"not a valid {hint.__name__}") from error
     return converted
 
 
 def is_sound(value: Any) -> bool:
-    """Whether a decoded JSON value can travel on: NaN and lone surrogates fail in later activities and queries."""
+    """Whether a decoded JSON value can be encoded: NaN and lone surrogates fail in later activities and queries."""
     try:
         json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
     except (ValueError, TypeError, RecursionError):
@@ -49,9 +50,9 @@ def is_sound(value: Any) -> bool:
 
 
 def read_receipt(result: RawValue | None) -> tuple[Receipt, str]:
-    """Read what `call_partner` returned as far as it can be used, and what is wrong with the rest, or "".
+    """Read the usable parts of the result of `call_partner`; return them with a description of the flaws, or "".
 
-    Each part is read by itself, so that a broken answer does not cost the reference.
+    Each part is read separately, so that a broken answer does not lose the reference.
     """
     try:
         value = _decoded(result)
@@ -69,19 +70,19 @@ def read_receipt(result: RawValue | None) -> tuple[Receipt, str]:
             return default
 
     reference = part(_reference, "reference", "")
-    askable = value.get("askable") is True and not flaws  # without its reference the work cannot be asked about
+    askable = value.get("askable") is True and not flaws  # asking needs the reference
     answer = part(_answer_if_any, "answer", None)
     note = part(_note, "note", "")
     return Receipt(reference=reference, answer=answer, askable=askable, note=note), "; ".join(flaws)
 
 
 def read_answer(result: RawValue | None) -> Answer:
-    """Read what `ask_partner` returned; raises `Broken`."""
+    """Read the result of `ask_partner`; raises `Broken`."""
     return _answer(_decoded(result))
 
 
 def kind(value: Any) -> str:
-    """What a value is, for people: `null`, `an int`."""
+    """The type of a value, for messages: `null`, `an int`."""
     name = type(value).__name__
     return "null" if value is None else f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
@@ -127,7 +128,7 @@ def _text(name: str, value: Any) -> str:
 
 
 def _check_sound(name: str, value: Any) -> None:
-    # `patched` is asked only where it matters, so that no other history holds its marker.
+    # Call `patched` only for unsound values, so that no other history gets the patch's marker.
     if is_deeper(value, MOST_LEVELS + 1) and workflow.patched(SOUND_RESULTS):
         raise Broken(f"{name} is nested more than {MOST_LEVELS} levels deep")
     if not is_sound(value) and workflow.patched(SOUND_RESULTS):

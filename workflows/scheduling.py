@@ -1,4 +1,4 @@
-"""How the partner activities are scheduled: their timeouts, retries, and summaries in Temporal's UI."""
+"""Scheduling of the partner activities: timeouts, retries, and summaries in Temporal's UI."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ ASK_RETRIES: Final = RetryPolicy(
 )
 
 ASK_WITHIN: Final = 300.0
-"""Seconds in which asking that fails is tried again: an older worker does not know the activity, a newer one does."""
+"""Seconds during which a failed ask is retried: an older worker does not know the activity, a newer worker does."""
 
 
 def start_call(stage: Stage, call: StageCall) -> asyncio.Task[RawValue | None]:
-    """Start the call to the stage's partner; `workflows.reading.read_receipt` reads its result."""
-    # By name: the converter raises outside of our code what it cannot turn into a method's declared type.
+    """Start the call to the stage's partner; `workflows.reading.read_receipt` reads the result."""
+    # Start by name, for a raw result: given the method, the SDK would convert to its type and raise outside our code.
     return workflow.start_activity(
         PartnerActivities.call_partner.__name__,
         call,
@@ -42,7 +42,7 @@ def start_call(stage: Stage, call: StageCall) -> asyncio.Task[RawValue | None]:
 
 
 def start_asking(stage: Stage, question: Question) -> asyncio.Task[RawValue | None]:
-    """Start asking the stage's partner how its work stands; `workflows.reading.read_answer` reads the result."""
+    """Start asking the stage's partner for the work's status; `workflows.reading.read_answer` reads the result."""
     return workflow.start_activity(
         PartnerActivities.ask_partner.__name__,
         question,

@@ -1,4 +1,4 @@
-"""How a run is seen from outside: the answer to `progress`, and the details in Temporal's UI."""
+"""Views of a run: the answer to the `progress` query, and the details in Temporal's UI."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from workflows.stage_record import StageRecord
 
 
 def details(name: str, stages: Iterable[tuple[Stage, StageRecord]]) -> str:
-    """The stages as Markdown, for the UI's current details."""
+    """The stages as Markdown, for the current details in the UI."""
     lines = [f"**{name}**", ""]
     for stage, record in stages:
         label = f"{stage.name} ({stage.partner})" if stage.partner else f"stage {stage.number}"
@@ -19,7 +19,7 @@ def details(name: str, stages: Iterable[tuple[Stage, StageRecord]]) -> str:
 
 
 def stage_progress(stage: Stage, record: StageRecord) -> StageProgress:
-    """One stage as `progress` answers it."""
+    """A stage in the answer to `progress`."""
     outcome = record.outcome
     return StageProgress(
         number=stage.number,
