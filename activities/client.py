@@ -1,4 +1,4 @@
-"""The Temporal client, made from Temporal's own settings: TEMPORAL_* variables or a temporal.toml file."""
+"""The Temporal client, configured by Temporal's own settings: TEMPORAL_* variables or a temporal.toml file."""
 
 from __future__ import annotations
 
@@ -30,34 +30,34 @@ TOML_REASONS: Final = (
     "invalid table header",
     "invalid utf-8",
 )
-"""What the SDK's reader of TOML says and what may be repeated: the rest of its words may be the file's."""
+"""Texts of the SDK's TOML reader that are safe to repeat. Its other texts may quote the file."""
 
 UNKNOWN_PROFILE: Final = re.compile(r"\AProfile '.*' not found", re.DOTALL)
 BOTH: Final = re.compile(r"Cannot specify both ([A-Za-z_]+) and ([A-Za-z_]+)\Z")
 KEEP_ALIVE: Final = KeepAliveConfig(interval_millis=11_000, timeout_millis=4_000)
-"""A mute connection is replaced within 15 s; by default it takes 45 s. The interval must be over 10 s: a Temporal
-server closes the connection of a client that pings more often (`too_many_pings`), and with it a worker's polls."""
+"""Replaces a silent connection within 15 s instead of the default 45 s. The interval must be over 10 s: if a client
+pings more often, a Temporal server closes its connection (`too_many_pings`), and with it a worker's polls."""
 
 AWAY: Final = {
     RPCStatusCode.UNAVAILABLE,
     RPCStatusCode.DEADLINE_EXCEEDED,
-    # What the SDK makes of a call that got no answer within its timeout.
+    # The SDK's status for a request that timed out.
     RPCStatusCode.CANCELLED,
 }
 
 
 class TemporalUnreachable(Exception):
-    """Temporal did not answer, or refused us. The message names the address."""
+    """Temporal did not answer, or refused the client. The message names the address."""
 
 
 def connect_config(variables: Mapping[str, str]) -> ClientConnectConfig:
-    """How to connect, from the environment given; raises `SettingsError`."""
+    """Return the connection settings from environment variables; raises `SettingsError`."""
     env = Environment(variables)
     try:
         config = ClientConfig.load_client_connect_config(override_env_vars=dict(variables))
     except (RuntimeError, ValueError, OSError) as error:
         fault = _config_fault(error, variables.get("TEMPORAL_CONFIG_FILE") or DEFAULT_FILE)
-        # Without its cause, which quotes the line of the file: a traceback would show the API key.
+        # Omit the cause: it quotes a line of the file, so a traceback could show the API key.
         raise SettingsError([fault]) from None
     if not ADDRESS.fullmatch(config.setdefault("target_host", DEFAULT_ADDRESS)):
         env.fault("TEMPORAL_ADDRESS", "is not HOST:PORT", "use an address such as temporal.example.com:7233")
@@ -66,7 +66,7 @@ def connect_config(variables: Mapping[str, str]) -> ClientConnectConfig:
 
 
 def _config_fault(error: Exception, file: str) -> Fault:
-    """What is wrong with Temporal's settings, without any text of the file: the SDK's errors quote its lines."""
+    """Describe an error in Temporal's settings without text from the file: the SDK's errors quote its lines."""
     text = str(error)
     if place := TOML_PLACE.search(text):
         reason = next((reason for reason in TOML_REASONS if reason in text.rpartition("|")[2]), "invalid TOML")
@@ -81,7 +81,10 @@ def _config_fault(error: Exception, file: str) -> Fault:
 
 
 async def connect(variables: Mapping[str, str], *, lazy: bool = False) -> Client:
-    """A client; raises `SettingsError`, and `TemporalUnreachable` unless it is lazy: then its first use fails."""
+    """Return a client; raises `SettingsError` and `TemporalUnreachable`.
+
+    lazy: connect at the first request, so that only that request fails if Temporal is unreachable.
+    """
     config = connect_config(variables)
     async with reaching_temporal(config["target_host"]):
         return await Client.connect(**config, lazy=lazy, runtime=_runtime(), keep_alive_config=KEEP_ALIVE)
@@ -89,7 +92,7 @@ async def connect(variables: Mapping[str, str], *, lazy: bool = False) -> Client
 
 @cache
 def _runtime() -> Runtime:
-    """One for the process. Its core logs through Python's logging: by itself it would write to stdout."""
+    """The process's only runtime. Its core logs through Python's logging; by default it would write to stdout."""
     forwarding = LogForwardingConfig(logger=logging.getLogger("temporalio.core"), append_target_to_name=False)
     levels = TelemetryFilter(core_level="WARN", other_level="ERROR")
     return Runtime(telemetry=TelemetryConfig(logging=LoggingConfig(filter=levels, forwarding=forwarding)))
@@ -97,7 +100,7 @@ def _runtime() -> Runtime:
 
 @asynccontextmanager
 async def reaching_temporal(address: str, *, within: float | None = 10.0) -> AsyncIterator[None]:
-    """Turn everything that Temporal's absence looks like into `TemporalUnreachable`, within so many seconds."""
+    """Turn every sign of an unreachable Temporal into `TemporalUnreachable`, within `within` seconds."""
     try:
         async with asyncio.timeout(within):
             yield
@@ -119,5 +122,5 @@ async def reaching_temporal(address: str, *, within: float | None = 10.0) -> Asy
 
 
 def is_namespace_missing(error: RPCError) -> bool:
-    """Whether NOT_FOUND is about the namespace, and not about a run."""
+    """Whether a NOT_FOUND error is about the namespace instead of a run."""
     return any(detail.Is(NamespaceNotFoundFailure.DESCRIPTOR) for detail in error.grpc_status.details)

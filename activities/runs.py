@@ -1,4 +1,4 @@
-"""Runs: start, find, show, advance and cancel runs of pipelines, as an operator or another program does."""
+"""Runs: start, find, show, advance and cancel runs of pipelines, for operators and other programs."""
 
 from __future__ import annotations
 
@@ -40,25 +40,25 @@ from workflows.contract import (
 )
 
 LISTED: Final = f"WorkflowType = '{PIPELINE_WORKFLOW}' AND ExecutionStatus != 'ContinuedAsNew'"
-"""Of a run that has continued as new only its latest execution."""
+"""Visibility query for runs. Of a run that continued as new, it finds only the latest execution."""
 
 WORKER_ANSWERS_WITHIN: Final = timedelta(seconds=5)
 
 NO_SUCH_QUERY: Final = re.compile(
     r"query handler for .* expected but not found|unknown query ?type|did not register a handler", re.IGNORECASE
 )
-"""How the SDKs for Python, Go, Java and TypeScript say that a workflow has no such query."""
+"""Matches the errors of the Python, Go, Java and TypeScript SDKs for a query that the workflow does not have."""
 
 LONGEST_REASON: Final = 300
-"""Characters of a worker's words that are shown."""
+"""Characters shown of a worker's message."""
 
 
 class RunNotFound(Exception):
-    """Temporal knows no run with this id."""
+    """Temporal has no run with this id."""
 
 
 class RunEnded(Exception):
-    """The run has ended: there is nothing left to advance or cancel."""
+    """The run has ended, so it cannot be advanced or cancelled."""
 
 
 class RunExists(Exception):
@@ -66,7 +66,7 @@ class RunExists(Exception):
 
 
 class ProgressUnknown(Exception):
-    """The run does not say how its stages stand; the run itself is safe."""
+    """The state of the run's stages is unavailable; the run itself is safe."""
 
 
 class WorkerAway(ProgressUnknown):
@@ -74,20 +74,20 @@ class WorkerAway(ProgressUnknown):
 
 
 class QueryFailed(ProgressUnknown):
-    """A worker answered that it cannot execute the run: it runs another version, or lacks the run's class."""
+    """A worker cannot execute the run: the worker has another version, or lacks the run's class."""
 
 
 class NoProgressQuery(ProgressUnknown):
-    """The run's class answers no `progress` query: it is not a staged workflow."""
+    """The run's class has no `progress` query: it is not a staged workflow."""
 
 
 class NoSuchStage(Exception):
-    """The run's pipeline has no stage of this number."""
+    """The run's pipeline has no stage with this number."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run as Temporal lists it."""
+    """A run as Temporal lists it."""
 
     workflow_id: str
     run_id: str
@@ -98,9 +98,9 @@ class Run:
 
 
 class Runs:
-    """An operator's view of the runs on one client.
+    """The runs in a client's namespace.
 
-    address: for error messages only.
+    address: Temporal's address, for error messages only.
     """
 
     def __init__(self, client: Client, address: str = "") -> None:
@@ -116,9 +116,9 @@ class Runs:
         workflow_id: str = "",
         carried: Carried | None = None,
     ) -> WorkflowHandle[Any, PipelineResult]:
-        """Check the definition and start a run of it; raises `InvalidRun`, `RunExists`.
+        """Check the definition and start a run; raises `InvalidRun`, `RunExists`.
 
-        carried: where the run is to begin, in place of its first stage.
+        carried: state to begin with, instead of beginning at the first stage.
         """
         run = PipelineRun(pipeline=pipeline, input=data, carried=carried)
         check_run(run)
@@ -141,7 +141,7 @@ class Runs:
                 raise RunExists(f"a run with the id {workflow_id} is open") from error
 
     async def list(self, *, limit: int = 50) -> list[Run]:
-        """The latest runs, newest first."""
+        """Return the latest runs, newest first."""
         runs: list[Run] = []
         async with self._reaching():
             async for found in self._client.list_workflows(LISTED, limit=limit):
@@ -159,12 +159,12 @@ class Runs:
         return runs
 
     async def describe(self, workflow_id: str) -> WorkflowExecutionDescription:
-        """What Temporal itself knows of the run; raises `RunNotFound`."""
+        """Return Temporal's own description of the run; raises `RunNotFound`."""
         async with self._reaching(workflow_id):
             return await self._client.get_workflow_handle(workflow_id).describe()
 
     async def end(self, handle: WorkflowHandle[Any, PipelineResult]) -> tuple[str, PipelineResult | None, str]:
-        """Wait for the run's end, however long: its status, its result, and why it failed."""
+        """Wait for the run to end, without a time limit; return its status, its result, and why it failed."""
         async with self._reaching(handle.id, within=None):
             try:
                 return "completed", await handle.result(), ""
@@ -172,7 +172,7 @@ class Runs:
                 return status_name((await handle.describe()).status), None, failure_text(error)
 
     async def failure(self, workflow_id: str) -> str:
-        """Why a run that has ended did not complete, in one line; "" if it did."""
+        """Return in one line why an ended run did not complete; "" if it completed."""
         async with self._reaching(workflow_id):
             try:
                 await self._client.get_workflow_handle(workflow_id).result()
@@ -181,7 +181,7 @@ class Runs:
         return ""
 
     async def progress(self, workflow_id: str) -> Progress:
-        """Every stage of the run; raises `RunNotFound`, and a `ProgressUnknown` that says why there is no answer."""
+        """Return the state of every stage; raises `RunNotFound`, or a `ProgressUnknown` subclass with the reason."""
         handle = self._client.get_workflow_handle(workflow_id)
         async with self._reaching(workflow_id):
             try:
@@ -198,17 +198,21 @@ class Runs:
             except RPCError as error:
                 if error.status is RPCStatusCode.NOT_FOUND:
                     raise
-                await handle.describe()  # tells an absent server or run from an absent worker
+                await handle.describe()  # raises if Temporal or the run is missing, not the worker
                 raise WorkerAway(f"no worker answers for the run {workflow_id}") from error
 
     async def count_signals(self, workflow_id: str) -> int:
-        """How many signals the run's latest execution has in its history, whether a worker has seen them or not."""
+        """Count the signals in the history of the run's latest execution, handled by a worker or not."""
         async with self._reaching(workflow_id):
             history = await self._client.get_workflow_handle(workflow_id).fetch_history()
         return sum(event.HasField("workflow_execution_signaled_event_attributes") for event in history.events)
 
     async def advance(self, workflow_id: str, stage: int) -> None:
-        """End every wait up to the stage, by hand; raises `RunEnded`, and `NoSuchStage` if a worker is there to ask."""
+        """End every wait up to the stage, as an operator.
+
+        Raises `RunNotFound` and `RunEnded`; `NoSuchStage` if the number is below 1, or a worker answers and the number
+        is too high.
+        """
         try:
             last = (await self.progress(workflow_id)).last_stage
         except ProgressUnknown:
@@ -220,15 +224,15 @@ class Runs:
             await self._client.get_workflow_handle(workflow_id).signal(ADVANCE_STAGE, stage)
 
     async def finish(self, workflow_id: str, stage: int) -> None:
-        """End every wait up to the stage, if the run is still open; raises nothing for one that has ended."""
+        """End every wait up to the stage if the run is still open; does nothing if it has ended."""
         with contextlib.suppress(RunNotFound):
             async with self._reaching(workflow_id):
                 await self._client.get_workflow_handle(workflow_id).signal(ADVANCE_STAGE, stage)
 
     async def latest_call(self, workflow_id: str, stage: int) -> tuple[StageCall, StageProgress]:
-        """The latest call of a stage, without its data, and how the stage stands.
+        """Return the latest call of a stage, without its data, and the stage's progress.
 
-        Raises `NoSuchStage` for one that was not called either; `RunNotFound`, `ProgressUnknown`.
+        Raises `NoSuchStage`, also for a stage that was not called; `RunNotFound`, `ProgressUnknown`.
         """
         progress = await self.progress(workflow_id)
         found = [known for known in progress.stages if known.number == stage and known.called_at]
@@ -248,14 +252,14 @@ class Runs:
         return call, found[0]
 
     async def open_claims(self, workflow_id: str, stage: int) -> Claims:
-        """The claims of an open stage's latest call; raises `NoSuchStage`, `RunNotFound`, `ProgressUnknown`."""
+        """Return the claims of an open stage's latest call; raises `NoSuchStage`, `RunNotFound`, `ProgressUnknown`."""
         call, known = await self.latest_call(workflow_id, stage)
         if known.outcome:
             raise NoSuchStage(f"the run {workflow_id} has no open stage {stage}: it is settled")
         return Claims.of(call)
 
     async def has(self, workflow_id: str, chain_id: str) -> bool:
-        """Whether the latest run of this id belongs to this chain."""
+        """Return whether the latest run with this id belongs to this chain."""
         try:
             described = await self.describe(workflow_id)
         except RunNotFound:
@@ -263,7 +267,7 @@ class Runs:
         return described.raw_info.first_run_id == chain_id
 
     async def cancel(self, workflow_id: str) -> None:
-        """Ask the run to end; its open stage is noted as cancelled. Raises `RunNotFound`, `RunEnded`."""
+        """Request the run to end; its open stage is settled as cancelled. Raises `RunNotFound`, `RunEnded`."""
         await self._check_open(workflow_id)
         async with self._reaching(workflow_id):
             await self._client.get_workflow_handle(workflow_id).cancel()
@@ -290,14 +294,14 @@ def status_name(status: WorkflowExecutionStatus | None) -> str:
 
 
 def call_trouble(described: WorkflowExecutionDescription) -> Iterator[str]:
-    """What the calls that are being tried again failed with: only Temporal knows until they are given up."""
+    """Yield the last failure of each call that is being retried. Until a call is given up, only Temporal knows it."""
     for pending in described.raw_description.pending_activities:
         if pending.last_failure.message:
             yield f"call tried {pending.attempt} times, last: {pending.last_failure.message}"
 
 
 def failure_text(error: WorkflowFailureError) -> str:
-    """Why a run failed, in one line."""
+    """Return in one line why a run failed."""
     cause: BaseException = error.cause
     while isinstance(cause, FailureError) and cause.cause is not None:
         cause = cause.cause

@@ -1,7 +1,7 @@
-"""Settings: what web and worker read from the environment, all of it named here.
+"""Settings: all environment variables of web and worker processes, with two exceptions.
 
-Temporal's own variables (TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, ...) are read by `activities.client`;
-a partner's own variables are named in the partner's file.
+`activities.client` reads Temporal's own variables (TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, ...). Each
+partner's file names that partner's variables.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ NEW_KEY: Final = "`stagehook key generate`"
 class Settings:
     """Checked settings.
 
-    public_url: where partners reach the receiver; never taken from a request.
-    callback_keys: keys of callback tokens; the first signs, all verify.
-    partners: the enabled ones.
-    task_queue: where the worker takes its work.
-    host, port, processes: where the receiver listens, and with how many processes.
+    public_url: the base URL at which partners reach the receiver; never taken from a request.
+    callback_keys: keys of callback tokens; the first key signs, all keys verify.
+    partners: the enabled partners by name.
+    task_queue: the task queue that the worker polls.
+    host, port, processes: the receiver's listening address and number of processes.
     """
 
     public_url: str
@@ -40,7 +40,7 @@ class Settings:
 
     @classmethod
     def from_env(cls, variables: Mapping[str, str]) -> Self:
-        """Read the settings; raises `SettingsError` with every fault at once."""
+        """Read the settings; raises `SettingsError` with all faults at once."""
         env = Environment(variables)
         settings = cls.read(env)
         env.check()
@@ -48,7 +48,7 @@ class Settings:
 
     @classmethod
     def read(cls, env: Environment) -> Self:
-        """Read the settings; what is wrong becomes a fault of the environment, and the settings are not to be used."""
+        """Read the settings and add each fault to `env`; do not use the settings if there are faults."""
         public_url = env.url("PUBLIC_URL", fix="the https address at which partners reach the receiver")
         local = is_loopback(public_url)
         partners = load_partners(env.names("PARTNERS", fix=f"enable some of {', '.join(PARTNERS)}"), env)
@@ -60,7 +60,7 @@ class Settings:
             callback_keys=read_callback_keys(env, public=bool(public_url) and not local),
             partners=partners,
             task_queue=env.text("TASK_QUEUE", fix="", default=DEFAULT_TASK_QUEUE),
-            # A public receiver stands behind a router on another machine; a local one is nobody else's business.
+            # A public receiver must be reachable from a router on another machine; a local receiver must not.
             host="127.0.0.1" if local else "0.0.0.0",  # noqa: S104
             port=env.number("PORT", fix="a port to listen on", default=8000, least=1, most=65535),
             processes=env.number("WEB_CONCURRENCY", fix="receiver processes to run", default=1, least=1, most=100),
@@ -68,9 +68,9 @@ class Settings:
 
 
 def read_callback_keys(env: Environment, *, public: bool = False) -> tuple[str, ...]:
-    """The keys of CALLBACK_KEYS; missing and weak ones become faults.
+    """Return the keys of CALLBACK_KEYS; missing and weak keys become faults.
 
-    public: whether strangers reach the receiver, so that keys from the documents or made by hand are faults too.
+    public: the receiver is reachable by strangers, so keys from the documentation or made by hand are faults too.
     """
     keys = env.names("CALLBACK_KEYS", fix=f"one or more keys joined by commas; {NEW_KEY} prints one")
     fix = f"use {SHORTEST_KEY} random characters or more; {NEW_KEY} prints such a key"

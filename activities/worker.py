@@ -1,4 +1,4 @@
-"""The worker: runs workflows and activities until it is told to stop."""
+"""The worker: runs workflows and activities until it is cancelled."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from activities.settings import Settings
 from workflows.pipeline import PipelineWorkflow
 
 WORKFLOWS: Final[Sequence[type]] = (PipelineWorkflow,)
-"""Every workflow class that is run. Add a class of your own here."""
+"""The workflow classes that the worker runs. Add your own class here."""
 
 GRACE: Final = timedelta(seconds=20)
-"""How long calls in flight may finish after SIGTERM: without it they are cut off, and the partner is called twice."""
+"""Time for calls in flight to finish after SIGTERM. If they were cut off, the partner would be called twice."""
 
 STICKY_TIMEOUT: Final = timedelta(seconds=1)
-"""How long a run waits for the worker that has it cached before any other may take it. The default of 10 s is how long
-callbacks stall after a worker was killed."""
+"""Time that a run waits for the worker that caches it, before another worker may take it. With the default of 10 s,
+callbacks would stall for 10 s after a worker was killed."""
 
 
 def workflow_runner() -> SandboxedWorkflowRunner:
-    """The sandbox, for the worker and for replaying histories alike.
+    """Return the workflow sandbox, for workers and for history replays.
 
-    The contract passes through: a second copy of its classes inside the sandbox would not be the classes that the
-    converter and the activities know.
+    The contract passes through the sandbox: the converter and the activities would not recognize a second copy of its
+    classes.
     """
-    # `nesting` looks at every value of what may be megabytes: in the sandbox each `isinstance` costs microseconds.
+    # `nesting` checks every value of up to megabytes of data: in the sandbox each `isinstance` costs microseconds.
     outside = ("workflows.contract", "workflows.nesting")
     return GuardedRunner(restrictions=SandboxRestrictions.default.with_passthrough_modules(*outside))
 
@@ -42,7 +42,7 @@ def workflow_runner() -> SandboxedWorkflowRunner:
 def build_worker(
     client: Client, calls: PartnerCalls, *, task_queue: str, workflows: Sequence[type] = WORKFLOWS
 ) -> Worker:
-    """A worker on these parts; `async with` runs it."""
+    """Return a worker with these parts; `async with` runs it."""
     return Worker(
         client,
         task_queue=task_queue,
@@ -55,18 +55,18 @@ def build_worker(
 
 
 class WorkerRefused(Exception):
-    """The worker could not begin: Temporal went away meanwhile, or has no such namespace."""
+    """The worker could not start: Temporal became unreachable meanwhile, or the namespace is missing."""
 
 
 async def run_worker(client: Client, settings: Settings) -> None:
-    """Run until cancelled; calls in flight get `GRACE` to finish. Raises `WorkerRefused`."""
+    """Run until cancelled; calls in flight then have `GRACE` to finish. Raises `WorkerRefused`."""
     urls = CallbackURLs(settings.public_url, settings.callback_keys)
     async with http_client() as http:
         worker = build_worker(client, PartnerCalls(http, urls, settings.partners), task_queue=settings.task_queue)
         try:
             await worker.run()
         except RuntimeError as error:
-            # All that the bridge says when Temporal is gone, or lacks the namespace, while the worker begins.
+            # The bridge's only text if Temporal is unreachable or the namespace is missing when the worker starts.
             if "validation failed" not in str(error):
                 raise
             raise WorkerRefused(str(error).partition(": Status")[0]) from error
