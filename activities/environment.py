@@ -1,4 +1,4 @@
-"""Environment variables, read in one place, with every fault reported at once."""
+"""Reads environment variables, and reports all faults at once."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from activities.strength import SHORTEST_SECRET, is_short
 NUMBER: Final = re.compile(r"[0-9]{1,18}")
 AUTHORITY: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\[\]@:]+)(?::[0-9]{1,5})?")
 BASE_URL: Final = re.compile(r"(?:(?![?#\\])[!-~])+")
-"""Visible ASCII, but for what would end the path before ours, or be read as a slash by some."""
+"""Visible ASCII without `?` and `#`, which end the path, and without `\\`, which some parsers read as a slash."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One variable that is missing or wrong. `problem` completes the sentence; `fix` says what to do. No values."""
+    """A missing or invalid variable, shown as `NAME problem: fix`. `fix` says what to do. Never holds a value."""
 
     name: str
     problem: str
@@ -30,7 +30,7 @@ class Fault:
 
 
 class SettingsError(Exception):
-    """The environment cannot be used. `faults` holds everything that is wrong with it."""
+    """The environment is invalid. `faults` holds all faults."""
 
     def __init__(self, faults: list[Fault]) -> None:
         several = [f"{len(faults)} settings are missing or wrong"] if len(faults) > 1 else []
@@ -39,14 +39,14 @@ class SettingsError(Exception):
 
 
 class Environment:
-    """Reads variables and collects faults instead of stopping at the first; `check` raises them together."""
+    """Reads variables and collects faults instead of stopping at the first fault; `check` raises all of them."""
 
     def __init__(self, variables: Mapping[str, str]) -> None:
         self._variables = variables
         self.faults: list[Fault] = []
 
     def text(self, name: str, *, fix: str, default: str = "") -> str:
-        """The variable's text without surrounding blanks; a missing one without default is a fault."""
+        """Return the variable's text without surrounding blanks. A missing variable without a default is a fault."""
         value = self._variables.get(name, "").strip() or default
         if not value:
             self.fault(name, "is not set", fix)
@@ -55,18 +55,18 @@ class Environment:
         return value
 
     def secret(self, name: str, *, fix: str) -> str:
-        """The text of a variable that holds a credential: one that is too short to be one is a fault too."""
+        """Return the text of a variable that holds a credential. A missing or too short credential is a fault."""
         value = self.text(name, fix=fix)
         if value and is_short(value):
             self.fault(name, f"has fewer than {SHORTEST_SECRET} characters", fix)
         return value
 
     def optional(self, name: str) -> str:
-        """The variable's text without surrounding blanks, or "" for none."""
+        """Return the variable's text without surrounding blanks, or "" if it is missing."""
         return self._variables.get(name, "").strip()
 
     def url(self, name: str, *, fix: str, default: str = "") -> str:
-        """A base URL without its trailing slash; a fault unless it is https, or http on this machine."""
+        """Return a base URL without trailing slashes. It must be https, or http on this machine; else it is a fault."""
         value = self.text(name, fix=fix, default=default).rstrip("/")
         if value and not _is_base_url(value):
             self.fault(name, "is not a plain http or https URL", fix)
@@ -75,7 +75,7 @@ class Environment:
         return value
 
     def names(self, name: str, *, fix: str) -> list[str]:
-        """A comma-separated list without empty entries."""
+        """Return the entries of a comma-separated list, without empty entries. An empty list is a fault."""
         text = self.text(name, fix=fix)
         names = [part.strip() for part in text.split(",") if part.strip()]
         if text and not names:
@@ -83,7 +83,7 @@ class Environment:
         return names
 
     def number(self, name: str, *, fix: str, default: int, least: int, most: int) -> int:
-        """A whole number in decimal digits."""
+        """Return a whole number written in decimal digits. A number outside `least` to `most` is a fault."""
         value = self.text(name, fix=fix, default=str(default))
         if NUMBER.fullmatch(value) and least <= int(value) <= most:
             return int(value)
@@ -91,22 +91,22 @@ class Environment:
         return default
 
     def beside(self) -> Environment:
-        """A reader of the same variables, with faults of its own."""
+        """Return a reader of the same variables with a separate list of faults."""
         return Environment(self._variables)
 
     def fault(self, name: str, problem: str, fix: str) -> None:
-        """Note that something is wrong; once, however many ask."""
+        """Add a fault; the same fault is added only once."""
         if (fault := Fault(name, problem, fix)) not in self.faults:
             self.faults.append(fault)
 
     def check(self) -> None:
-        """Raise `SettingsError` if anything was wrong."""
+        """Raise `SettingsError` if there are faults."""
         if self.faults:
             raise SettingsError(self.faults)
 
 
 def is_text(value: str) -> bool:
-    """Whether it is all characters: bytes of the environment that are not UTF-8 are read as lone surrogates."""
+    """Whether the value is valid text: Python reads bytes that are not UTF-8 in the environment as lone surrogates."""
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -115,7 +115,7 @@ def is_text(value: str) -> bool:
 
 
 def is_loopback(url: str) -> bool:
-    """Whether a URL names this very machine."""
+    """Whether a URL names this machine."""
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
@@ -128,7 +128,7 @@ def is_loopback(url: str) -> bool:
 def _is_base_url(value: str) -> bool:
     try:
         parts = urlsplit(value)
-        # `port` raises for a number that is none.
+        # `port` raises ValueError for an invalid number.
         names_a_host = AUTHORITY.fullmatch(parts.netloc) is not None and parts.port != 0
     except ValueError:
         return False

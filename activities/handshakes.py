@@ -1,11 +1,15 @@
-"""Handshakes: what providers ask of a webhook URL before they send to it, and again from time to time.
+"""Handshakes: requests by which providers verify a webhook URL before they send to it, and again from time to time.
 
-Each is a row of one table, by name; a partner's file says which one its partner performs. A handshake proves that
-somebody answers at the URL, or that it knows a secret. It says nothing about any work, so it settles nothing.
+Each handshake is a row of the table `HANDSHAKES`; a partner's file names the handshake that its partner performs. A
+handshake proves that the URL is served, or that its owner knows a secret. It says nothing about work, so it settles
+nothing.
 
-What is repeated is short, printable and without markup. What is signed could be a request of the provider's own, where
-it signs those with the same secret: so it may have no character that every such request has: `{` or `:` where that is
-JSON, and `=` within where it is a form.
+Two kinds of text go back to the provider:
+
+- A repeated text is short, printable and without markup.
+- A signed text must not be a request that the provider itself would sign with the same secret. So it may not have the
+  characters that each such request has: `{` and `:` of JSON, and `=` within a form. For example, `{"event":"paid"}` and
+  `status=paid` are refused; `qgg8vlvZRS6UYooatFL8Aw` is signed.
 """
 
 from __future__ import annotations
@@ -25,7 +29,7 @@ from activities.signatures import ConfigError
 from activities.signatures.scheme import is_blank
 
 ECHOED: Final = re.compile(r"[ !#-;=?-~]{1,1024}")
-"""Printable ASCII without quotation marks and angle brackets."""
+"""Matches printable ASCII without quotation marks and angle brackets."""
 
 SIGNED: Final = re.compile(r"[A-Za-z0-9_+/.-]{1,254}={0,2}")
 DNS_NAME: Final = re.compile(r"[A-Za-z0-9.-]{1,253}")
@@ -36,7 +40,9 @@ MOST_FIELDS: Final = 50
 class HandshakeRequest:
     """A request that may be a handshake.
 
-    query: as it stands in the URL. body: b"" before it is read. rate: callbacks per minute that the URL may bring.
+    query: the undecoded query of the URL.
+    body: b"" until the body is read.
+    rate: the number of callbacks per minute that the URL accepts.
     """
 
     method: str
@@ -46,11 +52,11 @@ class HandshakeRequest:
     rate: int = 0
 
     def asks(self, name: str) -> bool:
-        """Whether the query has the field, with whatever value."""
+        """Return whether the query has the field, with any value."""
         return bool(self._values(name))
 
     def field(self, name: str) -> str:
-        """The query's field, if it is there once; otherwise ""."""
+        """Return the query's field if it occurs exactly once, else ""."""
         return _only(self._values(name))
 
     def _values(self, name: str) -> list[str]:
@@ -61,11 +67,11 @@ class HandshakeRequest:
         return [value for key, value in fields if key == name]
 
     def header(self, name: str) -> str:
-        """The header, if it is there once; otherwise ""."""
+        """Return the header if it occurs exactly once, else ""."""
         return _only([value for key, value in self.headers if key.lower() == name])
 
     def json(self) -> dict[str, Any]:
-        """The body's JSON object; {} for any other body."""
+        """Return the body's JSON object; {} for any other body."""
         try:
             value = strict_json.loads(self.body)
         except strict_json.NotStrictJSON:
@@ -85,12 +91,15 @@ class Reply:
 
 @dataclass(frozen=True)
 class Row:
-    """How one provider shakes hands.
+    """A provider's handshake.
 
-    method: the request's. proven: the provider signs it like a callback, so it is answered only after that was checked.
-    answer: the reply, REFUSED to one that asks too much; None for a request that is no such handshake. needs: what the
-    secret is, or "" for none. signs: it is the one that signs callbacks too, whose variable may list several; any other
-    may have a comma of its own. is_public: what it needs is known to everybody, and may be short.
+    method: the HTTP method of the request.
+    proven: the provider signs the handshake like a callback; it is answered only after the body signature is verified.
+    answer: returns the reply, `REFUSED` if the handshake asks for an unsafe text, or None if it is not this handshake.
+    needs: what the secret is, or "" if there is no secret.
+    signs: the secret also signs callbacks, so its variable may list several secrets, separated by commas. Any other
+        secret may contain a comma.
+    is_public: the secret is public knowledge, and may be short.
     """
 
     method: str
@@ -103,9 +112,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Handshake:
-    """The handshake that one partner performs. Raises `ConfigError`.
+    """The handshake that a partner performs. Raises `ConfigError`.
 
-    name: one of `HANDSHAKES`. secret: what its row needs.
+    name: a key of `HANDSHAKES`.
+    secret: the secret described by the row's `needs`.
     """
 
     name: str
@@ -119,11 +129,14 @@ class Handshake:
 
     @property
     def proven(self) -> bool:
-        """Whether the provider signs it like a callback."""
+        """Whether the provider signs the handshake like a callback."""
         return HANDSHAKES[self.name].proven
 
     def answer(self, asked: HandshakeRequest, *, proven: bool) -> Reply | None:
-        """The reply, if this is the handshake; `proven` says whether body and body signature have been checked."""
+        """Return the reply, or None if this is not the handshake.
+
+        proven: the body and the body signature have been verified.
+        """
         row = HANDSHAKES[self.name]
         if (asked.method, proven) != (row.method, row.proven):
             return None
@@ -131,7 +144,7 @@ class Handshake:
 
 
 REFUSED: Final = Reply(422, "what this handshake asks for is not repeated")
-"""It is a handshake all the same: handed on as a callback, it could be read as one that settles a stage."""
+"""Reply to a handshake that asks for an unsafe text. If it were treated as a callback, it could settle a stage."""
 
 
 def _only(values: list[str]) -> str:
@@ -193,7 +206,7 @@ def _x(asked: HandshakeRequest, secret: str) -> Reply | None:
 
 
 def _discord(asked: HandshakeRequest, secret: str) -> Reply | None:
-    """Interactions begin with a PING of type 1; webhook events with one of type 0, and there 1 is an event."""
+    """Answer a PING: type 1 for interactions, type 0 for webhook events. In a webhook event, type 1 is an event."""
     body = asked.json()
     kind = body.get("type")
     if type(kind) is not int or kind not in {0, 1} or "event" in body or "data" in body:
@@ -202,7 +215,7 @@ def _discord(asked: HandshakeRequest, secret: str) -> Reply | None:
 
 
 def _cloudevents(asked: HandshakeRequest, secret: str) -> Reply | None:
-    """Consent is in the headers alone: without them the status proves nothing to the sender."""
+    """Consent with headers: without these, the status alone proves nothing to the sender."""
     origin = asked.header("webhook-request-origin")
     if not DNS_NAME.fullmatch(origin) or origin.lower() != secret.lower():
         return None
@@ -224,4 +237,4 @@ HANDSHAKES: Final[Mapping[str, Row]] = {
         "OPTIONS", proven=False, answer=_cloudevents, needs="the sender's origin, a DNS name", is_public=True
     ),
 }
-"""Every handshake by its name. Sources: the providers' webhook documentation; CloudEvents' http-webhook.md, 4."""
+"""All handshakes by name. Sources: the providers' webhook documentation; CloudEvents' http-webhook.md, section 4."""

@@ -1,7 +1,7 @@
-"""One HTTP exchange with a partner: bounded in time, size and decoding, and always with the answer's head.
+"""One HTTP exchange with a partner, with limits on time, size and decoding, that never loses a response's head.
 
-A call that was answered 2xx must never be sent again, whatever becomes of the answer's body. So a body that is cut off,
-too large or wrongly encoded is no error here: the response says by `flaw_of` what is wrong with it.
+A call with a 2xx response must never be sent again, whatever happens to the response's body. So a truncated, too large
+or wrongly encoded body is not an error here: `flaw_of(response)` describes it.
 """
 
 from __future__ import annotations
@@ -20,35 +20,37 @@ CONNECT_TIMEOUT: Final = 10.0
 """Seconds."""
 
 MAX_ANSWER_BYTES: Final = 1024 * 1024
-"""Of a body, as sent and as decoded."""
+"""Maximum size of a body, both as sent and as decoded."""
 
 NEVER_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 UNANSWERED: Final = (httpx.HTTPError, httpx.StreamError, TimeoutError)
-"""What an exchange can end with instead of an answer; after one of `NEVER_SENT` the partner surely knows of nothing."""
+"""Errors of an exchange without a response. After an error in `NEVER_SENT`, the partner cannot know of the request."""
 
 TIMEOUTS: Final = httpx.Timeout(None, connect=CONNECT_TIMEOUT, pool=CONNECT_TIMEOUT)
 FLAW: Final = "stagehook.flaw"
-"""Key of a response's `extensions`."""
+"""Key in a response's `extensions`."""
 
 ENCODINGS: Final = {
     *("aes128gcm", "br", "compress", "dcb", "dcz", "deflate", "exi", "gzip", "pack200-gzip", "x-compress", "x-gzip"),
     "zstd",
 }
-"""What IANA has registered, without `identity`. Other names, such as `utf-8` and `none`, come with plain bodies."""
+"""The encodings registered with IANA, without `identity`. Other names, such as `utf-8` or `none`, mean plain bodies."""
 
 FRAMING: Final = {b"content-encoding", b"content-length", b"transfer-encoding"}
-"""Headers that no longer hold for a body that has been read and decoded."""
+"""Headers that are wrong for a body that has been read and decoded."""
 
 
 def http_client() -> httpx.AsyncClient:
-    """The worker's one client: bounded connections and answers, no redirects, no cookies, no credentials from the
+    """Return the worker's only client.
+
+    It limits connections and responses, follows no redirects, keeps no cookies, and takes no credentials from the
     environment.
     """
     limits = httpx.Limits(max_connections=100, max_keepalive_connections=20)
     return httpx.AsyncClient(
         transport=BoundedTransport(httpx.AsyncHTTPTransport(limits=limits, trust_env=False)),
         timeout=TIMEOUTS,
-        # One jar for all partners would grow with every answer, and hand cookies from one call to the next.
+        # A shared cookie jar would grow with every response, and send one call's cookies with the next call.
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
         follow_redirects=False,
         trust_env=False,
@@ -56,7 +58,10 @@ def http_client() -> httpx.AsyncClient:
 
 
 def flaw_of(response: httpx.Response) -> str:
-    """What is wrong with the answer's body, or ""; the body is then empty, of a refusal what came of it."""
+    """Describe what is wrong with the response's body, or return "".
+
+    The body of a flawed 2xx response is empty; the body of another flawed response holds what arrived of it.
+    """
     flaw: str = response.extensions.get(FLAW, "")
     return flaw
 
@@ -64,35 +69,36 @@ def flaw_of(response: httpx.Response) -> str:
 async def exchange(
     http: httpx.AsyncClient, partner: Partner, request: httpx.Request, *, within: float
 ) -> httpx.Response:
-    """Send with the partner's credentials, and read a bounded answer within so many seconds.
+    """Send a request with the partner's credentials, and read a bounded response within `within` seconds.
 
-    http: a client of `http_client`. An answer whose head has come is returned, also if its body has a flaw. Raises one
-    of `UNANSWERED`, or what the partner's `auth` raises. httpx's own messages are nothing to print or record: they may
-    quote the URL.
+    http: a client made by `http_client`. Once the head of a response has arrived, the response is returned, even if its
+    body has a flaw. Raises the errors in `UNANSWERED`, or what the partner's `auth` raises. Do not print or record
+    httpx's messages: they may quote the URL.
     """
     head = _Head(request)
-    # Before the credentials are added: they may be a signature of the headers.
+    # Set before the credentials are added, because these may be a signature over the headers.
     request.headers["Accept-Encoding"] = "identity"
     token = _CURRENT.set(head)
     try:
         async with asyncio.timeout(within):
             response = await http.send(request, auth=partner.auth or httpx.Auth(), stream=True)
     except (Exception, asyncio.CancelledError) as error:
-        # Also when the worker stops: another try would be a second call.
+        # Keep a 2xx head even if the worker stops: another try would be a second call.
         if head.response is None or (isinstance(error, asyncio.CancelledError) and not head.response.is_success):
             raise
         return _bodiless(head.response, f"its body did not arrive ({type(error).__name__})")
     finally:
         _CURRENT.reset(token)
-    # An Auth may send more after the call was taken, and end with the answer to that.
+    # An Auth may send more requests after the accepted call, and return the response to its last request.
     return head.response or response
 
 
 class _Head:
-    """The answer to one call: its head from its arrival on, and of a success the whole.
+    """The response to one call: first its head; after a success, the whole response.
 
-    An `httpx.Auth` may send other requests in between, for a token, and may write the call anew with other headers or
-    another query. So an answer counts if its request has the call's method, host and path.
+    An `httpx.Auth` may send other requests first, such as for a token, and may rewrite the call with other headers or
+    another query. So a response counts if its request has the call's method, host, port and path. For example, an
+    answer to `POST /oauth/token` does not count for the call `POST /checks`; an answer to `POST /checks?key=...` does.
     """
 
     def __init__(self, call: httpx.Request) -> None:
@@ -100,7 +106,7 @@ class _Head:
         self.response: httpx.Response | None = None
 
     def awaits(self, request: httpx.Request) -> bool:
-        """Whether the answer to this request counts: the first success is final."""
+        """Return whether the response to this request counts. The first success is final."""
         is_open = self.response is None or not self.response.is_success
         return is_open and self._aim_of(request) == self._aim
 
@@ -110,22 +116,22 @@ class _Head:
 
 
 _CURRENT: Final[ContextVar[_Head | None]] = ContextVar("current call", default=None)
-"""The call that this task makes: an Auth's own requests pass through the same transport."""
+"""The current task's call. It is needed because an Auth's own requests use the same transport."""
 
 
 class BoundedTransport(httpx.AsyncBaseTransport):
-    """Reads every answer whole, up to `MAX_ANSWER_BYTES`, and decodes it once.
+    """Reads every response whole, up to `MAX_ANSWER_BYTES`, and decodes it once.
 
-    Here and not where an answer is used, because an `httpx.Auth` reads answers too, with httpx's own decoders: those
-    undo as many encodings as a header names, and a kilobyte becomes gigabytes.
+    The transport does this because an `httpx.Auth` reads responses too, with httpx's own decoders. These undo as many
+    encodings as a header names, so that a kilobyte can become gigabytes.
     """
 
     def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
         self._transport = transport
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request, and read its answer."""
-        # What an Auth sends besides has neither.
+        """Send a request, and read the response."""
+        # An Auth's own requests have neither timeout nor `Accept-Encoding: identity`.
         request.extensions = {"timeout": TIMEOUTS.as_dict(), **request.extensions}
         request.headers.setdefault("Accept-Encoding", "identity")
         head = _CURRENT.get()
@@ -139,7 +145,7 @@ class BoundedTransport(httpx.AsyncBaseTransport):
         finally:
             await streamed.aclose()
         whole = _with_body(streamed, body, flaw)
-        # After a refusal an Auth may send the call again.
+        # After a response other than 2xx, an Auth may send the call again.
         head.response = whole if whole.is_success else None
         return whole
 
@@ -153,7 +159,7 @@ def _bodiless(response: httpx.Response, flaw: str) -> httpx.Response:
 
 
 def _with_body(response: httpx.Response, body: bytes, flaw: str) -> httpx.Response:
-    # Raw pairs: a header that is not ASCII is the partner's mistake, and no reason to lose its answer.
+    # Raw pairs: a header that is not ASCII is the partner's mistake, but its response must not be lost.
     headers = [(name, value) for name, value in response.headers.raw if name.lower() not in FRAMING]
     extensions = {name: value for name, value in response.extensions.items() if name != "network_stream"}
     return httpx.Response(
@@ -166,7 +172,7 @@ def _with_body(response: httpx.Response, body: bytes, flaw: str) -> httpx.Respon
 
 
 async def _read(response: httpx.Response) -> tuple[bytes, str]:
-    """The body and its flaw: an answer is whole or empty; of a refusal what came before the flaw will do."""
+    """Read the body and its flaw. A flawed 2xx body becomes empty; other flawed bodies keep the part before it."""
     body = _Body(response)
     try:
         async for chunk in response.aiter_raw():
@@ -182,11 +188,11 @@ async def _read(response: httpx.Response) -> tuple[bytes, str]:
 
 
 class _Flawed(Exception):
-    """A body that cannot be read whole. The message says why, after "the answer:", and quotes nothing."""
+    """A body that cannot be read whole. The message says why, continues "the answer:", and quotes nothing."""
 
 
 class _Body:
-    """A body, decoded as it arrives. At most one encoding is undone, and never more of it than is kept."""
+    """A body, decoded as it arrives: at most one encoding, and never more bytes than are kept."""
 
     def __init__(self, response: httpx.Response) -> None:
         names = response.headers.get_list("content-encoding", split_commas=True)
@@ -196,14 +202,14 @@ class _Body:
         self.decoded = bytearray()
 
     def take(self, chunk: bytes) -> None:
-        """Add what has arrived; raises `_Flawed`."""
+        """Add a chunk; raises `_Flawed`."""
         self._size += len(chunk)
         self.decoded += self._plain(chunk) if self._encodings else chunk
         if max(self._size, len(self.decoded)) > MAX_ANSWER_BYTES:
             raise _Flawed(f"its body has more than {MAX_ANSWER_BYTES} bytes")
 
     def end(self) -> None:
-        """Note that everything has arrived; raises `_Flawed` if the encoding says otherwise."""
+        """Finish the body; raises `_Flawed` if its encoding is incomplete."""
         if self._decode is not None and not self._decode.eof:
             raise _Flawed("its body broke off within its encoding")
 
@@ -223,6 +229,6 @@ def _decoder(encodings: list[str], beginning: bytes) -> Any:
         case ["gzip" | "x-gzip"]:
             return zlib.decompressobj(16 + zlib.MAX_WBITS)
         case ["deflate"]:
-            # zlib's form by the standard, and raw by the habit of some servers; the first byte tells.
+            # The standard says zlib format, but some servers send raw deflate; the first byte shows which.
             return zlib.decompressobj(zlib.MAX_WBITS if beginning[0] & 0x0F == 8 else -zlib.MAX_WBITS)
     raise _Flawed("its Content-Encoding is not one of gzip and deflate, once")

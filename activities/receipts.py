@@ -1,6 +1,6 @@
-"""What a partner's file makes of an answer, and of a call: read and checked here, so that no fault of it escapes.
+"""Calls the functions of a partner's file and checks their results, so that no error of the file escapes.
 
-`BrokenAnswer` is the only exception. Its message names the cause, and quotes neither the answer nor an exception's
+`BrokenAnswer` is the only exception. Its message names the cause, and quotes neither the response nor an exception's
 text: both may hold secrets, and line breaks that forge log lines.
 """
 
@@ -26,16 +26,16 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 LONGEST_WORDS: Final = 300
-"""Characters of a partner's error, or of its id for the work, that travel into the history."""
+"""Characters of a partner's error, or of its id of the work, that go into the history."""
 
 LONGEST_SCRUBBED: Final = 4096
-"""Characters that are searched for callback tokens; what lies behind them is cut off in any case."""
+"""Characters that are searched for callback tokens; later characters are always cut off."""
 
 UNPRINTABLE: Final = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")
 
 
 def built(build: Callable[P, httpx.Request], *args: P.args, **kwargs: P.kwargs) -> httpx.Request:
-    """Build a request by a partner's file; raises `BrokenAnswer`."""
+    """Build a request with a function of a partner's file; raises `BrokenAnswer`."""
     request = _guarded(build, *args, **kwargs)
     if not isinstance(request, httpx.Request):
         raise BrokenAnswer(f"its file returned {kind(request)}: return an httpx.Request")
@@ -43,9 +43,9 @@ def built(build: Callable[P, httpx.Request], *args: P.args, **kwargs: P.kwargs) 
 
 
 def accepted(partner: Partner, response: httpx.Response) -> Receipt:
-    """Read a 2xx answer to a call. It never raises: the partner has the work, whatever the answer looks like.
+    """Read a 2xx response to a call. Never raises: the partner has the work, whatever the response looks like.
 
-    What cannot be used is left out, and the receipt's note says why.
+    Unusable parts are left out, and the receipt's note says why.
     """
     flaws = [flaw_of(response)]
     reference, answer = "", None
@@ -55,7 +55,7 @@ def accepted(partner: Partner, response: httpx.Response) -> Receipt:
             reference = _reference(receipt)
         except BrokenAnswer as error:
             flaws.append(str(error))
-        # Without its body the reference may still be there, in a header; an answer would be made of nothing.
+        # Without the body, a reference may still come from a header, but an answer would be invented.
         answer = None if receipt.answer is None or flaws[0] else _answer(receipt.answer)
     except BrokenAnswer as error:
         flaws.append(str(error))
@@ -70,14 +70,14 @@ def accepted(partner: Partner, response: httpx.Response) -> Receipt:
 
 
 def status(read_status: Callable[[httpx.Response], Answer], response: httpx.Response) -> Answer:
-    """Read a 2xx answer to a question; raises `BrokenAnswer`."""
+    """Read a 2xx response to a question; raises `BrokenAnswer`."""
     if flaw := flaw_of(response):
         raise BrokenAnswer(flaw)
     return _answer(_guarded(read_status, response))
 
 
 def one_line(text: str) -> str:
-    """Text for a failure or a note: bounded, UTF-8, without callback tokens, line breaks and control characters."""
+    """Clean text for a failure or note: bounded, UTF-8, without callback tokens, line breaks and control characters."""
     clean = scrubbed_text(text[:LONGEST_SCRUBBED].encode("utf-8", "replace").decode())
     return UNPRINTABLE.sub(" ", clean).strip()[:LONGEST_WORDS]
 
@@ -92,7 +92,7 @@ def _receipt(partner: Partner, response: httpx.Response) -> Receipt:
 def _reference(receipt: Receipt) -> str:
     reference = _guarded(checked_reference, receipt.reference)
     if len(reference) > LONGEST_WORDS:
-        # An id that is cut would name other work, or none.
+        # A truncated id would name other work, or no work.
         raise BrokenAnswer(f"Receipt.reference has {len(reference)} characters: at most {LONGEST_WORDS} are kept")
     if scrubbed_text(reference) != reference:
         raise BrokenAnswer("Receipt.reference holds a callback token: return the partner's own id of the work")
@@ -115,6 +115,6 @@ def _guarded(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 
 
 def _place(error: BaseException) -> str:
-    """Where in the partner's file: the frame below ours."""
+    """The place in the partner's file: the frame that our function called."""
     frames = traceback.extract_tb(error.__traceback__)[1:2]
     return "".join(f" ({Path(frame.filename).name}, line {frame.lineno})" for frame in frames)
