@@ -1,7 +1,7 @@
-"""Callback tokens in texts: what one looks like, and a text or an answer without them.
+"""Finds callback tokens in text, and removes them from texts and answers.
 
-Whoever has a callback token can answer its stage. A partner may repeat its callback URL in a message, and what it says
-is recorded in a history.
+Anyone with a callback token can answer its stage. A partner may repeat its callback URL in a message, and a history
+records the message.
 """
 
 from __future__ import annotations
@@ -18,37 +18,38 @@ from activities.callback_urls import VERSION
 from activities.spellings import REDACTED, Found, Look, readings, redact_bytes
 from workflows.contract import Answer
 
-TOKEN: Final = "a callback token"  # noqa: S105 - what is found, not one
+TOKEN: Final = "a callback token"  # noqa: S105 - a name, not a token
 
 CALLBACK_TOKEN: Final = re.compile(rb"/callbacks/(\.?[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{20,})", re.IGNORECASE)
-"""A callback token behind our path. Whoever has one can answer its stage."""
+"""Matches a callback token after the path of callback URLs."""
 
 SIGNED: Final = re.compile(rb"(?<![A-Za-z0-9_-])([A-Za-z0-9_-]{16,}+)(?=(\.[A-Za-z0-9_-]{43,}+))")
-"""Two texts in base64url, the second one of an HMAC-SHA256's length or longer: a callback token if the first one holds
-claims. It begins where such a text does: from each of its characters anew, a long one would be read for minutes."""
+"""Matches two base64url texts joined by a dot, such as `eyJhbGciOiJ...dBjftJeZ4CVP...`. The second is at least as long
+as an HMAC-SHA256. This is a callback token if the first text holds claims. A match starts only where a base64url text
+starts: if every character could start a match, a long text would take minutes."""
 
 BARE_TOKEN: Final = re.compile(rb"(?<![A-Za-z0-9_-])\.?[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])")
-"""The same, whatever the first one holds."""
+"""Matches text in the form of a token, whatever its first part holds."""
 
 CLAIMS: Final = re.compile(
     rb'\[%d,"(?:[^"\\]|\\.)*+","(?:[^"\\]|\\.)*+",[0-9]+,[0-9]+,"(?:[^"\\]|\\.)*+",[0-9]+,[0-9]+\]' % VERSION
 )
-"""Claims as a token has them; see `activities.callback_urls`."""
+"""Matches the claims in a token; see `activities.callback_urls`."""
 
 BEGIN_OF_CLAIMS: Final = base64.b64encode(b'[%d,"' % VERSION)[:5]
-"""How they begin in base64."""
+"""The beginning of claims in base64."""
 
 LONGEST_CLAIMS: Final = 8192
-"""Bytes. Temporal's ids have at most 1000 characters, of which JSON may make six each."""
+"""Maximum bytes of claims. Temporal's ids have at most 1000 characters, and JSON may write each as six."""
 
 LIKE_A_TOKEN: Final = re.compile(rb"\.[A-Za-z0-9_-]{20}")
-"""The second half of every token. Few texts have anything like it, and only those are read character by character."""
+"""Matches the second half of every token. Few texts have such a part; only these are scanned in full."""
 
 REMOVED: Final = b"[removed]"
 
 
 def scrubbed(answer: Answer) -> Answer:
-    """Return the answer with `[removed]` for each callback token in its code, message and data, in keys as in values.
+    """Replace each callback token in an answer's code, message and data (keys and values) by `[removed]`.
 
     The answer must have passed `activities.partners.answers.checked`.
     """
@@ -61,14 +62,20 @@ def scrubbed(answer: Answer) -> Answer:
 
 
 def scrubbed_text(text: str) -> str:
-    """Return the text with `[removed]` for each callback token: plain, percent-encoded or with JSON's escapes."""
+    """Replace each callback token in a text by `[removed]`: plain, percent-encoded or with JSON escapes.
+
+    Example: `https://hooks.example.com/callbacks/TOKEN` becomes `https://hooks.example.com/callbacks/[removed]`.
+    """
     encoded = text.encode("utf-8", "surrogatepass")
     clean = _without(encoded, _removed_tokens)
     return text if clean == encoded else clean.decode("utf-8", "surrogatepass")
 
 
 def tokens(text: bytes) -> Iterator[Found]:
-    """Find the callback tokens in a plain text: after our path all that have the form, elsewhere what holds claims."""
+    """Find the callback tokens in a plain text.
+
+    After the path of callback URLs, any text in the form of a token counts. Elsewhere, it must also hold claims.
+    """
     for found in CALLBACK_TOKEN.finditer(text):
         yield Found(*found.span(1), TOKEN)
     for found in SIGNED.finditer(text):
@@ -80,7 +87,7 @@ def tokens(text: bytes) -> Iterator[Found]:
 
 
 def may_hold_token(text: bytes) -> bool:
-    """Whether the two functions below need to see the text: a cheap test, without resolving any escape.
+    """Whether the text needs `without_tokens` or `redact_tokens`: a cheap test that resolves no escapes.
 
     A token has a dot before its second half, `eyJhbGciOiJ.dBjftJeZ4CVP-mB92K2`; escapes may hide it: `%2E`, `\\u002e`.
     """
@@ -88,12 +95,12 @@ def may_hold_token(text: bytes) -> bool:
 
 
 def without_tokens(text: bytes) -> bytes:
-    """The text without the callback tokens in it, but for those in base64: it is asked of every header received."""
+    """Redact the callback tokens in a text. Does not look into base64, because it runs on every received header."""
     return _without(text, tokens)
 
 
 def redact_tokens(text: bytes) -> bytes:
-    """The text without anything that is written as a callback token is, whatever it holds."""
+    """Redact everything in the form of a callback token, whether or not it holds claims."""
     return BARE_TOKEN.sub(REDACTED, without_tokens(text))
 
 
@@ -118,7 +125,10 @@ def _removed_tokens(text: bytes) -> Iterator[Found]:
 
 
 def _holds_claims(payload: bytes, *, packed: bool = False) -> bool:
-    """Whether the first part of a token is one. packed: by zlib."""
+    """Whether the first part of a token holds claims.
+
+    packed: the part is compressed with zlib.
+    """
     try:
         plain = base64.urlsafe_b64decode(payload + b"=" * (-len(payload) % 4))
         if packed:

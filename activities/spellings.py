@@ -1,8 +1,11 @@
-"""Spellings: how a text may be written in another one: as it is, percent- or JSON-escaped, or in base64.
+"""Spellings: how a text can be written inside another text: plain, percent-escaped, JSON-escaped, or in base64.
 
-What is plain or escaped is replaced where it is, and no byte beside it changes. What is in base64 is only found: the
-whole text is left out then. Anybody may have written the text, so the work is bounded by its size; a text that needs
-more counts as one that hides something.
+Plain and escaped texts are replaced in place, and no other byte changes. A text in base64 is only found; then the whole
+outer text is left out. The outer text is untrusted, so the work is bounded by its size. A text that needs more work
+counts as hiding something.
+
+Example: to find the secret `a/b`, the text `{"url": "x%2Fa%2Fb"}` is read as `{"url": "x/a/b"}`. The secret is found
+there, its place is mapped back to `a%2Fb`, and the result is `{"url": "x%2F[redacted]"}`.
 """
 
 from __future__ import annotations
@@ -20,38 +23,38 @@ from urllib.parse import unquote_to_bytes
 REDACTED: Final = b"[redacted]"
 
 LEVELS: Final = 3
-"""How often a text is unescaped: JSON within JSON, %252F."""
+"""Maximum number of times that a text is unescaped: JSON within JSON, or %252F."""
 
 TEXTS: Final = 16
-"""How many texts that makes at most."""
+"""Maximum number of texts, including the original, that unescaping makes."""
 
 DEEPEST: Final = 2
-"""How deep base64 within base64 is looked into."""
+"""Maximum depth of base64 within base64."""
 
 PASSES: Final = 4
-"""How often a text is replaced in until nothing is found any more."""
+"""Maximum number of replacements of a text until the search finds nothing more."""
 
 WORK_PER_BYTE: Final = 24
 LEAST_WORK: Final = 1024 * 1024
-"""Units of work, of some 40 ns: a text may cost so many for each of its bytes, and these besides."""
+"""A text's budget is `WORK_PER_BYTE` units of work per byte plus `LEAST_WORK`. A unit takes about 40 ns."""
 
 ESCAPE_WORK: Final = 6
 RUN_WORK: Final = 48
 FOUND_WORK: Final = 96
-"""Units for what costs more than to read a byte: an escape, a run of base64, a place that was found."""
+"""Units of work for an escape, a run of base64, and a found place. Reading a byte costs 1 unit."""
 
 TOO_MUCH: Final = "more layers than are looked through"
-"""What is found in a text that costs too much."""
+"""Name of the find that is reported if a text exceeds its budget."""
 
 SHORTEST_RUN: Final = 11
-"""Characters of base64 that hold 8 bytes."""
+"""Minimum characters of a run of base64: they hold 8 bytes."""
 
 OF_PERCENT: Final = rb"%[0-9A-Fa-f]{2}"
 OF_JSON: Final = (
     rb"\\u[dD][89abAB][0-9A-Fa-f]{2}\\u[dD][c-fC-F][0-9A-Fa-f]{2}"
     rb'|\\u[0-9A-Fa-f]{4}|\\["\\/bfnrt]'
 )
-"""JSON's escapes; of those a pair of surrogates is one."""
+"""Matches a JSON escape; a pair of surrogates is one escape."""
 
 PERCENT: Final = re.compile(OF_PERCENT)
 JSON: Final = re.compile(OF_JSON)
@@ -62,7 +65,7 @@ LETTERS: Final = dict(zip(b'"\\/bfnrt', b'"\\/\b\f\n\r\t', strict=True))
 RUN: Final = re.compile(
     rb"(?<![A-Za-z0-9+/_-])((?:[A-Za-z0-9+/_-]{40,}+[ \t]*+\r?\n[ \t]*+(?=[A-Za-z0-9+/_-]))*+[A-Za-z0-9+/_-]++)={0,2}"
 )
-"""Base64 in either alphabet; of several lines, as in MIME, if they are long ones."""
+"""Matches a run of base64 in either alphabet; it may have several lines, as in MIME, if the lines are long."""
 
 LINE: Final = re.compile(rb"[^ \t\r\n]+")
 TO_PLAIN: Final = bytes.maketrans(b"-_", b"+/")
@@ -70,7 +73,12 @@ TO_PLAIN: Final = bytes.maketrans(b"-_", b"+/")
 
 @dataclass(frozen=True)
 class Found:
-    """A place in a text. name: what is there. new: what to write there. hidden: nothing written there hides it."""
+    """A place in a text.
+
+    name: what was found there.
+    new: the replacement.
+    hidden: a replacement at this place would not remove it.
+    """
 
     start: int
     end: int
@@ -80,34 +88,38 @@ class Found:
 
 
 Look = Callable[[bytes], Iterable[Found]]
-"""Finds places in a plain text."""
+"""A function that finds places in a plain text."""
 
 
 class TooMuchWork(Exception):
-    """The text costs more than a text of its size may."""
+    """The search of a text exceeds the budget for the text's size."""
 
 
 class Budget:
-    """Work that is left, for one text or for several small ones. size: bytes of them, as far as they are known."""
+    """The remaining work for a text, or for several small texts.
+
+    size: bytes of the texts, as far as they are known.
+    """
 
     def __init__(self, size: int) -> None:
         self._left = WORK_PER_BYTE * size + LEAST_WORK
 
     def grant(self, size: int) -> None:
-        """Add what a text of so many bytes may cost."""
+        """Add the work for a text of `size` bytes."""
         self._left += WORK_PER_BYTE * size
 
     def spend(self, units: int) -> None:
-        """Take so many from it; raises `TooMuchWork` if it has fewer."""
+        """Subtract units; raises `TooMuchWork` if none are left."""
         self._left = max(0, self._left - units)
         if not self._left:
             raise TooMuchWork
 
 
 def search(text: bytes, look: Look, *, deep: int = DEEPEST, budget: Budget | None = None) -> Iterator[Found]:
-    """What `look` finds in the text, however it is written there.
+    """Yield what `look` finds in the text, in any spelling.
 
-    deep: how often base64 is looked into. budget: what this text shares with others; one of its own, if not given.
+    deep: maximum depth of base64 within base64.
+    budget: a budget shared with other texts; by default the text has its own.
     """
     try:
         yield from _search(text, look, deep, budget or Budget(len(text)), every_way=True)
@@ -116,7 +128,7 @@ def search(text: bytes, look: Look, *, deep: int = DEEPEST, budget: Budget | Non
 
 
 def readings(text: bytes) -> Iterator[bytes]:
-    """The text, and what it is with all its escapes resolved, once or several times: cheap, and without the places."""
+    """Yield the text, then the text with all escapes resolved once, twice, and so on. Cheap: it maps no places."""
     yield text
     for _ in range(LEVELS):
         if not BOTH.search(text):
@@ -126,7 +138,10 @@ def readings(text: bytes) -> Iterator[bytes]:
 
 
 def redact_bytes(text: bytes, look: Look, *, deep: int = DEEPEST, budget: Budget | None = None) -> bytes | None:
-    """The text without it: `search` finds nothing in what is returned. None: it is hidden, and cannot be cut out."""
+    """Replace everything that `look` finds, so that `search` finds nothing in the returned text.
+
+    Returns None if something found is hidden, in base64 for example, and cannot be cut out.
+    """
     for _ in range(PASSES):
         found = []
         for one in search(text, look, deep=deep, budget=budget):
@@ -136,7 +151,7 @@ def redact_bytes(text: bytes, look: Look, *, deep: int = DEEPEST, budget: Budget
         if not found:
             return text
         text = _replaced(text, found)
-    return None  # each time something new came out of the rest: that is no text of a partner's
+    return None  # each replacement revealed something new: no partner sends such a text
 
 
 def _search(text: bytes, look: Look, deep: int, budget: Budget, *, every_way: bool) -> Iterator[Found]:
@@ -152,7 +167,7 @@ def _search(text: bytes, look: Look, deep: int, budget: Budget, *, every_way: bo
 
 
 def _unescaped(text: bytes, budget: Budget, *, every_way: bool) -> Iterator[tuple[bytes, tuple[Unescaped, ...]]]:
-    """The text, and what it is with its escapes resolved, once or several times; with what leads there."""
+    """Yield the text and its readings, with escapes resolved up to `LEVELS` times, each with the layers to it."""
     budget.spend(len(text))
     seen = {text}
     level: list[tuple[bytes, tuple[Unescaped, ...]]] = [(text, ())]
@@ -170,7 +185,11 @@ def _unescaped(text: bytes, budget: Budget, *, every_way: bool) -> Iterator[tupl
 
 
 def _escapes(text: bytes, *, every_way: bool) -> Sequence[re.Pattern[bytes]]:
-    """What may be resolved in the text: what is a secret's own text in one encoding may look like the other."""
+    """The kinds of escapes to resolve. With both kinds in a text, try both together, and in every way also each alone.
+
+    A secret's own text in one encoding may look like an escape of the other: in `"50%25\\/x"`, JSON may escape the text
+    `50%25/x`, whose `%25` is not an escape.
+    """
     there = [escapes for escapes in (PERCENT, JSON) if escapes.search(text)]
     if len(there) == 1:
         return there
@@ -178,7 +197,7 @@ def _escapes(text: bytes, *, every_way: bool) -> Sequence[re.Pattern[bytes]]:
 
 
 class Unescaped:
-    """A text with its escapes of one kind resolved, once."""
+    """A text with its escapes of one kind resolved once."""
 
     def __init__(self, text: bytes, escapes: re.Pattern[bytes]) -> None:
         self._written = text
@@ -189,11 +208,11 @@ class Unescaped:
             self.text = escapes.sub(lambda found: _plain(found[0]), text)
 
     def outward(self, found: Found) -> Found:
-        """The same place in the text as it is written."""
+        """Map a place in the resolved text to the place in the written text."""
         return replace(found, start=self._place(found.start)[0], end=self._place(found.end - 1)[1])
 
     def _place(self, at: int) -> tuple[int, int]:
-        """Where the byte at this place of the plain text is written."""
+        """Map a byte's position in the resolved text to its start and end in the written text."""
         begins, sizes, escapes = self._places
         last = bisect_right(begins, at) - 1
         if last < 0:
@@ -206,7 +225,7 @@ class Unescaped:
 
     @cached_property
     def _places(self) -> tuple[list[int], list[int], list[tuple[int, int]]]:
-        """Of each escape: where its plain text begins, how long that is, and where it is written."""
+        """For all escapes: the starts of their plain texts, the lengths of these, and the spans in the written text."""
         escapes = [(one.span(), len(_plain(one[0]))) for one in self._kind.finditer(self._written)]
         begins, shorter = [], 0
         for (start, end), size in escapes:
@@ -225,12 +244,16 @@ def _plain(escape: bytes) -> bytes:
 
 
 def _search_base64(text: bytes, look: Look, deep: int, budget: Budget, seen: set[bytes]) -> Iterator[Found]:
-    """What is found in the runs of base64 in the text. seen: runs that need not be looked at, and then these too."""
+    """Yield what is found in the text's runs of base64.
+
+    seen: runs that were already searched and are skipped; the runs of this text are added.
+    """
     runs = [run for run in RUN.finditer(text) if len(run[1]) >= SHORTEST_RUN and run[0] not in seen]
     seen.update(run[0] for run in runs)
     budget.spend(RUN_WORK * len(runs))
     letters = [run[1].translate(TO_PLAIN, b" \t\r\n") for run in runs]
-    # What is written before base64 without a sign between them belongs to the run: it may begin anywhere in a group.
+    # A run also includes letters directly before the base64, so the base64 may begin anywhere in a group of four.
+    # Example: in `keyc2VjcmV0`, the base64 `c2VjcmV0` begins after 3 characters. So skip 0, 1, 2 and 3 characters.
     for skipped in range(4) if runs else ():
         pieces = [_decode(one[skipped:]) for one in letters]
         begins: list[int] = []
@@ -238,14 +261,14 @@ def _search_base64(text: bytes, look: Look, deep: int, budget: Budget, seen: set
         for found in _search(b"\0".join(pieces), look, deep, budget, every_way=False):
             begins = begins or list(accumulate((len(piece) + 1 for piece in pieces), initial=0))
             number = bisect_right(begins, found.start) - 1
-            if (number, found.name) not in told:  # the first place in a run is enough: to find it takes a whole look
+            if (number, found.name) not in told:  # the first place in a run is enough: `_place` walks the run
                 told.add((number, found.name))
                 start = _place(runs[number], skipped + (found.start - begins[number]) * 4 // 3)
                 yield Found(start, runs[number].end(), found.name, hidden=True)
 
 
 def _place(run: re.Match[bytes], letter: int) -> int:
-    """Where that character of the run is in the text, blanks and ends of lines not counted."""
+    """Map a character's position in the run, not counting blanks and line ends, to its position in the text."""
     for line in LINE.finditer(run[1]):
         if letter < len(line[0]):
             return run.start() + line.start() + letter
@@ -259,7 +282,7 @@ def _decode(letters: bytes) -> bytes:
 
 
 def _replaced(text: bytes, found: Iterable[Found]) -> bytes:
-    """The text with what is new in each place; of places that overlap the first one counts."""
+    """Return the text with each place replaced; of overlapping places, only the first is replaced."""
     pieces: list[bytes] = []
     done = 0
     for one in sorted(found, key=lambda one: (one.start, -one.end)):
