@@ -1,4 +1,4 @@
-"""The outside world: partners, callback URLs, keys, the Temporal client, the worker.
+"""The outside world: partners, callback URLs, keys, the Temporal client and the worker.
 
-Imports `workflows`, never `receiver`.
+This package imports `workflows`, never `receiver`.
 """

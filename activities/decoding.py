@@ -1,8 +1,8 @@
-"""Decoding what others have sent to a workflow, so that no bytes block a run.
+"""Decodes what clients send to a workflow, so that undecodable bytes cannot block a run.
 
-The SDK fails the workflow task, again and again, when an argument of a run cannot be decoded: bytes that are not JSON,
-an unknown encoding, JSON that is nested thousands of levels deep. Here such a value is read as the exception that says
-why; `workflows.checking` ends the run with it.
+If an argument of a run cannot be decoded, the SDK fails the workflow task again and again. Examples are bytes that are
+not JSON, an unknown encoding, and JSON with thousands of levels. Here such an argument is decoded as the exception that
+was raised, and `workflows.checking` ends the run with it.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 
 class GuardedConverter(PayloadConverter):
-    """Reads a payload that cannot be decoded as the exception that was raised, where no type is asked for."""
+    """Decodes an undecodable payload as the exception that was raised, if there are no type hints."""
 
     def __init__(self, inner: PayloadConverter) -> None:
         self._inner = inner
 
     def to_payloads(self, values: Sequence[Any]) -> list[Payload]:
-        """Encode as the inner converter does."""
+        """Encode with the inner converter."""
         return self._inner.to_payloads(values)
 
     def from_payloads(self, payloads: Sequence[Payload], type_hints: list[type] | None = None) -> list[Any]:
-        """Decode; with type hints, which come with what we have written ourselves, as the inner converter does."""
+        """Decode. The inner converter alone decodes values with type hints, which Stagehook itself has written."""
         if type_hints is not None:
             return self._inner.from_payloads(payloads, type_hints)
         return [self._read(payload) for payload in payloads]
@@ -44,7 +44,7 @@ class GuardedRunner(SandboxedWorkflowRunner):
     """The SDK's sandbox with a `GuardedConverter`."""
 
     def create_instance(self, det: WorkflowInstanceDetails) -> WorkflowInstance:
-        """A workflow in its sandbox."""
+        """Create a workflow in its sandbox."""
 
         def converter() -> PayloadConverter:
             return GuardedConverter(det.payload_converter_factory())

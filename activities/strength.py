@@ -1,4 +1,4 @@
-"""How strong a secret is: whether it can be guessed by its length, its pattern or its words."""
+"""The strength of secrets: whether a secret can be guessed from its length, its patterns or its words."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from itertools import pairwise
 from typing import Final
 
 SHORTEST_SECRET: Final = 8
-"""Characters of a partner's secret, at least. Shorter ones are tried out in hours from a single signed request."""
+"""Minimum characters of a partner's secret. From one signed request, a shorter secret can be found in hours."""
 
 SHORTEST_KEY: Final = 32
-"""Bytes of a callback key, at least."""
+"""Minimum bytes of a callback key."""
 
 FEWEST_CHARACTERS: Final = 10
-"""Different characters in a callback key; a random one of the shortest length practically always has more."""
+"""Minimum different characters of a callback key. A random key of the minimum length practically always has more."""
 
 FEWEST_FREE: Final = 20
-"""Characters of a callback key that do not follow from those before; of 20,000 random keys none has less than 22."""
+"""Minimum free characters of a callback key; see `count_free`. Of 20,000 random keys, none has fewer than 22."""
 
 SHORTEST_PATTERN: Final = 3
-"""Characters, or steps between characters, that are a pattern if they occur a second time."""
+"""Minimum characters, or steps between characters, that are a pattern if they occur again."""
 
 WORD_COUNTS: Final = 2
-"""Characters that a word counts as: one of some thousands."""
+"""Free characters that a word counts as, because it is one of a few thousand words."""
 
 ROWS: Final = "1234567890qwertyuiopasdfghjklzxcvbnm"
 COLUMNS: Final = "1qaz2wsx3edc4rfv5tgb6yhn7ujm8ik9ol0p"
 DIVIDED: Final = re.compile(r"(?<![^\W_])(?:[a-z]{2,}|[A-Z]{2,}|[A-Z][a-z]+|[0-9]{1,4})(?![^\W_])")
-"""Words, and small numbers, between hyphens and the like."""
+"""Matches words and small numbers between separators such as hyphens."""
 
 MOST_BY_CHANCE: Final = 2
-"""Random keys have hyphens too, and sometimes what looks like a word between two."""
+"""Maximum separated words that are ignored: random keys have hyphens too, sometimes with a word-like part between."""
 
 LEET: Final = str.maketrans("0134578@$", "oleastbas")
 COMMON: Final = re.compile(
@@ -41,30 +41,30 @@ COMMON: Final = re.compile(
     "super|token|value|world|least|never|nobody|guess|here|this|that|very|long|pass|test|with|your|dont|have|from|key|for|"
     "the|and|not|you|our|api|app|dev"
 )
-"""Words that keys made by hand consist of, also where nothing divides them."""
+"""Matches words that occur in keys made by hand, with or without separators."""
 
 
 def is_short(secret: str) -> bool:
-    """Whether a partner's secret is too short to be one."""
+    """Whether a partner's secret is too short."""
     return len(secret) < SHORTEST_SECRET
 
 
 def is_weak_key(key: str) -> bool:
-    """Whether a callback key is too short, or has too few different characters."""
+    """Whether a callback key is too short or has too few different characters."""
     return len(key.encode()) < SHORTEST_KEY or len(set(key)) < FEWEST_CHARACTERS
 
 
 def is_patterned_key(key: str) -> bool:
-    """Whether a callback key was made by hand: of repeated parts, sequences, rows of a keyboard, or words.
+    """Whether a callback key was made by hand, from repeated parts, sequences, keyboard rows or words.
 
-    The characters are counted that do not follow from those before. `secrets.token_urlsafe(32)` has some 43 of them,
-    `0123456789abcdef0123456789abcdef` 3, `a-key-of-at-least-32-characters-0123` 16.
+    Such a key has few free characters. `secrets.token_urlsafe(32)` has about 43, `0123456789abcdef0123456789abcdef` has
+    3, and `a-key-of-at-least-32-characters-0123` has 16.
     """
     return count_free(key) < FEWEST_FREE
 
 
 def count_free(key: str) -> int:
-    """Count the characters of a key that do not follow from those before; a word counts as two."""
+    """Count the free characters of a key: those that do not follow from earlier characters. A word counts as two."""
     points = [ord(character) for character in key]
     follows = _repeats(points)
     for view in (points, _places(key, ROWS), _places(key, COLUMNS)):
@@ -76,7 +76,7 @@ def count_free(key: str) -> int:
 
 
 def _words(key: str) -> Iterator[tuple[int, int]]:
-    """Where words begin and end; with the character that divides them from the next, if there are several."""
+    """Yield the start and end of words. Separated words include the separator after them."""
     yield from (found.span() for found in COMMON.finditer(key.lower().translate(LEET)))
     divided = [found.span() for found in DIVIDED.finditer(key)]
     if len(divided) > MOST_BY_CHANCE:
@@ -84,7 +84,7 @@ def _words(key: str) -> Iterator[tuple[int, int]]:
 
 
 def _repeats(values: Sequence[int]) -> list[bool]:
-    """Which values belong to a run that has occurred before; the two may overlap."""
+    """Mark the values in a run that has occurred before; the two runs may overlap."""
     found = [False] * len(values)
     known: set[tuple[int, ...]] = set()
     for place in range(len(values) - SHORTEST_PATTERN + 1):
@@ -96,7 +96,7 @@ def _repeats(values: Sequence[int]) -> list[bool]:
 
 
 def _places(key: str, keyboard: str) -> list[int]:
-    """Where each character lies on the keyboard; what lies elsewhere is far from everything, itself included."""
+    """Each character's place on the keyboard. Other characters get places far from everything, even their equals."""
     return [
         keyboard.find(character) if character in keyboard else 1000 * place**2
         for place, character in enumerate(key.lower(), start=1)

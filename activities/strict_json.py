@@ -1,4 +1,4 @@
-"""JSON read strictly: what two readers could understand differently is refused."""
+"""A strict JSON reader: refuses JSON that two readers could understand differently."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ DEEPEST = 64
 
 
 class NotStrictJSON(ValueError):
-    """The bytes are no JSON, or JSON that readers disagree on. The message says which, without quoting the bytes."""
+    """The bytes are not JSON, or JSON that readers disagree on. The message says which, and never quotes the bytes."""
 
 
 def loads(body: bytes) -> Any:
-    """Read UTF-8 JSON; raise `NotStrictJSON` for repeated keys, NaN, lone surrogates, or more than 64 levels."""
+    """Read UTF-8 JSON; raises `NotStrictJSON`, also for repeated keys, NaN, lone surrogates or more than 64 levels."""
     try:
         value = json.loads(body.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse, parse_float=_finite)
         _check_depth(value, 0)
-        # An escaped lone surrogate parses, and then fails wherever it is encoded.
+        # An escaped lone surrogate can be parsed, but fails wherever it is encoded.
         json.dumps(value, ensure_ascii=False).encode("utf-8")
     except NotStrictJSON:
         raise
@@ -28,7 +28,7 @@ def loads(body: bytes) -> Any:
     except RecursionError as error:
         raise NotStrictJSON("nested too deeply") from error
     except ValueError as error:
-        # JSONDecodeError, and int's refusal of a number of more than 4,300 digits.
+        # JSONDecodeError, or a ValueError of int for more than 4,300 digits.
         raise NotStrictJSON("not JSON") from error
     return value
 
