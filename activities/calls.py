@@ -134,8 +134,8 @@ class PartnerCalls:
 
 def _raise_for(call: StageCall, response: httpx.Response, said: str) -> NoReturn:
     status = response.status_code
-    # A 503 with Retry-After refuses to begin the work. A bare 503 may come from a router, and the application behind
-    # the router may have accepted the call.
+    # A 429, or a 503 with Retry-After, refuses to begin the work. A bare 503 may come from a router, and says nothing
+    # about the application behind it.
     if status == 429 or (status == 503 and "retry-after" in response.headers):
         raise _not_taken(said, call, _retry_after(response))
     if status in RETRIED or status >= 500 or status < 400:

@@ -83,7 +83,7 @@ def _config_fault(error: Exception, file: str) -> Fault:
 async def connect(variables: Mapping[str, str], *, lazy: bool = False) -> Client:
     """Return a client; raises `SettingsError` and `TemporalUnreachable`.
 
-    lazy: connect at the first request, so that only that request fails if Temporal is unreachable.
+    lazy: connect at the first request; if Temporal is unreachable, that request fails, not this function.
     """
     config = connect_config(variables)
     async with reaching_temporal(config["target_host"]):

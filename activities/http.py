@@ -97,8 +97,8 @@ class _Head:
     """The response to one call: first its head; after a success, the whole response.
 
     An `httpx.Auth` may send other requests first, such as for a token, and may rewrite the call with other headers or
-    another query. So a response counts if its request has the call's method, host, port and path. For example, an
-    answer to `POST /oauth/token` does not count for the call `POST /checks`; an answer to `POST /checks?key=...` does.
+    another query. So a response counts if its request has the call's method, host, port and path. For example, if the
+    call is `POST /checks`, a response to `POST /oauth/token` does not count; a response to `POST /checks?key=...` does.
     """
 
     def __init__(self, call: httpx.Request) -> None:

@@ -24,9 +24,9 @@ CALLBACK_TOKEN: Final = re.compile(rb"/callbacks/(\.?[A-Za-z0-9_-]{16,}\.[A-Za-z
 """Matches a callback token after the path of callback URLs."""
 
 SIGNED: Final = re.compile(rb"(?<![A-Za-z0-9_-])([A-Za-z0-9_-]{16,}+)(?=(\.[A-Za-z0-9_-]{43,}+))")
-"""Matches two base64url texts joined by a dot, such as `eyJhbGciOiJ...dBjftJeZ4CVP...`. The second is at least as long
-as an HMAC-SHA256. This is a callback token if the first text holds claims. A match starts only where a base64url text
-starts: if every character could start a match, a long text would take minutes."""
+"""Matches two base64url texts joined by a dot, `PAYLOAD.SIGNATURE`. The second is at least as long as an HMAC-SHA256.
+This is a callback token if the first text holds claims. A match starts only where a base64url text starts: if every
+character could start a match, a long text would take minutes."""
 
 BARE_TOKEN: Final = re.compile(rb"(?<![A-Za-z0-9_-])\.?[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])")
 """Matches text in the form of a token, whatever its first part holds."""

@@ -32,7 +32,7 @@ DEEPEST: Final = 2
 """Maximum depth of base64 within base64."""
 
 PASSES: Final = 4
-"""Maximum number of replacements of a text until the search finds nothing more."""
+"""Maximum number of searches of a text: a replacement may reveal something new."""
 
 WORK_PER_BYTE: Final = 24
 LEAST_WORK: Final = 1024 * 1024
@@ -140,7 +140,8 @@ def readings(text: bytes) -> Iterator[bytes]:
 def redact_bytes(text: bytes, look: Look, *, deep: int = DEEPEST, budget: Budget | None = None) -> bytes | None:
     """Replace everything that `look` finds, so that `search` finds nothing in the returned text.
 
-    Returns None if something found is hidden, in base64 for example, and cannot be cut out.
+    Returns None if something found is hidden, such as in base64, and cannot be cut out, or if each of `PASSES` searches
+    found something.
     """
     for _ in range(PASSES):
         found = []
@@ -185,7 +186,7 @@ def _unescaped(text: bytes, budget: Budget, *, every_way: bool) -> Iterator[tupl
 
 
 def _escapes(text: bytes, *, every_way: bool) -> Sequence[re.Pattern[bytes]]:
-    """The kinds of escapes to resolve. With both kinds in a text, try both together, and in every way also each alone.
+    """The kinds of escapes to resolve: if a text has both, both together, and with `every_way` each kind alone too.
 
     A secret's own text in one encoding may look like an escape of the other: in `"50%25\\/x"`, JSON may escape the text
     `50%25/x`, whose `%25` is not an escape.

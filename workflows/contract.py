@@ -110,7 +110,7 @@ class Carried:
 class PipelineRun:
     """The input of a run: its data and the whole definition, so that an edited definition never changes an open run.
 
-    carried: state from the previous execution of the chain; clients leave it empty.
+    carried: state from the previous execution of the chain, which normally is the only writer.
     """
 
     pipeline: Pipeline

@@ -211,7 +211,7 @@ class StagedWorkflow:
                 return not was_never_reached(failure)
 
     async def _until_over(self, activity: asyncio.Task[Any], is_overtaken: Callable[[], bool]) -> None:
-        """Wait for the activity, until `is_overtaken`.
+        """Wait for the activity; cancel it when `is_overtaken`, or to continue as new.
 
         A callback cuts a call short; an operator's signal does not. Any outcome cuts an ask short.
         """
