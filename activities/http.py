@@ -188,7 +188,7 @@ async def _read(response: httpx.Response) -> tuple[bytes, str]:
 
 
 class _Flawed(Exception):
-    """A body that cannot be read whole. The message says why, continues "the answer:", and quotes nothing."""
+    """A body that cannot be read whole. The message says why, completes "the answer: ...", and quotes nothing."""
 
 
 class _Body:

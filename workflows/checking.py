@@ -29,7 +29,8 @@ MOST_STAGES = 50
 
 LARGEST_INPUT = 256 * 1024
 LARGEST_DEFINITION: Final = 128 * 1024
-"""Maximum bytes of a definition, as JSON: calls and failures repeat its names and fields, up to Temporal's 2 MiB."""
+"""Maximum bytes of a definition, as JSON. Calls and failures repeat its names and fields, and Temporal limits each call
+or failure to 2 MiB."""
 
 CARRIED_LEVELS: Final = 8
 """Levels of the argument around its deepest data, which is the data of an outcome carried by an earlier execution."""
@@ -38,7 +39,7 @@ MOST_FIELDS: Final = 1_000
 """Fields of a run, a pipeline or a stage whose names are looked at."""
 
 MOST_UNKNOWN: Final = 5
-"""Maximum number of unknown fields of one object that a fault names."""
+"""Maximum number of unknown fields that are named per object."""
 
 LONGEST_NAME: Final = 40
 """Characters shown and compared of an unknown field's name."""
