@@ -1,4 +1,4 @@
-"""The partners: one file each, in one explicit list. Add a partner here with its file and its line below."""
+"""The partners: a file for each, and an explicit list. To add a partner, add its file here and its line below."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PARTNERS: Final[Mapping[str, PartnerFactory]] = {
 
 
 def load_partners(names: Iterable[str], environment: Environment) -> dict[str, Partner]:
-    """Make the named partners; a name that is not listed or whose file is wrong becomes a fault of the environment."""
+    """Make the named partners; an unlisted name, or a file that is wrong, becomes a fault of the environment."""
     partners: dict[str, Partner] = {}
     for name in names:
         if factory := PARTNERS.get(name):
@@ -37,13 +37,13 @@ def load_partners(names: Iterable[str], environment: Environment) -> dict[str, P
 
 
 def _make(name: str, factory: PartnerFactory, own: Environment) -> Partner | None:
-    """Make one partner, by an environment whose faults are this partner's alone."""
+    """Make one partner from `own`, an environment that collects only this partner's faults."""
     try:
         partner = factory(own)
     except ConfigError as error:
         own.fault("PARTNERS", f"names {name!r}, whose file cannot be used: {error}", "set it right in its file")
         return None
-    # A signature that is not to be had for want of its secret is a fault already.
+    # A signature that is missing because its secret is missing is already a fault.
     if partner.must_prove_its_bodies and not partner.proves_its_bodies and not own.faults:
         problem = f"names {name!r}, whose webhook URL or handshake needs a signature that covers the body"
         own.fault("PARTNERS", problem, "give its file a signature")

@@ -1,8 +1,8 @@
 """Answers: what a partner's file returns, checked before anything trusts it.
 
-A partner's file reads what its partner sends, and hands on what stands there: a number for a code, null for a reason, a
-list for data. Such an answer would be dropped, or would stick the run, far from the file that made it. Every border
-that takes an answer from a file checks it here first.
+A partner's file may pass on values as its partner sent them: a number as the code, null as the message, a list as the
+data. Such an answer would later be dropped, or block the run, far from the file that made it. So all code that takes an
+answer from a partner's file checks it here first.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from workflows.contract import LARGEST_OUTCOME, Answer
 
 STATUSES: Final = ("succeeded", "failed", "progress", "ask")
 MAX_DEPTH: Final = 64
-"""Levels of nested data, as many as `activities.strict_json` reads and a run takes: its mailbox ignores deeper data."""
+"""Levels of nested data. `activities.strict_json` has the same limit, and a run's mailbox ignores deeper data."""
 
 LONGEST_WORDS: Final = 300
 """Characters of an exception's text that are recorded."""
 
 
 class BrokenAnswer(Exception):
-    """A partner's file returned a value that cannot travel, or raised. The message names the field, and no value."""
+    """A partner's file returned a value that cannot be recorded, or raised. The message names the field, no value."""
 
 
 def read_callback(partner: Partner, body: bytes) -> Answer:
     """Read a callback's body with its partner's file.
 
-    Returns a checked answer without callback tokens. Raises `Unreadable` as the file does, and `BrokenAnswer` for what
-    cannot travel and for every other exception of the file, which is then its cause. `SystemExit` is one of them, and
-    so is a panic of a library in Rust: let through, they would end the process.
+    Returns a checked answer without callback tokens. Raises `Unreadable` if the file raises it. Raises `BrokenAnswer`
+    for a value that cannot be recorded, and for any other exception of the file, which becomes its `__cause__`. That
+    includes `SystemExit` and a panic in a Rust library, which would otherwise end the process.
     """
     try:
         return scrubbed(checked(partner.read_callback(body)))
@@ -43,7 +43,7 @@ def read_callback(partner: Partner, body: bytes) -> Answer:
 
 
 def read_token(partner: Partner, body: bytes) -> str:
-    """Read the callback URL, or its token, from a body at a partner's one URL; raises as `read_callback` does."""
+    """Read the callback URL, or its token, from a body sent to `/partners/NAME`; raises as `read_callback` does."""
     assert partner.read_token is not None
     try:
         return checked_text("the token", partner.read_token(body))
@@ -54,16 +54,16 @@ def read_token(partner: Partner, body: bytes) -> str:
 
 
 def words_of(error: Exception) -> str:
-    """An exception's text as it can be answered and recorded: short, as UTF-8 has it, without callback tokens."""
+    """Return an exception's text for an answer or a record: short, encodable as UTF-8, without callback tokens."""
     return scrubbed_text(str(error).encode("utf-8", "replace").decode())[:LONGEST_WORDS]
 
 
 def checked(answer: Any) -> Answer:
-    """Return the answer as it can travel into a history; raises `BrokenAnswer` for any value that cannot.
+    """Return a copy of the answer that a history can record; raises `BrokenAnswer` for any value that it cannot.
 
-    Its code and message are text. Its data is a JSON object of plain values (text, finite numbers, booleans, null,
-    lists, objects) at most 64 levels deep. All text is encodable as UTF-8, and it has at most `LARGEST_OUTCOME` bytes.
-    What is returned holds plain `dict`, `list` and `str` only, whatever kinds of them the file has used.
+    The code and message are text. The data is a JSON object of plain values (text, finite numbers, booleans, null,
+    lists, objects), at most 64 levels deep. All text is encodable as UTF-8. The answer has at most `LARGEST_OUTCOME`
+    bytes. The copy holds plain `dict`, `list` and `str` only, even where the file used subclasses of them.
     """
     if not isinstance(answer, Answer):
         raise BrokenAnswer(f"expected an Answer, got {_kind(answer)}")
@@ -84,7 +84,7 @@ def checked(answer: Any) -> Answer:
 
 
 def checked_reference(reference: Any) -> str:
-    """Return the partner's id of the work as text: a whole number as its digits, null as ""; raises `BrokenAnswer`."""
+    """Return the partner's id of the work as text: an integer as its digits, null as "". Raises `BrokenAnswer`."""
     if reference is None:
         return ""
     if type(reference) is int:
@@ -93,17 +93,17 @@ def checked_reference(reference: Any) -> str:
 
 
 def checked_text(name: str, value: Any) -> str:
-    """Return the value if it is text that UTF-8 can encode; raises `BrokenAnswer`, which calls it by that name."""
+    """Return the value as a plain `str`; raises `BrokenAnswer`, with `name`, unless UTF-8 can encode it."""
     if not isinstance(value, str):
         raise BrokenAnswer(f"{name} is {_kind(value)}: return text")
     try:
-        return value.encode().decode()  # of a StrEnum's member the plain text
+        return value.encode().decode()  # makes a plain str of a StrEnum's member
     except UnicodeEncodeError:
         raise BrokenAnswer(f"{name} holds a lone surrogate: return text that UTF-8 can encode") from None
 
 
 class _Data:
-    """Copies one JSON object. It counts values, so that a list within itself ends."""
+    """Copies a JSON object. It counts the values, so that a list that contains itself is rejected, not endless."""
 
     def __init__(self) -> None:
         self._left = LARGEST_OUTCOME
@@ -113,7 +113,7 @@ class _Data:
         return {checked_text(f"a key of {name}", key): self._value(name, inner, depth) for key, inner in value.items()}
 
     def _value(self, name: str, value: Any, depth: int) -> Any:
-        self._left -= 1  # as JSON each has a byte at least
+        self._left -= 1  # each value has at least one byte as JSON
         if self._left < 0:
             raise BrokenAnswer(f"the Answer has more than {LARGEST_OUTCOME} bytes: return what matters")
         if depth >= MAX_DEPTH:
@@ -144,11 +144,11 @@ def _scalar(name: str, value: Any) -> Any:
 def _digits(name: str, value: int) -> str:
     try:
         return int.__repr__(value)
-    except ValueError:  # of more than 4,300 digits
+    except ValueError:  # more than 4,300 digits
         raise BrokenAnswer(f"{name} holds a number that is too long: return text") from None
 
 
 def _kind(value: Any) -> str:
-    """What the value is, in words that begin with an article."""
+    """Return the value's type with an article, such as `a list` or `an int`; `null` for None."""
     kind = "null" if value is None else type(value).__name__
     return kind if value is None else f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"

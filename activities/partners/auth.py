@@ -1,4 +1,4 @@
-"""How requests to partners are authenticated, beyond what httpx brings along (`httpx.BasicAuth`)."""
+"""Authentication of requests to partners that httpx does not include (it has `httpx.BasicAuth`)."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from activities.signatures import ConfigError
 
 
 class HeaderKey(httpx.Auth):
-    """A key in a header of its own, or as a bearer token: `HeaderKey("Authorization", f"Bearer {key}")`.
+    """Authenticates by a key in a header, or by a bearer token: `HeaderKey("Authorization", f"Bearer {key}")`.
 
-    Raises `ConfigError` for a value that no header can have.
+    Raises `ConfigError` for a value that a header cannot hold.
     """
 
     def __init__(self, name: str, value: str) -> None:
@@ -22,6 +22,6 @@ class HeaderKey(httpx.Auth):
         self._value = value
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """Add it to a request."""
+        """Add the header to a request."""
         request.headers[self._name] = self._value
         yield request

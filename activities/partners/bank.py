@@ -1,7 +1,7 @@
 """Account checks at a bank, with Standard Webhooks: a sample, played by the sandbox.
 
-Its habit is to report progress before the result. Its signature covers a delivery id, so that a retry which is signed
-anew is known again.
+This bank reports progress before the result. Its signature covers a delivery id, so that the receiver recognizes a
+retry that was signed again.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from workflows.contract import Answer, Receipt, StageCall
 
 
 def partner(environment: Environment) -> Partner:
-    """The sample at BANK_URL, with its API key BANK_KEY and its signing secret BANK_SECRET."""
+    """Make the sample partner at BANK_URL, with its API key BANK_KEY and its signing secret BANK_SECRET."""
     url = environment.url("BANK_URL", fix="the address of the bank's API", default="http://127.0.0.1:8090/bank")
     key = environment.secret("BANK_KEY", fix="the API key from the bank's dashboard")
 
@@ -31,13 +31,13 @@ def partner(environment: Environment) -> Partner:
         build_call=build_call,
         read_receipt=read_receipt,
         read_callback=read_callback,
-        auth=httpx.BasicAuth(key, ""),  # the key is the user, as with many payment APIs
+        auth=httpx.BasicAuth(key, ""),  # the key is the user name, as in many payment APIs
         loopback_only=True,
     )
 
 
 def read_receipt(response: httpx.Response) -> Receipt:
-    """Read the answer to a call: the verification, whose events will tell the result."""
+    """Read the answer to a call: the verification, whose events will report the result."""
     verification = read_object(response.content)
     answer = _read_event(f"verification.{text_at(verification, 'status')}", verification)
     return Receipt(reference=text_at(verification, "id"), answer=answer if answer.settles else None)

@@ -1,7 +1,7 @@
 """Payment cards from an issuer: a sample, played by the sandbox.
 
-Its habit is that it sometimes answers the call at once, when a card needs no production, and calls back otherwise. A
-card that was made can be cancelled.
+This issuer answers a call at once if the card needs no production, and calls back otherwise. A card that was made can
+be cancelled.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from workflows.contract import Answer, Receipt, StageCall
 
 
 def partner(environment: Environment) -> Partner:
-    """The sample at CARDS_URL, with its API key CARDS_KEY."""
+    """Make the sample partner at CARDS_URL, with its API key CARDS_KEY."""
     url = environment.url(
         "CARDS_URL", fix="the address of the card issuer's API", default="http://127.0.0.1:8090/cards"
     )
@@ -32,7 +32,7 @@ def partner(environment: Environment) -> Partner:
 
     return Partner(
         name="cards",
-        # This issuer signs nothing and knows no secret of ours: that it was given the callback URL is all its proof.
+        # This issuer signs nothing and has no secret of ours: its only proof is that it knows the callback URL.
         signature=None,
         build_call=build_call,
         read_receipt=read_receipt,
@@ -44,7 +44,7 @@ def partner(environment: Environment) -> Partner:
 
 
 def read_receipt(response: httpx.Response) -> Receipt:
-    """Read the answer to a call: the card, ready for use or still to be made."""
+    """Read the answer to a call: the card, which is ready for use or still has to be made."""
     card = read_object(response.content).get("card")
     answer = _read_card(card)
     return Receipt(reference=text_at(card, "token"), answer=answer if answer.settles else None)

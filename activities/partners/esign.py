@@ -1,8 +1,8 @@
 """Signed contracts, in the manner of DocuSign: a sample, played by the sandbox.
 
-Its habit is that it may well never answer: people leave an envelope lying. Nothing tells whether they have, so that it
-cannot be asked, and a stage calls it again. An envelope that nobody need sign any more can be voided. Each key signs
-in a header of its own, without a timestamp.
+This partner may never answer, because people leave an envelope unsigned. Nothing tells whether an envelope was
+abandoned, so this partner cannot be asked, and a stage calls it again. An envelope that no longer needs to be signed
+can be voided. Each key signs in its own header, without a timestamp.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ AT_WORK = {"sent", "delivered"}
 
 
 def partner(environment: Environment) -> Partner:
-    """The sample at ESIGN_URL, with its access token ESIGN_KEY and its signing secret ESIGN_SECRET."""
+    """Make the sample partner at ESIGN_URL, with its access token ESIGN_KEY and its signing secret ESIGN_SECRET."""
     url = environment.url("ESIGN_URL", fix="the address of the e-signature API", default="http://127.0.0.1:8090/esign")
     key = environment.secret("ESIGN_KEY", fix="the access token of the e-signature account")
 
@@ -45,13 +45,13 @@ def partner(environment: Environment) -> Partner:
         read_callback=read_callback,
         build_stop=build_stop,
         auth=HeaderKey("Authorization", f"Bearer {key}"),
-        answers={"accepted": OwnAnswer(200), "gone": OwnAnswer(200)},  # anything but a 200 is sent again for days
+        answers={"accepted": OwnAnswer(200), "gone": OwnAnswer(200)},  # after any other status it retries for days
         loopback_only=True,
     )
 
 
 def read_receipt(response: httpx.Response) -> Receipt:
-    """Read the answer to a call: the envelope, which nobody has signed yet."""
+    """Read the answer to a call: the envelope, which is not signed yet."""
     envelope = read_object(response.content)
     answer = _read_envelope(text_at(envelope, "status"), envelope)
     return Receipt(reference=text_at(envelope, "envelopeId"), answer=answer if answer.settles else None)

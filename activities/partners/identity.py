@@ -1,7 +1,7 @@
 """Identity checks, in the manner of Persona: a sample, played by the sandbox.
 
-Its habit is the thin callback: an event that says only which inquiry has changed. What it found out is asked for at the
-inquiry itself, so that an event which is old, repeated or out of order can do no harm.
+This partner sends thin callbacks: an event says only which inquiry has changed. The result is read from the inquiry
+itself, so an old, repeated or out-of-order event does no harm.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ AT_WORK = {"created", "pending", "needs_review"}
 
 
 def partner(environment: Environment) -> Partner:
-    """The sample at IDENTITY_URL, with its API key IDENTITY_KEY and its signing secret IDENTITY_SECRET."""
+    """Make the sample partner at IDENTITY_URL, with its API key IDENTITY_KEY and its signing secret IDENTITY_SECRET."""
     url = environment.url(
         "IDENTITY_URL", fix="the address of the identity API", default="http://127.0.0.1:8090/identity"
     )
@@ -46,7 +46,7 @@ def partner(environment: Environment) -> Partner:
 
 
 def read_receipt(response: httpx.Response) -> Receipt:
-    """Read the answer to a call: the inquiry, finished already if the person is known."""
+    """Read the answer to a call: the inquiry, already finished if the person is known."""
     answer = read_status(response)
     return Receipt(
         reference=text_at(read_object(response.content), "data", "id"), answer=answer if answer.settles else None
@@ -54,7 +54,7 @@ def read_receipt(response: httpx.Response) -> Receipt:
 
 
 def read_callback(body: bytes) -> Answer:
-    """Read an event. It is signed, and all the same it says no more than that there is something to ask for."""
+    """Read an event. Although it is signed, it says only that there is a new status to ask for."""
     name = text_at(read_object(body), "data", "attributes", "name")
     if not name.startswith("inquiry."):
         raise Unreadable("not an inquiry's event")

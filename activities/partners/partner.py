@@ -1,4 +1,4 @@
-"""Partner: everything the system knows about one third party, in both directions."""
+"""Partner: everything the system knows about one third party: how to call it, and how to read what it sends."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MEDIA_TYPE: Final = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+/[a-z0-9!#$%&'*+.^_`|~-
 
 
 class Unreadable(Exception):
-    """A partner sent something that its file cannot read. The message says what is missing, and quotes nothing."""
+    """The partner's file cannot read what the partner sent. The message says what is missing and quotes no value."""
 
 
 ANSWERS_OF_ITS_OWN: Final[Mapping[str, tuple[int, ...]]] = {
@@ -31,18 +31,19 @@ ANSWERS_OF_ITS_OWN: Final[Mapping[str, tuple[int, ...]]] = {
     "conflict": (2, 4),
     "unreadable": (4,),
 }
-"""The cases that a partner may want answered in a way of its own, and the hundreds that the status may then be of.
+"""The cases whose answer a partner's file may change, each with the allowed first digits of the HTTP status.
 
-A 2xx ends a partner's tries, so only what is kept, or what nobody waits for any more, can be given one. All else stays
-as the receiver's table has it.
+For example, `gone` may be answered 2xx or 4xx, but not 5xx. A partner stops retrying after a 2xx. So a 2xx is allowed
+only where the callback is stored, or where no stage waits for it any more. All other cases keep the answer of the
+receiver's table.
 """
 
 
 @dataclass(frozen=True)
 class OwnAnswer:
-    """An answer in place of the table's.
+    """An answer that replaces the one in the receiver's table.
 
-    status: the HTTP status. body: the whole body, text/plain; None leaves the table's.
+    status: the HTTP status. body: the whole body, sent as text/plain; None keeps the table's body.
     """
 
     status: int
@@ -51,31 +52,31 @@ class OwnAnswer:
 
 @dataclass(frozen=True)
 class Partner:
-    """One third party. Raises `ConfigError` for parts that do not go together.
+    """A third party. Raises `ConfigError` for an invalid field, or for fields that contradict each other.
 
-    name: as stages and tokens name it.
-    signature: how it signs its callbacks; None, written out, for a partner that signs nothing, so that the callback
-        token is the only proof.
-    build_call: the HTTP request that starts the work, from the call and its callback URL. `activities.calls` adds the
-        idempotency key and sends it.
-    read_receipt: reads the immediate 2xx answer; raises `Unreadable`.
-    read_callback: reads a callback's body, after every check; raises `Unreadable`.
-    build_ask: the HTTP request that asks how the work stands, from the call without its data and the receipt's
-        reference; None for a partner that cannot be asked.
-    read_status: reads the 2xx answer to that; raises `Unreadable`. Given if and only if `build_ask` is.
-    build_stop: the HTTP request that tells the partner that the work need not be finished, from the same as
-        `build_ask`; None for a partner that takes no such thing.
-    build_undo: the HTTP request that has the partner take back what finished work has done; likewise.
+    name: the name that stages and tokens use.
+    signature: how the partner signs its callbacks. It has no default: write None for a partner that signs nothing. The
+        callback token is then the only proof.
+    build_call: builds the HTTP request that starts the work, from the call and its callback URL. `activities.calls`
+        adds the idempotency key and sends it.
+    read_receipt: reads the immediate 2xx answer to the call; raises `Unreadable`.
+    read_callback: reads a callback's body, after every check has passed; raises `Unreadable`.
+    build_ask: builds the HTTP request that asks for the status of the work, from the call (without its data) and the
+        receipt's reference; None for a partner that cannot be asked.
+    read_status: reads the 2xx answer to that request; raises `Unreadable`. Required with `build_ask`, else None.
+    build_stop: builds the HTTP request that tells the partner not to finish the work; takes the same arguments as
+        `build_ask`. None for a partner without such a request.
+    build_undo: builds the HTTP request that tells the partner to reverse finished work; otherwise like `build_stop`.
     auth: how requests to the partner are authenticated.
-    content_type: the media type of its callbacks, in lower case and without parameters, "" for one that names none;
-        any other is answered 415.
-    answers: what differs from the receiver's table of answers, by case; see `ANSWERS_OF_ITS_OWN`.
-    handshake: what it asks of a webhook URL before it sends to it.
-    read_token: for a partner with one webhook URL for everything, `/partners/NAME`: where in a callback's body the
-        callback URL that the call carried, or its token, comes back; raises `Unreadable`. There the URL proves nothing,
-        so that it is open only to one that `proves_its_bodies`.
-    rate: callbacks per second, on average, that one receiver process takes of it.
-    loopback_only: a stand-in, refused where PUBLIC_URL is public.
+    content_type: the media type of its callbacks, in lower case and without parameters; "" for a partner whose
+        callbacks name no media type. Any other media type is answered 415.
+    answers: the answers that differ from the receiver's table, by case; see `ANSWERS_OF_ITS_OWN`.
+    handshake: what the partner asks of a webhook URL before it sends to it.
+    read_token: for a partner that sends everything to one webhook URL, `/partners/NAME`. Reads from a callback's body
+        the callback URL that the call carried, or its token; raises `Unreadable`. That webhook URL is no proof, so the
+        partner must have `proves_its_bodies`.
+    rate: the average number of callbacks per second that one receiver process accepts from the partner.
+    loopback_only: the partner is a stand-in, rejected where PUBLIC_URL is public.
     """
 
     name: str
@@ -110,24 +111,24 @@ class Partner:
 
     @property
     def proves_its_bodies(self) -> bool:
-        """Whether it signs its callbacks in a way that covers the body."""
+        """Whether the partner signs its callbacks, and the signature covers the body."""
         return self.signature is not None and self.signature.covers_body
 
     @property
     def must_prove_its_bodies(self) -> bool:
-        """Whether something in its file can work only for one that does."""
+        """Whether `proves_its_bodies` is required: by `read_token`, or by a handshake that must be proven."""
         return self.read_token is not None or (self.handshake is not None and self.handshake.proven)
 
 
 def signature(scheme: str, environment: Environment, variable: str, *, fix: str, **options: Any) -> Scheme | None:
-    """The scheme of that name, with the secrets that the variable lists, newest first, joined by commas.
+    """Make the named scheme with the secrets in the variable: separated by commas, newest first.
 
-    A secret that has a comma itself cannot be given so: have the provider make another.
+    A secret that contains a comma cannot be used: have the provider make another.
 
-    A missing or unusable secret is a fault of the environment; None then stands for the scheme that is not to be had.
+    Returns None for a missing or unusable secret, which also becomes a fault of the environment.
     """
     secrets = environment.names(variable, fix=fix)
-    # Of `user:password` only the password is secret.
+    # In `user:password`, only the password is secret.
     if any(is_short(secret.rpartition(":")[2] if scheme == "basic" else secret) for secret in secrets):
         environment.fault(variable, TOO_SHORT, fix)
         return None
@@ -139,9 +140,10 @@ def signature(scheme: str, environment: Environment, variable: str, *, fix: str,
 
 
 def handshake(name: str, environment: Environment, variable: str, *, fix: str) -> Handshake | None:
-    """The handshake of that name, with the secret that the variable holds; where it lists several, with the first one.
+    """Make the named handshake with the secret in the variable.
 
-    A missing or unusable one is a fault of the environment, and the answer is None.
+    A handshake that signs reads the variable as a list, separated by commas, and uses the first secret. Returns None
+    for a missing or unusable secret, which also becomes a fault of the environment.
     """
     if (row := HANDSHAKES.get(name)) and row.signs:
         secret = next(iter(environment.names(variable, fix=fix)), "")
@@ -154,9 +156,9 @@ def handshake(name: str, environment: Environment, variable: str, *, fix: str) -
 
 
 def work_reference(call: StageCall) -> str:
-    """What to call the work in a partner's own books: `WORKFLOW-ID/STAGE/ATTEMPT`. It proves nothing."""
+    """Return our reference for the work, to store at the partner: `WORKFLOW-ID/STAGE/ATTEMPT`. It proves nothing."""
     return f"{call.workflow_id}/{call.stage}/{call.attempt}"
 
 
 PartnerFactory = Callable[[Environment], Partner]
-"""What a partner's file offers: its `Partner`, made from the variables that it names and needs."""
+"""The function in a partner's file that makes its `Partner` from the environment variables that it needs."""

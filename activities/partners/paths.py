@@ -1,4 +1,4 @@
-"""Paths: a partner's id of the work as a part of a later request's URL."""
+"""Paths: put a partner's id of the work into the URL of a later request."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from typing import Final
 from urllib.parse import quote
 
 DOTS: Final = ("", ".", "..")
-"""Segments that change the path (RFC 3986, 5.2.4). `quote` keeps them, and a percent-encoded dot means the same."""
+"""Segments that change the path (RFC 3986, 5.2.4). `quote` keeps them; a percent-encoded dot has the same effect."""
 
 
 class BadSegment(ValueError):
-    """A text that cannot be one segment of a URL's path.
+    """A text that cannot be a single segment of a URL's path.
 
-    `build_call`, `build_ask`, `build_stop` and `build_undo` of a partner's file raise it where they use `path_segment`.
+    A partner's `build_call`, `build_ask`, `build_stop` and `build_undo` raise it where they use `path_segment`.
     """
 
 
 def path_segment(text: str) -> str:
-    """Return the text percent-encoded as one segment of a URL's path; raises `BadSegment` for "", `.` and `..`."""
+    """Percent-encode the text as a single segment of a URL's path; raises `BadSegment` for "", `.` and `..`."""
     if text in DOTS:
         raise BadSegment(f"invalid id {text!r}: it would change the path of the URL")
     try:

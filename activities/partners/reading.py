@@ -1,4 +1,4 @@
-"""Reading partners' JSON: an object, and what is where in it; everything else is `Unreadable`."""
+"""Read partners' JSON: an object, and the values at paths in it. Unexpected JSON raises `Unreadable`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from activities.partners.partner import Unreadable
 
 
 def read_object(body: bytes) -> dict[str, Any]:
-    """The body as a JSON object; raises `Unreadable`."""
+    """Parse the body as a JSON object; raises `Unreadable`."""
     try:
         value = strict_json.loads(body)
     except strict_json.NotStrictJSON as error:
@@ -21,7 +21,7 @@ def read_object(body: bytes) -> dict[str, Any]:
 
 
 def text_at(value: Any, *path: str) -> str:
-    """The text at `path`, a whole number as its digits; raises `Unreadable`, naming the path, for anything else."""
+    """Return the text at `path`, or an integer as its digits; for anything else raises `Unreadable`, with the path."""
     value = _at(value, path)
     if type(value) is int:
         return str(value)
@@ -31,7 +31,7 @@ def text_at(value: Any, *path: str) -> str:
 
 
 def text_or_empty(value: Any, *path: str) -> str:
-    """The text at `path`, a whole number as its digits, or "" for anything else."""
+    """Return the text at `path`, or an integer as its digits; "" for anything else."""
     try:
         return text_at(value, *path)
     except Unreadable:
@@ -39,7 +39,7 @@ def text_or_empty(value: Any, *path: str) -> str:
 
 
 def object_or_empty(value: Any, *path: str) -> dict[str, Any]:
-    """The object at `path`, or {} if it is missing or null; raises `Unreadable`, naming the path, for anything else."""
+    """Return the object at `path`, {} if missing or null; for anything else raises `Unreadable`, with the path."""
     value = _at(value, path)
     if value is None:
         return {}

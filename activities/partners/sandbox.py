@@ -1,9 +1,9 @@
 """The sandbox partner: a stand-in for any partner in demo, development and tests. This file is our side of it.
 
-`receiver.sandbox` is the other side: it plays the sample partners too, each in its own form. Here, a call is answered
-202 with an id, or 200 with the result. A callback is JSON of the same form: `{"id": "...", "status": "succeeded",
-"data": {...}}`, or `"failed"` with `"error": {"code", "message"}`, or `"progress"`, or `"ask"`. Only the callback URL
-is signed.
+`receiver.sandbox` is the other side; it also plays the sample partners, each in its own form. A call to this partner is
+answered 202 with an id, or 200 with the result. A callback is JSON of the same form: `{"id": "...", "status":
+"succeeded", "data": {...}}`, or `"failed"` with `"error": {"code", "message"}`, or `"progress"`, or `"ask"`. Only the
+callback URL is signed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from workflows.contract import Answer, Receipt, StageCall
 
 
 def partner(name: str, environment: Environment) -> Partner:
-    """The sandbox under a name of its own, at SANDBOX_URL."""
+    """Make a partner of this name that is played by the sandbox at SANDBOX_URL."""
     url = environment.url(
         "SANDBOX_URL", fix="the address of `stagehook partner serve`", default="http://127.0.0.1:8090"
     )
@@ -39,7 +39,7 @@ def partner(name: str, environment: Environment) -> Partner:
 
 
 def read_receipt(response: httpx.Response) -> Receipt:
-    """Read the answer to a call: an id, and the result if it is there already."""
+    """Read the answer to a call: an id, and the result if it is already known."""
     body = read_object(response.content)
     return Receipt(reference=text_at(body, "id"), answer=_read_answer(body) if "status" in body else None)
 
