@@ -1,4 +1,4 @@
-"""The schemes that are one HMAC over a template: rows of a table, and the generic one that is configured.
+"""The schemes that compute one HMAC over a template: the rows of a table, and a generic scheme for other providers.
 
 Sources: the providers' own documentation of their webhooks' signatures, and their published libraries.
 """
@@ -36,27 +36,28 @@ HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 HEX_KEY: Final = re.compile(r"[0-9A-Fa-f]{64}")
 PLACE: Final = re.compile(r"\{(body|timestamp|url)\}")
 UNBOUNDED: Final = re.compile(r"[}0-9]\{timestamp\}")
-"""A timestamp with nothing before it that would say where its digits begin."""
+"""A `{timestamp}` right after another place or a digit: nothing in the signed text shows where its digits begin."""
 
 MOST_GROUPS: Final = 8
-"""Lists with timestamps of their own that are looked at: each costs an HMAC of the body for each key."""
+"""Lists with their own timestamp that are checked: each costs one HMAC of the body per key."""
 
 MOST_NUMBERED: Final = 100
-"""DocuSign numbers its headers from 1 to 100, one for each key of an account."""
+"""DocuSign numbers its headers from 1 to 100, a header for each key of an account."""
 
 
 @dataclass(frozen=True)
 class Row:
     """How one provider applies HMAC.
 
-    header: where the signature stands; with `numbered`, `-1`, `-2`, ... are added to it, one header per key.
-    signed: what is signed; `{body}`, `{timestamp}` and `{url}` stand for these.
-    prefix: what precedes the signature in its header.
-    timestamp_header: where the timestamp stands, if in a header of its own.
-    fields: if the header is a list, its separator, the timestamp's key and the signatures' key; groups: a separator of
-        several such lists, each with a timestamp of its own.
-    says: a header that may name the method, and what it then has to say.
-    hex_key: the secret is 32 bytes in hexadecimal, and not the key's own text.
+    header: the name of the signature's header. With `numbered`, the partner sends a header per key, named `HEADER-1`,
+        `HEADER-2`, ...
+    signed: a template of the signed text, with `{body}`, `{timestamp}` and `{url}` as placeholders.
+    prefix: the text before the signature in its header.
+    timestamp_header: the name of the timestamp's header, if it has its own.
+    fields: if the header is a list such as `t=1,v1=abc`: the separator, the timestamp's key and the signatures' key.
+    groups: the separator between several such lists, each with its own timestamp.
+    says: the name of an optional header that names the method, and the only value it may have.
+    hex_key: the secret is the key of 32 bytes in hexadecimal. Otherwise the secret's text is the key.
     """
 
     header: str
@@ -131,7 +132,7 @@ class HmacScheme(Scheme):
         raise seen or SignatureError("mismatch", "no signature is by one of our keys")
 
     def sign(self, body: bytes, *, url: str, now: float, delivery_id: str) -> list[tuple[str, str]]:
-        """The headers, by the first key. The scheme carries no delivery id."""
+        """Return the headers, signed with the first key. The scheme sends no delivery id."""
         if self.covers_url and not url:
             raise ConfigError("the scheme signs the URL: give one")
         row, timestamp = self._row, str(int(now))
@@ -143,13 +144,13 @@ class HmacScheme(Scheme):
         return [*stamp, (self.header, mac)]
 
     def with_key(self, key: bytes) -> Self:
-        """Any bytes are a key."""
+        """Return the same scheme with `key` as its only key. Any bytes can be a key."""
         other = copy.copy(self)
         other._keys = [key]
         return other
 
     def carried(self, request: SignedRequest) -> list[tuple[str, str]]:
-        """Numbered ones are as many as the account has keys."""
+        """Return the signature headers; if they are numbered, there are as many as the account has keys."""
         if not self._row.numbered:
             return super().carried(request)
         every = (f"{self._row.header}-{number}" for number in range(1, MOST_NUMBERED + 1))
@@ -157,7 +158,7 @@ class HmacScheme(Scheme):
         return [(names[lower(name)], value) for name, value in request.headers if lower(name) in names]
 
     def _proofs(self, request: SignedRequest) -> Iterator[tuple[str | None, list[str]]]:
-        """Each timestamp that the request gives, with the signatures that belong to it."""
+        """Yield each timestamp in the request, with the signatures that belong to it."""
         row = self._row
         if row.fields and row.groups:
             yield from _read_groups(request.one(row.header).split(row.groups)[:MOST_GROUPS], row.fields)
@@ -170,7 +171,7 @@ class HmacScheme(Scheme):
             yield timestamp, [request.one(row.header)]
 
     def _mac(self, key: bytes, timestamp: str, url: str, body: bytes) -> str:
-        """The signature's text, its prefix included."""
+        """Return the signature's text, including its prefix."""
         values = {"body": body, "timestamp": timestamp.encode(), "url": _plain(url) if self.covers_url else b""}
         parts = PLACE.split(self._row.signed)
         signed = b"".join(values[part] if at % 2 else part.encode() for at, part in enumerate(parts))
@@ -181,11 +182,13 @@ class HmacScheme(Scheme):
 class GenericHmac(HmacScheme):
     """An HMAC in a header of any name, for a provider that has no row of its own.
 
-    header: the signature's header. algorithm: sha1, sha256, sha384 or sha512. encoding: hex or base64. prefix: what
-    precedes the signature. signed: `body`, or a template with `{body}`, `{timestamp}` and `{url}`. timestamp_header:
-    where the timestamp stands, if the template has one. Without `{timestamp}` there is none: a captured request stays
-    valid, so only what it does may not be done twice. Put something between the places, if you may choose: of
-    `{url}{body}`, where the URL has a query, the body's beginning could stand at its end.
+    header: the signature's header. algorithm: sha1, sha256, sha384 or sha512. encoding: hex or base64. prefix: the text
+    before the signature. signed: `body`, or a template with `{body}`, `{timestamp}` and `{url}`. timestamp_header: the
+    timestamp's header, required if the template has `{timestamp}`.
+
+    Without `{timestamp}`, a captured request stays valid: make sure that its effect cannot happen twice. If you may
+    choose the template, separate its placeholders. With `{url}{body}` and a URL that has a query, a forger could move
+    the beginning of the body to the end of the URL.
     """
 
     name = "hmac"
@@ -224,7 +227,7 @@ class GenericHmac(HmacScheme):
         super().__init__(secrets, tolerance=tolerance)
 
     def _in_time(self, timestamp: str, now: float) -> int:
-        # Zeros at the end of what stands before it would be signed alike as the timestamp's first ones.
+        # For example `{url}{timestamp}`: URL `...?n=10` with 5, and `...?n=1` with 05, would be signed alike.
         if timestamp.startswith("0") and UNBOUNDED.search(self._row.signed):
             raise SignatureError("malformed-timestamp", "it begins with 0, and nothing divides it from what is before")
         return super()._in_time(timestamp, now)
@@ -239,7 +242,7 @@ def _read_key(secret: str, *, hex_key: bool) -> bytes:
 
 
 def _plain(text: str) -> bytes:
-    # A surrogate is no character, but `verify` raises nothing because of one.
+    # UTF-8 cannot encode a lone surrogate, but `verify` must raise nothing but `SignatureError`.
     return text.encode("utf-8", "surrogatepass")
 
 
@@ -252,7 +255,7 @@ def _read_fields(text: str, separator: str, time_key: str, signature_key: str) -
 
 
 def _read_groups(groups: Sequence[str], fields: tuple[str, str, str]) -> Iterator[tuple[str, list[str]]]:
-    """The lists that can be read; a malformed one is skipped, unless all are."""
+    """Yield the lists that can be read. Malformed lists are skipped; if all are malformed, raises `SignatureError`."""
     malformed: SignatureError | None = None
     read = []
     for group in groups:
@@ -271,7 +274,7 @@ def _check_method(request: SignedRequest, header: str, method: str) -> None:
 
 
 def _once_each(headers: Sequence[tuple[str, str]], first: str) -> list[str]:
-    """The values of numbered headers, of which there is one at least, and none twice."""
+    """Return the values of numbered headers; raises `SignatureError` if there are none, or if a header is repeated."""
     found: dict[str, str] = {}
     for name, value in headers:
         if name in found:
@@ -283,7 +286,7 @@ def _once_each(headers: Sequence[tuple[str, str]], first: str) -> list[str]:
 
 
 def schemes() -> dict[str, type[Scheme]]:
-    """A class for every row, and the generic one."""
+    """Make a class for every row, and add the generic scheme."""
     made: dict[str, type[Scheme]] = {
         name: type(
             f"{name.title().replace('-', '')}Hmac",

@@ -1,8 +1,9 @@
-"""What every signature scheme is: verified and signed here in one shape, refused with one error.
+"""The base class of all signature schemes: one interface to verify and sign, one error for a refused request.
 
-The rules hold for all of them. The raw bytes are signed, never a parsed form. A header that counts is given once. A
-timestamp is 1 to 12 decimal digits, signed as received, and near the clock in both directions. Base64 and hex are read
-in their canonical spelling only. Comparisons take constant time. No secret is an error at construction, never a pass.
+These rules apply to every scheme. The signature is over the raw bytes, never over a parsed form. A header that the
+scheme reads must occur exactly once. A timestamp is 1 to 12 decimal digits, signed as received, and close to the clock
+in both directions. Base64 and hex are accepted in their canonical spelling only. Comparisons take constant time. A
+missing secret is an error at construction; it never makes a request pass.
 """
 
 from __future__ import annotations
@@ -19,13 +20,16 @@ from typing import ClassVar, Final, Self
 from activities.environment import is_text
 
 DEFAULT_TOLERANCE: Final = 300
-"""Seconds that a timestamp may lie from the clock, either way: what Standard Webhooks, Stripe and Slack advise."""
+"""Allowed seconds between a timestamp and the clock, before or after. Standard Webhooks, Stripe and Slack advise it."""
 
 LONGEST_APART: Final = 10**13
-"""Seconds between timestamp and clock that are told; a clock may show any number, and not every one can be written."""
+"""The largest difference in seconds between timestamp and clock that an error states.
+
+A clock may show any number, and not every number can be formatted.
+"""
 
 MOST_SIGNATURES: Final = 32
-"""Signatures of a list that are looked at; providers send two while they rotate keys."""
+"""Signatures in a list that are checked; the rest is ignored. Providers send two while they rotate keys."""
 
 LONGEST_ID: Final = 256
 PREFIXES: Final = {"whsec_", "whpk_", "whsk_"}
@@ -34,15 +38,15 @@ ID: Final = re.compile(r"[\x21-\x2d\x2f-\x7e]+")
 
 
 class ConfigError(ValueError):
-    """A scheme that cannot be set up so: a missing, blank, undecodable or too short secret, an unknown option."""
+    """The scheme cannot be set up: a secret is missing, blank, undecodable or too short, or an option is unknown."""
 
 
 class SignatureError(Exception):
-    """A request that is not proven to be the partner's.
+    """The request is not proven to come from the partner.
 
-    reason: which step failed: `missing-header`, `repeated-header`, `malformed-header`, `malformed-timestamp`, `stale`,
-    `malformed-id`, `malformed-url`, `malformed-body`, `body-mismatch`, `mismatch`.
-    detail: what exactly, quoting no value.
+    reason: the step that failed: `missing-header`, `repeated-header`, `malformed-header`, `malformed-timestamp`,
+    `stale`, `malformed-id`, `malformed-url`, `malformed-body`, `body-mismatch`, `mismatch`.
+    detail: what exactly is wrong; it quotes no value.
     """
 
     def __init__(self, reason: str, detail: str = "") -> None:
@@ -55,8 +59,8 @@ class SignatureError(Exception):
 class SignedRequest:
     """A request as it was received.
 
-    url: the public URL that the partner was given, built from PUBLIC_URL and never from the socket.
-    headers: name and value pairs in their order, repeated ones included.
+    url: the public URL that the partner was given. It is built from PUBLIC_URL, never from the socket.
+    headers: pairs of name and value, in the order received, including repeated headers.
     """
 
     method: str
@@ -65,11 +69,11 @@ class SignedRequest:
     body: bytes
 
     def all(self, name: str) -> list[str]:
-        """Every value of the header, in order."""
+        """Return every value of the header, in order."""
         return [value for key, value in self.headers if lower(key) == lower(name)]
 
     def one(self, name: str) -> str:
-        """The header's only value; raises `SignatureError` if there is none, or more than one."""
+        """Return the header's only value; raises `SignatureError` if the header is missing or repeated."""
         values = self.all(name)
         if not values:
             raise SignatureError("missing-header", name)
@@ -82,8 +86,9 @@ class SignedRequest:
 class Verified:
     """What a valid signature proves.
 
-    key_index: the place of the secret that verified it. timestamp: unix seconds, if the scheme signs one.
-    delivery_id: the partner's id of the delivery, if the signature covers one; nothing else may be deduplicated on.
+    key_index: the index of the secret that verified it. timestamp: unix seconds, if the scheme signs a timestamp.
+    delivery_id: the partner's id of the delivery, if the signature covers it. Deduplicate by this id only: a forger
+    could change anything that is not signed.
     """
 
     key_index: int
@@ -92,13 +97,13 @@ class Verified:
 
 
 class Scheme(ABC):
-    """One provider's way of signing.
+    """A provider's way of signing.
 
-    secrets: as the provider shows them; each verifies, the first one signs. tolerance: seconds, for schemes that sign a
-    timestamp. Raises `ConfigError`.
+    secrets: as the provider shows them. Each secret verifies; the first one signs. tolerance: seconds, for schemes that
+    sign a timestamp. Raises `ConfigError`.
 
-    covers_body, covers_url, covers_time: what the signature is over. header: where the signature stands.
-    fixed_length: every signature has as many characters; a DER-encoded one may have more or fewer.
+    covers_body, covers_url, covers_time: what the signature covers. header: the name of the header that holds it.
+    fixed_length: whether all signatures have the same number of characters; DER-encoded ones vary.
     """
 
     name: ClassVar[str] = ""
@@ -131,24 +136,24 @@ class Scheme(ABC):
 
     @abstractmethod
     def verify(self, request: SignedRequest, now: float) -> Verified:
-        """Check the request at this moment (unix seconds); raises `SignatureError`, and nothing else."""
+        """Check the request at the time `now` (unix seconds); raises `SignatureError`, and nothing else."""
 
     @abstractmethod
     def sign(self, body: bytes, *, url: str, now: float, delivery_id: str) -> list[tuple[str, str]]:
-        """The headers that make the body a request of this partner's, by the first secret."""
+        """Return the headers that sign the body as the partner does, with the first secret."""
 
     def with_key(self, key: bytes) -> Self | None:
-        """The same scheme with just these bytes as its key, for a diagnosis; None where a key is not any bytes."""
+        """Return the same scheme with `key` as its only key, for a diagnosis; None if not all bytes can be a key."""
         return None
 
     def carried(self, request: SignedRequest) -> list[tuple[str, str]]:
-        """The request's signature headers, each with its value."""
+        """Return the request's signature headers as pairs of name and value."""
         return [(self.header, value) for value in request.all(self.header)]
 
     def _in_time(self, timestamp: str, now: float) -> int:
         if not TIMESTAMP.fullmatch(timestamp):
             raise SignatureError("malformed-timestamp", "use 1 to 12 decimal digits")
-        if not abs(now - int(timestamp)) <= self.tolerance:  # so that a clock that is no number proves nothing
+        if not abs(now - int(timestamp)) <= self.tolerance:  # `not <=`, so that a NaN clock fails
             side = "before" if int(timestamp) < now else "after"
             apart = min(abs(now - int(timestamp)), LONGEST_APART)
             raise SignatureError("stale", f"{apart:.0f} s {side} the clock, beyond {self.tolerance} s")
@@ -156,28 +161,31 @@ class Scheme(ABC):
 
 
 def is_blank(text: str) -> bool:
-    """Whether nothing can be seen of it."""
+    """Whether the text has no visible character."""
     return not any(char.isprintable() and not char.isspace() for char in text)
 
 
 def lower(name: str) -> str:
-    """A header's name to compare by. Beyond ASCII nothing is folded: some letters would become other names' ones."""
+    """Lower-case a header's name for comparison, if it is ASCII.
+
+    Other names stay as they are: some letters would turn into ASCII, such as the Kelvin sign into k.
+    """
     return name.lower() if name.isascii() else name
 
 
 def same(expected: str, given: str) -> bool:
-    """Compare in constant time; text that is not ASCII is never the same."""
+    """Compare two texts in constant time; a given text that is not ASCII never matches."""
     return given.isascii() and hmac.compare_digest(expected, given)
 
 
 def first_match(expected: Sequence[str], given: Sequence[str]) -> int | None:
-    """The place of the first expected text that is among those given; every pair is compared."""
+    """Return the index of the first expected text that is among the given ones; always compares every pair."""
     matches = [index for index, text in enumerate(expected) for candidate in given if same(text, candidate)]
     return min(matches, default=None)
 
 
 def decode_base64(text: str) -> bytes:
-    """Standard base64 with its padding, in the one spelling that encodes its bytes; raises ValueError."""
+    """Decode standard base64 with padding. Only the canonical spelling of the bytes is valid; raises ValueError."""
     try:
         decoded = base64.b64decode(text.encode("ascii"), validate=True)
     except (UnicodeEncodeError, binascii.Error) as error:
@@ -188,16 +196,17 @@ def decode_base64(text: str) -> bytes:
 
 
 def decode_hex(text: str) -> bytes:
-    """Hexadecimal digits in lower case; raises ValueError."""
+    """Decode hexadecimal digits in lower case; raises ValueError."""
     if not re.fullmatch(r"(?:[0-9a-f]{2})*", text):
         raise ValueError("not lower-case hex")
     return bytes.fromhex(text)
 
 
 def check_id(delivery_id: str) -> str:
-    """An id that can be signed, logged and stored; raises `SignatureError`.
+    """Return the id if it can be signed, logged and stored; raises `SignatureError`.
 
-    It has no full stop: that ends it in what is signed, and one within would let it be cut in another place.
+    An id with a full stop is invalid, because a full stop ends the id in the signed text. Otherwise `a.b` with the
+    timestamp 1 and `a` with the timestamp `b.1` would be signed alike.
     """
     if len(delivery_id) > LONGEST_ID or not ID.fullmatch(delivery_id):
         raise SignatureError("malformed-id", f"use 1 to {LONGEST_ID} printable ASCII characters, and no full stop")
@@ -205,14 +214,14 @@ def check_id(delivery_id: str) -> str:
 
 
 def hmac_key(key: bytes) -> bytes:
-    """The key of an HMAC; raises `ConfigError` for none. Zeros are none: HMAC pads a key with them."""
+    """Return the key of an HMAC; raises `ConfigError` if it is empty or all zeros. HMAC pads keys with zeros."""
     if not key.strip(b"\0"):
         raise ConfigError("a secret is empty, or nothing but zeros")
     return key
 
 
 def pairs(text: str, separator: str) -> Iterator[tuple[str, str]]:
-    """The `key=value` entries of a header; malformed ones are skipped, and the list is capped."""
+    """Yield the `key=value` entries of a header, at most `MOST_SIGNATURES`; malformed entries are skipped."""
     for entry in text.split(separator)[:MOST_SIGNATURES]:
         key, equals, value = entry.partition("=")
         if equals:
