@@ -1,4 +1,4 @@
-"""Body signatures: a partner's proof that it wrote these bytes. Every scheme signs beside verifying.
+"""Body signatures: a partner's proof that it wrote these bytes. Every scheme can verify and sign.
 
 scheme = SCHEMES["stripe"](secrets=["new", "old"], tolerance=300)
 verified = scheme.verify(SignedRequest(method, url, headers, body), now)
@@ -20,6 +20,6 @@ SCHEMES: Final[Mapping[str, type[Scheme]]] = {
     **{scheme.name: scheme for scheme in (StandardWebhooks, Svix, Twilio, SendGrid, Discord, Basic, Bearer)},
     **schemes(),
 }
-"""Every scheme by its name."""
+"""All schemes, by name."""
 
 __all__ = ["SCHEMES", "ConfigError", "Scheme", "SignatureError", "SignedRequest", "Verified"]

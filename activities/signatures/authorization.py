@@ -1,7 +1,7 @@
-"""Basic and bearer credentials: whoever knows them can say anything, for nothing of the request is covered.
+"""Basic and bearer credentials: a sender that knows them can send any body, because no part of the request is signed.
 
-Better than nothing for a provider that signs nothing, over TLS only; the callback token still says which stage it is
-for.
+Better than nothing for a provider that signs nothing, but only over TLS. The callback token still proves which stage a
+callback is for.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ class Credentials(Scheme):
         self._values = [self._value(secret) for secret in secrets]
 
     def verify(self, request: SignedRequest, now: float) -> Verified:
-        """Compare the header with every secret's."""
+        """Compare the header with the value that each secret gives."""
         index = first_match(self._values, [request.one(HEADER)])
         if index is None:
             raise SignatureError("mismatch", "unknown credentials")
         return Verified(index)
 
     def sign(self, body: bytes, *, url: str, now: float, delivery_id: str) -> list[tuple[str, str]]:
-        """The header of the first secret."""
+        """Return the header that the first secret gives."""
         return [(HEADER, self._values[0])]
 
     def _value(self, secret: str) -> str:

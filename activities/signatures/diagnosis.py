@@ -1,6 +1,6 @@
-"""Diagnosis: at which step a signed request fails, and what would have made it match.
+"""Diagnosis: the step at which a signed request fails, and the change that would have made it match.
 
-For people at a terminal. The receiver never asks: it says no, and the same no to everyone.
+For people at a terminal. The receiver never uses it: it refuses every invalid request with the same answer.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Step = Literal["header", "time", "key", "bytes"]
 State = Literal["ok", "wrong", "unknown"]
 
 STEPS: Final[tuple[Step, ...]] = ("header", "time", "key", "bytes")
-"""The steps of every verification, in their order."""
+"""The steps of every verification, in order."""
 
 STEP_OF: Final[dict[str, Step]] = {
     "missing-header": "header",
@@ -32,16 +32,16 @@ STEP_OF: Final[dict[str, Step]] = {
     "malformed-body": "bytes",
     "body-mismatch": "bytes",
 }
-"""The step at which each reason arises; `mismatch` alone says only that it is the key or the bytes."""
+"""The step at which each reason arises. `mismatch` is not here: it may be due to the key or to the bytes."""
 
 HEADER_WORDS: Final = ("sign", "hmac", "svix", "webhook", "authorization")
 PATIENT: Final = 10**13
-"""A tolerance that every timestamp keeps to."""
+"""A tolerance in seconds that accepts every timestamp."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What one step came to. unknown: not reached, or not to be told apart from another step."""
+    """The result of a step. unknown: not reached, or indistinguishable from a failure of another step."""
 
     step: Step
     state: State
@@ -50,7 +50,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """How a verification ended, step by step. reason: the `SignatureError`'s, or "" if it is verified."""
+    """The result of a verification, step by step. reason: that of the `SignatureError`, or "" if it is verified."""
 
     verified: Verified | None
     reason: str
@@ -58,7 +58,7 @@ class Diagnosis:
 
     @property
     def failed(self) -> str:
-        """The step at which it fails, or the two of which it is one; "" if it is verified."""
+        """The step that fails, or `key or bytes` if it may be either; "" if the request is verified."""
         if self.verified:
             return ""
         if self.reason in STEP_OF:
@@ -68,7 +68,7 @@ class Diagnosis:
 
 
 def diagnose(scheme: Scheme, secrets: Sequence[str], request: SignedRequest, now: float) -> Diagnosis:
-    """Verify the request, and look for the cause where it fails. secrets: those that the scheme was made with."""
+    """Verify the request; if it fails, look for the cause. secrets: the secrets that the scheme was made with."""
     case = _Case(scheme, secrets, request, now)
     try:
         verified = scheme.verify(request, now)
@@ -122,7 +122,7 @@ class _Case:
     # --- what is wrong
 
     def failed(self, error: SignatureError) -> Iterator[Finding]:
-        """The findings of a request that the scheme refuses."""
+        """Yield the findings for a request that the scheme refuses."""
         step = STEP_OF.get(error.reason)
         says = f"{error.reason.replace('-', ' ')}: {error.detail}" if error.detail else error.reason.replace("-", " ")
         if step == "header":
@@ -141,7 +141,7 @@ class _Case:
         yield from self._search(certain=says if step == "bytes" else "")
 
     def _patient(self) -> Iterator[Finding]:
-        """Key and bytes of a stale request, as if it had come in time."""
+        """Yield findings on the key and bytes of a stale request, as if it had come in time."""
         scheme = copy.copy(self.scheme)
         scheme.tolerance = PATIENT
         case = replace(self, scheme=scheme)
@@ -157,7 +157,7 @@ class _Case:
         yield case.bytes_ok()
 
     def _search(self, *, certain: str = "") -> Iterator[Finding]:
-        """Try what may have happened on the way. certain: the bytes are known to be wrong, and this is why."""
+        """Try changes that may have happened on the way. certain: why the bytes are wrong, if that is known."""
         if not self.scheme.covers_body:
             yield self._credentials()
             return
@@ -202,7 +202,7 @@ class _Case:
         return Finding("key", "wrong", "the credentials are not those of any secret")
 
     def _own(self) -> str:
-        """A header of the scheme's own making, for its form; "" where only the partner can sign."""
+        """Return a signature header made by the scheme, as a model of its form; "" if only the partner can sign."""
         try:
             made = self.scheme.sign(self.request.body, url=self.request.url, now=self.now, delivery_id="guess")
         except (ConfigError, SignatureError):
@@ -210,7 +210,7 @@ class _Case:
         return dict(made)[self.scheme.header]
 
     def _misshapen(self) -> Finding | None:
-        """Whether no part of any signature header has the form of a signature."""
+        """Return a finding if no part of any signature header has the form of a signature."""
         if not self.scheme.fixed_length:
             return None
         marker, length = guesses.form(self._own())
@@ -222,7 +222,7 @@ class _Case:
         return Finding("header", "wrong", f"no {looked_for} is in {names}, as the first secret makes it")
 
     def _similar_headers(self, error: SignatureError) -> str:
-        """The headers that look like a signature's, for one that is missing."""
+        """For a missing header, list the request's headers whose names look like a signature's."""
         if error.reason != "missing-header":
             return ""
         names = {name for name, _ in self.request.headers if any(word in name.lower() for word in HEADER_WORDS)}
@@ -250,7 +250,7 @@ def _unreached(step: Step) -> Finding:
 
 
 def _span(seconds: float) -> str:
-    """Seconds, and from a minute on what that is in words."""
+    """Format seconds; from a minute on with days, hours and minutes, such as `7260 s (2 h 1 min)`."""
     days, rest = divmod(round(seconds), 24 * 3600)
     parts = ((days, "d"), (rest // 3600, "h"), (rest // 60 % 60, "min"))
     words = " ".join(f"{count} {unit}" for count, unit in parts if count)

@@ -1,4 +1,4 @@
-"""Ed25519 public keys, without those by which anybody can sign."""
+"""Ed25519 public keys, except weak keys for which signatures can be forged without a private key."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ SMALL_ORDER: Final = {
     0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD83D3D706A17C7,
     P - 1,
 }
-"""The y coordinates of points of order 8 and less (RFC 8032, 5.1). To such a key a signature can be made without any
-private one."""
+"""The y coordinates of points of order 8 or less (RFC 8032, 5.1). A signature for such a public key can be made without
+a private key."""
 
 
 def public_key(raw: bytes) -> Ed25519PublicKey:
-    """The key of these 32 bytes; raises `ConfigError`."""
+    """Return the public key of these 32 bytes; raises `ConfigError`."""
     if len(raw) != KEY_BYTES:
         raise ConfigError(f"a public key has {KEY_BYTES} bytes")
     y = int.from_bytes(raw, "little") % SIGN_BIT
@@ -38,6 +38,6 @@ def public_key(raw: bytes) -> Ed25519PublicKey:
 
 
 def _is_on_curve(y: int) -> bool:
-    """Whether it is a point's y, and in its one encoding (RFC 8032, 5.1.3): (y² - 1) / (d·y² + 1) is then a square."""
+    """Whether y belongs to a point, in canonical encoding (RFC 8032, 5.1.3): (y² - 1) / (d·y² + 1) is then a square."""
     x_squared = (y * y - 1) * pow(D * y * y + 1, -1, P) % P
     return y < P and pow(x_squared, (P - 1) // 2, P) == 1

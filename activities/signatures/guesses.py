@@ -1,7 +1,7 @@
-"""Guesses: what may have been done to a request or a secret on its way, to be tried when a signature does not match.
+"""Guesses: changes that a request or a secret may have had on its way, tried when a signature does not match.
 
-Every guess is a phrase and the thing so changed. The phrase completes "the signature matches ..."; it never quotes what
-it was made of.
+A guess is a phrase and the changed value. The phrase completes "the signature matches ..."; it never quotes the value.
+For example, `("with a final newline (LF)", b"{}\\n")`.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ JSON_FORMS: Final[tuple[tuple[str, Callable[[Any], str]], ...]] = (
         lambda value: json.dumps(value, separators=COMPACT, ensure_ascii=False, sort_keys=True),
     ),
 )
-"""How a library on the way may have written JSON anew."""
+"""The ways in which a library on the way may have rewritten JSON."""
 
 
 def bodies(body: bytes, content_length: int | None = None) -> Iterator[tuple[str, bytes]]:
-    """What the body may have been before something read it, wrote it anew, or saved it as text."""
+    """Yield what the body may have been before it was parsed and rewritten, or saved as text."""
     seen = {body}
     for phrase, guess in _bodies(body, content_length):
         if guess not in seen:
@@ -56,7 +56,7 @@ def bodies(body: bytes, content_length: int | None = None) -> Iterator[tuple[str
 
 
 def urls(url: str) -> Iterator[tuple[str, str]]:
-    """What the partner may have been given as the URL."""
+    """Yield URLs that the partner may have been given instead."""
     scheme, separator, rest = url.partition("://")
     if separator and scheme in {"http", "https"}:
         other = "http" if scheme == "https" else "https"
@@ -72,7 +72,7 @@ def urls(url: str) -> Iterator[tuple[str, str]]:
 
 
 def keys(secret: str) -> Iterator[tuple[str, bytes]]:
-    """The keys that the secret may stand for."""
+    """Yield the keys that the secret may stand for."""
     bare = PREFIX.sub("", secret, count=1)
     yield "as plain text", _plain(secret)
     if bare != secret:
@@ -89,7 +89,7 @@ def keys(secret: str) -> Iterator[tuple[str, bytes]]:
 
 
 def signatures(value: str, own: str) -> Iterator[tuple[str, str]]:
-    """How the scheme may have wanted the header's value. own: one that the scheme made itself."""
+    """Yield the header's value in forms that the scheme may expect. own: a value that the scheme made itself."""
     token, prefix = longest(value), own[: own.find(longest(own))]
     if not token:
         return
@@ -106,19 +106,19 @@ def signatures(value: str, own: str) -> Iterator[tuple[str, str]]:
 
 
 def longest(text: str) -> str:
-    """The longest run of characters that can be a signature's own."""
+    """Return the longest run of characters that can be part of a signature."""
     return max(TOKEN.findall(text), key=len, default="")
 
 
 def form(own: str) -> tuple[str, int]:
-    """What stands before the signature in such a header, `v1=` for example, and how long the signature is."""
+    """Return the text before the signature in such a header, `v1=` for example, and the signature's length."""
     token = longest(own)
     before = MARKER.search(own[: own.find(token)])
     return (before[0] if before else "", len(token))
 
 
 def has_form(value: str, marker: str, length: int) -> bool:
-    """Whether a signature of that form is in the header's value."""
+    """Whether the header's value has a signature of that length after the marker."""
     found = re.finditer(rf"(?<![A-Za-z0-9]){re.escape(marker)}({TOKEN.pattern})", value)
     return any(len(one[1]) == length for one in found)
 
@@ -146,7 +146,7 @@ def _bodies(body: bytes, content_length: int | None) -> Iterator[tuple[str, byte
 
 
 def _endings(phrase: str, body: bytes) -> Iterator[tuple[str, bytes]]:
-    """The body so changed, and with every other ending of its last line."""
+    """Yield the changed body, then the body with each ending of its last line: none, LF and CRLF."""
     if phrase:
         yield phrase, body
     bare = body.removesuffix(b"\n").removesuffix(b"\r")
@@ -163,7 +163,7 @@ def _rewritten(body: bytes) -> Iterator[tuple[str, bytes]]:
         value = json.loads(body)
     except (ValueError, RecursionError):
         return
-    # Not by a library: numbers and escapes stay as they are.
+    # By text, without a library, so that numbers and escapes stay as they are.
     yield "compacted (JSON without blanks)", BLANKS.sub(lambda found: found[1] or b"", body)
     for phrase, write in JSON_FORMS:
         try:
@@ -173,7 +173,7 @@ def _rewritten(body: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def _join_chunks(body: bytes) -> bytes | None:
-    """The body behind `Transfer-Encoding: chunked`, which a capture on the wire leaves in place."""
+    """Join the chunks of `Transfer-Encoding: chunked`, which a capture on the wire keeps; None if it has no chunks."""
     joined, at = bytearray(), 0
     while head := CHUNK.match(body, at):
         size = int(head[1], 16)
@@ -185,7 +185,7 @@ def _join_chunks(body: bytes) -> bytes | None:
 
 
 def _from_base64(text: str) -> bytes:
-    """Either alphabet, padded or not; raises ValueError."""
+    """Decode base64 of either alphabet, padded or not; raises ValueError."""
     plain = text.rstrip("=").replace("-", "+").replace("_", "/")
     try:
         return base64.b64decode((plain + "=" * (-len(plain) % 4)).encode("ascii"), validate=True)

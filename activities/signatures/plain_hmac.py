@@ -227,7 +227,7 @@ class GenericHmac(HmacScheme):
         super().__init__(secrets, tolerance=tolerance)
 
     def _in_time(self, timestamp: str, now: float) -> int:
-        # For example `{url}{timestamp}`: URL `...?n=10` with 5, and `...?n=1` with 05, would be signed alike.
+        # With `{url}{timestamp}`, `?n=10` at 1700000000 and `?n=1` at 01700000000 are signed alike, and both in time.
         if timestamp.startswith("0") and UNBOUNDED.search(self._row.signed):
             raise SignatureError("malformed-timestamp", "it begins with 0, and nothing divides it from what is before")
         return super()._in_time(timestamp, now)

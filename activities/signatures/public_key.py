@@ -1,7 +1,7 @@
 """Schemes in which the provider holds a private key: SendGrid (ECDSA P-256) and Discord (Ed25519).
 
-Both sign `timestamp` followed by the body. The secrets are public keys; to sign, as the sandbox and a webhook replay
-do, give the private key as well.
+Both sign the timestamp followed by the body. The secrets are public keys. To sign, as the sandbox and a webhook replay
+do, also give the private key.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Sign = Callable[[bytes], bytes]
 class PublicKeyScheme(Scheme):
     """A signature over timestamp and body.
 
-    private_key: for signing only, in the encoding of the public keys, and the other half of one of them.
+    private_key: only for signing, in the encoding of the public keys; it must belong to one of them.
     """
 
     covers_time = True
@@ -57,7 +57,7 @@ class PublicKeyScheme(Scheme):
         raise SignatureError("mismatch", "the signature is by none of our keys")
 
     def sign(self, body: bytes, *, url: str, now: float, delivery_id: str) -> list[tuple[str, str]]:
-        """Both headers; raises `ConfigError` without a private key."""
+        """Return both headers; raises `ConfigError` without a private key."""
         if self._sign is None:
             raise ConfigError("a public key cannot sign: give private_key")
         timestamp = str(int(now))
@@ -82,7 +82,7 @@ class PublicKeyScheme(Scheme):
 class SendGrid(PublicKeyScheme):
     """SendGrid's signed event webhook: ECDSA over P-256 with SHA-256, DER in base64; keys are base64 of DER.
 
-    Whoever has a signature (r, s) can write (r, n - s), which is one as well: nothing may be deduplicated on its text.
+    A reader of a valid signature (r, s) can write (r, n - s), which is also valid: never deduplicate by its text.
     """
 
     name = "sendgrid"

@@ -205,8 +205,8 @@ def decode_hex(text: str) -> bytes:
 def check_id(delivery_id: str) -> str:
     """Return the id if it can be signed, logged and stored; raises `SignatureError`.
 
-    An id with a full stop is invalid, because a full stop ends the id in the signed text. Otherwise `a.b` with the
-    timestamp 1 and `a` with the timestamp `b.1` would be signed alike.
+    An id with a full stop is invalid, because a full stop ends the id in the signed text. Otherwise id `a.5`, timestamp
+    1, body `x` and id `a`, timestamp 5, body `1.x` would be signed alike.
     """
     if len(delivery_id) > LONGEST_ID or not ID.fullmatch(delivery_id):
         raise SignatureError("malformed-id", f"use 1 to {LONGEST_ID} printable ASCII characters, and no full stop")

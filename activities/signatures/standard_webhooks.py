@@ -1,8 +1,8 @@
-"""Standard Webhooks (standardwebhooks.com, specification v1), and Svix, which is the same under other header names.
+"""Standard Webhooks (standardwebhooks.com, specification v1), and Svix, the same scheme with other header names.
 
-Signed is `id.timestamp.body`; the signature header is a list of `version,signature` separated by spaces. A `whsec_`
-secret is the base64 of 24 to 64 bytes for HMAC-SHA256 (`v1`); `whpk_` is an Ed25519 public key and `whsk_` the private
-one (`v1a`). A key verifies signatures of its own version only.
+The signed text is `id.timestamp.body`. The signature header is a list of `version,signature`, separated by spaces. A
+`whsec_` secret is the base64 of 24 to 64 bytes for HMAC-SHA256 (`v1`). A `whpk_` secret is an Ed25519 public key, and
+`whsk_` the private key (`v1a`). A key verifies signatures of its own version only.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ LONGEST_KEY: Final = 64
 LONGEST_LIST: Final = 16 * 1024
 SIGNATURE_BYTES: Final = 64
 MOST_TRIED: Final = 8
-"""Signatures of `v1a` that are tried with a key: each reads the whole body; a partner sends two while it rotates."""
+"""`v1a` signatures that are checked per key: each check reads the whole body. Partners send two while rotating keys."""
 
 
 @dataclass(frozen=True)
 class Key:
-    """One secret: the version it is for, how it checks signatures' texts, and how it makes one, if it can."""
+    """A secret: its version, how to check signatures with it, and how to make a signature, if it can sign."""
 
     version: str
     matches: Callable[[bytes, Sequence[str]], bool]
@@ -74,9 +74,9 @@ class StandardWebhooks(Scheme):
         raise SignatureError("mismatch", "no listed signature is by one of our keys")
 
     def sign(self, body: bytes, *, url: str, now: float, delivery_id: str) -> list[tuple[str, str]]:
-        """The three headers, by the first secret.
+        """Return the three headers, signed with the first secret.
 
-        Raises `ConfigError` for a `whpk_` key, which cannot sign, and for an id that verify would refuse.
+        Raises `ConfigError` for a `whpk_` key, which cannot sign, and for an id that `verify` would reject.
         """
         key, timestamp = self._keys[0], str(int(now))
         if key.sign is None:
@@ -92,7 +92,7 @@ class StandardWebhooks(Scheme):
         ]
 
     def with_key(self, key: bytes) -> Self:
-        """The bytes are taken for an HMAC key of any length."""
+        """Return the same scheme with `key` as its only key: an HMAC key of any length."""
         other = copy.copy(self)
         other._keys = [_hmac(key)]
         return other
@@ -139,7 +139,7 @@ def _hmac(key: bytes) -> Key:
 
 
 def _private_key(key: bytes) -> Key:
-    """A seed, or seed and public key together, which must then be each other's."""
+    """Read a seed, or a seed followed by its public key; raises `ConfigError` if the two do not belong together."""
     if len(key) not in {KEY_BYTES, 2 * KEY_BYTES}:
         raise ConfigError("a whsk_ secret has 32 or 64 bytes")
     private = Ed25519PrivateKey.from_private_bytes(key[:KEY_BYTES])

@@ -1,9 +1,9 @@
-"""Twilio: HMAC-SHA1 of the public URL, and of the form's fields sorted by name, in base64.
+"""Twilio: HMAC-SHA1 of the public URL and the form's fields sorted by name, in base64.
 
-A JSON body is covered by its SHA-256 in the URL's query instead (`bodySHA256`). The fields are joined without
-separators, so that the boundary between a name and its value is not covered, nor are their order, which characters are
-escaped, and how often the same pair stands there. There is no timestamp, so that a captured request stays valid: only
-what it does may not be done twice.
+A JSON body is covered by its SHA-256 in the URL's query instead (`bodySHA256`). A form's fields are joined without
+separators. So the signature does not cover where a name ends and its value begins, the order of the fields, which
+characters are escaped, and how often a pair is repeated. There is no timestamp, so a captured request stays valid: make
+sure that its effect cannot happen twice.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ HEADER = "X-Twilio-Signature"
 FORM = "application/x-www-form-urlencoded"
 MOST_FIELDS = 1000
 LARGEST_FORM = 128 * 1024
-"""Bytes. Twilio's forms have a few kilobytes; a larger one is only work to decode, for nobody has proven it yet."""
+"""Bytes. Twilio's forms have a few kilobytes. A form is decoded before it is proven, so larger ones are rejected."""
 
 ESCAPED = re.compile(rb"%(?![0-9A-F]{2})")
-"""An escape in any spelling but the one of forms: a bit of it could be changed, and the field would be the same."""
+"""A `%` without two upper-case hex digits, which forms do not use: `%3a` and `%3A` would be the same field."""
 
 WRITTEN_FORM = re.compile(rb"(?:[A-Za-z0-9*._~+=&-]|%[0-9A-F]{2})*")
-"""What a form is written in (application/x-www-form-urlencoded)."""
+"""The characters and escapes of a form (application/x-www-form-urlencoded)."""
 
 PORT = re.compile(r":[0-9]*$")
 DEFAULT_PORTS = {"https": 443, "http": 80}
@@ -47,9 +47,9 @@ DEFAULT_PORTS = {"https": 443, "http": 80}
 class Twilio(Scheme):
     """Twilio's request signature, of forms and of JSON. The URL is signed as it was given to Twilio.
 
-    A JSON body is covered by `bodySHA256` in the URL. Of a form the fields are covered, and not their order, the place
-    where a name ends, which characters are escaped, and how often a pair is repeated. There is no timestamp: a captured
-    request stays valid, so only what it does may not be done twice.
+    A JSON body is covered by `bodySHA256` in the URL. A form's fields are covered, but not their order, where a name
+    ends, which characters are escaped, and how often a pair is repeated. There is no timestamp, so a captured request
+    stays valid: make sure that its effect cannot happen twice.
     """
 
     name = "twilio"
@@ -60,7 +60,7 @@ class Twilio(Scheme):
         self._keys = [hmac_key(secret.encode()) for secret in secrets]
 
     def verify(self, request: SignedRequest, now: float) -> Verified:
-        """Check the signature over the URL with and without its port: Twilio signs either."""
+        """Check the signature over the URL with and without its port: Twilio may sign either."""
         signature = request.one(HEADER)
         fields = _covered(request)
         signed = [_plain(url) + fields for url in _spellings(request.url)]
@@ -71,9 +71,9 @@ class Twilio(Scheme):
         return Verified(index // len(signed))
 
     def sign(self, body: bytes, *, url: str, now: float, delivery_id: str) -> list[tuple[str, str]]:
-        """The header for a form, or for anything else if the URL has the body's `bodySHA256`.
+        """Return the header for a form, or for any other body if the URL has its `bodySHA256`.
 
-        Raises `ConfigError` for what neither covers.
+        Raises `ConfigError` for a body that is neither.
         """
         if not url:
             raise ConfigError("the scheme signs the URL: give one")
@@ -88,14 +88,14 @@ class Twilio(Scheme):
         return [(HEADER, _mac(self._keys[0], _plain(url) + fields))]
 
     def with_key(self, key: bytes) -> Self:
-        """Any bytes are a key."""
+        """Return the same scheme with `key` as its only key. Any bytes can be a key."""
         other = copy.copy(self)
         other._keys = [key]
         return other
 
 
 def _covered(request: SignedRequest) -> bytes:
-    """What is signed besides the URL; raises `SignatureError` for a body that nothing covers."""
+    """Return the signed text after the URL; raises `SignatureError` for a body that the signature does not cover."""
     if digest := _body_digest(request.url):
         if not same(hashlib.sha256(request.body).hexdigest(), digest):
             raise SignatureError("body-mismatch", "bodySHA256 is another body's")
@@ -113,9 +113,9 @@ def _body_digest(url: str) -> str:
         raise SignatureError("malformed-url", "bodySHA256 is given more than once")
     if found == [""]:
         raise SignatureError("malformed-url", "bodySHA256 is empty")
-    # URL and fields are signed without a separator: what follows a digest may be the rest of a signed form, moved into
-    # the query with a value in it that somebody chose, so that it covers another body. Twilio's digest stands last;
-    # so would only one that somebody chose in the last of all fields.
+    # URL and fields are signed without a separator, so a forger can move the fields of a signed form into the query. If
+    # the forger chose the value of a field, such as `&bodySHA256=...`, that digest would cover another body. Twilio
+    # puts its digest last; a forged digest is last only if the forger chose the value of the very last field.
     if found and fields[-1][0] != "bodySHA256":
         raise SignatureError("malformed-url", "bodySHA256 is not the last field")
     return found[0] if found else ""
@@ -135,7 +135,7 @@ def _sorted_fields(body: bytes) -> bytes:
 
 
 def _spellings(url: str) -> list[str]:
-    """The URL without its port, and with it: the one it has, or its scheme's."""
+    """Return the URL without its port, and with it: its explicit port, or its scheme's default."""
     try:
         parts = urlsplit(url)
         port = parts.port or DEFAULT_PORTS.get(parts.scheme)
@@ -156,5 +156,5 @@ def _plain(text: str) -> bytes:
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
-        # A surrogate that stands for no byte of ours.
+        # A surrogate that does not stand for a byte.
         return text.encode("utf-8", "surrogatepass")
