@@ -1,4 +1,4 @@
-"""The `stagehook` command, one module per noun. Data goes to stdout, everything else to stderr."""
+"""The `stagehook` command, with a module for each subcommand. Data goes to stdout, everything else to stderr."""
 
 from __future__ import annotations
 
@@ -35,34 +35,34 @@ COMMANDS: Final = (
 
 
 class OneModuleEach(click.Group):
-    """A group whose commands are imported when they are named.
+    """A group that imports a command's module when the command is named.
 
-    `--help` and a TAB import all of them: Temporal's client alone would take half a second. So a command's module is
-    light: at import nothing but the standard library, click and what is as light here (`output`, `names`, `terminal`,
-    `errors`). What a command does is in modules beside it, which its function imports; their types are imported under
-    TYPE_CHECKING. tests/receiver/test_cli_start.py holds them to that.
+    `--help` and a TAB import all of these modules, and Temporal's client alone takes half a second to import. So a
+    command's module imports only the standard library, click and our light modules (`output`, `names`, `terminal`,
+    `errors`). The work of a command is in separate modules, which its function imports; their types are imported under
+    TYPE_CHECKING. tests/receiver/test_cli_start.py enforces this.
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The commands, in the order of a first visit."""
+        """Return the names of the commands, in the order in which a new user needs them."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of that name, from the module of that name."""
+        """Import the command from the module with the same name; None for an unknown name."""
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = getattr(importlib.import_module(f"receiver.cli.{cmd_name}"), cmd_name)
         return command
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run the command, and print to the end. A reader that has had enough, such as `head`, is no failure."""
+        """Run the command and flush its output. A reader that closes the pipe early, such as `head`, is no error."""
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()
         except BrokenPipeError:
             return Exit.OK
         except SystemExit as stop:
-            if isinstance(stop.__context__, BrokenPipeError):  # rich's way to say so
+            if isinstance(stop.__context__, BrokenPipeError):  # how rich reports it
                 return Exit.OK
             raise
         return result
@@ -80,24 +80,24 @@ def stagehook() -> None:
 
 def main() -> NoReturn:
     """Run the command and end the process."""
-    # What was closed is opened to nowhere, before a file or a connection is given its number.
+    # A closed stdout or stderr becomes /dev/null, before a file or a connection can get its descriptor.
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a terminal without our arrows is no reason to fail
+            stream.reconfigure(errors="backslashreplace")  # an encoding without our arrows must not fail
     code = run(sys.argv[1:])
     names.remember()
     end_process(code)
 
 
 def end_process(code: int) -> NoReturn:
-    """End this process with `code`, after what was printed: the last call of whatever has used a Temporal client.
+    """Flush the output and end this process with `code`. Call it last in every process that used a Temporal client.
 
-    The interpreter's own teardown crashes one such process in six when all is done (sdk-python issue 300).
+    The interpreter's own teardown crashes one in six of such processes after their work is done (sdk-python issue 300).
     """
     for stream in (sys.stdout, sys.stderr):
-        # Whatever is left here is what could not be written.
+        # Output that is left after an error cannot be written.
         with contextlib.suppress(OSError):
             stream.flush()
     os._exit(code)
@@ -115,7 +115,7 @@ def _run(args: Sequence[str]) -> int:
     except (click.Abort, KeyboardInterrupt, asyncio.CancelledError):
         return Exit.INTERRUPTED
     except SystemExit as stop:
-        # uvicorn, which says why on stderr; its own codes mean something else here.
+        # From uvicorn, which prints the reason to stderr. Its exit codes have another meaning here.
         return Exit.FAILED if stop.code else Exit.OK
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
@@ -123,7 +123,7 @@ def _run(args: Sequence[str]) -> int:
     except Exception as error:
         if os.environ.get("STAGEHOOK_TRACEBACK"):
             traceback.print_exc()
-        from receiver.cli.advice import report  # brings Temporal's client with it
+        from receiver.cli.advice import report  # imports Temporal's client
 
         return report(error)
     return result if isinstance(result, int) else Exit.OK

@@ -1,6 +1,6 @@
-"""What to say and do about each error that a command can end with: two lines, and an exit code.
+"""The message, the advice and the exit code for each error that can end a command.
 
-Imported only when a command has failed: the errors' own modules bring Temporal's client with them.
+Imported only when a command has failed, because the errors' modules import Temporal's client.
 """
 
 from __future__ import annotations
@@ -66,14 +66,14 @@ ADVICE: dict[type[Exception], tuple[Exit, str]] = {
     ),
     WorkerAway: (Exit.FAILED, "start a worker with `stagehook worker`; nothing is lost meanwhile"),
 }
-"""What to do about each error that a command can end with."""
+"""The advice for each error that can end a command."""
 
 UNWRITABLE: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
-"""A disk that is full, or broken."""
+"""Errors of a disk that is full or broken."""
 
 
 def report(error: Exception) -> Exit:
-    """Print the error to stderr and return the exit code. Of a callback token in what was typed it tells nothing."""
+    """Print the error to stderr, without callback tokens that were typed, and return the exit code."""
     code, advice = _advice(error)
     note(f"error: {redact_tokens(_what(error).encode('utf-8', 'surrogatepass')).decode('utf-8', 'surrogatepass')}")
     note(f"  try: {advice}")
@@ -84,7 +84,7 @@ def _what(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno in UNWRITABLE:
         return f"the output cannot be written: {error.strerror}"
     if isinstance(error, click.BadParameter) and error.param:
-        # This names the option, as the error itself does not; in lines, where there are choices.
+        # Unlike str(error), this names the option. It has several lines if there are choices.
         return " ".join(error.format_message().split())
     return str(error) or type(error).__name__
 

@@ -1,4 +1,4 @@
-"""How commands end: the exit codes, and an error that says what to do."""
+"""How commands end: the exit codes, and an error with advice."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Exit(IntEnum):
 
 
 class CommandError(Exception):
-    """Ends a command. what: one sentence. advice: the way out."""
+    """Ends a command with an error. what: what is wrong, in one sentence. advice: what to do."""
 
     def __init__(self, what: str, advice: str, code: Exit = Exit.FAILED) -> None:
         super().__init__(what)

@@ -1,7 +1,7 @@
-"""Names that a TAB completes, and where they come from: what lists them is heavy, so it is never asked while one types.
+"""Names that a TAB completes, and their sources. The modules that list them are too heavy to import for a TAB.
 
-Partners and pipelines are remembered in a file by the commands that have imported them anyhow. Runs are asked
-for by a process of their own, which is given up after `RUNS_TIMEOUT`.
+Commands that import partners and pipelines anyway store their names in a file. The ids of runs are read by a separate
+process, which is killed after `RUNS_TIMEOUT`.
 """
 
 from __future__ import annotations
@@ -40,40 +40,40 @@ SCHEMES: Final = (
     "twilio",
     "zoom",
 )
-"""Every scheme of `activities.signatures.SCHEMES`, which imports cryptography; a test compares the two."""
+"""The names in `activities.signatures.SCHEMES`, whose module imports cryptography; a test compares the two."""
 
 DEFAULT_TOLERANCE: Final = 300
-"""Seconds; that of `activities.signatures.scheme`."""
+"""Seconds; the same as in `activities.signatures.scheme`."""
 
 SOURCES: Final = {
     "partners": ("activities.partners", "PARTNERS"),
     "pipelines": ("workflows.pipelines", "PIPELINES"),
 }
-"""By kind: a module, and what in it has the names."""
+"""For each kind of name: the module that has them, and the attribute in it."""
 
 RUNS_TIMEOUT: Final = 0.75
-"""Seconds for Temporal to list its runs; with the start of this process a TAB takes at most one second."""
+"""Seconds for Temporal to list its runs. Including the start of this process, a TAB takes at most one second."""
 
 RUNS_LIMIT: Final = 100
 
 
 class Name(StringParamType):
-    """A text that a TAB completes. names: looks them up at that moment; other texts are taken too."""
+    """A text that a TAB completes. names: returns the names at the time of the TAB. Other texts are accepted too."""
 
     def __init__(self, names: Callable[[], Iterable[str]]) -> None:
         self._names = names
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """The names that begin with what is typed, on one line each: a line feed would make two words of a name."""
+        """Return the printable names that begin with `incomplete`: a name with a line feed would become two words."""
         found = (name for name in self._names() if name.startswith(incomplete) and name.isprintable())
         return [CompletionItem(name) for name in found]
 
 
 class VerdictName(StringParamType):
-    """One of the verdicts; what they are is looked up when one is given."""
+    """A verdict's name. The list of verdicts is imported only when a value is given."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The verdict's name; fails as a choice does."""
+        """Return the verdict's name; fails as a click choice does."""
         from receiver.answers import Verdict
 
         choice = click.Choice([verdict.name.lower() for verdict in Verdict])
@@ -82,13 +82,13 @@ class VerdictName(StringParamType):
 
 
 def recall(kind: str) -> list[str]:
-    """The names of this kind that are remembered; none where the file is missing or damaged."""
+    """Return the stored names of this kind; [] if the file is missing or damaged."""
     names = _read().get(kind)
     return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
 
 
 def remember() -> None:
-    """Keep the names that this process knows, if they have changed. Fails silently: it is no command's business."""
+    """Store the names that this process knows, if they have changed. Fails silently, so that no command fails by it."""
     known = _read()
     new = {**known, **_loaded()}
     if new != known:
@@ -97,13 +97,13 @@ def remember() -> None:
 
 
 def latest_runs() -> list[str]:
-    """The ids of the latest runs; none without TEMPORAL_ADDRESS, or where Temporal does not answer in time."""
+    """Return the ids of the latest runs; [] without TEMPORAL_ADDRESS, or if Temporal does not answer in time."""
     if not os.environ.get("TEMPORAL_ADDRESS", "").strip():
         return []
-    # -P: a module of the working directory must not be imported in place of ours.
+    # -P: do not import a module from the working directory in place of ours.
     program = [sys.executable, "-P", "-c", "from receiver.cli import main; main()"]
     words = ["pipeline", "list", "--json", "--limit", str(RUNS_LIMIT)]
-    # This variable would make the command complete, too.
+    # This variable would make that command complete words too.
     env = {name: value for name, value in os.environ.items() if name != "_STAGEHOOK_COMPLETE"}
     try:
         done = subprocess.run(
@@ -121,7 +121,7 @@ def latest_runs() -> list[str]:
 
 
 def _file() -> Path:
-    """Raises `RuntimeError` where there is no home."""
+    """Return the file's path; raises `RuntimeError` if the user has no home directory."""
     given = os.environ.get("XDG_CACHE_HOME", "")
     folder = Path(given) if given.startswith("/") else Path.home() / ".cache"
     return folder / "stagehook" / "names.json"
@@ -136,13 +136,13 @@ def _read() -> dict[str, Any]:
 
 
 def _loaded() -> dict[str, list[str]]:
-    """The names by modules that are imported already."""
+    """Return the names from modules that are already imported."""
     loaded = {kind: getattr(sys.modules.get(module), name, ()) for kind, (module, name) in SOURCES.items()}
     return {kind: sorted(names) for kind, names in loaded.items() if names}
 
 
 def _write(file: Path, text: str) -> None:
-    """Replace the file as a whole, readable by its owner alone."""
+    """Replace the file atomically; only its owner can read it."""
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     new = file.with_name(f"{file.name}.{os.getpid()}")
     try:

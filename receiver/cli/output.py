@@ -1,6 +1,6 @@
-"""What commands share: JSON for programs, lines for people, options, and one way to run and end a coroutine.
+"""Helpers that commands share: JSON for programs, lines for people, options, and running a coroutine.
 
-Every command imports this before it is known what is run: what is heavy is imported inside functions.
+Every command's module imports this one, whichever command runs. So heavy modules are imported inside functions.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 LONGEST_ARGUMENT: Final = 64 * 1024
-"""Bytes that an argument has on stdin."""
+"""Bytes that are read from stdin for an argument."""
 
 
 class NumberRange(click.FloatRange):
-    """A number within bounds. click's own range lets nan through, for no comparison is true of it."""
+    """A number within bounds. click's own range accepts nan, because every comparison with nan is false."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """The number; fails as a click type does."""
+        """Return the number; fails as a click type does."""
         number: float = super().convert(value, param, ctx)
         if math.isnan(number):
             self.fail("nan is not a number", param, ctx)
@@ -45,32 +45,32 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 
 
 def counted(things: Sized | int, one: str, several: str = "") -> str:
-    """`1 run`, `2 runs`; several: the plural that is not made with an s."""
+    """Return `1 run` or `2 runs`. several: the plural, if it is not the singular with an s."""
     number = things if isinstance(things, int) else len(things)
     return f"{number} {one if number == 1 else several or one + 's'}"
 
 
 def print_json(value: Any, *, indent: int | None = 2) -> None:
-    """One JSON document to stdout."""
-    # What another encoding lacks would be written as no JSON has it.
+    """Print a JSON document to stdout."""
+    # In another encoding, missing characters would be written as `\x..`, which is not JSON.
     in_ascii = codecs.lookup(sys.stdout.encoding or "ascii").name != "utf-8"
     say(escaped_json(json.dumps(value, default=_encode, indent=indent, ensure_ascii=in_ascii)))
 
 
 def say(text: str) -> None:
-    """Text to stdout, with a line feed."""
-    # The streams escape too; but rich's live table takes them over, and understands escapes.
+    """Print text to stdout, with a line feed."""
+    # The streams escape too, but rich's live table replaces them and interprets escape sequences.
     click.echo(escaped(text))
 
 
 def note(text: str) -> None:
-    """A line for people, to stderr."""
+    """Print a line for people to stderr."""
     click.echo(escaped(text), err=True)
 
 
 def confirm() -> None:
-    """Ask on the terminal whether to go on; anything but yes ends the command before it has sent anything."""
-    # asyncio's way to take Ctrl-C is to cancel the task that waits for the answer here: it would go unheard.
+    """Ask on the terminal whether to go on; any answer but yes ends the command before it has sent anything."""
+    # On Ctrl-C, asyncio cancels the task. But the task is blocked here until the answer comes, so nothing would happen.
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         agreed = click.confirm("Go on?", err=True)
@@ -85,7 +85,7 @@ def confirm() -> None:
 
 
 def read_json_object(option: str, given: str) -> dict[str, Any]:
-    """A JSON object from the command line, from `@FILE`, or from stdin for `-`; anything else is a usage error."""
+    """Read a JSON object from the command line, `@FILE`, or stdin for `-`; raises a usage error for anything else."""
     try:
         text = sys.stdin.buffer.read() if given == "-" else given.encode()
         if given.startswith("@"):
@@ -101,7 +101,10 @@ def read_json_object(option: str, given: str) -> dict[str, Any]:
 
 
 def read_argument(given: str, what: str) -> str:
-    """An argument, or for `-` what stdin holds, in one line: everybody on the machine sees a process's arguments."""
+    """Return the argument, or for `-` a single word read from stdin. All users of the machine see command arguments.
+
+    Raises `CommandError` if stdin is empty or has several words.
+    """
     if given != "-":
         return given
     if sys.stdin.isatty():
@@ -115,7 +118,7 @@ def read_argument(given: str, what: str) -> str:
 
 
 def cancel_on_signals() -> None:
-    """Let a `kill` or a closed terminal end the current task as Ctrl-C does; under `nohup` the latter does not."""
+    """Let SIGTERM and SIGHUP (a closed terminal) end the current task as Ctrl-C does; `nohup` still ignores SIGHUP."""
     import asyncio
 
     task, loop = asyncio.current_task(), asyncio.get_running_loop()
@@ -125,7 +128,7 @@ def cancel_on_signals() -> None:
 
 
 def run_async(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
-    """Make a plain function, as click wants it, of a coroutine function."""
+    """Turn a coroutine function into a plain function, which click needs."""
 
     @wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> T:

@@ -1,4 +1,4 @@
-"""Lists and tables for people, drawn by rich, and by it alone."""
+"""Lists and tables for people. Only this module prints with rich."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ from receiver.cli.output import say
 from receiver.cli.terminal import escaped, printable, unguarded
 
 WIDE: Final = 200
-"""Columns of a table where no terminal tells its width: as many as it needs."""
+"""The width in columns where no terminal has a width: enough for every table."""
 
 
 class GuardedConsole(Console):
-    """rich's console, which writes colours and moves the cursor itself, and escapes the text that it is given."""
+    """A rich console that escapes the given text. rich still writes its own colours and cursor movements."""
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """What rich makes of it; of that, its own control codes are the only ones."""
+        """Render with rich, and escape the text of the segments, so that only rich's own control codes remain."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=escaped(segment.text))
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A console for tables and bars; made when it is used, so that it writes to what stdout is then."""
+    """Make a console for tables and bars. Call it for each use, so that it writes to the current stdout."""
     stream = unguarded(sys.stderr if stderr else sys.stdout)
     return GuardedConsole(file=stream, highlight=False, width=None if stream.isatty() else WIDE)
 
 
 def live_table(*, wanted: bool = True) -> AbstractContextManager[Live | None]:
-    """A place on the terminal that a table is drawn into again and again; None where stdout is no terminal."""
+    """Return a context with a table on the terminal that can be redrawn; None if stdout is not a terminal."""
     if wanted and sys.stdout.isatty():
         return Live(console=console(), auto_refresh=False)
     return nullcontext()
 
 
 def print_list(titles: Sequence[str], rows: Iterable[Sequence[str]], *, below: Sequence[str]) -> None:
-    """A list in columns, of which nothing is ever cut off.
+    """Print a list in columns, never truncated.
 
-    below: the columns that go to lines of their own, one after the other, until the first line fits the terminal.
+    below: the columns that move to their own lines, one after another, until the first line fits the terminal.
     """
     lines = [list(titles), *([printable(cell) for cell in row] for row in rows)]
     widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]

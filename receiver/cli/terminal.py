@@ -1,9 +1,9 @@
-"""The terminal: the one way out for everything that a command prints.
+"""The terminal: every text that a command prints passes through here.
 
-What is printed is partly written by others: a partner's message, an id in an export, a file's name. A terminal obeys
-what it reads: ESC ] 52 writes the clipboard, U+009B moves the cursor, U+202E turns text around. `guarded` replaces
-stdout and stderr by streams that write such characters as `\\x1b`. Only rich writes past them, for its own colours, and
-there `output.console` escapes the text.
+Some of the printed text is untrusted: a partner's message, an id in an export, a file's name. A terminal obeys control
+characters: ESC ] 52 writes to the clipboard, U+009B moves the cursor, U+202E reverses text. `guarded` replaces stdout
+and stderr with streams that write such characters as `\\x1b`. Only rich bypasses them, for its own colours; there
+`tables.console` escapes the text.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdo
 from typing import Any, Final, TextIO, cast
 
 CONTROLS: Final = re.compile(
-    # C0 without tab and line feed, DEL and C1; marks of direction; separators of lines; halves of characters; tags.
+    # C0 except tab and line feed, DEL and C1; direction marks; line separators; lone surrogates; tags.
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f\ufff9-\ufffb\ud800-\udfff"
     "\U000e0000-\U000e007f]"
 )
-"""Characters that steer a terminal, or show something else than what is there."""
+"""Characters that control a terminal, or make it show something other than the text."""
 
 
 def printable(text: str) -> str:
-    """Text of others for one line, every character that cannot be seen in it escaped: `\\x1b`, `\\n`, `\\u202e`."""
+    """Escape every invisible character of an untrusted text, for a single line: `\\x1b`, `\\n`, `\\u202e`."""
     return "".join(one if one.isprintable() else _escape(one) for one in text)
 
 
 def escaped(text: str) -> str:
-    """Text of several lines with its control characters escaped; tabs and line feeds stay."""
+    """Escape the control characters of a text of several lines; tabs and line feeds stay."""
     return CONTROLS.sub(lambda found: _escape(found[0]), text)
 
 
 def escaped_json(document: str) -> str:
-    """A JSON document that means the same, without control characters: JSON's `\\u009b` in their place."""
+    """Replace control characters in a JSON document by JSON escapes such as `\\u009b`; its meaning stays the same."""
     return CONTROLS.sub(lambda found: json.dumps(found[0])[1:-1].replace("\x7f", "\\u007f"), document)
 
 
@@ -43,18 +43,18 @@ def _escape(character: str) -> str:
 
 
 class Guard:
-    """A text stream without control characters. stream: where it writes; its `buffer` takes bytes as they are."""
+    """A text stream that escapes control characters. stream: where it writes; its `buffer` writes bytes unchanged."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
 
     def write(self, text: str) -> int:
-        """Write the text, escaped; returns the number of its characters."""
+        """Write the text, escaped; returns the number of characters in `text`."""
         self.stream.write(escaped(text))
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:
-        """Write each of them, escaped."""
+        """Write each line, escaped."""
         for line in lines:
             self.write(line)
 
@@ -63,13 +63,13 @@ class Guard:
 
 
 def unguarded(stream: TextIO) -> TextIO:
-    """The stream behind a guard, for what escapes by itself."""
+    """Return the stream inside a guard, for a writer that escapes text itself."""
     return stream.stream if isinstance(stream, Guard) else stream
 
 
 @contextmanager
 def guarded() -> Iterator[None]:
-    """Let nothing reach stdout and stderr but through a `Guard`."""
+    """Replace stdout and stderr with a `Guard` inside the `with` block."""
     with ExitStack() as stack:
         stack.enter_context(redirect_stdout(cast(TextIO, Guard(sys.stdout))))
         stack.enter_context(redirect_stderr(cast(TextIO, Guard(sys.stderr))))
@@ -77,7 +77,7 @@ def guarded() -> Iterator[None]:
 
 
 def write_bytes(content: bytes) -> None:
-    """Write bytes to stdout: as they are, or, on a terminal, as text with what is no text and no line escaped."""
+    """Write bytes to stdout: unchanged, or on a terminal as text, with invalid UTF-8 and control characters escaped."""
     if sys.stdout.isatty():
         sys.stdout.write(content.decode("utf-8", "backslashreplace"))
     else:

@@ -1,4 +1,4 @@
-"""Checking a file for known secrets before it leaves the house."""
+"""Check a file for known secrets before it is shared."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from receiver.cli.terminal import printable
 from receiver.deliveries.secrets import find_in_json, find_in_text, known_secrets
 
 WINDOW: Final = 1024 * 1024
-"""Bytes of text that are looked at together, beside JSON, which is looked at as a whole."""
+"""Bytes of text that are searched together. A JSON document is searched as a whole."""
 
 OVERLAP: Final = 64 * 1024
-"""Bytes that are looked at twice: what is longer than that, encoded, may be missed where a window ends."""
+"""Bytes that are searched twice, in two windows. A longer encoded secret may be missed at the end of a window."""
 
 UNKNOWN: Final = "no secret is known here: set the variables that hold them, as the receiver and the worker have them"
 
 
 def check_file(file: str, *, as_json: bool) -> Exit:
-    """Print what known secrets the file holds; FAILED if it holds any, and `CommandError` if it cannot be read."""
+    """Print which known secrets the file holds; FAILED if it holds any. Raises `CommandError` if it cannot be read."""
     secrets = known_secrets(os.environ)
     looking = Looking(secrets)
     found = [{"line": line, "holds": name} for line, name in dict.fromkeys(looking.through(file))]
@@ -44,7 +44,7 @@ def check_file(file: str, *, as_json: bool) -> Exit:
 
 
 class Looking:
-    """Looks through a file, and knows then how many lines it had, and whether it was text."""
+    """Searches a file. Afterwards it knows how many lines the file has, and whether it is text."""
 
     def __init__(self, secrets: Mapping[str, str]) -> None:
         self._secrets = secrets
@@ -55,7 +55,7 @@ class Looking:
         self.is_text = True
 
     def through(self, file: str) -> Iterator[tuple[int, str]]:
-        """What it holds, with the number of the line at which that begins; some of it may come twice."""
+        """Yield each secret in the file, with the line at which it begins. A secret may be yielded twice."""
         for number, document in documents(file):
             self.lines = number + document.count(b"\n", 0, -1)
             self.is_text = self.is_text and b"\0" not in document
@@ -70,7 +70,7 @@ class Looking:
         yield from self._in_text(keep=0)
 
     def _in_json(self, number: int, document: bytes) -> Iterator[tuple[int, str]]:
-        """Where it is in the text; of what only its bodies hold, the line at which the document begins."""
+        """Yield each secret in a JSON document: its line, or the document's first line if it is only in a body."""
         found = dict.fromkeys(self._in_lines(number, document))
         yield from found
         self._budget.grant(len(document))

@@ -1,6 +1,7 @@
-"""A delivery as one shell line for curl that sends it again, whatever its bytes are.
+"""A delivery as a single shell line that sends it again with curl, whatever its bytes are.
 
-curl reads the URL from stdin: it has a live token, and arguments stand in the list of processes. printf is no process.
+curl reads the URL from stdin, because the URL has a live token and the list of processes shows arguments. The line
+writes the URL with printf, which the shell runs without a process.
 """
 
 from __future__ import annotations
@@ -19,20 +20,20 @@ from receiver.deliveries.delivery import Delivery
 from receiver.replay.sending import addressed, repeatable_headers
 
 OF_CURL: Final = ("Accept", "User-Agent", "Content-Type", "Expect")
-"""Headers that curl adds by itself, unless it is told not to."""
+"""Headers that curl adds by default."""
 
 LARGEST_ARGUMENT: Final = 64 * 1024
-"""Bytes of a body that is an argument; Linux takes none of 128 KiB."""
+"""The largest body in bytes that is passed as an argument; Linux rejects an argument of 128 KiB."""
 
 UNSENDABLE: Final = re.compile(r"[\0\r\n]|[^\x00-\xff]")
-"""What no header can hold."""
+"""Characters that a header cannot hold."""
 
 ESCAPED: Final = re.compile(r"^-|[^A-Za-z0-9 :;,.=/_-]")
-"""What would be an option of printf, a directive, a quotation mark, or an event of an interactive bash."""
+"""Text that could be an option or a directive of printf, a quotation mark, or a history event (`!`) in bash."""
 
 
 def curl_line(delivery: Delivery, variables: Mapping[str, str]) -> str:
-    """The line, with a token of its own made with CALLBACK_KEYS for PUBLIC_URL.
+    """Return the line, with a new token that is made with CALLBACK_KEYS for PUBLIC_URL.
 
     Raises `SettingsError`, and `CommandError` for a delivery that cannot be sent again.
     """
@@ -46,26 +47,26 @@ def curl_line(delivery: Delivery, variables: Mapping[str, str]) -> str:
     keys = read_callback_keys(env)
     env.check()
     url, body = addressed(delivery, CallbackURLs(public_url, keys), delivery.claims)
-    # Whatever ~/.curlrc says. Without --globoff a [1-9] in the query would be nine requests.
+    # -q ignores ~/.curlrc. Without --globoff, a [1-9] in the query would become nine requests.
     begin = shlex.join(["curl", "-q", "--noproxy", "*", "--globoff", "-sS", "-i", *_method(delivery, body)])
     headers = " ".join(f"-H {_quoted(line)}" for line in _header_lines(delivery))
     return _fed(f"{begin} {headers}", url, body, with_body=bool(body) or delivery.method != "HEAD")
 
 
 def unsendable(delivery: Delivery) -> list[str]:
-    """The names of the headers that the line leaves out, for no header can hold what they do."""
+    """Return the names of the headers that the line leaves out, because a header cannot hold their characters."""
     return [pair[0] for pair in repeatable_headers(delivery) if not _is_sendable(pair)]
 
 
 def _method(delivery: Delivery, body: bytes) -> list[str]:
-    # After -X HEAD curl waits for the body that the answer announces; --head takes no body to send.
+    # With -X HEAD, curl waits for the body that the answer announces. With --head, curl cannot send a body.
     return ["--head"] if delivery.method == "HEAD" and not body else ["-X", delivery.method]
 
 
 def _header_lines(delivery: Delivery) -> list[str]:
     headers = list(filter(_is_sendable, repeatable_headers(delivery)))
     given = {name.lower() for name, _ in headers}
-    # An empty value is written with a semicolon; with a colon it would remove the header.
+    # curl sends an empty header for `Name;`, but removes the header for `Name:`.
     lines = [f"{name}: {value}" if value.strip(" \t") else f"{name};" for name, value in headers]
     return lines + [f"{name}:" for name in OF_CURL if name.lower() not in given]
 
@@ -75,7 +76,7 @@ def _is_sendable(pair: tuple[str, str]) -> bool:
 
 
 def _quoted(line: str) -> str:
-    """One word of the shell. What is not plain text, the terminal would change, or be changed by: printf makes it."""
+    """Quote text as a word of the shell. printf writes text that is not plain: a terminal could change or obey it."""
     if line.isascii() and line.isprintable():
         return shlex.quote(line)
     escaped = ESCAPED.sub(lambda found: f"\\{ord(found[0]):03o}", line)
@@ -83,7 +84,7 @@ def _quoted(line: str) -> str:
 
 
 def _fed(curl: str, url: str, body: bytes, *, with_body: bool) -> str:
-    """The line with the URL on curl's stdin, and on descriptor 3 a body that no argument can hold."""
+    """Add to the line the URL, on curl's stdin, and the body, on descriptor 3 if an argument cannot hold it."""
     line = 'url = "{}"'.format(url.replace("\\", "\\\\").replace('"', '\\"'))
     config = f"printf '%s\\n' {_quoted(line if _is_latin(line) else line.encode().decode('latin-1'))}"
     if not with_body:

@@ -18,7 +18,7 @@ HIDES: Final = "it hides a secret in base64, or has more layers than are looked 
 
 
 def print_export(ids: Sequence[str], filters: Filters, *, full: bool) -> None:
-    """Print the deliveries as JSON Lines. full: with their secrets; raises `CommandError`, `NoSuchDelivery`."""
+    """Print the deliveries as JSON Lines. full: with their secrets. Raises `CommandError`, `NoSuchDelivery`."""
     refuse_both(ids, filters)
     archive = need_archive()
     chosen: Iterable[Delivery] = archive.named(ids) if ids else archive.every(filters)
@@ -36,8 +36,8 @@ def print_export(ids: Sequence[str], filters: Filters, *, full: bool) -> None:
 
 
 def import_file(file: str, *, as_json: bool) -> None:
-    """Add the file's deliveries to the store; raises `CommandError` for a line that is none, `PartlyAdded`."""
-    # Read to its end first: a line that is wrong imports nothing, and a slow stdin keeps no store waiting.
+    """Add the file's deliveries to the store; raises `CommandError` for an invalid line, and `PartlyAdded`."""
+    # First read the whole file, so that an invalid line imports nothing and a slow stdin does not block the store.
     archive, deliveries = need_archive(), list(read_file(file))
     if not deliveries:
         note("it holds no delivery: `stagehook delivery export` writes what is imported")

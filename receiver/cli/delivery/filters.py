@@ -1,4 +1,4 @@
-"""The filters that choose deliveries: the same options for every command that takes them."""
+"""The filters that choose deliveries: every command with filters has the same options."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ OPTIONS = (
 
 
 def filter_options(run_by: str = "--") -> Callable[[Callable[..., T]], Callable[..., T]]:
-    """Give a command the filters, as one argument `filters`.
+    """Add the filter options to a command, which gets them as the argument `filters`.
 
-    run_by: how the options for run and stage begin, where `--workflow` and `--stage` mean something else.
+    run_by: the prefix of the options for run and stage, if `--workflow` and `--stage` have another meaning there.
     """
-    # The longer names are understood everywhere.
+    # Every command also accepts the longer names.
     workflow, stage = ({f"{begin}{name}" for begin in (run_by, "--of-")} for name in ("workflow", "stage"))
     of_run = (
         click.option(*sorted(workflow), "of_workflow", default="", type=RUN_ID, metavar="ID", help="Of this run."),
@@ -74,7 +74,7 @@ def filter_options(run_by: str = "--") -> Callable[[Callable[..., T]], Callable[
 
 
 def _moment(option: str, text: str) -> float:
-    """Unix seconds of `2h` (ago) or of an ISO 8601 time, which is UTC unless it says otherwise."""
+    """Return the unix seconds of `2h` (ago) or of an ISO 8601 time, which is UTC if it names no zone."""
     if re.fullmatch(r"[0-9]+[smhdw]", text):
         return time.time() - read_age(text)
     try:

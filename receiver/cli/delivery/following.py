@@ -1,4 +1,4 @@
-"""Following: what is recorded, as it comes in, each delivery once."""
+"""Following: yield each delivery once, as it is recorded."""
 
 from __future__ import annotations
 
@@ -10,18 +10,20 @@ from receiver.deliveries.archive import Archive
 from receiver.deliveries.delivery import Delivery
 
 LATE_SECONDS: Final = 30.0
-"""How long a transaction may take. Its positions are given when it writes, and are seen when it commits: what others
-have recorded meanwhile stands behind them."""
+"""Seconds that a transaction may take. It gets its positions when it writes, but they become visible when it commits.
+
+For example, process A writes position 5, B writes and commits 6, then A commits: 5 appears after 6.
+"""
 
 OVERLAP: Final = 200
-"""Positions that are looked at once more at least."""
+"""The minimum number of positions to look at again."""
 
 MOST_OVERLAP: Final = 10_000
-"""And at most."""
+"""The maximum number of positions to look at again."""
 
 
 class Following:
-    """Looks for what is new in a store. since: unix seconds; 0.0: from now on."""
+    """Looks for new deliveries in a store. since: unix seconds; 0.0 means from now on."""
 
     def __init__(self, archive: Archive, since: float = 0.0) -> None:
         self._archive = archive
@@ -36,9 +38,9 @@ class Following:
         return position
 
     def more(self) -> list[Delivery]:
-        """What has been recorded since the last look, a page of it, without bodies; none: that was all."""
+        """Return a page of the deliveries recorded since the last look, without bodies; [] if there are no more."""
         found, position = self._archive.since(self._position)
-        # Of a long past there is more behind these.
+        # After a page there may be more pages. Look for late deliveries only after the last page.
         late = [] if found else self._archive.behind(self._overlap(), self._position, self._seen)
         self._position = position
         new = [one for one in (*late, *found) if one.id not in self._seen]
@@ -48,7 +50,7 @@ class Following:
         return new
 
     def _overlap(self) -> int:
-        """The position from which on something may still appear."""
+        """Return the first position at which a delivery may still appear."""
         now = time.monotonic()
         self._looks.append((now, self._position))
         while self._looks[1][0] < now - LATE_SECONDS:

@@ -1,4 +1,4 @@
-"""Deliveries in lines: the latest, or those that come in."""
+"""Print deliveries line by line: the latest, or new ones as they are recorded."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from receiver.deliveries.delivery import Delivery
 
 TAIL_SECONDS: Final = 0.5
 TAIL_OPEN: Final = 10_000
-"""Deliveries that are looked at again until their fate is final; of more the oldest are given up."""
+"""Deliveries that are looked at again until their fate is final. If there are more, the oldest are dropped."""
 
 
 def print_latest(filters: Filters, *, limit: int, as_json: bool) -> None:
@@ -39,7 +39,7 @@ def print_latest(filters: Filters, *, limit: int, as_json: bool) -> None:
 
 
 def print_as_they_come(filters: Filters, *, as_json: bool) -> None:
-    """Print deliveries as they are recorded, for ever; raises `CommandError` for a filter by an end."""
+    """Print deliveries as they are recorded, without end; raises `CommandError` for a filter by an end time."""
     if filters.until != math.inf:
         raise CommandError("--until ends nothing here", "`stagehook delivery list --until TIME`", Exit.USAGE)
     archive = need_archive()
@@ -56,21 +56,21 @@ def print_as_they_come(filters: Filters, *, as_json: bool) -> None:
         sys.stdout.flush()
         open_ += [one.id for one in new if filters.may_match(one) and not filters.matches(one)]
         del open_[:-TAIL_OPEN]
-        if not new:  # of a long past there is another page
+        if not new:  # after a page there may be another
             time.sleep(TAIL_SECONDS)
 
 
 def cells(one: Delivery) -> tuple[str, ...]:
-    """One line of a list."""
+    """Return the cells of a delivery's line in a list."""
     received = datetime.fromtimestamp(one.received_at, UTC)
-    # The id and the run need the room.
+    # The time is short, to leave room for the id and the run.
     shown = received.strftime("%H:%M:%S" if received.date() == datetime.now(UTC).date() else "%m-%d %H:%M")
     stage = f"{one.stage}/{one.attempt}" if one.stage else ""
     return one.id, shown, f"{one.status} {one.verdict}", one.partner, one.workflow_id, stage, one.fate.value
 
 
 def summary(one: Delivery) -> dict[str, object]:
-    """A delivery for programs, without headers and body."""
+    """Return a delivery for programs, without headers and body."""
     left_out = {"headers", "body"}
     plain = {name: value for name, value in asdict(one).items() if name not in left_out}
     return {**plain, "fate": one.fate.value, "replayable": one.replayable}

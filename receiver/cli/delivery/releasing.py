@@ -27,7 +27,7 @@ REPLAY: Final = "`stagehook delivery replay` sends it again"
 
 
 def release_named(ids: Sequence[str], filters: Filters) -> Exit:
-    """Release these deliveries; NOT_FOUND if any is left as it is. Raises `CommandError` if filters are given, too."""
+    """Release these deliveries; NOT_FOUND if any stays as it is. Raises `CommandError` if filters are also given."""
     refuse_both(ids, filters)
     archive = need_archive()
     left = _release(archive, [one.id for one in archive.named(ids)])
@@ -39,7 +39,7 @@ def release_named(ids: Sequence[str], filters: Filters) -> Exit:
 
 
 def release_by_filters(filters: Filters) -> Exit:
-    """Release the held deliveries that the filters choose, and say how many; raises a usage error for no filter."""
+    """Release the held deliveries that the filters choose, and print how many; a usage error without filters."""
     if filters == ANY:
         raise click.UsageError("say which: IDs, or filters such as --fate parked")
     archive = need_archive()
@@ -55,12 +55,12 @@ def release_by_filters(filters: Filters) -> Exit:
 
 
 def _release(archive: Archive, chosen: Sequence[str]) -> list[NoSuchDelivery]:
-    """Release the deliveries with these ids, and return why the others are left as they are."""
+    """Release the deliveries with these ids; return an error for each delivery that stays as it is."""
     left: list[NoSuchDelivery] = []
     for id_ in chosen:
         try:
             say(printable(f"{releases.release(archive, id_, time.time(), _partner).id} is pending"))
-        except NoSuchDelivery as error:  # of those chosen by filters, one that another process has released
+        except NoSuchDelivery as error:  # with filters: another process has released it
             left.append(error)
     return left
 
@@ -70,14 +70,14 @@ def _is_any_never_sent(left: Iterable[NoSuchDelivery]) -> bool:
 
 
 def _is_held(one: Delivery, filters: Filters) -> bool:
-    """Whether a delivery that the filters choose is one to release."""
+    """Whether to release a delivery that the filters choose."""
     if filters.fate:
         return one.fate is Fate(filters.fate)
     return one.fate in HELD or is_unread(one)
 
 
 def _partner(name: str) -> Partner:
-    """The partner by its file and this environment; raises `SettingsError`."""
+    """Make the partner from its file and this environment; raises `SettingsError`."""
     environment = Environment(os.environ)
     partners = load_partners([name], environment)
     environment.check()

@@ -20,7 +20,7 @@ SPEEDS: Final = {"1": 1.0, "10": 10.0, "max": 0.0}
 
 @dataclass(frozen=True)
 class ReplayOptions:
-    """What was typed. file, to, workflow: "" where not given. speed: a key of `SPEEDS`. rate: deliveries a second."""
+    """The typed options. file, to, workflow: "" if not given. speed: a key of `SPEEDS`. rate: deliveries per second."""
 
     ids: tuple[str, ...]
     filters: Filters

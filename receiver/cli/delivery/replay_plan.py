@@ -1,4 +1,4 @@
-"""What `stagehook delivery replay` was told to do, and how it says beforehand what that will be."""
+"""The options of `stagehook delivery replay`, and the plan that it prints before it sends anything."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Wish:
 
 @dataclass(frozen=True)
 class Plan:
-    """What will be done with these deliveries. seconds: how long it will take at least."""
+    """How these deliveries will be sent. seconds: the minimum duration."""
 
     wish: Wish
     deliveries: Sequence[Delivery]
@@ -40,14 +40,14 @@ class Plan:
     seconds: float
 
     def tell(self, *, as_json: bool) -> None:
-        """To people, and to programs if they ask."""
+        """Print the plan for people, and as_json also for programs."""
         for line in self._lines():
             note(printable(line))
         if as_json:
             print_json(self._as_json())
 
     def _lines(self) -> list[str]:
-        """In a few lines."""
+        """Return the plan in a few lines."""
         wish, runs = self.wish, {delivery.chain_id: delivery for delivery in self.deliveries}
         matching = f"{counted(self.deliveries, 'delivery', 'deliveries')} of {counted(runs, 'run')}"
         lines = [f"{matching}, to {wish.to}, {wish.mode}"]
@@ -67,7 +67,7 @@ class Plan:
         return lines
 
     def _as_json(self) -> dict[str, Any]:
-        """The same for programs."""
+        """Return the plan for programs."""
         runs: dict[str, list[Delivery]] = {}
         for delivery in self.deliveries:
             runs.setdefault(delivery.chain_id, []).append(delivery)
@@ -81,7 +81,7 @@ class Plan:
         }
 
     def _run_as_json(self, deliveries: Sequence[Delivery]) -> dict[str, Any]:
-        """What will be done with one run's deliveries. into: a run's id, None for a stand-in, which has none yet."""
+        """Return the plan for a run's deliveries. into: the id of the run; None for a stand-in, which has no id yet."""
         wish, last = self.wish, deliveries[-1]
         begun = self.aim.is_begun(last.chain_id)
         return {
@@ -95,7 +95,7 @@ class Plan:
 
 
 def _difference(delivery: Delivery) -> str:
-    """What is different about the pipeline here, if it is."""
+    """Say how the pipeline here differs from the captured one; "" if it does not."""
     known = PIPELINES.get(delivery.pipeline)
     if known is None:
         return f"  pipeline {delivery.pipeline or 'unknown'} is not known here: stages by number"

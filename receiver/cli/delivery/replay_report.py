@@ -1,4 +1,4 @@
-"""What `stagehook delivery replay` says at its end: each delivery that was sent, its answer beside that at capture."""
+"""The final report of `stagehook delivery replay`: for each sent delivery, the answer now and the captured answer."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from receiver.cli.tables import print_list
 from receiver.replay.sending import Replayed
 
 SHOWN: Final = 200
-"""Lines of the table; a difference is always shown."""
+"""Lines of the table. Deliveries whose answer differs are always shown."""
 
 
 def report(replayed: Sequence[Replayed], *, of: int, left_out: int, as_json: bool) -> None:
-    """Print what was sent. of: how many were to be."""
+    """Print which deliveries were sent. of: how many should have been sent."""
     same = sum(one.same for one in replayed)
     if as_json:
         lines = [_line(one) for one in replayed]

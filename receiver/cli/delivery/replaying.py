@@ -1,4 +1,4 @@
-"""Webhook replay: choose deliveries, say what will be done, send them, and report the answers."""
+"""Webhook replay: choose deliveries, print the plan, send them, and report the answers."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ from receiver.replay.stand_ins import is_stand_in
 ANSWER_WITHIN: Final = 10.0
 DAY: Final = 24 * 3600.0
 LONGEST_DAYS: Final = 30
-"""Of a replay. The stand-ins' timers and tokens last longer."""
+"""The maximum duration of a replay, in days. The stand-ins' timers and tokens last longer."""
 
 
 async def replay_deliveries(options: ReplayOptions) -> Exit:
-    """Send what the options choose; FAILED if an answer differs and `expect` is set. Raises `CommandError`."""
+    """Send the deliveries that the options choose; FAILED if an answer differs with `expect`. Raises `CommandError`."""
     settings = Settings.from_env(os.environ)
     wish = _wish(options, settings)
     chosen, left_out = _select(_choose(options.ids, options.filters, options.file), options)
@@ -89,7 +89,7 @@ def _confirm() -> None:
 
 
 class Sent(NamedTuple):
-    """What was sent, and the stand-ins that lack some of what was answered 2xx."""
+    """The sent deliveries, and the stand-ins that miss some of the deliveries that were answered 2xx."""
 
     sent: list[Replayed]
     late: Sequence[str]
@@ -103,7 +103,7 @@ async def _send_and_report(
     try:
         try:
             await _send(replaying, chosen, aim, replayed)
-        finally:  # whatever has happened, this was sent
+        finally:  # also after an error: these deliveries were sent
             report(replayed, of=len(chosen), left_out=left_out, as_json=as_json)
         late = await aim.late(replayed)
         for run in late:
@@ -115,7 +115,7 @@ async def _send_and_report(
 
 
 def _receiver(to: str, settings: Settings, *, allow_remote: bool) -> str:
-    """The base URL to send to."""
+    """Return the base URL to send to."""
     given = Environment({"--to": to or settings.public_url})
     url = given.url("--to", fix="give the receiver's base URL, such as http://127.0.0.1:8000; https for other machines")
     for fault in given.faults:
@@ -127,7 +127,7 @@ def _receiver(to: str, settings: Settings, *, allow_remote: bool) -> str:
 
 
 def _is_remote(wish: Wish) -> bool:
-    """Whether anything but this machine is sent to."""
+    """Whether the receiver or Temporal, to which the replay sends, is on another machine."""
     return not is_loopback(wish.to) or (wish.mode != "verbatim" and not is_loopback(f"http://{_temporal_address()}"))
 
 
@@ -149,7 +149,7 @@ def _choose(ids: Sequence[str], filters: Filters, file: str) -> list[Delivery]:
 
 
 def _select(found: Sequence[Delivery], options: ReplayOptions) -> tuple[list[Delivery], int]:
-    """Those that are sent, in the order of capture, and how many are left out; says which, and why."""
+    """Return the deliveries to send, in the order of capture, and how many are left out; print which, and why."""
     named = bool(options.ids or options.file or options.filters.workflow)
     meant = [delivery for delivery in found if named or not is_stand_in(delivery.workflow_id)]
     unproven = options.mode == "verbatim" or bool(options.ids) or options.filters.verdict == UNPROVEN
@@ -189,7 +189,7 @@ async def _aim(wish: Wish, deliveries: Sequence[Delivery], settings: Settings, s
 
 
 async def _send(replaying: Replay, deliveries: Sequence[Delivery], aim: Aim, replayed: list[Replayed]) -> None:
-    """Send them, and add each to `replayed` as it is answered."""
+    """Send the deliveries, and add each to `replayed` when it is answered."""
     errors = console(stderr=True)
     with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar:
         task = bar.add_task("replaying", total=len(deliveries))

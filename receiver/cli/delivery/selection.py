@@ -1,4 +1,4 @@
-"""Which deliveries a command is about: ids, filters, or a file."""
+"""Selection: the deliveries that a command works on, chosen by ids, filters or a file."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from receiver.deliveries.archive import ANY, Filters
 from receiver.deliveries.delivery import Delivery, NotADelivery, read_document
 
 LARGEST: Final = 64 * 1024 * 1024
-"""Bytes of a line, and of a JSON document of several lines; what is longer is read in parts. A delivery has two MiB."""
+"""Bytes of a line, or of a JSON document of several lines; longer ones are read in parts. A delivery has two MiB."""
 
 JSON: Final = (b"{", b"[")
-"""How a JSON object or list begins."""
+"""The first byte of a JSON object or list."""
 
 
 def refuse_both(ids: Sequence[str], filters: Filters) -> None:
-    """Raise `CommandError` where both say which deliveries: nobody can tell which of them was meant."""
+    """Raise `CommandError` if both ids and filters are given: which of them was meant is unknown."""
     if ids and filters != ANY:
         raise CommandError("IDs and filters each say which deliveries", "give IDs, or filters", Exit.USAGE)
 
 
 def read_file(name: str) -> Iterator[Delivery]:
-    """The deliveries of an export, or of a JSON file; raises `CommandError` for the first line that is none."""
+    """Yield the deliveries in an export or a JSON file; raises `CommandError` at the first invalid line."""
     for number, document in documents(name):
         if not document.strip():
             continue
@@ -42,7 +42,7 @@ def read_file(name: str) -> Iterator[Delivery]:
 
 
 def documents(name: str) -> Iterator[tuple[int, bytes]]:
-    """The lines of a file, or all of it if it is one JSON document of several; with the number of its first line."""
+    """Yield each line of a file, or a whole JSON document of several lines, with the number of its first line."""
     lines = numbered_lines(name)
     number, first = next(((number, line) for number, line in lines if line.strip()), (0, b""))
     taken = [(number, first)] if first else []
@@ -60,7 +60,7 @@ def documents(name: str) -> Iterator[tuple[int, bytes]]:
 
 
 def is_json(text: bytes) -> bool:
-    """Whether it is a JSON object or list."""
+    """Whether the text is a JSON object or list."""
     if not text.lstrip().startswith(JSON):
         return False
     try:
@@ -71,7 +71,10 @@ def is_json(text: bytes) -> bool:
 
 
 def numbered_lines(name: str) -> Iterator[tuple[int, bytes]]:
-    """The lines of a file, or of stdin for `-`, without a byte order mark; raises `CommandError`."""
+    """Yield the lines of a file, or of stdin for `-`, with their numbers and without a byte order mark.
+
+    Raises `CommandError` for a file that cannot be read.
+    """
     number = 1
     try:
         with _opened(name) as file:

@@ -1,4 +1,4 @@
-"""A delivery for people, for programs, for a shell, or its body alone."""
+"""Show a delivery for people, for programs or as a shell line, or only its body."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def show_delivery(id_: str, *, body: bool, curl: bool, as_json: bool) -> None:
 
 
 def described(one: Delivery) -> Iterator[tuple[str, str]]:
-    """A delivery for people."""
+    """Yield the lines that describe a delivery to people, as title and text."""
     yield "id", one.id
     yield "received", f"{_time(one.received_at)} from {one.client or 'an address that was left out'}"
     yield "request", f"{one.method} {one.target}"
