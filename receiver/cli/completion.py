@@ -1,4 +1,4 @@
-"""`stagehook completion`: the script that lets a shell complete what is typed after `stagehook`."""
+"""`stagehook completion`: print the script with which a shell completes `stagehook` commands."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def completion(context: click.Context, shell: str) -> None:
     fish  stagehook completion fish > \\
             ~/.config/fish/completions/stagehook.fish
 
-    Names of partners and pipelines are those that an earlier command has seen, kept in ~/.cache/stagehook. Ids of runs
-    come from Temporal, where TEMPORAL_ADDRESS is set and it answers within a second.
+    The names of partners and pipelines come from earlier commands, which store them in ~/.cache/stagehook. The ids of
+    runs come from Temporal, if TEMPORAL_ADDRESS is set and Temporal answers within a second.
     """
     found = get_completion_class(shell)
     if found is None:

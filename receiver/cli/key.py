@@ -11,7 +11,7 @@ from receiver.cli.output import json_option, note, print_json, say
 
 @click.group()
 def key() -> None:
-    """Keys of callback tokens."""
+    """Keys that sign callback tokens."""
 
 
 @key.command()
@@ -23,7 +23,7 @@ def generate() -> None:
 @key.command("list")
 @json_option
 def list_keys(*, as_json: bool) -> None:
-    """List the fingerprints of CALLBACK_KEYS; a run's history names the same ones."""
+    """List the fingerprints of CALLBACK_KEYS; a run's history has the same fingerprints."""
     from activities.callback_urls import fingerprint
 
     found = [

@@ -20,10 +20,10 @@ def db() -> None:
 
 @db.command()
 def upgrade() -> None:
-    """Bring the store to this version's schema; nothing happens if it is there already.
+    """Upgrade the store to this version's schema; does nothing if the schema is current.
 
-    Without DATABASE_URL there is nothing to do, and that is no error: a Procfile can always run it. A schema of a later
-    version is none either, as long as this one can run on it.
+    Without DATABASE_URL it does nothing and succeeds, so that a Procfile can always run it. It also succeeds for a
+    later version's schema, as long as this version can run on it.
     """
     from receiver.cli.db.schema import upgrade_store
 
@@ -33,7 +33,7 @@ def upgrade() -> None:
 @db.command()
 @json_option
 def current(*, as_json: bool) -> int:
-    """Print the schema's version, and this program's; exits 1 if the store has an older one."""
+    """Print the version of the store's schema and of this program's; exits 1 if the store's is older."""
     from receiver.cli.db.schema import print_versions
 
     return print_versions(as_json=as_json)
@@ -44,7 +44,7 @@ def current(*, as_json: bool) -> int:
 @click.option("--refused", is_flag=True, help="Only requests that were refused.")
 @json_option
 def prune(older_than: str, *, refused: bool, as_json: bool) -> None:
-    """Delete deliveries that were received longer ago; none that is pending or parked."""
+    """Delete deliveries older than AGE, except pending and parked ones."""
     from receiver.cli.db.store import need_archive
 
     deleted = need_archive().prune(time.time() - read_age(older_than), refused=refused)
@@ -55,7 +55,7 @@ def prune(older_than: str, *, refused: bool, as_json: bool) -> None:
 
 
 def read_age(text: str) -> float:
-    """Seconds of an age like 30d; a usage error for anything else."""
+    """Return the seconds of an age such as 30d; raises a usage error for anything else."""
     if not (found := re.fullmatch(r"([0-9]{1,6})([smhdw])", text)):
         raise click.BadParameter(f"invalid age {text!r}: use a number and one of s, m, h, d, w, such as 30d")
     return float(int(found[1]) * UNITS[found[2]])

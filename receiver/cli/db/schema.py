@@ -1,4 +1,4 @@
-"""The schema of the store: what version it has, and bringing it to this program's."""
+"""The schema of the store: print its version, and upgrade it to this program's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from receiver.deliveries.database import NewerSchema
 
 
 def upgrade_store() -> None:
-    """Bring the store of DATABASE_URL to this program's schema, if there is one; says what was done."""
+    """Upgrade the store of DATABASE_URL, if it is set, to this program's schema; prints what was done."""
     store = read_store()
     if store is None:
         note("no DATABASE_URL, no store: nothing to upgrade")

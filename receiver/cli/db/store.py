@@ -16,16 +16,16 @@ from receiver.deliveries.database import Database
 from receiver.deliveries.store import Store
 
 BUSY_MS: Final = 10_000
-"""How long a command waits while another process writes to SQLite's file. Nobody waits for its answer meanwhile."""
+"""Milliseconds that a command waits while another process writes to SQLite's file. No request waits for a command."""
 
 
 def need_archive() -> Archive:
-    """The deliveries in the store of DATABASE_URL; raises as `need_store` does."""
+    """Return the deliveries in the store of DATABASE_URL; raises as `need_store` does."""
     return Archive(need_store())
 
 
 def read_store() -> Database | None:
-    """The store of DATABASE_URL, None without one; raises `SettingsError`."""
+    """Return the store of DATABASE_URL, None if it is not set; raises `SettingsError`."""
     env = Environment(os.environ)
     store = Store.read(env)
     env.check()
@@ -33,13 +33,13 @@ def read_store() -> Database | None:
 
 
 def need_store() -> Database:
-    """The store of DATABASE_URL; raises `CommandError` without one, or if it is a file that is not there."""
+    """Return the store of DATABASE_URL; raises `CommandError` if it is not set, or names a missing file."""
     store = read_store()
     if store is None:
         what = "DATABASE_URL is not set, so no store is used"
         raise CommandError(what, "set it to the receiver's, for example sqlite:///.dev/stagehook.db", Exit.USAGE)
     if store.is_sqlite and not store.url.query and not (file := Path(store.url.database or "")).is_file():
-        # To open it would make an empty one, wherever DATABASE_URL points by mistake.
+        # Opening a missing file would create an empty store, wherever DATABASE_URL points by mistake.
         what = f"{file} is not a file" if file.exists() else f"missing file {file}"
         advice = "set DATABASE_URL to the receiver's; `stagehook db upgrade` makes a store"
         raise CommandError(what, advice, Exit.UNREACHABLE)

@@ -1,4 +1,4 @@
-"""`stagehook delivery`: look at what the receiver was sent, hand it on, and send it again."""
+"""`stagehook delivery`: look at the deliveries that reached the receiver, release them, and replay them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def delivery() -> None:
-    """Deliveries: the requests that reached the receiver. Needs DATABASE_URL, but for files."""
+    """Deliveries: the requests that reached the receiver. Needs DATABASE_URL, except for files."""
 
 
 delivery.add_command(replay)
@@ -27,7 +27,7 @@ delivery.add_command(replay)
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 100_000))
 @json_option
 def list_(filters: Filters, limit: int, *, as_json: bool) -> None:
-    """List deliveries in the order of receipt, the latest last."""
+    """List deliveries in the order of receipt, latest last."""
     from receiver.cli.delivery.listing import print_latest
 
     print_latest(filters, limit=limit, as_json=as_json)
@@ -39,7 +39,7 @@ def list_(filters: Filters, limit: int, *, as_json: bool) -> None:
 @click.option("--curl", is_flag=True, help="Print a shell line that sends it again; it holds a callback token.")
 @json_option
 def show(id_: str, *, body: bool, curl: bool, as_json: bool) -> None:
-    """Show one delivery. The beginning of its ID will do."""
+    """Show a delivery. The beginning of its ID is enough."""
     from receiver.cli.delivery.showing import show_delivery
 
     show_delivery(id_, body=body, curl=curl, as_json=as_json)
@@ -49,9 +49,10 @@ def show(id_: str, *, body: bool, curl: bool, as_json: bool) -> None:
 @filter_options()
 @json_option
 def tail(filters: Filters, *, as_json: bool) -> None:
-    """Print deliveries as they come in, until Ctrl-C; with --since first those that are there since then.
+    """Print deliveries as they come in, until Ctrl-C. With --since, first print the stored ones since then.
 
-    One that a filter leaves out is printed later, once it has the verdict, pipeline or fate that is asked for.
+    If a delivery does not match the filters yet, it is printed later, as soon as it has the requested verdict,
+    pipeline or fate.
     """
     from receiver.cli.delivery.listing import print_as_they_come
 
@@ -63,10 +64,10 @@ def tail(filters: Filters, *, as_json: bool) -> None:
 @filter_options()
 @click.option("--full", is_flag=True, help="As recorded: with known secrets, callback tokens and addresses.")
 def export(ids: tuple[str, ...], filters: Filters, *, full: bool) -> None:
-    """Print deliveries as JSON Lines, their bodies in base64, in the order of receipt.
+    """Print deliveries as JSON Lines, with bodies in base64, in the order of receipt.
 
-    Known secrets, callback tokens and the addresses that requests came from are left out, and so is a body that hides
-    one in base64. Other bodies stay, and may hold customers' data.
+    Known secrets, callback tokens and the addresses that requests came from are left out. A body that hides any of them
+    in base64 is left out as a whole. Other bodies stay, and may hold customers' data.
     """
     from receiver.cli.delivery.files import print_export
 
@@ -77,7 +78,7 @@ def export(ids: tuple[str, ...], filters: Filters, *, full: bool) -> None:
 @click.argument("file", metavar="FILE|-")
 @json_option
 def import_(file: str, *, as_json: bool) -> None:
-    """Add exported deliveries to the store, to be looked at and replayed. They are never forwarded by themselves."""
+    """Add exported deliveries to the store, to look at and replay. They are never forwarded by themselves."""
     from receiver.cli.delivery.files import import_file
 
     import_file(file, as_json=as_json)
@@ -87,13 +88,13 @@ def import_(file: str, *, as_json: bool) -> None:
 @click.argument("ids", nargs=-1, metavar="[ID]...")
 @filter_options()
 def release(ids: tuple[str, ...], filters: Filters) -> int:
-    """Let deliveries be sent again: parked, refused or broken ones, after what stood in their way is mended.
+    """Send parked, refused or broken deliveries again, after the cause is fixed.
 
-    Name them, or choose them by filters, such as --fate parked or --verdict broken. A delivery that was taken is
-    released only by its id or by --fate taken: Temporal knows it, unless its run was reset since.
+    Give their IDs, or choose them by filters, such as --fate parked or --verdict broken. A delivery that was taken is
+    released only by its ID or by --fate taken: Temporal already knows it, unless its run was reset since.
 
     If the partner's file could not read a delivery, its kept body is read again with the file as it is now. That needs
-    the variables of the partner.
+    the partner's variables.
     """
     from receiver.cli.delivery.releasing import release_by_filters, release_named
 
@@ -106,8 +107,8 @@ def release(ids: tuple[str, ...], filters: Filters) -> int:
 def check(file: str, *, as_json: bool) -> int:
     """Exit 1 if a file holds a known secret: plain, escaped, in base64, or in a delivery's body.
 
-    Known are the values of the environment's variables whose names have KEY, SECRET, TOKEN, PASSWORD, PASSWD,
-    PASSPHRASE or CREDENTIAL in them, the passwords in those that end with URL, URI or DSN, and every callback token.
+    Known secrets are: the values of environment variables whose names contain KEY, SECRET, TOKEN, PASSWORD, PASSWD,
+    PASSPHRASE or CREDENTIAL; the passwords in variables whose names end with URL, URI or DSN; and every callback token.
     """
     from receiver.cli.delivery.checking import check_file
 

@@ -71,9 +71,9 @@ async def replay(**given: Any) -> int:
     \b
     resign    a new token for the run that they are sent to,
               and a new body signature by the local secret
-    verbatim  a new token with the captured claims, and nothing else changed
+    verbatim  a new token with the captured claims; nothing else changes
 
-    A delivery whose captured run is not on the Temporal at hand is sent to a stand-in: a run of the captured pipeline
+    If this Temporal does not have the captured run, the delivery is sent to a stand-in: a run of the captured pipeline
     that begins at the delivery's stage and calls no partner.
     """
     options = ReplayOptions(**given)

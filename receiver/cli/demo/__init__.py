@@ -1,4 +1,4 @@
-"""`stagehook demo`: one pipeline from start to end, on real parts, with what partners do on their bad days."""
+"""`stagehook demo`: run a pipeline from start to end, on real processes, with the faults that partners show."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from receiver.cli.output import run_async
 async def demo(*, keep: bool, as_json: bool) -> None:
     """Run a pipeline from start to end on this machine.
 
-    Starts Temporal's dev server, the receiver, the worker and the sandbox partner on free loopback ports, and on
-    purpose lets a duplicate, a forged token, a wrong body signature, a callback before the call's answer, and one that
-    never comes happen.
+    Starts Temporal's dev server, the receiver, the worker and the sandbox partner on free loopback ports. Provokes a
+    duplicate, a forged token, a wrong body signature, a callback before the call's answer, and a callback that never
+    comes.
     """
     from receiver.cli.demo.running import run_demo
 

@@ -1,4 +1,4 @@
-"""`stagehook partner`: stand in for a partner, add one, or tell one to stop or undo work."""
+"""`stagehook partner`: play a partner, add a partner, or tell a partner to stop or undo work."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ yes_option = click.option("--yes", is_flag=True, help="Do not ask whether to go 
 
 @click.group()
 def partner() -> None:
-    """Stand in for a partner, add one, or tell one to stop or undo work."""
+    """Play a partner, add a partner, or tell a partner to stop or undo work."""
 
 
 @partner.command()
@@ -30,7 +30,7 @@ def partner() -> None:
 def new(name: str, scheme: str, captured: str) -> None:
     """Write the file of a partner NAME, its line in the list, a fixture and a test that passes.
 
-    Run it in the project's folder. With --from the fixture is that request, whose status is read as progress until you
+    Run it in the project's folder. With --from, the fixture is that request. Its status is read as progress until you
     say what it means.
     """
     from receiver.cli.partner.adding import add_partner
@@ -45,14 +45,14 @@ def new(name: str, scheme: str, captured: str) -> None:
 @json_option
 @run_async
 async def stop(workflow_id: str, stage: int, *, yes: bool, as_json: bool) -> None:
-    """Tell the partner that the work of RUN's stage number STAGE need not be finished.
+    """Tell the partner not to finish the work of RUN's stage number STAGE.
 
-    It is the work of the stage's latest call that is meant. The run is not told: a stage that waits goes on waiting,
-    and calls again if that is its policy. End the run first with `stagehook pipeline cancel`, or the wait with
-    `stagehook pipeline advance`.
+    Stops the work of the stage's latest call. The run is not told: a stage that waits goes on waiting, and calls again
+    if that is its policy. First end the run with `stagehook pipeline cancel`, or the wait with `stagehook pipeline
+    advance`.
 
-    Sent again, it carries the same Idempotency-Key. Needs CALLBACK_KEYS and the partner's own variables. Exits 1 unless
-    the answer is a 2xx.
+    A repeated request has the same Idempotency-Key. Needs CALLBACK_KEYS and the partner's variables. Exits 1 unless the
+    answer is a 2xx.
     """
     from receiver.cli.partner.tell import tell
 
@@ -66,13 +66,13 @@ async def stop(workflow_id: str, stage: int, *, yes: bool, as_json: bool) -> Non
 @json_option
 @run_async
 async def undo(workflow_id: str, stage: int, *, yes: bool, as_json: bool) -> None:
-    """Have the partner take back what the finished work of RUN's stage number STAGE has done.
+    """Tell the partner to reverse the finished work of RUN's stage number STAGE.
 
-    The run is not told: the stage keeps its outcome, and later stages that use it go on. End the run first with
+    The run is not told: the stage keeps its outcome, and later stages that use it go on. First end the run with
     `stagehook pipeline cancel`, or a later stage's wait with `stagehook pipeline advance`.
 
-    Sent again, it carries the same Idempotency-Key. Needs CALLBACK_KEYS and the partner's own variables. Exits 1 unless
-    the answer is a 2xx.
+    A repeated request has the same Idempotency-Key. Needs CALLBACK_KEYS and the partner's variables. Exits 1 unless the
+    answer is a 2xx.
     """
     from receiver.cli.partner.tell import tell
 
@@ -88,13 +88,13 @@ async def undo(workflow_id: str, stage: int, *, yes: bool, as_json: bool) -> Non
 async def serve(port: int, plays: tuple[str, ...], delay: float | None, seed: int) -> None:
     """Run the sandbox partner on loopback: it takes calls and answers them by callback.
 
-    It plays the sample partners too, each in its own form, and signs with the secrets of this environment.
+    It also plays the sample partners, each in its own form, and signs with the secrets of this environment.
 
     Plays: at-once, later (the default), twice, early (before the call returns), never, failing, lost (no callback, but
-    known to who asks), slow, busy (503 twice), refusing (422), forged (a wrong token first), missigned (a wrong body
-    signature first, by a partner that signs), mixed.
+    the result can be asked for), slow, busy (503 twice), refusing (422), forged (a wrong token first), missigned (a
+    wrong body signature first, by a partner that signs), mixed.
 
-    A call whose data holds the text `play:NAME` is played so, whatever its partner's script says.
+    The text `play:NAME` in a call's data selects that play for the call, regardless of --plays.
     """
     from receiver.cli.partner.serving import serve_sandbox
 
@@ -120,14 +120,14 @@ async def send(
     no_sign: bool,
     as_json: bool,
 ) -> int:
-    """Answer a stage at its callback URL, in its partner's place or with a body of any JSON form.
+    """Answer a stage at its callback URL, as its partner or with any JSON body.
 
-    With CALLBACK_KEYS the URL tells which partner it is for: the body takes that partner's form and media type, and is
-    signed with its scheme and the secret of this environment; a thin callback has no place for --data. Otherwise it
-    takes the sandbox partner's own form, unsigned.
+    With CALLBACK_KEYS, the URL says which partner it is for. The body then has that partner's form and media type, and
+    is signed with its scheme and the secret of this environment; a thin callback has no place for --data. Otherwise the
+    body has the sandbox partner's form and is not signed.
 
-    `stagehook token issue` prints the URL of an open stage. Pipe it in, and give - here: other users of this machine
-    see the arguments of a command in the list of processes. Exits 1 unless every answer is a 2xx.
+    `stagehook token issue` prints the URL of an open stage. Pipe it in, with - as the argument: other users of this
+    machine see a command's arguments in the list of processes. Exits 1 unless every answer is a 2xx.
     """
     if url == "-" and "-" in (data, body):
         raise click.UsageError("stdin cannot hold both the URL and the body: give one of them in another way")

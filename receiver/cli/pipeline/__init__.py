@@ -56,7 +56,7 @@ async def show(workflow_id: str, *, as_json: bool) -> None:
 async def watch(workflow_id: str, *, as_json: bool) -> int:
     """Follow the run ID until it ends; exits 3 if it failed. With --json, a line for every change.
 
-    In JSON, "progress" is null where the run does not say how its stages stand.
+    In JSON, "progress" is null while the run does not report its stages.
     """
     from receiver.cli.pipeline.following import follow_run
 
@@ -68,7 +68,7 @@ async def watch(workflow_id: str, *, as_json: bool) -> int:
 @click.argument("stage", type=int)
 @run_async
 async def advance(workflow_id: str, stage: int) -> None:
-    """End every wait of the run ID up to stage number STAGE, by hand.
+    """End every wait of the run ID up to stage number STAGE.
 
     Partners of later stages up to STAGE are still called, but not waited for.
     """

@@ -1,4 +1,4 @@
-"""`stagehook signature`: say why a body signature does not match, or make one."""
+"""`stagehook signature`: say why a body signature does not match, or sign a body."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ at_option = click.option("--at", metavar="TIME", help="The clock: unix seconds, 
 
 @click.group()
 def signature() -> None:
-    """Body signatures of partners: verify or make one."""
+    """Verify or make the body signatures of partners."""
 
 
 @signature.command()
@@ -35,11 +35,11 @@ def verify(
 ) -> int:
     """Say whether the request in FILE is signed, and if not, at which step it fails: header, time, key or bytes.
 
-    FILE (stdin if left out) is a raw HTTP request, a recorded delivery as JSON (which keeps no Authorization header),
-    or, with --header, a body. The clock is --at, else the time that a recorded delivery was received at, else now. The
+    FILE (default: stdin) is a raw HTTP request, a recorded delivery as JSON (which keeps no Authorization header), or,
+    with --header, a body. The clock is --at, else the time at which a recorded delivery was received, else now. The
     URL, which some schemes sign, is --url, else PUBLIC_URL and the request's target.
 
-    Exits 1 if the request is not verified. Prints no secret, and no signature that would be right.
+    Exits 1 if the request is not verified. Prints no secret and no valid signature.
     """
     from receiver.cli.signature.verifying import verify_file
 
@@ -66,7 +66,7 @@ def sign(
     as_json: bool,
     **given: Any,
 ) -> None:
-    """Print the headers that sign the body in FILE (stdin if left out), a line each, as curl takes them.
+    """Print the headers that sign the body in FILE (default: stdin), a header per line, for curl.
 
     \b
     stagehook signature sign --scheme github --secret-env SECRET body.json |

@@ -19,8 +19,8 @@ def token() -> None:
 def inspect(token_or_url: str, *, as_json: bool) -> None:
     """Say what a callback token or URL was issued for. Needs CALLBACK_KEYS.
 
-    The token can answer the stage: treat it as a password, and give - to pipe it in, for other users of the machine
-    see a command's arguments in the list of processes.
+    The token can answer the stage: treat it as a password. Pipe it in, with - as the argument: other users of this
+    machine see a command's arguments in the list of processes.
     """
     from receiver.cli.token.tokens import inspect_token
 
@@ -35,7 +35,7 @@ def inspect(token_or_url: str, *, as_json: bool) -> None:
 async def issue(workflow_id: str, stage: int, *, as_json: bool) -> None:
     """Print the callback URL of the run ID's open stage number STAGE. Needs PUBLIC_URL and CALLBACK_KEYS.
 
-    For a partner that has lost the URL it was given, and for answering by hand with `stagehook partner send`.
+    For a partner that has lost its URL, and for answering by hand with `stagehook partner send`.
     """
     from receiver.cli.token.tokens import issue_url
 

@@ -1,4 +1,4 @@
-"""Callback tokens as operators read and issue them."""
+"""Read and issue callback tokens for operators."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from receiver.cli.terminal import printable
 
 
 def inspect_token(token_or_url: str, *, as_json: bool) -> None:
-    """Print what it was issued for; raises `BadToken`, and `ExpiredToken` after it has printed that."""
+    """Print what the token was issued for; raises `BadToken`, or, after printing, `ExpiredToken`."""
     env = Environment(os.environ)
     keys = read_callback_keys(env)
     env.check()
