@@ -1,8 +1,7 @@
-"""Processes that a command starts and ends: each with a log file, none left behind.
+"""Processes that a command starts and ends, each with a log file. All of them end with the command.
 
-Every process gets a session of its own, so that Ctrl-C reaches the command alone, which then stops them. Should the
-command itself be killed, a guard ends them: a shell that holds their ids and waits for the command's end of a pipe to
-close.
+Every process has its own session, so that Ctrl-C reaches only the command, which then stops them. If the command itself
+is killed, a guard ends them: a shell that has their ids, and waits until the command's end of a pipe closes.
 """
 
 from __future__ import annotations
@@ -22,26 +21,26 @@ TAIL_LINES: Final = 15
 
 
 class PartFailed(Exception):
-    """A process ended that should run, or was not ready in time. The message has the end of its log."""
+    """A process ended too early, or was not ready in time. The message has the end of its log."""
 
 
 @dataclass
 class Part:
-    """One running process."""
+    """A running process."""
 
     name: str
     process: subprocess.Popen[bytes]
     log: Path
 
     def tail(self) -> str:
-        """The end of its log."""
+        """Return the end of its log."""
         return "\n".join(self.log.read_text("utf-8", "replace").splitlines()[-TAIL_LINES:])
 
 
 class Processes:
-    """Starts processes, and ends them all when the `with` block is left.
+    """Starts processes, and ends them all at the end of the `with` block.
 
-    folder: where their logs go. grace: seconds between SIGTERM and SIGKILL.
+    folder: the folder of their logs. grace: seconds between SIGTERM and SIGKILL.
     """
 
     def __init__(self, folder: Path, *, grace: float) -> None:
@@ -62,7 +61,7 @@ class Processes:
         self.stop()
 
     def start(self, name: str, command: Sequence[str], env: Mapping[str, str]) -> Part:
-        """Start one process; its output goes to `NAME.log`."""
+        """Start a process; its output goes to `NAME.log`."""
         log = self._folder / f"{name}.log"
         with log.open("ab") as out:
             process = subprocess.Popen(
@@ -82,16 +81,16 @@ class Processes:
                 raise PartFailed(f"{part.name} ended with exit code {code}; the end of its log:\n{part.tail()}")
 
     def not_ready(self, name: str) -> PartFailed:
-        """The error for a process that did not get ready in time."""
+        """Make the error for a process that was not ready in time."""
         tails = [part.tail() for part in self._parts if part.name == name]
         return PartFailed("\n".join([f"{name} was not ready in time; the end of its log:", *tails]))
 
     def tails(self) -> str:
-        """The end of every log."""
+        """Return the end of every log."""
         return "\n".join(f"--- {part.name}\n{part.tail()}" for part in self._parts)
 
     def stop(self) -> None:
-        """End every process: SIGTERM, then SIGKILL for those that are not gone within the grace."""
+        """End every process: SIGTERM, then SIGKILL for those that still run after the grace."""
         for part in self._parts:
             part.process.terminate()
         deadline = time.monotonic() + self._grace
@@ -103,7 +102,7 @@ class Processes:
                 part.process.wait()
         self._parts.clear()
         if self._guard is not None:
-            # Before its pipe closes: the ids that it holds may be other processes' by now.
+            # Kill the guard before its pipe closes: its ids may belong to other processes by now.
             self._guard.kill()
             self._guard.wait()
             _pipe(self._guard).close()
@@ -111,7 +110,7 @@ class Processes:
 
 
 def free_port() -> int:
-    """A TCP port on loopback that nobody listens on at this moment."""
+    """Return a TCP port on loopback that is free at this moment."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
@@ -119,7 +118,7 @@ def free_port() -> int:
 
 
 def bare_environment() -> dict[str, str]:
-    """This process's environment without what would lead a local system to somebody's real one."""
+    """Return this process's environment without variables that would connect a local system to a real one."""
     ours = {"PUBLIC_URL", "CALLBACK_KEYS", "PARTNERS", "TASK_QUEUE", "PORT", "WEB_CONCURRENCY"}
     ours |= {"DATABASE_URL", "ALLOW_SQLITE", "RETENTION_DAYS", "METRICS_TOKEN"}
     return {

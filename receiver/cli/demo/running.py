@@ -1,4 +1,4 @@
-"""The demo: one pipeline from start to end, on real parts, with what partners do on their bad days."""
+"""The demo: a pipeline from start to end, on real processes, with the faults that partners show."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ PLAYS: Final[Mapping[str, list[str]]] = {
     "cards": ["forged"],
 }
 CAPTURES: Final = Path(".dev/demo.jsonl")
-"""Where what the receiver was sent is kept, for a webhook replay."""
+"""The file with the receiver's deliveries, for a webhook replay."""
 
 PROJECT: Final = Path(__file__).resolve().parents[3]
-"""Where the Makefile is."""
+"""The folder of the Makefile."""
 
 INPUT: Final = {"full_name": "ada lovelace", "date_of_birth": "1815-12-10", "iban": "GB33BUKB20201555555555"}
 
 
 async def run_demo(*, keep: bool, as_json: bool) -> None:
-    """Run it, and print how it went; raises `CommandError` if it did not show everything."""
+    """Run the demo and print a summary; raises `CommandError` if the run did not show everything."""
     _end_with_parent()
     with (
         tempfile.TemporaryDirectory(prefix="stagehook-demo-") as folder,
@@ -83,7 +83,7 @@ async def run_demo(*, keep: bool, as_json: bool) -> None:
 
 
 def hurried(pipeline: Pipeline) -> Pipeline:
-    """The same pipeline for onlookers: whoever never answers is given up after two seconds instead of days."""
+    """Return the same pipeline with short timeouts: a partner that never answers costs two seconds instead of days."""
     stages = [
         replace(stage, timeout=HURRIED_TIMEOUT if stage.on_timeout == "retry" else 30.0, call_within=30.0)
         for stage in pipeline.stages
@@ -93,7 +93,7 @@ def hurried(pipeline: Pipeline) -> Pipeline:
 
 @dataclass(frozen=True)
 class Summary:
-    """How the run went: what Temporal recorded of it, beside what the sandbox partner noted itself."""
+    """A summary of the run, from what Temporal recorded and what the sandbox partner noted."""
 
     handle: WorkflowHandle[Any, PipelineResult]
     status: str
@@ -102,7 +102,7 @@ class Summary:
 
     @property
     def refused(self) -> dict[str, int]:
-        """Callbacks that were refused: with a forged token as unknown, with another body's signature as unproven."""
+        """Count the refused callbacks: a forged token as unknown, the signature of another body as unproven."""
         answers = {"forged": 404, "missigned": 401}
         return {
             kind: sum(delivery["answered"] == status for delivery in self._deliveries(kind))
@@ -110,12 +110,12 @@ class Summary:
         }
 
     def duplicates(self, partner: str) -> int:
-        """Deliveries of the partner's settling callback that were answered 2xx beyond the first."""
+        """Count the deliveries of the partner's settling callback that were answered 2xx, after the first."""
         taken = [delivery for delivery in self._deliveries("callback", partner) if 200 <= delivery["answered"] < 300]
         return max(0, len(taken) - 1)
 
     def early(self, partner: str) -> bool:
-        """Whether the partner's callback was taken before its call had returned."""
+        """Whether the partner's callback was accepted before its call had returned."""
         return any(
             delivery["answered"] == 202 and delivery["at"] <= work["returned_at"]
             for work in self.ledger
@@ -133,7 +133,7 @@ class Summary:
         ]
 
     def missing(self) -> str:
-        """What this run should have shown and did not; "" if it showed everything."""
+        """Return what this run should have shown but did not; "" if it showed everything."""
         stages = {stage.partner: stage for stage in self.progress.stages}
         shown = {
             "a completed run": self.status == "completed",
@@ -151,7 +151,7 @@ class Summary:
         return ", ".join(what for what, happened in shown.items() if not happened)
 
     def as_json(self) -> dict[str, Any]:
-        """The summary for programs."""
+        """Return the summary for programs."""
         return {
             "pipeline": self.progress.pipeline,
             "workflow_id": self.handle.id,
@@ -173,7 +173,7 @@ class Summary:
         }
 
     def lines(self) -> list[str]:
-        """The summary for people."""
+        """Return the summary for people."""
         settled = sum(stage.outcome is not None for stage in self.progress.stages)
         return [
             "",
@@ -201,7 +201,7 @@ async def _follow(
                 progress = await runs.progress(handle.id)
             except ProgressUnknown:
                 await asyncio.sleep(REFRESH_SECONDS)
-                continue  # it is starting; `processes.check` tells if it is not
+                continue  # it is still starting; `processes.check` raises if it has ended
             if live is not None:
                 live.update(stage_table(progress, f"{progress.pipeline} {handle.id}: {status}"), refresh=True)
             else:
@@ -214,7 +214,7 @@ async def _follow(
 
 
 def _keep_captures(stack: Stack) -> Path | None:
-    """Export what the receiver was sent to where it outlasts the demo; None where that cannot be written."""
+    """Export the receiver's deliveries to a file that outlasts the demo; None if the file cannot be written."""
     deliveries = Archive(Database(stack.environment["DATABASE_URL"])).every()
     secrets = known_secrets(stack.environment)
     try:
@@ -229,8 +229,8 @@ def _keep_captures(stack: Stack) -> Path | None:
 
 
 def next_commands(captured: Path | None) -> list[str]:
-    """What to type next, where this is typed."""
-    if Path.cwd() != PROJECT:  # there is nothing to make
+    """Return the commands to type next, for the current directory."""
+    if Path.cwd() != PROJECT:  # no Makefile here
         replay = f"  {shown_command()} delivery replay --from {captured}     sends again what this captured"
         kept = f"  {shown_command()} demo --keep     the same, staying up, with Temporal's UI"
         return ["", "next:", kept, *([f"{replay}, to your receiver"] if captured else [])]
@@ -264,13 +264,13 @@ def _links(stack: Stack, handle: WorkflowHandle[Any, PipelineResult], folder: Pa
 
 
 def shown_command() -> str:
-    """This very `stagehook`, as it can be typed here."""
+    """Return this `stagehook` command as it can be typed here."""
     path = stagehook_command()[0]
     return min(path, os.path.relpath(path), key=len)
 
 
 def _end_with_parent() -> None:
-    """Let the end of whoever started it end the demo too, as Ctrl-C does."""
+    """End the demo, as Ctrl-C does, when its parent process ends."""
     cancel_on_signals()
     task, loop, parent = asyncio.current_task(), asyncio.get_running_loop(), os.getppid()
 
@@ -280,5 +280,5 @@ def _end_with_parent() -> None:
         elif task:
             task.cancel()
 
-    # `uv run` or make may be killed and leave this process behind.
+    # Otherwise, a killed `uv run` or make would leave this process running.
     look_after_parent()

@@ -29,14 +29,14 @@ READY_WITHIN: Final = 30.0
 NAMESPACE: Final = "default"
 SIGNING_SECRETS: Final = ("IDENTITY_SECRET", "BANK_SECRET", "ESIGN_SECRET")
 
-# The dev server's own journal mode waits for the disk twice per transaction; a write-ahead log settles twice as many
-# signals, and with synchronous=2 each is as durable.
+# The dev server's default journal mode waits for the disk twice per transaction. With a write-ahead log it settles
+# twice as many signals, and synchronous=2 keeps each as durable.
 WRITE_AHEAD_LOG: Final = ("--sqlite-pragma", "journal_mode=wal", "--sqlite-pragma", "synchronous=2")
 
 
 @dataclass(frozen=True)
 class Stack:
-    """Where a local system listens, and the environment that its processes were given."""
+    """A local system: the addresses that it listens on, and the environment of its processes."""
 
     address: str
     ui_url: str
@@ -46,14 +46,14 @@ class Stack:
     client: Client
 
     async def ledger(self) -> list[dict[str, Any]]:
-        """What the sandbox partner was asked, and what it was answered."""
+        """Return the requests to the sandbox partner, and the answers to its callbacks."""
         async with httpx.AsyncClient(trust_env=False) as http:
             works: list[dict[str, Any]] = (await http.get(f"{self.sandbox_url}/ledger")).json()
             return works
 
 
 def temporal_server(port: int, database: Path, ui_port: int | None = None) -> list[str]:
-    """The command that runs Temporal's dev server on loopback; raises `CommandError` if it is not installed."""
+    """Return the command that runs Temporal's dev server on loopback; raises `CommandError` if it is not installed."""
     binary = shutil.which("temporal", path=str(Path(sys.executable).parent)) or shutil.which("temporal")
     if binary is None:
         raise CommandError(
@@ -66,21 +66,21 @@ def temporal_server(port: int, database: Path, ui_port: int | None = None) -> li
 
 
 def stagehook_command(*args: str) -> list[str]:
-    """This very installation's `stagehook`."""
+    """Return the command that runs the `stagehook` of this installation."""
     return [str(Path(sys.executable).with_name("stagehook")), *args]
 
 
 def local_environment(
     folder: Path, *, address: str, public_port: int, sandbox_url: str, partners: str
 ) -> dict[str, str]:
-    """Settings for the processes of a local system, with keys of its own."""
+    """Return the settings for the processes of a local system, with new keys."""
     no_config = folder / "temporal.toml"
     no_config.touch()
     return {
         **bare_environment(),
         "TEMPORAL_ADDRESS": address,
         "TEMPORAL_NAMESPACE": NAMESPACE,
-        # An empty file, or the one in the user's home would lead the processes to somebody's real system.
+        # An empty file. Otherwise the file in the user's home could connect the processes to a real system.
         "TEMPORAL_CONFIG_FILE": str(no_config),
         "PUBLIC_URL": f"http://127.0.0.1:{public_port}",
         "PORT": str(public_port),
@@ -92,10 +92,10 @@ def local_environment(
 
 
 def sample_partners(sandbox_url: str) -> dict[str, str]:
-    """The settings of the sample partners, all played by the sandbox, with keys and secrets of their own."""
+    """Return the settings of the sample partners, all played by the sandbox, with new keys and secrets."""
     urls = {f"{name.upper()}_URL": f"{sandbox_url}/{name}" for name in ROLES}
     keys = [f"{name.upper()}_KEY" for name in ROLES]
-    # Standard Webhooks reads its secret as base64; to the other schemes it is any text.
+    # Standard Webhooks decodes its secret from base64; the other schemes accept any text.
     made = {name: base64.b64encode(secrets.token_bytes(30)).decode() for name in (*keys, *SIGNING_SECRETS)}
     return {**urls, **made}
 

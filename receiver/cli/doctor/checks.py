@@ -1,4 +1,4 @@
-"""What the doctor checks, part by part."""
+"""The checks of `stagehook doctor`, part by part."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from workflows.pipelines import PIPELINES
 
 ANSWER_WITHIN: Final = 10.0
 CLOCKS_APART: Final = CLOCK_GRACE / 3
-"""Seconds that clocks may differ before it is worth an operator's while: a third of what tokens are granted."""
+"""Seconds that clocks may differ before an operator should act: a third of the grace that tokens get."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report. fix: what to do, if it is not ok."""
+    """A line of the report. fix: what to do if it is not ok."""
 
     subject: str
     ok: bool
@@ -40,7 +40,7 @@ class Finding:
 
 
 async def print_findings(*, as_json: bool) -> Exit:
-    """Check part after part, and print what is found; FAILED if anything is wrong."""
+    """Check every part and print the findings; FAILED if anything is wrong."""
     findings = []
     async for finding in _examine():
         findings.append(finding)
@@ -142,7 +142,7 @@ async def _public_url(settings: Settings) -> AsyncIterator[Finding]:
 
 
 def _clock(answer: httpx.Response, asked_at: float) -> Finding:
-    """This machine's clock beside that of whoever answers at PUBLIC_URL."""
+    """Compare this machine's clock with the clock of the server at PUBLIC_URL."""
     try:
         apart = abs(parsedate_to_datetime(answer.headers.get("date", "")).timestamp() - asked_at)
     except ValueError:

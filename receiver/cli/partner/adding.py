@@ -1,4 +1,4 @@
-"""Adding a partner: its file, its line in the list, a fixture, and a test that passes."""
+"""Add a partner: its file, its line in the list, a fixture, and a test that passes."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ LISTED: Final = re.compile(r"^(PARTNERS: .*?)^\}$", re.MULTILINE | re.DOTALL)
 EXAMPLE: Final = b'{"id": "work-1", "status": "done", "result": {"number": "n-1"}}'
 
 OURS: Final = {"PUBLIC_URL", "DATABASE_URL", "TEMPORAL_API_KEY"}
-"""Variables of the system that are formed as a partner's are."""
+"""Variables of Stagehook whose names look like a partner's."""
 
 NEED_MORE: Final = {"sendgrid", "discord", "twilio", "hmac"}
-"""Schemes that take more than a secret: a public key, a body that is a form, options of their own."""
+"""Schemes that need more than a secret: a public key, a form as the body, or options."""
 
 
 def add_partner(name: str, scheme: str, captured: str) -> None:
-    """Write the partner's files and lines, and say so. captured: a file, or "". Raises `CommandError`."""
+    """Write the partner's files and lines, and print them. captured: a file, or "". Raises `CommandError`."""
     scaffold = _scaffold(name, scheme, captured)
     if not LIST.is_file():
         raise CommandError(f"there is no {LIST} here", "run it in the project's folder", Exit.USAGE)
@@ -63,7 +63,7 @@ def add_partner(name: str, scheme: str, captured: str) -> None:
 
 
 def _why_taken(scaffold: Scaffold) -> str:
-    """Why the name would break the files that it stands in, or ""."""
+    """Return why the name would break the files that use it, or ""."""
     module = scaffold.module
     if keyword.iskeyword(module):
         return "it is a word of Python's"
@@ -77,11 +77,11 @@ def _why_taken(scaffold: Scaffold) -> str:
 
 
 def _tidy(paths: Sequence[Path]) -> None:
-    """Format the files, where the project's formatter is installed: names have any length."""
+    """Format the files, if the project's formatter is installed, because a long name changes the layout."""
     ruff = Path(sys.executable).with_name("ruff")
     if not ruff.exists():
         return
-    # Formatted first: a line that is only long is no news.
+    # Format first, so that the check does not report lines that are only too long.
     for words in (["format"], ["check", "--fix"]):
         done = subprocess.run([str(ruff), *words, *map(str, paths)], capture_output=True, check=False)
     if done.returncode:
@@ -105,7 +105,7 @@ def _scaffold(name: str, scheme: str, file: str) -> Scaffold:
 
 
 def _status_in(body: bytes) -> tuple[tuple[str, ...], str]:
-    """Where the body says how the work stands, and what it says there."""
+    """Return the path of the work's status in the body, and the status."""
     why = ""
     try:
         levels: list[tuple[tuple[str, ...], Any]] = [((), strict_json.loads(body))]
@@ -128,7 +128,7 @@ def _status_in(body: bytes) -> tuple[tuple[str, ...], str]:
 
 
 def _listed(text: str, scaffold: Scaffold) -> str:
-    """The list of partners with one more; raises `CommandError` if it is there, or the list is not as expected."""
+    """Add the partner to the list's text; raises `CommandError` if it is listed, or the list has an unexpected form."""
     imported, listed = IMPORTED.search(text), LISTED.search(text)
     if imported is None or listed is None:
         what = f"{LIST} has no import of partners or no PARTNERS that this command can add to"

@@ -1,6 +1,6 @@
 """Scaffold: the texts of a new partner's file, its test and its fixture.
 
-A captured request is a stranger's text: whatever is taken from it stands in the files as `repr` writes it.
+A captured request is untrusted text: its values are written into the files with `repr`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from receiver.deliveries.delivery import Delivery, NotADelivery, digest, new_id,
 DAY: Final = 86_400
 
 MEDIA_TYPE: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+/[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-"""Two tokens as RFC 9110, 5.6.2 has them."""
+"""Two tokens of RFC 9110, 5.6.2, joined by a slash."""
 
 SECRETS: Final = {
     "standard-webhooks": "whsec_bm90LWEtc2VjcmV0LW5vdC1hLXNlY3JldC1u",
@@ -33,7 +33,7 @@ SECRETS: Final = {
     "basic": "test:not-a-secret",
     "adyen-platform": "6e6f742d612d7365637265742d6e6f742d612d7365637265742d6e6f742d612d",
 }
-"""Secrets for tests, where a scheme reads them in a form of its own; they protect nothing."""
+"""Secrets for tests of schemes that need their own form of secret; they protect nothing."""
 
 MODULE: Final = Template('''"""$title: say in a sentence what it does, and how it answers.
 
@@ -151,9 +151,9 @@ def test_anything_else_is_unreadable(body: bytes) -> None:
 
 @dataclass(frozen=True)
 class Scaffold:
-    """What is written for one partner.
+    """The files and variables of a new partner.
 
-    path: where in a callback's body its status stands. seen: the status of the captured one.
+    path: the path of the status in a callback's body. seen: the status in the captured callback.
     """
 
     name: str
@@ -164,17 +164,17 @@ class Scaffold:
 
     @property
     def module(self) -> str:
-        """The module's name."""
+        """The name of the partner's module."""
         return self.name.replace("-", "_")
 
     @property
     def variable(self) -> str:
-        """What its variables begin with."""
+        """The prefix of the partner's variables."""
         return self.module.upper()
 
     @property
     def content_type(self) -> str:
-        """The media type of its callbacks; raises `CommandError` if what was captured is none."""
+        """The media type of the partner's callbacks; raises `CommandError` if the captured one is invalid."""
         given = [value for name, value in self.captured.headers if name.lower() == "content-type"]
         media_type = given[0].partition(";")[0].strip().lower() if given else "application/json"
         if not MEDIA_TYPE.fullmatch(media_type):
@@ -183,7 +183,7 @@ class Scaffold:
         return media_type
 
     def files(self) -> dict[Path, str]:
-        """Every file that is new, with its text; raises `CommandError` for a request that cannot be kept."""
+        """Return the new files with their texts; raises `CommandError` for a request that cannot become a fixture."""
         return {
             Path(f"activities/partners/{self.module}.py"): self._module_text(),
             Path(f"tests/activities/test_{self.module}.py"): self._test_text(),
@@ -191,11 +191,11 @@ class Scaffold:
         }
 
     def names_in_its_test(self) -> set[str]:
-        """Every name in the test's code, but for the partner's own."""
+        """Return every name in the test's code, except the partner's name."""
         return names_in(replace(self, name="_")._test_text())
 
     def variables(self) -> dict[str, str]:
-        """Its variables for tests."""
+        """Return the partner's variables for tests."""
         plain = {f"{self.variable}_URL": f"https://api.{self.name}.example", f"{self.variable}_KEY": "not-a-key"}
         secret = {f"{self.variable}_SECRET": SECRETS.get(self.scheme, "not-a-secret")} if self.scheme else {}
         return {**plain, **secret}
@@ -238,16 +238,16 @@ class Scaffold:
 
     @property
     def title(self) -> str:
-        """Its name in prose."""
+        """The partner's name in prose."""
         return self.name.replace("-", " ").capitalize()
 
     def _beside(self, name: str) -> str:
-        """The name of a member beside the status: another one, where the status stands within that."""
+        """Return the name of a member next to the status. If the status is inside that member, add `other_`."""
         return f"other_{name}" if name == self.path[0] else name
 
     @property
     def _has_number(self) -> bool:
-        """Whether the captured request, if it says that the work is done, has the result that is read then."""
+        """Whether the captured request has the result that is read for the status `done`; True for other statuses."""
         body = strict_json.loads(self.captured.body)
         return self.seen != "done" or bool(text_or_empty(body, self._beside("result"), "number"))
 
@@ -261,13 +261,13 @@ class Scaffold:
         return text + "\n"
 
     def _fixture(self) -> Delivery:
-        """The captured request as if it had been received for the first stage of a run, and taken."""
+        """Make a delivery of the captured request, as if it had been received for a run's first stage, and taken."""
         at = self.captured.received_at or time.time()
         claims = Claims(f"{self.name}-1", "captured-by-hand", 1, 1, self.name, int(at), int(at) + 30 * DAY)
         body = self.captured.body
         headers = [(name, value) for name, value in self.captured.headers if not is_credential(name)]
         if not any(name.lower() == "content-type" for name, _ in headers):
-            headers.append(("Content-Type", self.content_type))  # without one the answer would be 415
+            headers.append(("Content-Type", self.content_type))  # otherwise the answer would be 415
         return Delivery(
             id=new_id(at),
             received_at=at,
@@ -285,7 +285,7 @@ class Scaffold:
 
 
 def names_in(code: str) -> set[str]:
-    """Every name that Python code gives to something, or uses."""
+    """Return every name that Python code defines or uses."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(code)):
         match node:

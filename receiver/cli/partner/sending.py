@@ -1,4 +1,4 @@
-"""Answering a stage at its callback URL, in its partner's place."""
+"""Answer a stage at its callback URL, as its partner."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ Status = Literal["succeeded", "failed", "progress"]
 async def send_callback(
     url: str, status: Status, data: str, body: str | None, times: int, *, to_sign: bool, as_json: bool
 ) -> Exit:
-    """Send it so many times and print the answers; FAILED unless every answer is a 2xx.
+    """Send a callback `times` times and print the answers; FAILED unless every answer is a 2xx.
 
-    data: the result, as typed. body: the whole body as typed, in place of the partner's form. Raises `CommandError`.
+    data: the result, as typed. body: the whole body, as typed, instead of the partner's form. Raises `CommandError`.
     """
     name = _partner_of(url)
     if body is None and name in PARTNERS.keys() - {"sandbox", *ROLES}:
@@ -60,7 +60,7 @@ def _print_answers(answers: Sequence[dict[str, Any]], *, as_json: bool) -> None:
 
 
 def _partner_of(url: str) -> str:
-    """The partner that the URL was issued for, or "" where this environment's keys cannot read it."""
+    """Return the partner that the URL was issued for, or "" if this environment's keys cannot read the token."""
     keys = read_callback_keys(environment := Environment(os.environ))
     if environment.faults:
         return ""

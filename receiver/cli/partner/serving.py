@@ -1,4 +1,4 @@
-"""Serving the sandbox partner on loopback."""
+"""Serve the sandbox partner on loopback."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from receiver.sandbox.roles import ROLES
 
 
 async def serve_sandbox(port: int, plays: tuple[str, ...], delay: float | None, seed: int) -> None:
-    """Serve it until SIGTERM. delay: seconds. Raises `PortTaken`, and a usage error for an unknown play."""
+    """Serve the sandbox until SIGTERM. delay: seconds. Raises `PortTaken`, and a usage error for an unknown play."""
     script = _read_plays(plays)
     check_port("127.0.0.1", port)
     schemes = {name: made.signature for name in ROLES if (made := set_up(name)) and made.signature}

@@ -1,4 +1,4 @@
-"""A partner as this environment sets it up."""
+"""Make a partner with the settings of this environment."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from receiver.cli.output import note
 
 
 def set_up(name: str, *, to_sign: bool = True) -> Partner | None:
-    """The partner by this environment; None for one that is not known. to_sign: say why it will not be, if so."""
+    """Make the partner from this environment; None if unknown. to_sign: print why its callbacks cannot be signed."""
     if name not in PARTNERS:
         return None
     made = load_partners([name], environment := Environment(os.environ)).get(name)

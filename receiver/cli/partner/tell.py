@@ -1,4 +1,4 @@
-"""Telling a partner about the work of a stage, in its own form."""
+"""Tell a partner to stop or undo the work of a stage, in the partner's own form."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from receiver.cli.terminal import printable
 from workflows.contract import StageCall, StageProgress
 
 ANSWERS_WITHIN: Final = 30.0
-"""Seconds that the partner has for its whole answer."""
+"""Seconds for the partner's whole answer."""
 
 Verb = Literal["stop", "undo"]
 
 
 async def tell(verb: Verb, workflow_id: str, stage: int, *, yes: bool, as_json: bool) -> None:
-    """Tell the partner to stop or undo the work of the stage's latest call, and print what it said.
+    """Tell the partner to stop or undo the work of the stage's latest call, and print its answer.
 
-    yes: without asking. Raises `CommandError` unless the answer is a 2xx.
+    yes: do not ask first. Raises `CommandError` unless the answer is a 2xx.
     """
     call, known = await Runs(await connect(os.environ)).latest_call(workflow_id, stage)
     partner, callback_urls = _load(call)
@@ -58,7 +58,10 @@ async def tell(verb: Verb, workflow_id: str, stage: int, *, yes: bool, as_json: 
 
 
 def _load(call: StageCall) -> tuple[Partner, list[str]]:
-    """The call's partner and, by every key, the callback URL that its answer may echo; raises `SettingsError`."""
+    """Return the call's partner, and for every key the callback URL that its answer may echo; raises `SettingsError`.
+
+    Raises `CommandError` if this code does not have the partner.
+    """
     if call.partner not in PARTNERS:
         what = f"the code here has no partner {call.partner!r}, which stage {call.stage} called"
         raise CommandError(what, "run the release of Stagehook that the worker runs")

@@ -1,4 +1,4 @@
-"""Following a run on the terminal: a table that is drawn again, or a line for every change."""
+"""Follow a run on the terminal: in a table that is redrawn, or with a line for every change."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def follow_run(workflow_id: str, *, as_json: bool) -> int:
 
 
 def _printer(workflow_id: str, live: Live | None, *, as_json: bool) -> Callable[[Look], None]:
-    """What prints each look: JSON on a line for every change, a table that is drawn again, or text for each change."""
+    """Return a function that prints a look: as a JSON line or a text line for every change, or in a redrawn table."""
     before: Look | None = None
 
     def show_look(look: Look) -> None:

@@ -1,4 +1,4 @@
-"""Temporal's runs as the commands reach and print them."""
+"""Connect to Temporal's runs, and print values for programs or people."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ GOOD: Final = ("running", "completed")
 
 
 async def connect_runs() -> Runs:
-    """The runs of this environment's Temporal; raises `TemporalUnreachable`."""
+    """Connect to the runs of this environment's Temporal; raises `TemporalUnreachable`."""
     return Runs(await connect(os.environ))
 
 

@@ -1,4 +1,4 @@
-"""Showing runs: a list of them, or all that is known of one."""
+"""Show a list of runs, or everything that is known about a run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def print_runs(limit: int, *, as_json: bool) -> None:
 
 
 async def show_run(workflow_id: str, *, as_json: bool) -> None:
-    """Print the run with its stages; raises `RunNotFound`, and `ProgressUnknown` after what Temporal knows."""
+    """Print the run with its stages; raises `RunNotFound`, or `ProgressUnknown` after printing what Temporal knows."""
     runs = await connect_runs()
     described = await runs.describe(workflow_id)
     head = {
@@ -41,7 +41,7 @@ async def show_run(workflow_id: str, *, as_json: bool) -> None:
     try:
         progress = await runs.progress(workflow_id)
     except ProgressUnknown:
-        # What Temporal knows by itself is still worth showing.
+        # Without progress, what Temporal itself knows is still worth showing.
         failure = f": {head['failure']}" if head["failure"] else ""
         print_as({**head, "progress": None}, f"{workflow_id} {head['status']}{failure}", as_json=as_json)
         raise
@@ -54,5 +54,5 @@ async def show_run(workflow_id: str, *, as_json: bool) -> None:
 
 
 def described_notes(head: Mapping[str, Any]) -> list[str]:
-    """What Temporal itself knows and the workflow does not: why the run failed, and what its open call fails with."""
+    """Return what only Temporal knows, not the workflow: why the run failed, and the error of its open call."""
     return [*([f"failed: {head['failure']}"] if head["failure"] else []), *head["trouble"]]

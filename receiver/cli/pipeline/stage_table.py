@@ -1,4 +1,4 @@
-"""A run's stages as people see them: a table on terminals, a line per change elsewhere."""
+"""A run's stages for people: a table on terminals, a line per change elsewhere."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ COLOURS = {"succeeded": "green", "failed": "red", "skipped": "yellow", "advanced
 
 
 def stage_table(progress: Progress, title: str = "") -> Table:
-    """The stages with their states, times and deadlines."""
-    # Slim enough for 80 columns; what does not fit is wrapped, never cut off.
+    """Make a table of the stages with their states, times and deadlines."""
+    # Narrow enough for 80 columns; longer text is wrapped, never truncated.
     table = Table(
         title=escape(printable(title or progress.pipeline)),
         title_justify="left",
@@ -42,12 +42,12 @@ def stage_table(progress: Progress, title: str = "") -> Table:
 
 
 def state_text(stage: StageProgress) -> str:
-    """`waiting`, or `succeeded (callback)`."""
+    """Return the state, such as `waiting` or `succeeded (callback)`."""
     return f"{stage.outcome} ({stage.cause})" if stage.outcome else stage.state
 
 
 def stage_notes(progress: Progress) -> Iterator[str]:
-    """What an operator should know besides the table; some of it is partners' words."""
+    """Yield what an operator should know in addition to the table; some of it is partners' text."""
     yield from map(printable, _notes(progress))
 
 
@@ -65,7 +65,7 @@ def _notes(progress: Progress) -> Iterator[str]:
 
 
 def changes(before: Progress | None, after: Progress) -> Iterator[str]:
-    """A line for every stage whose state changed."""
+    """Yield a line for every stage whose state changed."""
     known = {stage.number: _line(stage) for stage in before.stages} if before else {}
     for stage in after.stages:
         line = _line(stage)
@@ -87,7 +87,7 @@ def _took(stage: StageProgress) -> str:
 
 
 def _due(stage: StageProgress) -> str:
-    """An open stage's deadline in UTC, as short as it can be told from others."""
+    """Return an open stage's deadline in UTC: the time if it is less than a day after the call, else date and time."""
     if stage.outcome or stage.deadline is None or stage.called_at is None:
         return ""
     soon = stage.deadline - stage.called_at < DAY

@@ -1,4 +1,4 @@
-"""Starting a run, and waiting for its end."""
+"""Start a run, and wait for its end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from workflows.pipelines import PIPELINES
 
 
 async def start_run(name: str, workflow_id: str, given: str, *, wait: bool, as_json: bool) -> int:
-    """Start a run of the pipeline; with `wait` RUN_FAILED if it did not complete. given: its input, as typed."""
+    """Start a run of the pipeline; with `wait`, RUN_FAILED if it did not complete. given: the input, as typed."""
     definition = PIPELINES.get(name)
     if definition is None:
         raise CommandError(f"no pipeline is named {name}", f"use one of {', '.join(PIPELINES)}", Exit.NOT_FOUND)

@@ -1,4 +1,4 @@
-"""Watching a run: its status and its stages, again and again until it has ended."""
+"""Watch a run: read its status and its stages repeatedly until it has ended."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from activities.runs import NoProgressQuery, ProgressUnknown, Runs, status_name
 from workflows.contract import Progress
 
 LOOK_AGAIN_SECONDS: Final = 0.5
-"""Pause between two looks at a run."""
+"""The pause between two looks at a run."""
 
 LONGEST_PAUSE_SECONDS: Final = 5.0
-"""Up to this the pause doubles while the run does not say how its stages stand."""
+"""The longest pause. The pause doubles up to this while the run does not report its stages."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """One look at a run. progress: None where it is unknown, and then `trouble` says why."""
+    """The result of a look at a run. progress: None if unknown; `trouble` then says why."""
 
     status: str
     progress: Progress | None
@@ -27,13 +27,13 @@ class Look:
 
 
 async def looks(runs: Runs, workflow_id: str) -> AsyncIterator[Look]:
-    """Look at the run until it has ended; the last look is the one after its end.
+    """Look at the run until it has ended. The last look is after its end.
 
     Raises `RunNotFound`, and `ProgressUnknown` if the run has ended and no worker answers for it.
     """
     pause = LOOK_AGAIN_SECONDS
     while True:
-        # The status first: progress that is read after the end is the last one.
+        # Read the status first: if it says that the run has ended, the progress read after it is final.
         status = status_name((await runs.describe(workflow_id)).status)
         try:
             look = Look(status, await runs.progress(workflow_id))

@@ -1,6 +1,7 @@
-"""A captured request: read from a file or stdin, in the forms in which requests are kept.
+"""A captured request, read from a file or stdin.
 
-A raw HTTP/1 request; a recorded delivery, the JSON object that Stagehook records; or a body, its headers beside it.
+It may be a raw HTTP/1 request; a recorded delivery, which is the JSON object that Stagehook records; or a body, with
+its headers given separately.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ from receiver.cli.errors import CommandError, Exit
 from receiver.cli.output import note
 
 LARGEST: Final = 8 * 1024 * 1024
-"""Bytes that are read; the receiver takes a body of 1 MiB, and base64 adds a third."""
+"""Bytes that are read at most. The receiver accepts a body of 1 MiB, and base64 adds a third."""
 
 LONGEST_TIME: Final = 12
-"""Digits of a moment in unix seconds, as signatures have them."""
+"""The maximum number of digits of a time in unix seconds; signatures have the same limit."""
 
 REQUEST_LINE: Final = re.compile(rb"([A-Za-z]+) (\S+) HTTP/[0-9.]+\r?\n?")
 END_OF_HEAD: Final = re.compile(rb"\r?\n\r?\n")
@@ -35,15 +36,15 @@ HEADER: Final = re.compile(r"([A-Za-z0-9!#$%&'*+.^_`|~-]+):(.*)", re.DOTALL)
 BOM: Final = b"\xef\xbb\xbf"
 
 PLACEHOLDER: Final = re.compile(rb'\{(?:[^{}"]+/[0-9]+/[0-9]+|unknown)\}')
-"""What stands in a recorded body for a callback token."""
+"""The placeholder that replaces a callback token in a recorded body."""
 
 
 @dataclass(frozen=True)
 class Captured:
-    """A request as it was kept.
+    """A captured request.
 
-    target: path and query, or a whole URL, or "". received_at: unix seconds, if known. recorded: by Stagehook, which
-    keeps no secrets.
+    target: path and query, or a whole URL, or "". received_at: unix seconds, if known. recorded: whether Stagehook
+    recorded it, without secrets.
     """
 
     headers: Sequence[tuple[str, str]]
@@ -55,23 +56,23 @@ class Captured:
 
     @property
     def replaced(self) -> str:
-        """What a secret in the body was replaced by when it was recorded or exported, or ""."""
+        """The text that replaced a secret in the body when it was recorded or exported, or ""."""
         if self.recorded and REDACTED in self.body:
             return REDACTED.decode()
-        if self.recorded and self.target.startswith(PARTNERS_PATH):  # there the callback token is in the body
+        if self.recorded and self.target.startswith(PARTNERS_PATH):  # the body has the callback token
             found = PLACEHOLDER.search(self.body)
             return found[0].decode("utf-8", "replace") if found else ""
         return ""
 
     def signed(self, url: str, public_url: str) -> SignedRequest:
-        """What a scheme verifies. url: if given, the public URL; else it is made of public_url, if target is known."""
+        """Make the request that a scheme verifies. url: the public URL; "" builds it from public_url and target."""
         whole = "://" in self.target
         known = self.target if whole else f"{public_url}{self.target}" if public_url and self.target else ""
         return SignedRequest(self.method, url or known, self.headers, self.body)
 
 
 def read_request(path: str, headers: Sequence[str]) -> Captured:
-    """Read the file, or stdin for `-`. headers: if there are any, what is read is a body; raises `CommandError`."""
+    """Read the file, or stdin for `-`. headers: if given, the file is only a body. Raises `CommandError`."""
     raw = read_bytes(path)
     if headers:
         return Captured(read_headers(headers), raw)
@@ -85,7 +86,7 @@ def read_request(path: str, headers: Sequence[str]) -> Captured:
 
 
 def read_bytes(path: str) -> bytes:
-    """The bytes of the file, or of stdin for `-`; raises `CommandError`."""
+    """Read the bytes of the file, or of stdin for `-`; raises `CommandError`."""
     if path == "-" and sys.stdin is None:
         raise _usage("stdin is closed", "give a file, or something on stdin")
     if path == "-" and sys.stdin.isatty():
@@ -105,7 +106,7 @@ def read_bytes(path: str) -> bytes:
 
 
 def read_headers(given: Sequence[str]) -> list[tuple[str, str]]:
-    """Headers from the command line: `Name: value`, several lines of it, or `@FILE`; raises `CommandError`."""
+    """Read headers from the command line: lines of `Name: value`, or `@FILE`; raises `CommandError`."""
     headers = []
     for option in given:
         text = read_bytes(option[1:]).decode("latin-1") if option.startswith("@") else option
@@ -117,7 +118,7 @@ def read_headers(given: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def read_time(given: str) -> float:
-    """A moment: unix seconds, or ISO 8601, which is UTC if it names no zone; raises `CommandError`."""
+    """Read a time: unix seconds, or ISO 8601, which is UTC if it names no zone; raises `CommandError`."""
     advice = "give unix seconds (1800000000) or a date and time (2027-01-15T08:00:00Z)"
     if re.fullmatch(r"[0-9]+(\.[0-9]*)?", given, re.ASCII):
         if len(given.partition(".")[0]) > LONGEST_TIME:
@@ -137,7 +138,7 @@ def _read_http(text: bytes) -> Captured:
     end = END_OF_HEAD.search(text)
     head, body = (text[: end.start()], text[end.end() :]) if end else (text, b"")
     request_line, _, rest = head.decode("latin-1").replace("\r\n", "\n").rstrip("\n").partition("\n")
-    # Some writers fold a long header into several lines, which HTTP once allowed.
+    # Some programs fold a long header into several lines, which HTTP once allowed.
     lines = re.sub(r"(?<=\S)[ \t]*\n[ \t]+", " ", rest).split("\n") if rest else []
     method, target, _ = request_line.split(" ", 2)
     headers = [_header(line, f"line {number}") for number, line in enumerate(lines, start=2)]
@@ -173,7 +174,7 @@ def _no_record(why: str, advice: str = "") -> CommandError:
 
 
 def _known(target: str) -> str:
-    # A recorded delivery names the run where the callback token stood: that is not what was signed.
+    # A recorded delivery has the run's name in place of the callback token, so its target is not what was signed.
     return "" if "{" in target else target
 
 

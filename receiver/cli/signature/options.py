@@ -11,7 +11,7 @@ from receiver.cli.names import SCHEMES
 
 
 def scheme_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options; the command gets them as keywords, for `set_up`."""
+    """Add the options to a command, which gets them as keyword arguments for `set_up`."""
     help_ = f"How it is signed: {', '.join(SCHEMES)}."
     options = [
         click.option("--scheme", "name", required=True, type=click.Choice(SCHEMES), metavar="NAME", help=help_),

@@ -1,4 +1,4 @@
-"""Setting up a signature scheme by options: its name, its secrets, and what the generic scheme must be told."""
+"""Set up a signature scheme from options: its name, its secrets, and the details of the generic scheme."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GENERIC: Final = {
     "signed": "signed",
     "timestamp_header": "timestamp_header",
 }
-"""What `hmac` alone takes, by the option's name."""
+"""The options of `hmac` only, by the option's name."""
 
 WITH_PRIVATE_KEY: Final = ("sendgrid", "discord")
 ADVICE: Final = "give --secret-env VAR (secrets joined by commas) or --secret-file FILE (one a line)"
@@ -34,7 +34,7 @@ class SchemeSetup:
 
 
 def set_up(given: dict[str, Any], *, tolerance: int | None = None, private_key: str = "") -> SchemeSetup:
-    """Make the scheme of what the options gave; raises `CommandError`."""
+    """Make the scheme from the given options; raises `CommandError`."""
     name: str = given["name"]
     options: dict[str, Any] = {GENERIC[key]: given[key] for key in GENERIC if given[key] is not None}
     if options and name != "hmac":
@@ -54,7 +54,7 @@ def set_up(given: dict[str, Any], *, tolerance: int | None = None, private_key: 
 
 
 def read_secrets(variables: Sequence[str], files: Sequence[str], plain: Sequence[str]) -> list[str]:
-    """Every secret, in the order of the kinds; raises `CommandError` if there is none."""
+    """Read all secrets: from variables, then files, then the command line; raises `CommandError` without a secret."""
     secrets: list[str] = []
     for variable in variables:
         found = [part.strip() for part in os.environ.get(variable, "").split(",") if part.strip()]
@@ -73,7 +73,7 @@ def read_secrets(variables: Sequence[str], files: Sequence[str], plain: Sequence
 
 
 def read_private_key(variable: str | None, path: str | None) -> str:
-    """The private key, or "" if there is none; raises `CommandError`."""
+    """Read the private key; "" if none is given. Raises `CommandError`."""
     if not variable and not path:
         return ""
     keys = read_secrets([variable] if variable else [], [path] if path else [], [])
@@ -108,7 +108,7 @@ def _usage(what: str, advice: str) -> CommandError:
 
 
 def no_url(scheme: str) -> CommandError:
-    """The error for a scheme that signs the URL, where it is unknown."""
+    """Make the error for a scheme that signs the URL, if the URL is unknown."""
     return CommandError(
         f"{scheme} signs the URL, and it is not known",
         "give --url, the very URL that the partner was given",

@@ -1,4 +1,4 @@
-"""Signing a body, as its partner does."""
+"""Sign a body as its partner does."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _signed(scheme: Scheme, body: bytes, url: str, now: float, delivery_id: str 
 
 def _unsignable(error: SignatureError) -> CommandError:
     if error.reason == "mismatch":
-        # Keys that are not a pair: what the one signs, the other does not verify.
+        # The keys are not a pair: a signature by the private key does not verify with the public key.
         what = "the private key does not belong to the public key that is given as the secret"
         return CommandError(what, "give the two halves of one pair", Exit.USAGE)
     return CommandError(f"this cannot be signed: {error}", "change the body, --url or --id", Exit.USAGE)

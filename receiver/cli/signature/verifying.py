@@ -1,4 +1,4 @@
-"""Verifying a captured request step by step."""
+"""Verify a captured request step by step."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ADVICE: Final = {
     "bytes": "verify the body as it arrived, before anything parses it; capture it byte by byte",
     "key or bytes": "compare the secret with the partner's dashboard first, then look how the body was captured",
 }
-"""What to do, by the step that failed."""
+"""The advice for each step that can fail."""
 
 URL_ADVICE: Final = "; check --url too, it must be what the partner was given"
 

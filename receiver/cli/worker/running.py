@@ -1,4 +1,4 @@
-"""Running the worker: it waits for Temporal, and ends with a grace for what is in flight."""
+"""Run the worker: it waits for Temporal, and on a stop gives the calls in flight a grace period."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from receiver.logs import LOG_CONFIG
 logger = logging.getLogger("stagehook.worker")
 
 AGAIN_SECONDS: Final = (1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0)
-"""Pauses between tries to begin; they grow, so that a long outage fills no log."""
+"""Seconds between attempts to start. They grow, so that a long outage does not fill the log."""
 
 
 async def run_until_stopped() -> None:
@@ -29,7 +29,7 @@ async def run_until_stopped() -> None:
     stopping = asyncio.Event()
 
     def stop() -> None:
-        # Once: a second cancellation would cut off the grace that calls in flight have.
+        # Only once: a second cancellation would end the grace period of the calls in flight.
         if not stopping.is_set():
             stopping.set()
             running.cancel()
@@ -43,7 +43,7 @@ async def run_until_stopped() -> None:
 
 
 async def _run(settings: Settings) -> None:
-    """Processes start in any order, and Temporal may go while one starts: wait for it instead of ending without it."""
+    """Run the worker, and wait for Temporal: processes start in any order, and Temporal may stop during a start."""
     for again_in in itertools.chain(AGAIN_SECONDS, itertools.repeat(AGAIN_SECONDS[-1])):
         try:
             client = await connect(os.environ)
