@@ -93,7 +93,7 @@ def checked_reference(reference: Any) -> str:
 
 
 def checked_text(name: str, value: Any) -> str:
-    """Return the value as a plain `str`; raises `BrokenAnswer`, with `name`, unless UTF-8 can encode it."""
+    """Return text as a plain `str`; raises `BrokenAnswer`, with `name`, for other values and text invalid in UTF-8."""
     if not isinstance(value, str):
         raise BrokenAnswer(f"{name} is {_kind(value)}: return text")
     try:

@@ -73,8 +73,8 @@ class Partner:
     answers: the answers that differ from the receiver's table, by case; see `ANSWERS_OF_ITS_OWN`.
     handshake: what the partner asks of a webhook URL before it sends to it.
     read_token: for a partner that sends everything to one webhook URL, `/partners/NAME`. Reads from a callback's body
-        the callback URL that the call carried, or its token; raises `Unreadable`. That webhook URL is no proof, so the
-        partner must have `proves_its_bodies`.
+        the callback URL that the call carried, or its token; raises `Unreadable`. The webhook URL proves nothing, so
+        `proves_its_bodies` must be true.
     rate: the average number of callbacks per second that one receiver process accepts from the partner.
     loopback_only: the partner is a stand-in, rejected where PUBLIC_URL is public.
     """

@@ -1,9 +1,9 @@
 """The base class of all signature schemes: one interface to verify and sign, one error for a refused request.
 
 These rules apply to every scheme. The signature is over the raw bytes, never over a parsed form. A header that the
-scheme reads must occur exactly once. A timestamp is 1 to 12 decimal digits, signed as received, and close to the clock
-in both directions. Base64 and hex are accepted in their canonical spelling only. Comparisons take constant time. A
-missing secret is an error at construction; it never makes a request pass.
+scheme reads must not be repeated. A timestamp is 1 to 12 decimal digits, signed as received, and close to the clock in
+both directions. Base64 and hex are accepted in their canonical spelling only. Comparisons take constant time. A missing
+secret is an error at construction; it never makes a request pass.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import ClassVar, Final, Self
 from activities.environment import is_text
 
 DEFAULT_TOLERANCE: Final = 300
-"""Allowed seconds between a timestamp and the clock, before or after. Standard Webhooks, Stripe and Slack advise it."""
+"""Seconds that a timestamp may differ from the clock, either way: the advice of Standard Webhooks, Stripe and Slack."""
 
 LONGEST_APART: Final = 10**13
 """The largest difference in seconds between timestamp and clock that an error states.
@@ -87,8 +87,7 @@ class Verified:
     """What a valid signature proves.
 
     key_index: the index of the secret that verified it. timestamp: unix seconds, if the scheme signs a timestamp.
-    delivery_id: the partner's id of the delivery, if the signature covers it. Deduplicate by this id only: a forger
-    could change anything that is not signed.
+    delivery_id: the partner's id of the delivery, if the signature covers an id. Do not deduplicate by anything else.
     """
 
     key_index: int
@@ -143,7 +142,7 @@ class Scheme(ABC):
         """Return the headers that sign the body as the partner does, with the first secret."""
 
     def with_key(self, key: bytes) -> Self | None:
-        """Return the same scheme with `key` as its only key, for a diagnosis; None if not all bytes can be a key."""
+        """Return the same scheme with only this key, for a diagnosis; None if its keys are not arbitrary bytes."""
         return None
 
     def carried(self, request: SignedRequest) -> list[tuple[str, str]]:
@@ -221,7 +220,7 @@ def hmac_key(key: bytes) -> bytes:
 
 
 def pairs(text: str, separator: str) -> Iterator[tuple[str, str]]:
-    """Yield the `key=value` entries of a header, at most `MOST_SIGNATURES`; malformed entries are skipped."""
+    """Yield the `key=value` entries among the first `MOST_SIGNATURES` of a header; skip malformed entries."""
     for entry in text.split(separator)[:MOST_SIGNATURES]:
         key, equals, value = entry.partition("=")
         if equals:

@@ -55,7 +55,7 @@ class OneModuleEach(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run the command and flush its output. A reader that closes the pipe early, such as `head`, is no error."""
+        """Run the command and flush its output. It is not an error if a reader such as `head` stops early."""
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()

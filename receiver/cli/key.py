@@ -23,7 +23,7 @@ def generate() -> None:
 @key.command("list")
 @json_option
 def list_keys(*, as_json: bool) -> None:
-    """List the fingerprints of CALLBACK_KEYS; a run's history has the same fingerprints."""
+    """List the fingerprints of CALLBACK_KEYS. A run's history has the same fingerprints."""
     from activities.callback_urls import fingerprint
 
     found = [

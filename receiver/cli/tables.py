@@ -1,4 +1,4 @@
-"""Lists and tables for people. Only this module prints with rich."""
+"""Lists and tables for people. They are drawn by rich only."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ def db() -> None:
 
 @db.command()
 def upgrade() -> None:
-    """Upgrade the store to this version's schema; does nothing if the schema is current.
+    """Upgrade the store to this version's schema. Does nothing if the schema is current.
 
     Without DATABASE_URL it does nothing and succeeds, so that a Procfile can always run it. It also succeeds for a
     later version's schema, as long as this version can run on it.
@@ -33,7 +33,7 @@ def upgrade() -> None:
 @db.command()
 @json_option
 def current(*, as_json: bool) -> int:
-    """Print the version of the store's schema and of this program's; exits 1 if the store's is older."""
+    """Print the schema versions of the store and this program. Exits 1 if the store's is older."""
     from receiver.cli.db.schema import print_versions
 
     return print_versions(as_json=as_json)

@@ -64,7 +64,7 @@ def tail(filters: Filters, *, as_json: bool) -> None:
 @filter_options()
 @click.option("--full", is_flag=True, help="As recorded: with known secrets, callback tokens and addresses.")
 def export(ids: tuple[str, ...], filters: Filters, *, full: bool) -> None:
-    """Print deliveries as JSON Lines, with bodies in base64, in the order of receipt.
+    """Print deliveries as JSON Lines in the order of receipt. Bodies are in base64.
 
     Known secrets, callback tokens and the addresses that requests came from are left out. A body that hides any of them
     in base64 is left out as a whole. Other bodies stay, and may hold customers' data.
@@ -88,7 +88,7 @@ def import_(file: str, *, as_json: bool) -> None:
 @click.argument("ids", nargs=-1, metavar="[ID]...")
 @filter_options()
 def release(ids: tuple[str, ...], filters: Filters) -> int:
-    """Send parked, refused or broken deliveries again, after the cause is fixed.
+    """Let parked, refused or broken deliveries be sent again. Fix the cause first.
 
     Give their IDs, or choose them by filters, such as --fate parked or --verdict broken. A delivery that was taken is
     released only by its ID or by --fate taken: Temporal already knows it, unless its run was reset since.
@@ -105,7 +105,7 @@ def release(ids: tuple[str, ...], filters: Filters) -> int:
 @click.argument("file", metavar="FILE|-")
 @json_option
 def check(file: str, *, as_json: bool) -> int:
-    """Exit 1 if a file holds a known secret: plain, escaped, in base64, or in a delivery's body.
+    """Exit 1 if a file holds a known secret. It may be plain, escaped, in base64, or in a delivery's body.
 
     Known secrets are: the values of environment variables whose names contain KEY, SECRET, TOKEN, PASSWORD, PASSWD,
     PASSPHRASE or CREDENTIAL; the passwords in variables whose names end with URL, URI or DSN; and every callback token.

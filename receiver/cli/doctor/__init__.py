@@ -11,7 +11,7 @@ from receiver.cli.output import json_option, run_async
 @json_option
 @run_async
 async def doctor(*, as_json: bool) -> int:
-    """Check settings, Temporal, store, keys, partners, PUBLIC_URL and clock; print a line for each, with a fix.
+    """Check settings, Temporal, store, keys, partners, PUBLIC_URL and clock. Prints a line for each, with a fix.
 
     Exits 1 if any check fails.
     """

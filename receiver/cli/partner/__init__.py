@@ -1,4 +1,4 @@
-"""`stagehook partner`: play a partner, add a partner, or tell a partner to stop or undo work."""
+"""`stagehook partner`: play or add a partner, or tell a partner to stop or undo work."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ yes_option = click.option("--yes", is_flag=True, help="Do not ask whether to go 
 
 @click.group()
 def partner() -> None:
-    """Play a partner, add a partner, or tell a partner to stop or undo work."""
+    """Play or add a partner, or tell a partner to stop or undo work."""
 
 
 @partner.command()
@@ -86,7 +86,7 @@ async def undo(workflow_id: str, stage: int, *, yes: bool, as_json: bool) -> Non
 @click.option("--seed", default=0, show_default=True, help="Decides what the play `mixed` picks.")
 @run_async
 async def serve(port: int, plays: tuple[str, ...], delay: float | None, seed: int) -> None:
-    """Run the sandbox partner on loopback: it takes calls and answers them by callback.
+    """Run the sandbox partner on loopback. It takes calls and answers them by callback.
 
     It also plays the sample partners, each in its own form, and signs with the secrets of this environment.
 

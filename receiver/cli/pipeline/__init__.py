@@ -68,7 +68,7 @@ async def watch(workflow_id: str, *, as_json: bool) -> int:
 @click.argument("stage", type=int)
 @run_async
 async def advance(workflow_id: str, stage: int) -> None:
-    """End every wait of the run ID up to stage number STAGE.
+    """End every wait of the run ID up to stage number STAGE, by hand.
 
     Partners of later stages up to STAGE are still called, but not waited for.
     """

@@ -33,7 +33,7 @@ def signature() -> None:
 def verify(
     headers: tuple[str, ...], url: str, at: str | None, tolerance: int, file: str, *, as_json: bool, **given: Any
 ) -> int:
-    """Say whether the request in FILE is signed, and if not, at which step it fails: header, time, key or bytes.
+    """Say whether the request in FILE is signed. If not, say at which step it fails: header, time, key or bytes.
 
     FILE (default: stdin) is a raw HTTP request, a recorded delivery as JSON (which keeps no Authorization header), or,
     with --header, a body. The clock is --at, else the time at which a recorded delivery was received, else now. The
@@ -66,7 +66,7 @@ def sign(
     as_json: bool,
     **given: Any,
 ) -> None:
-    """Print the headers that sign the body in FILE (default: stdin), a header per line, for curl.
+    """Print the headers that sign the body in FILE (default: stdin). Each is on its own line, as curl reads them.
 
     \b
     stagehook signature sign --scheme github --secret-env SECRET body.json |
