@@ -1,8 +1,8 @@
-"""POST /callbacks/{token}, and POST /partners/{name} for partners with one URL: a straight line from bytes to answer.
+"""POST /callbacks/{token}, and POST /partners/{name} for partners that send every callback to a single URL.
 
-Token, partner, headers, body, body signature, reading, delivery, answer: each step either passes its result on or ends
-the request with a verdict. Nothing but the claims of the token says which run and stage a callback is for; at a
-partner's one URL the token comes last, out of the signed body.
+The steps are token, partner, headers, body, body signature, reading, delivery, answer. Each step either passes its
+result on or ends the request with a verdict. Only the token's claims say which run and stage a callback is for. At a
+partner's single URL the token is read last, from the signed body.
 """
 
 from __future__ import annotations
@@ -45,16 +45,16 @@ T = TypeVar("T")
 logger = logging.getLogger("stagehook.callbacks")
 
 ONLY_ONCE: Final = ("content-type", "content-encoding", "content-length", "transfer-encoding", "host", "authorization")
-"""Headers that two readers could understand differently when they are repeated."""
+"""Headers that may not be repeated: two HTTP readers could pick different values."""
 
 HANDSHAKES_PER_SECOND: Final = 50.0
-"""Of one partner. Each costs little, and whoever uses them up keeps the partner's own from being answered."""
+"""For each partner. A handshake costs little, but a stranger who uses up the limit shuts out the partner's own."""
 
 Way = Callable[[Request, Capture, Incoming], Awaitable[Verdict]]
 
 
 class Callbacks:
-    """The endpoint; its arguments are made once, by `create_app`."""
+    """The two callback endpoints. `create_app` makes the arguments once."""
 
     def __init__(
         self, urls: CallbackURLs, partners: Mapping[str, Partner], forwarder: Forwarder, metrics: Metrics
@@ -68,12 +68,12 @@ class Callbacks:
         self._handshakes = RateBudget()
 
     async def receive(self, request: Request) -> Response:
-        """Take one callback at the URL that its call carried."""
+        """Handle a request to the callback URL that a call carried."""
         capture = Capture.of(request, token=_raw_path(request).removeprefix(CALLBACKS_PATH))
         return await self._answer(request, capture, self._at_a_callback_url)
 
     async def receive_at_partner_url(self, request: Request) -> Response:
-        """Take one callback at its partner's one webhook URL."""
+        """Handle a request to a partner's single webhook URL."""
         capture = Capture.of(request, token="", path=PARTNERS_PATH)
         return await self._answer(request, capture, self._at_a_partner_url)
 
@@ -105,7 +105,7 @@ class Callbacks:
         at_least = capture.recordable_size(verdict, incoming.announced)
         if not self._forwarder.may_note(verdict, capture.partner, at_least):
             return
-        if capture.body is None:  # refused before anybody read it
+        if capture.body is None:  # refused before the body was read
             capture.note_unread(await incoming.skim(), incoming.size, incoming.digest)
         self._forwarder.note(capture.delivery(verdict, reason, status=status))
 
@@ -120,7 +120,7 @@ class Callbacks:
         claims = self._redeem(capture)
         partner = self._partners.get(claims.partner)
         if partner is None:
-            # Our own token names a partner that this receiver was started without.
+            # The token is ours, but PARTNERS does not enable its partner in this receiver.
             logger.error("partner-not-enabled", extra={"partner": claims.partner})
             raise Refused(Verdict.UNAVAILABLE, "partner not enabled", body_read=False)
         body = await self._prove_body(request, capture, incoming, partner, rate=1 / SECONDS_PER_CALLBACK)
@@ -138,7 +138,7 @@ class Callbacks:
     async def _prove_body(
         self, request: Request, capture: Capture, incoming: Incoming, partner: Partner, *, rate: float
     ) -> bytes:
-        """Read the body and check that it is the partner's; ends the request where it is a handshake."""
+        """Read the body and check the partner's body signature. A handshake ends the request."""
         self._reply_to_handshake(request, partner, None, rate)
         if request.method != "POST":
             raise Refused(Verdict.WRONG_METHOD, body_read=False)
@@ -151,10 +151,10 @@ class Callbacks:
         return body
 
     def _reply_to_handshake(self, request: Request, partner: Partner | None, body: bytes | None, rate: float) -> None:
-        """End a request that is the partner's handshake; body: None before it is proven."""
+        """End the request if it is the partner's handshake. body: None until its signature has been checked."""
         if partner is None or (reply := reply_to(partner, request, body, rate=rate)) is None:
             return
-        # An account of their own: whoever finds the URL can ask for one that needs no proof.
+        # Handshakes have their own limit: anyone who finds the URL can send a handshake that needs no signature.
         if wait := self._handshakes.seconds_to_wait(partner.name, HANDSHAKES_PER_SECOND):
             raise Refused(Verdict.TOO_MANY, "handshakes", retry_after=math.ceil(wait))
         raise HandshakeDone(reply)
@@ -177,7 +177,7 @@ class Callbacks:
             logger.warning("nothing-durable", extra={"why": str(error)})
             raise Refused(Verdict.UNAVAILABLE) from error
         if verdict is Verdict.UNKNOWN:
-            # Not to be told from a forged token, to the last header.
+            # Must look the same as the answer to a forged token, down to the last header.
             raise Refused(verdict, body_read=False, recorded=True)
         return verdict
 
@@ -190,7 +190,7 @@ class Callbacks:
         except ExpiredToken as error:
             claims, expired = error.claims, True
         if capture.own_partner not in {"", claims.partner}:
-            # One partner's signature proves nothing about another one's work.
+            # A signature by one partner proves nothing about the work of another partner.
             raise Refused(Verdict.UNKNOWN, body_read=False)
         capture.claims = claims
         if expired:
@@ -198,7 +198,7 @@ class Callbacks:
         return claims
 
     def _prove(self, request: Request, partner: Partner, headers: Sequence[tuple[str, str]], body: bytes) -> str:
-        """Check the body signature, on the raw bytes, before anything reads them; return the id that it covers."""
+        """Check the body signature over the raw bytes, before parsing. Returns the signed delivery id, or ""."""
         if partner.signature is None:
             return ""
         query = request.scope["query_string"].decode("latin-1")
@@ -223,7 +223,7 @@ def _check_headers(request: Request, partner: Partner) -> None:
 
 
 def _read(reader: Callable[[Partner, bytes], T], partner: Partner, body: bytes) -> T:
-    """What a partner's file reads in the body. What it cannot read is the partner's fault, any other error is ours."""
+    """Read the body with the partner's file. `Unreadable` is the partner's fault (422), other errors are ours (503)."""
     try:
         return reader(partner, body)
     except Unreadable as error:
@@ -235,13 +235,13 @@ def _read(reader: Callable[[Partner, bytes], T], partner: Partner, body: bytes) 
 
 
 def _raw_path(request: Request) -> str:
-    """The path as it was sent: a decoded one would give a token many spellings."""
+    """The path as it was sent. Decoding it would give one token many spellings, such as `%41` for `A`."""
     path: bytes = request.scope["raw_path"]
     return path.decode("latin-1")
 
 
 def _log(verdict: Verdict, reason: str, status: int, capture: Capture, took: float) -> None:
-    """One line for a request: its verdict and the token's claims, never the token."""
+    """Log one line for a request: its verdict and the token's claims, never the token."""
     claims = capture.claims
     known = (
         {"partner": capture.partner}
