@@ -1,7 +1,7 @@
 """Forwarder: makes a callback durable, and says how to answer it.
 
-With a store it is committed there, and the sender signals the run: at once, or later if Temporal is unreachable.
-Without a store, or while it is unreachable, Temporal itself is the only durable place.
+With a store, the callback is committed there, and the sender signals the run: at once, or later if Temporal is
+unreachable. Without a store, or while the store is unreachable, the callback is durable only once Temporal takes it.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from receiver.sending.signals import BUDGET_SECONDS, Reached, SignalRefused, Sig
 from workflows.contract import Callback
 
 WAIT_FOR_FATE: Final = 0.2
-"""Seconds that an answer waits to be a 410 or 404 where it could; the delivery is safe, so it need not."""
+"""Seconds that an answer waits to learn whether it should be 410 or 404. The delivery is committed: 202 is safe."""
 
 DIRECTLY_WITHIN: Final = 1.6
-"""Seconds for Temporal when the store has not taken a delivery: with the store's own 0.7 s it is within the 2.5 s."""
+"""Seconds for Temporal after the store has failed. With the store's 0.7 s, the answer is within the promised 2.5 s."""
 
 STORE_AWAY: Final = "; the store is away"
-"""What is added to why Temporal is away. Readiness is public; where the store is, is not."""
+"""Appended to the reason that Temporal is away. /readyz is public, so the text does not say where the store is."""
 
 
 class Unavailable(Exception):
-    """Neither the store nor Temporal has taken a delivery. The message says why, for our log."""
+    """Neither the store nor Temporal took a delivery. The message says why, for our log."""
 
 
 class Forwarder:
     """Delivers callbacks to runs.
 
-    inbox: the store; None for none. most_tries: see `Sender`.
+    inbox: the store, or None to run without a store. most_tries: see `Sender`.
     """
 
     def __init__(self, signals: Signals, inbox: Inbox | None = None, *, most_tries: int = MOST_TRIES) -> None:
@@ -50,9 +50,9 @@ class Forwarder:
         self._failing: set[str] = set()
 
     async def deliver(self, delivery: Delivery, callback: Callback, request_id: str, earlier_id: str = "") -> Verdict:
-        """Make the delivery durable, and say how to answer it; raises `Unavailable`.
+        """Make the delivery durable, and return the verdict to answer it with. Raises `Unavailable`.
 
-        earlier_id: the request id that an earlier version would have given it, if that is another one.
+        earlier_id: the request id that an earlier version would have given the callback, if it differs; else "".
         """
         claims = delivery.claims
         assert claims is not None
@@ -75,9 +75,10 @@ class Forwarder:
     async def _deliver_without_store(
         self, inbox: Inbox, delivery: Delivery, callback: Callback, queued: Queued
     ) -> Verdict:
-        """Let Temporal take the delivery. It may be kept as well, a moment too late: that is recorded as answered.
+        """Signal Temporal directly. The store may still commit the delivery too late; its row then gets this answer.
 
-        A refusal by Temporal's word is 503: the store may know this content as one that was answered 202.
+        If Temporal says that the run is gone, the answer is 503, not 410 or 404: the store may hold this content as
+        answered 202 before.
         """
         try:
             reached = await self._send_directly(queued, callback, DIRECTLY_WITHIN, STORE_AWAY)
@@ -91,7 +92,7 @@ class Forwarder:
         return Verdict.ACCEPTED
 
     async def _answer(self, inbox: Inbox, sender: Sender, queued: Queued, kept: Kept) -> Verdict:
-        """The answer to a delivery that is kept so."""
+        """The verdict for a delivery, by how it was kept."""
         if kept.how is How.LEASED:
             sender.send_soon(queued)
             told = await sender.answer(queued.request_id, within=WAIT_FOR_FATE)
@@ -112,7 +113,7 @@ class Forwarder:
         return await self._answer_again(inbox, queued, kept.first)
 
     async def _answer_again(self, inbox: Inbox, queued: Queued, first: First) -> Verdict:
-        """The answer to a duplicate: 202, unless the first one was refused. The store decides between the two."""
+        """The answer to a duplicate: 202, or the first delivery's refusal. Which of the two is decided in the store."""
         try:
             told = await inbox.promise(first)
         except StoreAway as error:
@@ -125,21 +126,21 @@ class Forwarder:
         return verdict
 
     def may_note(self, verdict: Verdict, partner: str, at_least: int) -> bool:
-        """Whether there is a store, and room in its budget for a refused request of at least so many bytes."""
+        """Whether a store is used, and its budget has room for a refused request of at least `at_least` bytes."""
         return self._inbox is not None and self._inbox.may_note(verdict.name.lower(), partner, at_least)
 
     def note(self, delivery: Delivery) -> None:
-        """Record a refused delivery; without a store it is not recorded."""
+        """Record a refused delivery. Without a store, do nothing."""
         if self._sender is not None:
             self._sender.note(delivery)
 
     def note_answer(self, id_: str, status: int) -> None:
-        """Record that a delivery which is recorded was answered in its partner's own way."""
+        """Record that a stored delivery was answered with the partner's own status."""
         if self._inbox is not None:
             self._inbox.note_answer(id_, status)
 
     async def check(self) -> str:
-        """What is away although a callback could be answered 2xx now, or ""; raises `Unavailable` if none could."""
+        """Raise `Unavailable` unless a callback could be answered 2xx now. Returns what is away regardless, or ""."""
         store = ""
         try:
             if self._inbox is not None:
@@ -151,13 +152,13 @@ class Forwarder:
             await self._signals.check(within=DIRECTLY_WITHIN)
         except TemporalAway as error:
             raise Unavailable(f"Temporal: {error}{store}") from error
-        # One run alone may be at fault itself.
+        # If a single run fails, that run may be at fault, not Temporal.
         if len(self._failing) > 1 and time.monotonic() - self._failed_at < FAILURE_MEMORY:
             raise Unavailable(f"Temporal: took no signal a moment ago{store}")
         return store.removeprefix("; ")
 
     def running(self) -> AbstractAsyncContextManager[None]:
-        """Deliver what is kept for as long as the block lasts; at its end, what is on its way is finished."""
+        """Send the store's queue while the block runs. At its end, finish the signals that are on their way."""
         return nullcontext() if self._sender is None else self._sender.running()
 
     async def _send_directly(self, queued: Queued, callback: Callback, within: float, store: str) -> Reached:

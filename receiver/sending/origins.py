@@ -1,4 +1,4 @@
-"""Origins: which pipeline each run was started with, asked of Temporal once, few at a time, and remembered."""
+"""Origins: which pipeline each run was started with. Temporal is asked once per run, for a few runs at a time."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ logger = logging.getLogger("stagehook.origins")
 
 MOST_ORIGINS: Final = 10_000
 MOST_WAITING: Final = 200
-"""Runs that are waited for; of more the pipeline stays unknown, until their next delivery."""
+"""Runs that may wait for their history. The pipeline of further runs stays unknown until their next delivery."""
 
 MOST_AT_ONCE: Final = 4
-"""Histories that are read at once: they are for people to look at, and signals come first."""
+"""Histories that are read at once. Few, because signals come first: the pipeline is only shown to people."""
 
 
 class Origins:
-    """What is known of the runs that deliveries were for, by chain. Nobody is asked while Temporal is away."""
+    """The known origins of runs, by chain. Temporal is not asked while it is away."""
 
     def __init__(self, signals: Signals, watch: Watch) -> None:
         self._signals = signals
@@ -33,11 +33,11 @@ class Origins:
         self._stopped = False
 
     def known(self, claims: Claims) -> Origin:
-        """What has been found out; an empty origin if nothing has."""
+        """The origin, if it is known already; otherwise an empty one."""
         return self._known.get(claims.chain_id, Origin())
 
     async def ask(self, claims: Claims) -> Origin:
-        """The same, asked for if it is not known; an empty one if that is not to be had now."""
+        """The origin, asked of Temporal if it is unknown; an empty origin if it cannot be found out now."""
         chain = claims.chain_id
         if chain in self._known or self._watch.is_away or self._stopped:
             return self.known(claims)
@@ -50,7 +50,7 @@ class Origins:
         return self.known(claims)
 
     def stop(self) -> None:
-        """Ask no more: who waits, or comes later, goes on with what is known."""
+        """Stop asking Temporal. Current and later callers of `ask` get what is known."""
         self._stopped = True
         for task in self._asked.values():
             task.cancel()

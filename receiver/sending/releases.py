@@ -1,7 +1,7 @@
-"""Releases: an operator lets a kept delivery be sent again, after what stood in its way is mended.
+"""Releases: an operator queues a kept delivery again, once its obstacle is removed.
 
-Where nothing can be sent of what was made of it, because its partner's file had an error then, the kept body is read
-again with the file as it is now.
+If the kept callback cannot be sent, because the partner's file had an error at the time, the kept body is read again
+with the partner's file as it is now.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ class NotReadAgain(NoSuchDelivery):
 
 
 def release(archive: Archive, id_: str, at: float, partner_of: Callable[[str], Partner]) -> Delivery:
-    """Queue a delivery that is pending no more. at: unix seconds.
+    """Queue a delivery that is no longer pending. at: unix seconds.
 
-    partner_of: gives a partner by its name; raises `SettingsError`.
+    partner_of: returns the partner of a name, or raises `SettingsError`.
 
-    Raises `NoSuchDelivery`, `NotReadAgain` among them, and `StoreAway`.
+    Raises `NoSuchDelivery`, its subclass `NotReadAgain`, and `StoreAway`.
     """
     delivery, callback = archive.held(id_)
     if callback is None or delivery.fate is Fate.PENDING or _can_be_sent(callback):
@@ -42,7 +42,7 @@ def _can_be_sent(callback: str) -> bool:
     try:
         read_kept(callback)
     except Exception:
-        # Whatever is wrong with it, its body says what should be there.
+        # Whatever is wrong with the kept callback, it can be made again from the body.
         return False
     return True
 
@@ -62,7 +62,7 @@ def _read_again(delivery: Delivery, partner_of: Callable[[str], Partner]) -> Rea
     except answers.BrokenAnswer as error:
         raise NotReadAgain(f"{delivery.partner}'s file is still wrong for {delivery.id}: {error}") from error
     callback = Callback(answer, claims.chain_id, claims.attempt, claims.issued_at)
-    # By the id of a signal that it has taken, Temporal would take this one for the same.
+    # A taken signal's request id must not be used again: Temporal would take this signal for a repeat and drop it.
     identified = (answer.settles or delivery.signed_id) and delivery.fate is not Fate.TAKEN
     signal_id = request_id(claims, said_digest(answer), delivery.signed_id) if identified else uuid.uuid4().hex
     return ReadAgain(json.dumps(asdict(callback)), signal_id, answer.status)

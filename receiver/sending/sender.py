@@ -1,7 +1,8 @@
-"""Sender: delivers what the store keeps, from whichever process takes it up.
+"""Sender: signals the store's queued deliveries to Temporal. Every process on the store takes part.
 
-In order within a stage, each leased by one process at a time, again until it is taken, never for ever: what Temporal
-does not take while it takes others is parked. One that hangs holds up its own stage and no other.
+Deliveries of one stage are sent in order. Each delivery is leased by one process at a time, and retried until Temporal
+takes it. A delivery that Temporal does not take while it takes others is parked. A delivery that hangs delays its own
+stage only.
 """
 
 from __future__ import annotations
@@ -37,20 +38,20 @@ MOST_AT_ONCE: Final = 64
 """Signals on their way at once."""
 
 POLL_SECONDS: Final = 1.0
-"""How often a process looks for deliveries that fell due, or that another process has left."""
+"""How often a process looks for deliveries that are due, or that a stopped process left behind."""
 
 MOST_TRIES: Final = 16
-"""Tries of one delivery that failed while Temporal took others: after some 40 minutes it is parked."""
+"""A delivery is parked after this many failed tries while Temporal took others: after some 40 minutes."""
 
 LONGEST_PAUSE: Final = 300.0
 UNDECIDED_PAUSE: Final = 10.0
-"""Seconds to the next try where Temporal answers, but takes nothing: it may be able to read and not to write."""
+"""Seconds to the next try while Temporal answers but takes nothing: it may be able to read and unable to write."""
 
 UNDECIDED_FOR: Final = 24 * 3600.0
-"""Seconds after which such a delivery is parked all the same: nobody knows whose fault it is, so somebody must look."""
+"""Seconds after which such a delivery is parked too: it is unknown whose fault it is, so an operator must look."""
 
 SETTLED_AFTER: Final = 3600.0
-"""Seconds after an outage, however long it was, in which none is parked so: Temporal has a backlog to take."""
+"""Nothing is parked for its age for this many seconds after an outage of any length: Temporal has a backlog to take."""
 
 VERDICTS: Final = {
     Reached.TAKEN: Verdict.ACCEPTED,
@@ -62,9 +63,10 @@ VERDICTS: Final = {
 
 @dataclass
 class _Sending:
-    """A delivery on its way; the task's result is its answer, None if there is none yet.
+    """A delivery that is being sent. The task's result is the verdict to answer, or None if it is retried or parked.
 
-    awaited: its own request waits for that. told: that request is told so, unless another one was promised a 2xx.
+    awaited: the delivery's own HTTP request is waiting for the task.
+    told: that request gets the refusal, unless another request with the same content was promised a 2xx.
     """
 
     task: asyncio.Task[Verdict | None]
@@ -75,7 +77,7 @@ class _Sending:
 class Sender:
     """Sends the deliveries of one store.
 
-    most_tries: after so many a delivery that Temporal does not take is parked.
+    most_tries: failed tries after which a delivery is parked; see `MOST_TRIES`.
     """
 
     def __init__(self, signals: Signals, inbox: Inbox, *, most_tries: int = MOST_TRIES) -> None:
@@ -94,7 +96,7 @@ class Sender:
 
     @contextmanager
     def leasing(self) -> Iterator[bool]:
-        """Whether what is being kept could be sent at once; its place is reserved until the block ends."""
+        """Yield whether the delivery being kept could be sent at once. Its slot is reserved while the block runs."""
         lease = not self._watch.is_away and self._room > 0
         with self._reserving(int(lease)):
             yield lease
@@ -102,19 +104,19 @@ class Sender:
     def send_soon(self, queued: Queued) -> None:
         """Send a delivery that this process has leased."""
         if queued.request_id in self._sending:
-            return  # claimed again, because a try has outlasted its lease
+            return  # claimed a second time, because a try took longer than its lease
         sending = _Sending(asyncio.create_task(self._send(queued)))
         self._sending[queued.request_id] = sending
         sending.task.add_done_callback(lambda _: self._sending.pop(queued.request_id))
 
     def wake(self) -> None:
-        """Look at once for what is due."""
+        """Look for due deliveries now, before the next poll."""
         self._wake.set()
 
     async def answer(self, request_id: str, *, within: float) -> Verdict | None:
-        """The answer to this request's own delivery by Temporal's word; None if that is not known within so long.
+        """The verdict by Temporal for this request's own delivery, or None if it is not known `within` seconds.
 
-        A refusal is given only once it is committed; `Verdict.UNAVAILABLE` where the store went away meanwhile.
+        A refusal is returned only once it is committed; `Verdict.UNAVAILABLE` if the store went away before that.
         """
         sending = self._sending.get(request_id)
         if sending is None:
@@ -129,7 +131,7 @@ class Sender:
         return sending.task.result() if sending.task.done() else None
 
     async def wait(self, request_id: str, *, within: float) -> None:
-        """Wait for the answer to another request's delivery with this content, if it is on its way from here."""
+        """Wait for another request's delivery with this content, if this process is sending it."""
         if sending := self._sending.get(request_id):
             await asyncio.wait([sending.task], timeout=within)
 
@@ -140,19 +142,19 @@ class Sender:
         return self._origins.known(delivery.claims) if delivery.claims else Origin()
 
     def add_origin(self, queued: Queued) -> None:
-        """Find out which pipeline a delivery that is kept was for, unless that is known, and record it."""
+        """Find out and record, in the background, which pipeline a kept delivery is for, unless it is known."""
         if not queued.pipeline:
             self._in_background(self._add_origin(queued))
 
     def note(self, delivery: Delivery) -> None:
-        """Record a delivery that is not sent, with the pipeline that it was for."""
+        """Record a delivery that is not sent, with the pipeline it is for."""
         self._in_background(self._note(delivery))
 
     # --- sending what is kept
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Send what is queued for as long as the block lasts; at its end, what is on its way is finished."""
+        """Send the queue while the block runs. At its end, finish the signals that are on their way."""
         loop = asyncio.create_task(self._run())
         try:
             yield
@@ -161,7 +163,7 @@ class Sender:
             self._origins.stop()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(BUDGET_SECONDS):
-                    # What is being claimed is still to be sent.
+                    # A claim that is under way adds more to send.
                     while unfinished := self._unfinished():
                         await asyncio.wait(unfinished)
             for task in self._unfinished():
@@ -172,12 +174,12 @@ class Sender:
 
     @property
     def _room(self) -> int:
-        """How many more may be sent at once."""
+        """How many more deliveries may be sent at once."""
         return MOST_AT_ONCE - len(self._sending) - self._reserved
 
     @contextmanager
     def _reserving(self, places: int) -> Iterator[None]:
-        """Keep some of that room while it is not known yet what will be sent."""
+        """Reserve this many slots while it is not yet known which deliveries will be sent."""
         self._reserved += places
         try:
             yield
@@ -185,13 +187,13 @@ class Sender:
             self._reserved -= places
 
     async def _run(self) -> None:
-        await self._watch.is_there()  # connects ahead of the first callback, whose answer does not wait for that
+        await self._watch.is_there()  # connect now, so that the first callback's answer does not wait for it
         while True:
             self._wake.clear()
             try:
                 await self._send_what_is_due()
             except Exception:
-                # The deliveries stay queued; nobody else would send them.
+                # Keep the loop alive: the deliveries stay queued, and nothing else in this process sends them.
                 logger.exception("sender-failed")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(max(POLL_SECONDS, self._watch.seconds_left)):
@@ -204,28 +206,31 @@ class Sender:
             if (room := self._room) <= 0:
                 await self._until_one_is_sent()
                 continue
-            most = (room + 1) // 2  # the other half is for what is received meanwhile
+            most = (room + 1) // 2  # the other half is for callbacks that arrive meanwhile
             if not await asyncio.shield(self._in_background(self._claim(most))):
                 return
             await self._until_one_is_sent()
 
     async def _claim(self, most: int) -> int:
-        """Lease what is due, and send it; how many were leased."""
+        """Lease due deliveries and start sending them. Returns how many were leased.
+
+        Example: 64 slots, 10 in use. At most 27 deliveries are claimed, and 27 slots are left for new callbacks.
+        """
         try:
             with self._reserving(most):
                 claimed = await self._inbox.claim(most)
         except StoreAway:
-            return 0  # the inbox has said so
+            return 0  # the inbox has logged it
         for queued in claimed:
             self.send_soon(queued)
         return len(claimed)
 
     async def _until_one_is_sent(self) -> None:
-        """Wait until there is room, or more to send: one that hangs is not waited for."""
+        """Wait until any delivery has been sent, or more may be due. A delivery that hangs does not block this."""
         waking = asyncio.ensure_future(self._wake.wait())
         tasks = [sending.task for sending in self._sending.values()]
         try:
-            # Without a task places are reserved, for what is being kept.
+            # Without tasks, all slots are reserved for deliveries that are being kept: look again soon.
             within = None if tasks else POLL_SECONDS / 10
             await asyncio.wait([waking, *tasks], timeout=within, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -233,11 +238,11 @@ class Sender:
         self._wake.clear()
 
     async def _send(self, queued: Queued) -> Verdict | None:
-        """Try once, and record what became of it; its answer, None if the delivery is tried again, or is parked."""
+        """Try once, and record the result. Returns the verdict, or None if the delivery is retried or parked."""
         try:
             callback = read_kept(queued.callback)
         except Exception as error:
-            # Whatever stands there, it would be no other the next time.
+            # The stored text would be just as unreadable on the next try.
             self._park(queued, f"what is kept cannot be read: {error}")
             return None
         began = time.monotonic()
@@ -248,7 +253,7 @@ class Sender:
             await self._put_off(queued, str(error), own_fault=own_fault)
             return None
         except Exception as error:
-            # Whatever one delivery does to the client, the others go on.
+            # An unexpected error of the client must not stop the other deliveries.
             logger.exception("delivery-failed", extra={"delivery": queued.id})
             await self._put_off(queued, f"{type(error).__name__}: {error}", own_fault=True)
             return None
@@ -273,18 +278,18 @@ class Sender:
     def _conclude_late(self, queued: Queued, reached: Reached, why: str) -> None:
         """Record a refusal of a delivery that was answered 202."""
         if reached is Reached.UNKNOWN:
-            # Temporal knew the run once: this may be another Temporal.
+            # Temporal did know the run when the call was made: this may be a different Temporal.
             self._park(queued, why)
             return
         logger.warning("delivery-too-late", extra={"delivery": queued.id, "why": why})
         self._inbox.conclude(Conclusion(queued.id, Fate.REFUSED, why, queued.tries))
 
     async def _tell(self, queued: Queued, verdict: Verdict, why: str) -> Verdict:
-        """Refuse the delivery, unless another process has promised its content a 2xx; see `judging`."""
+        """Refuse the delivery, unless another process has promised a 2xx for its content; see `judging`."""
         try:
             told = await self._inbox.tell(refusal(queued, verdict, why))
         except StoreAway:
-            # Whether the refusal is recorded is unknown, and so is what others are told.
+            # Unknown: whether the refusal was recorded, and so how repeats of this content are answered.
             self._inbox.note_answer(queued.id, Verdict.UNAVAILABLE.status)
             return Verdict.UNAVAILABLE
         if not told:
@@ -292,9 +297,12 @@ class Sender:
         return verdict if told else Verdict.ACCEPTED
 
     async def _put_off(self, queued: Queued, why: str, *, own_fault: bool) -> None:
-        """Lay the failure to Temporal's charge if it answers nobody now, else to the delivery's.
+        """Schedule the next try. Count the failure against the delivery only if Temporal is reachable.
 
-        own_fault: whether Temporal refused this very one, or has taken another since it was tried last.
+        own_fault: whether Temporal refused this very delivery, or has taken another one since the last try.
+
+        Example: Temporal is down, and the signal fails: the try is not counted, however often that happens. Temporal is
+        up and takes other deliveries: the try is counted, and the next is due in 2, 4, 8, ... up to 300 seconds.
         """
         is_there, now = await self._watch.is_there(), time.time()
         for_long = queued.since and now - queued.since > UNDECIDED_FOR and self._watch.there_for > SETTLED_AFTER
@@ -332,9 +340,9 @@ class Sender:
 
 
 def refusal(queued: Queued, verdict: Verdict, why: str) -> Conclusion:
-    """What is recorded of a delivery whose partner is told that its run takes it no more.
+    """What to record for a delivery whose partner is told that the run no longer takes it (410 or 404).
 
-    A little later the same content is new again, for the run may have come back by a reset.
+    `REFUSAL_LASTS` seconds later the same content counts as new, because a reset may have reopened the run.
     """
     return Conclusion(
         queued.id,
@@ -343,12 +351,15 @@ def refusal(queued: Queued, verdict: Verdict, why: str) -> Conclusion:
         queued.tries,
         verdict=verdict.name.lower(),
         status=verdict.status,
-        # As where a run is unknown after a 202; see `_conclude_late`.
+        # The same fate as when a run turns out to be unknown after a 202; see `_conclude_late`.
         if_promised=Fate.PARKED if verdict is Verdict.UNKNOWN else Fate.REFUSED,
     )
 
 
 def read_kept(text: str) -> Callback:
-    """The callback of a kept delivery; raises whatever its text leads to. An earlier version has checked no answers."""
+    """Read the callback of a kept delivery. Raises any exception for invalid text.
+
+    The answer is checked again: earlier versions kept it unchecked.
+    """
     callback: Callback = value_to_type(Callback, json.loads(text))
     return replace(callback, answer=checked(callback.answer))

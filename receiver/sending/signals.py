@@ -1,7 +1,7 @@
-"""Signals: what the receiver asks of Temporal, in few words: take this signal, are you there, whose run is this.
+"""Signals: the receiver's three requests to Temporal: send a signal, check readiness, find a run's pipeline.
 
-Signal first, describe only when Temporal finds nothing: the server answers a repeated request id with OK even after the
-run has completed, so the retry of a delivered callback is answered as the first try was.
+`send` signals first, and describes the run only if Temporal does not find it. The server answers a repeated request id
+with OK even after the run has completed, so the retry of a delivered callback is answered like the first try.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from activities.client import is_namespace_missing
 from workflows.contract import ADVANCE_STAGE, PIPELINE_WORKFLOW, Answer, Callback, Pipeline, PipelineRun
 
 BUDGET_SECONDS: Final = 2.2
-"""For everything that Temporal is asked about one callback. The tightest partners hang up after 3 s; the answer is
-promised within 2.5 s."""
+"""For all requests to Temporal about one callback. The least patient partners hang up after 3 s; the answer is promised
+within 2.5 s."""
 
 
 NO_RUN: Final = "stagehook-readiness"
-"""The workflow id that nobody may use."""
+"""A workflow id that no run may have; the readiness check signals it."""
 
 
 REFUSING: Final = {
@@ -47,11 +47,11 @@ REFUSING: Final = {
     RPCStatusCode.OUT_OF_RANGE,
     RPCStatusCode.DATA_LOSS,
 }
-"""Statuses that say no to one signal, and nothing about the others."""
+"""Statuses that refuse a single signal, and say nothing about other signals."""
 
 
 class Reached(Enum):
-    """Where a signal has got to; RUNNING only between two tries of one."""
+    """Where a signal has arrived. RUNNING occurs only inside `send`, between two tries of a signal."""
 
     TAKEN = "taken"
     RUNNING = "running"
@@ -61,18 +61,19 @@ class Reached(Enum):
 
 
 class TemporalAway(Exception):
-    """Temporal did not take the signal for a cause that is not the partner's. The message names it, for our log."""
+    """Temporal did not take the signal, and the partner is not the cause. The message names the cause, for our log."""
 
 
 class SignalRefused(TemporalAway):
-    """Temporal answers, and will not take this very signal."""
+    """Temporal is reachable, but refuses this signal."""
 
 
 @dataclass(frozen=True)
 class Origin:
     """What a chain of executions was started with.
 
-    definition: digest of the pipeline's definition, "" for other workflows; their pipeline is the workflow's type.
+    pipeline: the pipeline's name; for other workflows, the workflow's type.
+    definition: digest of the pipeline's definition, "" for other workflows.
     """
 
     pipeline: str = ""
@@ -80,9 +81,9 @@ class Origin:
 
 
 class Signals:
-    """Temporal, as the receiver needs it.
+    """The receiver's client of Temporal.
 
-    connect: makes the client, once, at the first use; a lazy client, so that the receiver starts without Temporal.
+    connect: makes the client, once, at the first use. Make it lazy, so that the receiver starts without Temporal.
     """
 
     def __init__(self, connect: Callable[[], Awaitable[Client]]) -> None:
@@ -98,36 +99,36 @@ class Signals:
         within: float = BUDGET_SECONDS,
         earlier_id: str = "",
     ) -> Reached:
-        """Signal the run that the claims name; raises `TemporalAway` within so many seconds.
+        """Signal the run that the claims name. Raises `TemporalAway`. within: seconds for all of it.
 
-        earlier_id: the request id of an earlier version, by which Temporal may know the callback.
+        earlier_id: the request id that an earlier version gave the callback, and that Temporal may know; else "".
         """
         async with _asking_temporal(within):
             if await self._signal(claims, callback, request_id):
                 return Reached.TAKEN
-            # A run that has ended still takes what it has taken before.
+            # Temporal still answers OK for a signal that the run took before it ended.
             if earlier_id and await self._signal(claims, callback, earlier_id):
                 return Reached.TAKEN
             found = await self._find(claims)
             if found is not Reached.RUNNING:
                 return found
-            # Continued as new between the two questions: the next run takes it.
+            # The run continued as new between the signal and the description: signal its next execution.
             if await self._signal(claims, callback, request_id):
                 return Reached.TAKEN
         raise SignalRefused("the run is open and does not take signals")
 
     async def check(self, *, within: float = BUDGET_SECONDS) -> None:
-        """Raise `TemporalAway` unless a callback could be delivered now, as far as is known without delivering one.
+        """Raise `TemporalAway` unless a callback could be delivered now, as far as that shows without delivering one.
 
-        Signals a run that does not exist: that needs all that a callback needs, permissions and limits included, but
-        not that Temporal can write.
+        Signals a run that does not exist. That needs all that a callback needs, permissions and limits included, except
+        that Temporal can write.
         """
         nobody = Claims(NO_RUN, NO_RUN, 1, 1, "", 1, 1)
         async with _asking_temporal(within):
             await self._signal(nobody, Callback(Answer("progress"), NO_RUN, 1, 1), uuid.uuid4().hex)
 
     async def origin(self, claims: Claims) -> Origin:
-        """What the chain of these claims was started with; raises `TemporalAway`."""
+        """What the claims' chain was started with; an empty origin if unknown. Raises `TemporalAway`."""
         async with _asking_temporal(BUDGET_SECONDS):
             return await self._read_origin(claims)
 
@@ -177,7 +178,7 @@ class Signals:
         client = await self._connected()
         request = GetWorkflowExecutionHistoryRequest(
             namespace=client.namespace,
-            # A chain is named by its first execution, whose first event has the input.
+            # The chain id is the run id of the first execution, whose first event holds the input.
             execution=WorkflowExecution(workflow_id=claims.workflow_id, run_id=claims.chain_id),
             maximum_page_size=1,
         )
@@ -193,7 +194,7 @@ class Signals:
             (run,) = await client.data_converter.decode(list(started.input.payloads), [PipelineRun])
             return Origin(run.pipeline.name, definition_digest(run.pipeline))
         except Exception:
-            # Whatever any client has started it with: the run itself says what is wrong with that.
+            # Any client may start a run with invalid input; the run itself reports what is wrong.
             return Origin()
 
     async def _connected(self) -> Client:
@@ -201,19 +202,19 @@ class Signals:
             try:
                 self._client = await self._connect()
             except Exception as error:
-                # Whatever stands in the way of a client, from settings to certificates, is ours to mend.
+                # Any error in making a client, from settings to certificates, is ours to fix, not the partner's.
                 raise TemporalAway(f"no client ({type(error).__name__})") from error
         return self._client
 
 
 def definition_digest(pipeline: Pipeline) -> str:
-    """Twelve hexadecimal digits that are the same for the same definition."""
+    """Digest of a definition: twelve hexadecimal digits, equal for equal definitions."""
     return hashlib.sha256(json.dumps(asdict(pipeline), sort_keys=True).encode()).hexdigest()[:12]
 
 
 @asynccontextmanager
 async def _asking_temporal(within: float) -> AsyncIterator[None]:
-    """Bound what is asked, and turn everything that Temporal's absence looks like into `TemporalAway`."""
+    """Bound the block to `within` seconds, and raise `TemporalAway` for every sign that Temporal is away."""
     try:
         async with asyncio.timeout(within):
             yield
@@ -228,7 +229,7 @@ async def _asking_temporal(within: float) -> AsyncIterator[None]:
 
 
 def _raise_unless_no_run(error: RPCError) -> None:
-    """NOT_FOUND means no such run, unless its detail says that the namespace is missing: that is ours to mend."""
+    """Return for NOT_FOUND, which means no such run. A missing namespace is NOT_FOUND too, but ours to fix: raise."""
     if error.status is not RPCStatusCode.NOT_FOUND:
         raise error
     if is_namespace_missing(error):

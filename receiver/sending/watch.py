@@ -1,4 +1,4 @@
-"""Watch: whether Temporal is there, asked seldom while it is not."""
+"""Watch: whether Temporal is reachable. While it is away it is asked rarely."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ logger = logging.getLogger("stagehook.watch")
 
 FIRST_PAUSE: Final = 0.5
 LONGEST_PAUSE: Final = 10.0
-"""Seconds between two questions; during an outage they are all that Temporal is sent."""
+"""Seconds between two checks. During an outage the checks are all that Temporal is sent."""
 
 
 class Watch:
-    """What is known of Temporal's presence."""
+    """What is known about Temporal being reachable."""
 
     def __init__(self, signals: Signals) -> None:
         self._signals = signals
@@ -28,33 +28,33 @@ class Watch:
 
     @property
     def seconds_left(self) -> float:
-        """For how long it need not be asked again; 0.0 or less if it may be."""
+        """Seconds until Temporal may be asked again; 0.0 or less if it may be asked now."""
         return self._away_until - time.monotonic()
 
     @property
     def is_away(self) -> bool:
-        """Whether it was away a moment ago, and need not be asked yet."""
+        """Whether Temporal was away a moment ago, and is not to be asked yet."""
         return self.seconds_left > 0
 
     @property
     def was_away(self) -> bool:
-        """Whether it was away when it was asked last."""
+        """Whether Temporal was away at the last check."""
         return self._pause > 0
 
     @property
     def there_for(self) -> float:
-        """For how many seconds it has been there whenever it was asked; 0.0 or less if it is not known to be."""
+        """Seconds for which every check has found Temporal reachable; 0.0 or less if it is not known to be."""
         return time.monotonic() - self._there_since
 
     async def is_there(self) -> bool:
-        """Ask, unless it was away a moment ago."""
+        """Check whether Temporal is reachable; False without a check if it was away a moment ago."""
         async with self._asking:
             if self.is_away:
                 return False
             try:
                 await self._signals.check()
             except Exception as error:
-                # Whatever asking it raises: nobody is to be sent to it now.
+                # Whatever the check raises, no signal is to be sent now.
                 if not self.was_away:
                     why = str(error) if isinstance(error, TemporalAway) else f"{type(error).__name__}: {error}"
                     logger.warning("temporal-away", extra={"why": why})
