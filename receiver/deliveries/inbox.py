@@ -1,4 +1,4 @@
-"""Inbox: the receiver's hot path into the store: what is kept, and who may send it."""
+"""Inbox: the receiver's hot path into the store. It keeps deliveries, and leases them to the sender."""
 
 from __future__ import annotations
 
@@ -25,34 +25,34 @@ from receiver.deliveries.writer import Job, Writer
 logger = logging.getLogger("stagehook.inbox")
 
 COMMIT_TIMEOUT: Final = 0.7
-"""Seconds that a partner's request waits for its commit, before Temporal is asked directly."""
+"""Seconds that a partner's request waits for its commit before Temporal is signalled directly."""
 
 QUERY_TIMEOUT: Final = 0.7
 FAILURE_MEMORY: Final = 5.0
-"""Seconds for which the store is not called ready after a delivery could not be kept."""
+"""Seconds for which the store counts as not ready after a delivery could not be kept."""
 
 TAKEN_TOGETHER: Final = 200
 TAKEN_PAUSE: Final = 0.5
-"""Seconds between two attempts to write what Temporal has taken while the store is away."""
+"""Seconds between two attempts to write the deliveries that Temporal took while the store was away."""
 
 MOST_REFUSED: Final = 200
 MOST_LONG_REFUSED: Final = 20
-"""Refused requests that are remembered to be recorded, while the store does not keep them: at most so many, and so many
-whose bodies are kept whole because their partner's file had an error."""
+"""Refused requests that wait in memory for the store: at most 200, and 20 more whose bodies are kept whole because
+their partner's file had an error."""
 
 
 @dataclass(eq=False)
 class _Note:
-    """A refused request, to be recorded and not queued."""
+    """A refused request: recorded, never queued."""
 
     row: dict[str, Any]
 
 
 class Inbox:
-    """The store, as the receiver uses it.
+    """The receiver's side of the store.
 
-    Every coroutine raises `StoreAway`; `note` and `conclude` do not wait. The writer's jobs are `Keep`, `_Note`,
-    `Conclusion`, or a function of the cursor.
+    Every coroutine raises `StoreAway`; `note` and `conclude` do not wait for the store. The writer's jobs are `Keep`,
+    `_Note`, `Conclusion`, or a function of the cursor.
     """
 
     def __init__(self, database: Database) -> None:
@@ -69,7 +69,7 @@ class Inbox:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Write for as long as the block lasts; at its end, write what is queued."""
+        """Write while the block runs. At its end, write what is still queued."""
         async with self._writer.running():
             writing = asyncio.create_task(self._write_taken())
             try:
@@ -82,7 +82,7 @@ class Inbox:
     async def keep(self, delivery: Delivery, queued: Queued, *, lease: bool) -> Kept:
         """Commit the delivery and queue it for Temporal, unless its content is kept already or comes too late.
 
-        lease: whether the caller would send it at once.
+        lease: whether the caller can send it at once.
         """
         try:
             kept: Kept = await self._writer.do(Keep(delivery, queued, lease), within=COMMIT_TIMEOUT)
@@ -94,9 +94,10 @@ class Inbox:
         return kept
 
     async def promise(self, first: First) -> str:
-        """Make sure that a content which is kept may be answered 2xx again, whatever its first request is told.
+        """Commit to answer a repeated content 2xx, so that its first request cannot be told otherwise any more.
 
-        first: the delivery that brought it. Returns "", or the verdict that its request has been told instead.
+        first: the delivery that brought the content. Returns "" if a repeat may be answered 2xx, or the verdict that
+        the first request has already been told.
         """
 
         def work(cursor: DBAPICursor) -> First | None:
@@ -108,9 +109,9 @@ class Inbox:
         return found.verdict if found.told else ""
 
     async def tell(self, refusal: Conclusion) -> bool:
-        """Record that a delivery's run takes it no more, and whether its partner may be told so.
+        """Record that a delivery's run no longer takes it. Returns whether its partner may be told so.
 
-        False if its content has been promised to another request: then it is answered 2xx here too.
+        False if another request with this content was promised a 2xx: then this request is answered 2xx too.
         """
 
         def work(cursor: DBAPICursor) -> bool:
@@ -122,11 +123,11 @@ class Inbox:
         return told
 
     def may_note(self, verdict: str, partner: str, at_least: int) -> bool:
-        """Whether a refused request of at least so many bytes may be recorded; False is counted."""
+        """Whether a refused request of at least `at_least` bytes may be recorded. False is counted as unrecorded."""
         return self.budget.may_allow(verdict, partner, at_least)
 
     def note(self, delivery: Delivery) -> None:
-        """Record a refused request within the budget, if not too many wait for that already."""
+        """Record a refused request, if the budget allows and not too many are waiting to be recorded."""
         row = to_row(delivery) | {"callback": UNREAD if is_unread(delivery) else None}
         if not self.budget.allows(delivery.verdict, delivery.partner, stored_size(row)):
             return
@@ -137,20 +138,20 @@ class Inbox:
             self._writer.put(note)
 
     def record_taken(self, delivery: Delivery, queued: Queued) -> None:
-        """Remember a delivery that Temporal has taken while it could not be kept, until the store has it."""
+        """Remember a delivery that Temporal took while the store was away, until the store has it."""
         self._taken.add(delivery, queued)
         self._has_taken.set()
 
     def has_taken(self, queued: Queued) -> bool:
-        """Whether Temporal has taken this content while the store was away, as far as this process knows."""
+        """Whether Temporal took this content while the store was away, as far as this process knows."""
         return self._taken.has(queued)
 
     def conclude(self, conclusion: Conclusion) -> None:
-        """Record what became of a try. If that is lost, the delivery falls due again, and Temporal knows it."""
+        """Record the result of a try. If the record is lost, the delivery is sent again; Temporal drops the repeat."""
         self._writer.put(conclusion)
 
     def note_answer(self, id_: str, status: int) -> None:
-        """Record the status that a delivery was answered with, where it is not its verdict's."""
+        """Record the HTTP status of a delivery's answer, where it differs from the verdict's status."""
         self._writer.put(lambda cursor: self._statements.answer(cursor, id_, status))
 
     def note_origin(self, id_: str, pipeline: str, definition: str) -> None:
@@ -158,14 +159,18 @@ class Inbox:
         self._writer.put(lambda cursor: self._statements.describe(cursor, id_, pipeline, definition))
 
     async def claim(self, most: int) -> list[Queued]:
-        """Lease deliveries that are due; of a stage only the oldest that is queued."""
+        """Lease at most `most` due deliveries, of each stage only the oldest in the queue.
+
+        Example: stage 1 has A (due) and B (due, newer); stage 2 has C (not due) and D (due, newer). Only A is leased:
+        B waits for A, and D waits for C.
+        """
 
         def work(cursor: DBAPICursor) -> list[Queued]:
             now = time.time()
             return self._statements.claim(cursor, most=most, at=now, until=now + LEASE)
 
         try:
-            # However long it takes: what was leased is to be sent, not to be left until the lease is over.
+            # No time limit: a lease committed after we gave up would leave its deliveries unsent until it expires.
             claimed: list[Queued] = await self._writer.do(work, within=None)
         except StoreAway as away:
             self._note_away("claim", away)
@@ -174,20 +179,20 @@ class Inbox:
         return claimed
 
     async def depth(self) -> Depth:
-        """How long the queue is, as far as it is counted."""
+        """The length of the queue, as far as it is counted; see `Depth`."""
         depth: Depth = await self._writer.do(self._statements.depth, within=QUERY_TIMEOUT)
         return depth
 
     async def check(self) -> None:
-        """Raise `StoreAway` unless deliveries can be kept, as far as is known without keeping one."""
+        """Raise `StoreAway` unless deliveries can be kept, as far as that shows without keeping a delivery."""
         await self._writer.do(self._statements.check, within=QUERY_TIMEOUT)
         if time.monotonic() - self._failed_at < FAILURE_MEMORY:
             raise StoreAway("a delivery could not be kept a moment ago")
 
     async def prune(self, before: float, *, refused: bool = False) -> int:
-        """Delete some deliveries received before that moment, none that is pending or parked; how many.
+        """Delete some deliveries received before this moment, except pending and parked ones. Returns how many.
 
-        refused: only requests that were refused.
+        before: unix seconds. refused: delete only refused requests.
         """
 
         def work(cursor: DBAPICursor) -> int:
@@ -197,7 +202,7 @@ class Inbox:
         return deleted
 
     async def _write_taken(self) -> None:
-        """Write what Temporal has taken while the store was away, a few deliveries at a time."""
+        """Write the deliveries that Temporal took while the store was away, `TAKEN_TOGETHER` at a time."""
         while await self._has_taken.wait():
             self._has_taken.clear()
             while rows := self._taken.oldest(TAKEN_TOGETHER):
@@ -212,7 +217,7 @@ class Inbox:
         await self._writer.do(lambda cursor: self._insert_taken(cursor, rows), within=None)
 
     def _note_away(self, what: str, away: StoreAway) -> None:
-        """Tell the log, once an outage: many ask meanwhile, and for long."""
+        """Log the outage once: during a long outage there are many failures."""
         if not self._away:
             logger.warning("store-away", extra={"why": str(away)})
         self._away.add(what)
@@ -225,13 +230,13 @@ class Inbox:
     # --- in the writer's thread
 
     def _work(self, cursor: DBAPICursor, jobs: Sequence[Job]) -> list[Job]:
-        works = [(job, job.work) for job in jobs]  # once: a request that gives up takes its work away meanwhile
+        works = [(job, job.work) for job in jobs]  # read once: a request that gives up sets its job's work to None
         if conclusions := [work for _, work in works if isinstance(work, Conclusion)]:
             self._conclude(cursor, conclusions)
         if notes := [work for _, work in works if isinstance(work, _Note)]:
             self._statements.insert(cursor, [note.row for note in notes])
         keeps = [(job, work) for job, work in works if isinstance(work, Keep)]
-        # First: what Temporal has taken of these stages is known to those who judge them.
+        # Before judging: the deliveries of these stages that Temporal took must count as kept.
         if taken := self._taken.of_stages({keep.stage for _, keep in keeps}):
             self._insert_taken(cursor, taken)
         again = self._keep(cursor, keeps) if keeps else []
@@ -241,10 +246,11 @@ class Inbox:
         return again
 
     def _keep(self, cursor: DBAPICursor, keeps: Sequence[tuple[Job, Keep]]) -> list[Job]:
-        """Judge and insert; returns the jobs to be judged again, because another process was faster.
+        """Judge and insert. Returns the jobs to judge again, because another process inserted their content first.
 
-        Example: ten requests bring one content, and another process inserts it in between. The first of the ten is left
-        out, and the other nine were judged by it: all ten are judged again, by the row that is there.
+        Example: ten requests bring the same content, and another process inserts it between our read and our write. The
+        first of the ten is not inserted, and the other nine were judged as its duplicates: all ten are judged again,
+        against the row of the other process.
         """
         rows = list(self._judge.judge(cursor, keeps))
         new = [row for row in rows if "request_id" in row]
@@ -254,13 +260,13 @@ class Inbox:
         return [job for job, keep in keeps if lost & {keep.delivery.id, job.outcome.first_id}]
 
     def _insert_taken(self, cursor: DBAPICursor, rows: Sequence[dict[str, Any]]) -> None:
-        """Insert what Temporal has taken; a delivery that was committed late is there already, and pending."""
+        """Insert deliveries that Temporal took. A row committed late exists already, as pending: it becomes taken."""
         self._statements.insert(cursor, rows)
         taken = [Conclusion(row["id"], Fate.TAKEN, REASON) for row in rows]
         self._statements.conclude(cursor, taken, time.time())
 
     def _conclude(self, cursor: DBAPICursor, conclusions: Sequence[Conclusion]) -> None:
-        """Record them; what was refused after all is a refusal like any other, and recorded within its budget."""
+        """Record results. A delivery that ends as refused counts against the record budget, or is deleted."""
         if refused := {one.id: one.verdict for one in conclusions if one.told}:
             sizes = self._statements.sizes(cursor, list(refused))
             if over := [id_ for id_, of in sizes.items() if not self.budget.allows(refused[id_], *of)]:

@@ -1,19 +1,20 @@
-"""Judging: how a delivery is kept, by what is kept already.
+"""Judging: decides how a delivery is kept, by what the store holds already.
 
-One content has one answer, in whichever process and however often it arrives. The first delivery that brought it holds
-its state, and each change is one statement in the store, so that two processes cannot decide differently:
+The same content always gets the same answer, in every process and however often it arrives. The first delivery with a
+content holds its state. Each change of it is a single statement in the store, so that two processes cannot decide
+differently:
 
     pending  --Temporal takes it-->                          taken: every repeat is 202
     pending  --a repeat is answered 202 (`promise`)-->       pending, promised
     pending  --the run has ended, not promised (`tell`)-->   told: 410; a repeat is 410 too for `REFUSAL_LASTS` seconds,
-                                                             then the content is new, for a reset may open the run again
+                                                             then the content is new: a reset may have reopened the run
     pending  --the run has ended, promised-->                refused or parked, and 202
-    pending  --the run has ended after the 202-->            the same
+    pending  --the run has ended after the 202-->            refused or parked, and 202
 
-Example: receivers A and B get one content at once, and its run has ended. A inserts the row and signals; B finds the
-row pending. If B's promise commits first, A's `tell` finds it and A answers 202 like B. If A's `tell` commits first,
-B's promise finds a told row and B answers 410 like A. Neither answers before its own statement is committed. Should
-the store go away in between, the answer is 503, which contradicts neither.
+Example: receivers A and B get the same content at the same time, and its run has ended. A inserts the row and signals;
+B finds the row pending. If B's promise commits first, A's `tell` finds it, and A answers 202 like B. If A's `tell`
+commits first, B's promise finds a told row, and B answers 410 like A. Neither answers before its own statement is
+committed. If the store goes away in between, the answer is 503, which contradicts neither.
 """
 
 from __future__ import annotations
@@ -34,31 +35,34 @@ from receiver.deliveries.statements import First, Known, Queued, Statements, Suc
 from receiver.deliveries.writer import Job
 
 LEASE: Final = 10.0
-"""Seconds for which a delivery that is being sent is left to the process that sends it. One try takes 2.2 s at most."""
+"""Seconds for which a delivery belongs to the process that sends it. A try takes 2.2 s at most."""
 
 RESEND_PAUSE: Final = 1.0
-"""Seconds between two signals for a content that comes again: a partner that repeats itself without a pause costs a
-signal a second."""
+"""Seconds between two signals for a repeated content: a partner that repeats it without a pause costs a signal a
+second."""
 
 REFUSAL_LASTS: Final = 5.0
-"""Seconds for which a content that was refused by Temporal's word gets that answer again, before Temporal is asked
-again. Repeats that are under way at the same time get one answer by this."""
+"""Seconds for which a content that Temporal refused gets the same refusal, before Temporal is asked again. This gives
+repeats that arrive at the same time the same answer."""
 
 MOST_COMPARED: Final = 20
-"""Callbacks of one stage, of 32 KiB at most, that are read to compare what they say with a new one."""
+"""Callbacks of a stage, each 32 KiB at most, that are read and compared with a new callback."""
 
 SETTLING: Final = {"succeeded", "failed"}
 SENT_AGAIN: Final = {Fate.TAKEN, Fate.REFUSED}
-"""What is sent again when its content comes again, for the run may have been reset. Temporal knows by its request id
-what it has taken."""
+"""Fates after which a repeated content is signalled again, because the run may have been reset. Temporal recognizes a
+signal that it has taken by its request id."""
 
 
 class How(Enum):
     """How a delivery was kept.
 
-    LEASED: new, and to be sent by the process that kept it. QUEUED: new, to be claimed later. AGAIN: its content is
-    kept already, and waits for its fate. KNOWN: the same, and has its fate. TOLD: its content was refused a moment ago.
-    CONFLICT: the stage is known to have succeeded with another content.
+    LEASED: new, and sent by the process that kept it.
+    QUEUED: new, and claimed later by any process.
+    AGAIN: a repeat of a content that is still pending.
+    KNOWN: a repeat of a content whose fate is known.
+    TOLD: a repeat of a content that was refused a moment ago.
+    CONFLICT: the stage has already succeeded with a different content.
     """
 
     LEASED = "leased"
@@ -71,20 +75,20 @@ class How(Enum):
 
 @dataclass(frozen=True)
 class Kept:
-    """How a delivery was kept, and the delivery that brought its content first, if another one did."""
+    """How a delivery was kept. first: the earlier delivery with the same content, if there is one."""
 
     how: How
     first: First | None = None
 
     @property
     def first_id(self) -> str:
-        """The id of that delivery, or ""."""
+        """The id of the earlier delivery, or ""."""
         return self.first.id if self.first else ""
 
 
 @dataclass
 class Keep:
-    """A delivery to be judged. lease: whether the caller would send it at once."""
+    """A delivery to be judged. lease: whether the caller can send it at once."""
 
     delivery: Delivery
     queued: Queued
@@ -105,13 +109,17 @@ class Judge:
         self._urls = UrlBudget()
 
     def judge(self, cursor: DBAPICursor, keeps: Sequence[tuple[Job, Keep]]) -> Iterator[dict[str, Any]]:
-        """Decide how each is kept, by what is kept already and by those before it; give the rows to insert."""
+        """Decide how each delivery is kept, by the store and by the deliveries before it. Yields the rows to insert.
+
+        Example: two deliveries of one batch bring the same new content. The first becomes LEASED or QUEUED, and the
+        second becomes AGAIN, as a duplicate of the first.
+        """
         now = time.time()
         known = self._statements.look(cursor, [keep.queued for _, keep in keeps])
         for job, keep in keeps:
             first = known.firsts.get(keep.queued.request_id) or self._find_earlier(cursor, known, keep)
             if first and first.id == keep.delivery.id:
-                # Its commit succeeded unheard: the first judgement holds.
+                # The row was committed, but the reply was lost: the first judgement holds.
                 job.outcome = job.outcome or Kept(How.QUEUED)
                 continue
             if first and first.told and first.rests is not None and now - first.rests >= REFUSAL_LASTS:
@@ -128,10 +136,10 @@ class Judge:
                 yield unsent
 
     def _find_earlier(self, cursor: DBAPICursor, known: Known, keep: Keep) -> First | None:
-        """What an earlier version has kept of the same bytes.
+        """The delivery of the same bytes that an earlier version of the receiver kept, if any.
 
-        If it is parked because of what the partner's file said then, and the file says another thing now, the content
-        is new: the partner's retry settles the stage.
+        None if that delivery is parked and the partner's file now reads something else in the bytes: the content counts
+        as new, and the partner's retry settles the stage.
         """
         first = known.firsts.get(keep.queued.earlier_id)
         if first is None or first.fate is not Fate.PARKED:
@@ -140,17 +148,20 @@ class Judge:
         return first if said == said_in(keep.queued.callback) else None
 
     def _successes(self, known: Known, keep: Keep) -> list[Success]:
-        """The successes that the delivery repeats or contradicts, if it settles its stage."""
+        """The stage's successes that a settling delivery repeats or contradicts; of its own call or a later call."""
         if keep.delivery.says not in SETTLING:
             return []
         issued_at = keep.queued.claims.issued_at
         return [success for success in known.succeeded.get(keep.stage, []) if issued_at <= success.issued_at]
 
     def _find_same(self, cursor: DBAPICursor, successes: Sequence[Success], keep: Keep) -> First | None:
-        """The success with the same content, under another signed id or of another attempt.
+        """The success with the same content, under another signed id or from another attempt.
 
-        The bytes are compared first, then the request ids that the content would have had then. What an earlier version
-        has kept says the same by its callback alone.
+        The bytes are compared first, then the request id that this content would have had in the earlier delivery. For
+        rows of an earlier version, whose request ids differ, the kept callbacks are compared last.
+
+        Example: attempt 2 succeeded with document 7, and a late callback of attempt 1 reports document 7: a duplicate.
+        If it reports document 8, there is no such success, and the delivery is a conflict.
         """
         if not successes:
             return None
@@ -165,7 +176,7 @@ class Judge:
         return next((by_id[id_] for id_, says in kept.items() if says == said), None)
 
     def _keep_new(self, known: Known, keep: Keep, now: float) -> tuple[Kept, dict[str, Any]]:
-        """Queue the delivery; of a stage that has some queued it waits for its turn."""
+        """Queue the delivery. If its stage has queued deliveries, it is not leased, but waits for its turn."""
         delivery, request = keep.delivery, keep.queued.request_id
         leased = keep.lease and keep.stage not in known.pending
         row = to_row(delivery)
@@ -179,7 +190,7 @@ class Judge:
         return Kept(How.LEASED if leased else How.QUEUED), row
 
     def _repeated(self, cursor: DBAPICursor, known: Known, keep: Keep, first: First, now: float) -> Kept:
-        """How a content that is kept already is answered; it is sent again if its last signal was long enough ago."""
+        """How a repeated content is answered. Queues it again, if its last signal is over `RESEND_PAUSE` old."""
         if first.told:
             return Kept(How.TOLD, first)
         if first.fate is Fate.PENDING:
@@ -192,9 +203,9 @@ class Judge:
         return Kept(How.KNOWN, first)
 
     def _unsent_row(self, delivery: Delivery, kept: Kept) -> dict[str, Any] | None:
-        """The row of a delivery that is not sent, as it is answered; None if it is over the budget.
+        """The row of a duplicate or conflict, which is not sent; None if the budget has no room for it.
 
-        Its size is estimated first, so that a flood of duplicates does not cost the making of rows.
+        The size is estimated first, so that a flood of duplicates does not cost the making of rows.
         """
         told = _told(kept)
         is_whole = delivery.body_size <= MAX_REFUSED_BODY_BYTES
@@ -208,7 +219,7 @@ class Judge:
 
 
 def _told(kept: Kept) -> dict[str, Any]:
-    """What a delivery that repeats or contradicts another one is told, as columns of its row."""
+    """The answer to a duplicate or conflict, as columns of its row."""
     first = kept.first
     if first is None:
         return {"verdict": "conflict", "status": 409}
