@@ -1,7 +1,7 @@
-"""Writer: one thread that writes to the store, on one connection of the driver.
+"""Writer: a thread that writes to the store, on a single connection of the driver.
 
-What has queued while a commit ran is committed together: under load all who wait share one wait for the disk, and alone
-nobody waits for company.
+All jobs that queued while a commit ran are committed together. Under load they share one wait for the disk; a job that
+arrives alone is committed at once.
 """
 
 from __future__ import annotations
@@ -24,22 +24,23 @@ from receiver.deliveries.database import Database, StoreAway, StoreMute
 logger = logging.getLogger("stagehook.store")
 
 ENDS_WITHIN: Final = 2.0
-"""Seconds for what is queued when the receiver stops."""
+"""Seconds to write what is queued when the receiver stops."""
 
 LONGEST_PAUSE: Final = 30.0
-"""Seconds between two attempts while the server does not answer. Each may leave a backend that waits for a standby, and
-that no client can end: they must not use up the server's connections."""
+"""Seconds between two attempts while the server does not answer, at most. Each attempt may leave a backend that waits
+for a standby, and that no client can end: these must not use up the server's connections."""
 
 MOST_TOGETHER: Final = 500
 MOST_WAITING: Final = 2_000
-"""Jobs that may wait for the thread; more would only be answered too late."""
+"""Jobs that may wait for the thread. Further ones would only be answered too late."""
 
 
 @dataclass(eq=False)
 class Job:
-    """Something for the thread to do.
+    """A unit of work for the thread.
 
-    work: what, in the words of whoever does it; None once nobody waits for it any more. result: None if nobody waits.
+    work: what to do, in a form that the `Writer`'s `work` function reads; None once the caller has stopped waiting.
+    result: resolved with the outcome, or None if no caller waits.
     """
 
     work: Any
@@ -51,8 +52,8 @@ class Job:
 class Writer:
     """Does jobs in transactions.
 
-    begin: begins a transaction. work: does the jobs of one, sets their outcomes, and returns those that are to be done
-    again, in another one.
+    begin: begins a transaction.
+    work: does a transaction's jobs, sets their outcomes, and returns the jobs to repeat in another transaction.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class Writer:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Write for as long as the block lasts; at its end, write what is queued."""
+        """Write while the block runs. At its end, write what is still queued."""
         self._loop = asyncio.get_running_loop()
         # A daemon: a store that hangs must not keep the process from ending.
         thread = threading.Thread(target=self._run, name="store", daemon=True)
@@ -88,7 +89,7 @@ class Writer:
     # --- in the event loop
 
     async def do(self, work: Any, *, within: float | None) -> Any:
-        """The outcome of the work, once it is committed; raises `StoreAway`. within: seconds, None for any."""
+        """Do the work, and return its outcome once it is committed. Raises `StoreAway`. within: seconds, or None."""
         if self._loop is None:
             raise StoreAway("the store is not in use")
         result: asyncio.Future[Any] = self._loop.create_future()
@@ -100,13 +101,13 @@ class Writer:
         except TimeoutError as error:
             raise StoreAway(f"no commit within {within:g} s") from error
         finally:
-            # While the store hangs, bodies that nobody waits for any more must not pile up before the thread.
+            # While the store hangs, bodies of requests that gave up must not pile up in the queue.
             job.abandoned = True
             job.work = None
         return outcome
 
     def put(self, work: Any) -> None:
-        """Do the work some time; whether it was done nobody hears."""
+        """Queue the work without waiting. Failures are not reported, and work is dropped if the queue is full."""
         self._put(Job(work))
 
     def _put(self, job: Job) -> None:
@@ -123,7 +124,7 @@ class Writer:
         self._disconnect()
 
     def _do_what_is_queued(self) -> bool:
-        """Wait for jobs, and do them; whether there may be more. Nothing of them is left when it returns."""
+        """Wait for jobs, and do them all. Returns whether the thread goes on. No job stays referenced afterwards."""
         jobs = [self._jobs.get()]
         with contextlib.suppress(queue.Empty):
             while len(jobs) < MOST_TOGETHER:
@@ -132,16 +133,19 @@ class Writer:
         try:
             self._commit(todo)
         except Exception as error:
-            # The thread is all there is, and some would wait for these jobs without end.
+            # This is the only thread: it must live on, and the callers of these jobs must get an answer.
             logger.exception("store-failed")
             self._hand_over(todo, StoreAway(f"{type(error).__name__}: {error}"))
         return None not in jobs
 
     def _commit(self, jobs: Sequence[Job], *, alone: bool = False) -> None:
-        """Do the jobs in one transaction; should that fail, each in its own, so that none spoils the others'.
+        """Do the jobs in one transaction. If it fails, do each in its own, so that a bad job does not fail the others.
 
-        Those that nobody waits for stay together, kind by kind, and are given up when they fail once more: they may all
-        wait for the same lock. alone: this is that second time, on a new connection.
+        Jobs without a waiting caller are retried together, by kind, and dropped if they fail again: they may all wait
+        for the same lock. alone: this is the second attempt, on a new connection.
+
+        Example: two `Keep` jobs and 50 conclusions fail together. Each `Keep` gets its own transaction, and the 50
+        conclusions share a third.
         """
         jobs = [job for job in jobs if not job.abandoned]
         if not jobs:
@@ -170,10 +174,10 @@ class Writer:
             self._commit(again)
 
     def _transact(self, jobs: Sequence[Job]) -> list[Job]:
-        """Returns the jobs that another process was faster with: done again, they see what it has committed."""
+        """Do the jobs in one transaction. Returns jobs to repeat: another process has just committed their content."""
         connection = self._connection or self._connect()
         if self._database.file() != self._file:
-            # SQLite would write on into a file that nobody finds.
+            # SQLite would go on writing to the deleted file.
             raise StoreAway(f"the file of the store {self._database} was removed or replaced")
         with self._database.reaching():
             cursor = connection.cursor()
@@ -187,7 +191,7 @@ class Writer:
         return again
 
     def _rest(self) -> None:
-        """Pause after a transaction that was not answered: not after the first, then for 1, 3, 7, 15 and 30 s."""
+        """Pause after a transaction without an answer: 0 s after the first, then 1, 3, 7, 15 and 30 s."""
         self._mute_until = time.monotonic() + self._pause
         self._pause = min(LONGEST_PAUSE, 2 * self._pause + 1)
 
@@ -212,7 +216,7 @@ class Writer:
     def _hand_over(self, jobs: Sequence[Job], error: StoreAway | None = None) -> None:
         waited_for = [job for job in jobs if job.result is not None]
         if waited_for and (loop := self._loop) is not None:
-            # A loop that has closed has nobody left who waits.
+            # If the loop has closed, no caller is waiting.
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(_resolve, waited_for, error)
 
