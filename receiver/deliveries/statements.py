@@ -1,6 +1,6 @@
 """Statements: the inbox's SQL, written once with SQLAlchemy for both databases and run on the driver's cursor.
 
-Nothing here begins or commits but `begin`: each method is a part of the inbox's transaction.
+Each method is part of the inbox's transaction. Only `begin` begins a transaction, and nothing here commits.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from receiver.deliveries.delivery import MAX_REFUSED_BODY_BYTES, Fate
 from receiver.deliveries.schema import DELIVERIES, REFUSED, ROW_OVERHEAD
 
 PRUNED_TOGETHER: Final = 50
-"""Rows deleted in one transaction, so that callbacks need not wait long for it: each may have a mebibyte of body."""
+"""Rows deleted in a transaction. Few, so that callbacks do not wait long: each row may have a body of a mebibyte."""
 
 C: Final = DELIVERIES.c
 CLAIMS: Final = tuple(C[field.name] for field in fields(Claims))
 QUEUED: Final = (C.id, *CLAIMS, C.callback, C.request_id, C.tries, C.pipeline, C.fate, C.received_at, C.fate_at)
 INSERTED: Final = [column.name for column in DELIVERIES.c if column.name != "position"]
 FROM_THE_FIRST: Final[Any] = sa.literal_column("0")
-"""Or SQLAlchemy would make a parameter of it, with a name that only its own execution knows."""
+"""Offset 0 as a literal: SQLAlchemy would make it a parameter, under a name that only its own execution knows."""
 
 MOST_COUNTED: Final = 10_000
-"""Deliveries that are counted of a queue: the cost of a gauge must not grow with it."""
+"""Limit of counting a queue: the cost of a gauge must not grow with the queue."""
 
 OLDEST_AMONG: Final = 100
-"""Deliveries at the head of the queue among which the oldest is looked for. SQLite reads through their bodies."""
+"""The oldest delivery is searched among this many at the queue's head. SQLite reads through their bodies."""
 
 TOLD: Final = {"gone", "unknown"}
-"""Verdicts by Temporal's word."""
+"""Verdicts that follow from Temporal's answer to the signal."""
 
 EMPTY: Final = {"request_id": None, "callback": None, "due_at": None, "promised": None}
 
@@ -46,9 +46,10 @@ EMPTY: Final = {"request_id": None, "callback": None, "due_at": None, "promised"
 class Queued:
     """A delivery that waits for Temporal.
 
-    callback: the signal's argument, as JSON. tries: those that failed by it. pipeline: "" if that is still to be asked.
-    fate: TAKEN if Temporal has taken it before, and it is sent once more. since: when it was queued, in unix seconds.
-    earlier_id: see `content.earlier_request_id`; known of one that is being received, "" if there is none.
+    callback: the signal's argument, as JSON. tries: tries that failed through the delivery's own fault.
+    pipeline: "" if it is still to be asked for.
+    fate: TAKEN if Temporal has taken it before, and it is sent again. since: when it was queued, in unix seconds.
+    earlier_id: see `content.earlier_request_id`; known only while the delivery is being received, otherwise "".
     """
 
     id: str
@@ -64,10 +65,11 @@ class Queued:
 
 @dataclass(frozen=True)
 class Conclusion:
-    """What became of a try. due_at: when the next one is, in unix seconds; None: there is none.
+    """The result of a try. due_at: when the next try is due, in unix seconds; None if there is no next try.
 
-    verdict, status: the refusal that the partner is told, "" and 0 if its answer stays. if_promised: the fate in place
-    of a refusal, if another request with the same content was answered 2xx; then verdict and status stay as well.
+    verdict, status: the refusal that the partner is told; "" and 0 leave the recorded answer as it is.
+    if_promised: the fate to record instead of a refusal, if another request with the same content was answered 2xx;
+    verdict and status are then left as well.
     """
 
     id: str
@@ -87,9 +89,9 @@ class Conclusion:
 
 @dataclass(frozen=True)
 class Depth:
-    """The queue: how many deliveries are pending, since when (unix seconds, 0.0 if none), how many are parked.
+    """The length of the queue: pending deliveries, when the oldest was queued (unix seconds, 0.0 if none), and parked.
 
-    Counts end at `MOST_COUNTED`; the oldest is found among the first `OLDEST_AMONG` of the queue.
+    Counts stop at `MOST_COUNTED`; the oldest is searched among the first `OLDEST_AMONG` of the queue.
     """
 
     pending: int
@@ -99,10 +101,11 @@ class Depth:
 
 @dataclass(frozen=True)
 class First:
-    """The delivery that brought a content first.
+    """The first delivery with a content.
 
-    rests: when its signal got its fate, None as long as it is queued. request_id: under which it is signalled, None if
-    it was given up. bare: its callback is not kept, because Temporal took it while the store was away.
+    rests: when its signal got its fate, in unix seconds; None while it is queued.
+    request_id: the request id of its signal; None if it was given up, so that the content counts as new.
+    bare: its callback is not kept, because Temporal took it while the store was away.
     """
 
     id: str
@@ -121,7 +124,7 @@ class First:
 
 @dataclass(frozen=True)
 class Success:
-    """A delivery whose success Temporal has taken: what tells its content, and the call that it answers."""
+    """A delivery that reports success and that Temporal took: what identifies its content, and the call it answers."""
 
     attempt: int
     issued_at: int
@@ -132,9 +135,10 @@ class Success:
 
 @dataclass
 class Known:
-    """What the store knows of some stages, by chain and number.
+    """What the store knows about some contents and stages. A stage is given as chain id and number.
 
-    firsts: by request id. pending: stages. succeeded: of each, what Temporal has taken.
+    firsts: the first deliveries, by request id. pending: stages with a queued delivery. succeeded: by stage, the
+    successes that Temporal took.
     """
 
     firsts: dict[str, First]
@@ -143,7 +147,7 @@ class Known:
 
 
 class Statements:
-    """The statements in one database's SQL."""
+    """The statements, compiled for one database."""
 
     def __init__(self, database: Database) -> None:
         self._is_sqlite = database.is_sqlite
@@ -192,7 +196,7 @@ class Statements:
         self._prune = [database.sql(pruning(*old, refused=refused)) for refused in (False, True)]
 
     def _list_of(self, name: str) -> Any:
-        """A subquery of one parameter that holds a list of texts; see `_texts`."""
+        """A subquery whose rows are the texts of a single list parameter; see `_texts`."""
         if self._is_sqlite:
             return sa.select(sa.func.json_each(sa.bindparam(name)).table_valued("value").c.value)
         return sa.select(sa.func.unnest(sa.bindparam(name, type_=postgresql.ARRAY(sa.Text))))
@@ -201,17 +205,17 @@ class Statements:
         return json.dumps(sorted(texts)) if self._is_sqlite else sorted(texts)
 
     def begin(self, cursor: DBAPICursor) -> None:
-        """Begin a transaction that will write, on a connection of `Database.connect`."""
+        """Begin a writing transaction, on a connection made by `Database.connect`."""
         cursor.execute(self._begin)
 
     def _bound_idling(self, cursor: DBAPICursor) -> None:
-        """Let an older PostgreSQL bound the idling again after `executemany`; see `TRANSACTION_TIMEOUT_SINCE`."""
+        """Restore an older PostgreSQL's limit on idling after `executemany`; see `TRANSACTION_TIMEOUT_SINCE`."""
         connection: Any = getattr(cursor, "connection", None)
         if not self._is_sqlite and connection.info.server_version < TRANSACTION_TIMEOUT_SINCE:
             cursor.execute("SELECT 1")
 
     def look(self, cursor: DBAPICursor, queued: Sequence[Queued]) -> Known:
-        """What is known of these deliveries' contents and stages."""
+        """Look up what is known about the contents and stages of these deliveries."""
         chains = {"chains": self._texts({one.claims.chain_id for one in queued})}
         requests = {id_ for one in queued for id_ in (one.request_id, one.earlier_id) if id_}
         firsts = _all(cursor, self._firsts, {"requests": self._texts(requests)})
@@ -226,11 +230,11 @@ class Statements:
         )
 
     def said(self, cursor: DBAPICursor, ids: Sequence[str]) -> dict[str, str]:
-        """What the kept callbacks of these deliveries say, by id; see `content.said_in`."""
+        """Digests of what the kept callbacks of these deliveries say, by delivery id; see `content.said_in`."""
         return {id_: said_in(callback) for id_, callback in _all(cursor, self._callbacks, self._ids(ids))}
 
     def sizes(self, cursor: DBAPICursor, ids: Sequence[str]) -> dict[str, tuple[str, int]]:
-        """The partner of each of these deliveries, and the bytes that its row takes once it is refused; by id."""
+        """By delivery id: the partner, and the bytes that the row takes once the delivery is refused."""
         rows = _all(cursor, self._sizes, self._ids(ids))
         return {id_: (partner, size) for id_, partner, size in rows}
 
@@ -238,16 +242,16 @@ class Statements:
         return {"ids": self._texts(set(ids))}
 
     def insert(self, cursor: DBAPICursor, rows: Sequence[Mapping[str, Any]]) -> set[str]:
-        """Insert deliveries, and return the ids of those that are in: another process may have been faster.
+        """Insert deliveries, and return the ids of the inserted ones: another process may have been faster.
 
-        One whose id or request id is there already is left out.
+        A delivery whose id or request id exists already is skipped.
         """
         complete = [{**EMPTY, **row} for row in rows]
-        if self._is_sqlite:  # where a transaction that will write is alone
+        if self._is_sqlite:  # BEGIN IMMEDIATE excludes other writers: none was faster
             cursor.executemany(self._insert, complete)
             return {str(row["id"]) for row in complete}
         inserted: set[str] = set()
-        many: Any = cursor  # psycopg's own: one round trip for all rows, and a result for each
+        many: Any = cursor  # psycopg's `returning`: one round trip for all rows, and a result set for each row
         many.executemany(self._insert, complete, returning=True)
         while True:
             inserted.update(id_ for (id_,) in many.fetchall())
@@ -257,7 +261,11 @@ class Statements:
         return inserted
 
     def conclude(self, cursor: DBAPICursor, conclusions: Sequence[Conclusion], at: float) -> None:
-        """Record what became of tries, at this moment. Only a final fate is recorded of what is queued no more."""
+        """Record the results of tries. at: unix seconds, now. If a row is no longer queued, only a final fate counts.
+
+        Example: another process has parked the delivery in the meantime. If this try was taken, that is recorded; if it
+        is to be retried in 4 s, that is ignored.
+        """
         rows = [
             {
                 **vars(one),
@@ -274,14 +282,14 @@ class Statements:
         self._bound_idling(cursor)
 
     def requeue(self, cursor: DBAPICursor, ids: Sequence[str], at: float) -> None:
-        """Let deliveries that are queued no more be sent once more, from this moment on; taken ones stay taken."""
+        """Queue deliveries again that are no longer queued, due at `at` (unix seconds). Taken ones keep their fate."""
         cursor.executemany(self._requeue, [{"of": id_, "at": at} for id_ in ids])
         self._bound_idling(cursor)
 
     def promise(self, cursor: DBAPICursor, id_: str) -> First | None:
-        """Note that another request with this delivery's content is answered 2xx, as long as its fate is open.
+        """Record that a repeat of this delivery's content is answered 2xx, if the delivery is still queued.
 
-        The delivery as it is then; None if it is not kept.
+        Returns the delivery as it then is, or None if it is not kept.
         """
         cursor.execute(self._promise, {"of": id_})
         return self.first(cursor, id_)
@@ -292,15 +300,15 @@ class Statements:
         return _first(*rows[0]) if rows else None
 
     def complete(self, cursor: DBAPICursor, id_: str, callback: str) -> None:
-        """Give a delivery without a callback the one that came again with the same content."""
+        """Add the callback to a delivery that was kept without it. The callback comes from a repeat of its content."""
         cursor.execute(self._complete, {"of": id_, "given": callback})
 
     def give_up(self, cursor: DBAPICursor, id_: str) -> None:
-        """Let the content of a delivery be new again."""
+        """Give up a delivery's request id, so that its content counts as new."""
         cursor.execute(self._give_up, {"of": id_})
 
     def drop(self, cursor: DBAPICursor, ids: Sequence[str]) -> None:
-        """Delete deliveries, none that is promised."""
+        """Delete these deliveries, except promised ones."""
         cursor.executemany(self._drop, [{"of": id_} for id_ in ids])
         self._bound_idling(cursor)
 
@@ -313,7 +321,11 @@ class Statements:
         cursor.execute(self._answer, {"of": id_, "answered": status})
 
     def claim(self, cursor: DBAPICursor, *, most: int, at: float, until: float) -> list[Queued]:
-        """Lease deliveries that are due at this moment until that one; of a stage only the oldest that is queued."""
+        """Lease deliveries that are due at `at`, until `until` (unix seconds); of each stage, only the oldest queued.
+
+        Example: two receivers claim at the same time. On PostgreSQL each skips the rows that the other has locked; on
+        SQLite the second waits for the first. Either way no delivery is leased twice.
+        """
         rows = _all(cursor, self._claim, {"most": most, "at": at, "never": at + FURTHEST, "until": until})
         return [
             Queued(id_, Claims(*claims), callback, key, tries, pipeline, Fate(fate), anew or since)
@@ -321,7 +333,7 @@ class Statements:
         ]
 
     def depth(self, cursor: DBAPICursor) -> Depth:
-        """How long the queue is."""
+        """The length of the queue."""
         ((pending, since, parked),) = _all(cursor, self._depth, {})
         return Depth(pending, since or 0.0, parked)
 
@@ -330,24 +342,24 @@ class Statements:
         cursor.execute(self._check, {})
 
     def prune(self, cursor: DBAPICursor, before: float, *, refused: bool = False) -> int:
-        """Delete some deliveries received before that moment, none that is pending or parked; how many.
+        """Delete some deliveries received before this moment, except pending and parked ones. Returns how many.
 
-        refused: only requests that were refused.
+        before: unix seconds. refused: delete only refused requests.
         """
         cursor.execute(self._prune[refused], {"before": before, "most": PRUNED_TOGETHER})
         return cursor.rowcount
 
 
 FURTHEST: Final = 3600.0
-"""Seconds, many more than any pause and any difference between two clocks. What is due later than that was put off by a
-clock that was wrong."""
+"""Seconds, far more than any pause and any difference between two clocks. A delivery due later than that was scheduled
+by a wrong clock, and counts as due."""
 
 PARKED: Final = (C.fate == sa.literal_column("'parked'"), C.callback.is_not(None))
-"""What waits for an operator here. An imported delivery was parked elsewhere, and has no callback."""
+"""Deliveries that wait for an operator of this store. A delivery imported as parked has no callback."""
 
 
 def _begin_postgres(database: Database) -> str:
-    """BEGIN and what SQLite has from its connection, in one round trip."""
+    """BEGIN, and the settings that SQLite gets once per connection, in a single round trip."""
     return f"""
         BEGIN;
         SELECT {database.bounds(database.transaction_seconds)},
@@ -357,9 +369,9 @@ def _begin_postgres(database: Database) -> str:
 
 
 def pruning(before: Any, most: Any, *, refused: bool = False) -> sa.Delete:
-    """Deletes so many deliveries received before that moment, none with anything left to do about it.
+    """A statement that deletes `most` deliveries received before `before`, except pending and parked ones.
 
-    refused: only requests that were refused; the index on them is used.
+    refused: only refused requests; the query uses their index.
     """
     done = sa.and_(C.received_at < before, C.due_at.is_(None), sa.not_(sa.and_(*PARKED)))
     old = sa.select(C.position).where(done, *([sa.text(REFUSED)] if refused else []))
@@ -374,7 +386,7 @@ def _first(
 
 
 def _stored_size() -> sa.ColumnElement[int]:
-    """Bytes that the row of a refused delivery takes; see `_conclusion` for its body."""
+    """Bytes of a refused delivery's row. A large body counts as 0: `_conclusion` removes it."""
     is_large = C.body_size > sa.literal_column(str(MAX_REFUSED_BODY_BYTES))
     zero: Any = sa.literal_column("0")
     texts = [sa.func.coalesce(sa.func.length(column), zero) for column in C if isinstance(column.type, sa.Text)]
@@ -383,9 +395,10 @@ def _stored_size() -> sa.ColumnElement[int]:
 
 
 def _is_queued(deliveries: sa.FromClause) -> sa.ColumnElement[bool]:
-    """Whether one waits for Temporal, asked so that the index by stage is used, and that of the whole queue is not.
+    """Whether a delivery is queued, in a form that uses the index by stage and not the index of the whole queue.
 
-    In quiet times PostgreSQL learns that the queue is empty, and would then read all of it for every row of a backlog.
+    In quiet times PostgreSQL's statistics say that the queue is empty. With a backlog it would then read the whole
+    queue for each row.
     """
     return sa.func.coalesce(deliveries.c.due_at, sa.literal_column("-1")) >= sa.literal_column("0")
 
@@ -452,9 +465,9 @@ def _claim() -> sa.ClauseElement:
 
 
 def _depth() -> sa.ClauseElement:
-    """How many are pending and parked, and since when the first are pending, read from the heads of their indexes.
+    """Count pending and parked deliveries, and find the oldest pending, reading only the heads of their indexes.
 
-    A delivery that was queued again, by an operator or because its content came again, waits since its fate's moment.
+    A delivery that was queued again, by an operator or by a repeat of its content, counts as waiting since `fate_at`.
     """
 
     def counted(*where: sa.ColumnElement[bool]) -> sa.ScalarSelect[Any]:
