@@ -1,7 +1,10 @@
-"""Capture: what is kept of a request, and what never is.
+"""Capture: what is kept of a request, and what is never kept.
 
-A callback token, an Authorization header or a cookie would let whoever reads the store answer stages or call partners;
-none of them is kept. The signature headers are: without them nobody could tell later why a body signature was wrong.
+With a callback token, an Authorization header or a cookie, a reader of the store could answer stages or call partners:
+they are never kept. Signature headers are kept: they show later why a body signature was wrong.
+
+Example: `POST /callbacks/TOKEN?try=2` with `Cookie: a=b` is kept as the target `/callbacks/{order-7/2/1}?try=2`,
+without the cookie.
 """
 
 from __future__ import annotations
@@ -20,20 +23,20 @@ from receiver.deliveries.credentials import is_credential
 from receiver.deliveries.delivery import MAX_REFUSED_BODY_BYTES, UNKNOWN_TOKEN, Delivery, digest, new_id, placeholder
 
 SHORTEST_TOKEN: Final = 40
-"""Characters; what a partner's body has in a token's place and is shorter is none, of this system or of any other."""
+"""Characters. A shorter text in a token's place is not a token, of this system or any other."""
 
 MOST_SEARCHED: Final = 2048
-"""Characters of the query, and of all headers, that are searched for hidden tokens: 1.5 ms a KiB at worst. Texts with
-escapes or tokens in them are rare and short; a text that exceeds this is `[redacted]` as a whole."""
+"""Characters of the query, and of all headers together, that are searched for hidden tokens: 1.5 ms per KiB at worst.
+Texts with escapes or tokens are rare and short; a text beyond the limit is replaced by `[redacted]` as a whole."""
 
 
 @dataclass
 class Capture:
-    """One request, and what has been found out about it so far.
+    """A request, and what has been found out about it so far.
 
-    query: with its question mark, or "". path: what may be kept of the path; the token is cut out of it.
-    unread: size and digest of a body that is not kept; the digest is "" where it was not read to its end.
-    own_partner: whose webhook URL it came to, if it is one partner's; there the token is in the body.
+    query: with its question mark, or "". path: the part of the path that may be kept, without the token.
+    unread: size and digest of a body that is not kept; the digest is "" if the body was not read to its end.
+    own_partner: the partner whose single webhook URL it came to, or ""; at such a URL the token is in the body.
     """
 
     method: str
@@ -56,11 +59,11 @@ class Capture:
 
     @classmethod
     def of(cls, request: Request, token: str, path: str = CALLBACKS_PATH) -> Capture:
-        """Begin with what the request's head says."""
+        """Make a capture from the request's head."""
         query = request.scope["query_string"].decode("latin-1")
         return cls(
             method=request.method,
-            # Blanks around a value are no part of it (RFC 9110, 5.5), and no client could send them again.
+            # Blanks around a value are not part of it (RFC 9110, 5.5), and clients cannot send them in a replay.
             headers=[
                 (name.decode("latin-1"), value.strip(b" \t").decode("latin-1"))
                 for name, value in request.scope["headers"]
@@ -73,32 +76,32 @@ class Capture:
 
     @property
     def partner(self) -> str:
-        """The partner's name, as soon as it is known; until then ""."""
+        """The partner's name, or "" while it is unknown."""
         return self.claims.partner if self.claims else self.own_partner
 
     def recordable_size(self, verdict: Verdict, announced: int) -> int:
-        """Bytes that a record of it takes at least, if it is refused. announced: of a body that was not read."""
+        """Bytes that its record takes at least, if it is refused. announced: the size of a body that was not read."""
         body_size = announced if self.body is None else len(self.body)
         head = len(self.query) + sum(len(name) + len(value) for name, value in self.headers)
         return head + (body_size if self._is_kept_whole(verdict) or body_size <= MAX_REFUSED_BODY_BYTES else 0)
 
     def _is_kept_whole(self, verdict: Verdict) -> bool:
-        """Whether a body is kept however long it is: to be sent, or to be read again once its partner's file is mended.
+        """Whether the body is kept at any length: to be sent, or to be read again once the partner's file is fixed.
 
-        Without claims nothing can be sent, and the token may be anywhere in it.
+        Without claims it cannot be sent, and the token may be anywhere in the body.
         """
         return verdict is Verdict.ACCEPTED or (verdict is Verdict.BROKEN and self.claims is not None)
 
     def note_unread(self, body: bytes | None, size: int, digest_: str) -> None:
-        """Note what nobody needed of the body: the whole of it if it is there, else what is known of it."""
+        """Set the body that the handling did not read: the whole body if it is known, otherwise its size and digest."""
         self.body, self.unread = body, (size, digest_)
 
     def at_partner_url(self, path: str, partner: str) -> None:
-        """Note that it came to this partner's one webhook URL."""
+        """Set the partner whose single webhook URL the request came to."""
         self.path, self.own_partner = path, partner
 
     def delivery(self, verdict: Verdict, reason: str = "", *, status: int = 0) -> Delivery:
-        """The record of it, answered so; reason: in words of ours. status: in place of the verdict's own."""
+        """The record of the request. reason: our own text. status: replaces the verdict's status, if not 0."""
         claims, body = self.claims, self._shown_body
         size, read_digest = self.unread
         if (read := self.body if body is None else body) is not None:
@@ -127,7 +130,7 @@ class Capture:
 
     @property
     def _at_callback_url(self) -> bool:
-        """Whether the token is in the path; at every other URL it is in the body, if there is one."""
+        """Whether the token is in the path. At every other URL it is in the body, if the body has a token."""
         return self.path == CALLBACKS_PATH
 
     @property
@@ -138,7 +141,11 @@ class Capture:
 
     @property
     def _shown_body(self) -> bytes | None:
-        """The body; at a partner's URL without the token in it. One that hides its token from us is not kept."""
+        """The body as it may be kept. At a partner's URL the token is replaced; if it cannot be found, None.
+
+        Example: the partner escapes a character of the token in its JSON. The token is read, but its text is not in the
+        bytes, so it cannot be cut out: the body is not kept.
+        """
         if self.body is None or self._at_callback_url:
             return self.body
         found = self.body
@@ -146,7 +153,7 @@ class Capture:
             found = found.replace(self.token.encode("utf-8", "surrogatepass"), self._shown_token.encode())
             if found == self.body:
                 return None
-        # Of a body that was refused nobody knows where its token stands, and it may well be a good one.
+        # A refused body may hold a valid token at an unknown place: redact everything that may be a token.
         return found if self.claims or len(found) > MAX_REFUSED_BODY_BYTES else redact_tokens(found)
 
     @property
@@ -156,7 +163,7 @@ class Capture:
 
     @property
     def _shown_headers(self) -> tuple[tuple[str, str], ...]:
-        """The headers without credentials and tokens; only suspect ones are searched, and mostly none is."""
+        """The headers without credentials and tokens. Only suspect headers are searched; most requests have none."""
         kept = [(name, value) for name, value in self.headers if not is_credential(name)]
         if not self._is_suspect("\n".join(value for _, value in kept)):
             return tuple(kept)
@@ -168,12 +175,12 @@ class Capture:
         return tuple(kept)
 
     def _is_suspect(self, text: str) -> bool:
-        """A cheap test: False if `_without_token` would not change the text."""
+        """Whether `_without_token` may change the text; a cheap test."""
         repeats_token = len(self.token) >= SHORTEST_TOKEN and self.token in text
         return repeats_token or "\0" in text or may_hold_token(text.encode("utf-8", "replace"))
 
     def _without_token(self, text: str) -> str:
-        """The text, should it repeat the token, without it; and without NUL, which PostgreSQL keeps in no text."""
+        """The text without tokens, the request's own included, and without NUL, which PostgreSQL cannot store."""
         own = text.replace(self.token, self._shown_token) if len(self.token) >= SHORTEST_TOKEN else text
         raw = own.encode("utf-8", "replace")
         clean = without_tokens(raw) if self._at_callback_url else redact_tokens(raw)
