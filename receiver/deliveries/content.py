@@ -1,8 +1,8 @@
 """Content: what makes two deliveries the same callback.
 
-A partner that repeats a result may write it in other bytes, with a retry counter, a new time stamp or another order of
-keys. Two settling callbacks of one call are the same if the partner's file reads the same status, data, code and
-message from both. Example: `{"retryCount": 0, "status": "done"}` and `{"status": "done", "retryCount": 1}` are one
+A partner that repeats a result may write different bytes: a retry counter, a new time stamp or another order of keys.
+Two settling callbacks of the same call are the same if the partner's file reads the same status, data, code and message
+from both. Example: `{"retryCount": 0, "status": "done"}` and `{"status": "done", "retryCount": 1}` are the same
 callback for a file that reads only the status.
 """
 
@@ -20,36 +20,38 @@ from workflows.contract import Answer, Callback
 
 
 def said_digest(answer: Answer) -> str:
-    """SHA-256 (hex) of what the answer says: the same for any order of keys, and for 1 and 1.0."""
+    """SHA-256 (hex) of what the answer says. It is the same for any order of keys, and for 1 and 1.0."""
     plain = json.dumps(asdict(answer))
     said = json.dumps(json.loads(plain, parse_float=_number), sort_keys=True)
     return hashlib.sha256(said.encode()).hexdigest()
 
 
 def said_in(callback: str | None) -> str:
-    """The `said_digest` of a signal's argument as JSON; "" if it cannot be read."""
+    """The `said_digest` of a signal's argument, given as JSON; "" if it cannot be read."""
     try:
         kept: Callback = value_to_type(Callback, json.loads(callback or ""))
         return said_digest(kept.answer)
-    except Exception:  # it may have been kept by any version, for any partner's file
+    except Exception:  # any version may have written it, for any partner's file
         return ""
 
 
 def request_id(claims: Claims, said: str, signed_id: str = "") -> str:
-    """The id by which Temporal and the store know a repeated callback: the same for the same content of one call.
+    """The id by which Temporal and the store recognize a repeated callback: equal for equal content of the same call.
 
-    said: see `said_digest`. signed_id: the partner's own id of the delivery, only if a body signature covers it. What
-    it says counts as well: a partner that gives its progress and its result one id must not lose the result.
+    said: see `said_digest`. It is part of the id even with a signed id: a partner that uses the same id for its
+    progress and its result must not lose the result.
+    signed_id: the partner's id of the delivery, only if a body signature covers it.
     """
-    # After a reset a stage is called again as the same attempt; issued_at tells the two calls apart.
+    # After a reset, a stage is called again with the same attempt number; issued_at distinguishes the two calls.
     key = f"{claims.chain_id}/{claims.stage}/{claims.attempt}/{claims.issued_at}/{signed_id}/{said}"
     return hashlib.sha256(key.encode()).hexdigest()
 
 
 def earlier_request_id(claims: Claims, body: bytes, answer: Answer, signed_id: str = "") -> str:
-    """The request id that earlier versions made of the same delivery: without a signed id, of its very bytes.
+    """The request id that earlier versions gave the same delivery; without a signed id it was made from the raw bytes.
 
-    They have kept and signalled callbacks under it. A partner's retry after the deploy gets its first answer by it.
+    Earlier versions kept and signalled callbacks under it. With it, a partner's retry after an upgrade of the receiver
+    gets the first answer again.
     """
     said = json.dumps(asdict(answer), sort_keys=True).encode() if signed_id else body
     return request_id(claims, hashlib.sha256(said).hexdigest(), signed_id)

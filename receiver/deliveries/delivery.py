@@ -1,6 +1,6 @@
-"""Delivery: the record of one HTTP request to a callback route, and its one form as JSON.
+"""Delivery: the record of an HTTP request to a callback route, and its JSON form.
 
-A line of an export, a fixture in `tests/deliveries/` and what `stagehook delivery show --json` prints are this form.
+Lines of an export, fixtures in `tests/deliveries/` and the output of `stagehook delivery show --json` have this form.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from activities import strict_json
 from activities.callback_urls import Claims
 
 FORM: Final = "stagehook.delivery.v1"
-"""Names the JSON form. A later one may add members; a reader of this one ignores those."""
+"""Name of the JSON form. Later versions may add members; readers ignore members that they do not know."""
 
 TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,256}")
-"""A method, or a header's name: a token as RFC 9110, 5.6.2 has it."""
+"""A method, or a header's name: a token as defined in RFC 9110, 5.6.2."""
 
 MAX_REFUSED_BODY_BYTES: Final = 64 * 1024
-"""What is kept of the body of a request that was refused; of a longer one only size and digest are."""
+"""Longest body that is kept of a refused request. Of a longer body only size and digest are kept."""
 
-UNKNOWN_TOKEN: Final = "{unknown}"  # noqa: S105 - what stands in a target for a token that is none
+UNKNOWN_TOKEN: Final = "{unknown}"  # noqa: S105 - replaces an invalid token in a target
 
 
 class Fate(Enum):
@@ -41,22 +41,23 @@ class Fate(Enum):
 
 
 class NotADelivery(ValueError):
-    """Bytes that are no delivery in the form that `as_json` writes. The message says why, without quoting them."""
+    """The input is not a delivery in the form that `as_json` writes. The message says why, without quoting it."""
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """One request that reached the receiver. Times are unix seconds.
+    """A request that reached the receiver. Times are unix seconds.
 
-    id: sorts by the time of receipt. target: path and query, the token replaced by its claims. headers: in order,
-    repeated ones included, without credentials; names in lower case, as the server gives them. body: None if it was not
-    kept whole; size and digest (SHA-256, hex) are of what was read of it. client: the address that connected.
-    pipeline, definition: the run's pipeline, and the digest of its definition, where Temporal could be asked for it.
-    workflow_id to expires_at: the token's claims; workflow_id is "" if it redeemed nothing.
-    signed_id: the partner's id of the delivery, if the body signature covers one.
-    says: what the partner says in it: succeeded, failed, progress, ... or "" if it was not read.
-    verdict, reason, status: what the receiver decided, why exactly, and the HTTP status that it answered.
-    fate, fate_reason, fate_at, tries: what became of the signal. duplicate_of: the delivery that had the same content.
+    id: sorts by the time of receipt. target: path and query, the token replaced by its claims.
+    headers: in order, repeated headers included, without credentials; names in lower case, as the server gives them.
+    body: None if it was not kept whole. body_size, body_digest (SHA-256, hex): of the part of the body that was read.
+    client: the address that connected.
+    pipeline, definition: the run's pipeline and the digest of its definition, if Temporal could be asked for them.
+    workflow_id to expires_at: the token's claims; workflow_id is "" if no valid token was read.
+    signed_id: the partner's id of the delivery, if the body signature covers an id.
+    says: what the partner reports: succeeded, failed, progress, ... or "" if the body was not read.
+    verdict, reason, status: what the receiver decided, the exact reason, and the HTTP status of its answer.
+    fate, fate_reason, fate_at, tries: what became of the signal. duplicate_of: the first delivery with this content.
     """
 
     id: str
@@ -90,7 +91,7 @@ class Delivery:
 
     @property
     def claims(self) -> Claims | None:
-        """What the token said; None if it redeemed nothing."""
+        """The token's claims; None if no valid token was read."""
         if not self.workflow_id:
             return None
         return Claims(
@@ -105,18 +106,18 @@ class Delivery:
 
     @property
     def replayable(self) -> bool:
-        """Whether it can be sent again: its body was kept whole, and its token was one of ours."""
+        """Whether it can be sent again: its body was kept whole, and its token was ours."""
         return self.body is not None and bool(self.workflow_id)
 
     def as_json(self) -> dict[str, Any]:
-        """Its JSON form: the body in base64, times as they are."""
+        """The JSON form: the body in base64, times in unix seconds."""
         body = None if self.body is None else base64.b64encode(self.body).decode()
         plain = {**asdict(self), "headers": [list(pair) for pair in self.headers], "fate": self.fate.value}
         return {"form": FORM, **plain, "body": body, "replayable": self.replayable}
 
     @classmethod
     def from_json(cls, value: Any) -> Self:
-        """Read the JSON form; raises `NotADelivery`. Members that are not known are ignored, absent ones default."""
+        """Read the JSON form. Raises `NotADelivery`. Unknown members are ignored; missing optional members default."""
         if not isinstance(value, Mapping) or value.get("form") != FORM:
             raise NotADelivery(f"no JSON object of the form {FORM}")
         given = {field.name: value[field.name] for field in fields(cls) if field.name in value}
@@ -131,7 +132,7 @@ class Delivery:
         return delivery
 
     def _check(self) -> None:
-        """Raise `NotADelivery` for members that are wrong, and for a body that is not the one that was recorded."""
+        """Raise `NotADelivery` for invalid members, and for a body that differs from its recorded size and digest."""
         for field in fields(self):
             value, kind = getattr(self, field.name), str(field.type)
             if kind in PLAIN and (type(value) not in PLAIN[kind] or "\0" in str(value)):
@@ -147,17 +148,17 @@ class Delivery:
 
 
 LONGEST_ID: Final = 100
-"""Characters; ours have 20."""
+"""Characters of an id; the receiver's own ids have 20."""
 
 LATEST: Final = 2**33
-"""Unix seconds, in the year 2242; other numbers are smaller too."""
+"""Upper bound of numbers: unix seconds in the year 2242."""
 
 MOST: Final = {"stage": 1_000, "attempt": 1_000_000, "status": 1_000, "tries": 1_000_000}
 PLAIN: Final[Mapping[str, tuple[type, ...]]] = {"str": (str,), "int": (int,), "float": (int, float)}
 
 
 def new_id(at: float) -> str:
-    """An id that sorts by the moment: 12 hexadecimal digits of milliseconds, 8 of chance."""
+    """An id that sorts by time: 12 hexadecimal digits of milliseconds, and 8 random ones. at: unix seconds."""
     return f"{int(at * 1000):012x}{secrets.token_hex(4)}"
 
 
@@ -167,7 +168,7 @@ def digest(body: bytes) -> str:
 
 
 def placeholder(claims: Claims) -> str:
-    """What stands in a recorded target for the token of these claims."""
+    """The text that replaces the token of these claims in a recorded target, such as `{order-7/2/1}`."""
     return f"{{{claims.workflow_id}/{claims.stage}/{claims.attempt}}}"
 
 
@@ -177,7 +178,7 @@ def read_line(line: bytes) -> Delivery:
 
 
 def read_document(document: bytes) -> list[Delivery]:
-    """Read a JSON document: a delivery, or a list of some; raises `NotADelivery`."""
+    """Read a JSON document that holds a delivery or a list of deliveries; raises `NotADelivery`."""
     value = _load(document)
     return [Delivery.from_json(one) for one in (value if isinstance(value, list) else [value])]
 

@@ -1,8 +1,8 @@
-"""TakenMemory: what Temporal has taken while the store was away, until the store has it.
+"""TakenMemory: deliveries that Temporal took while the store was away, until the store has them.
 
-A callback that was answered 202 by Temporal's word is a duplicate when it comes again, before and after the store is
-back. So its request id, its claims and the digests of what it brought are remembered, in one process and within
-`MAX_BYTES`; the bodies of only a few are.
+A callback that was answered 202 because Temporal took it is a duplicate when it is repeated, before and after the store
+is back. So each process remembers its request id, its claims and the digests of its content, within `MAX_BYTES`. The
+bodies of only a few are remembered.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from receiver.deliveries.schema import RECORD, to_row
 from receiver.deliveries.statements import Queued
 
 MAX_WHOLE: Final = 20
-"""Deliveries that are remembered with headers, body and callback: the bodies may have a mebibyte each."""
+"""Deliveries that are remembered with headers, body and callback. Few, because each body may have a mebibyte."""
 
 MAX_BYTES: Final = 16 * 1024 * 1024
-"""Bytes for the others, some 20,000 of them; the oldest are forgotten first."""
+"""Bytes for all other deliveries, some 20,000 of them. The oldest are forgotten first."""
 
 ENTRY_OVERHEAD: Final = 450
-"""Bytes that an entry takes in memory beside its text."""
+"""Bytes that an entry takes in memory, in addition to its text."""
 
 REASON: Final = "Temporal took it while the store was away"
 NAMES: Final = (*(column.name for column in RECORD), "request_id")
 
 
 class TakenMemory:
-    """Deliveries by chain and stage, and by request id. The event loop adds to it, the writer's thread reads it."""
+    """Deliveries by chain and stage, then by request id. The event loop adds to it; the writer's thread reads it."""
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
         self._max_bytes = max_bytes
@@ -49,7 +49,7 @@ class TakenMemory:
 
     @property
     def size(self) -> int:
-        """Bytes that it takes, the whole deliveries aside."""
+        """Bytes in use, not counting the deliveries that are remembered whole."""
         return self._bytes
 
     def add(self, delivery: Delivery, queued: Queued) -> None:
@@ -78,19 +78,19 @@ class TakenMemory:
             return queued.request_id in stage or queued.earlier_id in stage
 
     def of_stages(self, stages: Collection[tuple[str, int]]) -> list[dict[str, Any]]:
-        """The rows of these stages, by chain and number."""
+        """The rows of these stages, given as chain id and number."""
         if not self._stages:
             return []
         with self._lock:
             return [self._row(packed) for stage in stages for packed in self._stages.get(stage, {}).values()]
 
     def oldest(self, most: int) -> list[dict[str, Any]]:
-        """The rows that were added first, so many at most."""
+        """The rows that were added first, at most `most`."""
         with self._lock:
             return [self._row(packed) for packed in islice(self._packed(), most)]
 
     def remove(self, rows: Collection[dict[str, Any]]) -> None:
-        """Forget what the store has now."""
+        """Forget rows that the store now has."""
         with self._lock:
             for row in rows:
                 self._forget((row["chain_id"], row["stage"]), row["request_id"])
