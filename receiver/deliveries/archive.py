@@ -1,4 +1,4 @@
-"""Archive: the store as operators and engineers look at it. Queries by SQLAlchemy, a transaction each."""
+"""Archive: the operator's view of the store. Each query runs in its own SQLAlchemy transaction."""
 
 from __future__ import annotations
 
@@ -19,36 +19,36 @@ from receiver.deliveries.statements import pruning
 
 C: Final = DELIVERIES.c
 PAGE: Final = 200
-"""Deliveries that are read at once: their bodies may have a mebibyte each."""
+"""Deliveries that are read at once. Each body may have a mebibyte."""
 
 
 HEADS: Final = tuple(
     sa.case((column.is_not(None), sa.literal(b"", sa.LargeBinary))).label("body") if column is C.body else column
     for column in RECORD
 )
-"""The columns that make a `Delivery` without its body; b"" says that there is one."""
+"""The columns of a `Delivery` without its body. The body is b"" if there is a body, and None if there is none."""
 
 CHANGING: Final = frozenset({Fate.PENDING, Fate.PARKED, Fate.REFUSED})
-"""Fates that change by themselves, or when an operator releases the delivery."""
+"""Fates that may still change: by themselves, or when an operator releases the delivery."""
 
 LATER: Final = {"pipeline", "definition", "verdict", "status", "fate", "fate_reason", "fate_at", "tries"}
-"""Columns that are written again when more is known. All others are what was received."""
+"""Columns that are updated when more is known. All others hold what was received."""
 
 
 class NoSuchDelivery(Exception):
-    """No delivery has this id, or the beginning that was given is that of several."""
+    """No delivery has this id, or several ids begin with the given text."""
 
 
 class NeverForwarded(NoSuchDelivery):
-    """Nothing of this delivery is ever sent from here: it was imported, or never had a signal."""
+    """This delivery is never forwarded: it was imported, or never had a signal."""
 
 
 class PartlyAdded(StoreAway):
-    """The store went away while deliveries were added. The message says how many were."""
+    """The store went away while deliveries were being added. The message says how many were added."""
 
 
 class ReadAgain(NamedTuple):
-    """What a delivery's body says by its partner's mended file. callback, request_id: as in `Queued`."""
+    """What the partner's fixed file reads in a delivery's body. callback, request_id: as in `Queued`."""
 
     callback: str
     request_id: str
@@ -56,7 +56,10 @@ class ReadAgain(NamedTuple):
 
 
 class Added(NamedTuple):
-    """What became of deliveries: how many were added, how many were there; ids of those that are there otherwise."""
+    """The result of an import. added, present: numbers of deliveries that were new, and that the store had already.
+
+    differing: ids under which the store has a different delivery.
+    """
 
     added: int
     present: int
@@ -65,7 +68,7 @@ class Added(NamedTuple):
 
 @dataclass(frozen=True)
 class Filters:
-    """Which deliveries; "" and 0 stand for any. since, until: unix seconds. verdict, fate: by their names."""
+    """Selects deliveries; "" and 0 match any. since, until: unix seconds, `until` excluded. verdict, fate: names."""
 
     verdict: str = ""
     partner: str = ""
@@ -77,25 +80,25 @@ class Filters:
     until: float = math.inf
 
     def matches(self, delivery: Delivery) -> bool:
-        """Whether a delivery that is not in the store is one of them."""
+        """Whether the filters select this delivery, which need not be in the store."""
         row = to_row(delivery)
         in_time = self.since <= delivery.received_at < self.until
         return in_time and all(row[name] == wanted for name, wanted in self._wanted())
 
     def may_match(self, delivery: Delivery) -> bool:
-        """Whether a delivery is one of them, or may still become one: by what is not known when it is recorded."""
+        """Whether the filters select this delivery, or may select it once its verdict, pipeline or fate has changed."""
         known = replace(self, verdict="", pipeline="", fate="")
         return self.matches(delivery) or (delivery.fate in CHANGING and known.matches(delivery))
 
     def where(self) -> sa.ColumnElement[bool]:
-        """The same as a condition."""
+        """The filters as an SQL condition."""
         conditions: list[sa.ColumnElement[bool]] = [C[name] == wanted for name, wanted in self._wanted()]
         if self.until != math.inf:
             conditions.append(C.received_at < self.until)
         return sa.and_(C.received_at >= self.since, *conditions)
 
     def _wanted(self) -> list[tuple[str, str | int]]:
-        """The columns that are fixed, and to what."""
+        """Pairs of column name and required value."""
         fixed: dict[str, str | int] = {
             "verdict": self.verdict,
             "partner": self.partner,
@@ -117,14 +120,14 @@ class Archive:
         self._database = database
 
     def latest(self, filters: Filters = ANY, *, limit: int = 50) -> list[Delivery]:
-        """The newest deliveries, the oldest of them first; without their bodies, in whose place b"" is."""
+        """The newest deliveries, oldest first, without bodies: b"" replaces a body."""
         newest = sa.select(*HEADS).where(filters.where()).order_by(C.received_at.desc(), C.position.desc())
         with self._database.begin() as connection:
             rows = connection.execute(newest.limit(limit)).mappings().all()
         return [to_delivery(dict(row)) for row in reversed(rows)]
 
     def every(self, filters: Filters = ANY) -> Iterator[Delivery]:
-        """All of them in the order of receipt, read a page at a time."""
+        """All selected deliveries in the order of receipt, read a page at a time."""
         after: tuple[float, int] | None = None
         while True:
             query = sa.select(*RECORD, C.position).where(filters.where())
@@ -139,14 +142,14 @@ class Archive:
             after = (page[-1]["received_at"], page[-1]["position"])
 
     def since(self, position: int) -> tuple[list[Delivery], int]:
-        """Deliveries recorded after that position, without bodies as in `latest`; and the position of the last one."""
+        """Deliveries recorded after this position, without bodies as in `latest`, and the position of the last."""
         newer = sa.select(*HEADS, C.position).where(C.position > position).order_by(C.position).limit(2 * PAGE)
         with self._database.begin() as connection:
             rows = connection.execute(newer).mappings().all()
         return [to_delivery(dict(row)) for row in rows], rows[-1]["position"] if rows else position
 
     def behind(self, begin: int, end: int, known: Collection[str]) -> list[Delivery]:
-        """Deliveries after one position and up to another that are not known, a page of them, as in `since`."""
+        """Deliveries after `begin` and up to `end` that are not in `known`: a page, without bodies as in `latest`."""
         there = sa.select(C.id).where(C.position > begin, C.position <= end).order_by(C.position)
         with self._database.begin() as connection:
             ids = [id_ for id_ in connection.execute(there).scalars() if id_ not in known][:PAGE]
@@ -155,23 +158,23 @@ class Archive:
         return [to_delivery(dict(row)) for row in rows]
 
     def newest(self, limit: int) -> tuple[set[str], int]:
-        """The ids of the deliveries recorded last, and the position of the last one; both as of one moment."""
+        """The ids of the last `limit` recorded deliveries, and the position of the last, read together."""
         last = sa.select(C.id, C.position).order_by(C.position.desc()).limit(limit)
         with self._database.begin() as connection:
             rows = connection.execute(last).all()
         return {row.id for row in rows}, rows[0].position if rows else 0
 
     def later(self, ids: Collection[str], filters: Filters) -> tuple[list[Delivery], list[str]]:
-        """Of these, the deliveries that the filters choose by now, and the ids of those that may still become some.
+        """Of these ids, the deliveries that the filters now select, and the ids that they may still select later.
 
-        Without bodies, as in `latest`.
+        The deliveries are without bodies, as in `latest`.
         """
         found: list[Delivery] = []
         open_: list[str] = []
         left = iter(ids)
         while page := list(islice(left, PAGE)):
             of_page = C.id.in_(page)
-            # In this order: what changes between the two is found by the second.
+            # The order matters: a delivery that changes between the two queries is found by the second.
             changing = sa.select(C.id).where(of_page, C.fate.in_([fate.value for fate in CHANGING]))
             chosen = sa.select(*HEADS).where(of_page, filters.where()).order_by(C.received_at, C.position)
             with self._database.begin() as connection:
@@ -182,30 +185,30 @@ class Archive:
         return found, open_
 
     def end(self) -> int:
-        """The position of the last delivery, 0 if there is none."""
+        """The position of the last delivery; 0 in an empty store."""
         with self._database.begin() as connection:
             return connection.execute(sa.select(sa.func.max(C.position))).scalar() or 0
 
     def before(self, at: float) -> int:
-        """The position before the first delivery received at or after that moment; the last one if there is none."""
+        """The position before the first delivery received at or after `at`; the last position if there is none."""
         first = sa.select(sa.func.min(C.position)).where(C.received_at >= at)
         with self._database.begin() as connection:
             position = connection.execute(first).scalar()
         return self.end() if position is None else position - 1
 
     def get(self, id_: str) -> Delivery:
-        """The delivery of this id, or of the only one that begins so; raises `NoSuchDelivery`."""
+        """The delivery of this id, or of the only id that begins with it; raises `NoSuchDelivery`."""
         return to_delivery(self._row(id_))
 
     def named(self, ids: Sequence[str]) -> list[Delivery]:
-        """The deliveries of these ids, or beginnings: each once, in the order of receipt; raises `NoSuchDelivery`."""
+        """The deliveries of these ids or prefixes, each once, in the order of receipt; raises `NoSuchDelivery`."""
         rows = {row["id"]: row for row in map(self._row, ids)}.values()
         return [to_delivery(row) for row in sorted(rows, key=lambda row: (row["received_at"], row["position"]))]
 
     def _row(self, id_: str) -> dict[str, Any]:
-        # SQLite's LIKE takes A for a.
+        # Not LIKE: SQLite's ignores case.
         begins = sa.func.substr(C.id, 1, len(id_)) == id_
-        # The id itself is the shortest that begins so.
+        # The id itself is the shortest with this prefix, so two rows are enough.
         first = sa.select(*RECORD, C.position).where(begins).order_by(sa.func.length(C.id)).limit(2)
         with self._database.begin() as connection:
             rows = connection.execute(first).mappings().all() if is_text(id_) else []
@@ -217,9 +220,10 @@ class Archive:
         return dict(found[0])
 
     def add(self, deliveries: Sequence[Delivery]) -> Added:
-        """Import deliveries, to be looked at and replayed, never forwarded. What is there already stays as it is.
+        """Import deliveries, to be shown and replayed, never forwarded. Existing deliveries stay as they are.
 
-        A page at a time, so that a receiver on the same store need not wait; raises `PartlyAdded` if that is cut off.
+        Adds a page at a time, so that a receiver on the same store does not wait. Raises `PartlyAdded` if the store
+        goes away in between.
         """
         added, differing = 0, list[str]()
         for start in range(0, len(deliveries), PAGE):
@@ -246,21 +250,21 @@ class Archive:
         return added, differing
 
     def held(self, id_: str) -> tuple[Delivery, str | None]:
-        """The delivery as in `get`, and the callback that is kept for its signal; None if it is never forwarded."""
+        """The delivery as in `get`, and the callback kept for its signal; None if it is never forwarded."""
         delivery = self.get(id_)
         with self._database.begin() as connection:
             callback = connection.execute(sa.select(C.callback).where(C.id == delivery.id)).scalar()
         return delivery, callback
 
     def release(self, id_: str, at: float, again: ReadAgain | None = None) -> Delivery:
-        """Queue a delivery whose signal is pending no more; raises `NoSuchDelivery` for any other.
+        """Queue a delivery whose signal is no longer pending; raises `NoSuchDelivery` for any other delivery.
 
-        again: what its body says, if it was read again. `NeverForwarded` if it has no signal.
+        again: what its body says, if it was read again. Raises `NeverForwarded` if it has no signal.
         """
         delivery, callback = self.held(id_)
         if callback is None:
             raise NeverForwarded(f"the delivery {delivery.id} was imported, or was never to be forwarded from here")
-        # The key of a refused one was given up.
+        # A refused delivery may have given up its request id.
         key: Any = again.request_id if again else sa.func.coalesce(C.request_id, C.id)
         values = {"fate": Fate.PENDING.value, "fate_at": at, "tries": 0, "due_at": at, "request_id": key}
         if again:
@@ -280,9 +284,9 @@ class Archive:
         return self.get(delivery.id)
 
     def prune(self, before: float, *, refused: bool = False) -> int:
-        """Delete deliveries received before that moment, none that is pending or parked; how many.
+        """Delete deliveries received before this moment, except pending and parked ones. Returns how many.
 
-        refused: only requests that were refused.
+        before: unix seconds. refused: delete only refused requests.
         """
         deleted = 0
         while True:
@@ -294,5 +298,5 @@ class Archive:
 
 
 def _is_same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether two rows are of what was received once."""
+    """Whether two rows record the same request."""
     return all(value == other[name] for name, value in one.items() if name not in LATER)
