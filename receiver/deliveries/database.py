@@ -1,6 +1,6 @@
-"""Database: where deliveries are kept, SQLite or PostgreSQL, as DATABASE_URL says.
+"""Database: where deliveries are kept. DATABASE_URL chooses SQLite or PostgreSQL.
 
-SQLAlchemy makes the connections and the SQL for both; the inbox uses the driver's connection underneath.
+SQLAlchemy makes the connections and the SQL for both. The inbox uses the driver's connection directly.
 """
 
 from __future__ import annotations
@@ -25,29 +25,29 @@ from sqlalchemy.pool import NullPool
 from receiver.deliveries.schema import RECORD
 
 DRIVERS: Final = {"sqlite": "sqlite+pysqlite", "postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg"}
-"""By the name that DATABASE_URL begins with; a PaaS says `postgres`."""
+"""By the scheme of DATABASE_URL. PaaS providers write `postgres`."""
 
 LOCKED_MS: Final = 200
-"""How long a statement waits for another process's lock. What was to be written together is then tried one by one, and
-the answer to a partner is waiting meanwhile."""
+"""How long a statement waits for another process's lock. After that the writer tries its jobs one by one, while the
+answer to a partner is waiting."""
 
 TRANSACTION_SECONDS: Final = 5.0
 QUERY_SECONDS: Final = 60.0
 TRANSACTION_TIMEOUT_SINCE: Final = 170_000
-"""The version of PostgreSQL that can bound a whole transaction. Older ones bound a statement and idling; and a flush
-request, with which psycopg ends a pipeline, switches the bound of idling off until the next statement."""
+"""The first version of PostgreSQL that can limit a whole transaction. Older versions limit a statement and idling. In
+them a flush request, with which psycopg ends a pipeline, suspends the limit on idling until the next statement."""
 
 CLIENT_GRACE: Final = 1.0
-"""Seconds that a client waits longer than the server, which then has let go of the rows when they are written again."""
+"""Seconds that a client waits longer than the server. The server has then released the rows before they are retried."""
 
 PRIVATE: Final = 0o600
 CREATING: Final = threading.Lock()
-"""Held while a file is created: closing it would lose the locks of another thread that has opened it meanwhile."""
+"""Held while a file is created: closing it would drop the locks of another thread that has opened it in between."""
 
 POSTGRES: Final[dict[str, Any]] = {
     "connect_timeout": 2,
     "application_name": "stagehook",
-    # A server that has vanished without a word is noticed after some 10 s, instead of never.
+    # Without these, a server that vanishes silently is never noticed; with them, after some 10 s.
     "keepalives_idle": 5,
     "keepalives_interval": 2,
     "keepalives_count": 3,
@@ -66,31 +66,31 @@ class StoreBusy(StoreAway):
 
 
 class StoreMute(StoreAway):
-    """The store has not answered in time. It may have committed, or may commit yet, what it was sent."""
+    """The store has not answered in time. It may have committed what it was sent, or may still commit it."""
 
 
 class Unanswered(Exception):
-    """A driver's error for a server that has not answered in time."""
+    """Base of the driver's error for a server that has not answered in time."""
 
 
 class SchemaMissing(StoreAway):
-    """The store is there, and its tables are not, or are those of an earlier version."""
+    """The store is reachable, but its tables are missing, or belong to an earlier version."""
 
 
 class NewerSchema(StoreAway):
-    """The store is at a revision that this version does not know."""
+    """The store has a revision that this version does not know."""
 
 
 class BadDatabaseURL(ValueError):
-    """DATABASE_URL names no store. The message completes the sentence that begins with the variable's name."""
+    """DATABASE_URL is invalid. The message completes the sentence that begins with the variable's name."""
 
 
 class Database:
-    """One store.
+    """A store.
 
     url: `sqlite:///FILE`, `postgresql://USER:PASSWORD@HOST/NAME` or `postgres://...`. Raises `BadDatabaseURL`.
-    transaction_seconds: how long PostgreSQL may take for a transaction of a receiver, and how long it waits in any
-    transaction for its client. query_seconds: how long it may take for a transaction of a command.
+    transaction_seconds: limit of a receiver's transaction in PostgreSQL, and of waiting for the client in any
+    transaction. query_seconds: limit of a command's transaction in PostgreSQL.
     """
 
     def __init__(
@@ -102,18 +102,18 @@ class Database:
 
     @property
     def is_sqlite(self) -> bool:
-        """Whether it is one file on this machine."""
+        """Whether the store is a SQLite file on this machine."""
         return self.url.get_backend_name() == "sqlite"
 
     def __str__(self) -> str:
-        """Where it is, without its password."""
-        # Options may hold a password of their own.
+        """The store's URL without its password."""
+        # The query may hold a password too.
         shown = self.url.set(drivername=self.url.get_backend_name(), query={})
         return shown.render_as_string(hide_password=True)
 
     @cached_property
     def engine(self) -> sa.Engine:
-        """SQLAlchemy's engine. It keeps no connection: the inbox has its own, and a command needs one once."""
+        """SQLAlchemy's engine, without a pool: the inbox keeps its own connection, and a command connects once."""
         if not self.is_sqlite:
             engine = sa.create_engine(self.url, poolclass=NullPool, connect_args=POSTGRES)
             sa.event.listen(engine, "do_connect", self._connect_bounded)
@@ -126,9 +126,9 @@ class Database:
 
     @contextmanager
     def begin(self, *, within: float | None = None) -> Iterator[sa.Connection]:
-        """A transaction on a connection of its own; raises `StoreAway` whatever goes wrong with it.
+        """A transaction on its own connection. Raises `StoreAway` for every error of the database.
 
-        within: seconds in place of `query_seconds`.
+        within: seconds that replace `query_seconds`.
         """
         seconds = within or self._query_seconds
         with self.reaching(), self.engine.begin() as connection:
@@ -138,12 +138,12 @@ class Database:
             yield connection
 
     def bounds(self, seconds: float) -> str:
-        """SQL expressions that bound the PostgreSQL transaction in which they are evaluated.
+        """SQL expressions that limit the PostgreSQL transaction in which they are evaluated.
 
-        seconds: for each statement, and for the whole transaction where the server can bound it. The bounds end with
-        the transaction, because a pooler may give the session to other clients. Without them the server keeps the locks
-        of a receiver that has vanished, or is frozen, until TCP gives up: two hours. While the server writes to a
-        client that does not read, only the last bound counts; not every system has it.
+        seconds: for each statement, and for the whole transaction if the server can limit it. The limits end with the
+        transaction, because a pooler may give the session to other clients. Without them the server keeps the locks of
+        a receiver that has vanished, or is frozen, until TCP gives up: two hours. While the server writes to a client
+        that does not read, only the last limit counts; not every system has it.
         """
         limit, idle = int(seconds * 1000), int(self.transaction_seconds * 1000)
         return f"""
@@ -155,9 +155,9 @@ class Database:
         """
 
     def connect(self) -> DBAPIConnection:
-        """The driver's own connection, on which this version's columns have been seen; raises `StoreAway`.
+        """Connect with the driver, and check that this version's columns exist. Raises `StoreAway`.
 
-        It begins no transaction by itself: see `Statements.begin`.
+        The connection begins no transaction by itself: see `Statements.begin`.
         """
         with self.reaching():
             proxy = self.engine.raw_connection()
@@ -175,7 +175,7 @@ class Database:
     def _connect_bounded(
         self, dialect: sa.Dialect, record: object, words: list[Any], names: dict[str, Any]
     ) -> DBAPIConnection:
-        # The driver is loaded only where PostgreSQL is used: that takes longer than most commands.
+        # Imported only if PostgreSQL is used: loading the driver takes longer than most commands.
         from receiver.deliveries.postgres import BoundedConnection
 
         connection = BoundedConnection.connect(*words, **names)
@@ -183,13 +183,13 @@ class Database:
         return cast(DBAPIConnection, connection)
 
     def _make_private(self, dialect: sa.Dialect, record: object, words: object, names: object) -> None:
-        """Keep SQLite's files from the other users of this machine, from the moment at which they exist.
+        """Hide SQLite's files from the other users of this machine, from the moment they exist.
 
-        SQLite creates `-wal` and `-shm` with the mode of the database file. Example: 0644, as earlier versions made it
-        under the usual umask, becomes 0600; 0640 stays, because an operator must have chosen it.
+        SQLite creates `-wal` and `-shm` with the mode of the database file. Example: mode 0644, which earlier versions
+        left under the usual umask, becomes 0600; 0640 stays, because an operator must have chosen it.
         """
         if self.url.query:
-            return  # the path may be a URI of SQLite's own
+            return  # the path may be a SQLite URI
         file = Path(str(self.url.database))
         with CREATING, contextlib.suppress(OSError):  # SQLite reports what is wrong with the path
             if not file.exists():
@@ -199,7 +199,7 @@ class Database:
                     each.chmod(mode & PRIVATE)
 
     def _files(self) -> list[Path]:
-        """SQLite's files. They are never opened here: closing one loses the locks that this process has on it."""
+        """The existing SQLite files. Do not open them: closing a file drops the locks that this process has on it."""
         names = (f"{self.url.database}{suffix}" for suffix in ("", "-wal", "-shm", "-journal"))
         return [file for file in map(Path, names) if file.exists()]
 
@@ -212,7 +212,7 @@ class Database:
         self.connect().close()
 
     def file(self) -> tuple[int, int] | None:
-        """Which file SQLite's path leads to now, by device and inode; None if to none, and for PostgreSQL."""
+        """Device and inode of the file at SQLite's path; None if there is no file, and for PostgreSQL."""
         try:
             found = os.stat(str(self.url.database)) if self.is_sqlite else None
         except OSError:
@@ -220,19 +220,19 @@ class Database:
         return (found.st_dev, found.st_ino) if found else None
 
     def sql(self, statement: sa.ClauseElement) -> str:
-        """The statement in this database's SQL, its parameters as the driver takes them by name."""
+        """The statement in this database's SQL, with named parameters in the driver's style."""
         return str(statement.compile(dialect=self._naming_dialect))
 
     @cached_property
     def _naming_dialect(self) -> sa.Dialect:
-        # sqlite3 takes names only where they are asked for; psycopg always does.
+        # SQLAlchemy must be asked for named parameters for sqlite3; for psycopg they are the default.
         style = {"paramstyle": "named"} if self.is_sqlite else {}
         dialect: sa.Dialect = self.url.get_dialect()(**style)
         return dialect
 
     @cached_property
     def driver_error(self) -> type[Exception]:
-        """What the driver raises."""
+        """The base class of the driver's errors."""
         error: type[Exception] = sqlite3.Error if self.is_sqlite else self.engine.dialect.loaded_dbapi.Error
         return error
 
@@ -249,18 +249,18 @@ class Database:
     def _away(self, error: BaseException) -> StoreAway:
         if _is_schema_missing(error):
             return SchemaMissing(f"the store {self} has no tables of this version")
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:  # the rest says in which step
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:  # the higher bits say in which step
             return StoreBusy(f"another process is writing to the store {self} (database is locked)")
         first_line = str(error).strip().partition("\n")[0]
         kind = StoreMute if isinstance(error, Unanswered) else StoreAway
-        # libpq repeats what it was told, never the password.
+        # Safe to show: libpq's messages repeat connection parameters, but never the password.
         return kind(f"the store {self} cannot be used: {first_line or type(error).__name__}")
 
 
 def _read_url(text: str) -> URL:
     try:
         url = make_url(text)
-    except (ArgumentError, ValueError) as error:  # the latter for a port or a host that is none
+    except (ArgumentError, ValueError) as error:  # ValueError: an invalid port or host
         raise BadDatabaseURL("is not a database URL") from error
     driver = DRIVERS.get(url.drivername) or (url.drivername if url.drivername in DRIVERS.values() else None)
     if driver is None:
@@ -278,11 +278,11 @@ def _is_schema_missing(error: BaseException) -> bool:
 
 def _set_up_sqlite(connection: DBAPIConnection, record: object) -> None:
     assert isinstance(connection, sqlite3.Connection)
-    # The driver would begin and commit by itself, as it sees fit.
+    # Otherwise the driver begins and commits transactions by itself.
     connection.isolation_level = None
     connection.execute(f"PRAGMA busy_timeout={LOCKED_MS}")
     connection.execute("PRAGMA journal_mode=WAL")
-    # Every commit is on the disk before the answer goes out.
+    # Each commit reaches the disk before the partner is answered.
     connection.execute("PRAGMA synchronous=FULL")
 
 
