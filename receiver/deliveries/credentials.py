@@ -1,4 +1,8 @@
-"""Credentials: which headers carry something to get in with, by their names. What a signature is made of stays."""
+"""Credentials: tells by its name whether a header carries a credential. Headers that make up a signature are kept.
+
+Examples: `Authorization`, `X-Api-Key` and `X-Session-Id` are dropped; `X-Acme-Signature`, `X-Key-Id` and
+`Idempotency-Key` are kept.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +25,10 @@ PARTS: Final = (
     "session",
     "token",
 )
-"""Whatever has one of these in its name is one."""
+"""A name that contains one of these is a credential."""
 
 ENDS: Final = ("auth", "keys?", "pwd", "sessid")
-"""Whatever has a word that ends so is one: X-OAuth, X-ApiKey."""
+"""A name with a word that ends in one of these is a credential: X-OAuth, X-ApiKey."""
 
 WORDS: Final = (
     "access-?code",
@@ -44,24 +48,24 @@ WORDS: Final = (
     "verif-hash",
     "wsse",
 )
-"""Whatever has one of these as a word is one; within a longer word they mean something else."""
+"""A name with one of these as a whole word is a credential. Inside a longer word they mean something else."""
 
 KEPT: Final = (
-    # A signature proves one body, and lets nobody in. Nor does the name of the key that made it, or of the method.
+    # A signature proves a single body, and gives no access. Neither does the name of its key or its algorithm.
     "signature(?:-[0-9]+)?$",
     "key-id(?:entifier)?$",
     "(?:^|-)(?:ably|pusher)-key$",
     "-algo(?:rithm)?$",
     "-version$",
-    # What is signed beside the body.
+    # Values that are signed together with the body.
     "-timestamp$",
     "auth(?:orization)?-nonce$",
     "authorization-(?:content-sha256|digest)$",
-    # Which request or event it is.
+    # Identifiers of the request or event.
     "idempotency-(?:key|token)$",
     "(?:^|-)(?:event|routing|partition)-?key$",
 )
-"""Whatever has one of these in its name is none."""
+"""A name that contains one of these is not a credential, whatever else it contains."""
 
 CREDENTIAL: Final = re.compile(
     rf"{'|'.join(PARTS)}|(?:{'|'.join(ENDS)})[0-9]*(?:-|$)|(?:^|-)(?:{'|'.join(WORDS)})[0-9]*(?:-|$)"
@@ -70,11 +74,12 @@ NONE: Final = re.compile("|".join(KEPT))
 
 
 LONGEST_REMEMBERED: Final = 64
-"""Characters. The same few names come with every request; long ones would only fill the memory."""
+"""Characters of a name whose result is cached. The same few names come with every request; long names would only fill
+the cache."""
 
 
 def is_credential(name: str) -> bool:
-    """Whether a header of this name is dropped."""
+    """Whether a header of this name carries a credential, and so is dropped."""
     return _remembered(name) if len(name) <= LONGEST_REMEMBERED else _is_credential(name)
 
 

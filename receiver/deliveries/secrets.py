@@ -1,4 +1,8 @@
-"""Secrets in captures: what is known to be one, where it hides, and an export without it."""
+"""Secrets in captures: which values are secret, finding them in any encoding, and an export without them.
+
+Example: with ACME_SECRET=hunter2hunter2 in the environment, an export must not hold that text: not in a header, not in
+a JSON body, and not in a body that encodes it in base64.
+"""
 
 from __future__ import annotations
 
@@ -20,16 +24,16 @@ from receiver.deliveries.credentials import is_credential
 from receiver.deliveries.delivery import FORM, Delivery, digest
 
 SECRET_VARIABLE: Final = re.compile(r"(?:KEY|SECRET|TOKEN|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL)S?[0-9]*(?:_|$)")
-"""Names of environment variables whose values are secrets, ours, Temporal's and the partners'."""
+"""Names of environment variables whose values are secret: ours, Temporal's and the partners'."""
 
 NO_SECRET: Final = re.compile(r"_(?:TYPE|POLICY|SECONDS|FILE|PATH|ID)$")
-"""What tells of a secret, and holds none."""
+"""Names that match `SECRET_VARIABLE`, but whose values describe a secret and do not hold it."""
 
 URL_VARIABLE: Final = re.compile(r"(?:^|_)(?:URL|URI|DSN)$")
 PASSWORD_IN_QUERY: Final = re.compile(r"(?:^|&)(?:ssl)?(?:password|passwd|pwd)=([^&]*)", re.IGNORECASE)
 
 SHORTEST: Final = 8
-"""Characters; a shorter text is found everywhere."""
+"""Characters of a secret that is searched for. A shorter text would be found everywhere."""
 
 ADDRESSES: Final = {
     "x-forwarded-for",
@@ -45,15 +49,19 @@ ADDRESSES: Final = {
     "x-cluster-client-ip",
     "x-envoy-external-address",
 }
-"""Headers in which routers write who has called."""
+"""Headers in which routers write the client's address."""
 
 
 def known_secrets(variables: Mapping[str, str]) -> dict[str, str]:
-    """The secrets that the environment holds, by a name that may be shown: `ACME_SECRET`, `CALLBACK_KEYS 2`."""
+    """The environment's secrets, by a name that may be shown: `ACME_SECRET`, `CALLBACK_KEYS 2`.
+
+    Example: `CALLBACK_KEYS=first-key,second-key` gives three secrets: the whole value as `CALLBACK_KEYS`, and its parts
+    as `CALLBACK_KEYS 1` and `CALLBACK_KEYS 2`.
+    """
     found: dict[str, str] = {}
     for name, value in variables.items():
         if SECRET_VARIABLE.search(name) and not NO_SECRET.search(name):
-            found[name] = value.strip()  # with a comma in it, it may still be one
+            found[name] = value.strip()  # the whole value may be a single secret that has a comma in it
             parts = [] if found[name].startswith(("{", "[")) else [part.strip() for part in value.split(",")]
             found |= {f"{name} {place}": part for place, part in enumerate(parts, 1) if len(parts) > 1}
         if URL_VARIABLE.search(name):
@@ -61,12 +69,12 @@ def known_secrets(variables: Mapping[str, str]) -> dict[str, str]:
     for name, value in list(found.items()):
         for prefix in filter(value.startswith, PREFIXES):
             found[f"{name} without its prefix"] = value.removeprefix(prefix)
-    # What is written in a secret's place would be one again.
+    # A secret that is part of `REDACTED` would be found again in the redacted text.
     return {name: value for name, value in found.items() if len(value) >= SHORTEST and value not in REDACTED.decode()}
 
 
 def _passwords(url: str) -> Iterator[tuple[str, str]]:
-    with contextlib.suppress(ValueError):  # no URL, no password
+    with contextlib.suppress(ValueError):  # not a URL, so it has no password
         parts = urlsplit(url)
         yield "", unquote(parts.password or "")
         for found in PASSWORD_IN_QUERY.finditer(parts.query):
@@ -74,30 +82,32 @@ def _passwords(url: str) -> Iterator[tuple[str, str]]:
 
 
 def find(document: bytes, secrets: Mapping[str, str]) -> Iterator[str]:
-    """What a document holds that an export must not, in it as text and in it as JSON: names, `a callback token`."""
+    """Names of what a document must not hold, found in its text and in its JSON: `ACME_SECRET`, `a callback token`."""
     in_text = (name for _, name in find_in_text(document, secrets))
     yield from dict.fromkeys(chain(in_text, find_in_json(document, secrets)))
 
 
 def find_in_text(text: bytes, secrets: Mapping[str, str], budget: Budget | None = None) -> Iterator[tuple[int, str]]:
-    """What a plain text holds, with the place at which each begins. budget: see `search`."""
+    """Secrets and tokens in a plain text, as pairs of position and name. budget: see `search`."""
     for found in search(text, _look(secrets), budget=budget):
         yield found.start, found.name
 
 
 def find_in_json(document: bytes, secrets: Mapping[str, str], budget: Budget | None = None) -> Iterator[str]:
-    """What the texts in a JSON document hold, and the bodies of deliveries in it; nothing if it is no JSON."""
+    """Names of secrets and tokens in a JSON document's texts and its deliveries' bodies; none if it is not JSON."""
     with contextlib.suppress(strict_json.NotStrictJSON):
-        # One text: a hundred thousand short ones would cost far more. No secret has a NUL in it, and no token.
+        # Searched as a single text: a hundred thousand short searches cost far more. Secrets and tokens hold no NUL.
         texts = b"\0".join(_texts(strict_json.loads(document)))
         yield from dict.fromkeys(found.name for found in search(texts, _look(secrets), budget=budget))
 
 
 def redact(delivery: Delivery, secrets: Mapping[str, str]) -> Delivery:
-    """The delivery without known secrets, callback tokens, credentials, and the addresses it came from.
+    """The delivery without known secrets, callback tokens, credentials and client addresses.
 
-    The rest of the body stays, for it is what is replayed: it may hold a customer's data. `find` finds nothing in it.
-    A body that hides a secret in base64, or in more layers than are looked through, is left out.
+    `find` finds nothing in it. The rest of the body stays, because it is what is replayed: it may hold a customer's
+    data. A body that hides a secret in base64, or in more layers of encoding than are searched, is left out.
+
+    Example: the body `{"key": "hunter2hunter2"}` becomes `{"key": "[redacted]"}`, and `X-Forwarded-For` is dropped.
     """
     look, budget = _look(secrets), Budget(sum(2 * len(text) for pair in delivery.headers for text in pair))
     texts: dict[str, Any] = {
@@ -106,11 +116,11 @@ def redact(delivery: Delivery, secrets: Mapping[str, str]) -> Delivery:
         if isinstance(value := getattr(delivery, field.name), str) and field.name not in {"client", "body_digest"}
     }
     if texts["method"] != delivery.method:
-        texts["method"] = "REDACTED"  # it takes no brackets
+        texts["method"] = "REDACTED"  # a method may not have brackets
     headers = tuple(
         (name, _blot(value, look, budget))
         for name, value in delivery.headers
-        # One that was imported, or recorded by an earlier version, may have more of them than are kept now.
+        # Imported deliveries, and those of an earlier version, may have headers that are no longer kept.
         if name.lower() not in ADDRESSES and not is_credential(name) and _blot(name, look, budget) == name
     )
     clean = replace(delivery, **{**texts, "client": "", "headers": headers})
@@ -121,7 +131,7 @@ def redact(delivery: Delivery, secrets: Mapping[str, str]) -> Delivery:
 
 
 def _texts(value: Any) -> Iterator[bytes]:
-    """Every text of a JSON value, keys and numbers among them; of a delivery's body what it encodes."""
+    """Every text in a JSON value, including keys and numbers; for a delivery's body, the decoded bytes."""
     match value:
         case {"form": str(form), "body": str(encoded), **others} if form == FORM:
             yield from (_body(encoded), *_texts(others))
@@ -147,13 +157,13 @@ def _body(encoded: str) -> bytes:
 def _blot(text: str, look: Look, budget: Budget | None = None) -> str:
     encoded = _encoded(text)
     clean = redact_bytes(encoded, look, budget=budget)
-    if clean is None:  # no more than a few words are lost by it
+    if clean is None:  # little is lost: the text of a single member or header
         return REDACTED.decode()
     return text if clean == encoded else clean.decode("latin-1" if _is_latin(text) else "utf-8", "replace")
 
 
 def _encoded(text: str) -> bytes:
-    """The bytes that a header had: those of any text that can have been one."""
+    """The bytes of a text: Latin-1 where possible, which is how a header arrived, otherwise UTF-8."""
     return text.encode("latin-1" if _is_latin(text) else "utf-8")
 
 
@@ -176,14 +186,14 @@ def _look(secrets: Mapping[str, str]) -> Look:
 
 
 def _new(secret: bytes) -> bytes:
-    """What is written in its place: of a number another one that does not begin with 0, or JSON would be none."""
+    """The replacement of a secret. A number is replaced by digits without a leading 0, so that JSON stays valid."""
     if not secret.isdigit():
         return REDACTED
     return (b"2" if set(secret) == set(b"1") else b"1") * len(secret)
 
 
 def _forms(secret: str) -> set[bytes]:
-    """The secret in UTF-8, and as an old system writes it; its blanks as they are, and as in a form."""
-    utf8 = secret.encode("utf-8", "surrogateescape")  # whatever bytes the environment holds
+    """The secret in UTF-8 and, as older systems write it, Latin-1; each also with its blanks as +, as in a form."""
+    utf8 = secret.encode("utf-8", "surrogateescape")  # the environment may hold any bytes
     forms = {utf8, secret.encode("latin-1")} if _is_latin(secret) else {utf8}
     return forms | {form.replace(b" ", b"+") for form in forms}
