@@ -1,8 +1,8 @@
 """Deliveries: every request to a callback route, kept once and used four times.
 
-One record is the inbox that holds a callback while Temporal cannot take it, the capture that an engineer looks at, the
-input of a webhook replay, and the fixture of a test.
+The same record is an entry of the inbox while Temporal cannot take the callback, the capture that an engineer looks at,
+the input of a webhook replay, and a fixture of a test.
 
-delivery (the record) < capture (made of a request) < schema < database < statements, writer < inbox (the receiver's hot
-path), archive (the operator's view).
+Each module builds on the ones before it: delivery (the record) < capture (made of a request) < schema < database <
+statements, writer < inbox (the receiver's hot path), archive (the operator's view).
 """

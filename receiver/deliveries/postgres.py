@@ -1,6 +1,6 @@
-"""Postgres: connections that give up on a server which does not answer.
+"""Postgres: connections that give up on a server that does not answer.
 
-libpq waits without end for a stuck backend, or for a pooler whose server is gone: TCP sees nothing wrong with either.
+libpq waits forever for a stuck backend, or for a pooler whose server is gone: for TCP, both connections are healthy.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from receiver.deliveries.database import CLIENT_GRACE, TRANSACTION_SECONDS, Unan
 T = TypeVar("T")
 
 WAKE_SECONDS: Final = 0.1
-"""How often psycopg looks up from a wait, as by its own default."""
+"""How often psycopg wakes up from a wait; its own default."""
 
 
 class NoAnswer(Unanswered, psycopg.OperationalError):
-    """The server has not answered in time, and its connection is closed."""
+    """The server has not answered in time. The connection is closed."""
 
 
 class BoundedConnection(psycopg.Connection[Any]):
@@ -47,7 +47,7 @@ class BoundedConnection(psycopg.Connection[Any]):
         except psycopg.OperationalError as error:
             if time.monotonic() < self._ends_at:
                 raise
-            # No request to cancel. Example: a commit waits for a synchronous standby. Cancelled, it would be visible to
-            # the next transaction, which would answer 202 for it, and the standby would not have it.
+            # Do not cancel the request. Example: a commit waits for a synchronous standby. If it is cancelled, the next
+            # transaction sees the row and answers 202 for it, although the standby does not have it.
             self.close()
             raise NoAnswer(f"the server has not answered within {self.seconds:g} s") from error

@@ -1,4 +1,4 @@
-"""Retention: deliveries are deleted when they are old enough, a few at a time, while the receiver runs."""
+"""Retention: deletes old deliveries, a few at a time, while the receiver runs."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ AFTER_FAILURE: Final = 60.0
 BREATH: Final = 0.1
 DAY: Final = 86400.0
 REFUSED_DAYS: Final = 7
-"""Days after which a refused request is deleted, if deliveries are kept longer."""
+"""Days after which a refused request is deleted, if other deliveries are kept longer."""
 
 
 async def prune_for_ever(inbox: Inbox, days: int) -> None:
-    """Delete what was received more than so many days ago, every hour, a few deliveries at a time.
+    """Every hour, delete deliveries received more than `days` days ago, a few at a time.
 
-    Refused requests are deleted after `REFUSED_DAYS` at most.
+    Refused requests are deleted after at most `REFUSED_DAYS`.
     """
-    # Several processes do this; they need not do it at the same moment.
+    # Every process runs this loop. The random pause spreads them out.
     pause = EVERY_SECONDS * random.random()  # noqa: S311
     while True:
         await asyncio.sleep(pause)
@@ -45,5 +45,5 @@ async def _prune(inbox: Inbox, before: float, *, refused: bool = False) -> int:
     deleted = 0
     while some := await inbox.prune(before, refused=refused):
         deleted += some
-        await asyncio.sleep(BREATH)  # callbacks first
+        await asyncio.sleep(BREATH)  # let callbacks go first
     return deleted

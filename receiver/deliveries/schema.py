@@ -1,7 +1,7 @@
-"""The table of deliveries, and the one place where its columns are listed.
+"""The table of deliveries, and the only list of its columns.
 
-A delivery is queued for Temporal as long as `due_at` is set: nobody takes it up before that moment. Whoever takes it up
-sets it a little ahead, which is the lease: should the process die, the delivery falls due again by itself.
+A delivery is queued for Temporal while `due_at` is set, and is not claimed before that moment. The process that claims
+it sets `due_at` a little ahead, which is the lease: if the process dies, the delivery becomes due again by itself.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from receiver.deliveries.delivery import Delivery, Fate
 METADATA: Final = sa.MetaData()
 
 POSITION: Final = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-"""SQLite counts rows up by itself only in an INTEGER PRIMARY KEY."""
+"""SQLite numbers rows by itself only in an INTEGER PRIMARY KEY."""
 
 REFUSED: Final = "verdict NOT IN ('accepted', 'duplicate', 'broken')"
-"""Requests that were refused, as the text that a query needs for the index on them to be used. Broken ones are kept for
-longer: they can be released once the partner's file is mended."""
+"""Condition for refused requests. A query uses their index only with exactly this text. Broken requests do not count as
+refused and are kept longer: they can be released once the partner's file is fixed."""
 
 DELIVERIES: Final = sa.Table(
     "deliveries",
@@ -56,20 +56,21 @@ DELIVERIES: Final = sa.Table(
     sa.Column("fate_at", sa.Double, nullable=False),
     sa.Column("tries", sa.Integer, nullable=False),
     sa.Column("duplicate_of", sa.Text, nullable=False),
-    # The inbox's own. They are no part of the capture: an imported delivery has none of them, and is never forwarded.
+    # The inbox's columns, which are not part of the capture: they are NULL for an imported delivery, which is never
+    # forwarded.
     sa.Column("request_id", sa.Text, unique=True),
     sa.Column("callback", sa.Text),
     sa.Column("due_at", sa.Double),
     sa.Column("promised", sa.Integer),
     sa.Index("ix_deliveries_stage", "chain_id", "stage"),
-    # By position: whoever takes up what is due reads the queue in its order, and nothing that is retained beside it.
+    # By position: a claim reads the queue in order, and skips all other deliveries that are retained.
     sa.Index(
         "ix_deliveries_queued",
         "position",
         sqlite_where=sa.text("due_at IS NOT NULL"),
         postgresql_where=sa.text("due_at IS NOT NULL"),
     ),
-    # By stage: whether an earlier delivery of it is still queued. See `statements._is_queued` for the condition's form.
+    # By stage: to find an earlier queued delivery of a stage. See `statements._is_queued` for the condition's form.
     sa.Index(
         "ix_deliveries_line",
         "chain_id",
@@ -84,26 +85,26 @@ DELIVERIES: Final = sa.Table(
         sqlite_where=sa.text("fate = 'parked'"),
         postgresql_where=sa.text("fate = 'parked'"),
     ),
-    # Refused requests are deleted earlier than others, however many of those are retained.
+    # Refused requests are deleted earlier than others; the index finds them among any number of retained deliveries.
     sa.Index("ix_deliveries_refused", "received_at", sqlite_where=sa.text(REFUSED), postgresql_where=sa.text(REFUSED)),
     sqlite_autoincrement=True,
 )
 
 UNREAD: Final = ""
-"""The callback of a delivery that its partner's file could not read: an operator may have the body read again. An
-imported delivery has none, and is never forwarded."""
+"""The callback of a delivery on which the partner's file failed: an operator may have the body read again. An imported
+delivery has NULL instead, and is never forwarded."""
 
 RECORD: Final = tuple(DELIVERIES.c[field.name] for field in fields(Delivery))
-"""The columns that make a `Delivery`."""
+"""The columns of a `Delivery`."""
 
 
 def is_unread(delivery: Delivery) -> bool:
-    """Whether its partner's file had an error with it, and its body can be read again once the file is mended."""
+    """Whether the partner's file failed on it, so that its body can be read again once the file is fixed."""
     return delivery.verdict == "broken" and delivery.fate is Fate.NONE and delivery.replayable
 
 
 def to_row(delivery: Delivery) -> dict[str, Any]:
-    """The delivery as values of its columns."""
+    """The delivery as a row: values by column name."""
     return {
         **{field.name: getattr(delivery, field.name) for field in fields(delivery)},
         "headers": json.dumps(delivery.headers),
@@ -112,7 +113,7 @@ def to_row(delivery: Delivery) -> dict[str, Any]:
 
 
 def to_delivery(row: Mapping[str, Any]) -> Delivery:
-    """The delivery of a row that has the columns of `RECORD`."""
+    """The delivery of a row with the columns of `RECORD`."""
     values = {field.name: row[field.name] for field in fields(Delivery)}
     body = None if values["body"] is None else bytes(values["body"])
     headers = tuple((name, value) for name, value in json.loads(values["headers"]))
@@ -120,7 +121,7 @@ def to_delivery(row: Mapping[str, Any]) -> Delivery:
 
 
 ROW_OVERHEAD: Final = 512
-"""Bytes of a row beyond its texts and its body: its numbers, and its places in the indexes."""
+"""Bytes of a row in addition to its texts and body: its numbers and index entries."""
 
 
 def stored_size(row: Mapping[str, Any]) -> int:

@@ -1,4 +1,4 @@
-"""Store: whether deliveries are kept, where and for how long, as the environment says."""
+"""Store: reads from the environment whether, where and for how long deliveries are kept."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ FIX: Final = "use postgresql://USER:PASSWORD@HOST/NAME, or sqlite:///FILE on one
 
 @dataclass(frozen=True)
 class Store:
-    """A store. days: how long a delivery is kept; one that is pending or parked is kept until it is neither."""
+    """A store. days: how long a delivery is kept. Pending and parked deliveries are kept until they are neither."""
 
     database: Database
     days: int = DEFAULT_DAYS
 
     @classmethod
     def read(cls, env: Environment, public_url: str = "") -> Self | None:
-        """The store of DATABASE_URL, None without one; what is wrong with it becomes a fault.
+        """The store of DATABASE_URL, or None if it is not set. Invalid settings become faults of `env`.
 
-        public_url: where partners reach the receiver. If that is public, a SQLite file is refused unless
-        ALLOW_SQLITE=1 says that the disk lasts: a PaaS wipes it at every deploy.
+        public_url: where partners reach the receiver. If it is public, a SQLite file is refused unless ALLOW_SQLITE=1
+        says that the disk is persistent: a PaaS wipes the disk at every deploy.
         """
         days = env.number("RETENTION_DAYS", fix="days to keep deliveries", default=DEFAULT_DAYS, least=1, most=3650)
         url = env.optional("DATABASE_URL")

@@ -1,4 +1,4 @@
-"""Migrations: the store's schema, from version to version. Each only adds, so that the receiver of before runs on."""
+"""Migrations: the store's schema, version by version. Each only adds, so that the previous receiver still works."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from alembic.util import CommandError
 from receiver.deliveries.database import Database, NewerSchema
 
 ONE_AT_A_TIME: Final = 0x57A6E400
-"""Number of the PostgreSQL advisory lock under which an upgrade runs: a release can be started twice at once."""
+"""Number of the PostgreSQL advisory lock that an upgrade holds: two deploys may upgrade at the same time."""
 
 
 UPGRADE_SECONDS: Final = 3600.0
-"""How long an upgrade may take: it reads a large table to make an index, and waits for another upgrade."""
+"""Limit of an upgrade. It may read a large table to make an index, and wait for another upgrade."""
 
 
 def current(database: Database) -> str:
-    """The revision that the store is at, "" if it has none; raises `StoreAway`."""
+    """The store's revision, or "" without tables; raises `StoreAway`."""
     with database.begin() as connection:
         return MigrationContext.configure(connection).get_current_revision() or ""
 
 
 def latest() -> str:
-    """The revision that this version of the code brings."""
+    """The latest revision that this version of the code knows."""
     return ScriptDirectory.from_config(_config()).get_current_head() or ""
 
 
 def upgrade(database: Database, revision: str = "head") -> None:
-    """Bring the store to the latest revision, or to the one named; nothing happens if it is there. Raises `StoreAway`.
+    """Upgrade the store to a revision; does nothing if the store has it already. Raises `StoreAway`.
 
-    All of it is one transaction: a failed upgrade leaves the store as it was.
+    The upgrade is a single transaction: if it fails, the store stays as it was.
     """
     config = _config()
     with database.begin(within=UPGRADE_SECONDS) as connection:
@@ -54,6 +54,6 @@ def upgrade(database: Database, revision: str = "head") -> None:
 
 def _config() -> Config:
     config = Config()
-    # Alembic reads a % as the beginning of a variable.
+    # Alembic reads % as the start of a variable.
     config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
     return config

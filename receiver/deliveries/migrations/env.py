@@ -1,4 +1,4 @@
-"""Alembic's environment: the connection is the command's own."""
+"""Alembic's environment. It uses the connection of the command that runs the upgrade."""
 
 from __future__ import annotations
 
