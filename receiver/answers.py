@@ -1,7 +1,7 @@
-"""Every answer that the receiver gives, in one table: a verdict, its HTTP status, and what the body says.
+"""The table of the receiver's answers: each verdict with its HTTP status and the text of its body.
 
-A 2xx is given only for what is durable, and a 4xx only for what is the sender's to change: whatever is ours to mend is
-a 503 with Retry-After, so that the partner sends again.
+A 2xx is given only for a durable callback, and a 4xx only for what the sender has to change. A problem on our side is a
+503 with Retry-After, so that the partner sends again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ RETRY_AFTER_SECONDS: Final = 5
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the table. again: it is another verdict's answer, given once more."""
+    """A line of the table. again: the line repeats the answer of another verdict."""
 
     status: int
     says: str
@@ -28,7 +28,7 @@ class Line:
 
 
 class Verdict(Enum):
-    """What the receiver decided about one request, and how it answers."""
+    """What the receiver decided about a request, and how it answers."""
 
     ACCEPTED = Line(202, "accepted")
     DUPLICATE = Line(202, "accepted", again=True)
@@ -54,9 +54,10 @@ class Verdict(Enum):
         return self.value.status
 
     def respond(self, *, detail: str = "", close: bool = False, retry_after: int = 0) -> JSONResponse:
-        """The response.
+        """Make the response.
 
-        detail: what exactly was wrong, in words of ours. close: the body was not read to its end. retry_after: seconds.
+        detail: what exactly was wrong, in our own words. close: whether to close the connection, because the body was
+        not read to its end. retry_after: seconds, or 0.
         """
         line: Line = self.value
         content: dict[str, Any] = {"answer": line.says}
@@ -71,7 +72,7 @@ class Verdict(Enum):
 
 
 def in_its_own_way(partner: Partner | None, verdict: Verdict, response: Response) -> Response:
-    """The response as the partner wants it, where its file says so; see `activities.partners.partner.OwnAnswer`."""
+    """The response in the form that the partner's file asks for; see `activities.partners.partner.OwnAnswer`."""
     case = Verdict.ACCEPTED if verdict is Verdict.DUPLICATE else verdict
     own = partner.answers.get(case.name.lower()) if partner else None
     if own is None:
@@ -86,7 +87,7 @@ def in_its_own_way(partner: Partner | None, verdict: Verdict, response: Response
 class Ended(Exception):
     """Ends the handling of a request with a verdict: a refusal, or the reply to a handshake.
 
-    detail: what exactly was wrong, in words of ours. recorded: nothing more is to be recorded of the request.
+    detail: what exactly was wrong, in our own words. recorded: the request needs no further record.
     """
 
     def __init__(self, verdict: Verdict, detail: str = "", *, recorded: bool = False) -> None:
@@ -103,8 +104,8 @@ class Ended(Exception):
 class Refused(Ended):
     """A refusal.
 
-    body_read: whether the connection can be used again. retry_after: seconds, where the verdict has none of its own.
-    recorded: the delivery is in the store already.
+    body_read: whether the body was read, so that the connection can be reused. retry_after: seconds, for verdicts
+    without a Retry-After of their own. recorded: the delivery is in the store already.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Incoming: the body of one request, read as far as somebody needs it."""
+"""Incoming: the body of a request, read only as far as it is needed."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ LENGTH: Final = re.compile(r"[0-9]{1,18}")
 
 SKIMMED: Final = 4 * LARGEST_BODY
 SKIM_SECONDS: Final = 1.0
-"""What a refused request's body may cost to be looked at: bytes and time."""
+"""Limits, in bytes and seconds, of reading the body of a refused request for its record."""
 
 
 class Incoming:
-    """A body on its way.
+    """A body that is being received.
 
-    announced: bytes that the head says it has; of one without a length, as many as may be kept of it.
-    size: bytes that were read. digest: SHA-256 of the whole body, once it was skimmed to its end; until then "".
+    announced: the size that the head announces; without a length, the most bytes that may be kept of it.
+    size: bytes read so far. digest: SHA-256 of the whole body, once it was skimmed to its end; until then "".
     """
 
     def __init__(self, request: Request) -> None:
-        # One iterator for both readers, so that the second goes on where the first has stopped.
+        # `read` and `skim` share an iterator, so that `skim` continues where `read` stopped.
         self._stream = request.stream()
         chunked = "transfer-encoding" in request.headers
         length = request.headers.get("content-length", "" if chunked else "0")
@@ -42,7 +42,7 @@ class Incoming:
         self.digest = ""
 
     async def read(self) -> bytes:
-        """The whole body; raises `Refused` for one that is too large, too slow or cut off."""
+        """Read the whole body. Raises `Refused` if it is too large, too slow or cut off."""
         try:
             async with deadline(BODY_SECONDS):
                 async for chunk in self._stream:
@@ -59,9 +59,10 @@ class Incoming:
         return bytes(self._kept)
 
     async def skim(self) -> bytes | None:
-        """What is left of a body that nobody needs, for the record: the whole of it if it may be kept.
+        """Read the rest of a refused request's body for its record. Returns the whole body if it may be kept.
 
-        None of one that is larger, or does not end in time; of the former `digest` and `size` are known then.
+        Returns None for a larger body, whose `digest` and `size` are then known, and for a body that is over `SKIMMED`
+        bytes or does not end in time.
         """
         if self._broken or self.announced > SKIMMED:
             return None

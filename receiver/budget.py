@@ -1,9 +1,9 @@
-"""Budgets: how many callbacks one URL and one partner may bring, and how much of them is recorded.
+"""Budgets: how many callbacks a URL and a partner may send, and how much of them is recorded.
 
-Temporal takes 10,000 signals per execution and then no more, not even an operator's. A run continues as new long before
-that, but only while a worker is there; `SignalBudget` bounds what one URL can do meanwhile, and `RateBudget` one
-partner. `RecordBudget` and `UrlBudget` keep requests from filling the store. All are kept in the process: several
-processes allow several times as much, and a restart allows it again.
+Temporal takes at most 10,000 signals per execution; after that it refuses even an operator's signal. A run continues as
+new long before that, but only while a worker runs. Until then `SignalBudget` limits a URL, and `RateBudget` a partner.
+`RecordBudget` and `UrlBudget` keep requests from filling the store. Each process counts for itself: several processes
+allow several times as much, and a restart starts the counts again.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from activities.callback_urls import Claims
 
 BURST: Final = 100
 SECONDS_PER_CALLBACK: Final = 5.0
-"""After a burst one more is allowed every so many seconds."""
+"""After a burst, seconds until each further callback is allowed."""
 
 MOST: Final = 2_000
-"""Different callbacks that one URL may bring altogether."""
+"""Different callbacks that a URL may bring in total."""
 
 RESERVE: Final = 20
-"""Of the burst and of the whole, what is kept for callbacks that can settle the stage: no number of progress reports
-may shut out the answer that they announce."""
+"""The part of the burst and of the total that is reserved for callbacks that can settle the stage: progress reports
+must never shut out the result that they announce."""
 
 MOST_URLS: Final = 2_000
-"""URLs remembered; the one that was used longest ago is forgotten first."""
+"""URLs that are remembered. The least recently used is forgotten first."""
 
 
 @dataclass
@@ -41,9 +41,9 @@ class _Account:
 
 
 class SignalBudget:
-    """One account per callback URL.
+    """Limits the callbacks of each callback URL. A URL is identified by its call: chain, stage and attempt.
 
-    now: a clock that never goes back, in seconds.
+    now: a monotonic clock, in seconds.
     """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
@@ -51,10 +51,13 @@ class SignalBudget:
         self._accounts: OrderedDict[tuple[str, int, int], _Account] = OrderedDict()
 
     def seconds_to_wait(self, claims: Claims, signal_id: str, *, settles: bool) -> float:
-        """0.0 if the callback may be forwarded, and then it is counted; otherwise how long to wait.
+        """Count the callback and return 0.0 if it may be forwarded; otherwise return the seconds to wait.
 
-        The same content again costs nothing: Temporal knows it by its request id. settles: neither progress
-        nor "ask me".
+        A repeated content is not counted: Temporal recognizes it by its request id. settles: whether it can settle the
+        stage, so neither progress nor "ask me".
+
+        Example: a URL brings 80 different progress reports at once. They are allowed. The next report has to wait 5 s,
+        but a result is still allowed.
         """
         account = self._account(claims)
         if signal_id in account.known:
@@ -73,7 +76,7 @@ class SignalBudget:
         return 0.0
 
     def refund(self, claims: Claims, signal_id: str) -> None:
-        """Uncount a callback that could not be forwarded: an outage of ours is not the partner's number."""
+        """Undo the count of a callback that could not be forwarded: our outage must not use up the partner's budget."""
         account = self._account(claims)
         if signal_id in account.known:
             del account.known[signal_id]
@@ -93,13 +96,13 @@ class SignalBudget:
 
 
 BURST_SECONDS: Final = 10.0
-"""What a rate allows in so many seconds may come at once."""
+"""The number of requests that a rate allows in this time may come at once."""
 
 
 class RateBudget:
-    """How many requests each partner may bring, by a rate: so that one partner's flood is not everybody's.
+    """Limits the requests of each partner by a rate, so that a flood from one partner does not affect the others.
 
-    now: a clock that never goes back, in seconds.
+    now: a monotonic clock, in seconds.
     """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
@@ -107,7 +110,7 @@ class RateBudget:
         self._spent: dict[str, tuple[float, float]] = {}
 
     def seconds_to_wait(self, partner: str, rate: float) -> float:
-        """0.0 if one more may be taken, and then it is counted; otherwise how long to wait. rate: per second."""
+        """Count a request and return 0.0 if it may be taken; otherwise return the seconds to wait. rate: per second."""
         now = self._now()
         spent, counted_at = self._spent.get(partner, (0.0, now))
         spent = max(0.0, spent - (now - counted_at) * rate)
@@ -117,10 +120,10 @@ class RateBudget:
 
 
 PER_MINUTE: Final = 60
-"""Requests of one verdict and partner that are recorded in a minute, in one process: enough to see what is wrong."""
+"""Recorded requests per minute, for each verdict and partner, in each process: enough to see what is wrong."""
 
 BYTES_PER_MINUTE: Final = 512 * 1024
-"""Of these, as they are stored: of long requests fewer are recorded."""
+"""Stored bytes of these requests: fewer are recorded if they are long."""
 
 BYTES_PER_DAY: Final = 16 * 1024 * 1024
 ALL_BYTES_PER_DAY: Final = 192 * 1024 * 1024
@@ -129,14 +132,14 @@ MINUTE: Final = 60
 
 URL_BYTES: Final = 2 * 1024 * 1024
 URL_RESULT_BYTES: Final = 16 * 1024 * 1024
-"""Bytes of one callback URL that are kept whole: of progress and "ask me", and of results that settle its stage."""
+"""Bytes of a callback URL's deliveries that are kept whole: for progress and "ask me", and for settling results."""
 
 
 class RecordBudget:
-    """Which refused requests, duplicates and conflicts are recorded. Threads may share it.
+    """Decides which refused requests, duplicates and conflicts are recorded. Thread-safe.
 
-    now: a clock that never goes back, in seconds. on_unrecorded: is called with the verdict and partner of each request
-    that is not recorded.
+    now: a monotonic clock, in seconds. on_unrecorded: called with the verdict and partner of each request that is not
+    recorded.
     """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
@@ -147,7 +150,7 @@ class RecordBudget:
         self._day = _Window(DAY)
 
     def allows(self, verdict: str, partner: str, size: int) -> bool:
-        """Whether a request is recorded, of so many bytes as `stored_size` gives; then it is counted."""
+        """Whether to record a request; if so, count it. size: its bytes, as given by `stored_size`."""
         with self._lock:
             fits = self._fits((verdict, partner), size)
             if fits:
@@ -158,7 +161,7 @@ class RecordBudget:
         return fits
 
     def may_allow(self, verdict: str, partner: str, at_least: int) -> bool:
-        """Whether a request of at least so many bytes could be recorded; counted only if it could not."""
+        """Whether a request of at least `at_least` bytes could be recorded. If not, it is counted as unrecorded."""
         with self._lock:
             fits = self._fits((verdict, partner), at_least)
         if not fits:
@@ -168,7 +171,7 @@ class RecordBudget:
     def _fits(self, kind: tuple[str, str], size: int) -> bool:
         now = self._now()
         minute, day = self._minute.at(now), self._day.at(now)
-        # The first of a minute always fits: a body that is kept whole may be longer than that budget.
+        # The first request of a minute always fits: a body that is kept whole may be longer than the minute's budget.
         return (
             minute.number[kind] < PER_MINUTE
             and (minute.number[kind] == 0 or minute.size[kind] + size <= BYTES_PER_MINUTE)
@@ -178,7 +181,7 @@ class RecordBudget:
 
 
 class _Window:
-    """What was recorded, by kind, since the last full minute or day of the clock."""
+    """Counts of what was recorded, by kind, in the clock's current minute or day."""
 
     def __init__(self, seconds: int) -> None:
         self._seconds = seconds
@@ -187,7 +190,7 @@ class _Window:
         self.size: Counter[tuple[str, str]] = Counter()
 
     def at(self, now: float) -> _Window:
-        """The window, emptied if another one has begun."""
+        """This window, emptied if a new minute or day has begun."""
         if (current := int(now // self._seconds)) != self._current:
             self._current = current
             self.number.clear()
@@ -200,16 +203,16 @@ class _Window:
 
 
 class UrlBudget:
-    """Which accepted deliveries are kept whole: of each callback URL so many bytes.
+    """Decides which accepted deliveries are kept whole, by a number of bytes for each callback URL.
 
-    A delivery beyond that is kept and signalled as well, without its body and headers.
+    A delivery beyond that is still kept and signalled, but without its body and headers.
     """
 
     def __init__(self) -> None:
         self._kept: OrderedDict[tuple[str, int, int, bool], int] = OrderedDict()
 
     def allows(self, claims: Claims, size: int, *, settles: bool) -> bool:
-        """Whether so many bytes are kept; then they are counted. settles: neither progress nor "ask me"."""
+        """Whether to keep `size` bytes; if so, count them. settles: neither progress nor "ask me"."""
         key = (claims.chain_id, claims.stage, claims.attempt, settles)
         kept = self._kept.pop(key, 0)
         fits = kept + size <= (URL_RESULT_BYTES if settles else URL_BYTES)

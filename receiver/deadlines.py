@@ -1,7 +1,7 @@
-"""Deadlines for what a client does: a deadline that passed while this process stood still is not the client's fault.
+"""Deadlines for clients. A deadline that passed while this process was stopped is not the client's fault.
 
-A process may be stopped (SIGSTOP, a paused machine, a long computation) for longer than a client has for its request.
-What the client has sent meanwhile lies in the socket, and is read only after that: a timer alone would come first.
+A process may be stopped (SIGSTOP, a paused machine, a long computation) for longer than a client's deadline. What the
+client sent in that time is in the socket, unread. A plain timer would expire before it is read.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 LATE_SECONDS: Final = 0.2
-"""A timer that fires later than this after its time shows that the process stood still."""
+"""A timer that fires later than this shows that the process was stopped."""
 
 GRACE_SECONDS: Final = 1.0
-"""What a client gets after that: time to read what it has sent, and for it to send what had no room in the socket."""
+"""Extra time after a stop: to read what the client has sent, and for it to send what the socket had no room for."""
 
 
 class Deadline:
-    """Calls `expire` once, so many seconds after it was made, unless it is cancelled.
+    """Calls `expire` once, `seconds` after it was made, unless it is cancelled.
 
-    If the timer fires late, it waits `GRACE_SECONDS` longer; once only, for a busy machine is late every time.
+    If the timer fires late, it waits `GRACE_SECONDS` longer, but only once: on a busy machine it is late every time.
     """
 
     def __init__(self, seconds: float, expire: Callable[[], object]) -> None:
@@ -43,7 +43,7 @@ class Deadline:
 
 @asynccontextmanager
 async def deadline(seconds: float) -> AsyncIterator[None]:
-    """End the block after so many seconds: `asyncio.timeout` with the patience of `Deadline`; raises `TimeoutError`."""
+    """Like `asyncio.timeout(seconds)`, with the extra time of `Deadline`. Raises `TimeoutError`."""
     async with asyncio.timeout(None) as timeout:
         timer = Deadline(seconds, lambda: timeout.reschedule(0.0))
         try:
