@@ -1,9 +1,9 @@
-"""BoundedProtocol: uvicorn's HTTP protocol with an end to everything that a client may do without end.
+"""BoundedProtocol: uvicorn's HTTP protocol, with limits on everything that a client can prolong.
 
-uvicorn leaves a silent or dripping connection open for ever, keeps as many pipelined requests and unread answers as a
-client sends, and its fast parser has no limit on headers or trailers. Here the requests of a connection are read one
-after the other: the next is parsed when the one before it is answered, and until then its bytes wait, at most one read
-of the socket. The body's own time and size are limited where it is read, in `receiver.body`.
+uvicorn keeps a silent or slow connection open forever, stores any number of pipelined requests and unread answers, and
+its fast parser has no limit on headers or trailers. Here the requests of a connection are handled one after the other:
+a request is parsed when the request before it is answered. Until then its bytes wait, at most one read of the socket.
+The time and size of a body are limited where it is read, in `receiver.body`.
 """
 
 from __future__ import annotations
@@ -20,43 +20,43 @@ from receiver.answers import Verdict
 from receiver.deadlines import Deadline
 
 HEADER_SECONDS: Final = 10.0
-"""From the connection, or from a further request's first byte, until its headers are complete."""
+"""Limit from the connection, or from the first byte of a further request, until the headers are complete."""
 
 WRITE_SECONDS: Final = 10.0
-"""From the moment at which no more of an answer can be sent, because the client does not read, until it is sent."""
+"""Limit for a client that does not read: from the moment when an answer cannot be sent further, until it is sent."""
 
 LINGER_SECONDS: Final = 2.0
-"""From a refusal until the connection is closed for good. If it were closed while bytes of the client are unread, the
-system would reset it, and take back the answers that the client has not read yet."""
+"""From a refusal until the connection is closed. Closing it while bytes from the client are unread makes the system
+reset it, and discard answers that the client has not read yet."""
 
 LARGEST_HEAD: Final = 32 * 1024
-"""Bytes of request line and headers together, separators included: a token of 4 KiB and what routers add fit many
+"""Bytes of request line and headers together, separators included. A token of 4 KiB and what routers add fit many
 times."""
 
 MOST_HEADERS: Final = 100
-"""Headers of one request. Each costs time, however short it is; routers and tracing add some 30 at most."""
+"""Headers of a request. Even a short header costs time; routers and tracing add some 30 at most."""
 
 LARGEST_MESSAGE: Final = 4 * 1024 * 1024
-"""Bytes of one request on the wire. The largest body, sent in chunks of a few bytes, is several times its own size;
-what is larger still is chunk extensions and trailers, which the parser would keep in memory."""
+"""Bytes of a request on the wire. The largest body, sent in chunks of a few bytes, takes several times its own size. A
+larger request consists of chunk extensions and trailers, which the parser would keep in memory."""
 
 PIECE_COST: Final = 128
-"""Bytes that an empty line in a chunked body counts besides its own: each one costs a call of the parser."""
+"""Bytes that each empty line in a chunked body counts in addition to its own, because it costs a call of the parser."""
 
 REQUEST_LINE: Final = re.compile(rb"[A-Z]+ /")
 EMPTY_LINE: Final = b"\r\n\r\n"
-"""The end of a line and an empty line. The parser takes nothing else for the end of a head or of a chunked body."""
+"""The end of a line and an empty line: all that the parser accepts as the end of a head or of a chunked body."""
 
 FRAMING: Final = {b"content-length", b"transfer-encoding"}
 """Headers that say where a body ends."""
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """One connection. Its state is that of one request: the one that is being read, or else answered."""
+    """A connection. Its state is that of a single request, which is being read or being answered."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        # Its line has the path, and with it the token; no logging configuration may bring it back.
+        # An access log line has the path, and so the token. No logging configuration may enable it.
         self.access_log = False
         self.url = b""
         self._unread = bytearray()
@@ -73,15 +73,15 @@ class BoundedProtocol(HttpToolsProtocol):
     # --- the connection
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Start the clock: a connection that says nothing is closed."""
+        """Start the head deadline, which also closes a silent connection."""
         super().connection_made(transport)
         self.flow = self._flow = _Flow(transport)
-        # The writing deadline has to see every byte that the client does not take, not only those over 64 KiB.
+        # The write deadline must start at the first byte that the client does not take, not only beyond 64 KiB.
         transport.set_write_buffer_limits(high=0)
         self._start_head_deadline()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the clocks, and keep nothing: uvicorn's keep-alive timer may hold the protocol for a while."""
+        """Stop the deadlines and free the buffer: uvicorn's keep-alive timer may hold the protocol for a while."""
         self._unread.clear()
         self._stop_head_deadline()
         self._stop_write_deadline()
@@ -90,16 +90,16 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def shutdown(self) -> None:
-        """The server ends: wait for an answer, and for nothing that is thrown away."""
+        """Handle the server's shutdown. Wait for an answer, but not for bytes that are only discarded."""
         if self._linger_deadline is not None:
             self.transport.close()
         else:
             super().shutdown()
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """The client sends no more; True keeps its connection open for the answer that it may still wait for.
+        """Handle the end of the client's data. True keeps the connection open for an answer that it may wait for.
 
-        That is the last one: while a further request waits nothing is read, not even the end.
+        That is the connection's last answer: while a further request waits, nothing is read, not even the end.
         """
         if self._is_answering:
             self.cycle.keep_alive = False
@@ -109,19 +109,19 @@ class BoundedProtocol(HttpToolsProtocol):
         return False
 
     def pause_writing(self) -> None:
-        """A part of an answer could not be sent: the app writes no more, and the client has `WRITE_SECONDS` to read."""
+        """Handle a full write buffer: the app stops writing, and the client has `WRITE_SECONDS` to read."""
         super().pause_writing()
         self._write_deadline = Deadline(WRITE_SECONDS, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """The client has read: all of the answer so far is sent."""
+        """Handle an empty write buffer: the client has read all of the answer so far."""
         self._stop_write_deadline()
         super().resume_writing()
 
     # --- reading, one request at a time
 
     def data_received(self, data: bytes) -> None:
-        """Parse what has arrived as far as the end of one request."""
+        """Parse the received bytes, up to the end of one request."""
         if self._refused:
             self._discard(data)
         else:
@@ -129,7 +129,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._parse()
 
     def on_response_complete(self) -> None:
-        """Go on with the next request; close after an answer to an unfinished one, or it would be read for ever."""
+        """Go on with the next request. After an answer to an unfinished request, close: the rest may never end."""
         self._flow.held = False
         super().on_response_complete()
         if self.transport.is_closing():
@@ -141,7 +141,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     @property
     def _is_answering(self) -> bool:
-        """Whether a request was read to its end and has not been answered yet."""
+        """Whether a request was read to its end, and is not answered yet."""
         return self.cycle is not None and not self.cycle.response_complete and not self._begun
 
     def _parse(self) -> None:
@@ -158,13 +158,14 @@ class BoundedProtocol(HttpToolsProtocol):
             self._flow.hold()
 
     def _piece_size(self) -> int:
-        r"""How many of the unread bytes are fed to the parser: none that may belong to the next request.
+        r"""How many of the unread bytes to feed to the parser. A piece never reaches into the next request.
 
-        A body of known length ends there. A head, and a chunked body, end with an empty line, and so does each piece:
+        A body of known length ends after that length. A head or a chunked body ends with an empty line, so each piece
+        ends with an empty line too:
 
             POST /a HTTP/1.1\r\nContent-Length: 2\r\n\r\n | {} | GET /b HTTP/1.1\r\n\r\n | GET /c HTT
 
-        What may be the first part of an empty line, such as `\r\n\r`, is left until the rest of it has arrived.
+        Bytes that may begin an empty line, such as `\r\n\r`, are left until more has arrived.
         """
         if not self._in_head and self._body_left is not None:
             return self._body_left
@@ -173,7 +174,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if end >= 0:
             return end + len(EMPTY_LINE)
         if self._in_head and len(self._unread) >= most:
-            return most  # too long already, whatever its last bytes begin
+            return most  # too long already, whatever its last bytes are
         part = next((size for size in (3, 2, 1) if self._unread.endswith(EMPTY_LINE[:size])), 0)
         return len(self._unread) - part
 
@@ -197,10 +198,10 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refuse(Verdict.TOO_LARGE)
 
     def _decline_upgrade(self) -> None:
-        """Serve the request as it is.
+        """Serve a request that offers an upgrade as a plain HTTP request.
 
-        The parser leaves its body to the protocol that the client has offered. A second parser reads it, which gets a
-        head with the same framing, and so sees the same end: `Content-Length: 22`, or `Transfer-Encoding: chunked`.
+        The parser leaves the body to the protocol that the client has offered. So a second parser reads the body. It is
+        fed a head with the same framing, `Content-Length: 22` or `Transfer-Encoding: chunked`, and sees the same end.
         """
         self.cycle.keep_alive = False
         framing = [b"%s: %s\r\n" % header for header in self.headers if header[0] in FRAMING]
@@ -210,13 +211,13 @@ class BoundedProtocol(HttpToolsProtocol):
     # --- what the parser reports
 
     def on_message_begin(self) -> None:
-        """A request begins."""
+        """Reset the state for a new request."""
         super().on_message_begin()
         self._begun = True
         self._body_left = None
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header; ignore a trailer, which would change the head after the app has begun to read it."""
+        """Keep a header. Ignore a trailer: it would change the head after the app has begun to read it."""
         if not self._in_head:
             return
         if len(self.headers) == MOST_HEADERS:
@@ -227,17 +228,17 @@ class BoundedProtocol(HttpToolsProtocol):
             self._body_left = int(value)
 
     def on_headers_complete(self) -> None:
-        """The head has ended, and with it its time."""
+        """Stop the head deadline, and refuse a path with a fragment."""
         self._stop_head_deadline()
         if b"#" in self.url:
-            # No client sends a fragment; cut off silently, it would give a token a second spelling.
+            # Clients do not send fragments. Cutting the fragment off would give a token a second spelling.
             self._refuse(Verdict.UNKNOWN)
             raise _StopParsing
         self._in_head = False
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """The request has ended, unless the parser says so only because it leaves the body to another protocol."""
+        """Handle the end of a request. The parser also reports an end when it leaves the body to another protocol."""
         if self.parser.should_upgrade():
             return
         self._begun = False
@@ -264,17 +265,17 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._begun:
             self._refuse(Verdict.TOO_SLOW)
         else:
-            # Nothing but line ends since the last answer, or ever.
+            # Only line ends have arrived since the last answer, or ever.
             self.transport.close()
 
     def _refuse_head(self) -> None:
-        # A token too long to be one is unknown like any other, to the last byte of the answer.
+        # A path too long for a token is answered like every unknown token, byte for byte.
         self._refuse(Verdict.UNKNOWN if len(self.url) > LARGEST_HEAD // 2 else Verdict.HEAD_TOO_LARGE)
 
     def _refuse(self, verdict: Verdict) -> None:
-        """Answer the request that is being read from the table, in the app's stead, and serve no more on it.
+        """Answer the request that is being read, in place of the app, and end the connection.
 
-        All requests before it are answered: it would not be read otherwise.
+        All earlier requests have been answered: otherwise this request would not be read.
         """
         if self._refused:
             return
@@ -285,7 +286,7 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         if self.cycle is not None and not self.cycle.response_complete:
             if self.cycle.response_started:
-                return  # the app was faster; the connection is closed behind its answer
+                return  # the app was faster; the connection is closed after its answer
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         response = verdict.respond(close=True)
@@ -295,7 +296,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._linger()
 
     def _linger(self) -> None:
-        """Send no more, and read for a while what the client still sends."""
+        """Close the sending side, and read what the client still sends, for `LINGER_SECONDS` at most."""
         self._flow.held = False
         self._flow.resume_reading()
         self.transport.write_eof()
@@ -308,7 +309,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
 
 class _Flow(FlowControl):
-    """uvicorn's flow control. While bytes of the next request wait nothing is read, though uvicorn asks for it."""
+    """uvicorn's flow control. While bytes of the next request wait, nothing is read, even if uvicorn asks for it."""
 
     held = False
 
@@ -322,7 +323,7 @@ class _Flow(FlowControl):
 
 
 class _BodyOnly:
-    """What a second parser reports of a request of which the head is known already."""
+    """The callbacks of a second parser, for a request whose head is known already."""
 
     def __init__(self, protocol: BoundedProtocol) -> None:
         self.on_body = protocol.on_body
@@ -330,10 +331,10 @@ class _BodyOnly:
 
 
 class _StopParsing(Exception):
-    """Ends the parsing of a request that was refused within the parser."""
+    """Raised inside a parser callback, to stop parsing a request that was refused."""
 
 
 def _malformed(piece: bytes | bytearray) -> Verdict:
-    """A path that is not ASCII is no token of ours, and answered as any other that is none."""
+    """The verdict for bytes that the parser rejects. A path with non-ASCII bytes is answered like an unknown token."""
     line = piece.partition(b"\r\n")[0]
     return Verdict.UNKNOWN if REQUEST_LINE.match(line) and not line.isascii() else Verdict.MALFORMED
