@@ -1,4 +1,4 @@
-"""/healthz: the process answers. /readyz: a callback could be answered 2xx now."""
+"""The probes. /healthz: the process answers. /readyz: a callback could be answered 2xx now."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from receiver.sending.forwarder import Forwarder, Unavailable
 
 FRESH_SECONDS: Final = 3.0
-"""How long one finding is reused, so that a busy load balancer asks the store or Temporal no more than this."""
+"""How long a result is reused, so that a busy load balancer asks the store or Temporal only once in this time."""
 
 
 class Health:
@@ -31,14 +31,14 @@ class Health:
     async def readyz(self, request: Request) -> Response:
         """200 if the store or Temporal would take a callback now, else 503 with the reason.
 
-        A 200 says so if the store is away, and Temporal takes callbacks in its place.
+        If the store is away and Temporal takes callbacks in its place, the 200 says so.
         """
         if why := await self.find_out():
             return JSONResponse({"ready": False, "why": why}, 503)
         return JSONResponse({"ready": True, **({"why": self._away} if self._away else {})})
 
     async def find_out(self) -> str:
-        """Why no callback can be taken, or "" if one can. Remembered for `FRESH_SECONDS`; asked once at a time."""
+        """Why callbacks cannot be taken, or "" if they can. Reused for `FRESH_SECONDS`; checked once at a time."""
         async with self._asking:
             if time.monotonic() - self._found_at > FRESH_SECONDS:
                 try:

@@ -1,7 +1,7 @@
-"""Metrics: what the receiver counts, in Prometheus' text form at `/metrics`.
+"""Metrics: the receiver's counters, in Prometheus' text format at `/metrics`.
 
-Right with several processes on one machine: prometheus_client then keeps its values in files of a folder that they
-share, and whichever process is asked adds them up. The queue's figures come from the store, which all machines share.
+The counters are right for several processes on a machine: prometheus_client then keeps its values in files of a shared
+folder, and the process that is scraped adds them up. The queue's figures come from the store, which all machines share.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ SHARED_FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
 """prometheus_client's own variable, read when it is imported; `receiver.server` sets it for several processes."""
 
 MOST_REASONS: Final = 100
-"""Different reasons that are told apart, so that no partner's file can make series without end."""
+"""Different reasons that get their own series. The limit keeps a partner's file from making series without end."""
 
-disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each, that nobody asks for
+disable_created_metrics()  # type: ignore[no-untyped-call]  # would double the series, for no use
 
 LATENCIES: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
-"""Seconds. 2.5 is what is promised."""
+"""Seconds. Answers are promised within 2.5."""
 
 
 class Metrics:
     """The receiver's counters, and the endpoint that shows them.
 
-    token: what a scraper must send as a bearer token; "" lets anybody read, None nobody.
+    token: the bearer token that a scraper must send; "" for public metrics, None for no metrics (404).
     """
 
     def __init__(self, inbox: Inbox | None, token: str | None = "") -> None:
@@ -71,7 +71,7 @@ class Metrics:
             inbox.budget.on_unrecorded = lambda verdict, partner: self._unrecorded.labels(verdict, partner).inc()
 
     def answered(self, verdict: Verdict, reason: str, partner: str, *, status: int, seconds: float) -> None:
-        """Count one answer. status: the one that was sent, which a partner may have of its own."""
+        """Count an answer. status: the HTTP status that was sent, which a partner's file may have chosen."""
         if len(self._reasons) < MOST_REASONS:
             self._reasons.add(reason)
         known = reason if reason in self._reasons else "other"
@@ -96,7 +96,7 @@ class Metrics:
         return registry
 
     async def _queue(self) -> bytes:
-        """The store's figures, or that it is away. They are asked for, not counted, and belong to no process."""
+        """The store's figures, or that it is away. They are read from the store at each scrape, by any process."""
         if self._inbox is None:
             return b""
         try:
@@ -116,7 +116,7 @@ class Metrics:
 
 
 class _Values(Collector):
-    """Values of this moment: a `Gauge` would be kept by process."""
+    """Values of this moment. A `Gauge` would be kept for each process."""
 
     def __init__(self, values: Iterable[tuple[str, str, float]]) -> None:
         self._values = values

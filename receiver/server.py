@@ -1,4 +1,4 @@
-"""The receiver as a process: uvicorn, with every setting that differs from its default, and why."""
+"""The receiver's process: uvicorn, with each setting that differs from its default, and why."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ logger = logging.getLogger("stagehook.server")
 
 
 def app_from_env() -> Starlette:
-    """The app, made in each of uvicorn's processes from the environment that they share."""
+    """Make the app from the environment. Each of uvicorn's processes calls this."""
     end_with_parent()
     settings = WebSettings.from_env(os.environ)
     urls = CallbackURLs(settings.shared.public_url, settings.shared.callback_keys)
@@ -37,17 +37,17 @@ def app_from_env() -> Starlette:
 
 
 def uvicorn_options() -> dict[str, Any]:
-    """uvicorn's settings, whatever is served."""
+    """uvicorn's settings, the same for every app that is served."""
     return {
-        # httptools has three times h11's rate, and answers 400 to a request with two lengths instead of serving it.
+        # httptools is three times as fast as h11, and answers 400 to a request with two lengths instead of serving it.
         "http": BoundedProtocol,
         "ws": "none",
         "log_config": LOG_CONFIG,
         "access_log": False,  # it would log the path, and with it the token
         "server_header": False,
-        "proxy_headers": False,  # nothing here believes a forwarded header
-        "timeout_keep_alive": 100,  # longer than a PaaS router's 90 s: who closes first loses a callback in flight
-        "timeout_graceful_shutdown": 6,  # a hung request must not hold up SIGTERM; a PaaS kills after 30 s
+        "proxy_headers": False,  # forwarded headers are not trusted
+        "timeout_keep_alive": 100,  # longer than a PaaS router's 90 s: if we closed first, a callback in flight is lost
+        "timeout_graceful_shutdown": 6,  # a hung request must not delay SIGTERM; a PaaS kills after 30 s
         "backlog": 2048,
     }
 
@@ -56,7 +56,7 @@ def serve(settings: WebSettings) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Raises `SettingsError` for Temporal's settings, `PortTaken` for the port, and `SchemaMissing` for a store that has
-    not been upgraded. A store that is away is waited for like Temporal.
+    not been upgraded. If the store or Temporal is away, serve and wait for it.
     """
     connect_config(os.environ)
     shared = settings.shared
@@ -77,7 +77,7 @@ def serve(settings: WebSettings) -> None:
 
 
 def check_schema(store: Store | None) -> None:
-    """Raise `SchemaMissing` if the store can be asked and lacks tables: better at a deploy than at a callback."""
+    """Raise `SchemaMissing` if the store is reachable and lacks tables: better at a deploy than at a callback."""
     if store is None:
         return
     try:
