@@ -18,37 +18,37 @@ from receiver.replay.stand_ins import latest_call, new_stand_in_id, stand_in
 from workflows.contract import TOKEN_SLACK, StageProgress
 
 STAGE_OPENS_WITHIN: Final = 10.0
-"""Seconds for a run to come to the next delivery's stage."""
+"""Seconds to wait for a run to reach the next delivery's stage."""
 
 TAKEN_WITHIN: Final = 10.0
-"""Seconds after the last answer for a receiver to forward to the stand-ins what it has kept."""
+"""Seconds after the last answer for the receiver to forward its queue to the stand-ins."""
 
 LOOKS_EVERY: Final = 0.1
 
 
 class CapturedClaims:
-    """Aims at the run of capture, by the claims that the token had then."""
+    """Aims at the captured run, by the captured claims."""
 
     async def claims(self, delivery: Delivery) -> Claims:
         """The captured claims."""
         return claims_of(delivery)
 
     def is_begun(self, chain_id: str) -> bool:
-        """Never."""
+        """False: nothing is begun."""
         return False
 
     async def late(self, replayed: Sequence[Replayed]) -> list[str]:
-        """Nothing was begun."""
+        """Return an empty list: nothing was begun."""
         return []
 
     async def aclose(self) -> None:
-        """Nothing was begun."""
+        """Do nothing: nothing was begun."""
 
 
 class NamedRun(CapturedClaims):
-    """Aims at one run, by the claims of the stage that is open there.
+    """Aims at a named run, by the claims of its open stage.
 
-    stage: in place of the delivery's own; 0 for that one.
+    stage: replaces the delivery's stage; 0 keeps it.
     """
 
     def __init__(self, runs: Runs, workflow_id: str, stage: int = 0) -> None:
@@ -58,7 +58,7 @@ class NamedRun(CapturedClaims):
         self._known: dict[int, Claims] = {}
 
     async def claims(self, delivery: Delivery) -> Claims:
-        """The open stage's claims; raises `NoSuchStage` if the run does not come to the stage."""
+        """The open stage's claims. Raises `NoSuchStage` if the run does not reach the stage in time."""
         stage = self._stage or delivery.stage
         deadline = time.monotonic() + STAGE_OPENS_WITHIN
         while stage not in self._known:
@@ -73,7 +73,7 @@ class NamedRun(CapturedClaims):
 
 @dataclass(frozen=True)
 class Begun:
-    """A stand-in that was begun. deliveries: those that it is for. last: its last stage."""
+    """A stand-in that was begun. deliveries: the deliveries it is for. last: the number of its last stage."""
 
     workflow_id: str
     chain_id: str
@@ -82,9 +82,9 @@ class Begun:
 
 
 class StandIns:
-    """Aims at a stand-in of each captured run, begun at the first of its deliveries.
+    """Aims at a stand-in for each captured run. A stand-in is begun when the first of its deliveries is sent.
 
-    lasting: seconds that the replay is to take; the stand-ins wait for longer.
+    lasting: seconds that the replay will take; the stand-ins wait longer than that.
     """
 
     def __init__(self, runs: Runs, deliveries: Sequence[Delivery], task_queue: str, *, lasting: float = 0.0) -> None:
@@ -98,12 +98,12 @@ class StandIns:
         self._late: list[str] = []
 
     def check(self, chain_ids: Collection[str]) -> None:
-        """Raise `NoStandIn` if there can be none for one of these captured runs."""
+        """Raise `NoStandIn` if a stand-in is impossible for any of these captured runs."""
         for chain_id in chain_ids:
             stand_in(self._deliveries[chain_id], time.time(), self._lasting)
 
     async def claims(self, delivery: Delivery) -> Claims:
-        """The captured claims, but for the stand-in and with time to spare."""
+        """The captured claims, changed to name the stand-in and to expire late enough."""
         if delivery.chain_id not in self._begun:
             self._begun[delivery.chain_id] = await self._begin(self._deliveries[delivery.chain_id])
         begun = self._begun[delivery.chain_id]
@@ -112,20 +112,20 @@ class StandIns:
         return replace(claims_of(delivery), workflow_id=run, chain_id=begun.chain_id, expires_at=expires_at)
 
     def is_begun(self, chain_id: str) -> bool:
-        """Always."""
+        """True: every captured run has a stand-in."""
         return True
 
     async def late(self, replayed: Sequence[Replayed]) -> list[str]:
-        """Wait for the stand-ins to take what was answered 2xx; those that have not in time, which stay open.
+        """Wait until the stand-ins have taken all deliveries that were answered 2xx. Returns the late ones, left open.
 
-        A receiver with a store answers before it has signalled: an end of the stand-in could come first.
+        A receiver with a store answers before it signals: without waiting, the stand-in could end before the signal.
         """
         taken = [one for one in replayed if 200 <= one.answered < 300]
         await asyncio.gather(*(self._wait_for(begun, taken) for begun in self._begun.values()))
         return self._late
 
     async def aclose(self) -> None:
-        """Let the stand-ins end: their last stage waits for nothing but this."""
+        """Finish the stand-ins that are not late, by settling their last stage."""
         done = [begun for begun in self._begun.values() if begun.workflow_id not in self._late]
         ends = [self._runs.finish(begun.workflow_id, begun.last) for begun in done]
         for failure in await asyncio.gather(*ends, return_exceptions=True):
@@ -152,18 +152,19 @@ class StandIns:
     async def _has_taken(self, begun: Begun, sent: Sequence[Replayed]) -> bool:
         try:
             progress = await self._runs.progress(begun.workflow_id)
-        except ProgressUnknown:  # one that comes later finds them in their order
+        except ProgressUnknown:  # a worker that starts later handles the signals in order
             return await self._runs.count_signals(begun.workflow_id) >= _fewest_signals(sent)
         if all(_shows(stage, begun.deliveries, sent) for stage in progress.stages):
             return True
-        # A run that has ended, say by a stage that failed, takes nothing more.
+        # A run that has ended, for example because a stage failed, takes no more signals.
         return (await self._runs.describe(begun.workflow_id)).status is not WorkflowExecutionStatus.RUNNING
 
 
 def _shows(stage: StageProgress, deliveries: Sequence[Delivery], sent: Sequence[Replayed]) -> bool:
-    """Whether a stand-in's stage is settled, or has as many entries in its ledger as callbacks were sent to it.
+    """Whether a stand-in's stage is settled, or its ledger has as many entries as callbacks were sent to it.
 
-    Of those that can settle it one must have. A receiver forwards a stage's callbacks in order.
+    If a callback that can settle the stage was sent, the stage must be settled. A receiver forwards a stage's callbacks
+    in order.
     """
     if stage.outcome:
         return True
@@ -181,22 +182,22 @@ def _shows(stage: StageProgress, deliveries: Sequence[Delivery], sent: Sequence[
 
 
 def _fewest_signals(sent: Sequence[Replayed]) -> int:
-    """How many signals these are at least: of a stage's successes one may be all, the others known or in conflict."""
+    """The fewest signals that these give. Of a stage's successes, all but one may be duplicates or conflicts."""
     contents = {_content(one) for one in sent if one.says and one.says != "succeeded"}
     return len(contents) + len({one.delivery.stage for one in sent if one.says == "succeeded"})
 
 
 def _content(one: Replayed) -> tuple[int, int, int, str, str]:
-    """What is one callback to a receiver, however often it comes."""
+    """A key that is equal for deliveries that a receiver takes for the same callback."""
     delivery = one.delivery
     said = delivery.signed_id or delivery.body_digest
     return delivery.stage, delivery.attempt, delivery.issued_at, one.says, said
 
 
 class Sorted:
-    """Aims at the captured run where it is there, at a stand-in where it is not.
+    """Aims at the captured run if it exists, otherwise at a stand-in.
 
-    there: the chains of the runs that are there.
+    there: the chain ids of the existing runs.
     """
 
     def __init__(self, there: Collection[str], stand_ins: StandIns) -> None:
@@ -204,11 +205,11 @@ class Sorted:
         self._stand_ins = stand_ins
 
     async def claims(self, delivery: Delivery) -> Claims:
-        """The captured claims, or those for the stand-in."""
+        """The captured claims, or the stand-in's claims."""
         return await self._stand_ins.claims(delivery) if self.is_begun(delivery.chain_id) else claims_of(delivery)
 
     def is_begun(self, chain_id: str) -> bool:
-        """Whether it is not there."""
+        """Whether the captured run does not exist, so that a stand-in takes its place."""
         return chain_id not in self._there
 
     async def late(self, replayed: Sequence[Replayed]) -> list[str]:
@@ -216,5 +217,5 @@ class Sorted:
         return await self._stand_ins.late(replayed)
 
     async def aclose(self) -> None:
-        """Let the stand-ins end."""
+        """Finish the stand-ins."""
         await self._stand_ins.aclose()

@@ -1,7 +1,7 @@
-"""Webhook replay: captured deliveries sent again, on the ordinary way of every callback.
+"""Webhook replay: sends captured deliveries again, over HTTP like every callback.
 
-A replay is aimed (`receiver.replay.aims`: which run, by which claims), written (token, headers, bytes) and sent, in the
-order of capture. The answer is compared with the one at capture.
+Each delivery is aimed (`receiver.replay.aims`: which run, by which claims), written (token, headers, bytes) and sent,
+in the order of capture. The answer is compared with the captured answer.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ NOT_REPEATED: Final = {
     "expect",
     "proxy-connection",
 }
-"""Headers that belong to a connection and not to what was sent over it."""
+"""Headers that belong to the connection, not to the request."""
 
 
 class NotReplayable(Exception):
@@ -53,21 +53,21 @@ class PartnerNotEnabled(Exception):
 
 UNPROVEN: Final = Verdict.UNPROVEN.name.lower()
 MISSIGNED: Final = "its signature was refused, and would be made right"
-"""Why an unproven delivery is left out."""
+"""The reason for leaving out an unproven delivery."""
 
 TARGET: Final = re.compile(r"[!-~]{0,60000}")
 """What a request line can hold; httpx takes 65,536 characters of a URL, 4,096 of them for the token."""
 
 NOBODY_THERE: Final = (httpx.ConnectError, httpx.ConnectTimeout)
-"""Of a receiver that does not answer at all: the next delivery would fare no better."""
+"""Errors of a receiver that cannot be reached: the next delivery would fail too, so the replay ends."""
 
 
 @dataclass(frozen=True)
 class Replayed:
-    """One delivery that was sent again.
+    """A delivery that was sent again.
 
-    answered: the HTTP status, 0 for none. error: why there was none. nobody: nothing listens there.
-    says: what the partner's file here reads in it, "" if nothing.
+    answered: the HTTP status of the answer, 0 without an answer. error: why there is no answer.
+    nobody: the receiver cannot be reached. says: what the local partner's file reads in the body, "" if it cannot.
     """
 
     delivery: Delivery
@@ -79,16 +79,17 @@ class Replayed:
 
     @property
     def same(self) -> bool:
-        """Whether the answer is the one at capture."""
+        """Whether the answer has the captured status."""
         return self.answered == self.delivery.status
 
 
 def select(
     deliveries: Sequence[Delivery], *, unproven: bool = False
 ) -> tuple[list[Delivery], list[tuple[Delivery, str]]]:
-    """The deliveries that can be replayed, in the order of capture; and the others, with the reason.
+    """The deliveries that can be replayed, in the order of capture, and the others, each with the reason.
 
-    unproven: those too whose body signature was refused. A new one would be right, and settle what theirs did not.
+    unproven: replay deliveries whose body signature was refused too. Their new signature is right, and so they may
+    settle stages that they did not settle when captured.
     """
     chosen: list[Delivery] = []
     left: list[tuple[Delivery, str]] = []
@@ -107,25 +108,25 @@ def select(
 
 
 class Aim(Protocol):
-    """Says which run and stage each delivery is sent to."""
+    """Decides which run and stage each delivery is sent to."""
 
     async def claims(self, delivery: Delivery) -> Claims:
-        """The claims for its new token."""
+        """The claims for the delivery's new token."""
         ...
 
     def is_begun(self, chain_id: str) -> bool:
-        """Whether the deliveries of this captured run go into a run that the replay begins."""
+        """Whether the deliveries of this captured run go to a run that the replay begins."""
         ...
 
     async def late(self, replayed: Sequence[Replayed]) -> list[str]:
-        """Wait for the runs that the replay has begun to take what they were sent; those that have not in time.
+        """Wait until the runs that the replay began have taken what they were sent. Returns the runs that are late.
 
-        They stay open, for it may come yet.
+        Late runs stay open, because their signals may still arrive.
         """
         ...
 
     async def aclose(self) -> None:
-        """End what the replay has begun."""
+        """End the runs that the replay has begun."""
         ...
 
 
@@ -133,8 +134,8 @@ class Aim(Protocol):
 class Replay:
     """Sends deliveries again.
 
-    urls: issues the tokens, for the receiver that they are sent to. partners: whose signatures can be made here.
-    speed: how much faster than captured; 0 waits for nothing. rate: deliveries a second at most; 0 for any.
+    urls: issues the tokens, for the receiver that the deliveries are sent to. partners: sign the bodies.
+    speed: times faster than captured; 0 sends without pauses. rate: most deliveries per second; 0 for no limit.
     """
 
     http: httpx.AsyncClient
@@ -146,7 +147,7 @@ class Replay:
     _sent_at: float = field(default=0.0, init=False)
 
     def check(self, deliveries: Sequence[Delivery]) -> None:
-        """Raise `PartnerNotEnabled`, `CannotSign` or `NotReplayable` if one of them cannot be written."""
+        """Raise `PartnerNotEnabled`, `CannotSign` or `NotReplayable` if a delivery cannot be written."""
         named = {delivery.partner for delivery in deliveries} if self.mode == "resign" else set()
         if missing := sorted(named - self.partners.keys()):
             raise PartnerNotEnabled(f"PARTNERS does not name {', '.join(missing)}, whose deliveries are to be signed")
@@ -154,11 +155,11 @@ class Replay:
             self.write(delivery, claims_of(delivery))
 
     def seconds(self, deliveries: Sequence[Delivery]) -> float:
-        """How long the pauses between them are altogether."""
+        """The sum of the pauses between the deliveries, in seconds."""
         return sum(map(self._pause, deliveries, deliveries[1:]))
 
     async def send_all(self, deliveries: Sequence[Delivery], aim: Aim) -> AsyncIterator[Replayed]:
-        """Send them one after another, until nobody is there; each is yielded as soon as it is answered."""
+        """Send the deliveries one after another, and yield each result. Stops if the receiver cannot be reached."""
         before: Delivery | None = None
         for delivery in deliveries:
             claims = await aim.claims(delivery)
@@ -171,7 +172,7 @@ class Replay:
             before = delivery
 
     def _pause(self, before: Delivery, delivery: Delivery) -> float:
-        """Seconds between the sending of these two."""
+        """Seconds between sending these two deliveries."""
         pause = 1 / self.rate if self.rate else 0.0
         return max(pause, (delivery.received_at - before.received_at) / self.speed) if self.speed else pause
 
@@ -180,7 +181,7 @@ class Replay:
         self._sent_at = time.monotonic()
         try:
             response = await self.http.send(request)
-        except httpx.HTTPError as error:  # an answer that cannot be read, too
+        except httpx.HTTPError as error:  # includes an answer that cannot be read
             nobody = isinstance(error, NOBODY_THERE)
             return Replayed(delivery, claims.workflow_id, 0, type(error).__name__, nobody=nobody)
         return Replayed(delivery, claims.workflow_id, response.status_code, says=self._read(delivery, request.content))
@@ -189,18 +190,18 @@ class Replay:
         partner = self.partners.get(delivery.partner)
         try:
             return partner.read_callback(body).status if partner else ""
-        except Exception:  # a partner's file; whether the receiver has fared better is seen by its answer
+        except Exception:  # any error of a partner's file; the receiver's answer shows whether it failed there too
             return ""
 
     def write(self, delivery: Delivery, claims: Claims) -> httpx.Request:
-        """The request: a new token, and with `resign` a new signature; bytes and other headers as captured.
+        """Make the request: a new token, and with `resign` a new signature. Bytes and other headers are as captured.
 
         Raises `NotReplayable` and `CannotSign`.
         """
         url, body = addressed(delivery, self.urls, claims)
         headers = repeatable_headers(delivery)
         if self.mode == "resign" and (scheme := self.partners[delivery.partner].signature):
-            # The captured id, so that what was a duplicate is one again.
+            # Sign with the captured id, so that a duplicate is a duplicate again.
             delivery_id = delivery.signed_id or delivery.id
             try:
                 signed = scheme.sign(body, url=url, now=time.time(), delivery_id=delivery_id)
@@ -209,13 +210,13 @@ class Replay:
             replaced = {name.lower() for name, _ in signed}
             headers = [*(pair for pair in headers if pair[0].lower() not in replaced), *signed]
         encoded = [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers]
-        # httpx would write some of a URL's characters anew.
+        # Set the raw target: httpx would encode some characters of the URL again.
         target = {"target": b"/" + url.encode().split(b"/", 3)[3]}
         return httpx.Request(delivery.method, url, headers=encoded, content=body, extensions=target)
 
 
 def addressed(delivery: Delivery, urls: CallbackURLs, claims: Claims) -> tuple[str, bytes]:
-    """Where to send it, and its body, with a token of these claims in the place of the captured one.
+    """The delivery's URL and body, with a token of these claims in place of the captured token.
 
     Raises `NotReplayable`.
     """
@@ -230,7 +231,7 @@ def addressed(delivery: Delivery, urls: CallbackURLs, claims: Claims) -> tuple[s
 
 
 def _kept_target(delivery: Delivery) -> str:
-    """What is sent again of its target as it is: the query; at a partner's one URL all of it."""
+    """The part of the target that is replayed unchanged: the query, or all of it at a partner's single URL."""
     if delivery.target.startswith(PARTNERS_PATH):
         return delivery.target
     query = delivery.target.removeprefix(CALLBACKS_PATH + placeholder(claims_of(delivery)))
@@ -238,7 +239,7 @@ def _kept_target(delivery: Delivery) -> str:
 
 
 def repeatable_headers(delivery: Delivery) -> list[tuple[str, str]]:
-    """Its headers without those of the connection it came over, nor the blanks around a value, which are none of it."""
+    """The headers to replay: without connection headers and credentials, and without the blanks around a value."""
     return [
         (name, value.strip(" \t"))
         for name, value in delivery.headers
@@ -247,7 +248,7 @@ def repeatable_headers(delivery: Delivery) -> list[tuple[str, str]]:
 
 
 def claims_of(delivery: Delivery) -> Claims:
-    """The captured claims; raises `NotReplayable` if there are none."""
+    """The captured claims; raises `NotReplayable` if the delivery has none."""
     if delivery.claims is None:
         raise NotReplayable(f"the token of {delivery.id} was none of ours")
     return delivery.claims

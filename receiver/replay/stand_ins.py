@@ -1,8 +1,8 @@
-"""Stand-ins: a run that takes the place of the one a delivery was captured from, for a webhook replay.
+"""Stand-ins: runs that take the place of captured runs in a webhook replay.
 
-It begins where the delivery found the captured run: the stages before are advanced past, those that deliveries were
-captured for wait for their callbacks, and no partner is called. A last stage of its own keeps it open, so that what
-came late is late again, until the replay ends it. Behind stage 50 there is no room for one: that stage ends the run.
+A stand-in begins where the delivery found the captured run. Earlier stages are advanced, stages with captured
+deliveries wait for their callbacks, and no partner is called. An extra last stage keeps the stand-in open until the
+replay ends it, so that a late callback is late again. After stage 50 there is no room for it: stage 50 ends the run.
 """
 
 from __future__ import annotations
@@ -21,32 +21,32 @@ from workflows.pipelines import PIPELINES
 
 LAST_STAGE: Final = "end-of-replay"
 HOUR: Final = 3600.0
-"""Seconds that a stand-in waits beyond the time that the replay is to take."""
+"""Seconds that a stand-in waits longer than the replay will take."""
 
 LONGEST_ID: Final = 200
-"""Characters of a stand-in's workflow id; they are all in its tokens."""
+"""Characters of a stand-in's workflow id, which is part of its tokens."""
 
 OWN_ID: Final = re.compile(r"replay-[0-9a-f]{8}-")
 
 
 class NoStandIn(Exception):
-    """A captured run that no run of ours can stand in for. The message says why."""
+    """A captured run cannot have a stand-in. The message says why."""
 
 
 def new_stand_in_id(workflow_id: str) -> str:
-    """A workflow id for a stand-in of this run."""
+    """Make a workflow id for a stand-in of this run."""
     return f"replay-{uuid.uuid4().hex[:8]}-{workflow_id}"[:LONGEST_ID]
 
 
 def is_stand_in(workflow_id: str) -> bool:
-    """Whether the id is one that a stand-in was given."""
+    """Whether the workflow id belongs to a stand-in."""
     return bool(OWN_ID.match(workflow_id))
 
 
 def stand_in(deliveries: Sequence[Delivery], at: float, lasting: float = 0.0) -> tuple[Pipeline, Carried]:
-    """The definition of a stand-in for the one run that these deliveries are for, and the state it begins in.
+    """The definition and the initial state of a stand-in. The deliveries are all for the same captured run.
 
-    lasting: seconds that the replay is to take. Raises `NoStandIn`.
+    at: unix seconds, now. lasting: seconds that the replay will take. Raises `NoStandIn`.
     """
     last = max(delivery.stage for delivery in deliveries)
     if last > MOST_STAGES:
@@ -56,7 +56,7 @@ def stand_in(deliveries: Sequence[Delivery], at: float, lasting: float = 0.0) ->
     if last < MOST_STAGES:
         last += 1
         stages.append(Stage(last, LAST_STAGE, deliveries[-1].partner, timeout, on_timeout="skip"))
-    # That of a workflow class is the class's name.
+    # For other workflows, `pipeline` is the workflow's type, which may not be a valid name of a pipeline.
     name = deliveries[0].pipeline if NAME.fullmatch(deliveries[0].pipeline) else "unknown"
     pipeline = Pipeline(name, stages, description=f"stand-in for {deliveries[0].workflow_id}")
     if faults := list(pipeline_faults(pipeline)):
@@ -80,13 +80,13 @@ def _beginning(stages: Sequence[Stage], deliveries: Sequence[Delivery], at: floa
 
 
 def latest_call(deliveries: Sequence[Delivery], stage: int) -> Delivery | None:
-    """A delivery of the stage's current call: a failure that answers an earlier one is kept in the ledger only."""
+    """A delivery of the stage's latest call, or None. A failure of an earlier call would only reach the ledger."""
     calls = [delivery for delivery in deliveries if delivery.stage == stage]
     return max(calls, key=lambda delivery: (delivery.attempt, delivery.issued_at), default=None)
 
 
 def _stages(deliveries: Sequence[Delivery], last: int, timeout: float) -> list[Stage]:
-    """The stages up to the last: the pipeline's where it is known here, by number and partner where it is not."""
+    """The stages up to `last`: from the pipeline's definition if it is known here, otherwise by number and partner."""
     known = PIPELINES.get(deliveries[0].pipeline)
     named = {stage.number: stage for stage in known.stages} if known else {}
     partners = {delivery.stage: delivery.partner for delivery in deliveries}
@@ -94,6 +94,6 @@ def _stages(deliveries: Sequence[Delivery], last: int, timeout: float) -> list[S
     for number in range(1, last + 1):
         stage = named.get(number, Stage(number, f"stage-{number}", partners.get(number, "unknown"), timeout))
         partner = partners.get(number, stage.partner)
-        # Nobody is called, so nothing is needed.
+        # No partner is called, so the stage needs no data.
         stages.append(replace(stage, partner=partner, timeout=timeout, on_timeout="fail", attempts=1, needs={}))
     return stages
