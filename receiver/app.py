@@ -1,4 +1,4 @@
-"""create_app: the receiver's routes, its lifespan, and the answers that no endpoint gives."""
+"""create_app: the receiver's routes, its lifespan, and its answers outside of endpoints."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from receiver.sending.forwarder import Forwarder
 from receiver.sending.signals import Signals
 
 METHODS: Final = ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE", "CONNECT"]
-"""The callback endpoints take every request for them, and refuse themselves what is no callback: that is recorded."""
+"""The callback endpoints accept every method. They refuse what is not a callback themselves, so that it is recorded."""
 
 
 def create_app(
@@ -37,9 +37,9 @@ def create_app(
     store: Store | None = None,
     metrics_token: str | None = "",
 ) -> Starlette:
-    """The receiver on these parts. Any number of processes may serve it: all it keeps between requests are limits.
+    """Make the receiver's app. Any number of processes may serve it: between requests it keeps only limits.
 
-    store: where deliveries are kept; it is used while the app's lifespan lasts. metrics_token: see `Metrics`.
+    store: where deliveries are kept, or None; used during the app's lifespan. metrics_token: see `Metrics`.
     """
     inbox = None if store is None else Inbox(store.database)
     forwarder = Forwarder(signals, inbox)
@@ -53,7 +53,7 @@ def create_app(
             if store is not None and inbox is not None:
                 await running.enter_async_context(inbox.running())
                 running.callback(asyncio.create_task(prune_for_ever(inbox, store.days)).cancel)
-            # Asks ahead of the first probe; store and Temporal away or not, the receiver listens at once.
+            # Checks before the first probe, in the background: the receiver listens at once, whatever is away.
             running.callback(asyncio.create_task(health.find_out()).cancel)
             await running.enter_async_context(forwarder.running())
             yield
@@ -69,13 +69,13 @@ def create_app(
         exception_handlers={HTTPException: _refuse, Exception: _break},
         lifespan=lifespan,
     )
-    # A redirect would repeat the token in a Location header, on a host that the request names.
+    # A redirect would repeat the token in a Location header, on the host that the request names.
     app.router.redirect_slashes = False
     return app
 
 
 async def _refuse(request: Request, error: Exception) -> Response:
-    """Answer what Starlette itself refuses: no such path, or no such method on it."""
+    """Answer a request that Starlette refuses: an unknown path, or a method that the path does not support."""
     status = error.status_code if isinstance(error, HTTPException) else 500
     verdict = {404: Verdict.UNKNOWN, 405: Verdict.WRONG_METHOD}.get(status, Verdict.MALFORMED)
     response = verdict.respond(close=True)

@@ -1,4 +1,4 @@
-"""Handshakes: what a partner asks of one of our URLs, answered in place of a callback."""
+"""Handshakes: a partner's check of one of our URLs before it sends callbacks to it."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ class HandshakeDone(Ended):
         self._reply = reply
 
     def respond(self) -> Response:
-        """The reply, which no browser is to take for anything but its media type."""
+        """The reply. `nosniff` keeps browsers from treating it as another media type."""
         headers = {**self._reply.headers, "X-Content-Type-Options": "nosniff"}
         return Response(self._reply.body, self._reply.status, headers, self._reply.media_type)
 
 
 def reply_to(partner: Partner, request: Request, body: bytes | None, *, rate: float) -> Reply | None:
-    """The reply, if the request is the handshake that the partner performs.
+    """The reply, if the request is the partner's handshake; otherwise None.
 
-    body: None as long as body and body signature have not been checked. rate: callbacks per second at this URL.
+    body: None until the body and its signature have been checked. rate: callbacks per second at this URL.
     """
     if partner.handshake is None:
         return None
@@ -38,5 +38,5 @@ def reply_to(partner: Partner, request: Request, body: bytes | None, *, rate: fl
         rate=int(60 * rate),
     )
     reply = partner.handshake.answer(asked, proven=body is not None)
-    # Whoever has the URL could ask for an echo of anything, where nobody signs.
+    # Without a body signature, anyone who has the URL could have any text echoed.
     return reply if body is None or partner.proves_its_bodies or reply is None else REFUSED

@@ -1,4 +1,4 @@
-"""How uvicorn's processes begin and end, where uvicorn's own ways would surprise an operator."""
+"""Start and stop of uvicorn's processes, where uvicorn's own behaviour would surprise an operator."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import threading
 
 
 class PortTaken(Exception):
-    """Somebody else listens on the port, or we may not."""
+    """Another process listens on the port, or this process may not listen on it."""
 
 
 def check_port(host: str, port: int) -> None:
-    """Raise `PortTaken` if the port cannot be listened on: uvicorn would end with a code that means something else."""
+    """Raise `PortTaken` if the port cannot be listened on. uvicorn's exit code for this means something else."""
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -25,15 +25,15 @@ def check_port(host: str, port: int) -> None:
 
 
 def stop_quietly() -> None:
-    """Make a stop that was asked for end with exit code 0: uvicorn raises the signal again when it is done."""
+    """Make SIGTERM and SIGINT end with exit code 0: uvicorn raises the signal again when it has stopped."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
 
 
 def end_with_parent() -> None:
-    """Stop this process, one of several, when the one that began it is gone: killed, it tells nobody.
+    """Stop this worker process when its parent is gone: a killed parent cannot stop its workers.
 
-    Left to themselves they would go on listening, and the next receiver would find its port taken.
+    Otherwise the workers go on listening, and the next receiver finds its port taken.
     """
     if (parent := multiprocessing.parent_process()) is None:
         return

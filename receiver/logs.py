@@ -1,7 +1,7 @@
-"""How the processes log: one line an event on stderr, its name first, its facts after it as key=value.
+"""How the processes log: one line per event on stderr, with the event's name and then its facts as key=value.
 
-A traceback follows its event in indented lines. Texts from elsewhere, such as the message of a partner's file's
-exception, stay within their line: no text can forge an event or steer a terminal.
+A traceback follows its event in indented lines. Untrusted text, such as the message of an exception from a partner's
+file, stays within its line: it cannot forge an event or control a terminal.
 """
 
 from __future__ import annotations
@@ -39,35 +39,35 @@ class LineFormatter(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)s %(name)s %(message)s")
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
-        """UTC, to the second."""
+        """The time in UTC, to the second."""
         return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created))
 
     def format(self, record: logging.LogRecord) -> str:
-        """The event without callback tokens, which a partner's file may have quoted."""
+        """Format the event, and remove callback tokens, which a partner's file may have quoted."""
         return scrubbed_text(super().format(record))
 
     def formatException(self, ei: ExcInfo) -> str:  # noqa: N802 - logging's own name
-        """The traceback in indented lines, each exception's text in one of them."""
+        """The traceback in indented lines, with the text of each exception on a single line."""
         if ei[0] is None:
             return ""
         text = "".join(map(_indented, traceback.TracebackException(*ei).format()))
         return text[:LONGEST_TRACEBACK].rstrip("\n")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
-        """The line, with the record's extra facts appended."""
+        """The line, with the record's extra facts at its end."""
         record.message = _printable(record.message)
         facts = {key: value for key, value in vars(record).items() if key not in STANDARD and not key.startswith("_")}
         return " ".join([super().formatMessage(record), *(f"{key}={_plain(value)}" for key, value in facts.items())])
 
 
 def _indented(piece: str) -> str:
-    """A piece of a traceback: the lines of a frame, or a text that is made one line."""
+    """A piece of a traceback, indented: the lines of a frame, or an exception's text as a single line."""
     lines = piece.rstrip("\n").split("\n") if FRAME.match(piece) else [piece.rstrip("\n")]
     return "".join(f"    {_printable(line)[:LONGEST_LINE]}\n" for line in lines)
 
 
 def _printable(text: str) -> str:
-    """The text with all that is not printable escaped: `\\n`, `\\x1b`, `\\u2028`."""
+    """The text with unprintable characters escaped: `\\n`, `\\x1b`, `\\u2028`."""
     if text.isprintable():
         return text
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)

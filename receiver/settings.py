@@ -1,4 +1,4 @@
-"""WebSettings: what the web process reads from the environment beyond what it shares with the worker."""
+"""WebSettings: the web process's settings from the environment, in addition to those shared with the worker."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ SHORTEST_TOKEN: Final = 16
 class WebSettings:
     """Checked settings.
 
-    shared: those of web and worker. store: where deliveries are kept, None for nowhere.
-    metrics_token: the bearer token for `/metrics`; "" lets anybody read, None nobody.
+    shared: the settings of web and worker. store: where deliveries are kept, or None to keep none.
+    metrics_token: the bearer token for `/metrics`; "" for public metrics, None for no metrics (404).
     """
 
     shared: Settings
@@ -27,7 +27,7 @@ class WebSettings:
 
     @classmethod
     def from_env(cls, variables: Mapping[str, str]) -> Self:
-        """Read the settings; raises `SettingsError` with every fault at once."""
+        """Read the settings. Raises `SettingsError` with all faults together."""
         env = Environment(variables)
         shared = Settings.read(env)
         token = env.optional("METRICS_TOKEN")
@@ -36,7 +36,7 @@ class WebSettings:
         settings = cls(
             shared=shared,
             store=Store.read(env, shared.public_url),
-            # A public receiver's figures are nobody's business unless somebody was given a token for them.
+            # A public receiver shows its metrics only to a scraper with a token.
             metrics_token=token or ("" if is_loopback(shared.public_url) else None),
         )
         env.check()
