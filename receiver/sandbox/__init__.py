@@ -1,1 +1,1 @@
-"""The sandbox: an app that plays any partner, well or badly, on this machine."""
+"""The sandbox: an app that plays any partner on this machine, well-behaved or not."""

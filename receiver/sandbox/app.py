@@ -1,8 +1,9 @@
-"""The other side of the sandbox and of the sample partners: an ASGI app that answers calls as its script says.
+"""An ASGI app that plays the sandbox partner and the sample partners: it answers calls as its script says.
 
-To each partner's file it speaks in that partner's own form (`roles`), and signs with its own scheme. The script
-names a play for each attempt of each partner (`{"esign": ["never", "later"]}`: the last one repeats). The app keeps a
-ledger of what it was asked and what it was answered, without URLs or tokens, at `GET /ledger`.
+It uses each partner's own format (`roles`) and signature scheme. The script names a play for each attempt of each
+partner. Example: with `{"esign": ["never", "later"]}`, attempt 1 at `esign` gets no callback, and all further attempts
+get one. The app keeps a ledger of its calls and of the answers to its callbacks, without URLs or tokens, at
+`GET /ledger`.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from receiver.sandbox.roles import Role, role_of
 from workflows.contract import Answer
 
 RETRY_DELAYS: Final = (0.2, 0.5, 1.0, 2.0, 5.0, 5.0, 5.0, 10.0, 10.0, 10.0)
-"""Seconds between the tries of one callback, as long as nobody answers or the answer is 429 or 5xx."""
+"""Seconds between the tries of a callback, while there is no answer or the answer is 429 or 5xx."""
 
 BETWEEN_TIMES: Final = 0.1
 """Seconds between a callback and its duplicate."""
@@ -35,15 +36,16 @@ BETWEEN_TIMES: Final = 0.1
 
 @dataclass(frozen=True)
 class Play:
-    """How one call is answered.
+    """How a call is answered.
 
-    status: the HTTP status of the call's immediate answer; anything but a 2xx starts no work.
+    status: the HTTP status of the call's immediate answer; no work is started unless it is a 2xx.
     busy: how many tries are answered 503 before that.
-    slow: seconds before the immediate answer. delay: seconds from there to the callback.
-    at_once: the result is in the immediate answer, and no callback follows. early: the callback comes before it.
-    times: how often the callback is sent. lost: it never is, although the work gets done.
-    forged: first, one is sent with a changed token. missigned: first, one is sent whose signature is of another body,
-        by a partner that signs.
+    slow: seconds before the immediate answer. delay: seconds from the immediate answer to the callback.
+    at_once: the result is in the immediate answer, and no callback follows.
+    early: the callback comes before the immediate answer.
+    times: how often the callback is sent. lost: the work is done, but no callback is sent.
+    forged: a callback with a changed token is sent first.
+    missigned: a callback with the signature of another body is sent first, by a partner that signs.
     outcome: what the callback says.
     """
 
@@ -74,11 +76,11 @@ PLAYS: Final[Mapping[str, Play]] = {
     "forged": Play(forged=True),
     "missigned": Play(missigned=True),
 }
-"""The plays by name. `mixed` in a script picks one of them by the app's seed."""
+"""The plays by name. `mixed` in a script picks a play at random, by the app's seed."""
 
 
 ASKED: Final = "play:"
-"""A value of the call's data that begins so names the play for this call, whatever the script says."""
+"""Prefix of a value in the call's data that chooses the play for this call, such as `play:twice`, over the script."""
 
 
 Kind = Literal["callback", "progress", "forged", "missigned"]
@@ -86,7 +88,7 @@ Kind = Literal["callback", "progress", "forged", "missigned"]
 
 @dataclass
 class Delivery:
-    """One callback that was sent: what it was, the status it was answered (0: none), and when (unix seconds)."""
+    """A callback that was sent: its kind, the status of its answer (0 without an answer), and when (unix seconds)."""
 
     kind: Kind
     answered: int
@@ -95,10 +97,10 @@ class Delivery:
 
 @dataclass
 class Work:
-    """One piece of work that a call started, known by its idempotency key. Times are unix seconds.
+    """Work that a call started, identified by the call's idempotency key. Times are unix seconds.
 
-    done: its result is there, for whoever asks. asked: how often it was asked for.
-    stopped: no result will come. undone: what its result was is taken back.
+    done: the result can be asked for. asked: how often the status was asked for.
+    stopped: no result will come. undone: the result was revoked.
     """
 
     id: str
@@ -119,10 +121,10 @@ class Work:
 class SandboxPartner:
     """The app and its ledger.
 
-    http: sends the callbacks; it belongs to the caller.
-    script: plays by partner and attempt; a partner without one plays `later`.
-    schemes: how each partner signs its callbacks; one without signs nothing.
-    seed: decides what `mixed` picks. delay: seconds to a callback, in place of each play's own.
+    http: sends the callbacks; the caller closes it.
+    script: plays by partner and attempt; a partner without plays uses `later`.
+    schemes: how each partner signs its callbacks; a partner without a scheme does not sign.
+    seed: decides what `mixed` picks. delay: seconds to a callback, replacing the delay of every play.
     """
 
     def __init__(
@@ -256,7 +258,7 @@ class SandboxPartner:
             await asyncio.sleep(delay)
 
     def _sign(self, partner: str, body: bytes, url: str, delivery_id: str) -> list[tuple[str, str]]:
-        """The headers of a callback: signed anew for every try, as of now, under the delivery's own id."""
+        """The headers of a callback. Each try gets a new signature with the current time and the delivery's id."""
         scheme = self._schemes.get(partner)
         proof = scheme.sign(body, url=url, now=time.time(), delivery_id=delivery_id) if scheme else []
         return [("Content-Type", "application/json"), *proof]
@@ -283,6 +285,6 @@ def _error(status: int, code: str, message: str, headers: Mapping[str, str] | No
 
 
 def _forge(url: str) -> str:
-    """The same URL with one character of the token's payload changed: well spelt, signed by nobody."""
+    """The same URL with a character of the token's payload changed: well-formed, but with an invalid signature."""
     head, _, signature = url.rpartition(".")
     return f"{head[:-1]}{'A' if head[-1] != 'A' else 'B'}.{signature}"

@@ -1,6 +1,6 @@
-"""How the sandbox speaks as each partner: the partners' own forms on the wire, written where their files read.
+"""How the sandbox plays each partner: it writes the partner's format where the partner's file reads it, and vice versa.
 
-The other halves are in the partners' files; a test sends every role's words through them.
+The other halves are in the partners' files. A test sends the messages of every role through them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Words = dict[str, Any]
 
 @dataclass(frozen=True)
 class Order:
-    """What a call asks for: where to answer, the number of the call, and its data."""
+    """What a call asks for: the URL for the callback, the attempt, and the data."""
 
     callback_url: str
     attempt: int
@@ -27,9 +27,10 @@ class Order:
 
 @dataclass(frozen=True)
 class Telling:
-    """How a partner is told to stop or undo work: the method, what follows the work's path, what the body must hold.
+    """How a partner is told to stop or undo work.
 
-    answer: what it answers, from the work's id.
+    method: the HTTP method. below: what follows the work's path. fields: what the body must hold.
+    answer: makes the answer from the work's id.
     """
 
     method: str
@@ -38,7 +39,7 @@ class Telling:
     answer: Callable[[str], Words]
 
     def is_told_by(self, method: str, below: str, body: bytes) -> bool:
-        """Whether a request at or below the work's path says this."""
+        """Whether a request at or below the work's path is this one."""
         try:
             said = json.loads(body or b"{}")
         except ValueError:
@@ -49,13 +50,15 @@ class Telling:
 
 @dataclass(frozen=True)
 class Role:
-    """One partner as the sandbox plays it. Every function that speaks takes the work's id and what is to be said.
+    """A partner as the sandbox plays it. Functions that make a message take the work's id and the answer to express.
 
-    collection: the path's word for the work. read_order: reads a call's body; raises KeyError, TypeError or ValueError.
-    receipt: the answer to a call; an answer that does not settle stands for work that has only begun.
-    callback: a callback's body. status: the answer to who asks, for a partner that can be asked.
-    findings: what the work finds out, from its id and the call's data. reports_progress: before the result, once.
-    stop, undo: how it is told to, for a partner that can be.
+    collection: the name of the work in the path.
+    read_order: reads a call's body; raises KeyError, TypeError or ValueError.
+    receipt: makes the answer to a call; an answer that does not settle means that the work has only begun.
+    callback: makes a callback's body. status: makes the answer to a status request, if the partner supports that.
+    findings: makes the result's data from the work's id and the call's data.
+    reports_progress: whether it sends one progress report before the result.
+    stop, undo: how to tell the partner to stop or undo work, if it supports that.
     """
 
     collection: str
@@ -70,7 +73,7 @@ class Role:
 
 
 def _order(callback_url: Any, reference: Any, data: Any) -> Order:
-    """An order whose attempt is the last part of `work_reference`."""
+    """Make an order. The attempt is the last part of `reference`, which the partner's file made by `work_reference`."""
     return Order(str(callback_url), int(str(reference).rpartition("/")[2]), dict(data))
 
 
@@ -222,9 +225,9 @@ CARDS: Final = Role(
 
 
 ROLES: Final[Mapping[str, Role]] = {"identity": IDENTITY, "bank": BANK, "esign": ESIGN, "cards": CARDS}
-"""The partners whose forms the sandbox knows; to any other it speaks in its own, `SANDBOX`."""
+"""The partners whose formats the sandbox knows. All other partners get its own format, `SANDBOX`."""
 
 
 def role_of(partner: str) -> Role:
-    """The partner's role."""
+    """The role of a partner, by its name."""
     return ROLES.get(partner, SANDBOX)
