@@ -241,7 +241,7 @@ def _raw_path(request: Request) -> str:
 
 
 def _log(verdict: Verdict, reason: str, status: int, capture: Capture, took: float) -> None:
-    """Log one line for a request: its verdict and the token's claims, never the token."""
+    """Log a line for the request: its verdict and the token's claims, never the token."""
     claims = capture.claims
     known = (
         {"partner": capture.partner}

@@ -31,9 +31,9 @@ def stop_quietly() -> None:
 
 
 def end_with_parent() -> None:
-    """Stop this worker process when its parent is gone: a killed parent cannot stop its workers.
+    """Stop this process, one of several, when its parent process is gone: a killed parent cannot stop them.
 
-    Otherwise the workers go on listening, and the next receiver finds its port taken.
+    Otherwise they go on listening, and the next receiver finds its port taken.
     """
     if (parent := multiprocessing.parent_process()) is None:
         return

@@ -39,7 +39,7 @@ class Telling:
     answer: Callable[[str], Words]
 
     def is_told_by(self, method: str, below: str, body: bytes) -> bool:
-        """Whether a request at or below the work's path is this one."""
+        """Whether a request at or below the work's path tells the partner this."""
         try:
             said = json.loads(body or b"{}")
         except ValueError:

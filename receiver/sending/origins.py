@@ -1,4 +1,4 @@
-"""Origins: which pipeline each run was started with. Temporal is asked once per run, for a few runs at a time."""
+"""Origins: which pipeline each run was started with. Asks Temporal once per run, a few at a time, and remembers it."""
 
 from __future__ import annotations
 

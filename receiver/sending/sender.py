@@ -299,7 +299,7 @@ class Sender:
     async def _put_off(self, queued: Queued, why: str, *, own_fault: bool) -> None:
         """Schedule the next try. Count the failure against the delivery only if Temporal is reachable.
 
-        own_fault: whether Temporal refused this very delivery, or has taken another one since the last try.
+        own_fault: whether Temporal refused this delivery, or has taken another delivery since the last try.
 
         Example: Temporal is down, and the signal fails: the try is not counted, however often that happens. Temporal is
         up and takes other deliveries: the try is counted, and the next is due in 2, 4, 8, ... up to 300 seconds.

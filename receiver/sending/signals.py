@@ -118,7 +118,7 @@ class Signals:
         raise SignalRefused("the run is open and does not take signals")
 
     async def check(self, *, within: float = BUDGET_SECONDS) -> None:
-        """Raise `TemporalAway` unless a callback could be delivered now, as far as that shows without delivering one.
+        """Raise `TemporalAway` unless a callback could be delivered now, as far as that shows without a delivery.
 
         Signals a run that does not exist. That needs all that a callback needs, permissions and limits included, except
         that Temporal can write.
