@@ -50,8 +50,8 @@ MOST_COMPARED: Final = 20
 
 SETTLING: Final = {"succeeded", "failed"}
 SENT_AGAIN: Final = {Fate.TAKEN, Fate.REFUSED}
-"""Fates after which a repeated content is signalled again, because the run may have been reset. Temporal recognizes a
-signal that it has taken by its request id."""
+"""Fates after which a repeated content is signalled again, because the run may have been reset. By the request id,
+Temporal recognizes a signal that it has taken."""
 
 
 class How(Enum):

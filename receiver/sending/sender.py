@@ -38,7 +38,7 @@ MOST_AT_ONCE: Final = 64
 """Signals on their way at once."""
 
 POLL_SECONDS: Final = 1.0
-"""How often a process looks for deliveries that are due, or that a stopped process left behind."""
+"""How often a process looks for deliveries that became due, or that another process has left."""
 
 MOST_TRIES: Final = 16
 """A delivery is parked after this many failed tries while Temporal took others: after some 40 minutes."""
@@ -114,7 +114,7 @@ class Sender:
         self._wake.set()
 
     async def answer(self, request_id: str, *, within: float) -> Verdict | None:
-        """The verdict by Temporal for this request's own delivery, or None if it is not known `within` seconds.
+        """The verdict by Temporal for this request's own delivery, or None if it is unknown after `within` seconds.
 
         A refusal is returned only once it is committed; `Verdict.UNAVAILABLE` if the store went away before that.
         """
