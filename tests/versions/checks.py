@@ -44,13 +44,16 @@ def lost(ledger: Collection[Sent], chains: Chains) -> list[str]:
     """Callbacks that were answered 2xx, and are in no history of their run.
 
     Two that say the same may be one signal if they settle, or carry one delivery id. A run that has ended takes none.
+    A success in answer to an earlier attempt is a duplicate of the same success in answer to a later one.
     """
-    signalled = {workflow_id: Counter(_signals(histories)) for workflow_id, histories in chains.items()}
+    signalled = {
+        workflow_id: Counter(map(_of_any_attempt, _signals(histories))) for workflow_id, histories in chains.items()
+    }
     wanted: dict[tuple[str, Said], set[str]] = {}
     for sent in ledger:
         histories = chains.get(sent.claims.workflow_id, ())
         if sent.accepted and not (histories and sent.at > _ended_at(histories)):
-            said = _said(sent.claims.stage, sent.claims.attempt, sent.answer)
+            said = _of_any_attempt(_said(sent.claims.stage, sent.claims.attempt, sent.answer))
             wanted.setdefault((sent.claims.workflow_id, said), set()).add("" if sent.answer.settles else sent.content)
     return [
         f"{workflow_id}: {said}: {len(contents)} answered 2xx, {found} in the history"
@@ -154,6 +157,12 @@ def _signals(histories: Sequence[WorkflowHistory]) -> Iterator[Said]:
         if signal.signal_name == ADVANCE_STAGE and len(args) == 2:
             stage, callback = args
             yield _said(stage, callback["attempt"], Answer(**callback["answer"]))
+
+
+def _of_any_attempt(said: Said) -> Said:
+    """What is said of the stage, if it is a success: any attempt's settles it."""
+    stage, attempt, status, data, code, message = said
+    return stage, 0 if status == "succeeded" else attempt, status, data, code, message
 
 
 def _said(stage: int, attempt: int, answer: Answer) -> Said:

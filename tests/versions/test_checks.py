@@ -85,6 +85,14 @@ def test_an_accepted_callback_that_no_history_has_is_lost() -> None:
     assert lost([sent(Answer("succeeded", data={"found": 9}), status=503)], chains) == []
 
 
+def test_a_success_of_another_attempt_that_says_the_same_is_not_lost() -> None:
+    chains = recorded("completed")
+    other = replace(sent(), claims=replace(CLAIMS, attempt=CLAIMS.attempt + 1))
+    assert lost([other], chains) == []
+    failure = replace(other, answer=Answer("failed"))
+    assert len(lost([failure], chains)) == 1
+
+
 def test_two_progress_callbacks_that_say_the_same_are_two_signals() -> None:
     chains = {"completed": recorded("duplicates-and-progress")["duplicates-and-progress"]}
     once, twice = sent(Answer("progress")), replace(sent(Answer("progress")), content="another")
