@@ -15,6 +15,7 @@ import sys
 import time
 import types
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import httpx
@@ -292,6 +293,11 @@ def test_the_readmes_pipeline_is_sound() -> None:
     refund = names["REFUND"]
     assert isinstance(refund, Pipeline)
     assert list(pipeline_faults(refund)) == []
+
+
+def test_the_page_of_pipelines_explains_every_field_of_a_stage() -> None:
+    explained = re.findall(r"^\| `([a-z_]+)` \|", PIPELINES, re.MULTILINE)
+    assert explained == [field.name for field in fields(Stage)]
 
 
 async def test_the_partners_file_passes_the_test_on_its_page(monkeypatch: pytest.MonkeyPatch) -> None:
