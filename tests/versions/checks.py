@@ -13,7 +13,7 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import WorkflowHistory
 
 from receiver.deliveries.delivery import Delivery, Fate
-from tests.versions.partner import Sent
+from tests.versions.partner import DIGEST_LENGTH, Sent
 from tests.versions.trees import Tree
 from workflows.contract import ADVANCE_STAGE, Answer
 
@@ -40,26 +40,45 @@ def failed_tasks(chains: Chains) -> list[str]:
     ]
 
 
-def lost(ledger: Collection[Sent], chains: Chains) -> list[str]:
+def lost(ledger: Collection[Sent], chains: Chains, kept: Iterable[Delivery] = ()) -> list[str]:
     """Callbacks that were answered 2xx, and are in no history of their run.
 
     Two that say the same may be one signal if they settle, or carry one delivery id. A run that has ended takes none.
     A success in answer to an earlier attempt is a duplicate of the same success in answer to a later one.
+    kept: the store's deliveries. They name the callbacks whose run ended between the answer and the signal.
     """
     signalled = {
         workflow_id: Counter(map(_of_any_attempt, _signals(histories))) for workflow_id, histories in chains.items()
     }
+    late = set(_refused_by_ended_runs(chains, kept))
     wanted: dict[tuple[str, Said], set[str]] = {}
+    excused: dict[tuple[str, Said], set[str]] = {}
     for sent in ledger:
-        histories = chains.get(sent.claims.workflow_id, ())
-        if sent.accepted and not (histories and sent.at > _ended_at(histories)):
-            said = _of_any_attempt(_said(sent.claims.stage, sent.claims.attempt, sent.answer))
-            wanted.setdefault((sent.claims.workflow_id, said), set()).add("" if sent.answer.settles else sent.content)
+        claims, histories = sent.claims, chains.get(sent.claims.workflow_id, ())
+        said = claims.workflow_id, _of_any_attempt(_said(claims.stage, claims.attempt, sent.answer))
+        content = "" if sent.answer.settles else sent.content
+        if (claims.workflow_id, claims.stage, claims.attempt, sent.digest) in late:
+            excused.setdefault(said, set()).add(content)
+        elif sent.accepted and not (histories and sent.at > _ended_at(histories)):
+            wanted.setdefault(said, set()).add(content)
     return [
-        f"{workflow_id}: {said}: {len(contents)} answered 2xx, {found} in the history"
+        f"{workflow_id}: {said}: {count} answered 2xx, {found} in the history"
         for (workflow_id, said), contents in wanted.items()
-        if (found := signalled.get(workflow_id, Counter())[said]) < len(contents)
+        if (count := len(contents - excused.get((workflow_id, said), set())))
+        > (found := signalled.get(workflow_id, Counter())[said])
     ]
+
+
+def _refused_by_ended_runs(chains: Chains, kept: Iterable[Delivery]) -> Iterator[tuple[str, int, int, str]]:
+    """Workflow id, stage, attempt and digest of the deliveries that the store tells as refused, after their run's end.
+
+    Example: attempt 2 succeeds. A success of attempt 3 is kept and answered 202, for it may be the one that counts. The
+    run ends before its signal is sent.
+    """
+    for one in kept:
+        histories = chains.get(one.workflow_id, ())
+        if one.fate is Fate.REFUSED and one.fate_at and histories and one.fate_at > _ended_at(histories):
+            yield one.workflow_id, one.stage, one.attempt, one.body_digest[:DIGEST_LENGTH]
 
 
 def doubled(chains: Chains, *, most: int = 1) -> list[str]:

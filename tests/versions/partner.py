@@ -35,6 +35,9 @@ GIVES_UP_AFTER: Final = 60.0
 SPREAD_SECONDS: Final = 1.5
 """Within so many seconds after a switch began the callbacks start, so that they fall before, into and after it."""
 
+DIGEST_LENGTH: Final = 16
+"""Characters of a body's SHA-256 digest in the ledger."""
+
 Kind = Literal["callback", "again", "rewritten"]
 
 
@@ -95,6 +98,11 @@ class Sent:
     at: float
     door: str
     version: str
+
+    @property
+    def digest(self) -> str:
+        """The beginning of the body's digest."""
+        return self.content.rpartition("/")[2]
 
     @property
     def accepted(self) -> bool:
@@ -331,7 +339,7 @@ def _as_read(answer: Answer, role: Role) -> Answer:
 
 def _content(message: Message) -> str:
     claims = message.work.claims
-    said = hashlib.sha256(message.body).hexdigest()[:16]
+    said = hashlib.sha256(message.body).hexdigest()[:DIGEST_LENGTH]
     return f"{_name(claims)}/{claims.attempt}/{claims.issued_at}/{message.delivery_id}/{said}"
 
 

@@ -13,6 +13,7 @@ from temporalio.client import Client, WorkflowHistory
 from temporalio.testing import WorkflowEnvironment
 
 from activities.callback_urls import Claims
+from receiver.deliveries.delivery import Delivery, Fate
 from tests.support import Handle, ScriptedPartner, call_back, count_events, stage, start, waiting, working
 from tests.versions.checks import (
     answered_differently,
@@ -91,6 +92,19 @@ def test_a_success_of_another_attempt_that_says_the_same_is_not_lost() -> None:
     assert lost([other], chains) == []
     failure = replace(other, answer=Answer("failed"))
     assert len(lost([failure], chains)) == 1
+
+
+@pytest.mark.parametrize(("fate", "seconds", "faults"), [("refused", 1, 0), ("refused", -1, 1), ("taken", 1, 1)])
+def test_a_callback_that_the_store_refused_after_the_end_of_its_run_is_not_lost(
+    fate: str, seconds: int, faults: int
+) -> None:
+    chains = recorded("completed")
+    at = chains["completed"][0].events[-1].event_time.seconds + 0.5 + seconds
+    digest = "d" * 64
+    late = replace(sent(Answer("succeeded", data={"found": 9})), content=f"completed/1//{digest[:16]}")
+    request = Delivery("01", 1.0, "POST", "/callbacks/", (), b"", 0, digest)
+    kept = replace(request, workflow_id="completed", stage=1, attempt=1, fate=Fate(fate), fate_at=at)
+    assert len(lost([late], chains, [kept])) == faults
 
 
 def test_two_progress_callbacks_that_say_the_same_are_two_signals() -> None:

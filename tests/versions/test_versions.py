@@ -143,7 +143,7 @@ class Traffic:
         return [
             *self._unexpected(chains, last),
             *failed_tasks(chains),
-            *lost(partner.ledger, chains),
+            *lost(partner.ledger, chains, system.archive.every()),
             *doubled(chains, most=len(self.web_versions)),
             *answered_differently(partner.ledger),
             *partner.faults,
