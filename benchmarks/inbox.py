@@ -21,8 +21,8 @@ from receiver.deliveries import migrations
 from receiver.deliveries.database import Database
 from receiver.deliveries.delivery import Delivery, digest, new_id
 from receiver.deliveries.inbox import Inbox
+from receiver.deliveries.queue import Queued
 from receiver.deliveries.schema import DELIVERIES, to_row
-from receiver.deliveries.statements import Queued
 
 ROUNDS: Final = 5
 SECONDS: Final = 1.0

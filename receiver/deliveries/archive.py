@@ -14,8 +14,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from activities.environment import is_text
 from receiver.deliveries.database import Database, StoreAway
 from receiver.deliveries.delivery import Delivery, Fate
+from receiver.deliveries.queries import PRUNE, PRUNE_REFUSED
 from receiver.deliveries.schema import DELIVERIES, RECORD, to_delivery, to_row
-from receiver.deliveries.statements import pruning
 
 C: Final = DELIVERIES.c
 PAGE: Final = 200
@@ -288,10 +288,10 @@ class Archive:
 
         before: unix seconds. refused: delete only refused requests.
         """
-        deleted = 0
+        deleted, query = 0, self._database.sql(PRUNE_REFUSED if refused else PRUNE)
         while True:
             with self._database.begin() as connection:
-                some = connection.execute(pruning(before, PAGE, refused=refused)).rowcount
+                some = connection.exec_driver_sql(query, {"before": before, "most": PAGE}).rowcount
             if not some:
                 return deleted
             deleted += some

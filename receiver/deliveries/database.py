@@ -1,6 +1,6 @@
 """Database: where deliveries are kept. DATABASE_URL chooses SQLite or PostgreSQL.
 
-SQLAlchemy makes the connections and the SQL for both. The inbox uses the driver's connection directly.
+SQLAlchemy makes the connections to both. The inbox uses the driver's connection directly.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import NullPool
 
-from receiver.deliveries.schema import RECORD
+from receiver.deliveries.queries import BOUNDS, CHECK_COLUMNS, FRAGMENTS, POSTGRES, SQLITE
 
 DRIVERS: Final = {"sqlite": "sqlite+pysqlite", "postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg"}
 """By the scheme of DATABASE_URL. PaaS providers write `postgres`."""
@@ -44,7 +44,7 @@ PRIVATE: Final = 0o600
 CREATING: Final = threading.Lock()
 """Held while a file is created: closing it would drop the locks of another thread that has opened it in between."""
 
-POSTGRES: Final[dict[str, Any]] = {
+POSTGRES_OPTIONS: Final[dict[str, Any]] = {
     "connect_timeout": 2,
     "application_name": "stagehook",
     # Without these, a server that vanishes silently is never noticed; with them, after some 10 s.
@@ -99,6 +99,7 @@ class Database:
         self.url = _read_url(url)
         self.transaction_seconds = transaction_seconds
         self._query_seconds = query_seconds
+        self._compiled: dict[str, str] = {}
 
     @property
     def is_sqlite(self) -> bool:
@@ -115,7 +116,7 @@ class Database:
     def engine(self) -> sa.Engine:
         """SQLAlchemy's engine, without a pool: the inbox keeps its own connection, and a command connects once."""
         if not self.is_sqlite:
-            engine = sa.create_engine(self.url, poolclass=NullPool, connect_args=POSTGRES)
+            engine = sa.create_engine(self.url, poolclass=NullPool, connect_args=POSTGRES_OPTIONS)
             sa.event.listen(engine, "do_connect", self._connect_bounded)
             return engine
         engine = sa.create_engine(self.url, poolclass=NullPool, connect_args={"check_same_thread": False})
@@ -145,14 +146,11 @@ class Database:
         a receiver that has vanished, or is frozen, until TCP gives up: two hours. While the server writes to a client
         that does not read, only the last limit counts; not every system has it.
         """
-        limit, idle = int(seconds * 1000), int(self.transaction_seconds * 1000)
-        return f"""
-            set_config('statement_timeout', '{limit}', true),
-            set_config('idle_in_transaction_session_timeout', '{idle}', true),
-            CASE WHEN current_setting('server_version_num')::int >= {TRANSACTION_TIMEOUT_SINCE}
-                THEN set_config('transaction_timeout', '{limit}', true) END,
-            CASE WHEN position('linux' in version()) > 0 THEN set_config('tcp_user_timeout', '{idle}', true) END
-        """
+        return BOUNDS.format(
+            limit=int(seconds * 1000),
+            idle=int(self.transaction_seconds * 1000),
+            transaction_timeout_since=TRANSACTION_TIMEOUT_SINCE,
+        )
 
     def connect(self) -> DBAPIConnection:
         """Connect with the driver, and check that this version's columns exist. Raises `StoreAway`.
@@ -165,7 +163,7 @@ class Database:
             try:
                 if not self.is_sqlite:
                     cast(Any, driver_connection).autocommit = True
-                proxy.cursor().execute(self.sql(sa.select(*RECORD).where(sa.false())))
+                proxy.cursor().execute(self.sql(CHECK_COLUMNS))
             except BaseException:
                 proxy.close()
                 raise
@@ -219,9 +217,12 @@ class Database:
             return None
         return (found.st_dev, found.st_ino) if found else None
 
-    def sql(self, statement: sa.ClauseElement) -> str:
-        """The statement in this database's SQL, with named parameters in the driver's style."""
-        return str(statement.compile(dialect=self._naming_dialect))
+    def sql(self, query: str) -> str:
+        """One of `queries` in this database's SQL, with named parameters in the driver's style."""
+        if query not in self._compiled:
+            fragments = FRAGMENTS | (SQLITE if self.is_sqlite else POSTGRES)
+            self._compiled[query] = str(sa.text(query.format_map(fragments)).compile(dialect=self._naming_dialect))
+        return self._compiled[query]
 
     @cached_property
     def _naming_dialect(self) -> sa.Dialect:

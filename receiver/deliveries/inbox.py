@@ -18,8 +18,9 @@ from receiver.deliveries.database import Database, StoreAway
 from receiver.deliveries.delivery import MAX_REFUSED_BODY_BYTES, Delivery, Fate
 from receiver.deliveries.judging import LEASE, Judge, Keep, Kept
 from receiver.deliveries.memory import REASON, TakenMemory
+from receiver.deliveries.queue import Conclusion, Depth, Queued
 from receiver.deliveries.schema import UNREAD, is_unread, stored_size, to_row
-from receiver.deliveries.statements import Conclusion, Depth, First, Queued, Statements
+from receiver.deliveries.statements import First, Statements
 from receiver.deliveries.writer import Job, Writer
 
 logger = logging.getLogger("stagehook.inbox")

@@ -30,8 +30,9 @@ from sqlalchemy.engine.interfaces import DBAPICursor
 from receiver.budget import RecordBudget, UrlBudget
 from receiver.deliveries.content import request_id, said_in
 from receiver.deliveries.delivery import MAX_REFUSED_BODY_BYTES, Delivery, Fate
+from receiver.deliveries.queue import Queued
 from receiver.deliveries.schema import ROW_OVERHEAD, stored_size, to_row
-from receiver.deliveries.statements import First, Known, Queued, Statements, Success
+from receiver.deliveries.statements import First, Lookup, Statements, Success
 from receiver.deliveries.writer import Job
 
 LEASE: Final = 10.0
@@ -115,44 +116,44 @@ class Judge:
         second becomes AGAIN, as a duplicate of the first.
         """
         now = time.time()
-        known = self._statements.look(cursor, [keep.queued for _, keep in keeps])
+        lookup = self._statements.look(cursor, [keep.queued for _, keep in keeps])
         for job, keep in keeps:
-            first = known.firsts.get(keep.queued.request_id) or self._find_earlier(cursor, known, keep)
+            first = lookup.firsts.get(keep.queued.request_id) or self._find_earlier(cursor, lookup, keep)
             if first and first.id == keep.delivery.id:
                 # The row was committed, but the reply was lost: the first judgement holds.
                 job.outcome = job.outcome or Kept(How.QUEUED)
                 continue
-            if first and first.told and first.rests is not None and now - first.rests >= REFUSAL_LASTS:
+            if first and first.told and first.concluded_at is not None and now - first.concluded_at >= REFUSAL_LASTS:
                 self._statements.give_up(cursor, first.id)
                 first = None
-            successes = self._successes(known, keep)
+            successes = self._successes(lookup, keep)
             first = first or self._find_same(cursor, successes, keep)
             if first is None and not successes:
-                job.outcome, row = self._keep_new(known, keep, now)
+                job.outcome, row = self._keep_new(lookup, keep, now)
                 yield row
                 continue
-            job.outcome = kept = self._repeated(cursor, known, keep, first, now) if first else Kept(How.CONFLICT)
+            job.outcome = kept = self._repeated(cursor, lookup, keep, first, now) if first else Kept(How.CONFLICT)
             if (unsent := self._unsent_row(keep.delivery, kept)) is not None:
                 yield unsent
 
-    def _find_earlier(self, cursor: DBAPICursor, known: Known, keep: Keep) -> First | None:
+    def _find_earlier(self, cursor: DBAPICursor, lookup: Lookup, keep: Keep) -> First | None:
         """The delivery of the same bytes that an earlier version of the receiver kept, if any.
 
         None if that delivery is parked and the partner's file now reads something else in the bytes: the content counts
         as new, and the partner's retry settles the stage.
         """
-        first = known.firsts.get(keep.queued.earlier_id)
+        first = lookup.firsts.get(keep.queued.earlier_id)
         if first is None or first.fate is not Fate.PARKED:
             return first
         said = self._statements.said(cursor, [first.id]).get(first.id)
         return first if said == said_in(keep.queued.callback) else None
 
-    def _successes(self, known: Known, keep: Keep) -> list[Success]:
+    def _successes(self, lookup: Lookup, keep: Keep) -> list[Success]:
         """The stage's successes that a settling delivery repeats or contradicts; of its own call or a later call."""
         if keep.delivery.says not in SETTLING:
             return []
         issued_at = keep.queued.claims.issued_at
-        return [success for success in known.succeeded.get(keep.stage, []) if issued_at <= success.issued_at]
+        return [success for success in lookup.successes.get(keep.stage, []) if issued_at <= success.issued_at]
 
     def _find_same(self, cursor: DBAPICursor, successes: Sequence[Success], keep: Keep) -> First | None:
         """The success with the same content, under another signed id or from another attempt.
@@ -175,21 +176,21 @@ class Judge:
         kept = self._statements.said(cursor, list(by_id)) if said else {}
         return next((by_id[id_] for id_, says in kept.items() if says == said), None)
 
-    def _keep_new(self, known: Known, keep: Keep, now: float) -> tuple[Kept, dict[str, Any]]:
+    def _keep_new(self, lookup: Lookup, keep: Keep, now: float) -> tuple[Kept, dict[str, Any]]:
         """Queue the delivery. If its stage has queued deliveries, it is not leased, but waits for its turn."""
         delivery, request = keep.delivery, keep.queued.request_id
-        leased = keep.lease and keep.stage not in known.pending
+        leased = keep.lease and keep.stage not in lookup.queued
         row = to_row(delivery)
         row |= {"fate": Fate.PENDING.value, "request_id": request, "callback": keep.queued.callback}
         row["due_at"] = now + LEASE if leased else now
         settles = delivery.says in SETTLING
         if not self._urls.allows(keep.queued.claims, stored_size(row), settles=settles):
             row |= {"headers": "[]", "body": None}
-        known.pending.add(keep.stage)
-        known.firsts[request] = First(delivery.id, delivery.status, "accepted", Fate.PENDING, request_id=request)
+        lookup.queued.add(keep.stage)
+        lookup.firsts[request] = First(delivery.id, delivery.status, "accepted", Fate.PENDING, request_id=request)
         return Kept(How.LEASED if leased else How.QUEUED), row
 
-    def _repeated(self, cursor: DBAPICursor, known: Known, keep: Keep, first: First, now: float) -> Kept:
+    def _repeated(self, cursor: DBAPICursor, lookup: Lookup, keep: Keep, first: First, now: float) -> Kept:
         """How a repeated content is answered. Queues it again, if its last signal is over `RESEND_PAUSE` old."""
         if first.told:
             return Kept(How.TOLD, first)
@@ -197,9 +198,9 @@ class Judge:
             return Kept(How.AGAIN, first)
         if first.bare:
             self._statements.complete(cursor, first.id, keep.queued.callback)
-        if first.fate in SENT_AGAIN and first.rests is not None and first.rests < now - RESEND_PAUSE:
+        if first.fate in SENT_AGAIN and first.concluded_at is not None and first.concluded_at < now - RESEND_PAUSE:
             self._statements.requeue(cursor, [first.id], now)
-            known.pending.add(keep.stage)
+            lookup.queued.add(keep.stage)
         return Kept(How.KNOWN, first)
 
     def _unsent_row(self, delivery: Delivery, kept: Kept) -> dict[str, Any] | None:

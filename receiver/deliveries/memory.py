@@ -18,8 +18,8 @@ from typing import Any, Final
 
 from activities.callback_urls import Claims
 from receiver.deliveries.delivery import Delivery, Fate
+from receiver.deliveries.queue import Queued
 from receiver.deliveries.schema import RECORD, to_row
-from receiver.deliveries.statements import Queued
 
 MAX_WHOLE: Final = 20
 """Deliveries that are remembered with headers, body and callback. Few, because each body may have a mebibyte."""

@@ -20,7 +20,7 @@ METADATA: Final = sa.MetaData()
 POSITION: Final = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 """SQLite numbers rows by itself only in an INTEGER PRIMARY KEY."""
 
-REFUSED: Final = "verdict NOT IN ('accepted', 'duplicate', 'broken')"
+IS_REFUSED_REQUEST: Final = "verdict NOT IN ('accepted', 'duplicate', 'broken')"
 """Condition for refused requests. A query uses their index only with exactly this text. Broken requests do not count as
 refused and are kept longer: they can be released once the partner's file is fixed."""
 
@@ -70,7 +70,7 @@ DELIVERIES: Final = sa.Table(
         sqlite_where=sa.text("due_at IS NOT NULL"),
         postgresql_where=sa.text("due_at IS NOT NULL"),
     ),
-    # By stage: to find an earlier queued delivery of a stage. See `statements._is_queued` for the condition's form.
+    # By stage: to find an earlier queued delivery of a stage. See `queries.CLAIM` for the condition's form.
     sa.Index(
         "ix_deliveries_line",
         "chain_id",
@@ -86,7 +86,12 @@ DELIVERIES: Final = sa.Table(
         postgresql_where=sa.text("fate = 'parked'"),
     ),
     # Refused requests are deleted earlier than others; the index finds them among any number of retained deliveries.
-    sa.Index("ix_deliveries_refused", "received_at", sqlite_where=sa.text(REFUSED), postgresql_where=sa.text(REFUSED)),
+    sa.Index(
+        "ix_deliveries_refused",
+        "received_at",
+        sqlite_where=sa.text(IS_REFUSED_REQUEST),
+        postgresql_where=sa.text(IS_REFUSED_REQUEST),
+    ),
     sqlite_autoincrement=True,
 )
 

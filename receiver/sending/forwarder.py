@@ -17,7 +17,8 @@ from receiver.deliveries.database import StoreAway
 from receiver.deliveries.delivery import Delivery
 from receiver.deliveries.inbox import FAILURE_MEMORY, Inbox
 from receiver.deliveries.judging import How, Kept
-from receiver.deliveries.statements import First, Queued
+from receiver.deliveries.queue import Queued
+from receiver.deliveries.statements import First
 from receiver.sending.sender import MOST_TRIES, VERDICTS, Sender, refusal
 from receiver.sending.signals import BUDGET_SECONDS, Reached, SignalRefused, Signals, TemporalAway
 from workflows.contract import Callback

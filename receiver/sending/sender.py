@@ -24,7 +24,7 @@ from receiver.answers import Verdict
 from receiver.deliveries.database import StoreAway
 from receiver.deliveries.delivery import Delivery, Fate
 from receiver.deliveries.inbox import Inbox
-from receiver.deliveries.statements import Conclusion, Queued
+from receiver.deliveries.queue import Conclusion, Queued
 from receiver.sending.origins import Origins
 from receiver.sending.signals import BUDGET_SECONDS, Origin, Reached, SignalRefused, Signals, TemporalAway
 from receiver.sending.watch import Watch

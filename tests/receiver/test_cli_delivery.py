@@ -15,7 +15,7 @@ from receiver.deliveries.archive import ANY, Added, Archive, Filters
 from receiver.deliveries.database import Database
 from receiver.deliveries.delivery import Fate
 from receiver.deliveries.inbox import Inbox
-from receiver.deliveries.statements import Conclusion
+from receiver.deliveries.queue import Conclusion
 from tests.commands import Done, command
 from tests.receiver.test_inbox import delivery, keep
 from tests.stores import url_of

@@ -18,7 +18,7 @@ from receiver.deliveries.archive import Archive
 from receiver.deliveries.database import Database
 from receiver.deliveries.delivery import Delivery, Fate
 from receiver.deliveries.inbox import Inbox
-from receiver.deliveries.statements import Queued
+from receiver.deliveries.queue import Queued
 from receiver.sending import forwarder as forwarder_module
 from receiver.sending import origins as origins_module
 from receiver.sending import sender as sender_module

@@ -19,8 +19,9 @@ from receiver.deliveries.database import Database, StoreAway
 from receiver.deliveries.delivery import MAX_REFUSED_BODY_BYTES, Delivery, Fate, digest, new_id
 from receiver.deliveries.inbox import MOST_REFUSED, Inbox
 from receiver.deliveries.judging import How
+from receiver.deliveries.queue import Conclusion, Queued
 from receiver.deliveries.schema import DELIVERIES, to_row
-from receiver.deliveries.statements import Conclusion, Queued, Statements
+from receiver.deliveries.statements import Statements
 from workflows.contract import Answer, Callback
 
 

@@ -20,7 +20,7 @@ from receiver.deliveries.database import Database, StoreAway
 from receiver.deliveries.delivery import Delivery, Fate
 from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.memory import MAX_WHOLE, REASON, TakenMemory
-from receiver.deliveries.statements import Queued
+from receiver.deliveries.queue import Queued
 from receiver.sending.signals import Reached
 from tests.receiver.test_forwarder import Door, Switchable, door, eventually, opened, temporal
 from tests.receiver.test_inbox import delivery

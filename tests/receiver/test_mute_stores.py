@@ -21,8 +21,9 @@ from receiver.deliveries.database import CLIENT_GRACE, TRANSACTION_TIMEOUT_SINCE
 from receiver.deliveries.delivery import Fate
 from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.judging import How
+from receiver.deliveries.queue import Conclusion
 from receiver.deliveries.schema import to_row
-from receiver.deliveries.statements import Conclusion, Statements
+from receiver.deliveries.statements import Statements
 from receiver.deliveries.store import Store
 from tests.receiver.test_forwarder import Switchable
 from tests.receiver.test_inbox import delivery, keep

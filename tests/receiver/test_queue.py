@@ -16,8 +16,10 @@ from receiver.deliveries.database import Database
 from receiver.deliveries.delivery import Fate
 from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.judging import How
+from receiver.deliveries.queries import CHECK_WRITABLE, CLAIM, DEPTH
+from receiver.deliveries.queue import Conclusion
 from receiver.deliveries.schema import DELIVERIES, to_row
-from receiver.deliveries.statements import C, Conclusion, Statements
+from receiver.deliveries.statements import Statements
 from tests.receiver.test_inbox import delivery, keep, queued
 from tests.stores import PATIENCE
 
@@ -79,7 +81,9 @@ async def test_a_backlog_is_claimed_as_quickly_as_it_was_unexpected(
     with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.exec_driver_sql("ANALYZE")
     with database.begin() as connection:
-        connection.execute(sa.update(DELIVERIES).where(C.request_id.cast(sa.Integer) < 6_000).values(due_at=1.0))
+        connection.execute(
+            sa.update(DELIVERIES).where(DELIVERIES.c.request_id.cast(sa.Integer) < 6_000).values(due_at=1.0)
+        )
     took = []
     for _ in range(3):
         began = time.monotonic()
@@ -93,21 +97,22 @@ async def test_a_backlog_is_claimed_as_quickly_as_it_was_unexpected(
 
 
 def plan_of_a_claim(inbox: Inbox, cursor: Any) -> str:
-    explain = "EXPLAIN QUERY PLAN " if inbox._statements._is_sqlite else "EXPLAIN "
     moments = dict.fromkeys(("at", "never", "until"), time.time())
-    cursor.execute(explain + inbox._statements._claim, {"most": 10, **moments})
+    return plan_of(inbox, cursor, CLAIM, {"most": 10, **moments})
+
+
+def plan_of(inbox: Inbox, cursor: Any, query: str, parameters: dict[str, Any]) -> str:
+    explain = "EXPLAIN QUERY PLAN " if inbox._statements._is_sqlite else "EXPLAIN "
+    cursor.execute(explain + inbox._statements._sql(query), parameters)
     return str(cursor.fetchall())
 
 
 async def test_the_queue_is_read_by_its_index_however_much_is_retained(inbox: Inbox, database: Database) -> None:
-    explain = "EXPLAIN QUERY PLAN " if database.is_sqlite else "EXPLAIN "
-
     def plans(cursor: Any) -> str:
         if not database.is_sqlite:
             cursor.execute("SET LOCAL enable_seqscan = off")
-        claim = plan_of_a_claim(inbox, cursor)
-        cursor.execute(explain + inbox._statements._depth, {})
-        return claim + str(cursor.fetchall())
+        depth = plan_of(inbox, cursor, DEPTH, {"most": 10_000, "among": 100})
+        return plan_of_a_claim(inbox, cursor) + depth
 
     shown = await inbox._writer.do(plans, within=5.0)
     assert shown.count("ix_deliveries_queued") == 3
@@ -145,13 +150,14 @@ async def test_gauges_readiness_and_claims_read_as_much_of_any_queue(
     with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.exec_driver_sql("ANALYZE")
     statements, moments = Statements(database), {"at": time.time(), "never": time.time() + 1e6, "until": 2.0}
-    asked = [(statements._depth, {}), (statements._check, {}), (statements._claim, {"most": 10, **moments})]
+    counted = {"most": statements_module.MOST_COUNTED, "among": statements_module.OLDEST_AMONG}
+    asked = [(DEPTH, counted), (CHECK_WRITABLE, {}), (CLAIM, {"most": 10, **moments})]
     reader = database.connect()
     cursor: Any = reader.cursor()
     statements.begin(cursor)
     read = []
-    for sql, parameters in asked:
-        cursor.execute("EXPLAIN (ANALYZE, FORMAT JSON) " + sql, parameters)
+    for query, parameters in asked:
+        cursor.execute("EXPLAIN (ANALYZE, FORMAT JSON) " + database.sql(query), parameters)
         read.append(read_of(cursor.fetchone()[0][0]["Plan"]))
     depth = statements.depth(cursor)
     reader.close()

@@ -12,6 +12,7 @@ from receiver.deliveries import retention, statements
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.database import Database, StoreAway
 from receiver.deliveries.inbox import Inbox
+from receiver.deliveries.queries import PRUNE_REFUSED
 from receiver.deliveries.retention import prune_for_ever
 from tests.receiver.test_forwarder import eventually
 from tests.receiver.test_inbox import delivery
@@ -63,7 +64,7 @@ async def test_refused_requests_are_found_by_their_index(inbox: Inbox, database:
         if not database.is_sqlite:
             cursor.execute("ANALYZE deliveries")
             cursor.execute("SET LOCAL enable_seqscan = off")  # it would be cheaper for a few rows
-        cursor.execute(explain + inbox._statements._prune[True], {"before": 1000.0, "most": 50})
+        cursor.execute(explain + database.sql(PRUNE_REFUSED), {"before": 1000.0, "most": 50})
         return str(cursor.fetchall())
 
     assert "ix_deliveries_refused" in await inbox._writer.do(plan, within=5.0)
