@@ -21,7 +21,7 @@ from receiver.deliveries.memory import REASON, TakenMemory
 from receiver.deliveries.queue import Conclusion, Depth, Queued
 from receiver.deliveries.schema import UNREAD, is_unread, stored_size, to_row
 from receiver.deliveries.statements import First, Statements
-from receiver.deliveries.writer import Job, Writer
+from receiver.deliveries.writer import Kind, Writer
 
 logger = logging.getLogger("stagehook.inbox")
 
@@ -52,15 +52,17 @@ class _Note:
 class Inbox:
     """The receiver's side of the store.
 
-    Every coroutine raises `StoreAway`; `note` and `conclude` do not wait for the store. The writer's jobs are `Keep`,
-    `_Note`, `Conclusion`, or a function of the cursor.
+    Every coroutine raises `StoreAway`; `note` and `conclude` do not wait for the store.
     """
 
     def __init__(self, database: Database) -> None:
         self.budget = RecordBudget()
         self._statements = Statements(database)
         self._judge = Judge(self._statements, self.budget)
-        self._writer = Writer(database, self._statements.begin, self._work)
+        self._writer = Writer(database, self._statements.begin)
+        self._conclusions: Kind[Conclusion, None] = self._writer.add_kind(self._conclude_all)
+        self._notes: Kind[_Note, None] = self._writer.add_kind(self._insert_notes)
+        self._keeps: Kind[Keep, Kept] = self._writer.add_kind(self._keep)
         self._failed_at = float("-inf")
         self._away: set[str] = set()
         self._taken = TakenMemory()
@@ -86,7 +88,7 @@ class Inbox:
         lease: whether the caller can send it at once.
         """
         try:
-            kept: Kept = await self._writer.do(Keep(delivery, queued, lease), within=COMMIT_TIMEOUT)
+            kept = await self._keeps.do(Keep(delivery, queued, lease), within=COMMIT_TIMEOUT)
         except StoreAway as away:
             self._failed_at = time.monotonic()
             self._note_away("keep", away)
@@ -104,7 +106,7 @@ class Inbox:
         def work(cursor: DBAPICursor) -> First | None:
             return self._statements.promise(cursor, first.id)
 
-        found: First | None = await self._writer.do(work, within=COMMIT_TIMEOUT)
+        found = await self._writer.do(work, within=COMMIT_TIMEOUT)
         if found is None:
             raise StoreAway("the content was refused a moment ago, and its record is deleted")
         return found.verdict if found.told else ""
@@ -120,8 +122,7 @@ class Inbox:
             found = self._statements.first(cursor, refusal.id)
             return found is None or found.told
 
-        told: bool = await self._writer.do(work, within=COMMIT_TIMEOUT)
-        return told
+        return await self._writer.do(work, within=COMMIT_TIMEOUT)
 
     def may_note(self, verdict: str, partner: str, at_least: int) -> bool:
         """Whether a refused request of at least `at_least` bytes may be recorded. False is counted as unrecorded."""
@@ -136,7 +137,7 @@ class Inbox:
         notes, most = (self._long_refused, MOST_LONG_REFUSED) if long else (self._refused, MOST_REFUSED)
         if len(notes) < most:
             notes.add(note := _Note(row))
-            self._writer.put(note)
+            self._notes.put(note)
 
     def record_taken(self, delivery: Delivery, queued: Queued) -> None:
         """Remember a delivery that Temporal took while the store was away, until the store has it."""
@@ -149,7 +150,7 @@ class Inbox:
 
     def conclude(self, conclusion: Conclusion) -> None:
         """Record the result of a try. If the record is lost, the delivery is sent again; Temporal drops the repeat."""
-        self._writer.put(conclusion)
+        self._conclusions.put(conclusion)
 
     def note_answer(self, id_: str, status: int) -> None:
         """Record the HTTP status of a delivery's answer, where it differs from the verdict's status."""
@@ -172,7 +173,7 @@ class Inbox:
 
         try:
             # No time limit: a lease committed after we gave up would leave its deliveries unsent until it expires.
-            claimed: list[Queued] = await self._writer.do(work, within=None)
+            claimed = await self._writer.do(work, within=None)
         except StoreAway as away:
             self._note_away("claim", away)
             raise
@@ -181,8 +182,7 @@ class Inbox:
 
     async def depth(self) -> Depth:
         """The length of the queue, as far as it is counted; see `Depth`."""
-        depth: Depth = await self._writer.do(self._statements.depth, within=QUERY_TIMEOUT)
-        return depth
+        return await self._writer.do(self._statements.depth, within=QUERY_TIMEOUT)
 
     async def check(self) -> None:
         """Raise `StoreAway` unless deliveries can be kept, as far as that shows without keeping a delivery."""
@@ -199,8 +199,7 @@ class Inbox:
         def work(cursor: DBAPICursor) -> int:
             return self._statements.prune(cursor, before, refused=refused)
 
-        deleted: int = await self._writer.do(work, within=None)
-        return deleted
+        return await self._writer.do(work, within=None)
 
     async def _write_taken(self) -> None:
         """Write the deliveries that Temporal took while the store was away, `TAKEN_TOGETHER` at a time."""
@@ -230,35 +229,30 @@ class Inbox:
 
     # --- in the writer's thread
 
-    def _work(self, cursor: DBAPICursor, jobs: Sequence[Job]) -> list[Job]:
-        works = [(job, job.work) for job in jobs]  # read once: a request that gives up sets its job's work to None
-        if conclusions := [work for _, work in works if isinstance(work, Conclusion)]:
-            self._conclude(cursor, conclusions)
-        if notes := [work for _, work in works if isinstance(work, _Note)]:
-            self._statements.insert(cursor, [note.row for note in notes])
-        keeps = [(job, work) for job, work in works if isinstance(work, Keep)]
-        # Before judging: the deliveries of these stages that Temporal took must count as kept.
-        if taken := self._taken.of_stages({keep.stage for _, keep in keeps}):
-            self._insert_taken(cursor, taken)
-        again = self._keep(cursor, keeps) if keeps else []
-        for job, work in works:
-            if callable(work):
-                job.outcome = work(cursor)
-        return again
+    def _conclude_all(self, cursor: DBAPICursor, conclusions: Sequence[Conclusion]) -> dict[Conclusion, None]:
+        self._conclude(cursor, conclusions)
+        return dict.fromkeys(conclusions)
 
-    def _keep(self, cursor: DBAPICursor, keeps: Sequence[tuple[Job, Keep]]) -> list[Job]:
-        """Judge and insert. Returns the jobs to judge again, because another process inserted their content first.
+    def _insert_notes(self, cursor: DBAPICursor, notes: Sequence[_Note]) -> dict[_Note, None]:
+        self._statements.insert(cursor, [note.row for note in notes])
+        return dict.fromkeys(notes)
+
+    def _keep(self, cursor: DBAPICursor, keeps: Sequence[Keep]) -> dict[Keep, Kept]:
+        """Judge and insert. Leaves out those to judge again, because another process inserted their content first.
 
         Example: ten requests bring the same content, and another process inserts it between our read and our write. The
         first of the ten is not inserted, and the other nine were judged as its duplicates: all ten are judged again,
         against the row of the other process.
         """
+        # Before judging: the deliveries of these stages that Temporal took must count as kept.
+        if taken := self._taken.of_stages({keep.stage for keep in keeps}):
+            self._insert_taken(cursor, taken)
         rows = list(self._judge.judge(cursor, keeps))
         new = [row for row in rows if "request_id" in row]
         lost = {row["id"] for row in new} - (self._statements.insert(cursor, new) if new else set())
         if rest := [row for row in rows if "request_id" not in row and row["duplicate_of"] not in lost]:
             self._statements.insert(cursor, rest)
-        return [job for job, keep in keeps if lost & {keep.delivery.id, job.outcome.first_id}]
+        return {keep: keep.kept for keep in keeps if not lost & {keep.delivery.id, keep.kept.first_id}}
 
     def _insert_taken(self, cursor: DBAPICursor, rows: Sequence[dict[str, Any]]) -> None:
         """Insert deliveries that Temporal took. A row committed late exists already, as pending: it becomes taken."""

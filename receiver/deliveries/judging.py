@@ -33,7 +33,6 @@ from receiver.deliveries.delivery import MAX_REFUSED_BODY_BYTES, Delivery, Fate
 from receiver.deliveries.queue import Queued
 from receiver.deliveries.schema import ROW_OVERHEAD, stored_size, to_row
 from receiver.deliveries.statements import First, Lookup, Statements, Success
-from receiver.deliveries.writer import Job
 
 LEASE: Final = 10.0
 """Seconds for which a delivery belongs to the process that sends it. A try takes 2.2 s at most."""
@@ -87,13 +86,17 @@ class Kept:
         return self.first.id if self.first else ""
 
 
-@dataclass
+@dataclass(eq=False)
 class Keep:
-    """A delivery to be judged. lease: whether the caller can send it at once."""
+    """A delivery to be judged.
+
+    lease: whether the caller can send it at once. kept: the last judgement; QUEUED before the first.
+    """
 
     delivery: Delivery
     queued: Queued
     lease: bool
+    kept: Kept = Kept(How.QUEUED)
 
     @property
     def stage(self) -> tuple[str, int]:
@@ -109,31 +112,29 @@ class Judge:
         self._budget = budget
         self._urls = UrlBudget()
 
-    def judge(self, cursor: DBAPICursor, keeps: Sequence[tuple[Job, Keep]]) -> Iterator[dict[str, Any]]:
-        """Decide how each delivery is kept, by the store and by the deliveries before it. Yields the rows to insert.
+    def judge(self, cursor: DBAPICursor, keeps: Sequence[Keep]) -> Iterator[dict[str, Any]]:
+        """Set how each delivery is kept, by the store and by the deliveries before it. Yields the rows to insert.
 
         Example: two deliveries of one batch bring the same new content. The first becomes LEASED or QUEUED, and the
         second becomes AGAIN, as a duplicate of the first.
         """
         now = time.time()
-        lookup = self._statements.look(cursor, [keep.queued for _, keep in keeps])
-        for job, keep in keeps:
+        lookup = self._statements.look(cursor, [keep.queued for keep in keeps])
+        for keep in keeps:
             first = lookup.firsts.get(keep.queued.request_id) or self._find_earlier(cursor, lookup, keep)
             if first and first.id == keep.delivery.id:
-                # The row was committed, but the reply was lost: the first judgement holds.
-                job.outcome = job.outcome or Kept(How.QUEUED)
-                continue
+                continue  # The row was committed, but the reply was lost: the first judgement holds.
             if first and first.told and first.concluded_at is not None and now - first.concluded_at >= REFUSAL_LASTS:
                 self._statements.give_up(cursor, first.id)
                 first = None
             successes = self._successes(lookup, keep)
             first = first or self._find_same(cursor, successes, keep)
             if first is None and not successes:
-                job.outcome, row = self._keep_new(lookup, keep, now)
+                keep.kept, row = self._keep_new(lookup, keep, now)
                 yield row
                 continue
-            job.outcome = kept = self._repeated(cursor, lookup, keep, first, now) if first else Kept(How.CONFLICT)
-            if (unsent := self._unsent_row(keep.delivery, kept)) is not None:
+            keep.kept = self._repeated(cursor, lookup, keep, first, now) if first else Kept(How.CONFLICT)
+            if (unsent := self._unsent_row(keep)) is not None:
                 yield unsent
 
     def _find_earlier(self, cursor: DBAPICursor, lookup: Lookup, keep: Keep) -> First | None:
@@ -203,28 +204,28 @@ class Judge:
             lookup.queued.add(keep.stage)
         return Kept(How.KNOWN, first)
 
-    def _unsent_row(self, delivery: Delivery, kept: Kept) -> dict[str, Any] | None:
+    def _unsent_row(self, keep: Keep) -> dict[str, Any] | None:
         """The row of a duplicate or conflict, which is not sent; None if the budget has no room for it.
 
         The size is estimated first, so that a flood of duplicates does not cost the making of rows.
         """
-        told = _told(kept)
+        delivery, answer = keep.delivery, _answer(keep.kept)
         is_whole = delivery.body_size <= MAX_REFUSED_BODY_BYTES
         at_least = ROW_OVERHEAD + (delivery.body_size if is_whole else 0)
-        if not self._budget.may_allow(told["verdict"], delivery.partner, at_least):
+        if not self._budget.may_allow(answer["verdict"], delivery.partner, at_least):
             return None
-        row = to_row(delivery) | told
+        row = to_row(delivery) | answer
         if not is_whole:
             row["body"] = None
         return row if self._budget.allows(row["verdict"], delivery.partner, stored_size(row)) else None
 
 
-def _told(kept: Kept) -> dict[str, Any]:
+def _answer(kept: Kept) -> dict[str, Any]:
     """The answer to a duplicate or conflict, as columns of its row."""
     first = kept.first
     if first is None:
         return {"verdict": "conflict", "status": 409}
-    told: dict[str, Any] = {"verdict": "duplicate", "duplicate_of": first.id}
+    answer: dict[str, Any] = {"verdict": "duplicate", "duplicate_of": first.id}
     if kept.how is How.TOLD:
-        return told | {"verdict": first.verdict, "status": first.status}
-    return told | ({"status": first.status} if first.status < 300 else {})
+        return answer | {"verdict": first.verdict, "status": first.status}
+    return answer | ({"status": first.status} if first.status < 300 else {})

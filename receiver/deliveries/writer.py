@@ -12,10 +12,10 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 
@@ -23,54 +23,86 @@ from receiver.deliveries.database import Database, StoreAway, StoreMute
 
 logger = logging.getLogger("stagehook.store")
 
+Work = TypeVar("Work", bound=Hashable)
+Outcome = TypeVar("Outcome")
+
 ENDS_WITHIN: Final = 2.0
 """Seconds to write what is queued when the receiver stops."""
 
-LONGEST_PAUSE: Final = 30.0
+MAX_MUTE_PAUSE: Final = 30.0
 """Seconds between two attempts while the server does not answer, at most. Each attempt may leave a backend that waits
 for a standby, and that no client can end: these must not use up the server's connections."""
 
-MOST_TOGETHER: Final = 500
-MOST_WAITING: Final = 2_000
+MAX_JOBS_TOGETHER: Final = 500
+MAX_QUEUED_JOBS: Final = 2_000
 """Jobs that may wait for the thread. Further ones would only be answered too late."""
 
 
 @dataclass(eq=False)
-class Job:
+class Job(Generic[Work, Outcome]):
     """A unit of work for the thread.
 
-    work: what to do, in a form that the `Writer`'s `work` function reads; None once the caller has stopped waiting.
-    result: resolved with the outcome, or None if no caller waits.
+    kind: does the work. work: what to do; None once the caller has stopped waiting.
+    result: resolved with the outcome, or None if no caller waits. outcome: set once the work is done.
     """
 
-    work: Any
-    result: asyncio.Future[Any] | None = None
+    kind: Kind[Work, Outcome]
+    work: Work | None
+    result: asyncio.Future[Outcome] | None = None
     abandoned: bool = False
-    outcome: Any = field(default=None, init=False)
+    outcome: Outcome = field(init=False)
+
+
+class Kind(Generic[Work, Outcome]):
+    """A kind of work. In each transaction, all work of a kind is done together.
+
+    run: does several pieces of work, and returns their outcomes by piece. A piece without an outcome is repeated in
+    another transaction.
+    """
+
+    def __init__(self, writer: Writer, run: Callable[[DBAPICursor, Sequence[Work]], Mapping[Work, Outcome]]) -> None:
+        self._writer = writer
+        self._run = run
+
+    async def do(self, work: Work, *, within: float | None) -> Outcome:
+        """Do the work, and return its outcome once it is committed. Raises `StoreAway`. within: seconds, or None."""
+        return await self._writer.do_job(Job(self, work), within=within)
+
+    def put(self, work: Work) -> None:
+        """Queue the work without waiting. Failures are not reported, and work is dropped if the queue is full."""
+        self._writer.put_job(Job(self, work))
+
+    def transact(self, cursor: DBAPICursor, jobs: Sequence[Job[Work, Outcome]]) -> list[Job[Work, Outcome]]:
+        """Do the jobs of this kind in the thread's transaction. Returns the jobs to repeat."""
+        # Read once: a request that gives up sets its job's work to None.
+        works = [(job, work) for job in jobs if (work := job.work) is not None]
+        outcomes = self._run(cursor, [work for _, work in works]) if works else {}
+        for job, work in works:
+            if work in outcomes:
+                job.outcome = outcomes[work]
+        return [job for job, work in works if work not in outcomes]
 
 
 class Writer:
-    """Does jobs in transactions.
+    """Does jobs in transactions. begin: begins a transaction."""
 
-    begin: begins a transaction.
-    work: does a transaction's jobs, sets their outcomes, and returns the jobs to repeat in another transaction.
-    """
-
-    def __init__(
-        self,
-        database: Database,
-        begin: Callable[[DBAPICursor], None],
-        work: Callable[[DBAPICursor, Sequence[Job]], list[Job]],
-    ) -> None:
+    def __init__(self, database: Database, begin: Callable[[DBAPICursor], None]) -> None:
         self._database = database
         self._begin = begin
-        self._work = work
+        self._kinds: list[Kind[Any, Any]] = []
+        self._calls: Kind[Callable[[DBAPICursor], Any], Any] = Kind(self, _call_each)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Job[Any, Any] | None] = queue.SimpleQueue()
         self._connection: DBAPIConnection | None = None
         self._file: tuple[int, int] | None = None
         self._pause = 0.0
         self._mute_until = float("-inf")
+
+    def add_kind(self, run: Callable[[DBAPICursor, Sequence[Work]], Mapping[Work, Outcome]]) -> Kind[Work, Outcome]:
+        """Add a kind of work. A transaction does the kinds in the order in which they were added, then all calls."""
+        kind = Kind(self, run)
+        self._kinds.append(kind)
+        return kind
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -88,13 +120,22 @@ class Writer:
 
     # --- in the event loop
 
-    async def do(self, work: Any, *, within: float | None) -> Any:
-        """Do the work, and return its outcome once it is committed. Raises `StoreAway`. within: seconds, or None."""
+    async def do(self, call: Callable[[DBAPICursor], Outcome], *, within: float | None) -> Outcome:
+        """Call a function of the cursor; see `Kind.do`."""
+        outcome: Outcome = await self._calls.do(call, within=within)
+        return outcome
+
+    def put(self, call: Callable[[DBAPICursor], object]) -> None:
+        """Queue a call of a function of the cursor; see `Kind.put`."""
+        self._calls.put(call)
+
+    async def do_job(self, job: Job[Work, Outcome], *, within: float | None) -> Outcome:
+        """Queue a job, and wait for it; see `Kind.do`."""
         if self._loop is None:
             raise StoreAway("the store is not in use")
-        result: asyncio.Future[Any] = self._loop.create_future()
-        job = Job(work, result)
-        self._put(job)
+        result: asyncio.Future[Outcome] = self._loop.create_future()
+        job.result = result
+        self.put_job(job)
         try:
             async with asyncio.timeout(within):
                 outcome = await result
@@ -106,12 +147,9 @@ class Writer:
             job.work = None
         return outcome
 
-    def put(self, work: Any) -> None:
-        """Queue the work without waiting. Failures are not reported, and work is dropped if the queue is full."""
-        self._put(Job(work))
-
-    def _put(self, job: Job) -> None:
-        if self._jobs.qsize() < MOST_WAITING:
+    def put_job(self, job: Job[Work, Outcome]) -> None:
+        """Queue a job without waiting; see `Kind.put`."""
+        if self._jobs.qsize() < MAX_QUEUED_JOBS:
             self._jobs.put(job)
         elif job.result is not None:
             job.result.set_exception(StoreAway("too many deliveries wait for the store"))
@@ -127,7 +165,7 @@ class Writer:
         """Wait for jobs, and do them all. Returns whether the thread goes on. No job stays referenced afterwards."""
         jobs = [self._jobs.get()]
         with contextlib.suppress(queue.Empty):
-            while len(jobs) < MOST_TOGETHER:
+            while len(jobs) < MAX_JOBS_TOGETHER:
                 jobs.append(self._jobs.get_nowait())
         todo = [job for job in jobs if job is not None]
         try:
@@ -138,7 +176,7 @@ class Writer:
             self._hand_over(todo, StoreAway(f"{type(error).__name__}: {error}"))
         return None not in jobs
 
-    def _commit(self, jobs: Sequence[Job], *, alone: bool = False) -> None:
+    def _commit(self, jobs: Sequence[Job[Any, Any]], *, alone: bool = False) -> None:
         """Do the jobs in one transaction. If it fails, do each in its own, so that a bad job does not fail the others.
 
         Jobs without a waiting caller are retried together, by kind, and dropped if they fail again: they may all wait
@@ -167,13 +205,13 @@ class Writer:
                 if job.result is not None:
                     self._commit([job], alone=True)
             unheard = [job for job in jobs if job.result is None]
-            for kind in dict.fromkeys(type(job.work) for job in unheard):
-                self._commit([job for job in unheard if type(job.work) is kind], alone=True)
+            for kind in dict.fromkeys(job.kind for job in unheard):
+                self._commit([job for job in unheard if job.kind is kind], alone=True)
         else:
             self._hand_over([job for job in jobs if job not in again])
             self._commit(again)
 
-    def _transact(self, jobs: Sequence[Job]) -> list[Job]:
+    def _transact(self, jobs: Sequence[Job[Any, Any]]) -> list[Job[Any, Any]]:
         """Do the jobs in one transaction. Returns jobs to repeat: another process has just committed their content."""
         connection = self._connection or self._connect()
         if self._database.file() != self._file:
@@ -183,17 +221,23 @@ class Writer:
             cursor = connection.cursor()
             try:
                 self._begin(cursor)
-                again = self._work(cursor, jobs)
+                again = self._do_each_kind(cursor, jobs)
                 connection.commit()
             finally:
                 cursor.close()
         self._pause = 0.0
         return again
 
+    def _do_each_kind(self, cursor: DBAPICursor, jobs: Sequence[Job[Any, Any]]) -> list[Job[Any, Any]]:
+        again: list[Job[Any, Any]] = []
+        for kind in (*self._kinds, self._calls):
+            again += kind.transact(cursor, [job for job in jobs if job.kind is kind])
+        return again
+
     def _rest(self) -> None:
         """Pause after a transaction without an answer: 0 s after the first, then 1, 3, 7, 15 and 30 s."""
         self._mute_until = time.monotonic() + self._pause
-        self._pause = min(LONGEST_PAUSE, 2 * self._pause + 1)
+        self._pause = min(MAX_MUTE_PAUSE, 2 * self._pause + 1)
 
     def _connect(self) -> DBAPIConnection:
         self._connection = connection = self._database.connect()
@@ -213,7 +257,7 @@ class Writer:
                 self._connection.close()
         self._connection = None
 
-    def _hand_over(self, jobs: Sequence[Job], error: StoreAway | None = None) -> None:
+    def _hand_over(self, jobs: Sequence[Job[Any, Any]], error: StoreAway | None = None) -> None:
         waited_for = [job for job in jobs if job.result is not None]
         if waited_for and (loop := self._loop) is not None:
             # If the loop has closed, no caller is waiting.
@@ -221,7 +265,13 @@ class Writer:
                 loop.call_soon_threadsafe(_resolve, waited_for, error)
 
 
-def _resolve(jobs: Sequence[Job], error: StoreAway | None) -> None:
+def _call_each(
+    cursor: DBAPICursor, calls: Sequence[Callable[[DBAPICursor], Any]]
+) -> Mapping[Callable[[DBAPICursor], Any], Any]:
+    return {call: call(cursor) for call in calls}
+
+
+def _resolve(jobs: Sequence[Job[Any, Any]], error: StoreAway | None) -> None:
     for job in jobs:
         if job.result is None or job.result.done():
             continue

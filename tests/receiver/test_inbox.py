@@ -393,13 +393,13 @@ async def test_a_store_that_keeps_nothing_is_not_ready(inbox: Inbox, monkeypatch
 
 async def test_a_body_that_nobody_waits_for_is_let_go(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
     jobs: list[Any] = []
-    put = inbox._writer._put
+    put = inbox._writer.put_job
 
     def noting(job: Any) -> None:
         jobs.append(job)
         put(job)
 
-    monkeypatch.setattr(inbox._writer, "_put", noting)
+    monkeypatch.setattr(inbox._writer, "put_job", noting)
     monkeypatch.setattr(inbox_module, "COMMIT_TIMEOUT", 0.3)
     blocking = asyncio.create_task(inbox._writer.do(lambda cursor: time.sleep(1.5), within=None))
     await asyncio.sleep(0.05)
