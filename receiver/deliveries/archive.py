@@ -21,8 +21,7 @@ C: Final = DELIVERIES.c
 PAGE: Final = 200
 """Deliveries that are read at once. Each body may have a mebibyte."""
 
-
-HEADS: Final = tuple(
+WITHOUT_BODY: Final = tuple(
     sa.case((column.is_not(None), sa.literal(b"", sa.LargeBinary))).label("body") if column is C.body else column
     for column in RECORD
 )
@@ -31,7 +30,7 @@ HEADS: Final = tuple(
 CHANGING: Final = frozenset({Fate.PENDING, Fate.PARKED, Fate.REFUSED})
 """Fates that may still change: by themselves, or when an operator releases the delivery."""
 
-LATER: Final = {"pipeline", "definition", "verdict", "status", "fate", "fate_reason", "fate_at", "tries"}
+UPDATED: Final = {"pipeline", "definition", "verdict", "status", "fate", "fate_reason", "fate_at", "tries"}
 """Columns that are updated when more is known. All others hold what was received."""
 
 
@@ -121,7 +120,7 @@ class Archive:
 
     def latest(self, filters: Filters = ANY, *, limit: int = 50) -> list[Delivery]:
         """The newest deliveries, oldest first, without bodies: b"" replaces a body."""
-        newest = sa.select(*HEADS).where(filters.where()).order_by(C.received_at.desc(), C.position.desc())
+        newest = sa.select(*WITHOUT_BODY).where(filters.where()).order_by(C.received_at.desc(), C.position.desc())
         with self._database.begin() as connection:
             rows = connection.execute(newest.limit(limit)).mappings().all()
         return [to_delivery(dict(row)) for row in reversed(rows)]
@@ -143,7 +142,7 @@ class Archive:
 
     def since(self, position: int) -> tuple[list[Delivery], int]:
         """Deliveries recorded after this position, without bodies as in `latest`, and the position of the last."""
-        newer = sa.select(*HEADS, C.position).where(C.position > position).order_by(C.position).limit(2 * PAGE)
+        newer = sa.select(*WITHOUT_BODY, C.position).where(C.position > position).order_by(C.position).limit(2 * PAGE)
         with self._database.begin() as connection:
             rows = connection.execute(newer).mappings().all()
         return [to_delivery(dict(row)) for row in rows], rows[-1]["position"] if rows else position
@@ -153,7 +152,7 @@ class Archive:
         there = sa.select(C.id).where(C.position > begin, C.position <= end).order_by(C.position)
         with self._database.begin() as connection:
             ids = [id_ for id_ in connection.execute(there).scalars() if id_ not in known][:PAGE]
-            late = sa.select(*HEADS).where(C.id.in_(ids)).order_by(C.position)
+            late = sa.select(*WITHOUT_BODY).where(C.id.in_(ids)).order_by(C.position)
             rows = connection.execute(late).mappings().all() if ids else []
         return [to_delivery(dict(row)) for row in rows]
 
@@ -176,7 +175,7 @@ class Archive:
             of_page = C.id.in_(page)
             # The order matters: a delivery that changes between the two queries is found by the second.
             changing = sa.select(C.id).where(of_page, C.fate.in_([fate.value for fate in CHANGING]))
-            chosen = sa.select(*HEADS).where(of_page, filters.where()).order_by(C.received_at, C.position)
+            chosen = sa.select(*WITHOUT_BODY).where(of_page, filters.where()).order_by(C.received_at, C.position)
             with self._database.begin() as connection:
                 waiting = connection.execute(changing).scalars().all()
                 rows = [dict(row) for row in connection.execute(chosen).mappings()]
@@ -299,4 +298,4 @@ class Archive:
 
 def _is_same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether two rows record the same request."""
-    return all(value == other[name] for name, value in one.items() if name not in LATER)
+    return all(value == other[name] for name, value in one.items() if name not in UPDATED)

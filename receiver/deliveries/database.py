@@ -27,7 +27,7 @@ from receiver.deliveries.queries import BOUNDS, CHECK_COLUMNS, FRAGMENTS, POSTGR
 DRIVERS: Final = {"sqlite": "sqlite+pysqlite", "postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg"}
 """By the scheme of DATABASE_URL. PaaS providers write `postgres`."""
 
-LOCKED_MS: Final = 200
+LOCK_TIMEOUT_MS: Final = 200
 """How long a statement waits for another process's lock. After that the writer tries its jobs one by one, while the
 answer to a partner is waiting."""
 
@@ -40,7 +40,7 @@ them a flush request, with which psycopg ends a pipeline, suspends the limit on 
 CLIENT_GRACE: Final = 1.0
 """Seconds that a client waits longer than the server. The server has then released the rows before they are retried."""
 
-PRIVATE: Final = 0o600
+PRIVATE_MODE: Final = 0o600
 CREATING: Final = threading.Lock()
 """Held while a file is created: closing it would drop the locks of another thread that has opened it in between."""
 
@@ -191,10 +191,10 @@ class Database:
         file = Path(str(self.url.database))
         with CREATING, contextlib.suppress(OSError):  # SQLite reports what is wrong with the path
             if not file.exists():
-                os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL, PRIVATE))
+                os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL, PRIVATE_MODE))
             for each in self._files():
                 if (mode := stat.S_IMODE(each.stat().st_mode)) & stat.S_IRWXO:
-                    each.chmod(mode & PRIVATE)
+                    each.chmod(mode & PRIVATE_MODE)
 
     def _files(self) -> list[Path]:
         """The existing SQLite files. Do not open them: closing a file drops the locks that this process has on it."""
@@ -281,7 +281,7 @@ def _set_up_sqlite(connection: DBAPIConnection, record: object) -> None:
     assert isinstance(connection, sqlite3.Connection)
     # Otherwise the driver begins and commits transactions by itself.
     connection.isolation_level = None
-    connection.execute(f"PRAGMA busy_timeout={LOCKED_MS}")
+    connection.execute(f"PRAGMA busy_timeout={LOCK_TIMEOUT_MS}")
     connection.execute("PRAGMA journal_mode=WAL")
     # Each commit reaches the disk before the partner is answered.
     connection.execute("PRAGMA synchronous=FULL")

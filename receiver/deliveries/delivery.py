@@ -21,7 +21,7 @@ from activities.callback_urls import Claims
 FORM: Final = "stagehook.delivery.v1"
 """Name of the JSON form. Later versions may add members; readers ignore members that they do not know."""
 
-TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,256}")
+HTTP_TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,256}")
 """A method, or a header's name: a token as defined in RFC 9110, 5.6.2."""
 
 MAX_REFUSED_BODY_BYTES: Final = 64 * 1024
@@ -137,23 +137,23 @@ class Delivery:
             value, kind = getattr(self, field.name), str(field.type)
             if kind in PLAIN and (type(value) not in PLAIN[kind] or "\0" in str(value)):
                 raise NotADelivery(f"{field.name} is no {kind}")
-            if kind in {"int", "float"} and not 0 <= value < MOST.get(field.name, LATEST):
+            if kind in {"int", "float"} and not 0 <= value < NUMBER_LIMITS.get(field.name, NUMBER_LIMIT):
                 raise NotADelivery(f"{field.name} is out of range")
-        if not 0 < len(self.id) <= LONGEST_ID:
-            raise NotADelivery(f"id is empty, or longer than {LONGEST_ID} characters")
-        if not TOKEN.fullmatch(self.method):
+        if not 0 < len(self.id) <= MAX_ID_LENGTH:
+            raise NotADelivery(f"id is empty, or longer than {MAX_ID_LENGTH} characters")
+        if not HTTP_TOKEN.fullmatch(self.method):
             raise NotADelivery("invalid method")
         if self.body is not None and (len(self.body), digest(self.body)) != (self.body_size, self.body_digest):
             raise NotADelivery("the body is not the one whose size and digest are recorded")
 
 
-LONGEST_ID: Final = 100
+MAX_ID_LENGTH: Final = 100
 """Characters of an id; the receiver's own ids have 20."""
 
-LATEST: Final = 2**33
+NUMBER_LIMIT: Final = 2**33
 """Upper bound of numbers: unix seconds in the year 2242."""
 
-MOST: Final = {"stage": 1_000, "attempt": 1_000_000, "status": 1_000, "tries": 1_000_000}
+NUMBER_LIMITS: Final = {"stage": 1_000, "attempt": 1_000_000, "status": 1_000, "tries": 1_000_000}
 PLAIN: Final[Mapping[str, tuple[type, ...]]] = {"str": (str,), "int": (int,), "float": (int, float)}
 
 
@@ -199,7 +199,7 @@ def _pairs(value: Any) -> tuple[tuple[str, str], ...]:
 def _pair(name: Any, text: Any) -> tuple[str, str]:
     if not isinstance(name, str) or not isinstance(text, str):
         raise TypeError("a header is a pair of texts")
-    if not TOKEN.fullmatch(name):
+    if not HTTP_TOKEN.fullmatch(name):
         raise ValueError("invalid header name")
     if any(character in text for character in "\r\n\0"):
         raise ValueError("a header's value holds CR, LF or NUL")

@@ -17,9 +17,9 @@ from receiver.budget import RecordBudget
 from receiver.deliveries.database import Database, StoreAway
 from receiver.deliveries.delivery import MAX_REFUSED_BODY_BYTES, Delivery, Fate
 from receiver.deliveries.judging import LEASE, Judge, Keep, Kept
-from receiver.deliveries.memory import REASON, TakenMemory
+from receiver.deliveries.memory import TAKEN_REASON, TakenMemory
 from receiver.deliveries.queue import Conclusion, Depth, Queued
-from receiver.deliveries.schema import UNREAD, is_unread, stored_size, to_row
+from receiver.deliveries.schema import UNREAD_CALLBACK, is_unread, stored_size, to_row
 from receiver.deliveries.statements import First, Statements
 from receiver.deliveries.writer import Kind, Writer
 
@@ -130,7 +130,7 @@ class Inbox:
 
     def note(self, delivery: Delivery) -> None:
         """Record a refused request, if the budget allows and not too many are waiting to be recorded."""
-        row = to_row(delivery) | {"callback": UNREAD if is_unread(delivery) else None}
+        row = to_row(delivery) | {"callback": UNREAD_CALLBACK if is_unread(delivery) else None}
         if not self.budget.allows(delivery.verdict, delivery.partner, stored_size(row)):
             return
         long = delivery.body is not None and len(delivery.body) > MAX_REFUSED_BODY_BYTES
@@ -245,7 +245,7 @@ class Inbox:
         against the row of the other process.
         """
         # Before judging: the deliveries of these stages that Temporal took must count as kept.
-        if taken := self._taken.of_stages({keep.stage for keep in keeps}):
+        if taken := self._taken.of_stages({keep.queued.stage for keep in keeps}):
             self._insert_taken(cursor, taken)
         rows = list(self._judge.judge(cursor, keeps))
         new = [row for row in rows if "request_id" in row]
@@ -257,7 +257,7 @@ class Inbox:
     def _insert_taken(self, cursor: DBAPICursor, rows: Sequence[dict[str, Any]]) -> None:
         """Insert deliveries that Temporal took. A row committed late exists already, as pending: it becomes taken."""
         self._statements.insert(cursor, rows)
-        taken = [Conclusion(row["id"], Fate.TAKEN, REASON) for row in rows]
+        taken = [Conclusion(row["id"], Fate.TAKEN, TAKEN_REASON) for row in rows]
         self._statements.conclude(cursor, taken, time.time())
 
     def _conclude(self, cursor: DBAPICursor, conclusions: Sequence[Conclusion]) -> None:

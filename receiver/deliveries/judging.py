@@ -98,11 +98,6 @@ class Keep:
     lease: bool
     kept: Kept = Kept(How.QUEUED)
 
-    @property
-    def stage(self) -> tuple[str, int]:
-        """Its chain and stage."""
-        return self.queued.claims.chain_id, self.queued.claims.stage
-
 
 class Judge:
     """Judges deliveries in the writer's thread."""
@@ -154,7 +149,7 @@ class Judge:
         if keep.delivery.says not in SETTLING:
             return []
         issued_at = keep.queued.claims.issued_at
-        return [success for success in lookup.successes.get(keep.stage, []) if issued_at <= success.issued_at]
+        return [success for success in lookup.successes.get(keep.queued.stage, []) if issued_at <= success.issued_at]
 
     def _find_same(self, cursor: DBAPICursor, successes: Sequence[Success], keep: Keep) -> First | None:
         """The success with the same content, under another signed id or from another attempt.
@@ -180,14 +175,14 @@ class Judge:
     def _keep_new(self, lookup: Lookup, keep: Keep, now: float) -> tuple[Kept, dict[str, Any]]:
         """Queue the delivery. If its stage has queued deliveries, it is not leased, but waits for its turn."""
         delivery, request = keep.delivery, keep.queued.request_id
-        leased = keep.lease and keep.stage not in lookup.queued
+        leased = keep.lease and keep.queued.stage not in lookup.queued
         row = to_row(delivery)
         row |= {"fate": Fate.PENDING.value, "request_id": request, "callback": keep.queued.callback}
         row["due_at"] = now + LEASE if leased else now
         settles = delivery.says in SETTLING
         if not self._urls.allows(keep.queued.claims, stored_size(row), settles=settles):
             row |= {"headers": "[]", "body": None}
-        lookup.queued.add(keep.stage)
+        lookup.queued.add(keep.queued.stage)
         lookup.firsts[request] = First(delivery.id, delivery.status, "accepted", Fate.PENDING, request_id=request)
         return Kept(How.LEASED if leased else How.QUEUED), row
 
@@ -201,7 +196,7 @@ class Judge:
             self._statements.complete(cursor, first.id, keep.queued.callback)
         if first.fate in SENT_AGAIN and first.concluded_at is not None and first.concluded_at < now - RESEND_PAUSE:
             self._statements.requeue(cursor, [first.id], now)
-            lookup.queued.add(keep.stage)
+            lookup.queued.add(keep.queued.stage)
         return Kept(How.KNOWN, first)
 
     def _unsent_row(self, keep: Keep) -> dict[str, Any] | None:

@@ -16,7 +16,6 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any, Final
 
-from activities.callback_urls import Claims
 from receiver.deliveries.delivery import Delivery, Fate
 from receiver.deliveries.queue import Queued
 from receiver.deliveries.schema import RECORD, to_row
@@ -30,8 +29,8 @@ MAX_BYTES: Final = 16 * 1024 * 1024
 ENTRY_OVERHEAD: Final = 450
 """Bytes that an entry takes in memory, in addition to its text."""
 
-REASON: Final = "Temporal took it while the store was away"
-NAMES: Final = (*(column.name for column in RECORD), "request_id")
+TAKEN_REASON: Final = "Temporal took it while the store was away"
+REMEMBERED_COLUMNS: Final = (*(column.name for column in RECORD), "request_id")
 
 
 class TakenMemory:
@@ -54,11 +53,11 @@ class TakenMemory:
 
     def add(self, delivery: Delivery, queued: Queued) -> None:
         """Remember a delivery that Temporal has taken."""
-        taken = replace(delivery, fate=Fate.TAKEN, fate_at=time.time(), fate_reason=REASON)
+        taken = replace(delivery, fate=Fate.TAKEN, fate_at=time.time(), fate_reason=TAKEN_REASON)
         bare = to_row(replace(taken, headers=(), body=None, client="")) | {"request_id": queued.request_id}
-        packed = json.dumps([bare[name] for name in NAMES], separators=(",", ":")).encode()
+        packed = json.dumps([bare[name] for name in REMEMBERED_COLUMNS], separators=(",", ":")).encode()
         with self._lock:
-            stage = self._stages.setdefault(_stage(queued.claims), {})
+            stage = self._stages.setdefault(queued.stage, {})
             if queued.request_id in stage:
                 return
             stage[queued.request_id] = packed
@@ -74,7 +73,7 @@ class TakenMemory:
         if not self._stages:
             return False
         with self._lock:
-            stage = self._stages.get(_stage(queued.claims), {})
+            stage = self._stages.get(queued.stage, {})
             return queued.request_id in stage or queued.earlier_id in stage
 
     def of_stages(self, stages: Collection[tuple[str, int]]) -> list[dict[str, Any]]:
@@ -100,7 +99,7 @@ class TakenMemory:
             yield from stage.values()
 
     def _row(self, packed: bytes) -> dict[str, Any]:
-        bare = dict(zip(NAMES, json.loads(packed), strict=True))
+        bare = dict(zip(REMEMBERED_COLUMNS, json.loads(packed), strict=True))
         return self._whole.get(bare["request_id"], bare)
 
     def _forget_oldest(self) -> None:
@@ -114,7 +113,3 @@ class TakenMemory:
             self._whole.pop(request_id, None)
         if not taken:
             self._stages.pop(stage, None)
-
-
-def _stage(claims: Claims) -> tuple[str, int]:
-    return claims.chain_id, claims.stage

@@ -1,8 +1,9 @@
 """Queries: the receiver's SQL. Each query has a name, and the text below it says what it does and why.
 
-`:name` is a parameter. `{name}` is a fragment from `FRAGMENTS`, or from `SQLITE` or `POSTGRES`, which hold every
-difference between the two databases. `Database.sql` puts the fragments in, and writes the parameters in the driver's
-style. `Statements` runs the queries; `schema` describes the columns and indexes.
+Read this first, beside the columns and indexes in `schema`. `Statements` runs the queries for the receiver.
+
+`:name` is a parameter. `{name}` is a fragment: one of `FRAGMENTS`, or, where the two databases differ, one of `SQLITE`
+or `POSTGRES`. `Database.sql` puts the fragments in, and writes the parameters in the driver's style.
 
 A delivery is queued while `due_at` is set. Its row is inserted, claimed (leased to the process that sends its signal),
 and concluded. Nothing here commits: each query is part of the transaction that `BEGIN_SQLITE` or `BEGIN_POSTGRES`
@@ -73,7 +74,7 @@ BOUNDS: Final = """
 BEGIN_POSTGRES: Final = """
     BEGIN;
     SELECT {bounds},
-        set_config('lock_timeout', '{locked_ms}ms', true),
+        set_config('lock_timeout', '{lock_timeout_ms}ms', true),
         set_config('synchronous_commit', coalesce(nullif(current_setting('synchronous_commit'), 'off'), 'on'), true)
 """
 """BEGIN, and the settings that SQLite gets once per connection, in a single round trip."""

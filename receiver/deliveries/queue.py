@@ -28,6 +28,11 @@ class Queued:
     since: float = 0.0
     earlier_id: str = ""
 
+    @property
+    def stage(self) -> tuple[str, int]:
+        """Its chain id and the stage's number."""
+        return self.claims.chain_id, self.claims.stage
+
 
 @dataclass(frozen=True)
 class Conclusion:

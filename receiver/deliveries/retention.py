@@ -8,6 +8,7 @@ import random
 import time
 from typing import Final
 
+from receiver.budget import DAY
 from receiver.deliveries.database import StoreAway
 from receiver.deliveries.inbox import Inbox
 
@@ -16,7 +17,6 @@ logger = logging.getLogger("stagehook.retention")
 EVERY_SECONDS: Final = 3600.0
 AFTER_FAILURE: Final = 60.0
 BREATH: Final = 0.1
-DAY: Final = 86400.0
 REFUSED_DAYS: Final = 7
 """Days after which a refused request is deleted, if other deliveries are kept longer."""
 

@@ -95,7 +95,7 @@ DELIVERIES: Final = sa.Table(
     sqlite_autoincrement=True,
 )
 
-UNREAD: Final = ""
+UNREAD_CALLBACK: Final = ""
 """The callback of a delivery on which the partner's file failed: an operator may have the body read again. An imported
 delivery has NULL instead, and is never forwarded."""
 

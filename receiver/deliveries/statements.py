@@ -15,7 +15,7 @@ from sqlalchemy.engine.interfaces import DBAPICursor
 from activities.callback_urls import Claims
 from receiver.deliveries import queries
 from receiver.deliveries.content import said_in
-from receiver.deliveries.database import LOCKED_MS, TRANSACTION_TIMEOUT_SINCE, Database
+from receiver.deliveries.database import LOCK_TIMEOUT_MS, TRANSACTION_TIMEOUT_SINCE, Database
 from receiver.deliveries.delivery import MAX_REFUSED_BODY_BYTES, Fate
 from receiver.deliveries.queue import Conclusion, Depth, Queued
 from receiver.deliveries.schema import ROW_OVERHEAD
@@ -96,7 +96,7 @@ class Statements:
         self._begin = queries.BEGIN_SQLITE
         if not self._is_sqlite:
             bounds = database.bounds(database.transaction_seconds)
-            self._begin = queries.BEGIN_POSTGRES.format(bounds=bounds, locked_ms=LOCKED_MS)
+            self._begin = queries.BEGIN_POSTGRES.format(bounds=bounds, lock_timeout_ms=LOCK_TIMEOUT_MS)
 
     # --- transactions
 

@@ -19,7 +19,7 @@ from receiver.deliveries.content import request_id, said_digest
 from receiver.deliveries.database import Database, StoreAway
 from receiver.deliveries.delivery import Delivery, Fate
 from receiver.deliveries.inbox import Inbox
-from receiver.deliveries.memory import MAX_WHOLE, REASON, TakenMemory
+from receiver.deliveries.memory import MAX_WHOLE, TAKEN_REASON, TakenMemory
 from receiver.deliveries.queue import Queued
 from receiver.sending.signals import Reached
 from tests.receiver.test_forwarder import Door, Switchable, door, eventually, opened, temporal
@@ -95,7 +95,7 @@ async def test_what_was_taken_is_recorded_with_few_bodies(door: Door, database: 
     await eventually(lambda: len(list(Archive(database).every())) == len(CHAINS))
     found = list(Archive(database).every())
     assert {(one.verdict, one.status, one.fate, one.fate_reason) for one in found} == {
-        ("accepted", 202, Fate.TAKEN, REASON)
+        ("accepted", 202, Fate.TAKEN, TAKEN_REASON)
     }
     assert all(one.body_size and one.body_digest and one.claims for one in found)
     assert sum(one.body is not None for one in found) == MAX_WHOLE

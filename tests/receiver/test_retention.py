@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from receiver.budget import DAY
 from receiver.deliveries import retention, statements
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.database import Database, StoreAway
@@ -27,8 +28,8 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("hurried")
 async def test_what_is_older_than_its_days_is_deleted_and_the_rest_stays(inbox: Inbox, database: Database) -> None:
     now = time.time()
-    old = [delivery(f"chain-{n}", received_at=now - 8 * retention.DAY) for n in range(3 * statements.PRUNED_TOGETHER)]
-    young = delivery(received_at=now - 6 * retention.DAY)
+    old = [delivery(f"chain-{n}", received_at=now - 8 * DAY) for n in range(3 * statements.PRUNED_TOGETHER)]
+    young = delivery(received_at=now - 6 * DAY)
     Archive(database).add([*old, young])
     pruning = asyncio.create_task(prune_for_ever(inbox, days=7))
     await eventually(lambda: [one.id for one in Archive(database).every()] == [young.id])
@@ -37,7 +38,7 @@ async def test_what_is_older_than_its_days_is_deleted_and_the_rest_stays(inbox: 
 
 @pytest.mark.usefixtures("hurried")
 async def test_refused_requests_are_deleted_after_a_week(inbox: Inbox, database: Database) -> None:
-    week, month = retention.REFUSED_DAYS * retention.DAY, 30 * retention.DAY
+    week, month = retention.REFUSED_DAYS * DAY, 30 * DAY
     now = time.time()
     ages = {"of a week": week + 60, "younger": week - 60, "old": month + 60}
     verdicts = ("accepted", "duplicate", "broken", "unproven", "conflict", "gone")
