@@ -20,6 +20,7 @@ from receiver.deliveries.delivery import MAX_REFUSED_BODY_BYTES, Fate
 from receiver.deliveries.queue import Conclusion, Depth, Queued
 from receiver.deliveries.schema import ROW_OVERHEAD
 
+CLAIMS: Final = tuple(field.name for field in fields(Claims))
 PRUNED_TOGETHER: Final = 50
 """Rows deleted in a transaction. Few, so that callbacks do not wait long: each row may have a body of a mebibyte."""
 
@@ -266,8 +267,15 @@ class Statements:
 
 
 def _first(row: Mapping[str, Any]) -> First:
-    values = {field.name: row[field.name] for field in fields(First)}
-    return First(**{**values, "fate": Fate(row["fate"]), "bare": bool(row["bare"])})
+    return First(
+        id=row["id"],
+        status=row["status"],
+        verdict=row["verdict"],
+        fate=Fate(row["fate"]),
+        concluded_at=row["concluded_at"],
+        request_id=row["request_id"],
+        bare=bool(row["bare"]),
+    )
 
 
 def _success(row: Mapping[str, Any]) -> Success:
@@ -275,9 +283,17 @@ def _success(row: Mapping[str, Any]) -> Success:
 
 
 def _queued(row: Mapping[str, Any]) -> Queued:
-    claims = Claims(**{field.name: row[field.name] for field in fields(Claims)})
-    names = ("id", "callback", "request_id", "tries", "pipeline", "since")
-    return Queued(claims=claims, fate=Fate(row["fate"]), **{name: row[name] for name in names})
+    claims = Claims(**{name: row[name] for name in CLAIMS})
+    return Queued(
+        id=row["id"],
+        claims=claims,
+        callback=row["callback"],
+        request_id=row["request_id"],
+        tries=row["tries"],
+        pipeline=row["pipeline"],
+        fate=Fate(row["fate"]),
+        since=row["since"],
+    )
 
 
 def _stage(row: Mapping[str, Any]) -> tuple[str, int]:
