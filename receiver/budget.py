@@ -50,7 +50,7 @@ class SignalBudget:
         self._now = now
         self._accounts: OrderedDict[tuple[str, int, int], _Account] = OrderedDict()
 
-    def seconds_to_wait(self, claims: Claims, signal_id: str, *, settles: bool) -> float:
+    def seconds_to_wait(self, claims: Claims, request_id: str, *, settles: bool) -> float:
         """Count the callback and return 0.0 if it may be forwarded; otherwise return the seconds to wait.
 
         A repeated content is not counted: Temporal recognizes it by its request id. settles: whether it can settle the
@@ -60,8 +60,8 @@ class SignalBudget:
         but a result is still allowed.
         """
         account = self._account(claims)
-        if signal_id in account.known:
-            account.known.move_to_end(signal_id)
+        if request_id in account.known:
+            account.known.move_to_end(request_id)
             return 0.0
         kept = 0 if settles else RESERVE
         if account.altogether >= MOST - kept:
@@ -70,16 +70,16 @@ class SignalBudget:
             return (1 + kept - account.left) * SECONDS_PER_CALLBACK
         account.left -= 1
         account.altogether += 1
-        account.known[signal_id] = None
+        account.known[request_id] = None
         if len(account.known) > BURST:
             account.known.popitem(last=False)
         return 0.0
 
-    def refund(self, claims: Claims, signal_id: str) -> None:
+    def refund(self, claims: Claims, request_id: str) -> None:
         """Undo the count of a callback that could not be forwarded: our outage must not use up the partner's budget."""
         account = self._account(claims)
-        if signal_id in account.known:
-            del account.known[signal_id]
+        if request_id in account.known:
+            del account.known[request_id]
             account.left += 1
             account.altogether -= 1
 

@@ -11,7 +11,6 @@ import contextlib
 import logging
 import math
 import time
-import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, TypeVar
 
@@ -34,11 +33,10 @@ from receiver.answers import Ended, Refused, Verdict, in_its_own_way
 from receiver.body import Incoming
 from receiver.budget import SECONDS_PER_CALLBACK, RateBudget, SignalBudget
 from receiver.deliveries.capture import Capture
-from receiver.deliveries.content import earlier_request_id, request_id, said_digest
 from receiver.handshakes import HandshakeDone, reply_to
 from receiver.metrics import Metrics
 from receiver.sending.forwarder import Forwarder, Unavailable
-from workflows.contract import Callback
+from receiver.sending.signal import Signal
 
 T = TypeVar("T")
 
@@ -162,18 +160,13 @@ class Callbacks:
     async def _deliver(self, capture: Capture, partner: Partner, claims: Claims, body: bytes) -> Verdict:
         answer = _read(answers.read_callback, partner, body)
         capture.says = answer.status
-        identified = answer.settles or capture.signed_id
-        signed_id = capture.signed_id
-        signal_id = request_id(claims, said_digest(answer), signed_id) if identified else uuid.uuid4().hex
-        earlier_id = earlier_request_id(claims, body, answer, signed_id) if identified else ""
-        if wait := self._budget.seconds_to_wait(claims, signal_id, settles=answer.settles):
+        signal = Signal.of(claims, answer, body, capture.signed_id)
+        if wait := self._budget.seconds_to_wait(claims, signal.request_id, settles=answer.settles):
             raise Refused(Verdict.TOO_MANY, retry_after=math.ceil(wait))
-        callback = Callback(answer, claims.chain_id, claims.attempt, claims.issued_at)
         try:
-            delivery = capture.delivery(Verdict.ACCEPTED)
-            verdict = await self._forwarder.deliver(delivery, callback, signal_id, earlier_id)
+            verdict = await self._forwarder.deliver(capture.delivery(Verdict.ACCEPTED), signal)
         except Unavailable as error:
-            self._budget.refund(claims, signal_id)
+            self._budget.refund(claims, signal.request_id)
             logger.warning("nothing-durable", extra={"why": str(error)})
             raise Refused(Verdict.UNAVAILABLE) from error
         if verdict is Verdict.UNKNOWN:

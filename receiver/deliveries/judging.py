@@ -174,16 +174,18 @@ class Judge:
 
     def _keep_new(self, lookup: Lookup, keep: Keep, now: float) -> tuple[Kept, dict[str, Any]]:
         """Queue the delivery. If its stage has queued deliveries, it is not leased, but waits for its turn."""
-        delivery, request = keep.delivery, keep.queued.request_id
-        leased = keep.lease and keep.queued.stage not in lookup.queued
+        delivery, queued = keep.delivery, keep.queued
+        leased = keep.lease and queued.stage not in lookup.queued
         row = to_row(delivery)
-        row |= {"fate": Fate.PENDING.value, "request_id": request, "callback": keep.queued.callback}
+        row |= {"fate": Fate.PENDING.value, "request_id": queued.request_id, "callback": queued.callback}
         row["due_at"] = now + LEASE if leased else now
         settles = delivery.says in SETTLING
-        if not self._urls.allows(keep.queued.claims, stored_size(row), settles=settles):
+        if not self._urls.allows(queued.claims, stored_size(row), settles=settles):
             row |= {"headers": "[]", "body": None}
-        lookup.queued.add(keep.queued.stage)
-        lookup.firsts[request] = First(delivery.id, delivery.status, "accepted", Fate.PENDING, request_id=request)
+        lookup.queued.add(queued.stage)
+        lookup.firsts[queued.request_id] = First(
+            delivery.id, delivery.status, "accepted", Fate.PENDING, request_id=queued.request_id
+        )
         return Kept(How.LEASED if leased else How.QUEUED), row
 
     def _repeated(self, cursor: DBAPICursor, lookup: Lookup, keep: Keep, first: First, now: float) -> Kept:

@@ -6,10 +6,9 @@ unreachable. Without a store, or while the store is unreachable, the callback is
 
 from __future__ import annotations
 
-import json
 import time
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Final
 
 from receiver.answers import Verdict
@@ -20,8 +19,8 @@ from receiver.deliveries.judging import How, Kept
 from receiver.deliveries.queue import Queued
 from receiver.deliveries.statements import First
 from receiver.sending.sender import MOST_TRIES, VERDICTS, Sender, refusal
+from receiver.sending.signal import Signal
 from receiver.sending.signals import BUDGET_SECONDS, Reached, SignalRefused, Signals, TemporalAway
-from workflows.contract import Callback
 
 WAIT_FOR_FATE: Final = 0.2
 """Seconds that an answer waits to learn whether it should be 410 or 404. The delivery is committed: 202 is safe."""
@@ -50,39 +49,37 @@ class Forwarder:
         self._failed_at = float("-inf")
         self._failing: set[str] = set()
 
-    async def deliver(self, delivery: Delivery, callback: Callback, request_id: str, earlier_id: str = "") -> Verdict:
-        """Make the delivery durable, and return the verdict to answer it with. Raises `Unavailable`.
-
-        earlier_id: the request id that an earlier version would have given the callback, if it differs; else "".
-        """
-        claims = delivery.claims
-        assert claims is not None
+    async def deliver(self, delivery: Delivery, signal: Signal) -> Verdict:
+        """Make the delivery durable, and return the verdict to answer it with. Raises `Unavailable`."""
         if self._inbox is None or self._sender is None:
-            queued = Queued(delivery.id, claims, "", request_id, earlier_id=earlier_id)
-            return VERDICTS[await self._send_directly(queued, callback, BUDGET_SECONDS, "")]
+            return VERDICTS[await self._send_directly(signal, BUDGET_SECONDS, "")]
         origin = self._sender.known_origin(delivery)
         known = replace(delivery, pipeline=origin.pipeline, definition=origin.definition)
-        written = json.dumps(asdict(callback))
-        queued = Queued(delivery.id, claims, written, request_id, pipeline=origin.pipeline, earlier_id=earlier_id)
+        queued = Queued(
+            delivery.id,
+            signal.claims,
+            signal.text,
+            signal.request_id,
+            pipeline=origin.pipeline,
+            earlier_id=signal.earlier_id,
+        )
         if self._inbox.has_taken(queued):
             return Verdict.DUPLICATE
         try:
             with self._sender.leasing() as lease:
                 kept = await self._inbox.keep(known, queued, lease=lease)
         except StoreAway:
-            return await self._deliver_without_store(self._inbox, known, callback, queued)
+            return await self._deliver_without_store(self._inbox, known, signal, queued)
         return await self._answer(self._inbox, self._sender, queued, kept)
 
-    async def _deliver_without_store(
-        self, inbox: Inbox, delivery: Delivery, callback: Callback, queued: Queued
-    ) -> Verdict:
+    async def _deliver_without_store(self, inbox: Inbox, delivery: Delivery, signal: Signal, queued: Queued) -> Verdict:
         """Signal Temporal directly. The store may still commit the delivery too late; its row then gets this answer.
 
         If Temporal says that the run is gone, the answer is 503, not 410 or 404: the store may hold this content as
         answered 202 before.
         """
         try:
-            reached = await self._send_directly(queued, callback, DIRECTLY_WITHIN, STORE_AWAY)
+            reached = await self._send_directly(signal, DIRECTLY_WITHIN, STORE_AWAY)
         except Unavailable:
             inbox.note_answer(delivery.id, Verdict.UNAVAILABLE.status)
             raise
@@ -162,16 +159,13 @@ class Forwarder:
         """Send the store's queue while the block runs. At its end, finish the signals that are on their way."""
         return nullcontext() if self._sender is None else self._sender.running()
 
-    async def _send_directly(self, queued: Queued, callback: Callback, within: float, store: str) -> Reached:
-        claims = queued.claims
+    async def _send_directly(self, signal: Signal, within: float, store: str) -> Reached:
         try:
-            reached = await self._signals.send(
-                claims, callback, queued.request_id, within=within, earlier_id=queued.earlier_id
-            )
+            reached = await self._signals.send(signal, within=within)
         except TemporalAway as error:
             if not isinstance(error, SignalRefused):
                 self._failed_at = time.monotonic()
-                self._failing = {claims.chain_id, *list(self._failing)[:1]}
+                self._failing = {signal.claims.chain_id, *list(self._failing)[:1]}
             raise Unavailable(f"Temporal: {error}{store}") from error
         if reached is Reached.TAKEN:
             self._failing.clear()

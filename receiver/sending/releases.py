@@ -6,19 +6,15 @@ with the partner's file as it is now.
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Callable
-from dataclasses import asdict
 
 from activities.environment import SettingsError
 from activities.partners import answers
 from activities.partners.partner import Partner, Unreadable
 from receiver.deliveries.archive import Archive, NoSuchDelivery, ReadAgain
-from receiver.deliveries.content import request_id, said_digest
 from receiver.deliveries.delivery import Delivery, Fate
-from receiver.sending.sender import read_kept
-from workflows.contract import Callback
+from receiver.sending.signal import Signal, read_callback
 
 
 class NotReadAgain(NoSuchDelivery):
@@ -40,7 +36,7 @@ def release(archive: Archive, id_: str, at: float, partner_of: Callable[[str], P
 
 def _can_be_sent(callback: str) -> bool:
     try:
-        read_kept(callback)
+        read_callback(callback)
     except Exception:
         # Whatever is wrong with the kept callback, it can be made again from the body.
         return False
@@ -61,8 +57,7 @@ def _read_again(delivery: Delivery, partner_of: Callable[[str], Partner]) -> Rea
         raise NotReadAgain(f"{delivery.partner}'s file cannot read {delivery.id}: {answers.words_of(error)}") from error
     except answers.BrokenAnswer as error:
         raise NotReadAgain(f"{delivery.partner}'s file is still wrong for {delivery.id}: {error}") from error
-    callback = Callback(answer, claims.chain_id, claims.attempt, claims.issued_at)
+    signal = Signal.of(claims, answer, body, delivery.signed_id)
     # A taken signal's request id must not be used again: Temporal would take this signal for a repeat and drop it.
-    identified = (answer.settles or delivery.signed_id) and delivery.fate is not Fate.TAKEN
-    signal_id = request_id(claims, said_digest(answer), delivery.signed_id) if identified else uuid.uuid4().hex
-    return ReadAgain(json.dumps(asdict(callback)), signal_id, answer.status)
+    request_id = uuid.uuid4().hex if delivery.fate is Fate.TAKEN else signal.request_id
+    return ReadAgain(signal.text, request_id, answer.status)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterator
@@ -17,18 +16,15 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
-from temporalio.converter import value_to_type
-
-from activities.partners.answers import checked
 from receiver.answers import Verdict
 from receiver.deliveries.database import StoreAway
 from receiver.deliveries.delivery import Delivery, Fate
 from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.queue import Conclusion, Queued
 from receiver.sending.origins import Origins
+from receiver.sending.signal import Signal, read_callback
 from receiver.sending.signals import BUDGET_SECONDS, Origin, Reached, SignalRefused, Signals, TemporalAway
 from receiver.sending.watch import Watch
-from workflows.contract import Callback
 
 T = TypeVar("T")
 
@@ -240,14 +236,14 @@ class Sender:
     async def _send(self, queued: Queued) -> Verdict | None:
         """Try once, and record the result. Returns the verdict, or None if the delivery is retried or parked."""
         try:
-            callback = read_kept(queued.callback)
+            callback = read_callback(queued.callback)
         except Exception as error:
             # The stored text would be just as unreadable on the next try.
             self._park(queued, f"what is kept cannot be read: {error}")
             return None
         began = time.monotonic()
         try:
-            reached = await self._signals.send(queued.claims, callback, queued.request_id, earlier_id=queued.earlier_id)
+            reached = await self._signals.send(Signal(queued.claims, callback, queued.request_id, queued.earlier_id))
         except TemporalAway as error:
             own_fault = isinstance(error, SignalRefused) or self._taken_at > began - UNDECIDED_PAUSE
             await self._put_off(queued, str(error), own_fault=own_fault)
@@ -354,12 +350,3 @@ def refusal(queued: Queued, verdict: Verdict, why: str) -> Conclusion:
         # The same fate as when a run turns out to be unknown after a 202; see `_conclude_late`.
         if_promised=Fate.PARKED if verdict is Verdict.UNKNOWN else Fate.REFUSED,
     )
-
-
-def read_kept(text: str) -> Callback:
-    """Read the callback of a kept delivery. Raises any exception for invalid text.
-
-    The answer is checked again: earlier versions kept it unchecked.
-    """
-    callback: Callback = value_to_type(Callback, json.loads(text))
-    return replace(callback, answer=checked(callback.answer))

@@ -9,10 +9,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from enum import Enum
 from typing import Final
@@ -30,7 +29,8 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from activities.callback_urls import Claims
 from activities.client import is_namespace_missing
-from workflows.contract import ADVANCE_STAGE, PIPELINE_WORKFLOW, Answer, Callback, Pipeline, PipelineRun
+from receiver.sending.signal import Signal
+from workflows.contract import ADVANCE_STAGE, PIPELINE_WORKFLOW, Answer, Pipeline, PipelineRun
 
 BUDGET_SECONDS: Final = 2.2
 """For all requests to Temporal about one callback. The least patient partners hang up after 3 s; the answer is promised
@@ -90,30 +90,19 @@ class Signals:
         self._connect = connect
         self._client: Client | None = None
 
-    async def send(
-        self,
-        claims: Claims,
-        callback: Callback,
-        request_id: str,
-        *,
-        within: float = BUDGET_SECONDS,
-        earlier_id: str = "",
-    ) -> Reached:
-        """Signal the run that the claims name. Raises `TemporalAway`. within: seconds for all of it.
-
-        earlier_id: the request id that an earlier version gave the callback, and that Temporal may know; else "".
-        """
+    async def send(self, signal: Signal, *, within: float = BUDGET_SECONDS) -> Reached:
+        """Signal the run that the claims name. Raises `TemporalAway`. within: seconds for all of it."""
         async with _asking_temporal(within):
-            if await self._signal(claims, callback, request_id):
+            if await self._signal(signal):
                 return Reached.TAKEN
             # Temporal still answers OK for a signal that the run took before it ended.
-            if earlier_id and await self._signal(claims, callback, earlier_id):
+            if signal.earlier_id and await self._signal(replace(signal, request_id=signal.earlier_id)):
                 return Reached.TAKEN
-            found = await self._find(claims)
+            found = await self._find(signal.claims)
             if found is not Reached.RUNNING:
                 return found
             # The run continued as new between the signal and the description: signal its next execution.
-            if await self._signal(claims, callback, request_id):
+            if await self._signal(signal):
                 return Reached.TAKEN
         raise SignalRefused("the run is open and does not take signals")
 
@@ -125,23 +114,23 @@ class Signals:
         """
         nobody = Claims(NO_RUN, NO_RUN, 1, 1, "", 1, 1)
         async with _asking_temporal(within):
-            await self._signal(nobody, Callback(Answer("progress"), NO_RUN, 1, 1), uuid.uuid4().hex)
+            await self._signal(Signal.of(nobody, Answer("progress"), b""))
 
     async def origin(self, claims: Claims) -> Origin:
         """What the claims' chain was started with; an empty origin if unknown. Raises `TemporalAway`."""
         async with _asking_temporal(BUDGET_SECONDS):
             return await self._read_origin(claims)
 
-    async def _signal(self, claims: Claims, callback: Callback, request_id: str) -> bool:
+    async def _signal(self, signal: Signal) -> bool:
         client = await self._connected()
         request = SignalWorkflowExecutionRequest(
             namespace=client.namespace,
-            workflow_execution=WorkflowExecution(workflow_id=claims.workflow_id),
+            workflow_execution=WorkflowExecution(workflow_id=signal.claims.workflow_id),
             signal_name=ADVANCE_STAGE,
             identity="stagehook-receiver",
-            request_id=request_id,
+            request_id=signal.request_id,
         )
-        request.input.payloads.extend(await client.data_converter.encode([claims.stage, callback]))
+        request.input.payloads.extend(await client.data_converter.encode([signal.claims.stage, signal.callback]))
         try:
             await client.workflow_service.signal_workflow_execution(
                 request, retry=True, timeout=timedelta(seconds=BUDGET_SECONDS)

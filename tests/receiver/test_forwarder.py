@@ -23,6 +23,7 @@ from receiver.sending import forwarder as forwarder_module
 from receiver.sending import origins as origins_module
 from receiver.sending import sender as sender_module
 from receiver.sending.forwarder import Forwarder, Unavailable
+from receiver.sending.signal import Signal
 from receiver.sending.signals import Origin, Reached, Signals, TemporalAway
 from tests.receiver.test_inbox import delivery
 from workflows.contract import Answer, Callback
@@ -39,9 +40,8 @@ class Switchable(Signals):
         self.sent: list[tuple[str, int, str]] = []
         self.answers: dict[str, Reached | Exception] = {}
 
-    async def send(
-        self, claims: Claims, callback: Callback, request_id: str, *, within: float = 2.2, earlier_id: str = ""
-    ) -> Reached:
+    async def send(self, signal: Signal, *, within: float = 2.2) -> Reached:
+        claims = signal.claims
         self.at_once += 1
         self.most = max(self.most, self.at_once)
         await asyncio.sleep(self.slow)
@@ -53,7 +53,7 @@ class Switchable(Signals):
         answer = self.answers.get(claims.workflow_id, Reached.TAKEN)
         if isinstance(answer, Exception):
             raise answer
-        self.sent.append((claims.chain_id, claims.stage, request_id))
+        self.sent.append((claims.chain_id, claims.stage, signal.request_id))
         return answer
 
     async def check(self, *, within: float = 2.2) -> None:
@@ -80,8 +80,9 @@ class Door:
         self.forwarder = Forwarder(temporal, self.inbox, **options)
 
     async def deliver(self, one: Delivery, request_id: str = "") -> Verdict:
+        assert one.claims is not None
         callback = Callback(Answer("succeeded", {"n": 1}), one.chain_id, one.attempt, one.issued_at)
-        return await self.forwarder.deliver(one, callback, request_id or one.id)
+        return await self.forwarder.deliver(one, Signal(one.claims, callback, request_id or one.id))
 
 
 @asynccontextmanager

@@ -21,6 +21,7 @@ from receiver.deliveries.delivery import Delivery, Fate
 from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.memory import MAX_WHOLE, TAKEN_REASON, TakenMemory
 from receiver.deliveries.queue import Queued
+from receiver.sending.signal import Signal
 from receiver.sending.signals import Reached
 from tests.receiver.test_forwarder import Door, Switchable, door, eventually, opened, temporal
 from tests.receiver.test_inbox import delivery
@@ -33,9 +34,9 @@ DONE, OTHER = Answer("succeeded", {"doc": 1}), Answer("succeeded", {"doc": 2})
 
 async def deliver(door: Door, one: Delivery, answer: Answer = DONE) -> Verdict:
     assert one.claims is not None
-    signal_id = request_id(one.claims, said_digest(answer), one.signed_id)
+    identified = request_id(one.claims, said_digest(answer), one.signed_id)
     callback = Callback(answer, one.chain_id, one.attempt, one.issued_at)
-    return await door.forwarder.deliver(one, callback, signal_id)
+    return await door.forwarder.deliver(one, Signal(one.claims, callback, identified))
 
 
 @contextmanager

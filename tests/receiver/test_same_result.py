@@ -24,6 +24,7 @@ from receiver.deliveries.database import Database
 from receiver.deliveries.delivery import Delivery, Fate, digest
 from receiver.deliveries.schema import DELIVERIES, to_row
 from receiver.deliveries.store import Store
+from receiver.sending.signal import Signal
 from receiver.sending.signals import Reached, Signals
 from tests.receiver.test_callbacks import BASE, CLAIMS, URLS, for_temporal, partners, url_for
 from tests.receiver.test_forwarder import Switchable, eventually, fate_of
@@ -193,7 +194,8 @@ async def test_what_the_version_before_signalled_without_a_store_is_taken_after_
         await waiting(handle)
         claims, answer = URLS.redeem(url_for(handle).rpartition("/")[2]), read_document(FIRST)
         callback = Callback(answer, claims.chain_id, claims.attempt, claims.issued_at)
-        assert await signals.send(claims, callback, earlier_request_id(claims, FIRST, answer)) is Reached.TAKEN
+        earlier = Signal(claims, callback, earlier_request_id(claims, FIRST, answer))
+        assert await signals.send(earlier) is Reached.TAKEN
         await result_of(handle)
         assert await post(http, FIRST, url_for(handle)) == 202
         assert await post(http, OTHER, url_for(handle)) == 410
