@@ -22,8 +22,9 @@ from receiver.deliveries.retention import prune_for_ever
 from receiver.deliveries.store import Store
 from receiver.health import Health
 from receiver.metrics import Metrics
-from receiver.sending.forwarder import Forwarder
+from receiver.sending.direct import Direct
 from receiver.sending.signals import Signals
+from receiver.sending.stored import Stored
 
 METHODS: Final = ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE", "CONNECT"]
 """The callback endpoints accept every method. They refuse what is not a callback themselves, so that it is recorded."""
@@ -42,7 +43,7 @@ def create_app(
     store: where deliveries are kept, or None; used during the app's lifespan. metrics_token: see `Metrics`.
     """
     inbox = None if store is None else Inbox(store.database)
-    forwarder = Forwarder(signals, inbox)
+    forwarder = Direct(signals) if inbox is None else Stored(signals, inbox)
     metrics = Metrics(inbox, metrics_token)
     callbacks = Callbacks(urls, partners, forwarder, metrics)
     health = Health(forwarder)
@@ -50,12 +51,11 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as running:
+            await running.enter_async_context(forwarder.running())
             if store is not None and inbox is not None:
-                await running.enter_async_context(inbox.running())
                 running.callback(asyncio.create_task(prune_for_ever(inbox, store.days)).cancel)
             # Checks before the first probe, in the background: the receiver listens at once, whatever is away.
             running.callback(asyncio.create_task(health.find_out()).cancel)
-            await running.enter_async_context(forwarder.running())
             yield
 
     app = Starlette(

@@ -22,6 +22,7 @@ from receiver.deliveries.delivery import Delivery, Fate
 from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.queue import Conclusion, Queued
 from receiver.sending.origins import Origins
+from receiver.sending.refusals import VERDICTS, refusal
 from receiver.sending.signal import Signal, read_callback
 from receiver.sending.signals import BUDGET_SECONDS, Origin, Reached, SignalRefused, Signals, TemporalAway
 from receiver.sending.watch import Watch
@@ -48,13 +49,6 @@ UNDECIDED_FOR: Final = 24 * 3600.0
 
 SETTLED_AFTER: Final = 3600.0
 """Nothing is parked for its age for this many seconds after an outage of any length: Temporal has a backlog to take."""
-
-VERDICTS: Final = {
-    Reached.TAKEN: Verdict.ACCEPTED,
-    Reached.FINISHED: Verdict.GONE,
-    Reached.REPLACED: Verdict.GONE,
-    Reached.UNKNOWN: Verdict.UNKNOWN,
-}
 
 
 @dataclass
@@ -333,20 +327,3 @@ class Sender:
         self._background.add(task)
         task.add_done_callback(self._background.discard)
         return task
-
-
-def refusal(queued: Queued, verdict: Verdict, why: str) -> Conclusion:
-    """What to record for a delivery whose partner is told that the run no longer takes it (410 or 404).
-
-    `REFUSAL_LASTS` seconds later the same content counts as new, because a reset may have reopened the run.
-    """
-    return Conclusion(
-        queued.id,
-        Fate.REFUSED,
-        why,
-        queued.tries,
-        verdict=verdict.name.lower(),
-        status=verdict.status,
-        # The same fate as when a run turns out to be unknown after a 202; see `_conclude_late`.
-        if_promised=Fate.PARKED if verdict is Verdict.UNKNOWN else Fate.REFUSED,
-    )

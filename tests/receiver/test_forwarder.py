@@ -19,12 +19,14 @@ from receiver.deliveries.database import Database
 from receiver.deliveries.delivery import Delivery, Fate
 from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.queue import Queued
-from receiver.sending import forwarder as forwarder_module
 from receiver.sending import origins as origins_module
 from receiver.sending import sender as sender_module
+from receiver.sending import stored as stored_module
+from receiver.sending.direct import Direct
 from receiver.sending.forwarder import Forwarder, Unavailable
 from receiver.sending.signal import Signal
 from receiver.sending.signals import Origin, Reached, Signals, TemporalAway
+from receiver.sending.stored import Stored
 from tests.receiver.test_inbox import delivery
 from workflows.contract import Answer, Callback
 
@@ -75,21 +77,24 @@ class Switchable(Signals):
 class Door:
     """A forwarder on a store and a switchable Temporal, and what tests ask of it."""
 
-    def __init__(self, database: Database | None, temporal: Switchable, **options: Any) -> None:
-        self.inbox = Inbox(database) if database else None
-        self.forwarder = Forwarder(temporal, self.inbox, **options)
+    def __init__(self, database: Database, temporal: Switchable, **options: Any) -> None:
+        self.inbox = Inbox(database)
+        self.forwarder = Stored(temporal, self.inbox, **options)
 
     async def deliver(self, one: Delivery, request_id: str = "") -> Verdict:
-        assert one.claims is not None
-        callback = Callback(Answer("succeeded", {"n": 1}), one.chain_id, one.attempt, one.issued_at)
-        return await self.forwarder.deliver(one, Signal(one.claims, callback, request_id or one.id))
+        return await deliver(self.forwarder, one, request_id)
+
+
+async def deliver(forwarder: Forwarder, one: Delivery, request_id: str = "") -> Verdict:
+    assert one.claims is not None
+    callback = Callback(Answer("succeeded", {"n": 1}), one.chain_id, one.attempt, one.issued_at)
+    return await forwarder.deliver(one, Signal(one.claims, callback, request_id or one.id))
 
 
 @asynccontextmanager
 async def opened(database: Database, temporal: Switchable, **options: Any) -> AsyncIterator[Door]:
     door = Door(database, temporal, **options)
-    assert door.inbox is not None
-    async with door.inbox.running(), door.forwarder.running():
+    async with door.forwarder.running():
         yield door
 
 
@@ -158,7 +163,7 @@ async def test_the_answer_does_not_wait_for_one_that_comes_late(
     temporal.slow, temporal.answers["run"] = 0.6, Reached.FINISHED
     one, began = delivery(), time.monotonic()
     assert await door.deliver(one, "a") is Verdict.ACCEPTED
-    assert time.monotonic() - began < 3 * forwarder_module.WAIT_FOR_FATE
+    assert time.monotonic() - began < 3 * stored_module.WAIT_FOR_FATE
     await eventually(lambda: fate_of(database, one) is Fate.REFUSED)
     assert Archive(database).get(one.id).status == 202
     temporal.slow = 0.0
@@ -172,7 +177,6 @@ async def test_one_that_was_kept_after_its_answer_is_recorded_as_it_was_answered
     door: Door, database: Database, temporal: Switchable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A refusal by Temporal's word alone is 503: the store may know the content as answered 202."""
-    assert door.inbox is not None
     await door.inbox.depth()  # connected: what the writer has not begun with is let go
     monkeypatch.setattr(inbox_module, "COMMIT_TIMEOUT", 0.3)
     slow_down(door.inbox, monkeypatch, seconds=0.8)
@@ -189,7 +193,6 @@ async def test_one_that_was_kept_after_its_answer_is_recorded_as_it_was_answered
 async def test_one_that_was_kept_after_a_503_is_recorded_so_and_delivered(
     door: Door, database: Database, temporal: Switchable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert door.inbox is not None
     await door.inbox.depth()
     monkeypatch.setattr(inbox_module, "COMMIT_TIMEOUT", 0.1)
     slow_down(door.inbox, monkeypatch, seconds=0.3)
@@ -320,7 +323,6 @@ async def test_what_is_leased_when_the_receiver_stops_is_sent(
         for each in kept:
             await door.deliver(each)
     door = Door(database, temporal)
-    assert door.inbox is not None
     claiming, claim = asyncio.Event(), door.inbox.claim
     leased: list[str] = []
 
@@ -332,7 +334,7 @@ async def test_what_is_leased_when_the_receiver_stops_is_sent(
         return claimed
 
     monkeypatch.setattr(door.inbox, "claim", slowly)
-    async with door.inbox.running(), door.forwarder.running():
+    async with door.forwarder.running():
         await asyncio.wait_for(claiming.wait(), 10)
     assert leased
     assert sorted(sent for _, _, sent in temporal.sent) == sorted(leased)
@@ -376,18 +378,18 @@ async def test_a_pipeline_that_was_not_to_be_found_is_asked_for_again(
 
 async def test_without_a_store_it_is_not_ready_after_a_signal_that_was_not_taken(temporal: Switchable) -> None:
     """Temporal may be able to read and not to write, which is all that the question after it shows."""
-    door = Door(None, temporal)
+    direct = Direct(temporal)
     temporal.answers["run"] = TemporalAway("no answer in time")
     with pytest.raises(Unavailable):
-        await door.deliver(delivery("chain-1"))
-    await door.forwarder.check()  # one run alone may be at fault itself
+        await deliver(direct, delivery("chain-1"))
+    await direct.check()  # one run alone may be at fault itself
     with pytest.raises(Unavailable):
-        await door.deliver(delivery("chain-2"))
+        await deliver(direct, delivery("chain-2"))
     with pytest.raises(Unavailable, match="no signal a moment ago"):
-        await door.forwarder.check()
+        await direct.check()
     temporal.answers.clear()
-    await door.deliver(delivery())
-    await door.forwarder.check()
+    await deliver(direct, delivery())
+    await direct.check()
 
 
 async def test_with_the_store_alone_it_is_ready(door: Door, temporal: Switchable) -> None:

@@ -44,7 +44,6 @@ def store_away(*doors: Door) -> Iterator[None]:
     """No transaction begins."""
     with pytest.MonkeyPatch.context() as patches:
         for door in doors:
-            assert door.inbox is not None
             patches.setattr(door.inbox._writer, "_begin", away)
         yield
 
@@ -100,7 +99,6 @@ async def test_what_was_taken_is_recorded_with_few_bodies(door: Door, database: 
     }
     assert all(one.body_size and one.body_digest and one.claims for one in found)
     assert sum(one.body is not None for one in found) == MAX_WHOLE
-    assert door.inbox is not None
     memory = door.inbox._taken
     await eventually(lambda: len(memory) == 0)
 
@@ -123,7 +121,6 @@ async def test_a_repeat_brings_the_callback_that_was_not_kept_and_is_sent_again(
     with store_away(door):
         for chain in CHAINS:
             await deliver(door, delivery(chain))
-    assert door.inbox is not None
     memory = door.inbox._taken
     await eventually(lambda: len(memory) == 0)
     sent = len(temporal.sent)

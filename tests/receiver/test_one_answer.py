@@ -12,7 +12,7 @@ import pytest
 
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.database import Database, StoreAway
-from receiver.sending import forwarder as forwarder_module
+from receiver.sending import stored as stored_module
 from receiver.sending.forwarder import Unavailable
 from receiver.sending.signals import Reached
 from tests.receiver.test_forwarder import Door, Switchable, opened
@@ -91,7 +91,7 @@ def temporal_without(run: Reached) -> Switchable:
 async def test_every_order_of_two_receivers_gives_one_answer(
     database: Database, ended: Reached, waits: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(forwarder_module, "WAIT_FOR_FATE", waits)
+    monkeypatch.setattr(stored_module, "WAIT_FOR_FATE", waits)
     seen = set()
     for order in ORDERS:
         with monkeypatch.context() as patches:
@@ -119,7 +119,7 @@ async def run_in_order(database: Database, ended: Reached, order: str, monkeypat
         for receiver in receivers.values():
             receiver.let_all()
         statuses = [await receiver.request for receiver in receivers.values()]
-        await doors["B"].inbox.depth()  # type: ignore[union-attr]
+        await doors["B"].inbox.depth()
         return [*statuses, await status_of(doors["B"])]
 
 
@@ -131,7 +131,6 @@ async def test_fifty_at_each_of_two_receivers_get_one_answer(
     temporal = temporal_without(ended)
     async with opened(database, temporal) as one, opened(database, temporal) as other:
         for door in (one, other):
-            assert door.inbox is not None
             monkeypatch.setattr(door.inbox.budget, "allows", lambda *_: recorded)
         statuses = await asyncio.gather(*(status_of(door) for door in (one, other) for _ in range(50)))
     assert len(set(statuses) - (set() if recorded else {503})) == 1
@@ -142,7 +141,6 @@ async def test_a_refusal_that_cannot_be_recorded_is_not_told(
 ) -> None:
     """Another receiver may have promised a 202 meanwhile."""
     async with opened(database, temporal_without(ended)) as door:
-        assert door.inbox is not None
 
         async def away(refusal: object) -> bool:
             raise StoreAway("no commit")

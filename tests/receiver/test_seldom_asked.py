@@ -11,7 +11,8 @@ from receiver import health as health_module
 from receiver.health import FRESH_SECONDS, Health
 from receiver.sending import origins as origins_module
 from receiver.sending import watch as watch_module
-from receiver.sending.forwarder import Forwarder, Unavailable
+from receiver.sending.direct import Direct
+from receiver.sending.forwarder import Unavailable
 from receiver.sending.origins import Origins
 from receiver.sending.signals import Origin
 from receiver.sending.watch import FIRST_PAUSE, LONGEST_PAUSE, Watch
@@ -80,7 +81,7 @@ async def test_origins_forget_the_oldest_run(monkeypatch: pytest.MonkeyPatch) ->
     assert temporal.asked == asked, "a known run is not asked about"
 
 
-class Checked(Forwarder):
+class Checked(Direct):
     """Counts how often it is asked whether it is ready."""
 
     def __init__(self) -> None:

@@ -1,0 +1,69 @@
+"""Direct: the forwarder without a store. A callback is durable once Temporal has taken it."""
+
+from __future__ import annotations
+
+import time
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Final
+
+from receiver.answers import Verdict
+from receiver.deliveries.delivery import Delivery
+from receiver.deliveries.inbox import FAILURE_MEMORY
+from receiver.sending.forwarder import Unavailable
+from receiver.sending.refusals import VERDICTS
+from receiver.sending.signal import Signal
+from receiver.sending.signals import BUDGET_SECONDS, Reached, SignalRefused, Signals, TemporalAway
+
+CHECK_TIMEOUT: Final = 1.6
+"""Seconds for Temporal in a readiness check, which may have waited for the store before."""
+
+
+class Direct:
+    """Signals Temporal while the partner's request waits. Nothing is recorded; see `Forwarder` for the methods."""
+
+    def __init__(self, signals: Signals) -> None:
+        self._signals = signals
+        self._failed_at = float("-inf")
+        self._failing: set[str] = set()
+
+    async def deliver(self, delivery: Delivery, signal: Signal) -> Verdict:
+        """Signal the run, and return the verdict by Temporal's answer. Raises `Unavailable`."""
+        return VERDICTS[await self.send(signal, within=BUDGET_SECONDS)]
+
+    async def send(self, signal: Signal, *, within: float) -> Reached:
+        """Signal the run. Raises `Unavailable`. within: seconds."""
+        try:
+            reached = await self._signals.send(signal, within=within)
+        except TemporalAway as error:
+            if not isinstance(error, SignalRefused):
+                self._failed_at = time.monotonic()
+                self._failing = {signal.claims.chain_id, *list(self._failing)[:1]}
+            raise Unavailable(f"Temporal: {error}") from error
+        if reached is Reached.TAKEN:
+            self._failing.clear()
+        return reached
+
+    async def check(self) -> str:
+        """Raise `Unavailable` unless Temporal would take a callback now. Returns ""."""
+        try:
+            await self._signals.check(within=CHECK_TIMEOUT)
+        except TemporalAway as error:
+            raise Unavailable(f"Temporal: {error}") from error
+        # If a single run fails, that run may be at fault, not Temporal.
+        if len(self._failing) > 1 and time.monotonic() - self._failed_at < FAILURE_MEMORY:
+            raise Unavailable("Temporal: took no signal a moment ago")
+        return ""
+
+    def may_note(self, verdict: Verdict, partner: str, at_least: int) -> bool:
+        """False: nothing is recorded."""
+        return False
+
+    def note(self, delivery: Delivery) -> None:
+        """Do nothing."""
+
+    def note_answer(self, id_: str, status: int) -> None:
+        """Do nothing."""
+
+    def running(self) -> AbstractAsyncContextManager[None]:
+        """Do nothing in the background: every signal is sent while its request waits."""
+        return nullcontext()

@@ -1,0 +1,163 @@
+"""Stored: the forwarder with a store. A callback is durable once it is committed, and the sender signals its run.
+
+While the store is unreachable, Temporal is signalled directly, and the callback is durable once Temporal takes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
+from typing import Final
+
+from receiver.answers import Verdict
+from receiver.deliveries.database import StoreAway
+from receiver.deliveries.delivery import Delivery
+from receiver.deliveries.inbox import Inbox
+from receiver.deliveries.judging import How, Kept
+from receiver.deliveries.queue import Queued
+from receiver.deliveries.statements import First
+from receiver.sending.direct import Direct
+from receiver.sending.forwarder import Unavailable
+from receiver.sending.refusals import refusal
+from receiver.sending.sender import MOST_TRIES, Sender
+from receiver.sending.signal import Signal
+from receiver.sending.signals import Reached, Signals
+
+WAIT_FOR_FATE: Final = 0.2
+"""Seconds that an answer waits to learn whether it should be 410 or 404. The delivery is committed: 202 is safe."""
+
+FALLBACK_TIMEOUT: Final = 1.6
+"""Seconds for Temporal after the store has failed. With the store's 0.7 s, the answer is within the promised 2.5 s."""
+
+STORE_AWAY: Final = "the store is away"
+"""What is said of the store beside Temporal. /readyz is public, so the text does not say where the store is."""
+
+
+class Stored:
+    """Keeps callbacks in the store and sends them from there. See `Forwarder` for the methods.
+
+    inbox: not running yet; `running` runs it too. most_tries: see `Sender`.
+    """
+
+    def __init__(self, signals: Signals, inbox: Inbox, *, most_tries: int = MOST_TRIES) -> None:
+        self._inbox = inbox
+        self._direct = Direct(signals)
+        self._sender = Sender(signals, inbox, most_tries=most_tries)
+
+    async def deliver(self, delivery: Delivery, signal: Signal) -> Verdict:
+        """Commit the delivery, or have Temporal take it, and return the verdict. Raises `Unavailable`."""
+        origin = self._sender.known_origin(delivery)
+        known = replace(delivery, pipeline=origin.pipeline, definition=origin.definition)
+        queued = _queued(known, signal)
+        if self._inbox.has_taken(queued):
+            return Verdict.DUPLICATE
+        try:
+            with self._sender.leasing() as lease:
+                kept = await self._inbox.keep(known, queued, lease=lease)
+        except StoreAway:
+            return await self._deliver_without_store(known, signal, queued)
+        return await self._answer(queued, kept)
+
+    async def _deliver_without_store(self, delivery: Delivery, signal: Signal, queued: Queued) -> Verdict:
+        """Signal Temporal directly. The store may still commit the delivery too late; its row then gets this answer."""
+        try:
+            await self._send_directly(signal)
+        except Unavailable:
+            self._inbox.note_answer(delivery.id, Verdict.UNAVAILABLE.status)
+            raise
+        self._inbox.record_taken(delivery, queued)
+        return Verdict.ACCEPTED
+
+    async def _send_directly(self, signal: Signal) -> None:
+        """Raise `Unavailable` unless Temporal takes the signal.
+
+        If Temporal says that the run is gone, the answer is 503, not 410 or 404: the store may hold this content as
+        answered 202 before.
+        """
+        with _store_away():
+            reached = await self._direct.send(signal, within=FALLBACK_TIMEOUT)
+            if reached is not Reached.TAKEN:
+                raise Unavailable(f"Temporal: the run is {reached.value}")
+
+    async def _answer(self, queued: Queued, kept: Kept) -> Verdict:
+        """The verdict for a delivery, by how it was kept."""
+        if kept.how is How.LEASED:
+            self._sender.send_soon(queued)
+            told = await self._sender.answer(queued.request_id, within=WAIT_FOR_FATE)
+            if told is Verdict.UNAVAILABLE:
+                raise Unavailable("the store: it went away before a refusal was recorded")
+            return told or Verdict.ACCEPTED
+        self._sender.wake()
+        if kept.how is How.QUEUED:
+            return Verdict.ACCEPTED
+        self._sender.add_origin(queued)
+        if kept.first is None:
+            return Verdict.CONFLICT
+        if kept.how is How.TOLD:
+            return Verdict[kept.first.verdict.upper()]
+        if kept.how is How.KNOWN:
+            return Verdict.DUPLICATE
+        await self._sender.wait(kept.first.request_id or "", within=WAIT_FOR_FATE)
+        return await self._answer_again(queued, kept.first)
+
+    async def _answer_again(self, queued: Queued, first: First) -> Verdict:
+        """The answer to a duplicate: 202, or the first delivery's refusal. Which of the two is decided in the store."""
+        try:
+            told = await self._inbox.promise(first)
+        except StoreAway as error:
+            self._inbox.note_answer(queued.id, Verdict.UNAVAILABLE.status)
+            raise Unavailable(f"the store: {error}") from error
+        if not told:
+            return Verdict.DUPLICATE
+        verdict = Verdict[told.upper()]
+        self._inbox.conclude(refusal(queued, verdict, "the same content was refused"))
+        return verdict
+
+    def may_note(self, verdict: Verdict, partner: str, at_least: int) -> bool:
+        """Whether the budget has room for a refused request of at least `at_least` bytes."""
+        return self._inbox.may_note(verdict.name.lower(), partner, at_least)
+
+    def note(self, delivery: Delivery) -> None:
+        """Record a refused delivery."""
+        self._sender.note(delivery)
+
+    def note_answer(self, id_: str, status: int) -> None:
+        """Record that a kept delivery was answered with the partner's own status."""
+        self._inbox.note_answer(id_, status)
+
+    async def check(self) -> str:
+        """Raise `Unavailable` unless the store or Temporal would take a callback. Returns that the store is away."""
+        try:
+            await self._inbox.check()
+        except StoreAway:
+            with _store_away():
+                await self._direct.check()
+            return STORE_AWAY
+        return ""
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Write to the store and send its queue while the block runs. At its end, finish both."""
+        async with self._inbox.running(), self._sender.running():
+            yield
+
+
+def _queued(delivery: Delivery, signal: Signal) -> Queued:
+    return Queued(
+        delivery.id,
+        signal.claims,
+        signal.text,
+        signal.request_id,
+        pipeline=delivery.pipeline,
+        earlier_id=signal.earlier_id,
+    )
+
+
+@contextmanager
+def _store_away() -> Iterator[None]:
+    """Add to the reason that nothing took a callback that the store is away."""
+    try:
+        yield
+    except Unavailable as error:
+        raise Unavailable(f"{error}; {STORE_AWAY}") from error
