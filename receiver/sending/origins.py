@@ -1,14 +1,23 @@
-"""Origins: which pipeline each run was started with. Asks Temporal once per run, a few at a time, and remembers it."""
+"""Origins: which pipeline each run was started with. Asks Temporal once per run, a few at a time, and remembers it.
+
+The store shows it with each delivery. It is found out in the background: no callback and no signal waits for it.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections import OrderedDict
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Final
 
 from activities.callback_urls import Claims
-from receiver.sending.signals import Origin, Signals, TemporalAway
+from receiver.deliveries.delivery import Delivery
+from receiver.deliveries.inbox import Inbox
+from receiver.deliveries.queue import Queued
+from receiver.sending.signals import BUDGET_SECONDS, Origin, Signals, TemporalAway
 from receiver.sending.watch import Watch
 
 logger = logging.getLogger("stagehook.origins")
@@ -22,15 +31,67 @@ MOST_AT_ONCE: Final = 4
 
 
 class Origins:
-    """The known origins of runs, by chain. Temporal is not asked while it is away."""
+    """The known origins of runs, by chain. Temporal is not asked while it is away.
 
-    def __init__(self, signals: Signals, watch: Watch) -> None:
+    inbox: where the origins of deliveries are recorded.
+    """
+
+    def __init__(self, signals: Signals, watch: Watch, inbox: Inbox) -> None:
         self._signals = signals
         self._watch = watch
+        self._inbox = inbox
         self._known: OrderedDict[str, Origin] = OrderedDict()
         self._asked: dict[str, asyncio.Task[None]] = {}
+        self._notes: set[asyncio.Task[None]] = set()
         self._turns = asyncio.Semaphore(MOST_AT_ONCE)
         self._stopped = False
+
+    # --- the deliveries' origins
+
+    def described(self, delivery: Delivery) -> Delivery:
+        """The delivery with the pipeline it is for, if that is known already."""
+        return _described(delivery, self.known(delivery.claims) if delivery.claims else Origin())
+
+    def add(self, queued: Queued) -> None:
+        """Find out and record, in the background, which pipeline a kept delivery is for, unless it is recorded."""
+        if not queued.pipeline:
+            self._in_background(self._add(queued))
+
+    def note(self, delivery: Delivery) -> None:
+        """Record, in the background, a delivery that is not sent, with the pipeline it is for."""
+        self._in_background(self._note(delivery))
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """At the end of the block, stop asking Temporal and finish recording."""
+        try:
+            yield
+        finally:
+            self.stop()
+            if self._notes:
+                await asyncio.wait(self._notes, timeout=BUDGET_SECONDS)
+
+    def stop(self) -> None:
+        """Stop asking Temporal. Current and later callers of `ask` get what is known."""
+        self._stopped = True
+        for task in self._asked.values():
+            task.cancel()
+
+    async def _add(self, queued: Queued) -> None:
+        origin = await self.ask(queued.claims)
+        if origin.pipeline:
+            self._inbox.note_origin(queued.id, origin.pipeline, origin.definition)
+
+    async def _note(self, delivery: Delivery) -> None:
+        origin = await self.ask(delivery.claims) if delivery.claims else Origin()
+        self._inbox.note(_described(delivery, origin))
+
+    def _in_background(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._notes.add(task)
+        task.add_done_callback(self._notes.discard)
+
+    # --- the runs' origins
 
     def known(self, claims: Claims) -> Origin:
         """The origin, if it is known already; otherwise an empty one."""
@@ -49,12 +110,6 @@ class Origins:
         await asyncio.wait([self._asked[chain]])
         return self.known(claims)
 
-    def stop(self) -> None:
-        """Stop asking Temporal. Current and later callers of `ask` get what is known."""
-        self._stopped = True
-        for task in self._asked.values():
-            task.cancel()
-
     async def _read(self, claims: Claims) -> None:
         try:
             async with self._turns:
@@ -66,3 +121,7 @@ class Origins:
             logger.exception("origin-failed", extra={"workflow_id": claims.workflow_id})
         if len(self._known) > MOST_ORIGINS:
             self._known.popitem(last=False)
+
+
+def _described(delivery: Delivery, origin: Origin) -> Delivery:
+    return replace(delivery, pipeline=origin.pipeline, definition=origin.definition)

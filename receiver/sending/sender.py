@@ -11,23 +11,20 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, replace
-from typing import Any, Final, TypeVar
+from dataclasses import dataclass
+from typing import Any, Final
 
 from receiver.answers import Verdict
 from receiver.deliveries.database import StoreAway
-from receiver.deliveries.delivery import Delivery, Fate
+from receiver.deliveries.delivery import Fate
 from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.queue import Conclusion, Queued
-from receiver.sending.origins import Origins
 from receiver.sending.refusals import VERDICTS, refusal
 from receiver.sending.signal import Signal, read_callback
-from receiver.sending.signals import BUDGET_SECONDS, Origin, Reached, SignalRefused, Signals, TemporalAway
+from receiver.sending.signals import BUDGET_SECONDS, Reached, SignalRefused, Signals, TemporalAway
 from receiver.sending.watch import Watch
-
-T = TypeVar("T")
 
 logger = logging.getLogger("stagehook.sender")
 
@@ -67,18 +64,27 @@ class _Sending:
 class Sender:
     """Sends the deliveries of one store.
 
-    most_tries: failed tries after which a delivery is parked; see `MOST_TRIES`.
+    on_sent: called with each delivery for which Temporal has answered. most_tries: failed tries after which a delivery
+    is parked; see `MOST_TRIES`.
     """
 
-    def __init__(self, signals: Signals, inbox: Inbox, *, most_tries: int = MOST_TRIES) -> None:
+    def __init__(
+        self,
+        signals: Signals,
+        inbox: Inbox,
+        watch: Watch,
+        *,
+        on_sent: Callable[[Queued], None],
+        most_tries: int = MOST_TRIES,
+    ) -> None:
         self._signals = signals
         self._inbox = inbox
+        self._watch = watch
+        self._on_sent = on_sent
         self._most_tries = most_tries
-        self._watch = Watch(signals)
-        self._origins = Origins(signals, self._watch)
         self._sending: dict[str, _Sending] = {}
         self._taken_at = float("-inf")
-        self._background: set[asyncio.Task[Any]] = set()
+        self._claiming: asyncio.Task[int] | None = None
         self._reserved = 0
         self._wake = asyncio.Event()
 
@@ -125,21 +131,6 @@ class Sender:
         if sending := self._sending.get(request_id):
             await asyncio.wait([sending.task], timeout=within)
 
-    # --- which pipeline it is for
-
-    def known_origin(self, delivery: Delivery) -> Origin:
-        """What is known of the delivery's run."""
-        return self._origins.known(delivery.claims) if delivery.claims else Origin()
-
-    def add_origin(self, queued: Queued) -> None:
-        """Find out and record, in the background, which pipeline a kept delivery is for, unless it is known."""
-        if not queued.pipeline:
-            self._in_background(self._add_origin(queued))
-
-    def note(self, delivery: Delivery) -> None:
-        """Record a delivery that is not sent, with the pipeline it is for."""
-        self._in_background(self._note(delivery))
-
     # --- sending what is kept
 
     @asynccontextmanager
@@ -150,7 +141,6 @@ class Sender:
             yield
         finally:
             loop.cancel()
-            self._origins.stop()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(BUDGET_SECONDS):
                     # A claim that is under way adds more to send.
@@ -160,7 +150,8 @@ class Sender:
                 task.cancel()
 
     def _unfinished(self) -> set[asyncio.Task[Any]]:
-        return {*self._background, *(sending.task for sending in self._sending.values())}
+        claiming = {self._claiming} if self._claiming and not self._claiming.done() else set()
+        return {*claiming, *(sending.task for sending in self._sending.values())}
 
     @property
     def _room(self) -> int:
@@ -197,7 +188,9 @@ class Sender:
                 await self._until_one_is_sent()
                 continue
             most = (room + 1) // 2  # the other half is for callbacks that arrive meanwhile
-            if not await asyncio.shield(self._in_background(self._claim(most))):
+            # Shielded: a claim that is committed has to be sent, also while the receiver stops.
+            self._claiming = asyncio.create_task(self._claim(most))
+            if not await asyncio.shield(self._claiming):
                 return
             await self._until_one_is_sent()
 
@@ -248,7 +241,7 @@ class Sender:
             await self._put_off(queued, f"{type(error).__name__}: {error}", own_fault=True)
             return None
         answer = await self._reached(queued, reached)
-        self.add_origin(queued)
+        self._on_sent(queued)
         self._wake.set()  # the next delivery of this stage may have waited for it
         return answer
 
@@ -312,18 +305,3 @@ class Sender:
     def _park(self, queued: Queued, why: str) -> None:
         logger.error("delivery-parked", extra={"delivery": queued.id, "why": why})
         self._inbox.conclude(Conclusion(queued.id, Fate.PARKED, why, queued.tries))
-
-    async def _add_origin(self, queued: Queued) -> None:
-        origin = await self._origins.ask(queued.claims)
-        if origin.pipeline:
-            self._inbox.note_origin(queued.id, origin.pipeline, origin.definition)
-
-    async def _note(self, delivery: Delivery) -> None:
-        origin = await self._origins.ask(delivery.claims) if delivery.claims else Origin()
-        self._inbox.note(replace(delivery, pipeline=origin.pipeline, definition=origin.definition))
-
-    def _in_background(self, work: Coroutine[None, None, T]) -> asyncio.Task[T]:
-        task = asyncio.create_task(work)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
-        return task

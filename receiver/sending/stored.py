@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import replace
 from typing import Final
 
 from receiver.answers import Verdict
@@ -19,10 +18,12 @@ from receiver.deliveries.queue import Queued
 from receiver.deliveries.statements import First
 from receiver.sending.direct import Direct
 from receiver.sending.forwarder import Unavailable
+from receiver.sending.origins import Origins
 from receiver.sending.refusals import refusal
 from receiver.sending.sender import MOST_TRIES, Sender
 from receiver.sending.signal import Signal
 from receiver.sending.signals import Reached, Signals
+from receiver.sending.watch import Watch
 
 WAIT_FOR_FATE: Final = 0.2
 """Seconds that an answer waits to learn whether it should be 410 or 404. The delivery is committed: 202 is safe."""
@@ -43,12 +44,13 @@ class Stored:
     def __init__(self, signals: Signals, inbox: Inbox, *, most_tries: int = MOST_TRIES) -> None:
         self._inbox = inbox
         self._direct = Direct(signals)
-        self._sender = Sender(signals, inbox, most_tries=most_tries)
+        watch = Watch(signals)
+        self._origins = Origins(signals, watch, inbox)
+        self._sender = Sender(signals, inbox, watch, on_sent=self._origins.add, most_tries=most_tries)
 
     async def deliver(self, delivery: Delivery, signal: Signal) -> Verdict:
         """Commit the delivery, or have Temporal take it, and return the verdict. Raises `Unavailable`."""
-        origin = self._sender.known_origin(delivery)
-        known = replace(delivery, pipeline=origin.pipeline, definition=origin.definition)
+        known = self._origins.described(delivery)
         queued = _queued(known, signal)
         if self._inbox.has_taken(queued):
             return Verdict.DUPLICATE
@@ -91,7 +93,7 @@ class Stored:
         self._sender.wake()
         if kept.how is How.QUEUED:
             return Verdict.ACCEPTED
-        self._sender.add_origin(queued)
+        self._origins.add(queued)
         if kept.first is None:
             return Verdict.CONFLICT
         if kept.how is How.TOLD:
@@ -120,7 +122,7 @@ class Stored:
 
     def note(self, delivery: Delivery) -> None:
         """Record a refused delivery."""
-        self._sender.note(delivery)
+        self._origins.note(delivery)
 
     def note_answer(self, id_: str, status: int) -> None:
         """Record that a kept delivery was answered with the partner's own status."""
@@ -139,8 +141,11 @@ class Stored:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Write to the store and send its queue while the block runs. At its end, finish both."""
-        async with self._inbox.running(), self._sender.running():
-            yield
+        async with self._inbox.running(), self._origins.running(), self._sender.running():
+            try:
+                yield
+            finally:
+                self._origins.stop()  # the last signals come first
 
 
 def _queued(delivery: Delivery, signal: Signal) -> Queued:

@@ -340,6 +340,16 @@ async def test_what_is_leased_when_the_receiver_stops_is_sent(
     assert sorted(sent for _, _, sent in temporal.sent) == sorted(leased)
 
 
+async def test_what_is_noted_when_the_receiver_stops_is_recorded_without_its_pipeline(
+    database: Database, temporal: Switchable
+) -> None:
+    temporal.slow, refused = 3600.0, delivery(verdict="unproven")
+    async with opened(database, temporal) as door:
+        door.forwarder.note(refused)
+        await eventually(lambda: temporal.reading == 1)
+    assert (Archive(database).get(refused.id).pipeline, temporal.reading) == ("", 0)
+
+
 async def test_without_the_store_temporal_decides_and_without_both_nobody(
     empty_database: Database, temporal: Switchable
 ) -> None:

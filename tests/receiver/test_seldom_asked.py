@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from activities.callback_urls import Claims
 from receiver import health as health_module
+from receiver.deliveries.database import Database
+from receiver.deliveries.inbox import Inbox
 from receiver.health import FRESH_SECONDS, Health
 from receiver.sending import origins as origins_module
 from receiver.sending import watch as watch_module
@@ -67,10 +70,10 @@ async def test_the_pauses_begin_again_after_temporal_was_back(clock: Clock) -> N
     assert watch.seconds_left == pytest.approx(FIRST_PAUSE)
 
 
-async def test_origins_forget_the_oldest_run(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_origins_forget_the_oldest_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(origins_module, "MOST_ORIGINS", 5)
     temporal = Switchable()
-    origins = Origins(temporal, Watch(temporal))
+    origins = Origins(temporal, Watch(temporal), Inbox(Database(f"sqlite:///{tmp_path}/deliveries.db")))
     for n in range(12):
         assert (await origins.ask(claims(f"chain-{n}"))).pipeline == "onboarding"
     assert len(origins._known) == 5
