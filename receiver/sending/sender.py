@@ -22,8 +22,9 @@ from receiver.deliveries.delivery import Fate
 from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.queue import Conclusion, Queued
 from receiver.sending.refusals import VERDICTS, refusal
+from receiver.sending.retries import Retries
 from receiver.sending.signal import Signal, read_callback
-from receiver.sending.signals import BUDGET_SECONDS, Reached, SignalRefused, Signals, TemporalAway
+from receiver.sending.signals import BUDGET_SECONDS, Reached, Signals, TemporalAway
 from receiver.sending.watch import Watch
 
 logger = logging.getLogger("stagehook.sender")
@@ -33,19 +34,6 @@ MOST_AT_ONCE: Final = 64
 
 POLL_SECONDS: Final = 1.0
 """How often a process looks for deliveries that became due, or that another process has left."""
-
-MOST_TRIES: Final = 16
-"""A delivery is parked after this many failed tries while Temporal took others: after some 40 minutes."""
-
-LONGEST_PAUSE: Final = 300.0
-UNDECIDED_PAUSE: Final = 10.0
-"""Seconds to the next try while Temporal answers but takes nothing: it may be able to read and unable to write."""
-
-UNDECIDED_FOR: Final = 24 * 3600.0
-"""Seconds after which such a delivery is parked too: it is unknown whose fault it is, so an operator must look."""
-
-SETTLED_AFTER: Final = 3600.0
-"""Nothing is parked for its age for this many seconds after an outage of any length: Temporal has a backlog to take."""
 
 
 @dataclass
@@ -64,26 +52,19 @@ class _Sending:
 class Sender:
     """Sends the deliveries of one store.
 
-    on_sent: called with each delivery for which Temporal has answered. most_tries: failed tries after which a delivery
-    is parked; see `MOST_TRIES`.
+    retries: decides what becomes of a delivery that Temporal did not take. on_sent: called with each delivery for which
+    Temporal has answered.
     """
 
     def __init__(
-        self,
-        signals: Signals,
-        inbox: Inbox,
-        watch: Watch,
-        *,
-        on_sent: Callable[[Queued], None],
-        most_tries: int = MOST_TRIES,
+        self, signals: Signals, inbox: Inbox, watch: Watch, retries: Retries, *, on_sent: Callable[[Queued], None]
     ) -> None:
         self._signals = signals
         self._inbox = inbox
         self._watch = watch
         self._on_sent = on_sent
-        self._most_tries = most_tries
+        self._retries = retries
         self._sending: dict[str, _Sending] = {}
-        self._taken_at = float("-inf")
         self._claiming: asyncio.Task[int] | None = None
         self._reserved = 0
         self._wake = asyncio.Event()
@@ -231,14 +212,11 @@ class Sender:
         began = time.monotonic()
         try:
             reached = await self._signals.send(Signal(queued.claims, callback, queued.request_id, queued.earlier_id))
-        except TemporalAway as error:
-            own_fault = isinstance(error, SignalRefused) or self._taken_at > began - UNDECIDED_PAUSE
-            await self._put_off(queued, str(error), own_fault=own_fault)
-            return None
         except Exception as error:
-            # An unexpected error of the client must not stop the other deliveries.
-            logger.exception("delivery-failed", extra={"delivery": queued.id})
-            await self._put_off(queued, f"{type(error).__name__}: {error}", own_fault=True)
+            # Whatever the client raises, the other deliveries go on.
+            if not isinstance(error, TemporalAway):
+                logger.exception("delivery-failed", extra={"delivery": queued.id})
+            self._conclude(await self._retries.after(error, queued, began))
             return None
         answer = await self._reached(queued, reached)
         self._on_sent(queued)
@@ -248,7 +226,7 @@ class Sender:
     async def _reached(self, queued: Queued, reached: Reached) -> Verdict:
         sending, why = self._sending[queued.request_id], f"the run is {reached.value}"
         if reached is Reached.TAKEN:
-            self._taken_at = time.monotonic()
+            self._retries.note_taken()
         if reached is Reached.TAKEN or queued.fate is Fate.TAKEN:
             self._inbox.conclude(Conclusion(queued.id, Fate.TAKEN, tries=queued.tries))
             return Verdict.ACCEPTED
@@ -279,29 +257,10 @@ class Sender:
             logger.warning("delivery-too-late", extra={"delivery": queued.id, "why": f"{why}, and was answered 202"})
         return verdict if told else Verdict.ACCEPTED
 
-    async def _put_off(self, queued: Queued, why: str, *, own_fault: bool) -> None:
-        """Schedule the next try. Count the failure against the delivery only if Temporal is reachable.
-
-        own_fault: whether Temporal refused this delivery, or has taken another delivery since the last try.
-
-        Example: Temporal is down, and the signal fails: the try is not counted, however often that happens. Temporal is
-        up and takes other deliveries: the try is counted, and the next is due in 2, 4, 8, ... up to 300 seconds.
-        """
-        is_there, now = await self._watch.is_there(), time.time()
-        for_long = queued.since and now - queued.since > UNDECIDED_FOR and self._watch.there_for > SETTLED_AFTER
-        if not (is_there and (own_fault or for_long)):
-            due_at = now + (UNDECIDED_PAUSE if is_there else self._watch.seconds_left)
-            self._inbox.conclude(Conclusion(queued.id, queued.fate, why, queued.tries, due_at=due_at))
-            return
-        tries = queued.tries + 1
-        if own_fault and tries < self._most_tries:
-            due_at = time.time() + min(LONGEST_PAUSE, 2.0**tries)
-            self._inbox.conclude(Conclusion(queued.id, queued.fate, why, tries, due_at=due_at))
-        elif queued.fate is Fate.TAKEN:
-            self._inbox.conclude(Conclusion(queued.id, Fate.TAKEN, why, tries))
-        else:
-            self._park(queued, f"{why}, in {tries} tries")
-
     def _park(self, queued: Queued, why: str) -> None:
-        logger.error("delivery-parked", extra={"delivery": queued.id, "why": why})
-        self._inbox.conclude(Conclusion(queued.id, Fate.PARKED, why, queued.tries))
+        self._conclude(Conclusion(queued.id, Fate.PARKED, why, queued.tries))
+
+    def _conclude(self, conclusion: Conclusion) -> None:
+        if conclusion.fate is Fate.PARKED:
+            logger.error("delivery-parked", extra={"delivery": conclusion.id, "why": conclusion.reason})
+        self._inbox.conclude(conclusion)

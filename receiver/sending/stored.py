@@ -20,7 +20,8 @@ from receiver.sending.direct import Direct
 from receiver.sending.forwarder import Unavailable
 from receiver.sending.origins import Origins
 from receiver.sending.refusals import refusal
-from receiver.sending.sender import MOST_TRIES, Sender
+from receiver.sending.retries import MOST_TRIES, Retries
+from receiver.sending.sender import Sender
 from receiver.sending.signal import Signal
 from receiver.sending.signals import Reached, Signals
 from receiver.sending.watch import Watch
@@ -38,7 +39,7 @@ STORE_AWAY: Final = "the store is away"
 class Stored:
     """Keeps callbacks in the store and sends them from there. See `Forwarder` for the methods.
 
-    inbox: not running yet; `running` runs it too. most_tries: see `Sender`.
+    inbox: not running yet; `running` runs it too. most_tries: see `Retries`.
     """
 
     def __init__(self, signals: Signals, inbox: Inbox, *, most_tries: int = MOST_TRIES) -> None:
@@ -46,7 +47,8 @@ class Stored:
         self._direct = Direct(signals)
         watch = Watch(signals)
         self._origins = Origins(signals, watch, inbox)
-        self._sender = Sender(signals, inbox, watch, on_sent=self._origins.add, most_tries=most_tries)
+        retries = Retries(watch, most_tries=most_tries)
+        self._sender = Sender(signals, inbox, watch, retries, on_sent=self._origins.add)
 
     async def deliver(self, delivery: Delivery, signal: Signal) -> Verdict:
         """Commit the delivery, or have Temporal take it, and return the verdict. Raises `Unavailable`."""

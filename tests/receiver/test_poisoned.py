@@ -11,7 +11,7 @@ from receiver.answers import Verdict
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.database import Database
 from receiver.deliveries.delivery import Fate
-from receiver.sending import sender as sender_module
+from receiver.sending import retries as retries_module
 from receiver.sending.signals import SignalRefused, TemporalAway
 from tests.receiver.test_forwarder import Door, Switchable, door, eventually, fate_of, opened, temporal
 from tests.receiver.test_inbox import delivery
@@ -33,7 +33,7 @@ async def test_one_that_hangs_holds_up_only_its_own_stage(door: Door, temporal: 
 async def test_a_poisoned_delivery_is_parked_and_holds_up_nobody(
     database: Database, temporal: Switchable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sender_module, "LONGEST_PAUSE", 0.05)
+    monkeypatch.setattr(retries_module, "LONGEST_PAUSE", 0.05)
     temporal.answers["poisoned"] = SignalRefused("INVALID_ARGUMENT")
     poisoned, good = delivery("chain-p", workflow_id="poisoned"), delivery("chain-g")
     async with opened(database, temporal, most_tries=3) as door:
@@ -53,8 +53,8 @@ async def test_a_temporal_that_answers_and_takes_nothing_parks_nothing(
     database: Database, temporal: Switchable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may be able to read and not to write: that is an outage, and says nothing of the deliveries."""
-    monkeypatch.setattr(sender_module, "LONGEST_PAUSE", 0.05)
-    monkeypatch.setattr(sender_module, "UNDECIDED_PAUSE", 0.05)
+    monkeypatch.setattr(retries_module, "LONGEST_PAUSE", 0.05)
+    monkeypatch.setattr(retries_module, "UNDECIDED_PAUSE", 0.05)
     temporal.answers["run"] = TemporalAway("no answer in time")
     one = delivery()
     async with opened(database, temporal, most_tries=2) as door:
@@ -70,22 +70,22 @@ async def test_one_that_nobody_takes_for_a_day_is_parked_all_the_same(
     database: Database, temporal: Switchable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whose fault it is nobody knows, where nothing else comes; somebody has to look."""
-    monkeypatch.setattr(sender_module, "UNDECIDED_PAUSE", 0.05)
+    monkeypatch.setattr(retries_module, "UNDECIDED_PAUSE", 0.05)
     temporal.answers["run"] = TemporalAway("no answer in time")
-    one = delivery(received_at=time.time() - sender_module.UNDECIDED_FOR)
+    one = delivery(received_at=time.time() - retries_module.UNDECIDED_FOR)
     async with opened(database, temporal, most_tries=2) as door:
         await door.deliver(one)
         await asyncio.sleep(0.5)
         assert fate_of(database, one) is Fate.PENDING, "an outage may have lasted for that day"
-        monkeypatch.setattr(sender_module, "SETTLED_AFTER", 0.0)
+        monkeypatch.setattr(retries_module, "SETTLED_AFTER", 0.0)
         await eventually(lambda: fate_of(database, one) is Fate.PARKED)
 
 
 async def test_one_that_is_never_taken_while_others_are_is_parked(
     database: Database, temporal: Switchable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sender_module, "LONGEST_PAUSE", 0.05)
-    monkeypatch.setattr(sender_module, "UNDECIDED_PAUSE", 0.05)
+    monkeypatch.setattr(retries_module, "LONGEST_PAUSE", 0.05)
+    monkeypatch.setattr(retries_module, "UNDECIDED_PAUSE", 0.05)
     temporal.slow, temporal.answers["poisoned"] = 0.1, TemporalAway("no answer in time")
     poisoned = delivery("chain-p", workflow_id="poisoned")
     async with opened(database, temporal, most_tries=2) as door:
@@ -97,7 +97,7 @@ async def test_one_that_is_never_taken_while_others_are_is_parked(
 async def test_whatever_one_delivery_raises_the_others_go_on(
     database: Database, temporal: Switchable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sender_module, "LONGEST_PAUSE", 0.05)
+    monkeypatch.setattr(retries_module, "LONGEST_PAUSE", 0.05)
     temporal.answers["poisoned"] = ZeroDivisionError("a bug")
     async with opened(database, temporal, most_tries=2) as door:
         poisoned, good = delivery("chain-p", workflow_id="poisoned"), delivery("chain-g")
