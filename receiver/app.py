@@ -25,6 +25,7 @@ from receiver.metrics import Metrics
 from receiver.sending.direct import Direct
 from receiver.sending.signals import Signals
 from receiver.sending.stored import Stored
+from receiver.timing import DEFAULT_TIMING, Timing
 
 METHODS: Final = ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE", "CONNECT"]
 """The callback endpoints accept every method. They refuse what is not a callback themselves, so that it is recorded."""
@@ -37,16 +38,17 @@ def create_app(
     *,
     store: Store | None = None,
     metrics_token: str | None = "",
+    timing: Timing = DEFAULT_TIMING,
 ) -> Starlette:
     """Make the receiver's app. Any number of processes may serve it: between requests it keeps only limits.
 
     store: where deliveries are kept, or None; used during the app's lifespan. metrics_token: see `Metrics`.
     """
-    inbox = None if store is None else Inbox(store.database)
-    forwarder = Direct(signals) if inbox is None else Stored(signals, inbox)
+    inbox = None if store is None else Inbox(store.database, timing)
+    forwarder = Direct(signals) if inbox is None else Stored(signals, inbox, timing)
     metrics = Metrics(inbox, metrics_token)
     callbacks = Callbacks(urls, partners, forwarder, metrics)
-    health = Health(forwarder)
+    health = Health(forwarder, timing)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:

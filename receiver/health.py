@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from receiver.sending.forwarder import Forwarder, Unavailable
-
-FRESH_SECONDS: Final = 3.0
-"""How long a result is reused, so that a busy load balancer asks the store or Temporal only once in this time."""
+from receiver.timing import DEFAULT_TIMING, Timing
 
 
 class Health:
     """The two probes."""
 
-    def __init__(self, forwarder: Forwarder) -> None:
+    def __init__(self, forwarder: Forwarder, timing: Timing = DEFAULT_TIMING) -> None:
         self._forwarder = forwarder
+        self._lasts = timing.finding_lasts
         self._finding = self._away = ""
         self._found_at = float("-inf")
         self._asking = asyncio.Lock()
@@ -38,9 +36,9 @@ class Health:
         return JSONResponse({"ready": True, **({"why": self._away} if self._away else {})})
 
     async def find_out(self) -> str:
-        """Why callbacks cannot be taken, or "" if they can. Reused for `FRESH_SECONDS`; checked once at a time."""
+        """Why callbacks cannot be taken, or "" if they can. Reused for a while; checked once at a time."""
         async with self._asking:
-            if time.monotonic() - self._found_at > FRESH_SECONDS:
+            if time.monotonic() - self._found_at > self._lasts:
                 try:
                     self._away = await self._forwarder.check()
                     self._finding = ""

@@ -11,9 +11,9 @@ import pytest
 from temporalio.testing import WorkflowEnvironment
 
 from receiver.cli.demo.processes import free_port
-from tests.stores import database, empty_database, inbox, postgres, proxy
+from tests.stores import database, empty_database, inbox, postgres, proxy, timing
 
-__all__ = ["database", "empty_database", "inbox", "postgres", "proxy"]
+__all__ = ["database", "empty_database", "inbox", "postgres", "proxy", "timing"]
 
 BINARIES = Path(sys.executable).parent
 

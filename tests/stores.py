@@ -11,18 +11,26 @@ import threading
 import uuid
 import warnings
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
-from receiver.deliveries import inbox as inbox_module
 from receiver.deliveries import migrations
 from receiver.deliveries.database import Database
 from receiver.deliveries.inbox import Inbox
+from receiver.timing import DEFAULT_TIMING, Timing
 
-PATIENCE = 3 * inbox_module.COMMIT_TIMEOUT
+PATIENCE = 3 * DEFAULT_TIMING.commit_timeout
+PATIENT = Timing(commit_timeout=PATIENCE, query_timeout=PATIENCE)
+"""Three times as long as in production to keep a delivery."""
+
+
+def timed(**changes: Any) -> pytest.MarkDecorator:
+    """Let the test's `inbox` and `door` have another timing."""
+    return pytest.mark.parametrize("timing", [replace(PATIENT, **changes)], ids=["-".join(changes)])
 
 
 class Postgres:
@@ -153,17 +161,21 @@ def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
 
 
 @pytest.fixture
-def database(empty_database: Database, monkeypatch: pytest.MonkeyPatch) -> Database:
-    """A store with this version's tables, that is given three times as long as in production to keep a delivery."""
-    monkeypatch.setattr(inbox_module, "COMMIT_TIMEOUT", PATIENCE)
-    monkeypatch.setattr(inbox_module, "QUERY_TIMEOUT", PATIENCE)
+def database(empty_database: Database) -> Database:
+    """A store with this version's tables."""
     migrations.upgrade(empty_database)
     return empty_database
 
 
 @pytest.fixture
-async def inbox(database: Database) -> AsyncIterator[Inbox]:
-    inbox = Inbox(database)
+def timing() -> Timing:
+    """The timing of `inbox` and `door`; see `timed`."""
+    return PATIENT
+
+
+@pytest.fixture
+async def inbox(database: Database, timing: Timing) -> AsyncIterator[Inbox]:
+    inbox = Inbox(database, timing)
     async with inbox.running():
         yield inbox
 

@@ -6,16 +6,15 @@ import asyncio
 from dataclasses import asdict, replace
 
 import httpx
-import pytest
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
 
 from receiver.app import create_app
-from receiver.deliveries import judging
 from receiver.deliveries.database import Database
 from receiver.deliveries.store import Store
 from tests.receiver.test_callbacks import BASE, DONE, URLS, for_temporal, partners, receiver, url_for
+from tests.stores import PATIENT
 from tests.support import (
     SOON,
     Handle,
@@ -55,11 +54,11 @@ async def test_a_reset_between_callback_and_retry_loses_and_doubles_nothing(real
 
 
 async def test_a_stage_that_a_reset_has_opened_again_takes_the_callback_that_it_has_lost(
-    real: WorkflowEnvironment, database: Database, monkeypatch: pytest.MonkeyPatch
+    real: WorkflowEnvironment, database: Database
 ) -> None:
     """It is the same call, and the store knows the callback as taken: Temporal is asked all the same."""
-    monkeypatch.setattr(judging, "RESEND_PAUSE", 0.0)
-    app = create_app(URLS, partners(), for_temporal(real.client), store=Store(database))
+    timing = replace(PATIENT, resend_pause=0.0)
+    app = create_app(URLS, partners(), for_temporal(real.client), store=Store(database), timing=timing)
     async with (
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=BASE) as http,

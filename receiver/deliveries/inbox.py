@@ -16,25 +16,20 @@ from sqlalchemy.engine.interfaces import DBAPICursor
 from receiver.budget import RecordBudget
 from receiver.deliveries.database import Database, StoreAway
 from receiver.deliveries.delivery import MAX_REFUSED_BODY_BYTES, Delivery, Fate
-from receiver.deliveries.judging import LEASE, Judge, Keep, Kept
+from receiver.deliveries.judging import Judge, Keep, Kept
 from receiver.deliveries.memory import TAKEN_REASON, TakenMemory
 from receiver.deliveries.queue import Conclusion, Depth, Queued
 from receiver.deliveries.schema import UNREAD_CALLBACK, is_unread, stored_size, to_row
 from receiver.deliveries.statements import First, Statements
 from receiver.deliveries.writer import Kind, Writer
+from receiver.timing import DEFAULT_TIMING, Timing
 
 logger = logging.getLogger("stagehook.inbox")
 
-COMMIT_TIMEOUT: Final = 0.7
-"""Seconds that a partner's request waits for its commit before Temporal is signalled directly."""
-
-QUERY_TIMEOUT: Final = 0.7
 FAILURE_MEMORY: Final = 5.0
 """Seconds for which the store counts as not ready after a delivery could not be kept."""
 
 TAKEN_TOGETHER: Final = 200
-TAKEN_PAUSE: Final = 0.5
-"""Seconds between two attempts to write the deliveries that Temporal took while the store was away."""
 
 MOST_REFUSED: Final = 200
 MOST_LONG_REFUSED: Final = 20
@@ -55,10 +50,11 @@ class Inbox:
     Every coroutine raises `StoreAway`; `note` and `conclude` do not wait for the store.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, timing: Timing = DEFAULT_TIMING) -> None:
+        self._timing = timing
         self.budget = RecordBudget()
         self._statements = Statements(database)
-        self._judge = Judge(self._statements, self.budget)
+        self._judge = Judge(self._statements, self.budget, timing)
         self._writer = Writer(database, self._statements.begin)
         self._conclusions: Kind[Conclusion, None] = self._writer.add_kind(self._conclude_all)
         self._notes: Kind[_Note, None] = self._writer.add_kind(self._insert_notes)
@@ -88,7 +84,7 @@ class Inbox:
         lease: whether the caller can send it at once.
         """
         try:
-            kept = await self._keeps.do(Keep(delivery, queued, lease), within=COMMIT_TIMEOUT)
+            kept = await self._keeps.do(Keep(delivery, queued, lease), within=self._timing.commit_timeout)
         except StoreAway as away:
             self._failed_at = time.monotonic()
             self._note_away("keep", away)
@@ -106,7 +102,7 @@ class Inbox:
         def work(cursor: DBAPICursor) -> First | None:
             return self._statements.promise(cursor, first.id)
 
-        found = await self._writer.do(work, within=COMMIT_TIMEOUT)
+        found = await self._writer.do(work, within=self._timing.commit_timeout)
         if found is None:
             raise StoreAway("the content was refused a moment ago, and its record is deleted")
         return found.verdict if found.told else ""
@@ -122,7 +118,7 @@ class Inbox:
             found = self._statements.first(cursor, refusal.id)
             return found is None or found.told
 
-        return await self._writer.do(work, within=COMMIT_TIMEOUT)
+        return await self._writer.do(work, within=self._timing.commit_timeout)
 
     def may_note(self, verdict: str, partner: str, at_least: int) -> bool:
         """Whether a refused request of at least `at_least` bytes may be recorded. False is counted as unrecorded."""
@@ -169,7 +165,7 @@ class Inbox:
 
         def work(cursor: DBAPICursor) -> list[Queued]:
             now = time.time()
-            return self._statements.claim(cursor, most=most, at=now, until=now + LEASE)
+            return self._statements.claim(cursor, most=most, at=now, until=now + self._timing.lease)
 
         try:
             # No time limit: a lease committed after we gave up would leave its deliveries unsent until it expires.
@@ -182,11 +178,11 @@ class Inbox:
 
     async def depth(self) -> Depth:
         """The length of the queue, as far as it is counted; see `Depth`."""
-        return await self._writer.do(self._statements.depth, within=QUERY_TIMEOUT)
+        return await self._writer.do(self._statements.depth, within=self._timing.query_timeout)
 
     async def check(self) -> None:
         """Raise `StoreAway` unless deliveries can be kept, as far as that shows without keeping a delivery."""
-        await self._writer.do(self._statements.check, within=QUERY_TIMEOUT)
+        await self._writer.do(self._statements.check, within=self._timing.query_timeout)
         if time.monotonic() - self._failed_at < FAILURE_MEMORY:
             raise StoreAway("a delivery could not be kept a moment ago")
 
@@ -209,7 +205,7 @@ class Inbox:
                 try:
                     await self._write_rows(rows)
                 except StoreAway:
-                    await asyncio.sleep(TAKEN_PAUSE)
+                    await asyncio.sleep(self._timing.taken_pause)
                 else:
                     self._taken.remove(rows)
 

@@ -6,7 +6,7 @@ differently:
 
     pending  --Temporal takes it-->                          taken: every repeat is 202
     pending  --a repeat is answered 202 (`promise`)-->       pending, promised
-    pending  --the run has ended, not promised (`tell`)-->   told: 410; a repeat is 410 too for `REFUSAL_LASTS` seconds,
+    pending  --the run has ended, not promised (`tell`)-->   told: 410; a repeat is 410 too for `refusal_lasts` seconds,
                                                              then the content is new: a reset may have reopened the run
     pending  --the run has ended, promised-->                refused or parked, and 202
     pending  --the run has ended after the 202-->            refused or parked, and 202
@@ -33,17 +33,7 @@ from receiver.deliveries.delivery import MAX_REFUSED_BODY_BYTES, Delivery, Fate
 from receiver.deliveries.queue import Queued
 from receiver.deliveries.schema import ROW_OVERHEAD, stored_size, to_row
 from receiver.deliveries.statements import First, Lookup, Statements, Success
-
-LEASE: Final = 10.0
-"""Seconds for which a delivery belongs to the process that sends it. A try takes 2.2 s at most."""
-
-RESEND_PAUSE: Final = 1.0
-"""Seconds between two signals for a repeated content: a partner that repeats it without a pause costs a signal a
-second."""
-
-REFUSAL_LASTS: Final = 5.0
-"""Seconds for which a content that Temporal refused gets the same refusal, before Temporal is asked again. This gives
-repeats that arrive at the same time the same answer."""
+from receiver.timing import Timing
 
 MOST_COMPARED: Final = 20
 """Callbacks of a stage, each 32 KiB at most, that are read and compared with a new callback."""
@@ -102,9 +92,10 @@ class Keep:
 class Judge:
     """Judges deliveries in the writer's thread."""
 
-    def __init__(self, statements: Statements, budget: RecordBudget) -> None:
+    def __init__(self, statements: Statements, budget: RecordBudget, timing: Timing) -> None:
         self._statements = statements
         self._budget = budget
+        self._timing = timing
         self._urls = UrlBudget()
 
     def judge(self, cursor: DBAPICursor, keeps: Sequence[Keep]) -> Iterator[dict[str, Any]]:
@@ -119,7 +110,7 @@ class Judge:
             first = lookup.firsts.get(keep.queued.request_id) or self._find_earlier(cursor, lookup, keep)
             if first and first.id == keep.delivery.id:
                 continue  # The row was committed, but the reply was lost: the first judgement holds.
-            if first and first.told and first.concluded_at is not None and now - first.concluded_at >= REFUSAL_LASTS:
+            if first and self._is_refusal_over(first, now):
                 self._statements.give_up(cursor, first.id)
                 first = None
             successes = self._successes(lookup, keep)
@@ -131,6 +122,12 @@ class Judge:
             keep.kept = self._repeated(cursor, lookup, keep, first, now) if first else Kept(How.CONFLICT)
             if (unsent := self._unsent_row(keep)) is not None:
                 yield unsent
+
+    def _is_refusal_over(self, first: First, now: float) -> bool:
+        """Whether the content was refused so long ago that it counts as new."""
+        if not first.told or first.concluded_at is None:
+            return False
+        return now - first.concluded_at >= self._timing.refusal_lasts
 
     def _find_earlier(self, cursor: DBAPICursor, lookup: Lookup, keep: Keep) -> First | None:
         """The delivery of the same bytes that an earlier version of the receiver kept, if any.
@@ -178,7 +175,7 @@ class Judge:
         leased = keep.lease and queued.stage not in lookup.queued
         row = to_row(delivery)
         row |= {"fate": Fate.PENDING.value, "request_id": queued.request_id, "callback": queued.callback}
-        row["due_at"] = now + LEASE if leased else now
+        row["due_at"] = now + self._timing.lease if leased else now
         settles = delivery.says in SETTLING
         if not self._urls.allows(queued.claims, stored_size(row), settles=settles):
             row |= {"headers": "[]", "body": None}
@@ -189,14 +186,15 @@ class Judge:
         return Kept(How.LEASED if leased else How.QUEUED), row
 
     def _repeated(self, cursor: DBAPICursor, lookup: Lookup, keep: Keep, first: First, now: float) -> Kept:
-        """How a repeated content is answered. Queues it again, if its last signal is over `RESEND_PAUSE` old."""
+        """How a repeated content is answered. Queues it again, if its last signal is over `resend_pause` old."""
         if first.told:
             return Kept(How.TOLD, first)
         if first.fate is Fate.PENDING:
             return Kept(How.AGAIN, first)
         if first.bare:
             self._statements.complete(cursor, first.id, keep.queued.callback)
-        if first.fate in SENT_AGAIN and first.concluded_at is not None and first.concluded_at < now - RESEND_PAUSE:
+        pause = self._timing.resend_pause
+        if first.fate in SENT_AGAIN and first.concluded_at is not None and first.concluded_at < now - pause:
             self._statements.requeue(cursor, [first.id], now)
             lookup.queued.add(keep.queued.stage)
         return Kept(How.KNOWN, first)

@@ -20,7 +20,7 @@ VERDICTS: Final = {
 def refusal(queued: Queued, verdict: Verdict, why: str) -> Conclusion:
     """What to record for a delivery whose partner is told that the run no longer takes it (410 or 404).
 
-    `REFUSAL_LASTS` seconds later the same content counts as new, because a reset may have reopened the run.
+    `Timing.refusal_lasts` seconds later the same content counts as new, because a reset may have reopened the run.
     """
     return Conclusion(
         queued.id,

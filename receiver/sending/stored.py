@@ -20,14 +20,12 @@ from receiver.sending.direct import Direct
 from receiver.sending.forwarder import Unavailable
 from receiver.sending.origins import Origins
 from receiver.sending.refusals import refusal
-from receiver.sending.retries import MOST_TRIES, Retries
+from receiver.sending.retries import Retries
 from receiver.sending.sender import Sender
 from receiver.sending.signal import Signal
 from receiver.sending.signals import Reached, Signals
 from receiver.sending.watch import Watch
-
-WAIT_FOR_FATE: Final = 0.2
-"""Seconds that an answer waits to learn whether it should be 410 or 404. The delivery is committed: 202 is safe."""
+from receiver.timing import DEFAULT_TIMING, Timing
 
 FALLBACK_TIMEOUT: Final = 1.6
 """Seconds for Temporal after the store has failed. With the store's 0.7 s, the answer is within the promised 2.5 s."""
@@ -39,15 +37,16 @@ STORE_AWAY: Final = "the store is away"
 class Stored:
     """Keeps callbacks in the store and sends them from there. See `Forwarder` for the methods.
 
-    inbox: not running yet; `running` runs it too. most_tries: see `Retries`.
+    inbox: not running yet; `running` runs it too.
     """
 
-    def __init__(self, signals: Signals, inbox: Inbox, *, most_tries: int = MOST_TRIES) -> None:
+    def __init__(self, signals: Signals, inbox: Inbox, timing: Timing = DEFAULT_TIMING) -> None:
         self._inbox = inbox
+        self._timing = timing
         self._direct = Direct(signals)
-        watch = Watch(signals)
+        watch = Watch(signals, timing)
         self._origins = Origins(signals, watch, inbox)
-        retries = Retries(watch, most_tries=most_tries)
+        retries = Retries(watch, timing)
         self._sender = Sender(signals, inbox, watch, retries, on_sent=self._origins.add)
 
     async def deliver(self, delivery: Delivery, signal: Signal) -> Verdict:
@@ -88,7 +87,7 @@ class Stored:
         """The verdict for a delivery, by how it was kept."""
         if kept.how is How.LEASED:
             self._sender.send_soon(queued)
-            told = await self._sender.answer(queued.request_id, within=WAIT_FOR_FATE)
+            told = await self._sender.answer(queued.request_id, within=self._timing.fate_wait)
             if told is Verdict.UNAVAILABLE:
                 raise Unavailable("the store: it went away before a refusal was recorded")
             return told or Verdict.ACCEPTED
@@ -102,7 +101,7 @@ class Stored:
             return Verdict[kept.first.verdict.upper()]
         if kept.how is How.KNOWN:
             return Verdict.DUPLICATE
-        await self._sender.wait(kept.first.request_id or "", within=WAIT_FOR_FATE)
+        await self._sender.wait(kept.first.request_id or "", within=self._timing.fate_wait)
         return await self._answer_again(queued, kept.first)
 
     async def _answer_again(self, queued: Queued, first: First) -> Verdict:

@@ -5,22 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import Final
 
 from receiver.sending.signals import Signals, TemporalAway
+from receiver.timing import DEFAULT_TIMING, Timing
 
 logger = logging.getLogger("stagehook.watch")
-
-FIRST_PAUSE: Final = 0.5
-LONGEST_PAUSE: Final = 10.0
-"""Seconds between two checks. During an outage the checks are all that Temporal is sent."""
 
 
 class Watch:
     """What is known about Temporal being reachable."""
 
-    def __init__(self, signals: Signals) -> None:
+    def __init__(self, signals: Signals, timing: Timing = DEFAULT_TIMING) -> None:
         self._signals = signals
+        self._timing = timing
         self._asking = asyncio.Lock()
         self._pause = 0.0
         self._away_until = 0.0
@@ -58,7 +55,8 @@ class Watch:
                 if not self.was_away:
                     why = str(error) if isinstance(error, TemporalAway) else f"{type(error).__name__}: {error}"
                     logger.warning("temporal-away", extra={"why": why})
-                self._pause = min(LONGEST_PAUSE, 2 * self._pause or FIRST_PAUSE)
+                pause = 2 * self._pause or self._timing.first_check_pause
+                self._pause = min(self._timing.longest_check_pause, pause)
                 self._away_until = time.monotonic() + self._pause
                 self._there_since = float("inf")
                 return False

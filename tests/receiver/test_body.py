@@ -19,6 +19,7 @@ from receiver.deliveries.delivery import Delivery, digest
 from receiver.deliveries.store import Store
 from receiver.sending.signals import Signals
 from tests.receiver.test_callbacks import BASE, CLAIMS, URLS, no_temporal, partners
+from tests.stores import PATIENT
 
 JSON = {"Content-Type": "application/json"}
 FORGED = URLS.issue(CLAIMS)[:-2] + "xx"
@@ -27,7 +28,7 @@ FORGED = URLS.issue(CLAIMS)[:-2] + "xx"
 @asynccontextmanager
 async def recording(database: Database) -> AsyncIterator[httpx.AsyncClient]:
     """A receiver with this store; all is written when it has ended."""
-    app = create_app(URLS, partners(), Signals(no_temporal), store=Store(database, days=30))
+    app = create_app(URLS, partners(), Signals(no_temporal), store=Store(database, days=30), timing=PATIENT)
     async with (
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=BASE) as http,

@@ -36,7 +36,7 @@ from tests.receiver.test_callbacks import BASE, CLAIMS, DONE, URLS, for_temporal
 from tests.receiver.test_forwarder import Switchable, eventually
 from tests.receiver.test_metrics import read
 from tests.receiver.test_partner_urls import GITHUB, carrying, post, read_token
-from tests.stores import url_of
+from tests.stores import PATIENT, url_of
 from tests.support import ScriptedPartner, progress_of, result_of, stage, start, waiting, working
 from workflows.contract import LARGEST_OUTCOME, Answer
 
@@ -114,7 +114,7 @@ async def receiver(
     partner: Partner, signals: Signals | None = None, database: Database | None = None
 ) -> AsyncIterator[httpx.AsyncClient]:
     kept = None if database is None else Store(database)
-    app = create_app(URLS, {partner.name: partner}, signals or Switchable(), store=kept)
+    app = create_app(URLS, {partner.name: partner}, signals or Switchable(), store=kept, timing=PATIENT)
     async with (
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=BASE) as http,

@@ -27,6 +27,7 @@ from tests.commands import command
 from tests.receiver.test_cli_delivery import SECRET, filled, on
 from tests.receiver.test_cli_signature import redirected
 from tests.receiver.test_inbox import delivery
+from tests.stores import PATIENT
 
 __all__ = ["filled"]
 
@@ -213,7 +214,7 @@ def test_a_closed_stdin_is_told() -> None:
 async def test_what_is_imported_is_never_forwarded(database: Database) -> None:
     pending = delivery(fate=Fate.PENDING)
     Archive(database).add([pending])
-    inbox = Inbox(database)
+    inbox = Inbox(database, PATIENT)
     async with inbox.running():
         assert await inbox.claim(10) == []
         assert (await inbox.depth()).pending == 0

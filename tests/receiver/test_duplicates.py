@@ -8,7 +8,6 @@ import contextlib
 import pytest
 
 from receiver.answers import Verdict
-from receiver.deliveries import judging
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.database import Database
 from receiver.deliveries.delivery import Fate
@@ -17,15 +16,16 @@ from receiver.sending.forwarder import Unavailable
 from receiver.sending.signals import Reached
 from tests.receiver.test_forwarder import Door, Switchable, door, eventually, fate_of, opened, slow_down, temporal
 from tests.receiver.test_inbox import delivery
+from tests.stores import timed
 
 __all__ = ["door", "temporal"]
 
 
+@timed(resend_pause=0.0)
 async def test_what_was_taken_is_sent_once_more_when_it_comes_again(
-    door: Door, database: Database, temporal: Switchable, monkeypatch: pytest.MonkeyPatch
+    door: Door, database: Database, temporal: Switchable
 ) -> None:
     """Temporal knows it by its request id, unless the run was reset behind it. An ended run changes nothing."""
-    monkeypatch.setattr(judging, "RESEND_PAUSE", 0.0)
     one = delivery()
     assert await door.deliver(one, "a") is Verdict.ACCEPTED
     await eventually(lambda: fate_of(database, one) is Fate.TAKEN)

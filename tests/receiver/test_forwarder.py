@@ -12,8 +12,7 @@ import pytest
 
 from activities.callback_urls import Claims
 from receiver.answers import Verdict
-from receiver.deliveries import inbox as inbox_module
-from receiver.deliveries import judging, migrations
+from receiver.deliveries import migrations
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.database import Database
 from receiver.deliveries.delivery import Delivery, Fate
@@ -21,13 +20,14 @@ from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.queue import Queued
 from receiver.sending import origins as origins_module
 from receiver.sending import sender as sender_module
-from receiver.sending import stored as stored_module
 from receiver.sending.direct import Direct
 from receiver.sending.forwarder import Forwarder, Unavailable
 from receiver.sending.signal import Signal
 from receiver.sending.signals import Origin, Reached, Signals, TemporalAway
 from receiver.sending.stored import Stored
+from receiver.timing import Timing
 from tests.receiver.test_inbox import delivery
+from tests.stores import PATIENT, timed
 from workflows.contract import Answer, Callback
 
 
@@ -77,9 +77,9 @@ class Switchable(Signals):
 class Door:
     """A forwarder on a store and a switchable Temporal, and what tests ask of it."""
 
-    def __init__(self, database: Database, temporal: Switchable, **options: Any) -> None:
-        self.inbox = Inbox(database)
-        self.forwarder = Stored(temporal, self.inbox, **options)
+    def __init__(self, database: Database, temporal: Switchable, timing: Timing = PATIENT) -> None:
+        self.inbox = Inbox(database, timing)
+        self.forwarder = Stored(temporal, self.inbox, timing)
 
     async def deliver(self, one: Delivery, request_id: str = "") -> Verdict:
         return await deliver(self.forwarder, one, request_id)
@@ -92,8 +92,8 @@ async def deliver(forwarder: Forwarder, one: Delivery, request_id: str = "") -> 
 
 
 @asynccontextmanager
-async def opened(database: Database, temporal: Switchable, **options: Any) -> AsyncIterator[Door]:
-    door = Door(database, temporal, **options)
+async def opened(database: Database, temporal: Switchable, timing: Timing = PATIENT) -> AsyncIterator[Door]:
+    door = Door(database, temporal, timing)
     async with door.forwarder.running():
         yield door
 
@@ -104,8 +104,8 @@ def temporal() -> Switchable:
 
 
 @pytest.fixture
-async def door(database: Database, temporal: Switchable) -> AsyncIterator[Door]:
-    async with opened(database, temporal) as door:
+async def door(database: Database, temporal: Switchable, timing: Timing) -> AsyncIterator[Door]:
+    async with opened(database, temporal, timing) as door:
         yield door
 
 
@@ -156,14 +156,14 @@ async def test_the_answer_waits_for_a_fate_that_comes_soon(
     assert await door.deliver(delivery(), "a") is verdict
 
 
+@timed(resend_pause=0.0)
 async def test_the_answer_does_not_wait_for_one_that_comes_late(
-    door: Door, database: Database, temporal: Switchable, monkeypatch: pytest.MonkeyPatch
+    door: Door, database: Database, temporal: Switchable
 ) -> None:
-    monkeypatch.setattr(judging, "RESEND_PAUSE", 0.0)
     temporal.slow, temporal.answers["run"] = 0.6, Reached.FINISHED
     one, began = delivery(), time.monotonic()
     assert await door.deliver(one, "a") is Verdict.ACCEPTED
-    assert time.monotonic() - began < 3 * stored_module.WAIT_FOR_FATE
+    assert time.monotonic() - began < 3 * PATIENT.fate_wait
     await eventually(lambda: fate_of(database, one) is Fate.REFUSED)
     assert Archive(database).get(one.id).status == 202
     temporal.slow = 0.0
@@ -173,12 +173,12 @@ async def test_the_answer_does_not_wait_for_one_that_comes_late(
     await eventually(lambda: fate_of(database, one) is Fate.TAKEN)
 
 
+@timed(commit_timeout=0.3)
 async def test_one_that_was_kept_after_its_answer_is_recorded_as_it_was_answered(
     door: Door, database: Database, temporal: Switchable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A refusal by Temporal's word alone is 503: the store may know the content as answered 202."""
     await door.inbox.depth()  # connected: what the writer has not begun with is let go
-    monkeypatch.setattr(inbox_module, "COMMIT_TIMEOUT", 0.3)
     slow_down(door.inbox, monkeypatch, seconds=0.8)
     temporal.answers["run"] = Reached.FINISHED
     late, taken = delivery("chain-1"), delivery("chain-2", workflow_id="another")
@@ -190,11 +190,11 @@ async def test_one_that_was_kept_after_its_answer_is_recorded_as_it_was_answered
     assert Archive(database).get(late.id).status == 503
 
 
+@timed(commit_timeout=0.1)
 async def test_one_that_was_kept_after_a_503_is_recorded_so_and_delivered(
     door: Door, database: Database, temporal: Switchable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await door.inbox.depth()
-    monkeypatch.setattr(inbox_module, "COMMIT_TIMEOUT", 0.1)
     slow_down(door.inbox, monkeypatch, seconds=0.3)
     one, temporal.there = delivery(), False
     with pytest.raises(Unavailable):

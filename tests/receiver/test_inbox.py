@@ -12,8 +12,6 @@ import pytest
 import sqlalchemy as sa
 
 from receiver.budget import PER_MINUTE
-from receiver.deliveries import inbox as inbox_module
-from receiver.deliveries import judging
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.database import Database, StoreAway
 from receiver.deliveries.delivery import MAX_REFUSED_BODY_BYTES, Delivery, Fate, digest, new_id
@@ -22,6 +20,7 @@ from receiver.deliveries.judging import How
 from receiver.deliveries.queue import Conclusion, Queued
 from receiver.deliveries.schema import DELIVERIES, to_row
 from receiver.deliveries.statements import Statements
+from tests.stores import PATIENT, timed
 from workflows.contract import Answer, Callback
 
 
@@ -82,7 +81,7 @@ async def test_the_same_content_fifty_times_at_once_is_kept_once(inbox: Inbox) -
 
 
 async def test_two_processes_keep_the_same_content_once(database: Database) -> None:
-    one, other = Inbox(database), Inbox(database)
+    one, other = Inbox(database, PATIENT), Inbox(database, PATIENT)
     there, back = [f"{n}" for n in range(40)], [f"{n}" for n in reversed(range(40))]
     async with one.running(), other.running():
         for order in (there, back):
@@ -137,9 +136,7 @@ async def test_a_failure_leaves_the_stage_open_to_a_success(inbox: Inbox) -> Non
     assert await keep(inbox, delivery(), "b") is How.LEASED
 
 
-async def test_a_refusal_holds_for_a_while_and_then_the_content_is_new(
-    inbox: Inbox, database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_refusal_holds_for_a_while_and_then_the_content_is_new(inbox: Inbox, database: Database) -> None:
     one = delivery()
     await keep(inbox, one, "a")
     inbox.conclude(Conclusion(one.id, Fate.REFUSED, "the run is finished", verdict="gone", status=410))
@@ -147,16 +144,14 @@ async def test_a_refusal_holds_for_a_while_and_then_the_content_is_new(
     assert await keep(inbox, again, "a") is How.TOLD
     recorded = Archive(database).get(again.id)
     assert (recorded.verdict, recorded.status, recorded.duplicate_of) == ("gone", 410, one.id)
-    monkeypatch.setattr(judging, "REFUSAL_LASTS", 0.0)
-    assert await keep(inbox, delivery(), "a") is How.LEASED
+    async with (later := Inbox(database, replace(PATIENT, refusal_lasts=0.0))).running():
+        assert await keep(later, delivery(), "a") is How.LEASED
     found = Archive(database).get(one.id)
     assert (found.verdict, found.status, found.fate_reason) == ("gone", 410, "the run is finished")
 
 
-async def test_refusals_by_temporal_fill_no_store_either(
-    inbox: Inbox, database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(judging, "REFUSAL_LASTS", 0.0)
+@timed(refusal_lasts=0.0)
+async def test_refusals_by_temporal_fill_no_store_either(inbox: Inbox, database: Database) -> None:
     body = bytes(MAX_REFUSED_BODY_BYTES + 1)
     for _ in range(3 * PER_MINUTE):
         one = delivery(body=body, body_size=len(body), body_digest=digest(body))
@@ -268,7 +263,7 @@ async def test_a_row_that_another_process_holds_holds_up_no_other(database: Data
     if database.is_sqlite:
         pytest.skip("a transaction that writes is alone there")
     statements = Statements(database)
-    frozen, inbox = database.connect(), Inbox(database)
+    frozen, inbox = database.connect(), Inbox(database, PATIENT)
     cursor = frozen.cursor()
     statements.begin(cursor)
     statements.insert(cursor, [{**to_row(delivery("chain-1")), "request_id": "a"}])
@@ -289,7 +284,7 @@ async def test_repeats_of_a_row_that_another_process_was_faster_with_are_judged_
     """Else they would be promised a 2xx by a row that was never inserted."""
     if database.is_sqlite:
         pytest.skip("a transaction that writes is alone there")
-    inbox, faster = Inbox(database), delivery()
+    inbox, faster = Inbox(database, PATIENT), delivery()
     look = inbox._statements.look
 
     def overtaken(*args: Any) -> Any:
@@ -336,27 +331,25 @@ async def test_a_store_that_cannot_be_reached_for_whatever_cause_is_away_and_com
     assert await keep(inbox, delivery(), "a") is How.LEASED
 
 
-async def test_what_comes_again_is_sent_once_more_though_not_without_a_pause(
-    inbox: Inbox, database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_what_comes_again_is_sent_once_more_though_not_without_a_pause(inbox: Inbox, database: Database) -> None:
     """The first one's callback, whatever the second one says under the same signed id; what was taken stays so."""
     first = delivery()
     await keep(inbox, first, "a")
     inbox.conclude(Conclusion(first.id, Fate.TAKEN))
     assert await keep(inbox, delivery(), "a") is How.KNOWN
     assert await inbox.claim(10) == []
-    monkeypatch.setattr(judging, "RESEND_PAUSE", 0.0)
-    assert [await keep(inbox, delivery(), "a") for _ in range(5)] == [How.KNOWN] * 5
+    async with (later := Inbox(database, replace(PATIENT, resend_pause=0.0))).running():
+        assert [await keep(later, delivery(), "a") for _ in range(5)] == [How.KNOWN] * 5
     (claimed,) = await inbox.claim(10)
     assert (claimed.id, claimed.fate) == (first.id, Fate.TAKEN)
     assert await keep(inbox, delivery(), "b") is How.CONFLICT, "it is known as taken all the while"
     assert Archive(database).get(first.id).fate is Fate.TAKEN
 
 
+@timed(resend_pause=0.0)
 async def test_what_is_parked_waits_for_an_operator_however_often_it_comes_again(
-    inbox: Inbox, database: Database, monkeypatch: pytest.MonkeyPatch
+    inbox: Inbox, database: Database
 ) -> None:
-    monkeypatch.setattr(judging, "RESEND_PAUSE", 0.0)
     first = delivery()
     await keep(inbox, first, "a")
     inbox.conclude(Conclusion(first.id, Fate.PARKED, "no"))
@@ -391,6 +384,7 @@ async def test_a_store_that_keeps_nothing_is_not_ready(inbox: Inbox, monkeypatch
         await inbox.check()
 
 
+@timed(commit_timeout=0.3)
 async def test_a_body_that_nobody_waits_for_is_let_go(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
     jobs: list[Any] = []
     put = inbox._writer.put_job
@@ -400,7 +394,6 @@ async def test_a_body_that_nobody_waits_for_is_let_go(inbox: Inbox, monkeypatch:
         put(job)
 
     monkeypatch.setattr(inbox._writer, "put_job", noting)
-    monkeypatch.setattr(inbox_module, "COMMIT_TIMEOUT", 0.3)
     blocking = asyncio.create_task(inbox._writer.do(lambda cursor: time.sleep(1.5), within=None))
     await asyncio.sleep(0.05)
     with pytest.raises(StoreAway):
@@ -417,7 +410,7 @@ async def test_one_delivery_that_cannot_be_written_spoils_no_other(inbox: Inbox)
 
 
 async def test_what_is_queued_is_written_when_the_receiver_stops(database: Database) -> None:
-    inbox, one = Inbox(database), delivery()
+    inbox, one = Inbox(database, PATIENT), delivery()
     async with inbox.running():
         inbox.note(one)
     assert Archive(database).get(one.id) == one

@@ -12,8 +12,6 @@ from typing import Any
 import pytest
 
 from receiver.answers import Verdict
-from receiver.deliveries import inbox as inbox_module
-from receiver.deliveries import judging
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.content import request_id, said_digest
 from receiver.deliveries.database import Database, StoreAway
@@ -25,6 +23,7 @@ from receiver.sending.signal import Signal
 from receiver.sending.signals import Reached
 from tests.receiver.test_forwarder import Door, Switchable, door, eventually, opened, temporal
 from tests.receiver.test_inbox import delivery
+from tests.stores import PATIENT, timed
 from workflows.contract import Answer, Callback
 
 __all__ = ["door", "temporal"]
@@ -113,11 +112,11 @@ async def test_one_that_was_committed_late_is_recorded_as_taken(inbox: Inbox, da
     assert await inbox.claim(10) == []
 
 
+@timed(resend_pause=0.0)
 async def test_a_repeat_brings_the_callback_that_was_not_kept_and_is_sent_again(
-    door: Door, database: Database, temporal: Switchable, monkeypatch: pytest.MonkeyPatch
+    door: Door, database: Database, temporal: Switchable
 ) -> None:
     """The run may have been reset: as any other that Temporal has taken."""
-    monkeypatch.setattr(judging, "RESEND_PAUSE", 0.0)
     with store_away(door):
         for chain in CHAINS:
             await deliver(door, delivery(chain))
@@ -130,11 +129,8 @@ async def test_a_repeat_brings_the_callback_that_was_not_kept_and_is_sent_again(
     await eventually(lambda: {one.fate for one in Archive(database).every()} == {Fate.TAKEN, Fate.NONE})
 
 
-async def test_what_was_taken_is_written_when_the_receiver_stops(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(inbox_module, "TAKEN_PAUSE", 3600.0)
-    async with opened(database, Switchable()) as door:
+async def test_what_was_taken_is_written_when_the_receiver_stops(database: Database) -> None:
+    async with opened(database, Switchable(), replace(PATIENT, taken_pause=3600.0)) as door:
         with store_away(door):
             await deliver(door, one := delivery())
     assert Archive(database).get(one.id).fate is Fate.TAKEN

@@ -20,6 +20,7 @@ from receiver.sending.signals import Signals
 from receiver.settings import WebSettings
 from tests.receiver.test_callbacks import BASE, CLAIMS, DONE, URLS, no_temporal, partners
 from tests.receiver.test_forwarder import Switchable
+from tests.stores import PATIENT
 
 
 def read(text: str) -> dict[tuple[str, ...], float]:
@@ -42,7 +43,7 @@ async def serving(signals: Signals, **options: Any) -> AsyncIterator[httpx.Async
 
 
 async def test_answers_are_counted_by_verdict_reason_and_partner(database: Database) -> None:
-    async with serving(Switchable(), store=Store(database)) as http:
+    async with serving(Switchable(), store=Store(database), timing=PATIENT) as http:
         for _ in range(2):
             await http.post(URLS.issue(CLAIMS), json=DONE)
         await http.post(URLS.issue(CLAIMS), json=[])
@@ -62,7 +63,7 @@ async def test_requests_beyond_the_budget_of_records_are_counted(
 ) -> None:
     """A refused one and a duplicate: neither is recorded."""
     monkeypatch.setattr(budget, "PER_MINUTE", 0)
-    async with serving(Switchable(), store=Store(database)) as http:
+    async with serving(Switchable(), store=Store(database), timing=PATIENT) as http:
         for _ in range(3):
             await http.post(URLS.issue(CLAIMS), json=DONE)
             await http.post(f"{BASE}/callbacks/forged", json=DONE)
@@ -75,7 +76,7 @@ async def test_requests_beyond_the_budget_of_records_are_counted(
 async def test_the_queue_is_shown(database: Database) -> None:
     temporal = Switchable()
     temporal.there = False
-    async with serving(temporal, store=Store(database)) as http:
+    async with serving(temporal, store=Store(database), timing=PATIENT) as http:
         assert (await http.post(URLS.issue(CLAIMS), json=DONE)).status_code == 202
         await asyncio.sleep(0.1)
         samples = read((await http.get("/metrics")).text)

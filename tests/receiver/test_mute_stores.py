@@ -8,12 +8,12 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from receiver.deliveries import database as database_module
-from receiver.deliveries import inbox as inbox_module
 from receiver.deliveries import migrations
 from receiver.deliveries import statements as statements_module
 from receiver.deliveries.archive import Archive
@@ -25,6 +25,7 @@ from receiver.deliveries.queue import Conclusion
 from receiver.deliveries.schema import to_row
 from receiver.deliveries.statements import Statements
 from receiver.deliveries.store import Store
+from receiver.timing import Timing
 from tests.receiver.test_forwarder import Switchable
 from tests.receiver.test_inbox import delivery, keep
 from tests.receiver.test_metrics import read, serving
@@ -35,12 +36,12 @@ BOUND = 1.0
 
 PROMISED = BOUND + CLIENT_GRACE
 
+TIMING = Timing(commit_timeout=3 * PROMISED, query_timeout=PATIENCE)
+
 
 @pytest.fixture
-def direct(postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> Database:
+def direct(postgres: Postgres) -> Database:
     """A store on PostgreSQL, without the proxy."""
-    monkeypatch.setattr(inbox_module, "COMMIT_TIMEOUT", 3 * PROMISED)
-    monkeypatch.setattr(inbox_module, "QUERY_TIMEOUT", PATIENCE)
     url = postgres.new_database()
     migrations.upgrade(Database(url))  # a busy machine may idle longer than BOUND in between
     return Database(url, transaction_seconds=BOUND)
@@ -54,7 +55,7 @@ def proxied(direct: Database, proxy: Proxy) -> Database:
 
 @asynccontextmanager
 async def connected(database: Database) -> AsyncIterator[Inbox]:
-    inbox = Inbox(database)
+    inbox = Inbox(database, TIMING)
     async with inbox.running():
         await inbox.depth()
         yield inbox
@@ -194,13 +195,9 @@ async def test_a_store_that_stays_mute_is_asked_more_and_more_seldom(proxied: Da
         assert await until_it_works(lambda: keep(inbox, delivery(), "a")) is How.LEASED
 
 
-async def test_readiness_and_gauges_tell_that_the_store_is_mute(
-    proxied: Database, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("receiver.health.FRESH_SECONDS", 0.0)
-    monkeypatch.setattr(inbox_module, "QUERY_TIMEOUT", BOUND / 2)
-    temporal = Switchable()
-    async with serving(temporal, store=Store(proxied)) as http:
+async def test_readiness_and_gauges_tell_that_the_store_is_mute(proxied: Database, proxy: Proxy) -> None:
+    temporal, timing = Switchable(), replace(TIMING, query_timeout=BOUND / 2, finding_lasts=0.0)
+    async with serving(temporal, store=Store(proxied), timing=timing) as http:
 
         async def shown() -> tuple[int, dict[str, Any], float]:
             ready = await http.get("/readyz")

@@ -6,17 +6,19 @@ import asyncio
 import itertools
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.database import Database, StoreAway
-from receiver.sending import stored as stored_module
 from receiver.sending.forwarder import Unavailable
 from receiver.sending.signals import Reached
+from receiver.timing import Timing
 from tests.receiver.test_forwarder import Door, Switchable, opened
 from tests.receiver.test_inbox import delivery
+from tests.stores import PATIENT
 from tests.support import SOON
 
 STEPS = 3
@@ -91,18 +93,20 @@ def temporal_without(run: Reached) -> Switchable:
 async def test_every_order_of_two_receivers_gives_one_answer(
     database: Database, ended: Reached, waits: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stored_module, "WAIT_FOR_FATE", waits)
+    timing = replace(PATIENT, fate_wait=waits)
     seen = set()
     for order in ORDERS:
         with monkeypatch.context() as patches:
-            statuses = await run_in_order(database, ended, order, patches)
+            statuses = await run_in_order(database, ended, order, timing, patches)
         assert len(set(statuses)) == 1, f"{order}: {statuses}"
         seen.add(statuses[0])
     refused = {Reached.FINISHED: 410, Reached.UNKNOWN: 404}[ended]
     assert seen == ({202, refused} if waits else {202}), "orders of both kinds were tried"
 
 
-async def run_in_order(database: Database, ended: Reached, order: str, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+async def run_in_order(
+    database: Database, ended: Reached, order: str, timing: Timing, monkeypatch: pytest.MonkeyPatch
+) -> list[int]:
     """The answers to both, and to a third request after them."""
     Archive(database).prune(float("inf"))
     async with AsyncExitStack() as stack:
@@ -110,7 +114,7 @@ async def run_in_order(database: Database, ended: Reached, order: str, monkeypat
         doors = {}
         for name in "AB":
             temporal = temporal_without(ended)
-            doors[name] = door = await stack.enter_async_context(opened(database, temporal))
+            doors[name] = door = await stack.enter_async_context(opened(database, temporal, timing))
             receivers[name] = Stepped(door, temporal, monkeypatch)
         for receiver in receivers.values():
             await receiver.begin()

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-
-import pytest
+from dataclasses import replace
 
 from receiver.answers import Verdict
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.database import Database
 from receiver.deliveries.delivery import Fate
-from receiver.sending import retries as retries_module
+from receiver.sending.retries import UNDECIDED_FOR
 from receiver.sending.signals import SignalRefused, TemporalAway
 from tests.receiver.test_forwarder import Door, Switchable, door, eventually, fate_of, opened, temporal
 from tests.receiver.test_inbox import delivery
+from tests.stores import PATIENT
 
 __all__ = ["door", "temporal"]
+
+HURRIED = replace(PATIENT, longest_retry_pause=0.05, undecided_pause=0.05, most_tries=2)
 
 
 async def test_one_that_hangs_holds_up_only_its_own_stage(door: Door, temporal: Switchable) -> None:
@@ -30,13 +32,10 @@ async def test_one_that_hangs_holds_up_only_its_own_stage(door: Door, temporal: 
     temporal.hanging = ""
 
 
-async def test_a_poisoned_delivery_is_parked_and_holds_up_nobody(
-    database: Database, temporal: Switchable, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(retries_module, "LONGEST_PAUSE", 0.05)
+async def test_a_poisoned_delivery_is_parked_and_holds_up_nobody(database: Database, temporal: Switchable) -> None:
     temporal.answers["poisoned"] = SignalRefused("INVALID_ARGUMENT")
     poisoned, good = delivery("chain-p", workflow_id="poisoned"), delivery("chain-g")
-    async with opened(database, temporal, most_tries=3) as door:
+    async with opened(database, temporal, replace(HURRIED, most_tries=3)) as door:
         assert await door.deliver(poisoned) is Verdict.ACCEPTED
         assert await door.deliver(good) is Verdict.ACCEPTED
         await eventually(lambda: fate_of(database, poisoned) is Fate.PARKED)
@@ -50,14 +49,12 @@ async def test_a_poisoned_delivery_is_parked_and_holds_up_nobody(
 
 
 async def test_a_temporal_that_answers_and_takes_nothing_parks_nothing(
-    database: Database, temporal: Switchable, monkeypatch: pytest.MonkeyPatch
+    database: Database, temporal: Switchable
 ) -> None:
     """It may be able to read and not to write: that is an outage, and says nothing of the deliveries."""
-    monkeypatch.setattr(retries_module, "LONGEST_PAUSE", 0.05)
-    monkeypatch.setattr(retries_module, "UNDECIDED_PAUSE", 0.05)
     temporal.answers["run"] = TemporalAway("no answer in time")
     one = delivery()
-    async with opened(database, temporal, most_tries=2) as door:
+    async with opened(database, temporal, HURRIED) as door:
         await door.deliver(one)
         await asyncio.sleep(0.5)
         found = Archive(database).get(one.id)
@@ -66,40 +63,30 @@ async def test_a_temporal_that_answers_and_takes_nothing_parks_nothing(
         await eventually(lambda: fate_of(database, one) is Fate.TAKEN)
 
 
-async def test_one_that_nobody_takes_for_a_day_is_parked_all_the_same(
-    database: Database, temporal: Switchable, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_one_that_nobody_takes_for_a_day_is_parked_all_the_same(database: Database, temporal: Switchable) -> None:
     """Whose fault it is nobody knows, where nothing else comes; somebody has to look."""
-    monkeypatch.setattr(retries_module, "UNDECIDED_PAUSE", 0.05)
     temporal.answers["run"] = TemporalAway("no answer in time")
-    one = delivery(received_at=time.time() - retries_module.UNDECIDED_FOR)
-    async with opened(database, temporal, most_tries=2) as door:
+    one = delivery(received_at=time.time() - UNDECIDED_FOR)
+    async with opened(database, temporal, HURRIED) as door:
         await door.deliver(one)
         await asyncio.sleep(0.5)
         assert fate_of(database, one) is Fate.PENDING, "an outage may have lasted for that day"
-        monkeypatch.setattr(retries_module, "SETTLED_AFTER", 0.0)
+    async with opened(database, temporal, replace(HURRIED, settled_after=0.0)):
         await eventually(lambda: fate_of(database, one) is Fate.PARKED)
 
 
-async def test_one_that_is_never_taken_while_others_are_is_parked(
-    database: Database, temporal: Switchable, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(retries_module, "LONGEST_PAUSE", 0.05)
-    monkeypatch.setattr(retries_module, "UNDECIDED_PAUSE", 0.05)
+async def test_one_that_is_never_taken_while_others_are_is_parked(database: Database, temporal: Switchable) -> None:
     temporal.slow, temporal.answers["poisoned"] = 0.1, TemporalAway("no answer in time")
     poisoned = delivery("chain-p", workflow_id="poisoned")
-    async with opened(database, temporal, most_tries=2) as door:
+    async with opened(database, temporal, HURRIED) as door:
         await door.deliver(poisoned)
         while fate_of(database, poisoned) is not Fate.PARKED:
             await door.deliver(delivery("chain-g", says="progress"))
 
 
-async def test_whatever_one_delivery_raises_the_others_go_on(
-    database: Database, temporal: Switchable, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(retries_module, "LONGEST_PAUSE", 0.05)
+async def test_whatever_one_delivery_raises_the_others_go_on(database: Database, temporal: Switchable) -> None:
     temporal.answers["poisoned"] = ZeroDivisionError("a bug")
-    async with opened(database, temporal, most_tries=2) as door:
+    async with opened(database, temporal, HURRIED) as door:
         poisoned, good = delivery("chain-p", workflow_id="poisoned"), delivery("chain-g")
         await door.deliver(poisoned)
         await door.deliver(good)

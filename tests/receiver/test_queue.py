@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from receiver.deliveries import judging
 from receiver.deliveries import statements as statements_module
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.database import Database
@@ -21,7 +20,7 @@ from receiver.deliveries.queue import Conclusion
 from receiver.deliveries.schema import DELIVERIES, to_row
 from receiver.deliveries.statements import Statements
 from tests.receiver.test_inbox import delivery, keep, queued
-from tests.stores import PATIENCE
+from tests.stores import PATIENCE, PATIENT, timed
 
 
 async def test_of_a_stage_only_the_oldest_is_sent(inbox: Inbox) -> None:
@@ -34,8 +33,8 @@ async def test_of_a_stage_only_the_oldest_is_sent(inbox: Inbox) -> None:
     assert await inbox.claim(10) == []
 
 
-async def test_a_lease_runs_out(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(judging, "LEASE", 0.1)
+@timed(lease=0.1)
+async def test_a_lease_runs_out(inbox: Inbox) -> None:
     one = delivery()
     await keep(inbox, one, "a")
     await asyncio.sleep(0.15)
@@ -44,7 +43,7 @@ async def test_a_lease_runs_out(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -
 
 
 async def test_two_processes_claim_nothing_twice(database: Database) -> None:
-    one, other = Inbox(database), Inbox(database)
+    one, other = Inbox(database, PATIENT), Inbox(database, PATIENT)
     async with one.running(), other.running():
         await asyncio.gather(*(keep(one, delivery(f"chain-{n}"), str(n), lease=False) for n in range(60)))
         claims = await asyncio.gather(*(where.claim(7) for _ in range(6) for where in (one, other)))
@@ -169,7 +168,7 @@ async def test_gauges_readiness_and_claims_read_as_much_of_any_queue(
 
 async def test_a_long_queue_is_counted_up_to_a_bound(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(statements_module, "MOST_COUNTED", 3)
-    inbox, ones = Inbox(database), [delivery(f"chain-{n}", received_at=100.0 + n) for n in range(10)]
+    inbox, ones = Inbox(database, PATIENT), [delivery(f"chain-{n}", received_at=100.0 + n) for n in range(10)]
     async with inbox.running():
         for one in ones:
             await keep(inbox, one, one.id)
@@ -214,8 +213,8 @@ async def test_what_a_clock_that_was_ahead_has_put_off_is_due(inbox: Inbox, monk
     assert [queued.id for queued in await inbox.claim(10)] == [one.id]
 
 
-async def test_what_is_queued_anew_is_as_old_as_that(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(judging, "RESEND_PAUSE", 0.0)
+@timed(resend_pause=0.0)
+async def test_what_is_queued_anew_is_as_old_as_that(inbox: Inbox) -> None:
     weeks_ago = time.time() - 20 * 86_400
     await keep(inbox, old := delivery(received_at=weeks_ago), "a")
     assert (await inbox.depth()).oldest == weeks_ago

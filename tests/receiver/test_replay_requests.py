@@ -30,6 +30,7 @@ from tests.receiver.test_forwarder import Switchable, eventually
 from tests.receiver.test_inbox import delivery
 from tests.receiver.test_metrics import read
 from tests.receiver.test_partner_urls import GITHUB, carrying, post, read_token
+from tests.stores import PATIENT
 from tests.support import KEY
 from workflows.contract import Answer
 
@@ -48,7 +49,7 @@ def replaying(partner: Partner = PLAIN, **options: Any) -> Replay:
 
 @asynccontextmanager
 async def recording(database: Database, partner: Partner) -> AsyncIterator[httpx.AsyncClient]:
-    app = create_app(URLS, {"bank": partner}, Switchable(), store=Store(database))
+    app = create_app(URLS, {"bank": partner}, Switchable(), store=Store(database), timing=PATIENT)
     async with (
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=BASE) as http,

@@ -29,6 +29,7 @@ from receiver.sending.signals import Reached, Signals
 from tests.receiver.test_callbacks import BASE, CLAIMS, URLS, for_temporal, partners, url_for
 from tests.receiver.test_forwarder import Switchable, eventually, fate_of
 from tests.receiver.test_inbox import delivery
+from tests.stores import PATIENT
 from tests.support import ScriptedPartner, progress_of, result_of, stage, start, waiting, working
 from workflows.contract import Answer, Callback
 
@@ -50,7 +51,7 @@ async def receiver(
         name: replace(partner, read_callback=read_document, signature=SIGNED if signs else None)
         for name, partner in partners().items()
     }
-    app = create_app(URLS, reading, signals, store=Store(database) if database else None)
+    app = create_app(URLS, reading, signals, store=Store(database) if database else None, timing=PATIENT)
     async with (
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=BASE) as http,

@@ -11,14 +11,15 @@ from activities.callback_urls import Claims
 from receiver import health as health_module
 from receiver.deliveries.database import Database
 from receiver.deliveries.inbox import Inbox
-from receiver.health import FRESH_SECONDS, Health
+from receiver.health import Health
 from receiver.sending import origins as origins_module
 from receiver.sending import watch as watch_module
 from receiver.sending.direct import Direct
 from receiver.sending.forwarder import Unavailable
 from receiver.sending.origins import Origins
 from receiver.sending.signals import Origin
-from receiver.sending.watch import FIRST_PAUSE, LONGEST_PAUSE, Watch
+from receiver.sending.watch import Watch
+from receiver.timing import DEFAULT_TIMING
 from tests.receiver.test_budget import Clock
 from tests.receiver.test_forwarder import Switchable
 
@@ -51,9 +52,10 @@ async def test_an_absent_temporal_is_asked_with_growing_pauses(clock: Clock) -> 
         assert not await watch.is_there()
         assert temporal.asked == asked, "not before the pause is over"
         clock.now += 0.02
-    expected = [min(LONGEST_PAUSE, FIRST_PAUSE * 2**n) for n in range(8)]
+    first, longest = DEFAULT_TIMING.first_check_pause, DEFAULT_TIMING.longest_check_pause
+    expected = [min(longest, first * 2**n) for n in range(8)]
     assert pauses == pytest.approx(expected)
-    assert pauses[-1] == LONGEST_PAUSE
+    assert pauses[-1] == longest
 
 
 async def test_the_pauses_begin_again_after_temporal_was_back(clock: Clock) -> None:
@@ -67,7 +69,7 @@ async def test_the_pauses_begin_again_after_temporal_was_back(clock: Clock) -> N
     assert await watch.is_there()
     temporal.there = False
     await watch.is_there()
-    assert watch.seconds_left == pytest.approx(FIRST_PAUSE)
+    assert watch.seconds_left == pytest.approx(DEFAULT_TIMING.first_check_pause)
 
 
 async def test_origins_forget_the_oldest_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,6 +108,6 @@ async def test_a_finding_is_reused_for_a_while(clock: Clock, why: str) -> None:
     assert [await health.find_out() for _ in range(50)] == [why] * 50
     assert forwarder.asked == 1
     forwarder.why = "changed"
-    clock.now += FRESH_SECONDS + 0.01
+    clock.now += DEFAULT_TIMING.finding_lasts + 0.01
     assert await health.find_out() == "changed"
     assert forwarder.asked == 2

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from receiver.deliveries import inbox as inbox_module
 from receiver.deliveries import migrations
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.database import Database, SchemaMissing, StoreAway
 from receiver.deliveries.delivery import digest
 from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.judging import How
+from receiver.timing import DEFAULT_TIMING
 from tests.receiver.test_inbox import delivery, keep
 
 
@@ -109,6 +109,6 @@ async def test_a_store_that_does_not_answer_is_given_up_in_time(tmp_path: Path) 
         began = time.monotonic()
         with pytest.raises(StoreAway, match="no commit within"):
             await keep(inbox, delivery(), "a")
-        assert time.monotonic() - began < 3 * inbox_module.COMMIT_TIMEOUT
+        assert time.monotonic() - began < 3 * DEFAULT_TIMING.commit_timeout
         with pytest.raises(StoreAway):
             await blocking
