@@ -63,11 +63,10 @@ class Origins:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """At the end of the block, stop asking Temporal and finish recording."""
+        """At the end of the block, finish recording. Call `stop` before, or this waits for Temporal."""
         try:
             yield
         finally:
-            self.stop()
             if self._notes:
                 await asyncio.wait(self._notes, timeout=BUDGET_SECONDS)
 

@@ -146,7 +146,7 @@ class Stored:
             try:
                 yield
             finally:
-                self._origins.stop()  # the last signals come first
+                self._origins.stop()  # before the sender finishes: the last signals come first
 
 
 def _queued(delivery: Delivery, signal: Signal) -> Queued:

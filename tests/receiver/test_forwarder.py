@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
@@ -348,6 +348,23 @@ async def test_what_is_noted_when_the_receiver_stops_is_recorded_without_its_pip
         door.forwarder.note(refused)
         await eventually(lambda: temporal.reading == 1)
     assert (Archive(database).get(refused.id).pipeline, temporal.reading) == ("", 0)
+
+
+async def test_at_the_stop_no_pipeline_is_asked_for_and_the_last_signal_is_sent(
+    database: Database, temporal: Switchable
+) -> None:
+    temporal.slow, temporal.hanging = 3600.0, "chain-h"
+    async with AsyncExitStack() as stack:
+        door = await stack.enter_async_context(opened(database, temporal))
+        door.forwarder.note(delivery("chain-r", verdict="unproven"))
+        await eventually(lambda: temporal.reading == 1)
+        temporal.slow = 0.0
+        await door.deliver(delivery("chain-h"))
+        stopping = asyncio.create_task(stack.aclose())
+        await eventually(lambda: temporal.reading == 0)
+        temporal.hanging = ""
+        await stopping
+    assert [chain for chain, _, _ in temporal.sent] == ["chain-h"]
 
 
 async def test_without_the_store_temporal_decides_and_without_both_nobody(
