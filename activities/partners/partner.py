@@ -128,8 +128,7 @@ def signature(scheme: str, environment: Environment, variable: str, *, fix: str,
     Returns None for a missing or unusable secret, which also becomes a fault of the environment.
     """
     secrets = environment.names(variable, fix=fix)
-    # In `user:password`, only the password is secret.
-    if any(is_short(secret.rpartition(":")[2] if scheme == "basic" else secret) for secret in secrets):
+    if any(is_short(SCHEMES[scheme].hidden_part(secret)) for secret in secrets):
         environment.fault(variable, TOO_SHORT, fix)
         return None
     try:

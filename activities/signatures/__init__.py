@@ -6,20 +6,52 @@ verified = scheme.verify(SignedRequest(method, url, headers, body), now)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from importlib import import_module
 from typing import Final
 
-from activities.signatures.authorization import Basic, Bearer
 from activities.signatures.plain_hmac import schemes
-from activities.signatures.public_key import Discord, SendGrid
 from activities.signatures.scheme import ConfigError, Scheme, SignatureError, SignedRequest, Verified
-from activities.signatures.standard_webhooks import StandardWebhooks, Svix
-from activities.signatures.twilio import Twilio
 
-SCHEMES: Final[Mapping[str, type[Scheme]]] = {
-    **{scheme.name: scheme for scheme in (StandardWebhooks, Svix, Twilio, SendGrid, Discord, Basic, Bearer)},
-    **schemes(),
-}
-"""All schemes, by name."""
+
+class Registry(Mapping[str, type[Scheme]]):
+    """Schemes by name.
+
+    made: scheme classes by name. places: the module and the class of every other scheme, by name. Such a module is
+    imported when its scheme is looked up, because the command line needs all names before it may import cryptography.
+    """
+
+    def __init__(self, made: Mapping[str, type[Scheme]], places: Mapping[str, tuple[str, str]]) -> None:
+        self._made = made
+        self._places = places
+
+    def __getitem__(self, name: str) -> type[Scheme]:
+        if name in self._made:
+            return self._made[name]
+        module, class_name = self._places[name]
+        scheme: type[Scheme] = getattr(import_module(f"{__name__}.{module}"), class_name)
+        return scheme
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._places
+        yield from self._made
+
+    def __len__(self) -> int:
+        return len(self._places) + len(self._made)
+
+
+SCHEMES: Final = Registry(
+    schemes(),
+    {
+        "standard-webhooks": ("standard_webhooks", "StandardWebhooks"),
+        "svix": ("standard_webhooks", "Svix"),
+        "twilio": ("twilio", "Twilio"),
+        "sendgrid": ("public_key", "SendGrid"),
+        "discord": ("public_key", "Discord"),
+        "basic": ("authorization", "Basic"),
+        "bearer": ("authorization", "Bearer"),
+    },
+)
+"""All schemes, by name. The names in the table `ROWS` of `plain_hmac` are among them."""
 
 __all__ = ["SCHEMES", "ConfigError", "Scheme", "SignatureError", "SignedRequest", "Verified"]

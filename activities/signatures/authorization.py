@@ -42,6 +42,12 @@ class Basic(Credentials):
     """HTTP Basic (RFC 7617). A secret is `user:password`. Neither body nor time is covered."""
 
     name = "basic"
+    sample_secret = "test:not-a-secret"  # noqa: S105
+
+    @staticmethod
+    def hidden_part(secret: str) -> str:
+        """Return the password; the user's name is not secret."""
+        return secret.rpartition(":")[2]
 
     def _value(self, secret: str) -> str:
         user, colon, password = secret.partition(":")

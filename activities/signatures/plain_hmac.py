@@ -34,6 +34,7 @@ ENCODINGS: Final[dict[str, Callable[[bytes], str]]] = {
 ALGORITHMS: Final = ("sha1", "sha256", "sha384", "sha512")
 HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 HEX_KEY: Final = re.compile(r"[0-9A-Fa-f]{64}")
+SAMPLE_HEX_KEY: Final = b"not-a-secret-not-a-secret-not-a-".hex()
 PLACE: Final = re.compile(r"\{(body|timestamp|url)\}")
 UNBOUNDED: Final = re.compile(r"[}0-9]\{timestamp\}")
 """A `{timestamp}` right after another place or a digit: nothing in the signed text shows where its digits begin."""
@@ -192,6 +193,8 @@ class GenericHmac(HmacScheme):
     """
 
     name = "hmac"
+    options = ("header", "algorithm", "encoding", "prefix", "signed", "timestamp_header")
+    sample_secret = ""
 
     def __init__(
         self,
@@ -212,7 +215,7 @@ class GenericHmac(HmacScheme):
         if algorithm not in ALGORITHMS or encoding not in ENCODINGS:
             raise ConfigError(f"algorithm is one of {', '.join(ALGORITHMS)}, encoding one of {', '.join(ENCODINGS)}")
         if not HEADER_NAME.fullmatch(header):
-            raise ConfigError("header is the name of a header")
+            raise ConfigError("header is missing or invalid: name the header that holds the signature")
         if timestamp_header and not HEADER_NAME.fullmatch(timestamp_header):
             raise ConfigError("timestamp_header is the name of a header")
         if lower(timestamp_header) == lower(header):
@@ -294,6 +297,7 @@ def schemes() -> dict[str, type[Scheme]]:
             {
                 "name": name,
                 "row": row,
+                "sample_secret": SAMPLE_HEX_KEY if row.hex_key else Scheme.sample_secret,
                 "__doc__": f"{name}: HMAC-{row.algorithm} of `{row.signed}`. {row.note}".strip(),
             },
         )

@@ -40,6 +40,9 @@ class PublicKeyScheme(Scheme):
     """
 
     covers_time = True
+    takes_private_key = True
+    signing_advice = "give --private-key-env VAR or --private-key-file FILE as well"
+    sample_secret = ""
     timestamp_header = ""
 
     def __init__(self, secrets: Sequence[str], *, private_key: str = "", tolerance: int = DEFAULT_TOLERANCE) -> None:

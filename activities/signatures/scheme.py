@@ -103,6 +103,11 @@ class Scheme(ABC):
 
     covers_body, covers_url, covers_time: what the signature covers. header: the name of the header that holds it.
     fixed_length: whether all signatures have the same number of characters; DER-encoded ones vary.
+
+    The rest is for the command line. options: the names of the constructor's options, except tolerance and private key.
+    takes_private_key: whether the constructor takes `private_key`, to sign with. signing_advice: what to do if `sign`
+    raises `ConfigError`, in the options of `stagehook signature sign`. sample_secret: a secret for tests, which
+    protects nothing; "" for a scheme that cannot sign every JSON body with the secret alone.
     """
 
     name: ClassVar[str] = ""
@@ -111,6 +116,10 @@ class Scheme(ABC):
     covers_time = False
     fixed_length: ClassVar[bool] = True
     header = ""
+    options: ClassVar[tuple[str, ...]] = ()
+    takes_private_key: ClassVar[bool] = False
+    signing_advice: ClassVar[str] = "give --url"
+    sample_secret: ClassVar[str] = "not-a-secret"  # noqa: S105
 
     def __init__(self, secrets: Sequence[str], *, tolerance: int = DEFAULT_TOLERANCE) -> None:
         if isinstance(secrets, str) or not isinstance(secrets, Sequence) or not secrets:
@@ -140,6 +149,11 @@ class Scheme(ABC):
     @abstractmethod
     def sign(self, body: bytes, *, url: str, now: float, delivery_id: str) -> list[tuple[str, str]]:
         """Return the headers that sign the body as the partner does, with the first secret."""
+
+    @staticmethod
+    def hidden_part(secret: str) -> str:
+        """Return the part of a secret that must not be guessable."""
+        return secret
 
     def with_key(self, key: bytes) -> Self | None:
         """Return the same scheme with only this key, for a diagnosis; None if its keys are not arbitrary bytes."""

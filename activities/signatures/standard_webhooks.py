@@ -55,6 +55,8 @@ class StandardWebhooks(Scheme):
     prefix: ClassVar[str] = "webhook-"
     covers_time = True
     header = "webhook-signature"
+    signing_advice = "change --id, or give the whsk_ secret in place of a whpk_ one"
+    sample_secret = "whsec_bm90LWEtc2VjcmV0LW5vdC1hLXNlY3JldC1u"  # noqa: S105
 
     def _read_secrets(self, secrets: Sequence[str]) -> None:
         self._keys = [_read_key(secret) for secret in secrets]

@@ -55,6 +55,8 @@ class Twilio(Scheme):
     name = "twilio"
     covers_url = True
     header = HEADER
+    signing_advice = "give --url, one with ?bodySHA256= and the body's SHA-256 unless the body is a form"
+    sample_secret = ""
 
     def _read_secrets(self, secrets: Sequence[str]) -> None:
         self._keys = [hmac_key(secret.encode()) for secret in secrets]

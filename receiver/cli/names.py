@@ -19,31 +19,7 @@ import click
 from click.shell_completion import CompletionItem
 from click.types import StringParamType
 
-SCHEMES: Final = (
-    "adyen-platform",
-    "basic",
-    "bearer",
-    "discord",
-    "docusign",
-    "github",
-    "hmac",
-    "onfido",
-    "paddle",
-    "persona",
-    "sendgrid",
-    "shopify",
-    "slack",
-    "square",
-    "standard-webhooks",
-    "stripe",
-    "svix",
-    "twilio",
-    "zoom",
-)
-"""The names in `activities.signatures.SCHEMES`, whose module imports cryptography; a test compares the two."""
-
-DEFAULT_TOLERANCE: Final = 300
-"""Seconds; the same as in `activities.signatures.scheme`."""
+from activities.signatures import SCHEMES
 
 SOURCES: Final = {
     "partners": ("activities.partners", "PARTNERS"),
@@ -154,7 +130,7 @@ def _write(file: Path, text: str) -> None:
         raise
 
 
-SCHEME: Final = Name(lambda: (*SCHEMES, "none"))
+SCHEME: Final = Name(lambda: (*sorted(SCHEMES), "none"))
 PARTNER: Final = Name(lambda: recall("partners"))
 PIPELINE: Final = Name(lambda: recall("pipelines"))
 RUN_ID: Final = Name(latest_runs)

@@ -17,8 +17,6 @@ import click
 import pytest
 
 from activities.partners import PARTNERS
-from activities.signatures import SCHEMES
-from activities.signatures.scheme import DEFAULT_TOLERANCE
 from receiver.cli import names, stagehook
 from receiver.cli.demo.processes import bare_environment
 from receiver.cli.demo.running import INPUT
@@ -119,11 +117,6 @@ def test_help_takes_little_cpu_and_memory() -> None:
     cpu, kib = done.stdout.split()[-2:]
     assert float(cpu) < 0.75
     assert int(kib) < 120 * 1024
-
-
-def test_names_of_schemes_and_their_tolerance_are_those_of_the_code() -> None:
-    assert list(names.SCHEMES) == sorted(SCHEMES)
-    assert names.DEFAULT_TOLERANCE == DEFAULT_TOLERANCE
 
 
 # --- the shells

@@ -31,9 +31,6 @@ EXAMPLE: Final = b'{"id": "work-1", "status": "done", "result": {"number": "n-1"
 OURS: Final = {"PUBLIC_URL", "DATABASE_URL", "TEMPORAL_API_KEY"}
 """Variables of Stagehook whose names look like a partner's."""
 
-NEED_MORE: Final = {"sendgrid", "discord", "twilio", "hmac"}
-"""Schemes that need more than a secret: a public key, a form as the body, or options."""
-
 
 def add_partner(name: str, scheme: str, captured: str) -> None:
     """Write the partner's files and lines, and print them. captured: a file, or "". Raises `CommandError`."""
@@ -94,7 +91,7 @@ def _scaffold(name: str, scheme: str, file: str) -> Scaffold:
         raise click.BadParameter(f"{name!r} is not a name for a partner: {what}")
     if scheme not in {*SCHEMES, "none"}:
         raise click.BadParameter(f"unknown scheme {scheme}: use one of {', '.join(SCHEMES)}, none")
-    if scheme in NEED_MORE:
+    if scheme in SCHEMES and not SCHEMES[scheme].sample_secret:
         raise click.BadParameter(f"--scheme {scheme} needs more than a secret: take another, and change it in the file")
     captured = read_request(file, ()) if file else Captured([("Content-Type", "application/json")], EXAMPLE)
     if len(captured.body) > LARGEST_BODY:

@@ -17,6 +17,7 @@ from typing import Final
 from activities import strict_json
 from activities.callback_urls import Claims
 from activities.partners.reading import text_or_empty
+from activities.signatures import SCHEMES
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.signature.captured import Captured
 from receiver.deliveries.credentials import is_credential
@@ -26,14 +27,6 @@ DAY: Final = 86_400
 
 MEDIA_TYPE: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+/[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 """Two tokens of RFC 9110, 5.6.2, joined by a slash."""
-
-SECRETS: Final = {
-    "standard-webhooks": "whsec_bm90LWEtc2VjcmV0LW5vdC1hLXNlY3JldC1u",
-    "svix": "whsec_bm90LWEtc2VjcmV0LW5vdC1hLXNlY3JldC1u",
-    "basic": "test:not-a-secret",
-    "adyen-platform": "6e6f742d612d7365637265742d6e6f742d612d7365637265742d6e6f742d612d",
-}
-"""Secrets for tests of schemes that need their own form of secret; they protect nothing."""
 
 MODULE: Final = Template('''"""$title: say in a sentence what it does, and how it answers.
 
@@ -197,7 +190,7 @@ class Scaffold:
     def variables(self) -> dict[str, str]:
         """Return the partner's variables for tests."""
         plain = {f"{self.variable}_URL": f"https://api.{self.name}.example", f"{self.variable}_KEY": "not-a-key"}
-        secret = {f"{self.variable}_SECRET": SECRETS.get(self.scheme, "not-a-secret")} if self.scheme else {}
+        secret = {f"{self.variable}_SECRET": SCHEMES[self.scheme].sample_secret} if self.scheme else {}
         return {**plain, **secret}
 
     def _module_text(self) -> str:

@@ -1,4 +1,4 @@
-"""Set up a signature scheme from options: its name, its secrets, and the details of the generic scheme."""
+"""Set up a signature scheme from options of the command line: its name, its secrets, and options of its own."""
 
 from __future__ import annotations
 
@@ -11,17 +11,9 @@ from activities.signatures import SCHEMES, ConfigError, Scheme
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.signature.captured import read_bytes
 
-GENERIC: Final = {
-    "signature_header": "header",
-    "algorithm": "algorithm",
-    "encoding": "encoding",
-    "prefix": "prefix",
-    "signed": "signed",
-    "timestamp_header": "timestamp_header",
-}
-"""The options of `hmac` only, by the option's name."""
+EVERY_SCHEME: Final = ("name", "secret_env", "secret_file", "secret")
+"""The options that every scheme takes; the other options are those of `Scheme.options`."""
 
-WITH_PRIVATE_KEY: Final = ("sendgrid", "discord")
 ADVICE: Final = "give --secret-env VAR (secrets joined by commas) or --secret-file FILE (one a line)"
 
 
@@ -36,12 +28,12 @@ class SchemeSetup:
 def set_up(given: dict[str, Any], *, tolerance: int | None = None, private_key: str = "") -> SchemeSetup:
     """Make the scheme from the given options; raises `CommandError`."""
     name: str = given["name"]
-    options: dict[str, Any] = {GENERIC[key]: given[key] for key in GENERIC if given[key] is not None}
-    if options and name != "hmac":
-        raise _usage(f"{name} is fully known: --{_first(given)} is for the scheme hmac", "leave it out")
-    if name == "hmac" and "header" not in options:
-        raise _usage("hmac is not told where the signature stands", "give --signature-header NAME")
-    if private_key and name not in WITH_PRIVATE_KEY:
+    scheme = SCHEMES[name]
+    options = {key: value for key, value in given.items() if key not in EVERY_SCHEME and value is not None}
+    for key in options:
+        if key not in scheme.options:
+            raise _usage(f"the scheme {name} has no option {_flag(key)}", "leave it out, or use the scheme hmac")
+    if private_key and not scheme.takes_private_key:
         raise _usage(f"{name} has no private key", "give the secret alone")
     if tolerance is not None:
         options["tolerance"] = tolerance
@@ -87,8 +79,9 @@ def _make(name: str, secrets: Sequence[str], options: dict[str, Any], whose: str
         return SCHEMES[name](secrets, **options)
     except ConfigError as error:
         doc = (SCHEMES[name].__doc__ or "").strip().partition("\n")[0]
+        taken = ", ".join(["a secret", *map(_flag, SCHEMES[name].options)])
         raise _usage(
-            f"the scheme {name} cannot be set up: {whose}{error}", f"give what the scheme takes. {doc}"
+            f"the scheme {name} cannot be set up: {whose}{error}", f"give what it takes: {taken}. {doc}"
         ) from error
 
 
@@ -99,8 +92,8 @@ def _lines(path: str) -> list[str]:
         raise _usage(f"{path!r} is not text", "put one secret on each line") from error
 
 
-def _first(given: dict[str, Any]) -> str:
-    return next(key for key in GENERIC if given[key] is not None).replace("_", "-")
+def _flag(option: str) -> str:
+    return "--signature-header" if option == "header" else f"--{option.replace('_', '-')}"
 
 
 def _usage(what: str, advice: str) -> CommandError:

@@ -36,21 +36,13 @@ def sign_file(
         say(f"{name}: {value}")
 
 
-def _how_to_sign(scheme: Scheme) -> str:
-    if scheme.covers_url:
-        return "give --url; of twilio's, one with ?bodySHA256= and the body's SHA-256, unless the body is a form"
-    if scheme.name in {"standard-webhooks", "svix"}:
-        return "change --id, or give the whsk_ secret in place of a whpk_ one"
-    return "give --private-key-env VAR or --private-key-file FILE as well"
-
-
 def _signed(scheme: Scheme, body: bytes, url: str, now: float, delivery_id: str | None) -> list[tuple[str, str]]:
     new_id = f"msg_{uuid.uuid4().hex}" if delivery_id is None else delivery_id
     try:
         headers = scheme.sign(body, url=url, now=now, delivery_id=new_id)
         scheme.verify(SignedRequest("POST", url, headers, body), now)
     except ConfigError as error:
-        raise CommandError(str(error), _how_to_sign(scheme), Exit.USAGE) from error
+        raise CommandError(str(error), scheme.signing_advice, Exit.USAGE) from error
     except SignatureError as error:
         raise _unsignable(error) from error
     return headers

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,6 +18,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from activities.environment import Environment
+from activities.partners.partner import signature
 from activities.signatures import SCHEMES, ConfigError, Scheme, SignatureError, SignedRequest
 from activities.signatures.ed25519 import SIGN_BIT, SMALL_ORDER, P
 
@@ -118,6 +121,27 @@ def flip(raw: bytes, bit: int) -> bytes:
 def test_every_scheme_of_the_list_is_here() -> None:
     assert {setup.name for setup in SETUPS.values()} == set(SCHEMES)
     assert all(SCHEMES[name].name == name and SCHEMES[name].__doc__ for name in SCHEMES)
+
+
+@pytest.mark.parametrize("name", SCHEMES)
+def test_a_scheme_names_the_options_of_its_constructor(name: str) -> None:
+    scheme = SCHEMES[name]
+    private_key = ("private_key",) if scheme.takes_private_key else ()
+    taken = inspect.signature(scheme).parameters
+    assert set(taken) == {"secrets", "tolerance", *private_key, *scheme.options}
+
+
+@pytest.mark.parametrize("name", [name for name in SCHEMES if SCHEMES[name].sample_secret])
+def test_a_sample_secret_signs_and_is_long_enough(name: str) -> None:
+    faults = Environment({"SECRET": SCHEMES[name].sample_secret})
+    scheme = signature(name, faults, "SECRET", fix="")
+    assert scheme is not None
+    headers = scheme.sign(b"{}", url=URL, now=NOW, delivery_id="m")
+    assert scheme.verify(SignedRequest("POST", URL, headers, b"{}"), NOW).key_index == 0
+
+
+def test_only_the_schemes_that_need_more_than_a_secret_have_no_sample() -> None:
+    assert {name for name in SCHEMES if not SCHEMES[name].sample_secret} == {"sendgrid", "discord", "twilio", "hmac"}
 
 
 # --- what holds for all of them
