@@ -1,6 +1,7 @@
 """Scaffold: the texts of a new partner's file, its test and its fixture.
 
-A captured request is untrusted text: its values are written into the files with `repr`.
+The file and its test are copies of those in `receiver.cli.partner.sample`, with other names and words. A captured
+request is untrusted text: its values are written into the files with `repr`.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ import ast
 import json
 import re
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from importlib.resources import files
 from pathlib import Path
-from string import Template
 from typing import Final
 
 from activities import strict_json
@@ -25,121 +27,16 @@ from receiver.deliveries.delivery import Delivery, NotADelivery, digest, new_id,
 
 DAY: Final = 86_400
 
+KNOWN: Final = ("done", "failed", "working")
+"""The statuses that the sample's file reads."""
+
 MEDIA_TYPE: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+/[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 """Two tokens of RFC 9110, 5.6.2, joined by a slash."""
 
-MODULE: Final = Template('''"""$title: say in a sentence what it does, and how it answers.
+SAMPLE: Final = files("receiver.cli.partner.sample")
 
-Say what is special about it: how it signs, how it retries, what it calls an answer.
-"""
-
-from __future__ import annotations
-
-import httpx
-
-from activities.environment import Environment
-from activities.partners.auth import HeaderKey
-from activities.partners.partner import Partner, Unreadable,$signed work_reference
-from activities.partners.reading import read_object, text_at, text_or_empty
-from workflows.contract import Answer, Receipt, StageCall
-
-
-def partner(environment: Environment) -> Partner:
-    """$title, by the variables that begin with ${VAR}_."""
-    url = environment.url("${VAR}_URL", fix="the address of its API")
-    key = environment.secret("${VAR}_KEY", fix="the API key from its dashboard")
-
-    def build_call(call: StageCall, callback_url: str) -> httpx.Request:
-        body = {"reference": work_reference(call), "data": call.data, "callback_url": callback_url}
-        return httpx.Request("POST", f"{url}/work", json=body)
-
-    return Partner(
-        name="$name",
-$signature
-        build_call=build_call,
-        read_receipt=read_receipt,
-        read_callback=read_callback,
-        auth=HeaderKey("Authorization", f"Bearer {key}"),$content_type
-    )
-
-
-def read_receipt(response: httpx.Response) -> Receipt:
-    """Read the answer to a call: the work's id."""
-    return Receipt(reference=text_or_empty(read_object(response.content), "id"))
-
-
-def read_callback(body: bytes) -> Answer:
-    """Read a callback."""
-    event = read_object(body)
-    match text_at(event, $path):
-        case "done":
-            return Answer("succeeded", data={"number": $read(event, $result, "number")})
-        case "failed":
-            return Answer("failed", code=text_or_empty(event, $code), message=text_or_empty(event, $message))
-        case "working"$seen:
-            return Answer("progress")
-    raise Unreadable($unknown)
-''')
-
-TEST: Final = Template('''"""$title: what it is sent, and how its answers are read."""
-
-from __future__ import annotations
-
-import json
-
-import httpx
-import pytest
-import respx
-from temporalio.testing import ActivityEnvironment
-
-from activities.callback_urls import CallbackURLs
-from activities.calls import PartnerCalls
-from activities.environment import Environment
-from activities.http import http_client
-from activities.partners import $module
-from activities.partners.partner import Unreadable
-from workflows.contract import Answer, StageCall
-
-VARIABLES = {
-    "${VAR}_URL": "https://api.$name.example",
-    "${VAR}_KEY": "not-a-key",$secret_variable
-}
-URLS = CallbackURLs("https://hooks.example.com", ["a-key-of-at-least-32-characters-0123"])
-CALL = StageCall("run-1", "chain-1", 1, "first", "$name", 1, 1_800_000_000, 1_900_000_000, {"number": "n-1"})
-
-
-@respx.mock
-async def test_the_call_carries_data_key_and_callback_url() -> None:
-    route = respx.post("https://api.$name.example/work").respond(202, json={"id": "work-1"})
-    partner = $module.partner(Environment(VARIABLES))
-    async with http_client() as http:
-        calls = PartnerCalls(http, URLS, {"$name": partner})
-        receipt = await ActivityEnvironment().run(calls.call_partner, CALL)
-    request: httpx.Request = route.calls.last.request
-    sent = json.loads(request.content)
-    assert receipt.reference == "work-1"
-    assert request.headers["Authorization"] == "Bearer not-a-key"
-    assert sent["data"] == {"number": "n-1"}
-    assert sent["callback_url"].startswith("https://hooks.example.com/callbacks/")
-
-
-@pytest.mark.parametrize(
-    ("body", "answer"),
-    [
-        ($done, Answer("succeeded", data={"number": "n-1"})),
-        ($failed, Answer("failed", code="c", message="m")),
-        ($working, Answer("progress")),
-    ],
-)
-def test_a_callback_is_read_into_our_words(body: dict[str, object], answer: Answer) -> None:
-    assert $module.read_callback(json.dumps(body).encode()) == answer
-
-
-@pytest.mark.parametrize("body", [b"", b"[]", b"{}", json.dumps($odd).encode()])
-def test_anything_else_is_unreadable(body: bytes) -> None:
-    with pytest.raises(Unreadable):
-        $module.read_callback(body)
-''')
+SIGNED: Final = 'signature("github", environment, "NEW_PARTNER_SECRET", fix="the signing secret from its dashboard"),'
+UNSIGNED: Final = "None,  # say here why: the callback URL alone is the proof"
 
 
 @dataclass(frozen=True)
@@ -178,14 +75,14 @@ class Scaffold:
     def files(self) -> dict[Path, str]:
         """Return the new files with their texts; raises `CommandError` for a request that cannot become a fixture."""
         return {
-            Path(f"activities/partners/{self.module}.py"): self._module_text(),
-            Path(f"tests/activities/test_{self.module}.py"): self._test_text(),
+            Path(f"activities/partners/{self.module}.py"): self._copy("new_partner.py"),
+            Path(f"tests/activities/test_{self.module}.py"): self._copy("test_new_partner.py"),
             Path(f"tests/deliveries/{self.name}/first.jsonl"): self._fixture_text(),
         }
 
     def names_in_its_test(self) -> set[str]:
         """Return every name in the test's code, except the partner's name."""
-        return names_in(replace(self, name="_")._test_text())
+        return names_in(replace(self, name="_")._copy("test_new_partner.py"))
 
     def variables(self) -> dict[str, str]:
         """Return the partner's variables for tests."""
@@ -193,41 +90,48 @@ class Scaffold:
         secret = {f"{self.variable}_SECRET": SCHEMES[self.scheme].sample_secret} if self.scheme else {}
         return {**plain, **secret}
 
-    def _module_text(self) -> str:
-        fix = "the signing secret from its dashboard"
-        given = f'        signature=signature("{self.scheme}", environment, "{self.variable}_SECRET", fix="{fix}"),'
-        unsigned = "        signature=None,  # say here why: the callback URL alone is the proof"
-        plain = self.content_type == "application/json"
-        return MODULE.substitute(
-            title=self.title,
-            name=self.name,
-            VAR=self.variable,
-            signed=" signature," if self.scheme else "",
-            signature=given if self.scheme else unsigned,
-            content_type="" if plain else f"\n        content_type={self.content_type!r},",
-            path=", ".join(map(repr, self.path)),
-            unknown=repr(f"unknown {'.'.join(self.path)}"),
-            seen="" if self.seen in {"done", "failed", "working"} else f" | {self.seen!r}",
-            read="text_at" if self._has_number else "text_or_empty",
-            **{name: repr(self._beside(name)) for name in ("result", "code", "message")},
-        )
+    def _copy(self, file: str) -> str:
+        """Return a file of the sample, with this partner's names and words."""
+        return _replaced(SAMPLE.joinpath(file).read_text("utf-8"), self.changes())
 
-    def _test_text(self) -> str:
-        bodies: dict[str, dict[str, object]] = {
-            "done": {**_nested(self.path, "done"), self._beside("result"): {"number": "n-1"}},
-            "failed": {**_nested(self.path, "failed"), self._beside("code"): "c", self._beside("message"): "m"},
-            "working": _nested(self.path, "working"),
-            "odd": _nested(self.path, "other" if self.seen == "odd" else "odd"),
+    def changes(self) -> dict[str, str]:
+        """Return the texts of the sample that are replaced, each with what replaces it."""
+        return {**self._names(), **self._signing(), **self._reading(), **self._sending()}
+
+    def _names(self) -> dict[str, str]:
+        unreadable = "from activities.partners.partner import Unreadable\n"
+        return {
+            "new-partner": self.name,
+            "new_partner": self.module,
+            "NEW_PARTNER": self.variable,
+            "New partner": self.title,
+            "from receiver.cli.partner.sample import new_partner\n": "",
+            unreadable: f"from activities.partners import {self.module}\n{unreadable}",
         }
-        secret = self.variables().get(f"{self.variable}_SECRET", "")
-        return TEST.substitute(
-            title=self.title,
-            name=self.name,
-            module=self.module,
-            VAR=self.variable,
-            secret_variable=f'\n    "{self.variable}_SECRET": "{secret}",' if secret else "",
-            **{status: repr(body) for status, body in bodies.items()},
-        )
+
+    def _signing(self) -> dict[str, str]:
+        if self.scheme:
+            return {'"github"': f'"{self.scheme}"', '"not-a-secret"': f'"{SCHEMES[self.scheme].sample_secret}"'}
+        return {SIGNED: UNSIGNED, " signature,": "", '\n    "NEW_PARTNER_SECRET": "not-a-secret",': ""}
+
+    def _reading(self) -> dict[str, str]:
+        """Return the changes of the function that reads a callback."""
+        read = "text_at" if self._has_number else "text_or_empty"
+        return {
+            'text_at(event, "status")': f"text_at(event, {', '.join(map(repr, self.path))})",
+            'text_at(event, "result", "number")': f'{read}(event, {self._beside("result")!r}, "number")',
+            '"working":': '"working":' if self.seen in KNOWN else f'"working" | {self.seen!r}:',
+            '"unknown status"': repr(f"unknown {'.'.join(self.path)}"),
+            **{f'"{name}"': repr(self._beside(name)) for name in ("result", "code", "message")},
+        }
+
+    def _sending(self) -> dict[str, str]:
+        """Return the changes of what the partner sends: the media type, and the callbacks in the test."""
+        sent = {word: word for word in KNOWN} | {"odd": "other" if self.seen == "odd" else "odd"}
+        return {
+            '"application/json"': repr(self.content_type),
+            **{f'"status": "{old}"': repr(_nested(self.path, word))[1:-1] for old, word in sent.items()},
+        }
 
     @property
     def title(self) -> str:
@@ -287,6 +191,12 @@ def names_in(code: str) -> set[str]:
             case ast.alias(name=name, asname=given):
                 names.add(given or name)
     return names
+
+
+def _replaced(text: str, changes: Mapping[str, str]) -> str:
+    """Make all changes in a single pass, so that none applies to the captured texts that another writes."""
+    longest_first = sorted(changes, key=len, reverse=True)
+    return re.sub("|".join(map(re.escape, longest_first)), lambda found: changes[found[0]], text)
 
 
 def _nested(path: tuple[str, ...], value: str) -> dict[str, object]:
