@@ -1,4 +1,4 @@
-"""Settings: all environment variables of web and worker processes, with two exceptions.
+"""Settings: the environment variables of web and worker processes, which `activities.variables` lists.
 
 `activities.client` reads Temporal's own variables (TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, ...). Each
 partner's file names that partner's variables.
@@ -14,6 +14,7 @@ from activities.environment import Environment, is_loopback
 from activities.partners import PARTNERS, load_partners
 from activities.partners.partner import Partner
 from activities.strength import SHORTEST_KEY, is_patterned_key, is_weak_key
+from activities.variables import VARIABLES
 
 DEFAULT_TASK_QUEUE: Final = "stagehook"
 NEW_KEY: Final = "`stagehook key generate`"
@@ -49,7 +50,7 @@ class Settings:
     @classmethod
     def read(cls, env: Environment) -> Self:
         """Read the settings and add each fault to `env`; do not use the settings if there are faults."""
-        public_url = env.url("PUBLIC_URL", fix="the https address at which partners reach the receiver")
+        public_url = env.url("PUBLIC_URL", fix=VARIABLES["PUBLIC_URL"])
         local = is_loopback(public_url)
         partners = load_partners(env.names("PARTNERS", fix=f"enable some of {', '.join(PARTNERS)}"), env)
         if public_url and not local:
@@ -59,11 +60,11 @@ class Settings:
             public_url=public_url,
             callback_keys=read_callback_keys(env, public=bool(public_url) and not local),
             partners=partners,
-            task_queue=env.text("TASK_QUEUE", fix="", default=DEFAULT_TASK_QUEUE),
+            task_queue=env.text("TASK_QUEUE", fix=VARIABLES["TASK_QUEUE"], default=DEFAULT_TASK_QUEUE),
             # A public receiver must be reachable from a router on another machine; a local receiver must not.
             host="127.0.0.1" if local else "0.0.0.0",  # noqa: S104
-            port=env.number("PORT", fix="a port to listen on", default=8000, least=1, most=65535),
-            processes=env.number("WEB_CONCURRENCY", fix="receiver processes to run", default=1, least=1, most=100),
+            port=env.number("PORT", fix=VARIABLES["PORT"], default=8000, least=1, most=65535),
+            processes=env.number("WEB_CONCURRENCY", fix=VARIABLES["WEB_CONCURRENCY"], default=1, least=1, most=100),
         )
 
 
@@ -72,7 +73,7 @@ def read_callback_keys(env: Environment, *, public: bool = False) -> tuple[str, 
 
     public: the receiver is reachable by strangers, so keys from the documentation or made by hand are faults too.
     """
-    keys = env.names("CALLBACK_KEYS", fix=f"one or more keys joined by commas; {NEW_KEY} prints one")
+    keys = env.names("CALLBACK_KEYS", fix=f"{VARIABLES['CALLBACK_KEYS']}; {NEW_KEY} prints one")
     fix = f"use {SHORTEST_KEY} random characters or more; {NEW_KEY} prints such a key"
     for place, key in enumerate(keys, start=1):
         if is_weak_key(key):

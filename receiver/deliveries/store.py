@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from activities.environment import Environment, is_loopback
+from activities.variables import VARIABLES
 from receiver.deliveries.database import BadDatabaseURL, Database
 
 DEFAULT_DAYS: Final = 30
@@ -26,7 +27,7 @@ class Store:
         public_url: where partners reach the receiver. If it is public, a SQLite file is refused unless ALLOW_SQLITE=1
         says that the disk is persistent: a PaaS wipes the disk at every deploy.
         """
-        days = env.number("RETENTION_DAYS", fix="days to keep deliveries", default=DEFAULT_DAYS, least=1, most=3650)
+        days = env.number("RETENTION_DAYS", fix=VARIABLES["RETENTION_DAYS"], default=DEFAULT_DAYS, least=1, most=3650)
         url = env.optional("DATABASE_URL")
         if not url:
             return None

@@ -15,6 +15,7 @@ from typing import Final
 from activities.callback_urls import CallbackURLs
 from activities.environment import Environment
 from activities.settings import read_callback_keys
+from activities.variables import VARIABLES
 from receiver.cli.errors import CommandError
 from receiver.deliveries.delivery import Delivery
 from receiver.replay.sending import addressed, repeatable_headers
@@ -43,7 +44,7 @@ def curl_line(delivery: Delivery, variables: Mapping[str, str]) -> str:
             f"{delivery.id} cannot be sent again: {why}", "`stagehook delivery show` has all that is known"
         )
     env = Environment(variables)
-    public_url = env.url("PUBLIC_URL", fix="the address at which the receiver is to be reached")
+    public_url = env.url("PUBLIC_URL", fix=VARIABLES["PUBLIC_URL"])
     keys = read_callback_keys(env)
     env.check()
     url, body = addressed(delivery, CallbackURLs(public_url, keys), delivery.claims)

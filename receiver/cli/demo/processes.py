@@ -16,6 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Final, Self
 
+from activities.variables import VARIABLES
+
 GUARD: Final = 'while read -r pid; do pids="$pids $pid"; done; [ -z "$pids" ] || kill -9 $pids 2>/dev/null'
 TAIL_LINES: Final = 15
 
@@ -119,12 +121,10 @@ def free_port() -> int:
 
 def bare_environment() -> dict[str, str]:
     """Return this process's environment without variables that would connect a local system to a real one."""
-    ours = {"PUBLIC_URL", "CALLBACK_KEYS", "PARTNERS", "TASK_QUEUE", "PORT", "WEB_CONCURRENCY"}
-    ours |= {"DATABASE_URL", "ALLOW_SQLITE", "RETENTION_DAYS", "METRICS_TOKEN"}
     return {
         name: value
         for name, value in os.environ.items()
-        if name not in ours and not name.startswith(("TEMPORAL_", "SANDBOX_"))
+        if name not in VARIABLES and not name.startswith(("TEMPORAL_", "SANDBOX_"))
     }
 
 

@@ -15,6 +15,7 @@ import click
 
 from activities import strict_json
 from activities.signatures import SCHEMES
+from activities.variables import VARIABLES
 from receiver.body import LARGEST_BODY
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.output import note, say
@@ -27,9 +28,6 @@ LIST: Final = Path("activities/partners/__init__.py")
 IMPORTED: Final = re.compile(r"^from activities\.partners import (?:\(([^)]*)\)|(.+)$)", re.MULTILINE)
 LISTED: Final = re.compile(r"^(PARTNERS: .*?)^\}$", re.MULTILINE | re.DOTALL)
 EXAMPLE: Final = b'{"id": "work-1", "status": "done", "result": {"number": "n-1"}}'
-
-OURS: Final = {"PUBLIC_URL", "DATABASE_URL", "TEMPORAL_API_KEY"}
-"""Variables of Stagehook whose names look like a partner's."""
 
 
 def add_partner(name: str, scheme: str, captured: str) -> None:
@@ -68,7 +66,7 @@ def _why_taken(scaffold: Scaffold) -> str:
         return "it is a name that Python gives"
     if module in scaffold.names_in_its_test() | names_in(LIST.read_text()):
         return "its test or the list of partners gives that name to something else"
-    if found := OURS & scaffold.variables().keys():
+    if found := {*VARIABLES, "TEMPORAL_API_KEY"} & scaffold.variables().keys():
         return f"{found.pop()} would be its variable, and means something else"
     return ""
 

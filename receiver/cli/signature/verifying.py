@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from activities.environment import Environment
 from activities.signatures.diagnosis import Diagnosis, diagnose
+from activities.variables import VARIABLES
 from receiver.cli.errors import Exit
 from receiver.cli.output import note, print_json, say
 from receiver.cli.signature.captured import read_request, read_time
@@ -99,6 +100,6 @@ def _public_url() -> str:
     if not os.environ.get("PUBLIC_URL", "").strip():
         return ""
     env = Environment(os.environ)
-    url = env.url("PUBLIC_URL", fix="the address at which partners reach the receiver, or nothing")
+    url = env.url("PUBLIC_URL", fix=VARIABLES["PUBLIC_URL"])
     env.check()
     return url

@@ -11,6 +11,7 @@ from activities.client import connect
 from activities.environment import Environment
 from activities.runs import Runs
 from activities.settings import read_callback_keys
+from activities.variables import VARIABLES
 from receiver.cli.output import print_json, say
 from receiver.cli.terminal import printable
 
@@ -31,7 +32,7 @@ def inspect_token(token_or_url: str, *, as_json: bool) -> None:
 async def issue_url(workflow_id: str, stage: int, *, as_json: bool) -> None:
     """Print the callback URL of an open stage; raises `SettingsError`, `RunNotFound`, `NoSuchStage`."""
     env = Environment(os.environ)
-    public_url = env.url("PUBLIC_URL", fix="the address at which partners reach the receiver")
+    public_url = env.url("PUBLIC_URL", fix=VARIABLES["PUBLIC_URL"])
     keys = read_callback_keys(env)
     env.check()
     claims = await Runs(await connect(os.environ)).open_claims(workflow_id, stage)

@@ -1,0 +1,24 @@
+"""Variables: Stagehook's own settings in the environment, each with what it holds.
+
+Two kinds of variables are not here: Temporal's own, which begin with TEMPORAL_, and those of a partner, which the
+partner's file names. Tests compare the list with the code that reads settings, with .env.example and with app.json.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+VARIABLES: Final[Mapping[str, str]] = {
+    "PUBLIC_URL": "the https address at which partners reach the receiver",
+    "CALLBACK_KEYS": "keys of callback tokens, joined by commas; the first signs, all verify",
+    "PARTNERS": "the enabled partners, joined by commas",
+    "TASK_QUEUE": "the task queue that runs are started on and the worker polls",
+    "PORT": "a port to listen on",
+    "WEB_CONCURRENCY": "the number of receiver processes on one machine",
+    "DATABASE_URL": "where deliveries are kept: PostgreSQL, or a SQLite file on a disk that lasts",
+    "ALLOW_SQLITE": "1 to keep deliveries in SQLite although PUBLIC_URL is public",
+    "RETENTION_DAYS": "days to keep deliveries",
+    "METRICS_TOKEN": "the bearer token with which /metrics can be read; without one, a public receiver has no /metrics",
+}
+"""What each setting holds, by its name."""
