@@ -102,7 +102,14 @@ def test_no_help_imports_what_is_heavy(words: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize(
     "typed",
-    ["stagehook pipe", "stagehook delivery replay --", "stagehook pipeline start o", "stagehook pipeline show o"],
+    [
+        "stagehook pipe",
+        "stagehook delivery replay --",
+        "stagehook pipeline start o",
+        "stagehook pipeline show o",
+        "stagehook signature sign --scheme st",
+        "stagehook partner new x --scheme st",
+    ],
 )
 def test_a_tab_imports_nothing_heavy(typed: str) -> None:
     assert imported(**completing(typed), TEMPORAL_ADDRESS="") & HEAVY == set()

@@ -48,8 +48,8 @@ def verify(
 
 @signature.command()
 @scheme_options
-@click.option("--private-key-env", metavar="VAR", help="The private key of a public key, from a variable.")
-@click.option("--private-key-file", metavar="FILE", help="The private key of a public key, from a file.")
+@click.option("--private-key-env", metavar="VAR", help="The private key to a public key, from a variable.")
+@click.option("--private-key-file", metavar="FILE", help="The private key to a public key, from a file.")
 @url_option
 @at_option
 @click.option("--id", "delivery_id", help="The delivery's id, for schemes that sign one. [default: a new one]")
