@@ -127,11 +127,11 @@ class CallbackURLs:
     def redeem(self, token: str) -> Claims:
         """Return a token's claims; raises only `BadToken` or `ExpiredToken`."""
         if len(token) > LONGEST_TOKEN or not SPELLING.fullmatch(token):
-            raise BadToken("the token is not spelt as one")
+            raise BadToken("the token is malformed")
         payload = token.rpartition(".")[0].encode()
         for serializer in self._serializers:
             if hmac.compare_digest(serializer.make_signer(SALT).sign(payload), token.encode()):
-                return self._in_time(Claims._from_fields(_load(serializer, payload)))
+                return self._in_time(Claims._from_fields(_load_payload(serializer, payload)))
         raise BadToken("the token is not signed by us")
 
     def _in_time(self, claims: Claims) -> Claims:
@@ -149,7 +149,7 @@ def _serializer(key: str) -> URLSafeSerializer:
     return URLSafeSerializer(key, salt=SALT, signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256})
 
 
-def _load(serializer: URLSafeSerializer, payload: bytes) -> Any:
+def _load_payload(serializer: URLSafeSerializer, payload: bytes) -> Any:
     try:
         return serializer.load_payload(payload)
     except (BadPayload, ValueError, RecursionError) as error:

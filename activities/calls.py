@@ -54,7 +54,7 @@ RETRIED: Final = {408, 429}
 AUTHENTICATING: Final = re.compile(r"(?i)auth|key|token|secret|signature|password|cookie")
 """Matches the names of headers and query fields that hold credentials."""
 
-SHORTEST_SECRET: Final = 8
+SHORTEST_CREDENTIAL: Final = 8
 """Minimum characters of a credential. Shorter values are not credentials; removing them would garble the text."""
 
 JSON_ESCAPE: Final = re.compile(r'\\(?:u([0-9A-Fa-f]{4})|(["\\/]))')
@@ -229,7 +229,7 @@ def _secrets(request: httpx.Request, tokens: Iterable[str]) -> list[str]:
     ]
     values += [value.rpartition(" ")[2] for value in values]
     values += [part for value in values for part in _basic_parts(value)]
-    return [secret for secret in (*tokens, *values) if len(secret) >= SHORTEST_SECRET]
+    return [secret for secret in (*tokens, *values) if len(secret) >= SHORTEST_CREDENTIAL]
 
 
 def _basic_parts(credentials: str) -> list[str]:

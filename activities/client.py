@@ -18,7 +18,7 @@ from temporalio.service import KeepAliveConfig, RPCError, RPCStatusCode
 
 from activities.environment import Environment, Fault, SettingsError
 
-ADDRESS: Final = re.compile(r"[^\s/:@]+:[0-9]{1,5}|\[[0-9a-fA-F:.]+\]:[0-9]{1,5}")
+HOST_AND_PORT: Final = re.compile(r"[^\s/:@]+:[0-9]{1,5}|\[[0-9a-fA-F:.]+\]:[0-9]{1,5}")
 DEFAULT_ADDRESS: Final = "localhost:7233"
 DEFAULT_FILE: Final = "temporal.toml"
 TOML_PLACE: Final = re.compile(r"line [0-9]+, column [0-9]+")
@@ -33,7 +33,7 @@ TOML_REASONS: Final = (
 """Texts of the SDK's TOML reader that are safe to repeat. Its other texts may quote the file."""
 
 UNKNOWN_PROFILE: Final = re.compile(r"\AProfile '.*' not found", re.DOTALL)
-BOTH: Final = re.compile(r"Cannot specify both ([A-Za-z_]+) and ([A-Za-z_]+)\Z")
+GIVEN_TOGETHER: Final = re.compile(r"Cannot specify both ([A-Za-z_]+) and ([A-Za-z_]+)\Z")
 KEEP_ALIVE: Final = KeepAliveConfig(interval_millis=11_000, timeout_millis=4_000)
 """Replaces a silent connection within 15 s instead of the default 45 s. The interval must be over 10 s: if a client
 pings more often, a Temporal server closes its connection (`too_many_pings`), and with it a worker's polls."""
@@ -59,7 +59,7 @@ def connect_config(variables: Mapping[str, str]) -> ClientConnectConfig:
         fault = _config_fault(error, variables.get("TEMPORAL_CONFIG_FILE") or DEFAULT_FILE)
         # Omit the cause: it quotes a line of the file, so a traceback could show the API key.
         raise SettingsError([fault]) from None
-    if not ADDRESS.fullmatch(config.setdefault("target_host", DEFAULT_ADDRESS)):
+    if not HOST_AND_PORT.fullmatch(config.setdefault("target_host", DEFAULT_ADDRESS)):
         env.fault("TEMPORAL_ADDRESS", "is not HOST:PORT", "use an address such as temporal.example.com:7233")
     env.check()
     return config
@@ -73,7 +73,7 @@ def _config_fault(error: Exception, file: str) -> Fault:
         return Fault(file, f"cannot be read at {place[0]}", f"mend that line ({reason})")
     if UNKNOWN_PROFILE.search(text):
         return Fault("TEMPORAL_PROFILE", f"names a profile that {file} does not have", "name one that it has")
-    if both := BOTH.search(text):
+    if both := GIVEN_TOGETHER.search(text):
         return Fault("TEMPORAL_*", f"gives both {both[1]} and {both[2]}", "give only one of them")
     if isinstance(error, OSError) and error.filename:
         return Fault("TEMPORAL_*", f"names {error.filename}, which cannot be read ({error.strerror})", "check the path")

@@ -31,9 +31,9 @@ from activities.signatures.scheme import is_blank
 ECHOED: Final = re.compile(r"[ !#-;=?-~]{1,1024}")
 """Matches printable ASCII without quotation marks and angle brackets."""
 
-SIGNED: Final = re.compile(r"[A-Za-z0-9_+/.-]{1,254}={0,2}")
+SIGNABLE: Final = re.compile(r"[A-Za-z0-9_+/.-]{1,254}={0,2}")
 DNS_NAME: Final = re.compile(r"[A-Za-z0-9.-]{1,253}")
-MOST_FIELDS: Final = 50
+MOST_QUERY_FIELDS: Final = 50
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class HandshakeRequest:
 
     def _values(self, name: str) -> list[str]:
         try:
-            fields = parse_qsl(self.query, keep_blank_values=True, max_num_fields=MOST_FIELDS, errors="strict")
+            fields = parse_qsl(self.query, keep_blank_values=True, max_num_fields=MOST_QUERY_FIELDS, errors="strict")
         except ValueError:
             return []
         return [value for key, value in fields if key == name]
@@ -90,12 +90,12 @@ class Reply:
 
 
 @dataclass(frozen=True)
-class Row:
+class ProviderHandshake:
     """A provider's handshake.
 
     method: the HTTP method of the request.
     proven: the provider signs the handshake like a callback; it is answered only after the body signature is verified.
-    answer: returns the reply, `REFUSED` if the handshake asks for an unsafe text, or None if it is not this handshake.
+    answer: returns the reply, `UNSAFE_TEXT` if the handshake asks for such a text, or None if it is not this handshake.
     needs: what the secret is, or "" if there is no secret.
     signs: the secret also signs callbacks, so its variable may list several secrets, separated by commas. Any other
         secret may contain a comma.
@@ -143,7 +143,7 @@ class Handshake:
         return row.answer(asked, self.secret)
 
 
-REFUSED: Final = Reply(422, "what this handshake asks for is not repeated")
+UNSAFE_TEXT: Final = Reply(422, "what this handshake asks for is not repeated")
 """Reply to a handshake that asks for an unsafe text. If it were treated as a callback, it could settle a stage."""
 
 
@@ -152,10 +152,10 @@ def _only(values: list[str]) -> str:
 
 
 def _echo(text: object) -> Reply:
-    return Reply(body=text) if isinstance(text, str) and ECHOED.fullmatch(text) else REFUSED
+    return Reply(body=text) if isinstance(text, str) and ECHOED.fullmatch(text) else UNSAFE_TEXT
 
 
-def _mac(secret: str, text: str) -> bytes:
+def _hmac_sha256(secret: str, text: str) -> bytes:
     return hmac.digest(secret.encode(), text.encode(), "sha256")
 
 
@@ -191,18 +191,18 @@ def _zoom(asked: HandshakeRequest, secret: str) -> Reply | None:
         return None
     payload = body.get("payload")
     token = payload.get("plainToken") if isinstance(payload, dict) else None
-    if not isinstance(token, str) or not SIGNED.fullmatch(token):
-        return REFUSED
-    return _json({"plainToken": token, "encryptedToken": _mac(secret, token).hex()})
+    if not isinstance(token, str) or not SIGNABLE.fullmatch(token):
+        return UNSAFE_TEXT
+    return _json({"plainToken": token, "encryptedToken": _hmac_sha256(secret, token).hex()})
 
 
 def _x(asked: HandshakeRequest, secret: str) -> Reply | None:
     if not asked.asks("crc_token"):
         return None
     token = asked.field("crc_token")
-    if not SIGNED.fullmatch(token):
-        return REFUSED
-    return _json({"response_token": "sha256=" + base64.b64encode(_mac(secret, token)).decode()})
+    if not SIGNABLE.fullmatch(token):
+        return UNSAFE_TEXT
+    return _json({"response_token": "sha256=" + base64.b64encode(_hmac_sha256(secret, token)).decode()})
 
 
 def _discord(asked: HandshakeRequest, secret: str) -> Reply | None:
@@ -225,15 +225,17 @@ def _cloudevents(asked: HandshakeRequest, secret: str) -> Reply | None:
     return Reply(headers={"Allow": "POST", "WebHook-Allowed-Origin": origin, "WebHook-Allowed-Rate": allowed})
 
 
-HANDSHAKES: Final[Mapping[str, Row]] = {
-    "slack": Row("POST", proven=True, answer=_slack),
-    "graph": Row("POST", proven=False, answer=_graph),
-    "meta": Row("GET", proven=False, answer=_meta, needs="the verify token that was entered in the dashboard"),
-    "dropbox": Row("GET", proven=False, answer=_dropbox),
-    "zoom": Row("POST", proven=True, answer=_zoom, needs="the webhook's secret token", signs=True),
-    "x-crc": Row("GET", proven=False, answer=_x, needs="the consumer secret", signs=True),
-    "discord": Row("POST", proven=True, answer=_discord),
-    "cloudevents": Row(
+HANDSHAKES: Final[Mapping[str, ProviderHandshake]] = {
+    "slack": ProviderHandshake("POST", proven=True, answer=_slack),
+    "graph": ProviderHandshake("POST", proven=False, answer=_graph),
+    "meta": ProviderHandshake(
+        "GET", proven=False, answer=_meta, needs="the verify token that was entered in the dashboard"
+    ),
+    "dropbox": ProviderHandshake("GET", proven=False, answer=_dropbox),
+    "zoom": ProviderHandshake("POST", proven=True, answer=_zoom, needs="the webhook's secret token", signs=True),
+    "x-crc": ProviderHandshake("GET", proven=False, answer=_x, needs="the consumer secret", signs=True),
+    "discord": ProviderHandshake("POST", proven=True, answer=_discord),
+    "cloudevents": ProviderHandshake(
         "OPTIONS", proven=False, answer=_cloudevents, needs="the sender's origin, a DNS name", is_public=True
     ),
 }

@@ -30,13 +30,13 @@ TIMEOUTS: Final = httpx.Timeout(None, connect=CONNECT_TIMEOUT, pool=CONNECT_TIME
 FLAW: Final = "stagehook.flaw"
 """Key in a response's `extensions`."""
 
-ENCODINGS: Final = {
+CONTENT_CODINGS: Final = {
     *("aes128gcm", "br", "compress", "dcb", "dcz", "deflate", "exi", "gzip", "pack200-gzip", "x-compress", "x-gzip"),
     "zstd",
 }
 """The encodings registered with IANA, without `identity`. Other names, such as `utf-8` or `none`, mean plain bodies."""
 
-FRAMING: Final = {b"content-encoding", b"content-length", b"transfer-encoding"}
+WIRE_HEADERS: Final = {b"content-encoding", b"content-length", b"transfer-encoding"}
 """Headers that are wrong for a body that has been read and decoded."""
 
 
@@ -141,7 +141,7 @@ class BoundedTransport(httpx.AsyncBaseTransport):
         streamed.request = request
         head.response = streamed
         try:
-            body, flaw = await _read(streamed)
+            body, flaw = await _read_body(streamed)
         finally:
             await streamed.aclose()
         whole = _with_body(streamed, body, flaw)
@@ -160,7 +160,7 @@ def _bodiless(response: httpx.Response, flaw: str) -> httpx.Response:
 
 def _with_body(response: httpx.Response, body: bytes, flaw: str) -> httpx.Response:
     # Raw pairs: a header that is not ASCII is the partner's mistake, but its response must not be lost.
-    headers = [(name, value) for name, value in response.headers.raw if name.lower() not in FRAMING]
+    headers = [(name, value) for name, value in response.headers.raw if name.lower() not in WIRE_HEADERS]
     extensions = {name: value for name, value in response.extensions.items() if name != "network_stream"}
     return httpx.Response(
         response.status_code,
@@ -171,7 +171,7 @@ def _with_body(response: httpx.Response, body: bytes, flaw: str) -> httpx.Respon
     )
 
 
-async def _read(response: httpx.Response) -> tuple[bytes, str]:
+async def _read_body(response: httpx.Response) -> tuple[bytes, str]:
     """Read the body and its flaw. A flawed 2xx body becomes empty; other flawed bodies keep the part before it."""
     body = _Body(response)
     try:
@@ -196,7 +196,7 @@ class _Body:
 
     def __init__(self, response: httpx.Response) -> None:
         names = response.headers.get_list("content-encoding", split_commas=True)
-        self._encodings = [name for name in map(str.lower, map(str.strip, names)) if name in ENCODINGS]
+        self._encodings = [name for name in map(str.lower, map(str.strip, names)) if name in CONTENT_CODINGS]
         self._decode: Any = None
         self._size = 0
         self.decoded = bytearray()

@@ -21,12 +21,10 @@ from activities.partners.paths import BadSegment
 from activities.redaction import scrubbed, scrubbed_text
 from workflows.contract import Answer, Receipt
 from workflows.reading import kind
+from workflows.stage_record import LONGEST_TEXT
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-LONGEST_WORDS: Final = 300
-"""Characters of a partner's error, or of its id of the work, that go into the history."""
 
 LONGEST_SCRUBBED: Final = 4096
 """Characters that are searched for callback tokens; later characters are always cut off."""
@@ -52,11 +50,11 @@ def accepted(partner: Partner, response: httpx.Response) -> Receipt:
     try:
         receipt = _receipt(partner, response)
         try:
-            reference = _reference(receipt)
+            reference = _recordable_reference(receipt)
         except BrokenAnswer as error:
             flaws.append(str(error))
         # Without the body, a reference may still come from a header, but an answer would be invented.
-        answer = None if receipt.answer is None or flaws[0] else _answer(receipt.answer)
+        answer = None if receipt.answer is None or flaws[0] else _recordable_answer(receipt.answer)
     except BrokenAnswer as error:
         flaws.append(str(error))
     why = flaws[0] or "; ".join(flaws[1:])
@@ -73,13 +71,13 @@ def status(read_status: Callable[[httpx.Response], Answer], response: httpx.Resp
     """Read a 2xx response to a question; raises `BrokenAnswer`."""
     if flaw := flaw_of(response):
         raise BrokenAnswer(flaw)
-    return _answer(_guarded(read_status, response))
+    return _recordable_answer(_guarded(read_status, response))
 
 
 def one_line(text: str) -> str:
     """Clean text for a failure or note: bounded, UTF-8, without callback tokens, line breaks and control characters."""
     clean = scrubbed_text(text[:LONGEST_SCRUBBED].encode("utf-8", "replace").decode())
-    return UNPRINTABLE.sub(" ", clean).strip()[:LONGEST_WORDS]
+    return UNPRINTABLE.sub(" ", clean).strip()[:LONGEST_TEXT]
 
 
 def _receipt(partner: Partner, response: httpx.Response) -> Receipt:
@@ -89,17 +87,17 @@ def _receipt(partner: Partner, response: httpx.Response) -> Receipt:
     return receipt
 
 
-def _reference(receipt: Receipt) -> str:
+def _recordable_reference(receipt: Receipt) -> str:
     reference = _guarded(checked_reference, receipt.reference)
-    if len(reference) > LONGEST_WORDS:
+    if len(reference) > LONGEST_TEXT:
         # A truncated id would name other work, or no work.
-        raise BrokenAnswer(f"Receipt.reference has {len(reference)} characters: at most {LONGEST_WORDS} are kept")
+        raise BrokenAnswer(f"Receipt.reference has {len(reference)} characters: at most {LONGEST_TEXT} are kept")
     if scrubbed_text(reference) != reference:
         raise BrokenAnswer("Receipt.reference holds a callback token: return the partner's own id of the work")
     return reference
 
 
-def _answer(value: Answer) -> Answer:
+def _recordable_answer(value: Answer) -> Answer:
     return _guarded(scrubbed, _guarded(checked, value))
 
 
@@ -111,10 +109,10 @@ def _guarded(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     except (Unreadable, BadSegment) as error:
         raise BrokenAnswer(one_line(str(error)) or "it is unreadable") from None
     except BaseException as error:  # SystemExit, or a panic of a library in Rust, would end the worker
-        raise BrokenAnswer(f"its file raised {type(error).__name__}{_place(error)}") from None
+        raise BrokenAnswer(f"its file raised {type(error).__name__}{_file_and_line(error)}") from None
 
 
-def _place(error: BaseException) -> str:
+def _file_and_line(error: BaseException) -> str:
     """The place in the partner's file: the frame that our function called."""
     frames = traceback.extract_tb(error.__traceback__)[1:2]
     return "".join(f" ({Path(frame.filename).name}, line {frame.lineno})" for frame in frames)

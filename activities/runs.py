@@ -39,7 +39,7 @@ from workflows.contract import (
     StageProgress,
 )
 
-LISTED: Final = f"WorkflowType = '{PIPELINE_WORKFLOW}' AND ExecutionStatus != 'ContinuedAsNew'"
+RUNS_QUERY: Final = f"WorkflowType = '{PIPELINE_WORKFLOW}' AND ExecutionStatus != 'ContinuedAsNew'"
 """Visibility query for runs. Of a run that continued as new, it finds only the latest execution."""
 
 WORKER_ANSWERS_WITHIN: Final = timedelta(seconds=5)
@@ -144,7 +144,7 @@ class Runs:
         """Return the latest runs, newest first."""
         runs: list[Run] = []
         async with self._reaching():
-            async for found in self._client.list_workflows(LISTED, limit=limit):
+            async for found in self._client.list_workflows(RUNS_QUERY, limit=limit):
                 memo = await found.memo()
                 runs.append(
                     Run(
@@ -169,7 +169,7 @@ class Runs:
             try:
                 return "completed", await handle.result(), ""
             except WorkflowFailureError as error:
-                return status_name((await handle.describe()).status), None, failure_text(error)
+                return status_name((await handle.describe()).status), None, run_failure_text(error)
 
     async def failure(self, workflow_id: str) -> str:
         """Return in one line why an ended run did not complete; "" if it completed."""
@@ -177,7 +177,7 @@ class Runs:
             try:
                 await self._client.get_workflow_handle(workflow_id).result()
             except WorkflowFailureError as error:
-                return failure_text(error)
+                return run_failure_text(error)
         return ""
 
     async def progress(self, workflow_id: str) -> Progress:
@@ -300,7 +300,7 @@ def call_trouble(described: WorkflowExecutionDescription) -> Iterator[str]:
             yield f"call tried {pending.attempt} times, last: {pending.last_failure.message}"
 
 
-def failure_text(error: WorkflowFailureError) -> str:
+def run_failure_text(error: WorkflowFailureError) -> str:
     """Return in one line why a run failed."""
     cause: BaseException = error.cause
     while isinstance(cause, FailureError) and cause.cause is not None:

@@ -10,7 +10,7 @@ from typing import Final
 SHORTEST_SECRET: Final = 8
 """Minimum characters of a partner's secret. From one signed request, a shorter secret can be found in hours."""
 
-SHORTEST_KEY: Final = 32
+SHORTEST_CALLBACK_KEY: Final = 32
 """Minimum bytes of a callback key."""
 
 FEWEST_CHARACTERS: Final = 10
@@ -25,8 +25,8 @@ SHORTEST_PATTERN: Final = 3
 WORD_COUNTS: Final = 2
 """Free characters that a word counts as, because it is one of a few thousand words."""
 
-ROWS: Final = "1234567890qwertyuiopasdfghjklzxcvbnm"
-COLUMNS: Final = "1qaz2wsx3edc4rfv5tgb6yhn7ujm8ik9ol0p"
+KEYBOARD_ROWS: Final = "1234567890qwertyuiopasdfghjklzxcvbnm"
+KEYBOARD_COLUMNS: Final = "1qaz2wsx3edc4rfv5tgb6yhn7ujm8ik9ol0p"
 DIVIDED: Final = re.compile(r"(?<![^\W_])(?:[a-z]{2,}|[A-Z]{2,}|[A-Z][a-z]+|[0-9]{1,4})(?![^\W_])")
 """Matches words and small numbers between separators such as hyphens."""
 
@@ -51,7 +51,7 @@ def is_short(secret: str) -> bool:
 
 def is_weak_key(key: str) -> bool:
     """Whether a callback key is too short or has too few different characters."""
-    return len(key.encode()) < SHORTEST_KEY or len(set(key)) < FEWEST_CHARACTERS
+    return len(key.encode()) < SHORTEST_CALLBACK_KEY or len(set(key)) < FEWEST_CHARACTERS
 
 
 def is_patterned_key(key: str) -> bool:
@@ -67,7 +67,7 @@ def count_free(key: str) -> int:
     """Count the free characters of a key: those that do not follow from earlier characters. A word counts as two."""
     points = [ord(character) for character in key]
     follows = _repeats(points)
-    for view in (points, _places(key, ROWS), _places(key, COLUMNS)):
+    for view in (points, _places(key, KEYBOARD_ROWS), _places(key, KEYBOARD_COLUMNS)):
         steps = [after - before for before, after in pairwise(view)]
         follows = [a or b for a, b in zip(follows, [False, *_repeats(steps)], strict=True)]
     for begin, end in _words(key):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, NoReturn
 
-DEEPEST = 64
+from workflows.nesting import MOST_LEVELS
 
 
 class NotStrictJSON(ValueError):
@@ -15,7 +15,9 @@ class NotStrictJSON(ValueError):
 def loads(body: bytes) -> Any:
     """Read UTF-8 JSON; raises `NotStrictJSON`, also for repeated keys, NaN, lone surrogates or more than 64 levels."""
     try:
-        value = json.loads(body.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse, parse_float=_finite)
+        value = json.loads(
+            body.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_reject_constant, parse_float=_finite
+        )
         _check_depth(value, 0)
         # An escaped lone surrogate can be parsed, but fails wherever it is encoded.
         json.dumps(value, ensure_ascii=False).encode("utf-8")
@@ -40,7 +42,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return members
 
 
-def _refuse(constant: str) -> NoReturn:
+def _reject_constant(constant: str) -> NoReturn:
     raise NotStrictJSON("NaN or Infinity")
 
 
@@ -52,7 +54,7 @@ def _finite(digits: str) -> float:
 
 
 def _check_depth(value: Any, depth: int) -> None:
-    if depth > DEEPEST:
+    if depth > MOST_LEVELS:
         raise NotStrictJSON("nested too deeply")
     children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     for child in children:

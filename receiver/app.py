@@ -68,7 +68,7 @@ def create_app(
             Route("/readyz", health.readyz),
             Route("/metrics", metrics.show),
         ],
-        exception_handlers={HTTPException: _refuse, Exception: _break},
+        exception_handlers={HTTPException: _refuse_request, Exception: _break},
         lifespan=lifespan,
     )
     # A redirect would repeat the token in a Location header, on the host that the request names.
@@ -76,7 +76,7 @@ def create_app(
     return app
 
 
-async def _refuse(request: Request, error: Exception) -> Response:
+async def _refuse_request(request: Request, error: Exception) -> Response:
     """Answer a request that Starlette refuses: an unknown path, or a method that the path does not support."""
     status = error.status_code if isinstance(error, HTTPException) else 500
     verdict = {404: Verdict.UNKNOWN, 405: Verdict.WRONG_METHOD}.get(status, Verdict.MALFORMED)

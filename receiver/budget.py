@@ -16,12 +16,13 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from activities.callback_urls import Claims
+from workflows.durations import DAY, HOUR, MINUTE
 
 BURST: Final = 100
 SECONDS_PER_CALLBACK: Final = 5.0
 """After a burst, seconds until each further callback is allowed."""
 
-MOST: Final = 2_000
+MOST_CALLBACKS_PER_URL: Final = 2_000
 """Different callbacks that a URL may bring in total."""
 
 RESERVE: Final = 20
@@ -64,8 +65,8 @@ class SignalBudget:
             account.known.move_to_end(request_id)
             return 0.0
         kept = 0 if settles else RESERVE
-        if account.altogether >= MOST - kept:
-            return 3600.0
+        if account.altogether >= MOST_CALLBACKS_PER_URL - kept:
+            return HOUR
         if account.left < 1 + kept:
             return (1 + kept - account.left) * SECONDS_PER_CALLBACK
         account.left -= 1
@@ -127,8 +128,6 @@ BYTES_PER_MINUTE: Final = 512 * 1024
 
 BYTES_PER_DAY: Final = 16 * 1024 * 1024
 ALL_BYTES_PER_DAY: Final = 192 * 1024 * 1024
-DAY: Final = 86400
-MINUTE: Final = 60
 
 URL_BYTES: Final = 2 * 1024 * 1024
 URL_RESULT_BYTES: Final = 16 * 1024 * 1024
@@ -183,7 +182,7 @@ class RecordBudget:
 class _Window:
     """Counts of what was recorded, by kind, in the clock's current minute or day."""
 
-    def __init__(self, seconds: int) -> None:
+    def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._current = -1
         self.number: Counter[tuple[str, str]] = Counter()

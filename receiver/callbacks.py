@@ -46,7 +46,7 @@ ONLY_ONCE: Final = ("content-type", "content-encoding", "content-length", "trans
 """Headers that may not be repeated: two HTTP readers could pick different values."""
 
 HANDSHAKES_PER_SECOND: Final = 50.0
-"""For each partner. A handshake costs little, but a stranger who uses up the limit shuts out the partner's own."""
+"""Limit per partner. It is high: while a stranger uses it up, the partner's own handshakes are refused."""
 
 Way = Callable[[Request, Capture, Incoming], Awaitable[Verdict]]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from activities.handshakes import REFUSED, HandshakeRequest, Reply
+from activities.handshakes import UNSAFE_TEXT, HandshakeRequest, Reply
 from activities.partners.partner import Partner
 from receiver.answers import Ended, Verdict
 
@@ -39,4 +39,4 @@ def reply_to(partner: Partner, request: Request, body: bytes | None, *, rate: fl
     )
     reply = partner.handshake.answer(asked, proven=body is not None)
     # Without a body signature, anyone who has the URL could have any text echoed.
-    return reply if body is None or partner.proves_its_bodies or reply is None else REFUSED
+    return reply if body is None or partner.proves_its_bodies or reply is None else UNSAFE_TEXT

@@ -57,7 +57,9 @@ class LineFormatter(logging.Formatter):
         """The line, with the record's extra facts at its end."""
         record.message = _printable(record.message)
         facts = {key: value for key, value in vars(record).items() if key not in STANDARD and not key.startswith("_")}
-        return " ".join([super().formatMessage(record), *(f"{key}={_plain(value)}" for key, value in facts.items())])
+        return " ".join(
+            [super().formatMessage(record), *(f"{key}={_logfmt_value(value)}" for key, value in facts.items())]
+        )
 
 
 def _indented(piece: str) -> str:
@@ -73,7 +75,7 @@ def _printable(text: str) -> str:
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
-def _plain(value: Any) -> str:
+def _logfmt_value(value: Any) -> str:
     text = str(value)
     return text if text and text.isprintable() and not set(text) & set(" =\"'") else json.dumps(text)
 

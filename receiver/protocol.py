@@ -43,7 +43,7 @@ larger request consists of chunk extensions and trailers, which the parser would
 PIECE_COST: Final = 128
 """Bytes that each empty line in a chunked body counts in addition to its own, because it costs a call of the parser."""
 
-REQUEST_LINE: Final = re.compile(rb"[A-Z]+ /")
+REQUEST_START: Final = re.compile(rb"[A-Z]+ /")
 EMPTY_LINE: Final = b"\r\n\r\n"
 """The end of a line and an empty line: all that the parser accepts as the end of a head or of a chunked body."""
 
@@ -337,4 +337,4 @@ class _StopParsing(Exception):
 def _malformed(piece: bytes | bytearray) -> Verdict:
     """The verdict for bytes that the parser rejects. A path with non-ASCII bytes is answered like an unknown token."""
     line = piece.partition(b"\r\n")[0]
-    return Verdict.UNKNOWN if REQUEST_LINE.match(line) and not line.isascii() else Verdict.MALFORMED
+    return Verdict.UNKNOWN if REQUEST_START.match(line) and not line.isascii() else Verdict.MALFORMED

@@ -10,7 +10,7 @@ from activities.environment import Environment, is_loopback
 from activities.settings import Settings
 from receiver.deliveries.store import Store
 
-SHORTEST_TOKEN: Final = 16
+SHORTEST_METRICS_TOKEN: Final = 16
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class WebSettings:
         env = Environment(variables)
         shared = Settings.read(env)
         token = env.optional("METRICS_TOKEN")
-        if token and len(token) < SHORTEST_TOKEN:
-            env.fault("METRICS_TOKEN", "is short", f"use {SHORTEST_TOKEN} random characters or more")
+        if token and len(token) < SHORTEST_METRICS_TOKEN:
+            env.fault("METRICS_TOKEN", "is short", f"use {SHORTEST_METRICS_TOKEN} random characters or more")
         settings = cls(
             shared=shared,
             store=Store.read(env, shared.public_url),

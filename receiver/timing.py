@@ -46,7 +46,7 @@ class Timing:
     """To the next try while Temporal answers but takes nothing: it may be able to read and unable to write."""
 
     settled_after: float = 3600.0
-    """Nothing is parked for its age for this long after an outage of any length: Temporal has a backlog to take."""
+    """Seconds after an outage in which no delivery is parked for its age: Temporal has a backlog to take first."""
 
     # --- checks
 

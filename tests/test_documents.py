@@ -27,7 +27,7 @@ from receiver.cli.demo.processes import free_port
 from tests.conftest import BINARIES
 from workflows.checking import pipeline_faults
 from workflows.contract import Pipeline, Stage
-from workflows.pipelines import DAY, HOUR
+from workflows.durations import DAY, HOUR
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -333,3 +333,18 @@ def test_links_into_the_project_lead_somewhere(name: str) -> None:
     prose = re.sub(r"^```.*?^```$", "", page, flags=re.MULTILINE | re.DOTALL)
     links = [link for link in re.findall(r"\]\(([^)]+)\)", prose) if "://" not in link]
     assert [link for link in links if not (folder / link.partition("#")[0]).exists()] == []
+
+
+def test_the_rooms_of_the_architecture_exist() -> None:
+    rooms, deliveries = (ROOT / "docs/architecture.md").read_text().split("\nThe store of deliveries, ")
+    paths = [ROOT / path for path in paths_in_first_columns(rooms)]
+    paths += [ROOT / "receiver/deliveries" / path for path in paths_in_first_columns(deliveries)]
+    assert len(paths) > 60
+    assert [str(path) for path in paths if not path.exists()] == []
+
+
+def paths_in_first_columns(page: str) -> list[str]:
+    """The paths in a page's tables; `receiver/{a,b}.py` is two."""
+    written = [path for row in re.findall(r"^\| ([^|]*`[^|]*) \|", page, re.MULTILINE) for path in row.split(", ")]
+    paths = [path.strip("`") for path in written if path.endswith((".py`", "/`"))]
+    return [re.sub(r"{.*}", name, path) for path in paths for name in re.sub(r".*{(.*)}.*|.*", r"\1", path).split(",")]

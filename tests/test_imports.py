@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import sys
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -67,3 +68,35 @@ def test_nothing_imports_tests() -> None:
 def test_there_is_no_fourth_code_package() -> None:
     packages = {file.parent.name for file in ROOT.glob("*/__init__.py")}
     assert packages - {"tests", "benchmarks"} == set(ROOMS)
+
+
+OF_EVERY_MODULE = {
+    *("T", "P", "logger"),  # type variables, and the module's logger
+    *("revision", "down_revision"),  # of migrations, in Alembic's words
+    *("SCHEMES", "DEFAULT_TOLERANCE"),  # copies for a quick `--help`; a test compares them
+    "DAY",  # `scaffold` counts whole seconds
+}
+
+
+def defined(file: Path) -> Iterator[str]:
+    """Classes, public functions and constants of a module. A command has its word's name, and may call its namesake."""
+    for node in ast.parse(file.read_text()).body:
+        match node:
+            case ast.ClassDef(name=name):
+                yield name
+            case ast.FunctionDef(name=name, decorator_list=[]) | ast.AsyncFunctionDef(name=name, decorator_list=[]):
+                if not name.startswith("_"):
+                    yield name
+            case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
+                yield name
+
+
+def test_each_name_is_one_thing() -> None:
+    modules = defaultdict(list)
+    for room in ROOMS:
+        for file in sorted((ROOT / room).rglob("*.py")):
+            names = set(defined(file))
+            if "partner" not in names and "migrations" not in file.parts:  # partners' files, and migrations, are alike
+                for name in names:
+                    modules[name].append(str(file.relative_to(ROOT)))
+    assert {name: places for name, places in modules.items() if len(places) > 1 and name not in OF_EVERY_MODULE} == {}

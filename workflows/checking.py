@@ -19,10 +19,11 @@ from typing import Any, Final, get_args
 from temporalio.converter import value_to_type
 
 from workflows.contract import OnTimeout, Pipeline, PipelineRun, Stage
+from workflows.durations import DAY
 from workflows.nesting import MOST_LEVELS, is_deeper
 
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-LONGEST_SECONDS = 366 * 24 * 3600.0
+LONGEST_SECONDS = 366 * DAY
 SHORTEST_SECONDS = 0.01
 MOST_STAGES = 50
 """Fifty outcomes of the maximum size fit into one workflow result, which Temporal limits to 2 MiB."""
@@ -41,10 +42,10 @@ MOST_FIELDS: Final = 1_000
 MOST_UNKNOWN: Final = 5
 """Maximum number of unknown fields that are named per object."""
 
-LONGEST_NAME: Final = 40
+LONGEST_SHOWN_NAME: Final = 40
 """Characters shown and compared of an unknown field's name."""
 
-EMPTY: Final[Sequence[Any]] = (None, "", 0, [], {})
+EMPTY_VALUES: Final[Sequence[Any]] = (None, "", 0, [], {})
 """Empty values. `False` is included, because it equals 0."""
 MOST_FAULTS = 20
 LONGEST_FAULT = 300
@@ -55,7 +56,7 @@ class InvalidRun(Exception):
 
     def __init__(self, faults: Sequence[str]) -> None:
         # Faults are bounded and have no surrogates: if Temporal rejects a failure, the run blocks instead of ending.
-        self.faults = [_plain(fault) for fault in faults[:MOST_FAULTS]]
+        self.faults = [_short_fault(fault) for fault in faults[:MOST_FAULTS]]
         if len(faults) > MOST_FAULTS:
             self.faults.append(f"and {len(faults) - MOST_FAULTS} more")
         super().__init__("; ".join(self.faults))
@@ -137,15 +138,15 @@ def _unknown_fields(what: str, written: Any, kind: type) -> Iterator[str]:
         yield f"{what} has {len(written)} fields: use {', '.join(known)}"
         return
     # Ignoring an empty value loses nothing: a newer client may write fields that it does not use.
-    unknown = [name for name, value in written.items() if name not in known and value not in EMPTY]
+    unknown = [name for name, value in written.items() if name not in known and value not in EMPTY_VALUES]
     for name in unknown[:MOST_UNKNOWN]:
-        yield f"unknown field {name[:LONGEST_NAME]!r} of {what}: {_suggestion(name, known)}"
+        yield f"unknown field {name[:LONGEST_SHOWN_NAME]!r} of {what}: {_suggestion(name, known)}"
     if len(unknown) > MOST_UNKNOWN:
         yield f"{len(unknown) - MOST_UNKNOWN} more unknown fields of {what}"
 
 
 def _suggestion(name: str, known: Sequence[str]) -> str:
-    meant = get_close_matches(name[:LONGEST_NAME], known, n=1)
+    meant = get_close_matches(name[:LONGEST_SHOWN_NAME], known, n=1)
     return f"did you mean {meant[0]}?" if meant else f"use {', '.join(known)}"
 
 
@@ -202,7 +203,7 @@ def _input_faults(run: PipelineRun) -> Iterator[str]:
                 yield f"input.{part} is missing: stage {stage.number} {stage.name} needs it"
 
 
-def _plain(fault: str) -> str:
+def _short_fault(fault: str) -> str:
     return fault[:LONGEST_FAULT].encode("utf-8", "backslashreplace").decode()
 
 

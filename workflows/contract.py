@@ -17,6 +17,8 @@ from typing import Any, Final, Literal, Protocol
 
 from temporalio import activity
 
+from workflows.durations import DAY, HOUR
+
 ADVANCE_STAGE: Final = "advance_stage"
 """Name of the signal that carries callbacks and operators' advances."""
 
@@ -40,7 +42,7 @@ Cause = Literal["callback", "answered", "asked", "failed", "timeout", "operator"
 State = Literal["pending", "calling", "waiting", "settled"]
 OnTimeout = Literal["fail", "retry", "skip"]
 
-TOKEN_SLACK: Final = 30 * 24 * 3600.0
+TOKEN_SLACK: Final = 30 * DAY
 """Seconds between the last moment at which a stage can be open and the expiry of its callback tokens."""
 
 
@@ -68,7 +70,7 @@ class Stage:
     attempts: int = 1
     needs: Mapping[str, str] = field(default_factory=dict)
     call_timeout: float = 30.0
-    call_within: float = 3600.0
+    call_within: float = HOUR
     longest_wait: float = 0.0
 
     @property
@@ -110,7 +112,7 @@ class Carried:
 class PipelineRun:
     """The input of a run: its data and the whole definition, so that an edited definition never changes an open run.
 
-    carried: state from the previous execution of the chain, which normally is the only writer.
+    carried: state from the previous execution of the chain; null for a new run, unless a webhook replay begins it.
     """
 
     pipeline: Pipeline

@@ -50,9 +50,9 @@ class Mailbox:
     def take_over(self, carried: Carried) -> None:
         """Restore what the previous execution carried; raises ValueError if no execution can have carried it."""
         if not all(number.isdigit() and self._is_stage(int(number)) for number in carried.records):
-            raise ValueError("records of stages that there are not")
+            raise ValueError("records of unknown stages")
         if not 0 <= carried.advanced_to <= self.last_stage or not all(n >= 0 for n in carried.ignored.values()):
-            raise ValueError("counts that there cannot be")
+            raise ValueError("counts out of range")
         for number, written in carried.records.items():
             record: StageRecord = value_to_type(StageRecord, written)
             if not record.is_sound():

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 MOST_LEVELS: Final = 64
-"""Maximum levels of nested data; the receiver has the same limit for callbacks."""
+"""Maximum levels of nested data: of a callback's body, of an answer, and of what a run keeps."""
 
 
 def is_deeper(value: Any, levels: int = MOST_LEVELS) -> bool:

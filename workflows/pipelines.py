@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from workflows.contract import Pipeline, Stage
-
-HOUR: Final = 3600.0
-DAY: Final = 24 * HOUR
+from workflows.durations import DAY, HOUR
 
 ONBOARDING: Final = Pipeline(
     name="onboarding",

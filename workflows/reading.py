@@ -55,7 +55,7 @@ def read_receipt(result: RawValue | None) -> tuple[Receipt, str]:
     Each part is read separately, so that a broken answer does not lose the reference.
     """
     try:
-        value = _decoded(result)
+        value = _decoded_json(result)
     except Broken as error:
         return Receipt(), str(error)
     if not isinstance(value, Mapping):
@@ -69,16 +69,16 @@ def read_receipt(result: RawValue | None) -> tuple[Receipt, str]:
             flaws.append(str(error))
             return default
 
-    reference = part(_reference, "reference", "")
+    reference = part(_recorded_reference, "reference", "")
     askable = value.get("askable") is True and not flaws  # asking needs the reference
     answer = part(_answer_if_any, "answer", None)
-    note = part(_note, "note", "")
+    note = part(_recorded_note, "note", "")
     return Receipt(reference=reference, answer=answer, askable=askable, note=note), "; ".join(flaws)
 
 
 def read_answer(result: RawValue | None) -> Answer:
     """Read the result of `ask_partner`; raises `Broken`."""
-    return _answer(_decoded(result))
+    return _recorded_answer(_decoded_json(result))
 
 
 def kind(value: Any) -> str:
@@ -87,7 +87,7 @@ def kind(value: Any) -> str:
     return "null" if value is None else f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
 
-def _decoded(result: RawValue | None) -> Any:
+def _decoded_json(result: RawValue | None) -> Any:
     if result is None:
         return None
     try:
@@ -96,11 +96,11 @@ def _decoded(result: RawValue | None) -> Any:
         raise Broken("the result is not JSON") from error
 
 
-def _answer(value: Any) -> Answer:
+def _recorded_answer(value: Any) -> Answer:
     if not isinstance(value, Mapping):
         raise Broken(f"expected an Answer, got {kind(value)}")
     for name in ("code", "message"):
-        _text(f"Answer.{name}", value.get(name, ""))
+        _recorded_text(f"Answer.{name}", value.get(name, ""))
     if not isinstance(value.get("data", {}), Mapping):
         raise Broken(f"Answer.data is {kind(value['data'])}: return a JSON object")
     answer = convert(Answer, value)
@@ -109,18 +109,18 @@ def _answer(value: Any) -> Answer:
 
 
 def _answer_if_any(value: Any) -> Answer | None:
-    return None if value is None else _answer(value)
+    return None if value is None else _recorded_answer(value)
 
 
-def _reference(value: Any) -> str:
-    return _text("Receipt.reference", value)
+def _recorded_reference(value: Any) -> str:
+    return _recorded_text("Receipt.reference", value)
 
 
-def _note(value: Any) -> str:
-    return _text("Receipt.note", value)
+def _recorded_note(value: Any) -> str:
+    return _recorded_text("Receipt.note", value)
 
 
-def _text(name: str, value: Any) -> str:
+def _recorded_text(name: str, value: Any) -> str:
     if not isinstance(value, str):
         raise Broken(f"{name} is {kind(value)}: return text")
     _check_sound(name, value)

@@ -14,9 +14,9 @@ LEDGER_LENGTH: Final = 20
 """Entries kept per stage. Later entries are only counted, so that a flood of signals cannot grow the run's memory."""
 
 LONGEST_TEXT: Final = 300
-"""Characters kept of a partner's code or message, or of a note."""
+"""Characters kept of a partner's code, message or id of the work, of a note, or of an exception's text."""
 
-LATEST: Final = 2.0**40
+FAR_FUTURE: Final = 2.0**40
 """Unix seconds in the far future. A valid time is below this; NaN is not below any number."""
 
 ASK_PAUSE: Final = 1.0
@@ -75,7 +75,7 @@ class StageRecord:
 
     @property
     def ask_due(self) -> float | None:
-        """When to make an ask that a callback requested: first at once, then after growing pauses; or None."""
+        """When to ask, if a callback said `ask`: the first time at once, later after growing pauses; otherwise None."""
         # `asking` is still set if the previous execution ended during an ask. Its answer is lost, so ask again.
         if not (self.askable and (self.ask_wanted or self.asking)):
             return None
@@ -201,4 +201,4 @@ class StageRecord:
             self.expires_at,
             self.asks,
         )
-        return all(number is None or 0 <= number < LATEST for number in (*times, *lengths))
+        return all(number is None or 0 <= number < FAR_FUTURE for number in (*times, *lengths))

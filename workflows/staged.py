@@ -84,7 +84,7 @@ class StagedWorkflow:
         stage 2. The handler accepts any arguments, because a handler that raises blocks the run; the mailbox counts
         invalid signals.
         """
-        if not any(isinstance(arg, Exception) for arg in args):  # drop undecodable arguments, as the SDK does
+        if not any(isinstance(arg, Exception) for arg in args):  # drop a signal that cannot be decoded, as the SDK does
             self._mailbox.receive(args, at=workflow.time())
         self._show_soon()
 
@@ -330,7 +330,7 @@ def _expires_at(stage: Stage, record: StageRecord) -> int:
 
 
 def _needs_call(stage: Stage, record: StageRecord) -> bool:
-    """Whether to call: an open stage with attempts left, or a stage advanced past by an operator and never called."""
+    """Whether to call: the stage is open with attempts left, or an operator advanced past it before its first call."""
     if record.outcome is None:
         return record.attempt < stage.attempts
     return record.outcome.cause == "operator" and record.attempt == 0

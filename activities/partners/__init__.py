@@ -27,7 +27,7 @@ def load_partners(names: Iterable[str], environment: Environment) -> dict[str, P
     for name in names:
         if factory := PARTNERS.get(name):
             own = environment.beside()
-            if partner := _make(name, factory, own):
+            if partner := _make_partner(name, factory, own):
                 partners[name] = partner
             for fault in own.faults:
                 environment.fault(fault.name, fault.problem, fault.fix)
@@ -36,7 +36,7 @@ def load_partners(names: Iterable[str], environment: Environment) -> dict[str, P
     return partners
 
 
-def _make(name: str, factory: PartnerFactory, own: Environment) -> Partner | None:
+def _make_partner(name: str, factory: PartnerFactory, own: Environment) -> Partner | None:
     """Make one partner from `own`, an environment that collects only this partner's faults."""
     try:
         partner = factory(own)

@@ -14,13 +14,10 @@ from typing import Any, Final
 from activities.partners.partner import Partner, Unreadable
 from activities.redaction import scrubbed, scrubbed_text
 from workflows.contract import LARGEST_OUTCOME, Answer
+from workflows.nesting import MOST_LEVELS
+from workflows.stage_record import LONGEST_TEXT
 
 STATUSES: Final = ("succeeded", "failed", "progress", "ask")
-MAX_DEPTH: Final = 64
-"""Levels of nested data. `activities.strict_json` has the same limit, and a run's mailbox ignores deeper data."""
-
-LONGEST_WORDS: Final = 300
-"""Characters of an exception's text that are recorded."""
 
 
 class BrokenAnswer(Exception):
@@ -55,7 +52,7 @@ def read_token(partner: Partner, body: bytes) -> str:
 
 def words_of(error: Exception) -> str:
     """Return an exception's text for an answer or a record: short, encodable as UTF-8, without callback tokens."""
-    return scrubbed_text(str(error).encode("utf-8", "replace").decode())[:LONGEST_WORDS]
+    return scrubbed_text(str(error).encode("utf-8", "replace").decode())[:LONGEST_TEXT]
 
 
 def checked(answer: Any) -> Answer:
@@ -116,8 +113,8 @@ class _Data:
         self._left -= 1  # each value has at least one byte as JSON
         if self._left < 0:
             raise BrokenAnswer(f"the Answer has more than {LARGEST_OUTCOME} bytes: return what matters")
-        if depth >= MAX_DEPTH:
-            raise BrokenAnswer(f"{name} is nested more than {MAX_DEPTH} levels deep")
+        if depth >= MOST_LEVELS:
+            raise BrokenAnswer(f"{name} is nested more than {MOST_LEVELS} levels deep")
         match value:
             case str():
                 return checked_text(name, value)

@@ -18,7 +18,7 @@ from workflows.contract import Answer, Receipt, StageCall
 
 TOO_SHORT: Final = f"has a secret of fewer than {SHORTEST_SECRET} characters"
 BODILESS: Final = (204, 205)
-MEDIA_TYPE: Final = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+/[a-z0-9!#$%&'*+.^_`|~-]+")
+LOWER_MEDIA_TYPE: Final = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+/[a-z0-9!#$%&'*+.^_`|~-]+")
 
 
 class Unreadable(Exception):
@@ -76,7 +76,7 @@ class Partner:
         the callback URL that the call carried, or its token; raises `Unreadable`. The webhook URL proves nothing, so
         `proves_its_bodies` must be true.
     rate: the average number of callbacks per second that one receiver process accepts from the partner.
-    loopback_only: the partner is a stand-in, rejected where PUBLIC_URL is public.
+    loopback_only: the partner is for demo, development and tests, and is rejected where PUBLIC_URL is public.
     """
 
     name: str
@@ -101,7 +101,7 @@ class Partner:
             raise ConfigError(f"partner {self.name}: build_ask and read_status go together")
         if not 0 < self.rate < math.inf:
             raise ConfigError(f"partner {self.name}: rate is a number above 0")
-        if self.content_type and not MEDIA_TYPE.fullmatch(self.content_type):
+        if self.content_type and not LOWER_MEDIA_TYPE.fullmatch(self.content_type):
             raise ConfigError(f"partner {self.name}: content_type is a media type in lower case, without parameters")
         for case, answer in self.answers.items():
             if answer.status // 100 not in ANSWERS_OF_ITS_OWN.get(case, ()):

@@ -1,4 +1,4 @@
-"""The sandbox partner: a stand-in for any partner in demo, development and tests. This file is our side of it.
+"""The sandbox partner: plays any partner in demo, development and tests. This file is our side of it.
 
 `receiver.sandbox` is the other side; it also plays the sample partners, each in its own form. A call to this partner is
 answered 202 with an id, or 200 with the result. A callback is JSON of the same form: `{"id": "...", "status":
@@ -30,7 +30,7 @@ def partner(name: str, environment: Environment) -> Partner:
 
     return Partner(
         name=name,
-        signature=None,  # a stand-in on loopback
+        signature=None,  # it is only used on loopback
         build_call=build_call,
         read_receipt=read_receipt,
         read_callback=read_callback,

@@ -11,28 +11,28 @@ from collections.abc import Sequence
 
 from activities.signatures.scheme import ConfigError, Scheme, SignatureError, SignedRequest, Verified, first_match
 
-HEADER = "Authorization"
+AUTHORIZATION = "Authorization"
 
 
 class Credentials(Scheme):
     """A fixed Authorization header."""
 
     covers_body = False
-    header = HEADER
+    header = AUTHORIZATION
 
     def _read_secrets(self, secrets: Sequence[str]) -> None:
         self._values = [self._value(secret) for secret in secrets]
 
     def verify(self, request: SignedRequest, now: float) -> Verified:
         """Compare the header with the value that each secret gives."""
-        index = first_match(self._values, [request.one(HEADER)])
+        index = first_match(self._values, [request.one(AUTHORIZATION)])
         if index is None:
             raise SignatureError("mismatch", "unknown credentials")
         return Verified(index)
 
     def sign(self, body: bytes, *, url: str, now: float, delivery_id: str) -> list[tuple[str, str]]:
         """Return the header that the first secret gives."""
-        return [(HEADER, self._values[0])]
+        return [(AUTHORIZATION, self._values[0])]
 
     def _value(self, secret: str) -> str:
         raise NotImplementedError

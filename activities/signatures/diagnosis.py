@@ -16,7 +16,7 @@ from activities.signatures import guesses
 from activities.signatures.scheme import ConfigError, Scheme, SignatureError, SignedRequest, Verified, lower
 
 Step = Literal["header", "time", "key", "bytes"]
-State = Literal["ok", "wrong", "unknown"]
+StepState = Literal["ok", "wrong", "unknown"]
 
 STEPS: Final[tuple[Step, ...]] = ("header", "time", "key", "bytes")
 """The steps of every verification, in order."""
@@ -40,11 +40,11 @@ PATIENT: Final = 10**13
 
 
 @dataclass(frozen=True)
-class Finding:
+class StepResult:
     """The result of a step. unknown: not reached, or indistinguishable from a failure of another step."""
 
     step: Step
-    state: State
+    state: StepState
     says: str
 
 
@@ -54,7 +54,7 @@ class Diagnosis:
 
     verified: Verified | None
     reason: str
-    findings: tuple[Finding, ...]
+    findings: tuple[StepResult, ...]
 
     @property
     def failed(self) -> str:
@@ -87,24 +87,24 @@ class _Case:
 
     # --- what is right
 
-    def header_ok(self) -> Finding:
+    def header_ok(self) -> StepResult:
         names = self._signature_headers
-        return Finding("header", "ok", f"{' and '.join(names)} {'are' if len(names) > 1 else 'is'} there")
+        return StepResult("header", "ok", f"{' and '.join(names)} {'are' if len(names) > 1 else 'is'} there")
 
-    def time_ok(self, verified: Verified | None) -> Finding:
+    def time_ok(self, verified: Verified | None) -> StepResult:
         if not self.scheme.covers_time:
-            return Finding("time", "ok", f"not signed by {self.scheme.name}: a captured request stays valid")
+            return StepResult("time", "ok", f"not signed by {self.scheme.name}: a captured request stays valid")
         if verified is None or verified.timestamp is None:
-            return Finding("time", "ok", f"within {self.scheme.tolerance} s of the clock")
-        return Finding("time", "ok", self._signed_at(verified.timestamp))
+            return StepResult("time", "ok", f"within {self.scheme.tolerance} s of the clock")
+        return StepResult("time", "ok", self._signed_at(verified.timestamp))
 
-    def key_ok(self, verified: Verified) -> Finding:
-        return Finding("key", "ok", f"secret {verified.key_index + 1} of {len(self.secrets)}")
+    def key_ok(self, verified: Verified) -> StepResult:
+        return StepResult("key", "ok", f"secret {verified.key_index + 1} of {len(self.secrets)}")
 
-    def bytes_ok(self) -> Finding:
+    def bytes_ok(self) -> StepResult:
         if not self.scheme.covers_body:
-            return Finding("bytes", "ok", "not signed: whoever has the credentials can send any body")
-        return Finding("bytes", "ok", self._covered)
+            return StepResult("bytes", "ok", "not signed: whoever has the credentials can send any body")
+        return StepResult("bytes", "ok", self._covered)
 
     @property
     def _signature_headers(self) -> list[str]:
@@ -121,26 +121,26 @@ class _Case:
 
     # --- what is wrong
 
-    def failed(self, error: SignatureError) -> Iterator[Finding]:
+    def failed(self, error: SignatureError) -> Iterator[StepResult]:
         """Yield the findings for a request that the scheme refuses."""
         step = STEP_OF.get(error.reason)
         says = f"{error.reason.replace('-', ' ')}: {error.detail}" if error.detail else error.reason.replace("-", " ")
         if step == "header":
-            yield Finding("header", "wrong", f"{says}{self._similar_headers(error)}")
+            yield StepResult("header", "wrong", f"{says}{self._similar_headers(error)}")
             return
         yield self.header_ok()
         if step == "time":
-            yield Finding("time", "wrong", f"{says}{self._milliseconds(error)}")
+            yield StepResult("time", "wrong", f"{says}{self._milliseconds(error)}")
             if error.reason == "stale":
                 yield from self._patient()
             return
         yield self.time_ok(None)
         if error.reason in {"malformed-url", "malformed-body"}:
-            yield Finding("bytes", "wrong", says)
+            yield StepResult("bytes", "wrong", says)
             return
         yield from self._search(certain=says if step == "bytes" else "")
 
-    def _patient(self) -> Iterator[Finding]:
+    def _patient(self) -> Iterator[StepResult]:
         """Yield findings on the key and bytes of a stale request, as if it had come in time."""
         scheme = copy.copy(self.scheme)
         scheme.tolerance = PATIENT
@@ -150,13 +150,13 @@ class _Case:
         except SignatureError:
             yield from case._search()
             return
-        yield Finding(
+        yield StepResult(
             "time", "wrong", f"{self._signed_at(verified.timestamp or 0)}; {self.scheme.tolerance} s are allowed"
         )
         yield case.key_ok(verified)
         yield case.bytes_ok()
 
-    def _search(self, *, certain: str = "") -> Iterator[Finding]:
+    def _search(self, *, certain: str = "") -> Iterator[StepResult]:
         """Try changes that may have happened on the way. certain: why the bytes are wrong, if that is known."""
         if not self.scheme.covers_body:
             yield self._credentials()
@@ -166,17 +166,17 @@ class _Case:
                 verified = scheme.verify(request, self.now)
             except SignatureError:
                 continue
-            yield from (self.key_ok(verified), self.bytes_ok(), Finding(step, "wrong", phrase))
+            yield from (self.key_ok(verified), self.bytes_ok(), StepResult(step, "wrong", phrase))
             return
         if misshapen := self._misshapen():
             yield misshapen
         elif certain:
-            yield Finding("bytes", "wrong", f"{certain}{self._length()}")
+            yield StepResult("bytes", "wrong", f"{certain}{self._length()}")
         else:
             given = "any of the secrets given" if len(self.secrets) > 1 else "the secret given"
-            yield Finding("key", "unknown", f"if the bytes are right, they were not signed with {given}")
+            yield StepResult("key", "unknown", f"if the bytes are right, they were not signed with {given}")
             says = f"if the secret is right, it was not {self._covered} that was signed{self._length()}"
-            yield Finding("bytes", "unknown", says)
+            yield StepResult("bytes", "unknown", says)
 
     def _guesses(self) -> Iterator[tuple[Step, str, Scheme, SignedRequest]]:
         request, scheme = self.request, self.scheme
@@ -195,11 +195,11 @@ class _Case:
                 if (other := scheme.with_key(key)) is not None:
                     yield "key", f"the signature matches secret {place} taken {phrase}", other, request
 
-    def _credentials(self) -> Finding:
+    def _credentials(self) -> StepResult:
         kind = self.scheme.name.title()
         if self.request.one(self.scheme.header).partition(" ")[0] != kind:
-            return Finding("header", "wrong", f"{self.scheme.header} does not begin with `{kind} `")
-        return Finding("key", "wrong", "the credentials are not those of any secret")
+            return StepResult("header", "wrong", f"{self.scheme.header} does not begin with `{kind} `")
+        return StepResult("key", "wrong", "the credentials are not those of any secret")
 
     def _own(self) -> str:
         """Return a signature header made by the scheme, as a model of its form; "" if only the partner can sign."""
@@ -209,7 +209,7 @@ class _Case:
             return ""
         return dict(made)[self.scheme.header]
 
-    def _misshapen(self) -> Finding | None:
+    def _misshapen(self) -> StepResult | None:
         """Return a finding if no part of any signature header has the form of a signature."""
         if not self.scheme.fixed_length:
             return None
@@ -219,7 +219,7 @@ class _Case:
             return None
         looked_for = f"`{marker}` with {length} characters" if marker else f"signature of {length} characters"
         names = " or ".join(self._signature_headers)
-        return Finding("header", "wrong", f"no {looked_for} is in {names}, as the first secret makes it")
+        return StepResult("header", "wrong", f"no {looked_for} is in {names}, as the first secret makes it")
 
     def _similar_headers(self, error: SignatureError) -> str:
         """For a missing header, list the request's headers whose names look like a signature's."""
@@ -232,7 +232,7 @@ class _Case:
     def _milliseconds(self, error: SignatureError) -> str:
         names = self.scheme.header.lower(), "time"
         values = [value for name, value in self.request.headers if any(part in name.lower() for part in names)]
-        runs = guesses.TOKEN.findall(" ".join(values))
+        runs = guesses.BASE64_RUN.findall(" ".join(values))
         milliseconds = error.reason == "malformed-timestamp" and any(len(run) == 13 and run.isdigit() for run in runs)
         return "; these look like milliseconds" if milliseconds else ""
 
@@ -245,8 +245,8 @@ class _Case:
         return "" if given in {None, len(self.request.body)} else f", while Content-Length says {given}"
 
 
-def _unreached(step: Step) -> Finding:
-    return Finding(step, "unknown", "not reached")
+def _unreached(step: Step) -> StepResult:
+    return StepResult(step, "unknown", "not reached")
 
 
 def _span(seconds: float) -> str:

@@ -10,16 +10,16 @@ from activities.signatures.scheme import ConfigError
 
 KEY_BYTES: Final = 32
 SIGN_BIT: Final = 1 << 255
-P: Final = 2**255 - 19
+PRIME: Final = 2**255 - 19
 
-D: Final = -121665 * pow(121666, -1, P) % P
+D: Final = -121665 * pow(121666, -1, PRIME) % PRIME
 
 SMALL_ORDER: Final = {
     0,
     1,
     0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826,
     0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD83D3D706A17C7,
-    P - 1,
+    PRIME - 1,
 }
 """The y coordinates of points of order 8 or less (RFC 8032, 5.1). A signature for such a public key can be made without
 a private key."""
@@ -39,5 +39,5 @@ def public_key(raw: bytes) -> Ed25519PublicKey:
 
 def _is_on_curve(y: int) -> bool:
     """Whether y belongs to a point, in canonical encoding (RFC 8032, 5.1.3): (y² - 1) / (d·y² + 1) is then a square."""
-    x_squared = (y * y - 1) * pow(D * y * y + 1, -1, P) % P
-    return y < P and pow(x_squared, (P - 1) // 2, P) == 1
+    x_squared = (y * y - 1) * pow(D * y * y + 1, -1, PRIME) % PRIME
+    return y < PRIME and pow(x_squared, (PRIME - 1) // 2, PRIME) == 1

@@ -12,15 +12,15 @@ import contextlib
 import json
 import re
 import unicodedata
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-BOM: Final = b"\xef\xbb\xbf"
 BLANKS: Final = re.compile(rb'("(?:[^"\\]|\\.)*")|[ \t\r\n]+', re.DOTALL)
 CHUNK: Final = re.compile(rb"(?:\r?\n)?([0-9A-Fa-f]{1,8})(?:;[^\r\n]{0,200})?\r?\n")
 PREFIX: Final = re.compile(r"[A-Za-z0-9]{2,8}_")
-TOKEN: Final = re.compile(r"[A-Za-z0-9+/_-]+={0,2}")
+BASE64_RUN: Final = re.compile(r"[A-Za-z0-9+/_-]+={0,2}")
 MARKER: Final = re.compile(r"[A-Za-z0-9]+[=,]$")
 
 COMPACT: Final = (",", ":")
@@ -72,7 +72,7 @@ def urls(url: str) -> Iterator[tuple[str, str]]:
 
 
 def keys(secret: str) -> Iterator[tuple[str, bytes]]:
-    """Yield the keys that the secret may stand for."""
+    """Yield the keys that the secret may mean."""
     bare = PREFIX.sub("", secret, count=1)
     yield "as plain text", _plain(secret)
     if bare != secret:
@@ -107,7 +107,7 @@ def signatures(value: str, own: str) -> Iterator[tuple[str, str]]:
 
 def longest(text: str) -> str:
     """Return the longest run of characters that can be part of a signature."""
-    return max(TOKEN.findall(text), key=len, default="")
+    return max(BASE64_RUN.findall(text), key=len, default="")
 
 
 def form(own: str) -> tuple[str, int]:
@@ -119,7 +119,7 @@ def form(own: str) -> tuple[str, int]:
 
 def has_form(value: str, marker: str, length: int) -> bool:
     """Whether the header's value has a signature of that length after the marker."""
-    found = re.finditer(rf"(?<![A-Za-z0-9]){re.escape(marker)}({TOKEN.pattern})", value)
+    found = re.finditer(rf"(?<![A-Za-z0-9]){re.escape(marker)}({BASE64_RUN.pattern})", value)
     return any(len(one[1]) == length for one in found)
 
 
@@ -127,14 +127,14 @@ def _bodies(body: bytes, content_length: int | None) -> Iterator[tuple[str, byte
     if content_length is not None:
         yield "cut to its Content-Length", body[:content_length]
     yield from _endings("", body)
-    if body.startswith(BOM):
-        yield "without its byte order mark", body.removeprefix(BOM)
+    if body.startswith(BOM_UTF8):
+        yield "without its byte order mark", body.removeprefix(BOM_UTF8)
     else:
-        yield "with a byte order mark (BOM)", BOM + body
+        yield "with a byte order mark (BOM)", BOM_UTF8 + body
     unix = body.replace(b"\r\n", b"\n")
     yield from _endings("with LF in place of CRLF", unix)
     yield from _endings("with CRLF in place of LF", unix.replace(b"\n", b"\r\n"))
-    for phrase, text in _rewritten(body.removeprefix(BOM)):
+    for phrase, text in _rewritten(body.removeprefix(BOM_UTF8)):
         yield from _endings(phrase, text)
     with contextlib.suppress(UnicodeError):
         characters = body.decode()

@@ -76,7 +76,7 @@ class Row:
 
 
 UNTIMED: Final = "Signs no timestamp: a captured request stays valid, so only what it does may not be done twice."
-UNDIVIDED: Final = "Where the URL has a query, the body's beginning could stand at its end: nothing divides the two."
+UNDIVIDED: Final = "Nothing divides the URL from the body: the start of the body could be moved to the end of a query."
 
 ROWS: Final[dict[str, Row]] = {
     "github": Row("X-Hub-Signature-256", prefix="sha256=", note=UNTIMED),

@@ -31,7 +31,7 @@ A clock may show any number, and not every number can be formatted.
 MOST_SIGNATURES: Final = 32
 """Signatures in a list that are checked; the rest is ignored. Providers send two while they rotate keys."""
 
-LONGEST_ID: Final = 256
+LONGEST_SIGNED_ID: Final = 256
 PREFIXES: Final = {"whsec_", "whpk_", "whsk_"}
 TIMESTAMP: Final = re.compile(r"[0-9]{1,12}")
 ID: Final = re.compile(r"[\x21-\x2d\x2f-\x7e]+")
@@ -221,8 +221,10 @@ def check_id(delivery_id: str) -> str:
     An id with a full stop is invalid, because a full stop ends the id in the signed text. Otherwise id `a.5`, timestamp
     1, body `x` and id `a`, timestamp 5, body `1.x` would be signed alike.
     """
-    if len(delivery_id) > LONGEST_ID or not ID.fullmatch(delivery_id):
-        raise SignatureError("malformed-id", f"use 1 to {LONGEST_ID} printable ASCII characters, and no full stop")
+    if len(delivery_id) > LONGEST_SIGNED_ID or not ID.fullmatch(delivery_id):
+        raise SignatureError(
+            "malformed-id", f"use 1 to {LONGEST_SIGNED_ID} printable ASCII characters, and no full stop"
+        )
     return delivery_id
 
 

@@ -31,8 +31,8 @@ from activities.signatures.scheme import (
     hmac_key,
 )
 
-SHORTEST_KEY: Final = 24
-LONGEST_KEY: Final = 64
+SHORTEST_WHSEC_BYTES: Final = 24
+LONGEST_WHSEC_BYTES: Final = 64
 LONGEST_LIST: Final = 16 * 1024
 SIGNATURE_BYTES: Final = 64
 MOST_TRIED: Final = 8
@@ -128,8 +128,8 @@ def _read_key(secret: str) -> Key:
 
 
 def _hmac_key(key: bytes) -> Key:
-    if not SHORTEST_KEY <= len(key) <= LONGEST_KEY:
-        raise ConfigError(f"a whsec_ secret has {SHORTEST_KEY} to {LONGEST_KEY} bytes")
+    if not SHORTEST_WHSEC_BYTES <= len(key) <= LONGEST_WHSEC_BYTES:
+        raise ConfigError(f"a whsec_ secret has {SHORTEST_WHSEC_BYTES} to {LONGEST_WHSEC_BYTES} bytes")
     return _hmac(hmac_key(key))
 
 

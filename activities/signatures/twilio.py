@@ -29,8 +29,8 @@ from activities.signatures.scheme import (
 )
 
 HEADER = "X-Twilio-Signature"
-FORM = "application/x-www-form-urlencoded"
-MOST_FIELDS = 1000
+FORM_TYPE = "application/x-www-form-urlencoded"
+MOST_FORM_FIELDS = 1000
 LARGEST_FORM = 128 * 1024
 """Bytes. Twilio's forms have a few kilobytes. A form is decoded before it is proven, so larger ones are rejected."""
 
@@ -65,7 +65,7 @@ class Twilio(Scheme):
         """Check the signature over the URL with and without its port: Twilio may sign either."""
         signature = request.one(HEADER)
         fields = _covered(request)
-        signed = [_plain(url) + fields for url in _spellings(request.url)]
+        signed = [_original_bytes(url) + fields for url in _spellings(request.url)]
         expected = [_mac(key, text) for key in self._keys for text in signed]
         index = first_match(expected, [signature])
         if index is None:
@@ -87,7 +87,7 @@ class Twilio(Scheme):
             raise ConfigError(str(error)) from error
         if not covered and not WRITTEN_FORM.fullmatch(body):
             raise ConfigError("a body that is not a form is covered only by bodySHA256 in the URL")
-        return [(HEADER, _mac(self._keys[0], _plain(url) + fields))]
+        return [(HEADER, _mac(self._keys[0], _original_bytes(url) + fields))]
 
     def with_key(self, key: bytes) -> Self:
         """Return the same scheme with `key` as its only key. Any bytes can be a key."""
@@ -103,7 +103,7 @@ def _covered(request: SignedRequest) -> bytes:
             raise SignatureError("body-mismatch", "bodySHA256 is another body's")
         return b""
     for value in request.all("content-type"):
-        if value.partition(";")[0].strip().lower() != FORM and request.body:
+        if value.partition(";")[0].strip().lower() != FORM_TYPE and request.body:
             raise SignatureError("malformed-body", "neither a form nor covered by bodySHA256")
     return _sorted_fields(request.body)
 
@@ -130,10 +130,10 @@ def _sorted_fields(body: bytes) -> bytes:
         raise SignatureError("malformed-body", "an escape that is not a percent sign and two digits or capitals A to F")
     try:
         text = body.decode("utf-8", "surrogateescape")
-        fields = parse_qs(text, keep_blank_values=True, max_num_fields=MOST_FIELDS, errors="surrogateescape")
+        fields = parse_qs(text, keep_blank_values=True, max_num_fields=MOST_FORM_FIELDS, errors="surrogateescape")
     except ValueError as error:
         raise SignatureError("malformed-body", "not a form") from error
-    return b"".join(_plain(name + value) for name in sorted(fields) for value in sorted(set(fields[name])))
+    return b"".join(_original_bytes(name + value) for name in sorted(fields) for value in sorted(set(fields[name])))
 
 
 def _spellings(url: str) -> list[str]:
@@ -154,9 +154,9 @@ def _mac(key: bytes, signed: bytes) -> str:
     return base64.b64encode(hmac.digest(key, signed, "sha1")).decode()
 
 
-def _plain(text: str) -> bytes:
+def _original_bytes(text: str) -> bytes:
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
-        # A surrogate that does not stand for a byte.
+        # A surrogate that no byte was decoded to.
         return text.encode("utf-8", "surrogatepass")

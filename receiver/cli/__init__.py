@@ -106,10 +106,10 @@ def end_process(code: int) -> NoReturn:
 def run(args: Sequence[str]) -> int:
     """Run the command with these arguments and return its exit code; what it prints holds no control characters."""
     with guarded():
-        return _run(args)
+        return _run_command(args)
 
 
-def _run(args: Sequence[str]) -> int:
+def _run_command(args: Sequence[str]) -> int:
     try:
         result = stagehook.main(args=list(args), prog_name="stagehook", standalone_mode=False)
     except (click.Abort, KeyboardInterrupt, asyncio.CancelledError):
@@ -123,7 +123,7 @@ def _run(args: Sequence[str]) -> int:
     except Exception as error:
         if os.environ.get("STAGEHOOK_TRACEBACK"):
             traceback.print_exc()
-        from receiver.cli.advice import report  # imports Temporal's client
+        from receiver.cli.advice import report_error  # imports Temporal's client
 
-        return report(error)
+        return report_error(error)
     return result if isinstance(result, int) else Exit.OK

@@ -33,7 +33,7 @@ from receiver.replay.sending import CannotSign, NotReplayable, PartnerNotEnabled
 from receiver.replay.stand_ins import NoStandIn
 from workflows.checking import InvalidRun
 
-ADVICE: dict[type[Exception], tuple[Exit, str]] = {
+ADVICE_BY_ERROR: dict[type[Exception], tuple[Exit, str]] = {
     BadToken: (Exit.BAD_TOKEN, "copy the whole callback URL, and use the CALLBACK_KEYS of the system that issued it"),
     CannotSign: (Exit.USAGE, "use --mode verbatim, or give the partner's file a private key of your own"),
     ExpiredToken: (Exit.EXPIRED, "its stage closed long ago; `stagehook pipeline show` tells how"),
@@ -72,7 +72,7 @@ UNWRITABLE: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 """Errors of a disk that is full or broken."""
 
 
-def report(error: Exception) -> Exit:
+def report_error(error: Exception) -> Exit:
     """Print the error to stderr, without callback tokens that were typed, and return the exit code."""
     code, advice = _advice(error)
     note(f"error: {redact_tokens(_what(error).encode('utf-8', 'surrogatepass')).decode('utf-8', 'surrogatepass')}")
@@ -92,7 +92,7 @@ def _what(error: Exception) -> str:
 def _advice(error: Exception) -> tuple[Exit, str]:
     if isinstance(error, CommandError):
         return error.code, error.advice
-    for kind, (code, advice) in ADVICE.items():
+    for kind, (code, advice) in ADVICE_BY_ERROR.items():
         if isinstance(error, kind):
             return code, advice
     if isinstance(error, OSError) and error.errno in UNWRITABLE:

@@ -59,13 +59,13 @@ class VerdictName(StringParamType):
 
 def recall(kind: str) -> list[str]:
     """Return the stored names of this kind; [] if the file is missing or damaged."""
-    names = _read().get(kind)
+    names = _read_cache().get(kind)
     return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
 
 
 def remember() -> None:
     """Store the names that this process knows, if they have changed. Fails silently, so that no command fails by it."""
-    known = _read()
+    known = _read_cache()
     new = {**known, **_loaded()}
     if new != known:
         with contextlib.suppress(OSError, RuntimeError):
@@ -103,7 +103,7 @@ def _file() -> Path:
     return folder / "stagehook" / "names.json"
 
 
-def _read() -> dict[str, Any]:
+def _read_cache() -> dict[str, Any]:
     try:
         known = json.loads(_file().read_text("utf-8"))
     except (OSError, RuntimeError, ValueError, RecursionError):

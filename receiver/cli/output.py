@@ -19,12 +19,14 @@ from typing import Any, Final, ParamSpec, TypeVar
 
 import click
 
-from activities import strict_json
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.terminal import escaped, escaped_json
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+ANSWER_TIMEOUT: Final = 10.0
+"""Seconds that a command waits for a receiver's answer."""
 
 LONGEST_ARGUMENT: Final = 64 * 1024
 """Bytes that are read from stdin for an argument."""
@@ -86,6 +88,8 @@ def confirm() -> None:
 
 def read_json_object(option: str, given: str) -> dict[str, Any]:
     """Read a JSON object from the command line, `@FILE`, or stdin for `-`; raises a usage error for anything else."""
+    from activities import strict_json
+
     try:
         text = sys.stdin.buffer.read() if given == "-" else given.encode()
         if given.startswith("@"):

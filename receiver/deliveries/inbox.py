@@ -21,7 +21,7 @@ from receiver.deliveries.memory import TAKEN_REASON, TakenMemory
 from receiver.deliveries.queue import Conclusion, Depth, Queued
 from receiver.deliveries.schema import UNREAD_CALLBACK, is_unread, stored_size, to_row
 from receiver.deliveries.statements import First, Statements
-from receiver.deliveries.writer import Kind, Writer
+from receiver.deliveries.writer import JobKind, Writer
 from receiver.timing import DEFAULT_TIMING, Timing
 
 logger = logging.getLogger("stagehook.inbox")
@@ -56,9 +56,9 @@ class Inbox:
         self._statements = Statements(database)
         self._judge = Judge(self._statements, self.budget, timing)
         self._writer = Writer(database, self._statements.begin)
-        self._conclusions: Kind[Conclusion, None] = self._writer.add_kind(self._conclude_all)
-        self._notes: Kind[_Note, None] = self._writer.add_kind(self._insert_notes)
-        self._keeps: Kind[Keep, Kept] = self._writer.add_kind(self._keep)
+        self._conclusions: JobKind[Conclusion, None] = self._writer.add_kind(self._conclude_all)
+        self._notes: JobKind[_Note, None] = self._writer.add_kind(self._insert_notes)
+        self._keeps: JobKind[Keep, Kept] = self._writer.add_kind(self._keep)
         self._failed_at = float("-inf")
         self._away: set[str] = set()
         self._taken = TakenMemory()
@@ -93,7 +93,7 @@ class Inbox:
         return kept
 
     async def promise(self, first: First) -> str:
-        """Commit to answer a repeated content 2xx, so that its first request cannot be told otherwise any more.
+        """Record that repeats of a content are answered 2xx. From then on its first request cannot be refused.
 
         first: the delivery that brought the content. Returns "" if a repeat may be answered 2xx, or the verdict that
         the first request has already been told.
@@ -181,7 +181,7 @@ class Inbox:
         return await self._writer.do(self._statements.depth, within=self._timing.query_timeout)
 
     async def check(self) -> None:
-        """Raise `StoreAway` unless deliveries can be kept, as far as that shows without keeping a delivery."""
+        """Raise `StoreAway` if deliveries cannot be kept, as far as can be found out without keeping one."""
         await self._writer.do(self._statements.check, within=self._timing.query_timeout)
         if time.monotonic() - self._failed_at < FAILURE_MEMORY:
             raise StoreAway("a delivery could not be kept a moment ago")
@@ -251,7 +251,7 @@ class Inbox:
         return {keep: keep.kept for keep in keeps if not lost & {keep.delivery.id, keep.kept.first_id}}
 
     def _insert_taken(self, cursor: DBAPICursor, rows: Sequence[dict[str, Any]]) -> None:
-        """Insert deliveries that Temporal took. A row committed late exists already, as pending: it becomes taken."""
+        """Insert deliveries that Temporal took. If the store did commit one, its pending row becomes taken."""
         self._statements.insert(cursor, rows)
         taken = [Conclusion(row["id"], Fate.TAKEN, TAKEN_REASON) for row in rows]
         self._statements.conclude(cursor, taken, time.time())

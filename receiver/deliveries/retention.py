@@ -8,14 +8,14 @@ import random
 import time
 from typing import Final
 
-from receiver.budget import DAY
 from receiver.deliveries.database import StoreAway
 from receiver.deliveries.inbox import Inbox
+from workflows.durations import DAY, HOUR, MINUTE
 
 logger = logging.getLogger("stagehook.retention")
 
-EVERY_SECONDS: Final = 3600.0
-AFTER_FAILURE: Final = 60.0
+EVERY_SECONDS: Final = HOUR
+AFTER_FAILURE_SECONDS: Final = MINUTE
 BREATH: Final = 0.1
 REFUSED_DAYS: Final = 7
 """Days after which a refused request is deleted, if other deliveries are kept longer."""
@@ -35,7 +35,7 @@ async def prune_for_ever(inbox: Inbox, days: int) -> None:
             deleted = await _prune(inbox, now - days * DAY)
             deleted += await _prune(inbox, now - min(days, REFUSED_DAYS) * DAY, refused=True)
         except StoreAway:
-            pause = AFTER_FAILURE
+            pause = AFTER_FAILURE_SECONDS
         else:
             logger.info("pruned", extra={"deliveries": deleted})
             pause = EVERY_SECONDS

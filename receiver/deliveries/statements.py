@@ -20,7 +20,7 @@ from receiver.deliveries.delivery import MAX_REFUSED_BODY_BYTES, Fate
 from receiver.deliveries.queue import Conclusion, Depth, Queued
 from receiver.deliveries.schema import ROW_OVERHEAD
 
-CLAIMS: Final = tuple(field.name for field in fields(Claims))
+CLAIM_COLUMNS: Final = tuple(field.name for field in fields(Claims))
 PRUNED_TOGETHER: Final = 50
 """Rows deleted in a transaction. Few, so that callbacks do not wait long: each row may have a body of a mebibyte."""
 
@@ -60,7 +60,7 @@ class First:
 
     @property
     def told(self) -> bool:
-        """Whether its partner was told that the run takes it no more."""
+        """Whether its partner was answered that the run no longer takes it."""
         return self.fate is Fate.REFUSED and self.verdict in REFUSAL_VERDICTS
 
 
@@ -283,7 +283,7 @@ def _success(row: Mapping[str, Any]) -> Success:
 
 
 def _queued(row: Mapping[str, Any]) -> Queued:
-    claims = Claims(**{name: row[name] for name in CLAIMS})
+    claims = Claims(**{name: row[name] for name in CLAIM_COLUMNS})
     return Queued(
         id=row["id"],
         claims=claims,

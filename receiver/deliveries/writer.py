@@ -23,15 +23,15 @@ from receiver.deliveries.database import Database, StoreAway, StoreMute
 
 logger = logging.getLogger("stagehook.store")
 
-Work = TypeVar("Work", bound=Hashable)
-Outcome = TypeVar("Outcome")
+WorkT = TypeVar("WorkT", bound=Hashable)
+OutcomeT = TypeVar("OutcomeT")
 
 ENDS_WITHIN: Final = 2.0
 """Seconds to write what is queued when the receiver stops."""
 
 MAX_MUTE_PAUSE: Final = 30.0
-"""Seconds between two attempts while the server does not answer, at most. Each attempt may leave a backend that waits
-for a standby, and that no client can end: these must not use up the server's connections."""
+"""Maximum seconds between two attempts while the server does not answer. Each attempt may leave a process on the server
+that waits for a standby and that no client can end. Such processes must not use up the server's connections."""
 
 MAX_JOBS_TOGETHER: Final = 500
 MAX_QUEUED_JOBS: Final = 2_000
@@ -39,40 +39,40 @@ MAX_QUEUED_JOBS: Final = 2_000
 
 
 @dataclass(eq=False)
-class Job(Generic[Work, Outcome]):
+class Job(Generic[WorkT, OutcomeT]):
     """A unit of work for the thread.
 
     kind: does the work. work: what to do; None once the caller has stopped waiting.
     result: resolved with the outcome, or None if no caller waits. outcome: set once the work is done.
     """
 
-    kind: Kind[Work, Outcome]
-    work: Work | None
-    result: asyncio.Future[Outcome] | None = None
+    kind: JobKind[WorkT, OutcomeT]
+    work: WorkT | None
+    result: asyncio.Future[OutcomeT] | None = None
     abandoned: bool = False
-    outcome: Outcome = field(init=False)
+    outcome: OutcomeT = field(init=False)
 
 
-class Kind(Generic[Work, Outcome]):
+class JobKind(Generic[WorkT, OutcomeT]):
     """A kind of work. In each transaction, all work of a kind is done together.
 
     run: does several pieces of work, and returns their outcomes by piece. A piece without an outcome is repeated in
     another transaction.
     """
 
-    def __init__(self, writer: Writer, run: Callable[[DBAPICursor, Sequence[Work]], Mapping[Work, Outcome]]) -> None:
+    def __init__(self, writer: Writer, run: Callable[[DBAPICursor, Sequence[WorkT]], Mapping[WorkT, OutcomeT]]) -> None:
         self._writer = writer
         self._run = run
 
-    async def do(self, work: Work, *, within: float | None) -> Outcome:
+    async def do(self, work: WorkT, *, within: float | None) -> OutcomeT:
         """Do the work, and return its outcome once it is committed. Raises `StoreAway`. within: seconds, or None."""
         return await self._writer.do_job(Job(self, work), within=within)
 
-    def put(self, work: Work) -> None:
+    def put(self, work: WorkT) -> None:
         """Queue the work without waiting. Failures are not reported, and work is dropped if the queue is full."""
         self._writer.put_job(Job(self, work))
 
-    def transact(self, cursor: DBAPICursor, jobs: Sequence[Job[Work, Outcome]]) -> list[Job[Work, Outcome]]:
+    def transact(self, cursor: DBAPICursor, jobs: Sequence[Job[WorkT, OutcomeT]]) -> list[Job[WorkT, OutcomeT]]:
         """Do the jobs of this kind in the thread's transaction. Returns the jobs to repeat."""
         # Read once: a request that gives up sets its job's work to None.
         works = [(job, work) for job in jobs if (work := job.work) is not None]
@@ -89,8 +89,8 @@ class Writer:
     def __init__(self, database: Database, begin: Callable[[DBAPICursor], None]) -> None:
         self._database = database
         self._begin = begin
-        self._kinds: list[Kind[Any, Any]] = []
-        self._calls: Kind[Callable[[DBAPICursor], Any], Any] = Kind(self, _call_each)
+        self._kinds: list[JobKind[Any, Any]] = []
+        self._calls: JobKind[Callable[[DBAPICursor], Any], Any] = JobKind(self, _call_each)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._jobs: queue.SimpleQueue[Job[Any, Any] | None] = queue.SimpleQueue()
         self._connection: DBAPIConnection | None = None
@@ -98,9 +98,11 @@ class Writer:
         self._pause = 0.0
         self._mute_until = float("-inf")
 
-    def add_kind(self, run: Callable[[DBAPICursor, Sequence[Work]], Mapping[Work, Outcome]]) -> Kind[Work, Outcome]:
+    def add_kind(
+        self, run: Callable[[DBAPICursor, Sequence[WorkT]], Mapping[WorkT, OutcomeT]]
+    ) -> JobKind[WorkT, OutcomeT]:
         """Add a kind of work. A transaction does the kinds in the order in which they were added, then all calls."""
-        kind = Kind(self, run)
+        kind = JobKind(self, run)
         self._kinds.append(kind)
         return kind
 
@@ -120,20 +122,20 @@ class Writer:
 
     # --- in the event loop
 
-    async def do(self, call: Callable[[DBAPICursor], Outcome], *, within: float | None) -> Outcome:
+    async def do(self, call: Callable[[DBAPICursor], OutcomeT], *, within: float | None) -> OutcomeT:
         """Call a function of the cursor; see `Kind.do`."""
-        outcome: Outcome = await self._calls.do(call, within=within)
+        outcome: OutcomeT = await self._calls.do(call, within=within)
         return outcome
 
     def put(self, call: Callable[[DBAPICursor], object]) -> None:
         """Queue a call of a function of the cursor; see `Kind.put`."""
         self._calls.put(call)
 
-    async def do_job(self, job: Job[Work, Outcome], *, within: float | None) -> Outcome:
+    async def do_job(self, job: Job[WorkT, OutcomeT], *, within: float | None) -> OutcomeT:
         """Queue a job, and wait for it; see `Kind.do`."""
         if self._loop is None:
             raise StoreAway("the store is not in use")
-        result: asyncio.Future[Outcome] = self._loop.create_future()
+        result: asyncio.Future[OutcomeT] = self._loop.create_future()
         job.result = result
         self.put_job(job)
         try:
@@ -147,7 +149,7 @@ class Writer:
             job.work = None
         return outcome
 
-    def put_job(self, job: Job[Work, Outcome]) -> None:
+    def put_job(self, job: Job[WorkT, OutcomeT]) -> None:
         """Queue a job without waiting; see `Kind.put`."""
         if self._jobs.qsize() < MAX_QUEUED_JOBS:
             self._jobs.put(job)

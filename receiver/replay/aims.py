@@ -21,7 +21,7 @@ STAGE_OPENS_WITHIN: Final = 10.0
 """Seconds to wait for a run to reach the next delivery's stage."""
 
 TAKEN_WITHIN: Final = 10.0
-"""Seconds after the last answer for the receiver to forward its queue to the stand-ins."""
+"""Seconds after the last answer for the receiver to forward its queue."""
 
 LOOKS_EVERY: Final = 0.1
 
@@ -84,7 +84,7 @@ class Begun:
 class StandIns:
     """Aims at a stand-in for each captured run. A stand-in is begun when the first of its deliveries is sent.
 
-    lasting: seconds that the replay will take; the stand-ins wait longer than that.
+    lasting: seconds that the replay will take; the begun runs wait longer than that.
     """
 
     def __init__(self, runs: Runs, deliveries: Sequence[Delivery], task_queue: str, *, lasting: float = 0.0) -> None:
@@ -98,12 +98,12 @@ class StandIns:
         self._late: list[str] = []
 
     def check(self, chain_ids: Collection[str]) -> None:
-        """Raise `NoStandIn` if a stand-in is impossible for any of these captured runs."""
+        """Raise `NoStandIn` if any of these captured runs cannot be replaced."""
         for chain_id in chain_ids:
             stand_in(self._deliveries[chain_id], time.time(), self._lasting)
 
     async def claims(self, delivery: Delivery) -> Claims:
-        """The captured claims, changed to name the stand-in and to expire late enough."""
+        """The captured claims, changed to name the begun run and to expire late enough."""
         if delivery.chain_id not in self._begun:
             self._begun[delivery.chain_id] = await self._begin(self._deliveries[delivery.chain_id])
         begun = self._begun[delivery.chain_id]
@@ -112,20 +112,20 @@ class StandIns:
         return replace(claims_of(delivery), workflow_id=run, chain_id=begun.chain_id, expires_at=expires_at)
 
     def is_begun(self, chain_id: str) -> bool:
-        """True: every captured run has a stand-in."""
+        """True: a run is begun for every captured run."""
         return True
 
     async def late(self, replayed: Sequence[Replayed]) -> list[str]:
-        """Wait until the stand-ins have taken all deliveries that were answered 2xx. Returns the late ones, left open.
+        """Wait until the begun runs have taken all deliveries that were answered 2xx. Returns the late runs, left open.
 
-        A receiver with a store answers before it signals: without waiting, the stand-in could end before the signal.
+        A receiver with a store answers before it signals: without waiting, the run could end before the signal.
         """
         taken = [one for one in replayed if 200 <= one.answered < 300]
         await asyncio.gather(*(self._wait_for(begun, taken) for begun in self._begun.values()))
         return self._late
 
     async def aclose(self) -> None:
-        """Finish the stand-ins that are not late, by settling their last stage."""
+        """Finish the begun runs that are not late, by settling their last stage."""
         done = [begun for begun in self._begun.values() if begun.workflow_id not in self._late]
         ends = [self._runs.finish(begun.workflow_id, begun.last) for begun in done]
         for failure in await asyncio.gather(*ends, return_exceptions=True):
@@ -161,7 +161,7 @@ class StandIns:
 
 
 def _shows(stage: StageProgress, deliveries: Sequence[Delivery], sent: Sequence[Replayed]) -> bool:
-    """Whether a stand-in's stage is settled, or its ledger has as many entries as callbacks were sent to it.
+    """Whether the stage is settled, or its ledger has as many entries as callbacks were sent to it.
 
     If a callback that can settle the stage was sent, the stage must be settled. A receiver forwards a stage's callbacks
     in order.
@@ -205,17 +205,17 @@ class Sorted:
         self._stand_ins = stand_ins
 
     async def claims(self, delivery: Delivery) -> Claims:
-        """The captured claims, or the stand-in's claims."""
+        """The captured claims, or the claims of the run that is begun instead."""
         return await self._stand_ins.claims(delivery) if self.is_begun(delivery.chain_id) else claims_of(delivery)
 
     def is_begun(self, chain_id: str) -> bool:
-        """Whether the captured run does not exist, so that a stand-in takes its place."""
+        """Whether the captured run does not exist, so that a run is begun in its place."""
         return chain_id not in self._there
 
     async def late(self, replayed: Sequence[Replayed]) -> list[str]:
-        """Wait for the stand-ins."""
+        """See `StandIns.late`."""
         return await self._stand_ins.late(replayed)
 
     async def aclose(self) -> None:
-        """Finish the stand-ins."""
+        """See `StandIns.aclose`."""
         await self._stand_ins.aclose()

@@ -58,7 +58,7 @@ MISSIGNED: Final = "its signature was refused, and would be made right"
 TARGET: Final = re.compile(r"[!-~]{0,60000}")
 """What a request line can hold; httpx takes 65,536 characters of a URL, 4,096 of them for the token."""
 
-NOBODY_THERE: Final = (httpx.ConnectError, httpx.ConnectTimeout)
+UNREACHABLE: Final = (httpx.ConnectError, httpx.ConnectTimeout)
 """Errors of a receiver that cannot be reached: the next delivery would fail too, so the replay ends."""
 
 
@@ -67,14 +67,14 @@ class Replayed:
     """A delivery that was sent again.
 
     answered: the HTTP status of the answer, 0 without an answer. error: why there is no answer.
-    nobody: the receiver cannot be reached. says: what the local partner's file reads in the body, "" if it cannot.
+    unreachable: the receiver cannot be reached. says: what the local partner's file reads in the body, "" if it cannot.
     """
 
     delivery: Delivery
     workflow_id: str
     answered: int
     error: str = ""
-    nobody: bool = False
+    unreachable: bool = False
     says: str = ""
 
     @property
@@ -167,7 +167,7 @@ class Replay:
                 await asyncio.sleep(max(0.0, self._sent_at + self._pause(before, delivery) - time.monotonic()))
             replayed = await self._send(delivery, claims)
             yield replayed
-            if replayed.nobody:
+            if replayed.unreachable:
                 return
             before = delivery
 
@@ -182,8 +182,8 @@ class Replay:
         try:
             response = await self.http.send(request)
         except httpx.HTTPError as error:  # includes an answer that cannot be read
-            nobody = isinstance(error, NOBODY_THERE)
-            return Replayed(delivery, claims.workflow_id, 0, type(error).__name__, nobody=nobody)
+            unreachable = isinstance(error, UNREACHABLE)
+            return Replayed(delivery, claims.workflow_id, 0, type(error).__name__, unreachable=unreachable)
         return Replayed(delivery, claims.workflow_id, response.status_code, says=self._read(delivery, request.content))
 
     def _read(self, delivery: Delivery, body: bytes) -> str:

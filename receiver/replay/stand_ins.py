@@ -1,8 +1,8 @@
 """Stand-ins: runs that take the place of captured runs in a webhook replay.
 
 A stand-in begins where the delivery found the captured run. Earlier stages are advanced, stages with captured
-deliveries wait for their callbacks, and no partner is called. An extra last stage keeps the stand-in open until the
-replay ends it, so that a late callback is late again. After stage 50 there is no room for it: stage 50 ends the run.
+deliveries wait for their callbacks, and no partner is called. An extra last stage keeps it open until the replay ends
+it, so that a late callback is late again. After stage 50 there is no room for it: stage 50 ends the run.
 """
 
 from __future__ import annotations
@@ -16,14 +16,12 @@ from typing import Final
 from receiver.deliveries.delivery import Delivery
 from workflows.checking import MOST_STAGES, NAME, InvalidRun, pipeline_faults
 from workflows.contract import Carried, Pipeline, Stage
+from workflows.durations import HOUR
 from workflows.mailbox import Mailbox
 from workflows.pipelines import PIPELINES
 
 LAST_STAGE: Final = "end-of-replay"
-HOUR: Final = 3600.0
-"""Seconds that a stand-in waits longer than the replay will take."""
-
-LONGEST_ID: Final = 200
+LONGEST_WORKFLOW_ID: Final = 200
 """Characters of a stand-in's workflow id, which is part of its tokens."""
 
 OWN_ID: Final = re.compile(r"replay-[0-9a-f]{8}-")
@@ -35,7 +33,7 @@ class NoStandIn(Exception):
 
 def new_stand_in_id(workflow_id: str) -> str:
     """Make a workflow id for a stand-in of this run."""
-    return f"replay-{uuid.uuid4().hex[:8]}-{workflow_id}"[:LONGEST_ID]
+    return f"replay-{uuid.uuid4().hex[:8]}-{workflow_id}"[:LONGEST_WORKFLOW_ID]
 
 
 def is_stand_in(workflow_id: str) -> bool:
@@ -51,7 +49,7 @@ def stand_in(deliveries: Sequence[Delivery], at: float, lasting: float = 0.0) ->
     last = max(delivery.stage for delivery in deliveries)
     if last > MOST_STAGES:
         raise NoStandIn(f"{deliveries[0].workflow_id} has a stage {last}, and a stand-in {MOST_STAGES} at most")
-    timeout = HOUR + lasting
+    timeout = lasting + HOUR  # a margin: the replay may take longer than planned
     stages = _stages(deliveries, last, timeout)
     if last < MOST_STAGES:
         last += 1

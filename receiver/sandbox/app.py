@@ -87,7 +87,7 @@ Kind = Literal["callback", "progress", "forged", "missigned"]
 
 
 @dataclass
-class Delivery:
+class SentCallback:
     """A callback that was sent: its kind, the status of its answer (0 without an answer), and when (unix seconds)."""
 
     kind: Kind
@@ -115,7 +115,7 @@ class Work:
     asked: int = 0
     stopped: bool = False
     undone: bool = False
-    deliveries: list[Delivery] = field(default_factory=list)
+    deliveries: list[SentCallback] = field(default_factory=list)
 
 
 class SandboxPartner:
@@ -252,7 +252,7 @@ class SandboxPartner:
                 status = (await self._http.post(url, content=body, headers=headers)).status_code
             except httpx.TransportError:
                 status = 0
-            work.deliveries.append(Delivery(kind, status, time.time()))
+            work.deliveries.append(SentCallback(kind, status, time.time()))
             if delay is None or (status and status != 429 and status < 500):
                 return
             await asyncio.sleep(delay)

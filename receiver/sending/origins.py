@@ -23,10 +23,10 @@ from receiver.sending.watch import Watch
 logger = logging.getLogger("stagehook.origins")
 
 MOST_ORIGINS: Final = 10_000
-MOST_WAITING: Final = 200
+MOST_RUNS_WAITING: Final = 200
 """Runs that may wait for their history. The pipeline of further runs stays unknown until their next delivery."""
 
-MOST_AT_ONCE: Final = 4
+MOST_HISTORIES_AT_ONCE: Final = 4
 """Histories that are read at once. Few, because signals come first: the pipeline is only shown to people."""
 
 
@@ -43,7 +43,7 @@ class Origins:
         self._known: OrderedDict[str, Origin] = OrderedDict()
         self._asked: dict[str, asyncio.Task[None]] = {}
         self._notes: set[asyncio.Task[None]] = set()
-        self._turns = asyncio.Semaphore(MOST_AT_ONCE)
+        self._turns = asyncio.Semaphore(MOST_HISTORIES_AT_ONCE)
         self._stopped = False
 
     # --- the deliveries' origins
@@ -102,7 +102,7 @@ class Origins:
         if chain in self._known or self._watch.is_away or self._stopped:
             return self.known(claims)
         if chain not in self._asked:
-            if len(self._asked) >= MOST_WAITING:
+            if len(self._asked) >= MOST_RUNS_WAITING:
                 return Origin()
             task = self._asked[chain] = asyncio.create_task(self._read(claims))
             task.add_done_callback(lambda _: self._asked.pop(chain))

@@ -14,7 +14,7 @@ from activities.partners import answers
 from activities.partners.partner import Partner, Unreadable
 from receiver.deliveries.archive import Archive, NoSuchDelivery, ReadAgain
 from receiver.deliveries.delivery import Delivery, Fate
-from receiver.sending.signal import Signal, read_callback
+from receiver.sending.signal import Signal, read_kept_callback
 
 
 class NotReadAgain(NoSuchDelivery):
@@ -36,7 +36,7 @@ def release(archive: Archive, id_: str, at: float, partner_of: Callable[[str], P
 
 def _can_be_sent(callback: str) -> bool:
     try:
-        read_callback(callback)
+        read_kept_callback(callback)
     except Exception:
         # Whatever is wrong with the kept callback, it can be made again from the body.
         return False

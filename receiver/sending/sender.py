@@ -1,7 +1,7 @@
 """Sender: signals the store's queued deliveries to Temporal. Every process on the store takes part.
 
 Deliveries of one stage are sent in order. Each delivery is leased by one process at a time, and retried until Temporal
-takes it. A delivery that Temporal does not take while it takes others is parked. A delivery that hangs delays its own
+takes it. A delivery that Temporal keeps refusing while it takes others is parked. A delivery that hangs delays its own
 stage only.
 """
 
@@ -23,13 +23,13 @@ from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.queue import Conclusion, Queued
 from receiver.sending.refusals import VERDICTS, refusal
 from receiver.sending.retries import Retries
-from receiver.sending.signal import Signal, read_callback
+from receiver.sending.signal import Signal, read_kept_callback
 from receiver.sending.signals import BUDGET_SECONDS, Reached, Signals, TemporalAway
 from receiver.sending.watch import Watch
 
 logger = logging.getLogger("stagehook.sender")
 
-MOST_AT_ONCE: Final = 64
+MOST_SIGNALS_AT_ONCE: Final = 64
 """Signals on their way at once."""
 
 POLL_SECONDS: Final = 1.0
@@ -137,7 +137,7 @@ class Sender:
     @property
     def _room(self) -> int:
         """How many more deliveries may be sent at once."""
-        return MOST_AT_ONCE - len(self._sending) - self._reserved
+        return MOST_SIGNALS_AT_ONCE - len(self._sending) - self._reserved
 
     @contextmanager
     def _reserving(self, places: int) -> Iterator[None]:
@@ -204,7 +204,7 @@ class Sender:
     async def _send(self, queued: Queued) -> Verdict | None:
         """Try once, and record the result. Returns the verdict, or None if the delivery is retried or parked."""
         try:
-            callback = read_callback(queued.callback)
+            callback = read_kept_callback(queued.callback)
         except Exception as error:
             # The stored text would be just as unreadable on the next try.
             self._park(queued, f"what is kept cannot be read: {error}")

@@ -46,7 +46,7 @@ class Signal:
         return json.dumps(asdict(self.callback))
 
 
-def read_callback(text: str) -> Callback:
+def read_kept_callback(text: str) -> Callback:
     """Read the callback of a kept delivery. Raises any exception for invalid text.
 
     The answer is checked again: earlier versions kept it unchecked.

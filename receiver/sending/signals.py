@@ -107,14 +107,14 @@ class Signals:
         raise SignalRefused("the run is open and does not take signals")
 
     async def check(self, *, within: float = BUDGET_SECONDS) -> None:
-        """Raise `TemporalAway` unless a callback could be delivered now, as far as that shows without a delivery.
+        """Raise `TemporalAway` if no callback could be delivered now, as far as shows without delivering one.
 
-        Signals a run that does not exist. That needs all that a callback needs, permissions and limits included, except
-        that Temporal can write.
+        Signals a run that does not exist. That needs the same permissions and limits as a callback; only whether
+        Temporal can write is not checked.
         """
-        nobody = Claims(NO_RUN, NO_RUN, 1, 1, "", 1, 1)
+        no_run = Claims(NO_RUN, NO_RUN, 1, 1, "", 1, 1)
         async with _asking_temporal(within):
-            await self._signal(Signal.of(nobody, Answer("progress"), b""))
+            await self._signal(Signal.of(no_run, Answer("progress"), b""))
 
     async def origin(self, claims: Claims) -> Origin:
         """What the claims' chain was started with; an empty origin if unknown. Raises `TemporalAway`."""

@@ -75,8 +75,8 @@ class Stored:
     async def _send_directly(self, signal: Signal) -> None:
         """Raise `Unavailable` unless Temporal takes the signal.
 
-        If Temporal says that the run is gone, the answer is 503, not 410 or 404: the store may hold this content as
-        answered 202 before.
+        If Temporal says that the run is gone, the answer is 503, not 410 or 404: this content may have been answered
+        202 before.
         """
         with _store_away():
             reached = await self._direct.send(signal, within=FALLBACK_TIMEOUT)

@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 
 from activities.environment import Environment
 from activities.partners import answers, bank, cards, esign, identity, sandbox
-from activities.partners.answers import MAX_DEPTH, BrokenAnswer, checked, checked_reference
+from activities.partners.answers import BrokenAnswer, checked, checked_reference
 from activities.partners.partner import Unreadable
 from activities.partners.reading import object_or_empty, text_at, text_or_empty
 from workflows.contract import LARGEST_OUTCOME, Answer
-from workflows.nesting import is_deeper
+from workflows.nesting import MOST_LEVELS, is_deeper
 
 
 def answer(**parts: Any) -> Any:
@@ -87,7 +87,7 @@ BROKEN = {
     "a decimal": answer(data={"x": Decimal(1)}),
     "an answer within": answer(data={"x": answer()}),
     "a number without end": answer(data={"x": 10**5000}),
-    "nested too deep": answer(data={"x": nested(MAX_DEPTH)}),
+    "nested too deep": answer(data={"x": nested(MOST_LEVELS)}),
     "nested without end": answer(data=endless()),
     "doubled 50 times": answer(data=doubled()),
     "too large data": answer(data={"x": "y" * LARGEST_OUTCOME}),
@@ -124,7 +124,7 @@ def test_the_error_names_the_field_and_quotes_no_value(value: Any, field: str) -
 TRAVELLING = {
     "nothing but its status": answer(),
     "all kinds": answer(data={"a": [1, -1.5, True, None, "ü", {"b": []}], "": {}}),
-    "as deep as a run takes": answer(data={"x": nested(MAX_DEPTH - 1)}),
+    "as deep as a run takes": answer(data={"x": nested(MOST_LEVELS - 1)}),
     "as large as may be": answer(data={"x": "y" * (LARGEST_OUTCOME - 19)}),
     "NUL": answer(code="a\0b"),
 }
@@ -135,7 +135,7 @@ def test_every_other_answer_stays_as_it_is(value: Answer) -> None:
     assert checked(value) == value
 
 
-@pytest.mark.parametrize("levels", range(MAX_DEPTH - 2, MAX_DEPTH + 3))
+@pytest.mark.parametrize("levels", range(MOST_LEVELS - 2, MOST_LEVELS + 3))
 @pytest.mark.parametrize("innermost", [1, [], {}])
 def test_an_answer_is_broken_where_a_run_would_ignore_it(levels: int, innermost: Any) -> None:
     data: dict[str, Any] = {"x": innermost}

@@ -6,7 +6,7 @@ from activities.callback_urls import Claims
 from receiver.budget import (
     BURST,
     BURST_SECONDS,
-    MOST,
+    MOST_CALLBACKS_PER_URL,
     MOST_URLS,
     RESERVE,
     SECONDS_PER_CALLBACK,
@@ -56,10 +56,10 @@ def test_one_url_brings_a_bounded_number_altogether() -> None:
     clock = Clock()
     budget = SignalBudget(clock)
     taken = 0
-    for n in range(2 * MOST):
+    for n in range(2 * MOST_CALLBACKS_PER_URL):
         clock.now += SECONDS_PER_CALLBACK
         taken += budget.seconds_to_wait(CLAIMS, str(n), settles=False) == 0.0
-    assert taken == MOST - RESERVE
+    assert taken == MOST_CALLBACKS_PER_URL - RESERVE
     assert budget.seconds_to_wait(CLAIMS, "the answer", settles=True) == 0.0
 
 

@@ -92,7 +92,7 @@ def completed(typed: str, **env: str) -> list[str]:
 
 
 def test_help_imports_click_and_ours_alone() -> None:
-    assert imported("--help") == {"click", "receiver", "activities"}
+    assert imported("--help") <= {"click", "receiver", "activities"}
 
 
 @pytest.mark.parametrize("words", list(groups()), ids=lambda words: " ".join(words) or "stagehook")

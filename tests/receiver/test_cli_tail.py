@@ -12,7 +12,7 @@ from unittest.mock import patch
 import pytest
 import sqlalchemy as sa
 
-from receiver.cli.delivery.following import OVERLAP
+from receiver.cli.delivery.following import OVERLAP_POSITIONS
 from receiver.cli.demo.stack import stagehook_command
 from receiver.deliveries.archive import PAGE, Archive
 from receiver.deliveries.database import Database
@@ -85,7 +85,7 @@ def test_tail_loses_nothing_that_comes_in_behind_its_first_look(
 
 @pytest.mark.parametrize("of_tail", [(), ("--since", "1h")], ids=["from now on", "since"])
 def test_tail_loses_nothing_that_commits_behind_an_import(database: Database, of_tail: tuple[str, ...]) -> None:
-    first, late, *page = (delivery() for _ in range(2 + 3 * OVERLAP))
+    first, late, *page = (delivery() for _ in range(2 + 3 * OVERLAP_POSITIONS))
     of_late = DELIVERIES.c.id == late.id
 
     def come() -> int | None:
@@ -119,9 +119,9 @@ def test_tail_prints_what_is_there_since_then_and_follows(filled: Database, tmp_
 
 
 def test_a_long_past_is_printed_once_and_without_a_pause(database: Database) -> None:
-    made = [delivery(received_at=1.8e9 + n) for n in range(-OVERLAP, 3 * PAGE)]
+    made = [delivery(received_at=1.8e9 + n) for n in range(-OVERLAP_POSITIONS, 3 * PAGE)]
     Archive(database).add(made)
-    assert tailed(database, "--since", "2027-01-15T08:00:00") == [one.id for one in made[OVERLAP:]]
+    assert tailed(database, "--since", "2027-01-15T08:00:00") == [one.id for one in made[OVERLAP_POSITIONS:]]
 
 
 def test_tail_has_no_end(database: Database) -> None:

@@ -17,7 +17,7 @@ from activities.runs import NoProgressQuery, ProgressUnknown, QueryFailed, Runs,
 from activities.worker import WORKFLOWS
 from receiver.cli.demo.stack import stagehook_command
 from receiver.cli.pipeline import watching
-from receiver.cli.pipeline.watching import LONGEST_PAUSE_SECONDS, LOOK_AGAIN_SECONDS, Look, looks
+from receiver.cli.pipeline.watching import LONGEST_PAUSE_SECONDS, LOOK_AGAIN_SECONDS, Snapshot, looks
 from tests.support import QUEUE, SOON, ScriptedPartner, stage, start, waiting, working
 from tests.workflows.classes import Unstaged
 from workflows.contract import Progress
@@ -48,7 +48,7 @@ class CountingRuns:
         self._left -= 1
 
 
-async def watched(runs: CountingRuns, monkeypatch: pytest.MonkeyPatch) -> list[Look]:
+async def watched(runs: CountingRuns, monkeypatch: pytest.MonkeyPatch) -> list[Snapshot]:
     monkeypatch.setattr(watching, "asyncio", SimpleNamespace(sleep=runs.sleep))
     return [look async for look in looks(cast(Runs, runs), "run")]
 
@@ -60,8 +60,8 @@ async def test_a_query_that_fails_at_once_is_asked_with_growing_pauses(
     runs = CountingRuns([trouble] * 8, PROGRESS)
     seen = await watched(runs, monkeypatch)
     assert runs.pauses == [1.0, 2.0, 4.0, *[LONGEST_PAUSE_SECONDS] * 5]
-    assert seen[0] == Look("running", None, str(trouble))
-    assert seen[-1] == Look("completed", PROGRESS)
+    assert seen[0] == Snapshot("running", None, str(trouble))
+    assert seen[-1] == Snapshot("completed", PROGRESS)
 
 
 async def test_the_pause_is_short_again_when_the_run_answers(monkeypatch: pytest.MonkeyPatch) -> None:

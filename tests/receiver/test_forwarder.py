@@ -240,8 +240,8 @@ async def test_no_burst_and_no_backlog_is_more_than_so_many_signals_at_once(
         burst = [door.deliver(delivery(f"burst-{n}")) for n in range(200)]
         assert set(await asyncio.gather(*burst)) == {Verdict.ACCEPTED}
         await eventually(lambda: len(temporal.sent) == 500)
-    assert temporal.most <= sender_module.MOST_AT_ONCE
-    assert temporal.most_readings <= origins_module.MOST_AT_ONCE
+    assert temporal.most <= sender_module.MOST_SIGNALS_AT_ONCE
+    assert temporal.most_readings <= origins_module.MOST_HISTORIES_AT_ONCE
     assert len(set(temporal.sent)) == 500
 
 

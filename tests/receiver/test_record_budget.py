@@ -10,7 +10,6 @@ from receiver.budget import (
     ALL_BYTES_PER_DAY,
     BYTES_PER_DAY,
     BYTES_PER_MINUTE,
-    DAY,
     PER_MINUTE,
     URL_BYTES,
     URL_RESULT_BYTES,
@@ -21,6 +20,7 @@ from receiver.deliveries.database import Database
 from receiver.deliveries.schema import DELIVERIES, stored_size, to_row
 from tests.receiver.test_budget import Clock
 from tests.receiver.test_inbox import delivery
+from workflows.durations import DAY
 
 
 def test_so_many_of_a_kind_are_recorded_in_a_minute() -> None:

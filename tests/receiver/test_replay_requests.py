@@ -190,7 +190,7 @@ async def test_where_nobody_listens_the_replay_ends(unused_port: int) -> None:
     async with httpx.AsyncClient(trust_env=False) as http:
         again = Replay(http, CallbackURLs(f"http://127.0.0.1:{unused_port}", [KEY]), {"bank": PLAIN})
         replayed = [one async for one in again.send_all([captured(), captured()], CapturedClaims())]
-    assert [(one.error, one.nobody) for one in replayed] == [("ConnectError", True)]
+    assert [(one.error, one.unreachable) for one in replayed] == [("ConnectError", True)]
 
 
 async def test_what_came_to_a_partners_one_url_goes_there_again_with_a_new_token(database: Database) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from receiver.budget import DAY
 from receiver.deliveries import retention, statements
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.database import Database, StoreAway
@@ -17,11 +16,12 @@ from receiver.deliveries.queries import PRUNE_REFUSED
 from receiver.deliveries.retention import prune_for_ever
 from tests.receiver.test_forwarder import eventually
 from tests.receiver.test_inbox import delivery
+from workflows.durations import DAY
 
 
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("EVERY_SECONDS", "AFTER_FAILURE", "BREATH"):
+    for name in ("EVERY_SECONDS", "AFTER_FAILURE_SECONDS", "BREATH"):
         monkeypatch.setattr(retention, name, 0.05)
 
 

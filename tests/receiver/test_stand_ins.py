@@ -16,13 +16,12 @@ from receiver.deliveries.delivery import Delivery
 from receiver.replay import aims
 from receiver.replay.aims import StandIns
 from receiver.replay.sending import Replayed
-from receiver.replay.stand_ins import HOUR, NoStandIn, is_stand_in, new_stand_in_id, stand_in
+from receiver.replay.stand_ins import NoStandIn, is_stand_in, new_stand_in_id, stand_in
 from tests.receiver.test_inbox import delivery
 from tests.support import QUEUE, ScriptedPartner, working
 from workflows.checking import MOST_STAGES, pipeline_faults
 from workflows.contract import ADVANCE_STAGE, Answer, Callback
-
-DAY = 24 * 3600.0
+from workflows.durations import DAY, HOUR
 
 
 def captured(stage: int = 1, **changes: Any) -> Delivery:

@@ -29,7 +29,7 @@ LARGEST_ARGUMENT: Final = 64 * 1024
 UNSENDABLE: Final = re.compile(r"[\0\r\n]|[^\x00-\xff]")
 """Characters that a header cannot hold."""
 
-ESCAPED: Final = re.compile(r"^-|[^A-Za-z0-9 :;,.=/_-]")
+NEEDS_ESCAPE: Final = re.compile(r"^-|[^A-Za-z0-9 :;,.=/_-]")
 """Text that could be an option or a directive of printf, a quotation mark, or a history event (`!`) in bash."""
 
 
@@ -80,7 +80,7 @@ def _quoted(line: str) -> str:
     """Quote text as a word of the shell. printf writes text that is not plain: a terminal could change or obey it."""
     if line.isascii() and line.isprintable():
         return shlex.quote(line)
-    escaped = ESCAPED.sub(lambda found: f"\\{ord(found[0]):03o}", line)
+    escaped = NEEDS_ESCAPE.sub(lambda found: f"\\{ord(found[0]):03o}", line)
     return f"\"$(printf '{escaped}')\""
 
 
@@ -90,7 +90,7 @@ def _fed(curl: str, url: str, body: bytes, *, with_body: bool) -> str:
     config = f"printf '%s\\n' {_quoted(line if _is_latin(line) else line.encode().decode('latin-1'))}"
     if not with_body:
         return f"{config} | {curl} --config -"
-    if len(body) <= LARGEST_ARGUMENT and (text := _text(body)) is not None:
+    if len(body) <= LARGEST_ARGUMENT and (text := _printable_text(body)) is not None:
         return f"{config} | {curl} --data-raw {shlex.quote(text)} --config -"
     encoded = base64.b64encode(body).decode()
     with_data = f"{curl} --data-binary @/dev/fd/3 --config -"
@@ -101,7 +101,7 @@ def _is_latin(text: str) -> bool:
     return max(text) <= "\xff"
 
 
-def _text(body: bytes) -> str | None:
+def _printable_text(body: bytes) -> str | None:
     try:
         text = body.decode()
     except UnicodeDecodeError:

@@ -61,8 +61,8 @@ def filter_options(run_by: str = "--") -> Callable[[Callable[..., T]], Callable[
                 **texts,
                 workflow=of_workflow,
                 stage=of_stage or 0,
-                since=_moment("--since", since) if since else 0.0,
-                until=_moment("--until", until) if until else math.inf,
+                since=_read_moment("--since", since) if since else 0.0,
+                until=_read_moment("--until", until) if until else math.inf,
             )
             return command(*args, filters=filters, **others)
 
@@ -73,7 +73,7 @@ def filter_options(run_by: str = "--") -> Callable[[Callable[..., T]], Callable[
     return decorate
 
 
-def _moment(option: str, text: str) -> float:
+def _read_moment(option: str, text: str) -> float:
     """Return the unix seconds of `2h` (ago) or of an ISO 8601 time, which is UTC if it names no zone."""
     if re.fullmatch(r"[0-9]+[smhdw]", text):
         return time.time() - read_age(text)

@@ -9,16 +9,16 @@ from typing import Final
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.delivery import Delivery
 
-LATE_SECONDS: Final = 30.0
+COMMIT_LAG_SECONDS: Final = 30.0
 """Seconds that a transaction may take. It gets its positions when it writes, but they become visible when it commits.
 
 For example, process A writes position 5, B writes and commits 6, then A commits: 5 appears after 6.
 """
 
-OVERLAP: Final = 200
+OVERLAP_POSITIONS: Final = 200
 """The minimum number of positions to look at again."""
 
-MOST_OVERLAP: Final = 10_000
+MOST_OVERLAP_POSITIONS: Final = 10_000
 """The maximum number of positions to look at again."""
 
 
@@ -29,11 +29,11 @@ class Following:
         self._archive = archive
         self._seen: dict[str, None] = {}
         self._position = archive.before(since) if since else self._begin()
-        begin = self._position if since else min(self._position, archive.before(time.time() - LATE_SECONDS))
+        begin = self._position if since else min(self._position, archive.before(time.time() - COMMIT_LAG_SECONDS))
         self._looks = deque([(time.monotonic(), begin)])
 
     def _begin(self) -> int:
-        seen, position = self._archive.newest(MOST_OVERLAP)
+        seen, position = self._archive.newest(MOST_OVERLAP_POSITIONS)
         self._seen.update(dict.fromkeys(seen))
         return position
 
@@ -45,7 +45,7 @@ class Following:
         self._position = position
         new = [one for one in (*late, *found) if one.id not in self._seen]
         self._seen.update(dict.fromkeys(one.id for one in new))
-        while len(self._seen) > 2 * MOST_OVERLAP:
+        while len(self._seen) > 2 * MOST_OVERLAP_POSITIONS:
             del self._seen[next(iter(self._seen))]
         return new
 
@@ -53,7 +53,7 @@ class Following:
         """Return the first position at which a delivery may still appear."""
         now = time.monotonic()
         self._looks.append((now, self._position))
-        while self._looks[1][0] < now - LATE_SECONDS:
+        while self._looks[1][0] < now - COMMIT_LAG_SECONDS:
             self._looks.popleft()
-        begin = min(self._looks[0][1], self._position - OVERLAP)
-        return max(begin, self._position - MOST_OVERLAP, 0)
+        begin = min(self._looks[0][1], self._position - OVERLAP_POSITIONS)
+        return max(begin, self._position - MOST_OVERLAP_POSITIONS, 0)

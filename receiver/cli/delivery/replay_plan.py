@@ -18,8 +18,8 @@ A_FEW_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What the command was told to do."""
+class ReplayRequest:
+    """What an operator asks for: to send deliveries to the receiver `to`, and how."""
 
     to: str
     allow_remote: bool
@@ -33,7 +33,7 @@ class Wish:
 class Plan:
     """How these deliveries will be sent. seconds: the minimum duration."""
 
-    wish: Wish
+    request: ReplayRequest
     deliveries: Sequence[Delivery]
     aim: Aim
     left_out: int
@@ -48,18 +48,18 @@ class Plan:
 
     def _lines(self) -> list[str]:
         """Return the plan in a few lines."""
-        wish, runs = self.wish, {delivery.chain_id: delivery for delivery in self.deliveries}
+        request, runs = self.request, {delivery.chain_id: delivery for delivery in self.deliveries}
         matching = f"{counted(self.deliveries, 'delivery', 'deliveries')} of {counted(runs, 'run')}"
-        lines = [f"{matching}, to {wish.to}, {wish.mode}"]
+        lines = [f"{matching}, to {request.to}, {request.mode}"]
         begun = [delivery for chain, delivery in runs.items() if self.aim.is_begun(chain)]
-        if wish.workflow:
-            lines.append(f"  into the run {wish.workflow}" + (f", stage {wish.stage}" if wish.stage else ""))
-        elif wish.mode == "verbatim":
+        if request.workflow:
+            lines.append(f"  into the run {request.workflow}" + (f", stage {request.stage}" if request.stage else ""))
+        elif request.mode == "verbatim":
             lines.append("  by the captured claims, whether the runs are here or not")
         elif len(begun) < len(runs):
             lines.append(f"  {len(runs) - len(begun)} into the captured runs")
         if begun:
-            of = "" if wish.start else " of runs that are not here"
+            of = "" if request.start else " of runs that are not here"
             lines.append(f"  {len(begun)} into stand-ins{of}; no partner is called")
         if self.seconds > A_FEW_SECONDS:
             lines.append(f"  takes {timedelta(seconds=round(self.seconds))} by --speed and --rate")
@@ -74,21 +74,21 @@ class Plan:
         return {
             "matching": len(self.deliveries),
             "left_out": self.left_out,
-            "to": self.wish.to,
-            "mode": self.wish.mode,
+            "to": self.request.to,
+            "mode": self.request.mode,
             "seconds": round(self.seconds, 3),
             "runs": [self._run_as_json(those) for those in runs.values()],
         }
 
     def _run_as_json(self, deliveries: Sequence[Delivery]) -> dict[str, Any]:
         """Return the plan for a run's deliveries. into: the id of the run; None for a stand-in, which has no id yet."""
-        wish, last = self.wish, deliveries[-1]
+        request, last = self.request, deliveries[-1]
         begun = self.aim.is_begun(last.chain_id)
         return {
             "workflow_id": last.workflow_id,
-            "into": None if begun else wish.workflow or last.workflow_id,
+            "into": None if begun else request.workflow or last.workflow_id,
             "deliveries": [
-                {"id": one.id, "partner": one.partner, "stage": wish.stage or one.stage} for one in deliveries
+                {"id": one.id, "partner": one.partner, "stage": request.stage or one.stage} for one in deliveries
             ],
             "difference": _difference(last).strip() if begun else "",
         }

@@ -13,11 +13,11 @@ SHOWN: Final = 200
 """Lines of the table. Deliveries whose answer differs are always shown."""
 
 
-def report(replayed: Sequence[Replayed], *, of: int, left_out: int, as_json: bool) -> None:
+def print_replayed(replayed: Sequence[Replayed], *, of: int, left_out: int, as_json: bool) -> None:
     """Print which deliveries were sent. of: how many should have been sent."""
     same = sum(one.same for one in replayed)
     if as_json:
-        lines = [_line(one) for one in replayed]
+        lines = [_replayed_as_json(one) for one in replayed]
         print_json({"sent": len(replayed), "same": same, "left_out": left_out, "deliveries": lines})
         return
     if replayed:
@@ -37,7 +37,7 @@ def _cells(one: Replayed) -> tuple[str, ...]:
     return delivery.id, delivery.partner, stage, one.workflow_id, str(delivery.status), now, same
 
 
-def _line(one: Replayed) -> dict[str, Any]:
+def _replayed_as_json(one: Replayed) -> dict[str, Any]:
     return {
         "id": one.delivery.id,
         "partner": one.delivery.partner,

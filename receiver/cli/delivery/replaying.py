@@ -19,11 +19,11 @@ from activities.runs import Runs
 from activities.settings import Settings
 from receiver.cli.db.store import need_archive
 from receiver.cli.delivery.replay import SPEEDS, ReplayOptions
-from receiver.cli.delivery.replay_plan import Plan, Wish
-from receiver.cli.delivery.replay_report import report
+from receiver.cli.delivery.replay_plan import Plan, ReplayRequest
+from receiver.cli.delivery.replay_report import print_replayed
 from receiver.cli.delivery.selection import read_file, refuse_both
 from receiver.cli.errors import CommandError, Exit
-from receiver.cli.output import cancel_on_signals, confirm, counted, note
+from receiver.cli.output import ANSWER_TIMEOUT, cancel_on_signals, confirm, counted, note
 from receiver.cli.tables import console
 from receiver.cli.terminal import printable
 from receiver.deliveries.archive import ANY, Filters
@@ -31,32 +31,31 @@ from receiver.deliveries.delivery import Delivery
 from receiver.replay.aims import TAKEN_WITHIN, CapturedClaims, NamedRun, Sorted, StandIns
 from receiver.replay.sending import MISSIGNED, UNPROVEN, Aim, Replay, Replayed, select
 from receiver.replay.stand_ins import is_stand_in
+from workflows.durations import DAY
 
-ANSWER_WITHIN: Final = 10.0
-DAY: Final = 24 * 3600.0
 LONGEST_DAYS: Final = 30
-"""The maximum duration of a replay, in days. The stand-ins' timers and tokens last longer."""
+"""The maximum duration of a replay, in days. The timers and tokens of the replay last longer."""
 
 
 async def replay_deliveries(options: ReplayOptions) -> Exit:
     """Send the deliveries that the options choose; FAILED if an answer differs with `expect`. Raises `CommandError`."""
     settings = Settings.from_env(os.environ)
-    wish = _wish(options, settings)
+    request = _requested(options, settings)
     chosen, left_out = _select(_choose(options.ids, options.filters, options.file), options)
-    replaying = _replay(wish, settings, options)
+    replaying = _replay(request, settings, options)
     seconds = replaying.seconds(chosen)
     if seconds > LONGEST_DAYS * DAY:
         what = f"the replay would take more than {LONGEST_DAYS} days"
         raise CommandError(what, "give a greater --rate or --speed, or fewer deliveries", Exit.USAGE)
     replaying.check(chosen)
-    aim = await _aim(wish, chosen, settings, seconds)
-    Plan(wish, chosen, aim, left_out, seconds).tell(as_json=options.dry_run and options.as_json)
+    aim = await _aim(request, chosen, settings, seconds)
+    Plan(request, chosen, aim, left_out, seconds).tell(as_json=options.dry_run and options.as_json)
     if options.dry_run:
         return Exit.OK
-    if not options.yes and _is_remote(wish):
-        _confirm()
+    if not options.yes and _is_remote(request):
+        _confirm_other_machine()
     replayed = await _send_and_report(replaying, chosen, aim, left_out, as_json=options.as_json)
-    _check_answers(wish, replayed.sent, not_sent=len(chosen) - len(replayed.sent))
+    _check_answers(request, replayed.sent, not_sent=len(chosen) - len(replayed.sent))
     if replayed.late:
         what = f"{counted(replayed.late, 'stand-in')} lack what was answered 2xx, and stay open for it"
         advice = "`stagehook delivery list --fate pending` shows what waits; `stagehook pipeline cancel` ends the run"
@@ -64,23 +63,23 @@ async def replay_deliveries(options: ReplayOptions) -> Exit:
     return Exit.FAILED if options.expect and not all(one.same for one in replayed.sent) else Exit.OK
 
 
-def _wish(options: ReplayOptions, settings: Settings) -> Wish:
+def _requested(options: ReplayOptions, settings: Settings) -> ReplayRequest:
     to = _receiver(options.to, settings, allow_remote=options.allow_remote)
-    return Wish(to, options.allow_remote, options.mode, options.start, options.workflow, options.stage or 0)
+    return ReplayRequest(to, options.allow_remote, options.mode, options.start, options.workflow, options.stage or 0)
 
 
-def _replay(wish: Wish, settings: Settings, options: ReplayOptions) -> Replay:
+def _replay(request: ReplayRequest, settings: Settings, options: ReplayOptions) -> Replay:
     return Replay(
-        httpx.AsyncClient(timeout=ANSWER_WITHIN, trust_env=False),
-        CallbackURLs(wish.to, settings.callback_keys),
+        httpx.AsyncClient(timeout=ANSWER_TIMEOUT, trust_env=False),
+        CallbackURLs(request.to, settings.callback_keys),
         settings.partners,
-        mode=wish.mode,
+        mode=request.mode,
         speed=SPEEDS[options.speed],
         rate=options.rate,
     )
 
 
-def _confirm() -> None:
+def _confirm_other_machine() -> None:
     if not sys.stdin.isatty():
         raise CommandError(
             "stdin is not a terminal, so a replay to another machine cannot be confirmed", "say --yes", Exit.USAGE
@@ -102,9 +101,9 @@ async def _send_and_report(
     replayed: list[Replayed] = []
     try:
         try:
-            await _send(replaying, chosen, aim, replayed)
+            await _send_all(replaying, chosen, aim, replayed)
         finally:  # also after an error: these deliveries were sent
-            report(replayed, of=len(chosen), left_out=left_out, as_json=as_json)
+            print_replayed(replayed, of=len(chosen), left_out=left_out, as_json=as_json)
         late = await aim.late(replayed)
         for run in late:
             note(f"{printable(run)} is left open: not all that was answered 2xx came to it within {TAKEN_WITHIN:g} s")
@@ -126,9 +125,11 @@ def _receiver(to: str, settings: Settings, *, allow_remote: bool) -> str:
     return url
 
 
-def _is_remote(wish: Wish) -> bool:
+def _is_remote(request: ReplayRequest) -> bool:
     """Whether the receiver or Temporal, to which the replay sends, is on another machine."""
-    return not is_loopback(wish.to) or (wish.mode != "verbatim" and not is_loopback(f"http://{_temporal_address()}"))
+    return not is_loopback(request.to) or (
+        request.mode != "verbatim" and not is_loopback(f"http://{_temporal_address()}")
+    )
 
 
 def _temporal_address() -> str:
@@ -168,27 +169,27 @@ def _select(found: Sequence[Delivery], options: ReplayOptions) -> tuple[list[Del
     return chosen, len(found) - len(chosen)
 
 
-async def _aim(wish: Wish, deliveries: Sequence[Delivery], settings: Settings, seconds: float) -> Aim:
-    if wish.mode == "verbatim":
+async def _aim(request: ReplayRequest, deliveries: Sequence[Delivery], settings: Settings, seconds: float) -> Aim:
+    if request.mode == "verbatim":
         return CapturedClaims()
     address = _temporal_address()
-    if not is_loopback(f"http://{address}") and not wish.allow_remote:
+    if not is_loopback(f"http://{address}") and not request.allow_remote:
         what = f"Temporal at {address} is not on this machine, and runs would be begun or answered there"
         raise CommandError(what, "set TEMPORAL_ADDRESS to a local one, or say --allow-remote", Exit.USAGE)
     note(f"Temporal at {address}, namespace {connect_config(os.environ).get('namespace', 'default')}")
     runs = Runs(await connect(os.environ))
-    if wish.workflow:
-        await runs.describe(wish.workflow)
-        return NamedRun(runs, wish.workflow, wish.stage)
-    lasting = seconds + len(deliveries) * ANSWER_WITHIN
+    if request.workflow:
+        await runs.describe(request.workflow)
+        return NamedRun(runs, request.workflow, request.stage)
+    lasting = seconds + len(deliveries) * ANSWER_TIMEOUT
     stand_ins = StandIns(runs, deliveries, settings.task_queue, lasting=lasting)
     chains = {delivery.chain_id: delivery.workflow_id for delivery in deliveries}
-    there = set() if wish.start else {chain for chain, run in chains.items() if await runs.has(run, chain)}
+    there = set() if request.start else {chain for chain, run in chains.items() if await runs.has(run, chain)}
     stand_ins.check(chains.keys() - there)
-    return stand_ins if wish.start else Sorted(there, stand_ins)
+    return stand_ins if request.start else Sorted(there, stand_ins)
 
 
-async def _send(replaying: Replay, deliveries: Sequence[Delivery], aim: Aim, replayed: list[Replayed]) -> None:
+async def _send_all(replaying: Replay, deliveries: Sequence[Delivery], aim: Aim, replayed: list[Replayed]) -> None:
     """Send the deliveries, and add each to `replayed` when it is answered."""
     errors = console(stderr=True)
     with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar:
@@ -202,12 +203,12 @@ async def _send(replaying: Replay, deliveries: Sequence[Delivery], aim: Aim, rep
             raise
 
 
-def _check_answers(wish: Wish, replayed: Sequence[Replayed], *, not_sent: int) -> None:
+def _check_answers(request: ReplayRequest, replayed: Sequence[Replayed], *, not_sent: int) -> None:
     unanswered = [one for one in replayed if one.error]
     if not unanswered:
         return
-    if unanswered[-1].nobody:
-        what = f"{wish.to} did not answer ({unanswered[-1].error}); {not_sent} were not sent"
+    if unanswered[-1].unreachable:
+        what = f"{request.to} did not answer ({unanswered[-1].error}); {not_sent} were not sent"
         raise CommandError(what, "start the receiver, and check --to and PUBLIC_URL")
     what = f"{len(unanswered)} of {counted(replayed, 'delivery', 'deliveries')} got no answer that can be read"
     raise CommandError(what, "look at the receiver's log; the lines above say what happened")

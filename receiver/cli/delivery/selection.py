@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
@@ -12,14 +13,13 @@ from typing import IO, Final
 from activities import strict_json
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.output import note
-from receiver.cli.signature.captured import BOM
 from receiver.deliveries.archive import ANY, Filters
 from receiver.deliveries.delivery import Delivery, NotADelivery, read_document
 
-LARGEST: Final = 64 * 1024 * 1024
+LARGEST_LINE: Final = 64 * 1024 * 1024
 """Bytes of a line, or of a JSON document of several lines; longer ones are read in parts. A delivery has two MiB."""
 
-JSON: Final = (b"{", b"[")
+JSON_STARTS: Final = (b"{", b"[")
 """The first byte of a JSON object or list."""
 
 
@@ -46,12 +46,12 @@ def documents(name: str) -> Iterator[tuple[int, bytes]]:
     lines = numbered_lines(name)
     number, first = next(((number, line) for number, line in lines if line.strip()), (0, b""))
     taken = [(number, first)] if first else []
-    if first.lstrip().startswith(JSON) and not is_json(first):
+    if first.lstrip().startswith(JSON_STARTS) and not is_json(first):
         size = 0
         for line in lines:
             taken.append(line)
             size += len(line[1])
-            if size > LARGEST:
+            if size > LARGEST_LINE:
                 break
         else:
             whole = b"".join(line for _, line in taken)
@@ -61,7 +61,7 @@ def documents(name: str) -> Iterator[tuple[int, bytes]]:
 
 def is_json(text: bytes) -> bool:
     """Whether the text is a JSON object or list."""
-    if not text.lstrip().startswith(JSON):
+    if not text.lstrip().startswith(JSON_STARTS):
         return False
     try:
         strict_json.loads(text)
@@ -78,8 +78,8 @@ def numbered_lines(name: str) -> Iterator[tuple[int, bytes]]:
     number = 1
     try:
         with _opened(name) as file:
-            for part in iter(lambda: file.readline(LARGEST), b""):
-                yield number, part.removeprefix(BOM) if number == 1 else part
+            for part in iter(lambda: file.readline(LARGEST_LINE), b""):
+                yield number, part.removeprefix(BOM_UTF8) if number == 1 else part
                 number += part.endswith(b"\n")
     except OSError as error:
         what = f"{_shown(name)} cannot be read: {error.strerror}"

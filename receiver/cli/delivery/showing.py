@@ -16,7 +16,7 @@ from receiver.cli.output import note, print_json, say
 from receiver.cli.terminal import printable, write_bytes
 from receiver.deliveries.delivery import Delivery
 
-UNREAD: Final = "not read to its end, {} bytes or more: it cannot be replayed"
+UNREAD_BODY: Final = "not read to its end, {} bytes or more: it cannot be replayed"
 
 
 def show_delivery(id_: str, *, body: bool, curl: bool, as_json: bool) -> None:
@@ -52,7 +52,7 @@ def described(one: Delivery) -> Iterator[tuple[str, str]]:
     for name, value in one.headers:
         yield "", f"{name}: {value}"
     kept = "" if one.body is not None else ", not kept: it cannot be replayed"
-    yield "body", f"{one.body_size} bytes{kept}" if one.body_digest else UNREAD.format(one.body_size)
+    yield "body", f"{one.body_size} bytes{kept}" if one.body_digest else UNREAD_BODY.format(one.body_size)
     if one.body_digest:
         yield "sha256", one.body_digest
     yield "partner", one.partner

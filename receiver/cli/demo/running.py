@@ -33,7 +33,7 @@ CALLBACK_DELAY: Final = 0.6
 HURRIED_TIMEOUT: Final = 2.0
 REFRESH_SECONDS: Final = 0.2
 
-PLAYS: Final[Mapping[str, list[str]]] = {
+DEMO_PLAYS: Final[Mapping[str, list[str]]] = {
     "identity": ["twice"],
     "bank": ["early"],
     "esign": ["never", "missigned"],
@@ -58,7 +58,7 @@ async def run_demo(*, keep: bool, as_json: bool) -> None:
         try:
             if not as_json:
                 note("starting Temporal, receiver, worker and sandbox partner ...")
-            stack = await start_stack(processes, Path(folder), plays=PLAYS, delay=CALLBACK_DELAY, ui=keep)
+            stack = await start_stack(processes, Path(folder), plays=DEMO_PLAYS, delay=CALLBACK_DELAY, ui=keep)
             handle = await Runs(stack.client).start(hurried(ONBOARDING), INPUT, task_queue="stagehook")
             async with asyncio.timeout(RUN_WITHIN):
                 status, progress = await _follow(stack, handle, processes, as_json=as_json)

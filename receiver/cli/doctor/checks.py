@@ -16,7 +16,7 @@ from activities.client import TemporalUnreachable, connect, connect_config
 from activities.environment import SettingsError, is_loopback
 from activities.settings import Settings
 from receiver.cli.errors import Exit
-from receiver.cli.output import print_json, say
+from receiver.cli.output import ANSWER_TIMEOUT, print_json, say
 from receiver.cli.terminal import printable
 from receiver.deliveries.database import SchemaMissing, StoreAway
 from receiver.deliveries.store import Store
@@ -24,7 +24,6 @@ from receiver.sending.signals import Signals, TemporalAway
 from receiver.settings import WebSettings
 from workflows.pipelines import PIPELINES
 
-ANSWER_WITHIN: Final = 10.0
 CLOCKS_APART: Final = CLOCK_GRACE / 3
 """Seconds that clocks may differ before an operator should act: a third of the grace that tokens get."""
 
@@ -126,7 +125,7 @@ async def _public_url(settings: Settings) -> AsyncIterator[Finding]:
         says = f"{settings.public_url} is loopback: only partners on this machine can call back"
         yield Finding("public url", ok=False, says=says, fix="use the public https address; for `make dev` leave it")
     try:
-        async with httpx.AsyncClient(timeout=ANSWER_WITHIN, trust_env=False) as http:
+        async with httpx.AsyncClient(timeout=ANSWER_TIMEOUT, trust_env=False) as http:
             asked_at = time.time()
             answer = await http.get(f"{settings.public_url}/healthz")
     except httpx.HTTPError as error:

@@ -22,7 +22,7 @@ from receiver.cli.output import note, say
 from receiver.cli.partner.scaffold import Scaffold, names_in
 from receiver.cli.signature.captured import Captured, read_request
 
-NAME: Final = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
+PARTNER_NAME: Final = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
 LONGEST_NAME: Final = 30
 LIST: Final = Path("activities/partners/__init__.py")
 IMPORTED: Final = re.compile(r"^from activities\.partners import (?:\(([^)]*)\)|(.+)$)", re.MULTILINE)
@@ -84,7 +84,7 @@ def _tidy(paths: Sequence[Path]) -> None:
 
 
 def _scaffold(name: str, scheme: str, file: str) -> Scaffold:
-    if not NAME.fullmatch(name) or len(name) > LONGEST_NAME:
+    if not PARTNER_NAME.fullmatch(name) or len(name) > LONGEST_NAME:
         what = f"use up to {LONGEST_NAME} lower-case letters and digits, words joined by hyphens"
         raise click.BadParameter(f"{name!r} is not a name for a partner: {what}")
     if scheme not in {*SCHEMES, "none"}:

@@ -18,16 +18,16 @@ from activities.settings import read_callback_keys
 from activities.signatures import ConfigError, Scheme
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.output import print_json, read_json_object, say
-from receiver.cli.partner.settings import set_up
+from receiver.cli.partner.settings import partner_from_environment
 from receiver.cli.terminal import printable
 from receiver.sandbox.roles import ROLES, role_of
 from workflows.contract import Answer
 
-Status = Literal["succeeded", "failed", "progress"]
+SendableStatus = Literal["succeeded", "failed", "progress"]
 
 
 async def send_callback(
-    url: str, status: Status, data: str, body: str | None, times: int, *, to_sign: bool, as_json: bool
+    url: str, status: SendableStatus, data: str, body: str | None, times: int, *, to_sign: bool, as_json: bool
 ) -> Exit:
     """Send a callback `times` times and print the answers; FAILED unless every answer is a 2xx.
 
@@ -39,7 +39,7 @@ async def send_callback(
     work = f"hand-{uuid.uuid4().hex[:8]}"
     in_form = role_of(name).callback(work, Answer(status, data=read_json_object("--data", data)))
     content = json.dumps(in_form if body is None else read_json_object("--body", body)).encode()
-    made = set_up(name, to_sign=to_sign)
+    made = partner_from_environment(name, to_sign=to_sign)
     scheme = made.signature if made and to_sign else None
     media_type = made.content_type if made else "application/json"
     answers = []

@@ -6,7 +6,7 @@ import click
 import httpx
 import uvicorn
 
-from receiver.cli.partner.settings import set_up
+from receiver.cli.partner.settings import partner_from_environment
 from receiver.lifecycle import check_port, stop_quietly
 from receiver.logs import LOG_CONFIG
 from receiver.sandbox.app import PLAYS, SandboxPartner
@@ -17,7 +17,7 @@ async def serve_sandbox(port: int, plays: tuple[str, ...], delay: float | None, 
     """Serve the sandbox until SIGTERM. delay: seconds. Raises `PortTaken`, and a usage error for an unknown play."""
     script = _read_plays(plays)
     check_port("127.0.0.1", port)
-    schemes = {name: made.signature for name in ROLES if (made := set_up(name)) and made.signature}
+    schemes = {name: made.signature for name in ROLES if (made := partner_from_environment(name)) and made.signature}
     async with httpx.AsyncClient(timeout=10, trust_env=False) as http:
         sandbox = SandboxPartner(http, script, schemes=schemes, seed=seed, delay=delay)
         config = uvicorn.Config(

@@ -10,7 +10,7 @@ from activities.partners.partner import Partner
 from receiver.cli.output import note
 
 
-def set_up(name: str, *, to_sign: bool = True) -> Partner | None:
+def partner_from_environment(name: str, *, to_sign: bool = True) -> Partner | None:
     """Make the partner from this environment; None if unknown. to_sign: print why its callbacks cannot be signed."""
     if name not in PARTNERS:
         return None

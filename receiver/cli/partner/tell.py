@@ -38,7 +38,7 @@ async def tell(verb: Verb, workflow_id: str, stage: int, *, yes: bool, as_json: 
     yes: do not ask first. Raises `CommandError` unless the answer is a 2xx.
     """
     call, known = await Runs(await connect(os.environ)).latest_call(workflow_id, stage)
-    partner, callback_urls = _load(call)
+    partner, callback_urls = _partner_and_urls(call)
     request = _build(verb, partner, call, known)
     if not yes:
         _confirm(f"{verb} {known.reference} at {partner.name}: {_stage_in_words(call, known)}")
@@ -57,7 +57,7 @@ async def tell(verb: Verb, workflow_id: str, stage: int, *, yes: bool, as_json: 
         say(answer_line(partner, status, said))
 
 
-def _load(call: StageCall) -> tuple[Partner, list[str]]:
+def _partner_and_urls(call: StageCall) -> tuple[Partner, list[str]]:
     """Return the call's partner, and for every key the callback URL that its answer may echo; raises `SettingsError`.
 
     Raises `CommandError` if this code does not have the partner.

@@ -10,7 +10,7 @@ from receiver.cli.errors import Exit
 from receiver.cli.output import note, print_json, say
 from receiver.cli.pipeline.runs import GOOD, connect_runs
 from receiver.cli.pipeline.stage_table import changes, stage_table
-from receiver.cli.pipeline.watching import Look, looks
+from receiver.cli.pipeline.watching import Snapshot, looks
 from receiver.cli.tables import live_table
 from receiver.cli.terminal import printable
 
@@ -32,11 +32,11 @@ async def follow_run(workflow_id: str, *, as_json: bool) -> int:
     return Exit.OK if status == "completed" else Exit.RUN_FAILED
 
 
-def _printer(workflow_id: str, live: Live | None, *, as_json: bool) -> Callable[[Look], None]:
+def _printer(workflow_id: str, live: Live | None, *, as_json: bool) -> Callable[[Snapshot], None]:
     """Return a function that prints a look: as a JSON line or a text line for every change, or in a redrawn table."""
-    before: Look | None = None
+    before: Snapshot | None = None
 
-    def show_look(look: Look) -> None:
+    def show_look(look: Snapshot) -> None:
         nonlocal before
         if before and before.status == look.status and look.progress in (None, before.progress):
             return

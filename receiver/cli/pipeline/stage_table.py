@@ -11,8 +11,8 @@ from rich.table import Table
 
 from receiver.cli.terminal import printable
 from workflows.contract import Progress, StageProgress
+from workflows.durations import DAY
 
-DAY = 24 * 3600.0
 COLOURS = {"succeeded": "green", "failed": "red", "skipped": "yellow", "advanced": "yellow"}
 
 
@@ -57,7 +57,7 @@ def _notes(progress: Progress) -> Iterator[str]:
             if text:
                 yield f"stage {stage.number} {stage.name}: {text}"
         for entry in stage.ledger:
-            yield f"stage {stage.number} {stage.name}: {_moment(entry.at)} {entry.what}: {entry.why}"
+            yield f"stage {stage.number} {stage.name}: {_utc_text(entry.at)} {entry.what}: {entry.why}"
         if stage.ledger_total > len(stage.ledger):
             yield f"stage {stage.number} {stage.name}: and {stage.ledger_total - len(stage.ledger)} more like these"
     for reason, count in progress.ignored.items():
@@ -77,7 +77,7 @@ def _line(stage: StageProgress) -> str:
     line = f"stage {stage.number} {stage.name} ({stage.partner}): {state_text(stage)}, call {stage.attempts}"
     if stage.outcome:
         return f"{line}, {_took(stage)}"
-    return f"{line}, until {_moment(stage.deadline)} UTC" if stage.deadline else line
+    return f"{line}, until {_utc_text(stage.deadline)} UTC" if stage.deadline else line
 
 
 def _took(stage: StageProgress) -> str:
@@ -94,5 +94,5 @@ def _due(stage: StageProgress) -> str:
     return f"{datetime.fromtimestamp(stage.deadline, UTC):{'%H:%M:%S' if soon else '%m-%d %H:%M'}}Z"
 
 
-def _moment(at: float | None) -> str:
+def _utc_text(at: float | None) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S") if at else ""

@@ -18,7 +18,7 @@ LONGEST_PAUSE_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True)
-class Look:
+class Snapshot:
     """The result of a look at a run. progress: None if unknown; `trouble` then says why."""
 
     status: str
@@ -26,7 +26,7 @@ class Look:
     trouble: str = ""
 
 
-async def looks(runs: Runs, workflow_id: str) -> AsyncIterator[Look]:
+async def looks(runs: Runs, workflow_id: str) -> AsyncIterator[Snapshot]:
     """Look at the run until it has ended. The last look is after its end.
 
     Raises `RunNotFound`, and `ProgressUnknown` if the run has ended and no worker answers for it.
@@ -36,12 +36,12 @@ async def looks(runs: Runs, workflow_id: str) -> AsyncIterator[Look]:
         # Read the status first: if it says that the run has ended, the progress read after it is final.
         status = status_name((await runs.describe(workflow_id)).status)
         try:
-            look = Look(status, await runs.progress(workflow_id))
+            look = Snapshot(status, await runs.progress(workflow_id))
             pause = LOOK_AGAIN_SECONDS
         except ProgressUnknown as error:
             if status != "running" and not isinstance(error, NoProgressQuery):
                 raise
-            look = Look(status, None, str(error))
+            look = Snapshot(status, None, str(error))
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
         yield look
         if status != "running":

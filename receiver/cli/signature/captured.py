@@ -11,6 +11,7 @@ import binascii
 import math
 import re
 import sys
+from codecs import BOM_UTF8
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,7 +25,7 @@ from activities.spellings import REDACTED
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.output import note
 
-LARGEST: Final = 8 * 1024 * 1024
+LARGEST_REQUEST: Final = 8 * 1024 * 1024
 """Bytes that are read at most. The receiver accepts a body of 1 MiB, and base64 adds a third."""
 
 LONGEST_TIME: Final = 12
@@ -32,8 +33,7 @@ LONGEST_TIME: Final = 12
 
 REQUEST_LINE: Final = re.compile(rb"([A-Za-z]+) (\S+) HTTP/[0-9.]+\r?\n?")
 END_OF_HEAD: Final = re.compile(rb"\r?\n\r?\n")
-HEADER: Final = re.compile(r"([A-Za-z0-9!#$%&'*+.^_`|~-]+):(.*)", re.DOTALL)
-BOM: Final = b"\xef\xbb\xbf"
+HEADER_LINE: Final = re.compile(r"([A-Za-z0-9!#$%&'*+.^_`|~-]+):(.*)", re.DOTALL)
 
 PLACEHOLDER: Final = re.compile(rb'\{(?:[^{}"]+/[0-9]+/[0-9]+|unknown)\}')
 """The placeholder that replaces a callback token in a recorded body."""
@@ -76,7 +76,7 @@ def read_request(path: str, headers: Sequence[str]) -> Captured:
     raw = read_bytes(path)
     if headers:
         return Captured(read_headers(headers), raw)
-    text = raw.removeprefix(BOM).lstrip(b"\r\n")
+    text = raw.removeprefix(BOM_UTF8).lstrip(b"\r\n")
     if REQUEST_LINE.match(text):
         return _read_http(text)
     if text.lstrip().startswith(b"{"):
@@ -93,15 +93,17 @@ def read_bytes(path: str) -> bytes:
         note("reading from the terminal; end with Ctrl-D, or give a file")
     try:
         if path == "-":
-            raw = sys.stdin.buffer.read(LARGEST + 1)
+            raw = sys.stdin.buffer.read(LARGEST_REQUEST + 1)
         else:
             with Path(path).open("rb") as file:
-                raw = file.read(LARGEST + 1)
+                raw = file.read(LARGEST_REQUEST + 1)
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or "invalid name of a file"
         raise _usage(f"{_name(path)}: {why}", "give a file that can be read, or - for stdin") from error
-    if len(raw) > LARGEST:
-        raise _usage(f"{_name(path)} is larger than {LARGEST} bytes", "give one request; the receiver takes 1 MiB")
+    if len(raw) > LARGEST_REQUEST:
+        raise _usage(
+            f"{_name(path)} is larger than {LARGEST_REQUEST} bytes", "give one request; the receiver takes 1 MiB"
+        )
     return raw
 
 
@@ -191,7 +193,7 @@ def _is_pair(pair: Any) -> bool:
 
 
 def _header(line: str, where: str) -> tuple[str, str]:
-    found = HEADER.fullmatch(line)
+    found = HEADER_LINE.fullmatch(line)
     if not found:
         raise _usage(f"{where} is not a header", "a header is `Name: value`, and a blank line ends them")
     return found[1], found[2].strip(" \t")

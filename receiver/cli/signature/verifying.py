@@ -18,7 +18,7 @@ from receiver.cli.terminal import printable
 
 MARKS: Final = {"ok": "ok   ", "wrong": "WRONG", "unknown": "?    "}
 
-ADVICE: Final = {
+ADVICE_BY_STEP: Final = {
     "header": "ask the partner which scheme and headers it sends, and look whether something on the way drops or "
     "changes them",
     "time": "for a captured request give --at TIME, when it arrived; for a new one set the clocks right",
@@ -48,12 +48,12 @@ def verify_file(
     setup = set_up(given, tolerance=tolerance)
     clock = None if at is None else read_time(at)
     captured = read_request(file, headers)
-    request = captured.signed(url, _public_url())
+    request = captured.signed(url, _url_from_environment())
     if setup.scheme.covers_url and not request.url:
         raise no_url(setup.scheme.name)
     now = clock if clock is not None else captured.received_at if captured.received_at is not None else time.time()
     diagnosis = diagnose(setup.scheme, setup.secrets, request, now)
-    advice = _advice(diagnosis, covers_url=setup.scheme.covers_url)
+    advice = _advice_on(diagnosis, covers_url=setup.scheme.covers_url)
     if captured.replaced and not diagnosis.verified and setup.scheme.covers_body:
         what = f"{printable(captured.replaced)} stands in this body where a token or a secret was"
         note(f"{what}: no signature of it can be right; verify the request as the partner sent it")
@@ -91,12 +91,12 @@ def _print_json(diagnosis: Diagnosis, scheme: str, advice: str) -> None:
     )
 
 
-def _advice(diagnosis: Diagnosis, *, covers_url: bool) -> str:
-    advice = ADVICE.get(diagnosis.failed, "")
+def _advice_on(diagnosis: Diagnosis, *, covers_url: bool) -> str:
+    advice = ADVICE_BY_STEP.get(diagnosis.failed, "")
     return advice + URL_ADVICE if covers_url and "bytes" in diagnosis.failed else advice
 
 
-def _public_url() -> str:
+def _url_from_environment() -> str:
     if not os.environ.get("PUBLIC_URL", "").strip():
         return ""
     env = Environment(os.environ)

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from activities.environment import Environment
 from activities.partners.partner import signature
 from activities.signatures import SCHEMES, ConfigError, Scheme, SignatureError, SignedRequest
-from activities.signatures.ed25519 import SIGN_BIT, SMALL_ORDER, P
+from activities.signatures.ed25519 import PRIME, SIGN_BIT, SMALL_ORDER
 
 NOW = 1_800_000_000
 URL = "https://hooks.example.com/callbacks/token?a=1"
@@ -330,7 +330,7 @@ def test_an_undecodable_or_short_secret_is_an_error_at_construction(name: str, s
         SCHEMES[name](secrets=[secret])
 
 
-@pytest.mark.parametrize("y", sorted({*SMALL_ORDER, P, P + 1}))
+@pytest.mark.parametrize("y", sorted({*SMALL_ORDER, PRIME, PRIME + 1}))
 @pytest.mark.parametrize("sign", [0, SIGN_BIT])
 def test_a_key_to_which_anybody_can_sign_is_an_error_at_construction(y: int, sign: int) -> None:
     raw = (y | sign).to_bytes(32, "little")
@@ -339,7 +339,7 @@ def test_a_key_to_which_anybody_can_sign_is_an_error_at_construction(y: int, sig
             SCHEMES[name](secrets=[secret])
 
 
-@pytest.mark.parametrize("y", [2, 7, P + 3, SIGN_BIT - 1])
+@pytest.mark.parametrize("y", [2, 7, PRIME + 3, SIGN_BIT - 1])
 @pytest.mark.parametrize("sign", [0, SIGN_BIT])
 def test_a_key_that_is_no_point_in_its_one_encoding_is_an_error_at_construction(y: int, sign: int) -> None:
     """Of 2 and 7 no x comes; the others encode points that have an encoding of their own."""
