@@ -13,3 +13,71 @@ from typing import Final, Self
 from activities.environment import Environment, is_loopback
 from activities.partners import PARTNERS, load_partners
 from activities.partners.partner import Partner
+from activities.strength import SHORTEST_CALLBACK_KEY, is_patterned_key, is_weak_key
+from activities.variables import VARIABLES
+
+DEFAULT_TASK_QUEUE: Final = "stagehook"
+NEW_KEY: Final = "`stagehook key generate`"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Checked settings.
+
+    public_url: the base URL at which partners reach the receiver; never taken from a request.
+    callback_keys: keys of callback tokens; the first key signs, all keys verify.
+    partners: the enabled partners by name.
+    task_queue: the task queue that the worker polls.
+    host, port, processes: the receiver's listening address and number of processes.
+    """
+
+    public_url: str
+    callback_keys: tuple[str, ...] = field(repr=False)
+    partners: Mapping[str, Partner] = field(repr=False)
+    task_queue: str
+    host: str
+    port: int
+    processes: int
+
+    @classmethod
+    def from_env(cls, variables: Mapping[str, str]) -> Self:
+        """Read the settings; raises `SettingsError` with all faults at once."""
+        env = Environment(variables)
+        settings = cls.read(env)
+        env.check()
+        return settings
+
+    @classmethod
+    def read(cls, env: Environment) -> Self:
+        """Read the settings and add each fault to `env`; do not use the settings if there are faults."""
+        public_url = env.url("PUBLIC_URL", fix=VARIABLES["PUBLIC_URL"])
+        local = is_loopback(public_url)
+        partners = load_partners(env.names("PARTNERS", fix=f"enable some of {', '.join(PARTNERS)}"), env)
+        if public_url and not local:
+            for name in (name for name, partner in partners.items() if partner.loopback_only):
+                env.fault("PARTNERS", f"names {name}, a stand-in", "only a loopback PUBLIC_URL may enable it")
+        return cls(
+            public_url=public_url,
+            callback_keys=read_callback_keys(env, public=bool(public_url) and not local),
+            partners=partners,
+            task_queue=env.text("TASK_QUEUE", fix=VARIABLES["TASK_QUEUE"], default=DEFAULT_TASK_QUEUE),
+            # A public receiver must be reachable from a router on another machine; a local receiver must not.
+            host="127.0.0.1" if local else "0.0.0.0",  # noqa: S104
+            port=env.number("PORT", fix=VARIABLES["PORT"], default=8000, least=1, most=65535),
+            processes=env.number("WEB_CONCURRENCY", fix=VARIABLES["WEB_CONCURRENCY"], default=1, least=1, most=100),
+        )
+
+
+def read_callback_keys(env: Environment, *, public: bool = False) -> tuple[str, ...]:
+    """Return the keys of CALLBACK_KEYS; missing and weak keys become faults.
+
+    public: the receiver is reachable by strangers, so keys from the documentation or made by hand are faults too.
+    """
+    keys = env.names("CALLBACK_KEYS", fix=f"{VARIABLES['CALLBACK_KEYS']}; {NEW_KEY} prints one")
+    fix = f"use {SHORTEST_CALLBACK_KEY} random characters or more; {NEW_KEY} prints such a key"
+    for place, key in enumerate(keys, start=1):
+        if is_weak_key(key):
+            env.fault("CALLBACK_KEYS", f"has a weak key in place {place}", fix)
+        elif public and is_patterned_key(key):
+            env.fault("CALLBACK_KEYS", f"has a guessable key in place {place} (words, sequences or repeats)", fix)
+    return tuple(keys)
