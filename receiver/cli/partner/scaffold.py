@@ -24,8 +24,7 @@ from receiver.cli.errors import CommandError, Exit
 from receiver.cli.signature.captured import Captured
 from receiver.deliveries.credentials import is_credential
 from receiver.deliveries.delivery import Delivery, NotADelivery, digest, new_id, placeholder, read_line
-
-DAY: Final = 86_400
+from workflows.durations import DAY
 
 KNOWN: Final = ("done", "failed", "working")
 """The statuses that the sample's file reads."""
@@ -35,8 +34,10 @@ MEDIA_TYPE: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+/[A-Za-z0-9!#$%&'*+.
 
 SAMPLE: Final = files("receiver.cli.partner.sample")
 
-SIGNED: Final = 'signature("github", environment, "NEW_PARTNER_SECRET", fix="the signing secret from its dashboard"),'
-UNSIGNED: Final = "None,  # say here why: the callback URL alone is the proof"
+SIGNING: Final = (
+    'signature("github", environment, "NEW_PARTNER_SECRET", fix="the signing secret from its dashboard"),'
+)
+NOT_SIGNING: Final = "None,  # say here why: the callback URL alone is the proof"
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ class Scaffold:
     def _signing(self) -> dict[str, str]:
         if self.scheme:
             return {'"github"': f'"{self.scheme}"', '"not-a-secret"': f'"{SCHEMES[self.scheme].sample_secret}"'}
-        return {SIGNED: UNSIGNED, " signature,": "", '\n    "NEW_PARTNER_SECRET": "not-a-secret",': ""}
+        return {SIGNING: NOT_SIGNING, " signature,": "", '\n    "NEW_PARTNER_SECRET": "not-a-secret",': ""}
 
     def _reading(self) -> dict[str, str]:
         """Return the changes of the function that reads a callback."""
@@ -160,7 +161,7 @@ class Scaffold:
     def _fixture(self) -> Delivery:
         """Make a delivery of the captured request, as if it had been received for a run's first stage, and taken."""
         at = self.captured.received_at or time.time()
-        claims = Claims(f"{self.name}-1", "captured-by-hand", 1, 1, self.name, int(at), int(at) + 30 * DAY)
+        claims = Claims(f"{self.name}-1", "captured-by-hand", 1, 1, self.name, int(at), int(at + 30 * DAY))
         body = self.captured.body
         headers = [(name, value) for name, value in self.captured.headers if not is_credential(name)]
         if not any(name.lower() == "content-type" for name, _ in headers):
