@@ -34,9 +34,7 @@ MEDIA_TYPE: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+/[A-Za-z0-9!#$%&'*+.
 
 SAMPLE: Final = files("receiver.cli.partner.sample")
 
-SIGNING: Final = (
-    'signature("github", environment, "NEW_PARTNER_SECRET", fix="the signing secret from its dashboard"),'
-)
+SIGNING: Final = 'signature("github", environment, "NEW_PARTNER_SECRET", fix="the signing secret from its dashboard"),'
 NOT_SIGNING: Final = "None,  # say here why: the callback URL alone is the proof"
 
 
