@@ -55,7 +55,7 @@ class Settings:
         partners = load_partners(env.names("PARTNERS", fix=f"enable some of {', '.join(PARTNERS)}"), env)
         if public_url and not local:
             for name in (name for name, partner in partners.items() if partner.loopback_only):
-                env.fault("PARTNERS", f"names {name}, a stand-in", "only a loopback PUBLIC_URL may enable it")
+                env.fault("PARTNERS", f"names {name}, only for tests", "only a loopback PUBLIC_URL may enable it")
         return cls(
             public_url=public_url,
             callback_keys=read_callback_keys(env, public=bool(public_url) and not local),

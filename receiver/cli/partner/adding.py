@@ -53,7 +53,7 @@ def add_partner(name: str, scheme: str, captured: str) -> None:
     _tidy([LIST, *(path for path in files if path.suffix == ".py")])
     if captured:
         where = ".".join(scaffold.path)
-        note(f"its status is {scaffold.seen!r}, read at {where}; if it stands elsewhere, change the file and its test")
+        note(f"its status is {scaffold.seen!r}, read at {where}; if it is elsewhere, change the file and its test")
     note(f"next: make test ARGS='tests/activities/test_{scaffold.module}.py tests/test_deliveries.py'")
 
 

@@ -22,7 +22,7 @@ ADVICE_BY_STEP: Final = {
     "header": "ask the partner which scheme and headers it sends, and look whether something on the way drops or "
     "changes them",
     "time": "for a captured request give --at TIME, when it arrived; for a new one set the clocks right",
-    "key": "copy the secret from the partner's dashboard, and pass it on as it stands there",
+    "key": "copy the secret from the partner's dashboard, and pass it on unchanged",
     "bytes": "verify the body as it arrived, before anything parses it; capture it byte by byte",
     "key or bytes": "compare the secret with the partner's dashboard first, then look how the body was captured",
 }
