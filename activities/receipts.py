@@ -15,10 +15,10 @@ from typing import Final, ParamSpec, TypeVar
 import httpx
 
 from activities.http import flaw_of
-from activities.partners.answers import BrokenAnswer, checked, checked_reference
+from activities.partners.answers import BrokenAnswer, checked, checked_reference, scrubbed
 from activities.partners.partner import Partner, Unreadable
 from activities.partners.paths import BadSegment
-from activities.redaction import scrubbed, scrubbed_text
+from activities.redaction.tokens import scrubbed_text
 from workflows.contract import Answer, Receipt
 from workflows.reading import kind
 from workflows.stage_record import LONGEST_TEXT

@@ -14,7 +14,7 @@ import traceback
 from types import TracebackType
 from typing import Any, Final, TypeAlias
 
-from activities.redaction import scrubbed_text
+from activities.redaction.tokens import scrubbed_text
 
 ExcInfo: TypeAlias = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 

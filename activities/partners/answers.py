@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from activities.partners.partner import Partner, Unreadable
-from activities.redaction import scrubbed, scrubbed_text
+from activities.redaction.tokens import scrubbed_text
 from workflows.contract import LARGEST_OUTCOME, Answer
 from workflows.nesting import MOST_LEVELS
 from workflows.stage_record import LONGEST_TEXT
@@ -97,6 +98,27 @@ def checked_text(name: str, value: Any) -> str:
         return value.encode().decode()  # makes a plain str of a StrEnum's member
     except UnicodeEncodeError:
         raise BrokenAnswer(f"{name} holds a lone surrogate: return text that UTF-8 can encode") from None
+
+
+def scrubbed(answer: Answer) -> Answer:
+    """Replace each callback token in a checked answer's code, message and data (keys and values) by `[removed]`."""
+    return replace(
+        answer,
+        code=scrubbed_text(answer.code),
+        message=scrubbed_text(answer.message),
+        data=_scrubbed_value(answer.data),
+    )
+
+
+def _scrubbed_value(value: Any) -> Any:
+    match value:
+        case str():
+            return scrubbed_text(value)
+        case Mapping():
+            return {scrubbed_text(key): _scrubbed_value(inner) for key, inner in value.items()}
+        case list() | tuple():
+            return [_scrubbed_value(inner) for inner in value]
+    return value
 
 
 class _Data:

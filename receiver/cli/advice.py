@@ -13,7 +13,7 @@ import click
 from activities.callback_urls import BadToken, ExpiredToken
 from activities.client import TemporalUnreachable
 from activities.environment import SettingsError
-from activities.redaction import redact_tokens
+from activities.redaction.tokens import redact_tokens
 from activities.runs import (
     NoProgressQuery,
     NoSuchStage,

@@ -9,6 +9,7 @@ without the cookie.
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -16,10 +17,10 @@ from typing import Any, Final
 from starlette.requests import Request
 
 from activities.callback_urls import CALLBACKS_PATH, Claims
-from activities.redaction import may_hold_token, redact_tokens, without_tokens
-from activities.spellings import REDACTED
+from activities.redaction.headers import is_credential
+from activities.redaction.text import REDACTED
+from activities.redaction.tokens import MAY_HOLD_TOKEN, redact_tokens, without_tokens
 from receiver.answers import Verdict
-from receiver.deliveries.credentials import is_credential
 from receiver.deliveries.delivery import MAX_REFUSED_BODY_BYTES, UNKNOWN_TOKEN, Delivery, digest, new_id, placeholder
 
 SHORTEST_TOKEN: Final = 40
@@ -28,6 +29,9 @@ SHORTEST_TOKEN: Final = 40
 MOST_SEARCHED: Final = 2048
 """Characters of the query, and of all headers together, that are searched for hidden tokens: 1.5 ms per KiB at worst.
 Texts with escapes or tokens are rare and short; a text beyond the limit is replaced by `[redacted]` as a whole."""
+
+UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
+"""Matches characters that a store does not take."""
 
 
 @dataclass
@@ -175,12 +179,14 @@ class Capture:
         return tuple(kept)
 
     def _is_suspect(self, text: str) -> bool:
-        """Whether `_without_token` may change the text; a cheap test."""
+        """Whether `_without_token` may change the text. Nothing in an ordinary request is suspect."""
         repeats_token = len(self.token) >= SHORTEST_TOKEN and self.token in text
-        return repeats_token or "\0" in text or may_hold_token(text.encode("utf-8", "replace"))
+        return bool(repeats_token or MAY_HOLD_TOKEN.search(text) or UNSTORABLE.search(text))
 
     def _without_token(self, text: str) -> str:
         """The text without tokens, the request's own included, and without NUL, which PostgreSQL cannot store."""
+        if not self._is_suspect(text):
+            return text
         own = text.replace(self.token, self._shown_token) if len(self.token) >= SHORTEST_TOKEN else text
         raw = own.encode("utf-8", "replace")
         clean = without_tokens(raw) if self._at_callback_url else redact_tokens(raw)

@@ -17,9 +17,9 @@ import httpx
 
 from activities.callback_urls import CALLBACKS_PATH, PARTNERS_PATH, CallbackURLs, Claims
 from activities.partners.partner import Partner
+from activities.redaction.headers import is_credential
 from activities.signatures import ConfigError
 from receiver.answers import Verdict
-from receiver.deliveries.credentials import is_credential
 from receiver.deliveries.delivery import Delivery, placeholder
 
 Mode = Literal["resign", "verbatim"]

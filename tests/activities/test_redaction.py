@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from activities.callback_urls import CallbackURLs, Claims
-from activities.redaction import scrubbed, scrubbed_text
+from activities.partners.answers import scrubbed
+from activities.redaction.tokens import scrubbed_text
 from tests.support import KEY
 from workflows.contract import Answer
 

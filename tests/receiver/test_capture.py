@@ -8,12 +8,12 @@ import pytest
 from starlette.requests import Request
 
 from activities.callback_urls import CallbackURLs, Claims
+from activities.redaction.headers import is_credential
 from activities.signatures import SCHEMES
 from activities.signatures.plain_hmac import ROWS
 from receiver.answers import Verdict
 from receiver.deliveries import capture
 from receiver.deliveries.capture import MOST_SEARCHED, Capture
-from receiver.deliveries.credentials import is_credential
 from receiver.deliveries.delivery import MAX_REFUSED_BODY_BYTES
 from tests.support import KEY
 

@@ -6,13 +6,14 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from activities.redaction.secrets import known_secrets, look_for
 from receiver.cli.db.store import need_archive
 from receiver.cli.delivery.selection import read_file, refuse_both
 from receiver.cli.output import counted, note, print_json, say
 from receiver.cli.terminal import printable
 from receiver.deliveries.archive import Filters
 from receiver.deliveries.delivery import Delivery
-from receiver.deliveries.secrets import known_secrets, redact
+from receiver.deliveries.export import redact
 
 HIDES: Final = "it hides a secret in base64, or has more layers than are looked through"
 
@@ -22,10 +23,10 @@ def print_export(ids: Sequence[str], filters: Filters, *, full: bool) -> None:
     refuse_both(ids, filters)
     archive = need_archive()
     chosen: Iterable[Delivery] = archive.named(ids) if ids else archive.every(filters)
-    secrets = known_secrets(os.environ)
+    look = look_for(known_secrets(os.environ))
     exported = 0
     for one in chosen:
-        clean = one if full else redact(one, secrets)
+        clean = one if full else redact(one, look)
         print_json(clean.as_json(), indent=None)
         if one.body is not None and clean.body is None:
             note(f"left out: the body of {printable(one.id)}, for {HIDES}")

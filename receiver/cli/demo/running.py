@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from temporalio.client import WorkflowHandle
 
+from activities.redaction.secrets import known_secrets, look_for
 from activities.runs import ProgressUnknown, Runs, status_name
 from receiver.cli.demo.processes import Processes
 from receiver.cli.demo.stack import Stack, stagehook_command, start_stack
@@ -23,7 +24,7 @@ from receiver.cli.pipeline.stage_table import changes, stage_table
 from receiver.cli.tables import live_table
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.database import Database
-from receiver.deliveries.secrets import known_secrets, redact
+from receiver.deliveries.export import redact
 from workflows.contract import Pipeline, PipelineResult, Progress
 from workflows.pipelines import ONBOARDING
 
@@ -216,12 +217,12 @@ async def _follow(
 def _keep_captures(stack: Stack) -> Path | None:
     """Export the receiver's deliveries to a file that outlasts the demo; None if the file cannot be written."""
     deliveries = Archive(Database(stack.environment["DATABASE_URL"])).every()
-    secrets = known_secrets(stack.environment)
+    look = look_for(known_secrets(stack.environment))
     try:
         CAPTURES.parent.mkdir(exist_ok=True)
         CAPTURES.touch()
         CAPTURES.chmod(0o600)  # bodies may hold personal data
-        CAPTURES.write_text("".join(json.dumps(redact(one, secrets).as_json()) + "\n" for one in deliveries))
+        CAPTURES.write_text("".join(json.dumps(redact(one, look).as_json()) + "\n" for one in deliveries))
     except OSError as error:
         note(f"what the demo captured is not kept: {error}")
         return None

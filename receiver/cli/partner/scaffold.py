@@ -19,10 +19,10 @@ from typing import Final
 from activities import strict_json
 from activities.callback_urls import Claims
 from activities.partners.reading import text_or_empty
+from activities.redaction.headers import is_credential
 from activities.signatures import SCHEMES
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.signature.captured import Captured
-from receiver.deliveries.credentials import is_credential
 from receiver.deliveries.delivery import Delivery, NotADelivery, digest, new_id, placeholder, read_line
 from workflows.durations import DAY
 

@@ -20,8 +20,8 @@ from typing import Any, Final
 
 from activities import strict_json
 from activities.callback_urls import PARTNERS_PATH
+from activities.redaction.text import REDACTED
 from activities.signatures import SignedRequest
-from activities.spellings import REDACTED
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.output import note
 

@@ -1,0 +1,97 @@
+"""Finds callback tokens in text, and removes them.
+
+Anyone with a callback token can answer its stage. A partner may repeat its callback URL in a message, and a history
+records the message.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import zlib
+from collections.abc import Iterator
+from functools import partial
+from typing import Final
+
+from activities.callback_urls import VERSION
+from activities.redaction.text import REDACTED, Found, redact_bytes
+
+TOKEN: Final = "a callback token"  # noqa: S105 - a name, not a token
+REMOVED: Final = b"[removed]"
+
+MAY_HOLD_TOKEN: Final = re.compile(r"[%\\]|\.[A-Za-z0-9_-]{20}")
+"""Found in every text with a token: a dot before its second half, or an escape, which may hide it: `%2E`, `\\u002e`."""
+
+CALLBACK_TOKEN: Final = re.compile(rb"/callbacks/(\.?[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{20,})", re.IGNORECASE)
+"""Matches a callback token after the path of callback URLs."""
+
+SIGNED: Final = re.compile(rb"(?<![A-Za-z0-9_-])([A-Za-z0-9_-]{16,}+)(?=(\.[A-Za-z0-9_-]{43,}+))")
+"""Matches two base64url texts joined by a dot, `PAYLOAD.SIGNATURE`. The second is at least as long as an HMAC-SHA256.
+This is a callback token if the first text holds claims. A match starts only where a base64url text starts: if every
+character could start a match, a long text would take minutes."""
+
+BARE_TOKEN: Final = re.compile(rb"(?<![A-Za-z0-9_-])\.?[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])")
+"""Matches text in the form of a token, whatever its first part holds."""
+
+CLAIMS: Final = re.compile(
+    rb'\[%d,"(?:[^"\\]|\\.)*+","(?:[^"\\]|\\.)*+",[0-9]+,[0-9]+,"(?:[^"\\]|\\.)*+",[0-9]+,[0-9]+\]' % VERSION
+)
+"""Matches the claims in a token; see `activities.callback_urls`."""
+
+BEGIN_OF_CLAIMS: Final = base64.b64encode(b'[%d,"' % VERSION)[:5]
+"""The beginning of claims in base64."""
+
+LONGEST_CLAIMS: Final = 8192
+"""Maximum bytes of claims. Temporal's ids have at most 1000 characters, and JSON may write each as six."""
+
+
+def tokens(text: bytes, new: bytes = REDACTED) -> Iterator[Found]:
+    """Find the callback tokens in a plain text. new: their replacement.
+
+    After the path of callback URLs, any text in the form of a token counts. Elsewhere, it must also hold claims.
+    """
+    for found in CALLBACK_TOKEN.finditer(text):
+        yield Found(*found.span(1), TOKEN, new)
+    for found in SIGNED.finditer(text):
+        payload, start = found[1], found.start()
+        if text[max(start - 1, 0) : start] == b"." and _holds_claims(payload, packed=True):
+            yield Found(start - 1, found.end(2), TOKEN, new)
+        elif (at := payload.find(BEGIN_OF_CLAIMS)) >= 0 and _holds_claims(payload[at:]):
+            yield Found(start + at, found.end(2), TOKEN, new)
+
+
+def scrubbed_text(text: str) -> str:
+    """Replace each callback token in a text by `[removed]`: plain, percent-encoded or with JSON escapes.
+
+    Example: `https://hooks.example.com/callbacks/TOKEN` becomes `https://hooks.example.com/callbacks/[removed]`.
+    """
+    if not MAY_HOLD_TOKEN.search(text):
+        return text
+    return _without(text.encode("utf-8", "surrogatepass"), REMOVED).decode("utf-8", "surrogatepass")
+
+
+def without_tokens(text: bytes) -> bytes:
+    """Redact the callback tokens in a text. Does not look into base64, because it runs on received headers."""
+    return _without(text, REDACTED)
+
+
+def redact_tokens(text: bytes) -> bytes:
+    """Redact everything in the form of a callback token, whether or not it holds claims."""
+    return BARE_TOKEN.sub(REDACTED, without_tokens(text))
+
+
+def _without(text: bytes, new: bytes) -> bytes:
+    clean = redact_bytes(text, partial(tokens, new=new), deep=0)
+    return REDACTED if clean is None else clean
+
+
+def _holds_claims(payload: bytes, *, packed: bool = False) -> bool:
+    """Whether the first part of a token holds claims. packed: the part is compressed with zlib."""
+    try:
+        plain = base64.urlsafe_b64decode(payload + b"=" * (-len(payload) % 4))
+        if packed:
+            plain = zlib.decompressobj().decompress(plain, LONGEST_CLAIMS)
+    except (binascii.Error, zlib.error):
+        return False
+    return CLAIMS.fullmatch(plain) is not None
