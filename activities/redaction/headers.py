@@ -15,25 +15,19 @@ SECRET_WORDS: Final = "credential|passphrase|passwd|password|secret|token"  # no
 
 CREDENTIAL: Final = re.compile(
     rf"""
-    # Anywhere in the name: X-AppSecret
-    {SECRET_WORDS}|authentication|authori[sz]ation|bearer|cookie|jwt|passcode|session
-    # At the end of a word: X-OAuth, X-ApiKey
-    |(?:auth|keys?|pwd|sessid)[0-9]*(?:-|$)
-    # As a whole word. Inside a longer word they mean something else: X-Pinned
+    {SECRET_WORDS}|authentication|authori[sz]ation|bearer|cookie|jwt|passcode|session  # anywhere: X-AppSecret
+    |(?:auth|keys?|pwd|sessid)[0-9]*(?:-|$)  # at the end of a word: X-OAuth, X-ApiKey
     |(?:^|-)(?:access-?code|assertion|auth-?code|authpass|creds?|dpop|oidc|pass|pins?|sas-sig|sid|t?otp|ticket$
-        |userpass|verif-hash|wsse)[0-9]*(?:-|$)
+        |userpass|verif-hash|wsse)[0-9]*(?:-|$)  # only as a whole word: X-Pin, but not X-Pinned
     """,
     re.VERBOSE,
 )
-
 KEPT: Final = re.compile(
     r"""
     # A signature proves a single body, and gives no access. Neither does the name of its key or its algorithm.
     signature(?:-[0-9]+)?$|key-id(?:entifier)?$|(?:^|-)(?:ably|pusher)-key$|-algo(?:rithm)?$|-version$
-    # Values that are signed together with the body
-    |-timestamp$|auth(?:orization)?-nonce$|authorization-(?:content-sha256|digest)$
-    # Identifiers of the request or event
-    |idempotency-(?:key|token)$|(?:^|-)(?:event|routing|partition)-?key$
+    |-timestamp$|auth(?:orization)?-nonce$|authorization-(?:content-sha256|digest)$  # signed together with the body
+    |idempotency-(?:key|token)$|(?:^|-)(?:event|routing|partition)-?key$  # identifiers of the request or event
     """,
     re.VERBOSE,
 )

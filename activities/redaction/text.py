@@ -10,22 +10,23 @@ there, its place is mapped back to `a%2Fb`, and the result is `{"url": "x%2F[red
 
 from __future__ import annotations
 
+import json
 import re
+import sys
 from binascii import a2b_base64
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache, lru_cache
 from typing import Final, NamedTuple
+from urllib.parse import unquote_to_bytes
 
 REDACTED: Final = b"[redacted]"
 TOO_MUCH: Final = "more layers than are looked through"
 """Name of the find that is reported if a text exceeds its budget."""
 
 MAX_ESCAPES: Final = 4
-"""Times that escapes are resolved: JSON within JSON, or %252F. In each layer of base64 they are counted from 0."""
-
 MAX_BASE64: Final = 3
-"""Layers of base64. In an export, the body in base64 is the first."""
+"""Layers that are resolved; below each layer of base64, escapes are counted from 0. An export adds one of each."""
 
 MAX_SEARCHES: Final = 4
 """Searches of a text: a replacement may reveal something new."""
@@ -39,7 +40,6 @@ ESCAPE: Final = re.compile(
     rb"|\\u[dD][89abAB][0-9A-Fa-f]{2}\\u[dD][c-fC-F][0-9A-Fa-f]{2}"  # a pair of surrogates is one escape
     rb'|\\u[0-9A-Fa-f]{4}|\\["\\/bfnrt]'
 )
-LETTERS: Final = dict(zip(b'"\\/bfnrt', b'"\\/\b\f\n\r\t', strict=True))
 
 RUN: Final = re.compile(
     rb"(?<![A-Za-z0-9+/_-])(?=[A-Za-z0-9+/_-]{11})"
@@ -85,11 +85,9 @@ def redact_bytes(text: bytes, look: Look, *, deep: int = MAX_BASE64) -> bytes | 
     Returns None if something found is hidden, or if each of `MAX_SEARCHES` searches found something.
     """
     for _ in range(MAX_SEARCHES):
-        found = []
-        for one in search(text, look, deep=deep):
-            if one.hidden:
-                return None
-            found.append(one)
+        found = list(search(text, look, deep=deep))
+        if any(one.hidden for one in found):
+            return None
         if not found:
             return text
         text = _replaced(text, found)
@@ -104,10 +102,9 @@ def resolved(text: bytes) -> bytes:
 @lru_cache(maxsize=4096)
 def _plain(escape: bytes) -> bytes:
     if escape[:1] == b"%":
-        return bytes.fromhex(escape[1:].decode())
-    if escape[1:2] != b"u":
-        return bytes([LETTERS[escape[1]]])
-    return bytes.fromhex(escape.replace(b"\\u", b"").decode()).decode("utf-16-be", "replace").encode()
+        return unquote_to_bytes(escape)
+    text: str = json.loads(b'"%b"' % escape)
+    return text.encode("utf-8", "replace")
 
 
 def _replaced(text: bytes, found: Iterable[Found]) -> bytes:
@@ -147,10 +144,9 @@ def _unescaped(text: bytes, outer: Place) -> Place:
 
 
 def _decoded(runs: Iterable[re.Match[bytes]], outer: Place) -> tuple[bytes, Place]:
-    """Decode the runs, one behind the other with NULs between them.
+    """Decode each run four times, as a run includes letters before the base64; NULs are between the results.
 
-    A run also includes letters directly before the base64, so the base64 may begin anywhere in a group of four.
-    Example: in `keyc2VjcmV0`, the base64 `c2VjcmV0` begins after 3 characters. So each run is decoded four times.
+    Example: in `keyc2VjcmV0`, the base64 `c2VjcmV0` begins after 3 characters.
     """
     letters, lines = bytearray(), []
     for shift in range(4):
@@ -164,16 +160,15 @@ def _decoded(runs: Iterable[re.Match[bytes]], outer: Place) -> tuple[bytes, Plac
 
 
 def _placing(jumps: Callable[[], Iterable[tuple[int, int]]], outer: Place, *, fourths: int = 3) -> Place:
-    """Make a function that maps a position to the original text.
+    """jumps: positions, each with its position in the outer text; from there on, both grow alike.
 
-    jumps: positions with their positions in the outer text; from there on, both grow alike.
     fourths: 4 for base64, in which four letters make three bytes; otherwise 3.
     """
     known = cache(lambda: [(0, 0), *jumps()])
 
     def place(position: int) -> int:
         letter = position * fourths // 3
-        start, written = known()[bisect_right(known(), letter, key=lambda jump: jump[0]) - 1]
+        start, written = known()[bisect_right(known(), (letter, sys.maxsize)) - 1]
         return outer(written + letter - start)
 
     return place

@@ -19,7 +19,7 @@ from starlette.requests import Request
 from activities.callback_urls import CALLBACKS_PATH, Claims
 from activities.redaction.headers import is_credential
 from activities.redaction.text import REDACTED
-from activities.redaction.tokens import MAY_HOLD_TOKEN, redact_tokens, without_tokens
+from activities.redaction.tokens import LIKE_A_TOKEN, redact_tokens, without_tokens
 from receiver.answers import Verdict
 from receiver.deliveries.delivery import MAX_REFUSED_BODY_BYTES, UNKNOWN_TOKEN, Delivery, digest, new_id, placeholder
 
@@ -30,8 +30,8 @@ MOST_SEARCHED: Final = 2048
 """Characters of the query, and of all headers together, that are searched for hidden tokens: 1.5 ms per KiB at worst.
 Texts with escapes or tokens are rare and short; a text beyond the limit is replaced by `[redacted]` as a whole."""
 
-UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
-"""Matches characters that a store does not take."""
+SURROGATE: Final = re.compile("[\ud800-\udfff]")
+"""Matches a character that a store does not take: UTF-8 cannot encode it."""
 
 
 @dataclass
@@ -181,7 +181,9 @@ class Capture:
     def _is_suspect(self, text: str) -> bool:
         """Whether `_without_token` may change the text. Nothing in an ordinary request is suspect."""
         repeats_token = len(self.token) >= SHORTEST_TOKEN and self.token in text
-        return bool(repeats_token or MAY_HOLD_TOKEN.search(text) or UNSTORABLE.search(text))
+        has_escapes = "%" in text or "\\" in text
+        unstorable = "\0" in text or (not text.isascii() and SURROGATE.search(text))
+        return bool(repeats_token or has_escapes or unstorable or LIKE_A_TOKEN.search(text))
 
     def _without_token(self, text: str) -> str:
         """The text without tokens, the request's own included, and without NUL, which PostgreSQL cannot store."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields, replace
 from typing import Any, Final
 
@@ -9,21 +10,12 @@ from activities.redaction.headers import is_credential
 from activities.redaction.text import REDACTED, Look, redact_bytes
 from receiver.deliveries.delivery import Delivery, digest
 
-ADDRESSES: Final = {
-    "x-forwarded-for",
-    "x-original-forwarded-for",
-    "x-vercel-forwarded-for",
-    "forwarded",
-    "x-real-ip",
-    "cf-connecting-ip",
-    "true-client-ip",
-    "fly-client-ip",
-    "fastly-client-ip",
-    "x-client-ip",
-    "x-cluster-client-ip",
-    "x-envoy-external-address",
-}
-"""Headers in which routers write the client's address."""
+ADDRESS: Final = re.compile(
+    "(?:x-(?:(?:original|vercel)-)?forwarded-for|forwarded|x-real-ip|cf-connecting-ip|true-client-ip|fly-client-ip"
+    "|fastly-client-ip|x-client-ip|x-cluster-client-ip|x-envoy-external-address)",
+    re.IGNORECASE,
+)
+"""Matches the headers in which routers write the client's address."""
 
 
 def redact(delivery: Delivery, look: Look) -> Delivery:
@@ -45,7 +37,7 @@ def redact(delivery: Delivery, look: Look) -> Delivery:
         (name, _redact_text(value, look))
         for name, value in delivery.headers
         # Imported deliveries, and those of an earlier version, may have headers that are no longer kept.
-        if name.lower() not in ADDRESSES and not is_credential(name) and _redact_text(name, look) == name
+        if not ADDRESS.fullmatch(name) and not is_credential(name) and _redact_text(name, look) == name
     )
     clean = replace(delivery, **{**texts, "client": "", "headers": headers})
     body = None if clean.body is None else redact_bytes(clean.body, look)

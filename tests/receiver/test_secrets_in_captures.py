@@ -17,7 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from activities.callback_urls import CallbackURLs, Claims
-from activities.redaction.secrets import known_secrets, look_for
+from activities.known_secrets import known_secrets
+from activities.redaction.secrets import look_for
 from activities.redaction.text import LEAST_WORK, TOO_MUCH, WORK_PER_BYTE, Found, search
 from activities.redaction.tokens import redact_tokens
 from receiver.deliveries import export

@@ -8,7 +8,8 @@ from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from activities.redaction.secrets import known_secrets, look_for
+from activities.known_secrets import known_secrets
+from activities.redaction.secrets import look_for
 from activities.redaction.text import search
 from receiver.cli.delivery.selection import numbered_lines
 from receiver.cli.errors import Exit

@@ -6,7 +6,8 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from activities.redaction.secrets import known_secrets, look_for
+from activities.known_secrets import known_secrets
+from activities.redaction.secrets import look_for
 from receiver.cli.db.store import need_archive
 from receiver.cli.delivery.selection import read_file, refuse_both
 from receiver.cli.output import counted, note, print_json, say

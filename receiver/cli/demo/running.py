@@ -14,7 +14,8 @@ from typing import Any, Final
 
 from temporalio.client import WorkflowHandle
 
-from activities.redaction.secrets import known_secrets, look_for
+from activities.known_secrets import known_secrets
+from activities.redaction.secrets import look_for
 from activities.runs import ProgressUnknown, Runs, status_name
 from receiver.cli.demo.processes import Processes
 from receiver.cli.demo.stack import Stack, stagehook_command, start_stack
