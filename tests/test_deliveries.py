@@ -24,8 +24,8 @@ from receiver.deliveries import migrations
 from receiver.deliveries.database import Database
 from receiver.deliveries.delivery import Delivery
 from receiver.deliveries.store import Store
-from receiver.replay.aims import StandIns
 from receiver.replay.sending import Replay, select
+from receiver.replay.stand_ins import StandIns
 from tests.receiver.test_callbacks import for_temporal
 from tests.receiver.test_inbox import delivery
 from tests.support import KEY, QUEUE, ScriptedPartner, working

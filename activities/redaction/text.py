@@ -21,8 +21,7 @@ from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 REDACTED: Final = b"[redacted]"
-TOO_MUCH: Final = "more layers than are looked through"
-"""Name of the find that is reported if a text exceeds its budget."""
+TOO_MUCH: Final = "more layers than are looked through"  # the name of the find if a text exceeds its budget
 
 MAX_ESCAPES: Final = 4
 MAX_BASE64: Final = 3
@@ -144,9 +143,9 @@ def _unescaped(text: bytes, outer: Place) -> Place:
 
 
 def _decoded(runs: Iterable[re.Match[bytes]], outer: Place) -> tuple[bytes, Place]:
-    """Decode each run four times, as a run includes letters before the base64; NULs are between the results.
+    """Decode each run four times, because a run also includes the letters before the base64.
 
-    Example: in `keyc2VjcmV0`, the base64 `c2VjcmV0` begins after 3 characters.
+    Example: in `keyc2VjcmV0`, the base64 `c2VjcmV0` begins after 3 characters. NULs separate the decoded texts.
     """
     letters, lines = bytearray(), []
     for shift in range(4):
@@ -160,9 +159,9 @@ def _decoded(runs: Iterable[re.Match[bytes]], outer: Place) -> tuple[bytes, Plac
 
 
 def _placing(jumps: Callable[[], Iterable[tuple[int, int]]], outer: Place, *, fourths: int = 3) -> Place:
-    """jumps: positions, each with its position in the outer text; from there on, both grow alike.
+    """Map positions to the original text. fourths: 4 for base64, whose four letters make three bytes; otherwise 3.
 
-    fourths: 4 for base64, in which four letters make three bytes; otherwise 3.
+    jumps: positions, each with its position in the outer text; from there on, both grow alike.
     """
     known = cache(lambda: [(0, 0), *jumps()])
 

@@ -40,7 +40,6 @@ CLAIMS: Final = re.compile(
 """Matches the claims in a token; see `activities.callback_urls`."""
 
 BEGIN_OF_CLAIMS: Final = base64.b64encode(b'[%d,"' % VERSION)[:5]
-"""The beginning of claims in base64."""
 
 LONGEST_CLAIMS: Final = 8192
 """Maximum bytes of claims. Temporal's ids have at most 1000 characters, and JSON may write each as six."""

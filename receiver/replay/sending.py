@@ -1,7 +1,7 @@
 """Webhook replay: sends captured deliveries again, over HTTP like every callback.
 
-Each delivery is aimed (`receiver.replay.aims`: which run, by which claims), written (token, headers, bytes) and sent,
-in the order of capture. The answer is compared with the captured answer.
+Each delivery is aimed (`receiver.replay.aims` and `stand_ins`: which run, by which claims), written (token, headers,
+bytes) and sent, in the order of capture. The answer is compared with the captured answer.
 """
 
 from __future__ import annotations

@@ -40,6 +40,19 @@ def test_deliveries_are_exported_once_and_in_the_order_of_receipt(filled: Databa
     assert [json.loads(line)["id"] for line in done.out.splitlines()] == [ids[0], ids[2]]
 
 
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_a_body_that_hides_a_secret_is_left_out_with_the_reason(database: Database, times: int) -> None:
+    hidden = SECRET.encode()
+    for _ in range(times):
+        hidden = base64.b64encode(hidden)
+    one = delivery(body=hidden, body_size=len(hidden), body_digest=digest(hidden))
+    Archive(database).add([one])
+    done = on(database, "delivery", "export", ACME_SECRET=SECRET)
+    exported = json.loads(done.out)
+    assert (exported["body"], exported["body_size"], exported["replayable"]) == (None, len(hidden), False)
+    assert f"left out: the body of {one.id}, for it hides a secret in base64" in done.err
+
+
 def test_an_export_is_imported_elsewhere_as_it_was(filled: Database, tmp_path: Path) -> None:
     other = {"DATABASE_URL": f"sqlite:///{tmp_path}/other.db"}
     assert command("db", "upgrade", **other).code == 0  # type: ignore[arg-type]

@@ -13,10 +13,9 @@ from temporalio.testing import WorkflowEnvironment
 from activities.callback_urls import Claims
 from activities.runs import Runs
 from receiver.deliveries.delivery import Delivery
-from receiver.replay import aims
-from receiver.replay.aims import StandIns
+from receiver.replay import stand_ins
 from receiver.replay.sending import Replayed
-from receiver.replay.stand_ins import NoStandIn, is_stand_in, new_stand_in_id, stand_in
+from receiver.replay.stand_ins import NoStandIn, StandIns, is_stand_in, new_stand_in_id, stand_in
 from tests.receiver.test_inbox import delivery
 from tests.support import QUEUE, ScriptedPartner, working
 from workflows.checking import MOST_STAGES, pipeline_faults
@@ -99,7 +98,7 @@ async def test_what_settles_nothing_is_waited_for_too(real: WorkflowEnvironment)
 async def test_a_stand_in_that_lacks_a_callback_stays_open_for_it(
     real: WorkflowEnvironment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(aims, "TAKEN_WITHIN", 0.3)
+    monkeypatch.setattr(stand_ins, "TAKEN_WITHIN", 0.3)
     runs, one, other = Runs(real.client), captured(), captured(chain_id="another", workflow_id="another")
     aim = StandIns(runs, [one, other], QUEUE)
     async with working(real.client, ScriptedPartner()):

@@ -28,9 +28,9 @@ from receiver.cli.tables import console
 from receiver.cli.terminal import printable
 from receiver.deliveries.archive import ANY, Filters
 from receiver.deliveries.delivery import Delivery
-from receiver.replay.aims import TAKEN_WITHIN, CapturedClaims, NamedRun, Sorted, StandIns
+from receiver.replay.aims import CapturedClaims, NamedRun
 from receiver.replay.sending import MISSIGNED, UNPROVEN, Aim, Replay, Replayed, select
-from receiver.replay.stand_ins import is_stand_in
+from receiver.replay.stand_ins import TAKEN_WITHIN, StandIns, is_stand_in
 from workflows.durations import DAY
 
 LONGEST_DAYS: Final = 30
@@ -182,11 +182,11 @@ async def _aim(request: ReplayRequest, deliveries: Sequence[Delivery], settings:
         await runs.describe(request.workflow)
         return NamedRun(runs, request.workflow, request.stage)
     lasting = seconds + len(deliveries) * ANSWER_TIMEOUT
-    stand_ins = StandIns(runs, deliveries, settings.task_queue, lasting=lasting)
     chains = {delivery.chain_id: delivery.workflow_id for delivery in deliveries}
     there = set() if request.start else {chain for chain, run in chains.items() if await runs.has(run, chain)}
-    stand_ins.check(chains.keys() - there)
-    return stand_ins if request.start else Sorted(there, stand_ins)
+    stand_ins = StandIns(runs, deliveries, settings.task_queue, lasting=lasting, there=there)
+    stand_ins.check()
+    return stand_ins
 
 
 async def _send_all(replaying: Replay, deliveries: Sequence[Delivery], aim: Aim, replayed: list[Replayed]) -> None:
