@@ -26,7 +26,7 @@ LIKE_A_TOKEN: Final = re.compile(r"\.[A-Za-z0-9_-]{20}")
 CALLBACK_TOKEN: Final = re.compile(rb"/callbacks/(\.?[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{20,})", re.IGNORECASE)
 """Matches a callback token after the path of callback URLs."""
 
-SIGNED: Final = re.compile(rb"(?<![A-Za-z0-9_-])([A-Za-z0-9_-]{16,}+)(?=(\.[A-Za-z0-9_-]{43,}+))")
+TWO_PARTS: Final = re.compile(rb"(?<![A-Za-z0-9_-])([A-Za-z0-9_-]{16,}+)(?=(\.[A-Za-z0-9_-]{43,}+))")
 """Matches two base64url texts joined by a dot, `PAYLOAD.SIGNATURE`. The second is at least as long as an HMAC-SHA256.
 This is a callback token if the first text holds claims. A match starts only where a base64url text starts: if every
 character could start a match, a long text would take minutes."""
@@ -52,7 +52,7 @@ def tokens(text: bytes, new: bytes = REDACTED) -> Iterator[Found]:
     """
     for found in CALLBACK_TOKEN.finditer(text):
         yield Found(*found.span(1), TOKEN, new)
-    for found in SIGNED.finditer(text):
+    for found in TWO_PARTS.finditer(text):
         payload, start = found[1], found.start()
         if text[max(start - 1, 0) : start] == b"." and _holds_claims(payload, packed=True):
             yield Found(start - 1, found.end(2), TOKEN, new)
