@@ -1,6 +1,6 @@
 """A flood of signals from a process of its own, which takes no time from the worker that has to bear it.
 
-`python -m tests.flood ADDRESS WORKFLOW_ID`: 10,500 signals that mean nothing, without a pause.
+`python -m tests.flood ADDRESS NAMESPACE WORKFLOW_ID`: 10,500 signals that mean nothing, without a pause.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ async def persist(handle: WorkflowHandle[object, object], argument: object) -> N
                 await asyncio.sleep(0.1)
 
 
-async def main(address: str, workflow_id: str) -> None:
-    client = await Client.connect(address)
+async def main(address: str, namespace: str, workflow_id: str) -> None:
+    client = await Client.connect(address, namespace=namespace)
     handle = client.get_workflow_handle(workflow_id)
     for batch in range(BATCHES):
         await asyncio.gather(*(persist(handle, f"junk-{batch}-{n}") for n in range(AT_ONCE)))

@@ -13,11 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from click.testing import CliRunner
-
-from receiver.cli import run
 from receiver.cli.demo.processes import Processes
 from receiver.cli.demo.stack import Stack, stagehook_command, start_stack
+from tests.commands import run_in_process
 
 COMMAND_WITHIN = 30.0
 PLAYS: Mapping[str, Sequence[str]] = {
@@ -37,10 +35,8 @@ class Local:
     folder: Path
 
     def command(self, *args: str, given: bytes = b"", **env: str) -> subprocess.CompletedProcess[bytes]:
-        """Run `stagehook` against the system, in this process: importing Temporal anew takes a second a time."""
-        with CliRunner().isolation(given, {**self.stack.environment, **env}) as (out, err, _):
-            code = run(args)
-            return subprocess.CompletedProcess(args, code, out.getvalue(), err.getvalue())
+        """Run `stagehook` against the system, in this process."""
+        return run_in_process(args, given, {**self.stack.environment, **env})
 
 
 def eventually(holds: Callable[[], Any], within: float = 30.0) -> Any:

@@ -158,7 +158,7 @@ async def test_a_deploy_that_breaks_determinism_holds_runs_up_and_a_roll_back_fr
 
 async def test_two_workers_on_one_queue_share_a_run_without_a_failed_task(real: WorkflowEnvironment) -> None:
     partner = ScriptedPartner()
-    other = await Client.connect(real.client.service_client.config.target_host)
+    other = await Client.connect(real.client.service_client.config.target_host, namespace=real.client.namespace)
     async with working(real.client, partner), working(other, partner):
         handle = await start(real.client, *(stage(n) for n in range(1, 6)))
         for n in range(1, 6):

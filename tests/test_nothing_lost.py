@@ -72,6 +72,7 @@ class Web:
             "PARTNERS": "sandbox",
             "DATABASE_URL": database.url.render_as_string(hide_password=False),
             "TEMPORAL_ADDRESS": client.service_client.config.target_host,
+            "TEMPORAL_NAMESPACE": client.namespace,
             "TEMPORAL_CONFIG_FILE": str(config),
         }
 

@@ -69,8 +69,8 @@ async def test_a_run_outlives_ten_thousand_signals(real: WorkflowEnvironment) ->
         handle = await start(real.client, stage(1), task_timeout=timedelta(seconds=60))
         await waiting(handle)
         latest = real.client.get_workflow_handle(handle.id)
-        address = real.client.service_client.config.target_host
-        flood = await asyncio.create_subprocess_exec(sys.executable, "-m", "tests.flood", address, handle.id, cwd=ROOT)
+        where = [real.client.service_client.config.target_host, real.client.namespace]
+        flood = await asyncio.create_subprocess_exec(sys.executable, "-m", "tests.flood", *where, handle.id, cwd=ROOT)
         try:
             assert await asyncio.wait_for(flood.wait(), 150) == 0
         finally:
@@ -216,9 +216,9 @@ async def test_the_temporal_cli_can_send_nothing_that_sticks(real: WorkflowEnvir
             "--name",
             ADVANCE_STAGE,
         ]
-        address = real.client.service_client.config.target_host
+        where = ["--address", real.client.service_client.config.target_host, "--namespace", real.client.namespace]
         given = [word for value in inputs for word in ("--input", value)]
-        process = await asyncio.create_subprocess_exec(*command, "--address", address, *given, stdout=sys.stderr)
+        process = await asyncio.create_subprocess_exec(*command, *where, *given, stdout=sys.stderr)
         assert await asyncio.wait_for(process.wait(), SOON) == 0
         progress = await progress_of(handle)
         assert sum(progress.ignored.values()) == 1

@@ -24,7 +24,7 @@ from activities.partners import PARTNERS, sandbox
 from activities.partners.partner import PartnerFactory
 from activities.signatures import SCHEMES
 from receiver.cli.demo.running import INPUT, PROJECT, next_commands
-from tests.commands import command
+from tests.commands import command, run_alone
 from tests.local_stack import Local, local_system, run_command
 from tests.support import KEY
 from workflows.contract import PIPELINE_WORKFLOW
@@ -209,32 +209,32 @@ def test_a_namespace_that_is_missing_exits_7(local: Local) -> None:
 def test_a_token_is_inspected_bare_or_in_its_url() -> None:
     url = CallbackURLs("https://hooks.test", [KEY]).issue(CLAIMS)
     for form in (url, url.rpartition("/")[2]):
-        shown = said(run_command("token", "inspect", form, "--json", env={"CALLBACK_KEYS": KEY}))
+        shown = said(run_alone("token", "inspect", form, "--json", CALLBACK_KEYS=KEY))
         assert (shown["workflow_id"], shown["stage"], shown["partner"]) == ("run", 2, "bank")
         assert shown["idempotency_key"] == CLAIMS.idempotency_key
-    assert "bank" in run_command("token", "inspect", url, env={"CALLBACK_KEYS": KEY}).stdout.decode()
+    assert "bank" in run_alone("token", "inspect", url, CALLBACK_KEYS=KEY).stdout.decode()
 
 
 def test_a_bad_token_exits_5() -> None:
     url = CallbackURLs("https://hooks.test", [KEY]).issue(CLAIMS)
     for text in (url[:-1], "x", "https://hooks.test/callbacks/"):
-        refused(run_command("token", "inspect", text, env={"CALLBACK_KEYS": KEY}), 5)
+        refused(run_alone("token", "inspect", text, CALLBACK_KEYS=KEY), 5)
 
 
 def test_an_expired_token_exits_6_and_is_shown_all_the_same() -> None:
     url = CallbackURLs("https://hooks.test", [KEY]).issue(replace(CLAIMS, expires_at=1_790_000_001))
-    done = run_command("token", "inspect", url, "--json", env={"CALLBACK_KEYS": KEY})
+    done = run_alone("token", "inspect", url, "--json", CALLBACK_KEYS=KEY)
     assert done.returncode == 6
     assert json.loads(done.stdout)["workflow_id"] == "run"
 
 
 def test_a_weak_key_is_refused_before_it_is_used() -> None:
-    assert "CALLBACK_KEYS" in refused(run_command("token", "inspect", "x", env={"CALLBACK_KEYS": "short"}), 2)
+    assert "CALLBACK_KEYS" in refused(run_alone("token", "inspect", "x", CALLBACK_KEYS="short"), 2)
 
 
 def test_a_generated_key_is_one_that_settings_take() -> None:
-    new = run_command("key", "generate").stdout.decode().strip()
-    listed = said(run_command("key", "list", "--json", env={"CALLBACK_KEYS": f"{new},{KEY}"}))
+    new = run_alone("key", "generate").stdout.decode().strip()
+    listed = said(run_alone("key", "list", "--json", CALLBACK_KEYS=f"{new},{KEY}"))
     assert listed == [
         {"place": 1, "fingerprint": fingerprint(new), "signs": True},
         {"place": 2, "fingerprint": fingerprint(KEY), "signs": False},
@@ -242,7 +242,7 @@ def test_a_generated_key_is_one_that_settings_take() -> None:
 
 
 def test_keys_rotate_in_two_phases() -> None:
-    shown = run_command("key", "rotate", env={"CALLBACK_KEYS": KEY})
+    shown = run_alone("key", "rotate", CALLBACK_KEYS=KEY)
     first, second = shown.stdout.decode().splitlines()
     assert first.startswith(f"{KEY},")
     assert second == f"{first.removeprefix(f'{KEY},')},{KEY}"
@@ -348,7 +348,7 @@ def test_what_only_the_partner_can_sign_is_sent_unsigned_or_not_at_all(monkeypat
 
 
 def test_sending_to_nobody_says_so(unused_port: int) -> None:
-    done = run_command("partner", "send", f"http://127.0.0.1:{unused_port}/callbacks/x")
+    done = run_alone("partner", "send", f"http://127.0.0.1:{unused_port}/callbacks/x")
     assert "nothing answers" in refused(done, 1)
 
 
@@ -374,12 +374,12 @@ def test_an_answer_that_is_no_2xx_exits_1(local: Local) -> None:
     ],
 )
 def test_wrong_usage_exits_2(args: list[str]) -> None:
-    refused(run_command(*args), 2)
+    refused(run_alone(*args), 2)
 
 
 @pytest.mark.parametrize("command", ["serve", "worker"])
 def test_processes_report_every_missing_setting_at_once(command: str) -> None:
-    done = run_command(command, env={})
+    done = run_alone(command)
     message = refused(done, 2)
     assert all(name in message for name in ("PUBLIC_URL", "CALLBACK_KEYS", "PARTNERS"))
 
@@ -391,7 +391,7 @@ def test_a_port_that_is_taken_is_told_in_a_sentence(local: Local, command: list[
         listener.listen()
         port = str(listener.getsockname()[1])
         args = [*command, "--port", port] if command[0] == "partner" else command
-        done = run_command(*args, env={**local.stack.environment, "PORT": port})
+        done = local.command(*args, PORT=port)
     assert f"port {port} cannot be listened on" in refused(done, 1)
 
 
@@ -400,7 +400,11 @@ def test_a_port_that_is_taken_is_told_in_a_sentence(local: Local, command: list[
     "setting", [{"TEMPORAL_ADDRESS": "foo bar"}, {"TEMPORAL_ADDRESS": "http://x:1"}, {"TEMPORAL_PROFILE": "missing"}]
 )
 def test_wrong_temporal_settings_are_told_at_start(local: Local, command: list[str], setting: dict[str, str]) -> None:
-    assert "TEMPORAL_" in refused(run_command(*command, env={**local.stack.environment, **setting}), 2)
+    if command == ["worker"]:  # it sets up the logging of its process before it connects
+        done = run_command(*command, env={**local.stack.environment, **setting})
+    else:
+        done = local.command(*command, **setting)
+    assert "TEMPORAL_" in refused(done, 2)
 
 
 def test_help_says_what_there_is() -> None:

@@ -81,7 +81,8 @@ async def test_an_ended_run_without_a_worker_is_an_error(monkeypatch: pytest.Mon
 
 
 async def test_a_run_of_another_class_is_watched_by_its_status(real: WorkflowEnvironment) -> None:
-    env = {**os.environ, "TEMPORAL_ADDRESS": real.client.service_client.config.target_host}
+    address, namespace = real.client.service_client.config.target_host, real.client.namespace
+    env = {**os.environ, "TEMPORAL_ADDRESS": address, "TEMPORAL_NAMESPACE": namespace}
     command, piped = stagehook_command("pipeline", "watch", "other", "--json"), asyncio.subprocess.PIPE
     async with working(real.client, ScriptedPartner(), [Unstaged]), asyncio.timeout(3 * SOON):
         handle = await real.client.start_workflow(Unstaged.run, id="other", task_queue=QUEUE)

@@ -50,9 +50,9 @@ def four_steps_worker(client: Client) -> Worker:
     )
 
 
-async def main(address: str) -> None:
-    await four_steps_worker(await Client.connect(address)).run()
+async def main(address: str, namespace: str) -> None:
+    await four_steps_worker(await Client.connect(address, namespace=namespace)).run()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))
+    asyncio.run(main(*sys.argv[1:]))

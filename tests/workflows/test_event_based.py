@@ -39,8 +39,8 @@ async def until_waiting(handle: WorkflowHandle[Any, list[str]], stage: int) -> N
 
 
 async def signal_by_cli(env: WorkflowEnvironment, *arguments: str) -> None:
-    address = env.client.service_client.config.target_host
-    signal = [str(BINARIES / "temporal"), "workflow", "signal", "--address", address, "--workflow-id", "four-steps"]
+    where = ["--address", env.client.service_client.config.target_host, "--namespace", env.client.namespace]
+    signal = [str(BINARIES / "temporal"), "workflow", "signal", *where, "--workflow-id", "four-steps"]
     process = await asyncio.create_subprocess_exec(
         *signal, *arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
@@ -51,8 +51,8 @@ async def signal_by_cli(env: WorkflowEnvironment, *arguments: str) -> None:
 @asynccontextmanager
 async def worker_process(env: WorkflowEnvironment) -> AsyncIterator[None]:
     """A worker that is killed, not stopped, when the block ends."""
-    address = env.client.service_client.config.target_host
-    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "tests.workflows.four_steps_worker", address)
+    where = [env.client.service_client.config.target_host, env.client.namespace]
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "tests.workflows.four_steps_worker", *where)
     try:
         yield
     finally:
