@@ -5,6 +5,8 @@
 PYTHON ?= $(shell python3 -c 'import sys; print(sys.base_prefix + "/bin/python3")')
 export UV_PYTHON = $(PYTHON)
 export UV_PYTHON_DOWNLOADS = never
+# Hundreds of processes of the tests import the same modules: without bytecode each would compile them for seconds.
+export PYTHONDONTWRITEBYTECODE =
 
 UV := $(or $(shell command -v uv),.uv/bin/uv)
 # The settings of `make dev`.

@@ -403,7 +403,7 @@ def test_wrong_temporal_settings_are_told_at_start(local: Local, command: list[s
     if command == ["worker"]:  # it sets up the logging of its process before it connects
         done = run_command(*command, env={**local.stack.environment, **setting})
     else:
-        done = local.command(*command, **setting)
+        done = local.command(*command, given=b"", **setting)
     assert "TEMPORAL_" in refused(done, 2)
 
 
