@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import pty
@@ -24,6 +23,7 @@ from receiver.deliveries import migrations
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.database import Database
 from tests.commands import command
+from tests.parts.terminals import on_terminal
 from tests.receiver.test_curl import listening
 from tests.receiver.test_inbox import delivery
 from tests.support import KEY
@@ -51,26 +51,6 @@ def test_a_reader_that_has_had_enough_is_no_failure(words: list[str], store: str
     Archive(Database(store)).add([delivery() for _ in range(LINES)])
     done = shell(["delivery", *words], "| { head -c 1 >/dev/null; }", DATABASE_URL=store)
     assert (done.returncode, done.stderr) == (0, b"")
-
-
-def on_terminal(columns: int, *words: str, **env: str) -> list[str]:
-    """What a terminal of that width is sent, without colours, by a command that succeeds."""
-    return click.unstyle(on_terminal_raw(columns, *words, code=0, **env).decode()).splitlines()
-
-
-def on_terminal_raw(columns: int, *words: str, code: int | None = None, **env: str) -> bytes:
-    """The very bytes. code: the exit code that it must have, if any."""
-    ours, theirs = pty.openpty()
-    settings = {**os.environ, "COLUMNS": str(columns), "TERM": "xterm", **env}
-    with open(ours, "rb", buffering=0) as terminal:
-        process = subprocess.Popen(stagehook_command(*words), env=settings, stdout=theirs, stderr=theirs)
-        os.close(theirs)
-        shown = b""
-        with contextlib.suppress(OSError):  # Linux's way to say that the other end is closed
-            while more := terminal.read(10_000):
-                shown += more
-        assert process.wait(timeout=10) == code or code is None
-    return shown
 
 
 @pytest.mark.parametrize("columns", [80, 200])
