@@ -7,7 +7,7 @@ import pytest
 
 from receiver.cli.demo.processes import free_port
 from tests.parts.temporal import BINARIES, dev_server, real, restless, skipping
-from tests.stores import database, empty_database, inbox, postgres, proxy, timing
+from tests.stores import database, empty_database, inbox, postgres, postgres_databases, proxy, sqlite_files, timing
 
 __all__ = [
     "BINARIES",
@@ -16,10 +16,12 @@ __all__ = [
     "empty_database",
     "inbox",
     "postgres",
+    "postgres_databases",
     "proxy",
     "real",
     "restless",
     "skipping",
+    "sqlite_files",
     "timing",
 ]
 

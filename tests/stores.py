@@ -11,6 +11,7 @@ import threading
 import uuid
 import warnings
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from receiver.deliveries import migrations
 from receiver.deliveries.database import Database
 from receiver.deliveries.inbox import Inbox
 from receiver.timing import DEFAULT_TIMING, Timing
+from tests.parts.empty_stores import PostgresDatabases, SQLiteFiles
 
 PATIENCE = 3 * DEFAULT_TIMING.commit_timeout
 PATIENT = Timing(commit_timeout=PATIENCE, query_timeout=PATIENCE)
@@ -160,11 +161,31 @@ def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
     return Database(server.new_database())
 
 
-@pytest.fixture
-def database(empty_database: Database) -> Database:
+@pytest.fixture(scope="session")
+def sqlite_files(tmp_path_factory: pytest.TempPathFactory) -> SQLiteFiles:
+    return SQLiteFiles(tmp_path_factory.mktemp("sqlite"))
+
+
+@pytest.fixture(scope="session")
+def postgres_databases(postgres: Postgres) -> PostgresDatabases:
+    return PostgresDatabases(postgres)
+
+
+@contextmanager
+def store_of(kind: str, request: pytest.FixtureRequest) -> Iterator[Database]:
+    """A store with this version's tables. kind: sqlite or postgres."""
+    if kind == "sqlite":
+        yield request.getfixturevalue("sqlite_files").copy(request.getfixturevalue("tmp_path"))
+    else:
+        with request.getfixturevalue("postgres_databases").lent() as database:
+            yield database
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database(request: pytest.FixtureRequest) -> Iterator[Database]:
     """A store with this version's tables."""
-    migrations.upgrade(empty_database)
-    return empty_database
+    with store_of(request.param, request) as database:
+        yield database
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
 from typing import Any
@@ -22,7 +22,6 @@ from activities.partners import sandbox
 from activities.partners.partner import Partner, Unreadable
 from receiver.app import create_app
 from receiver.cli.delivery.replay import SPEEDS
-from receiver.deliveries import migrations
 from receiver.deliveries.archive import Archive, Filters
 from receiver.deliveries.database import Database
 from receiver.deliveries.delivery import MAX_REFUSED_BODY_BYTES, Delivery, Fate
@@ -36,7 +35,7 @@ from tests.receiver.test_callbacks import BASE, CLAIMS, DONE, URLS, for_temporal
 from tests.receiver.test_forwarder import Switchable, eventually
 from tests.receiver.test_metrics import read
 from tests.receiver.test_partner_urls import GITHUB, carrying, post, read_token
-from tests.stores import PATIENT, url_of
+from tests.stores import PATIENT, store_of, url_of
 from tests.support import ScriptedPartner, progress_of, result_of, stage, start, waiting, working
 from workflows.contract import LARGEST_OUTCOME, Answer
 
@@ -98,15 +97,12 @@ class File:
 
 
 @pytest.fixture(params=["no store", "sqlite", "postgres"])
-def store(request: pytest.FixtureRequest) -> Database | None:
+def store(request: pytest.FixtureRequest) -> Iterator[Database | None]:
     if request.param == "no store":
-        return None
-    if request.param == "sqlite":
-        made = Database(f"sqlite:///{request.getfixturevalue('tmp_path')}/deliveries.db")
+        yield None
     else:
-        made = Database(request.getfixturevalue("postgres").new_database())
-    migrations.upgrade(made)
-    return made
+        with store_of(request.param, request) as database:
+            yield database
 
 
 @asynccontextmanager
