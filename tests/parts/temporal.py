@@ -38,7 +38,9 @@ def dev_server() -> Iterator[str]:
     """The address of a real server, in memory. Starting a server for each test takes most of the test's CPU."""
     address = f"127.0.0.1:{free_port()}"
     words = ["server", "start-dev", "--ip", "127.0.0.1", "--port", address.rpartition(":")[2]]
-    command = [str(BINARIES / "temporal"), *words, "--headless", "--log-level", "error"]
+    # Temporal's own workers of a namespace, for schedules and batches, would poll for all namespaces to the end.
+    quiet = ["--headless", "--log-level", "error", "--dynamic-config-value", "worker.perNamespaceWorkerCount=0"]
+    command = [str(BINARIES / "temporal"), *words, *quiet]
     with tempfile.NamedTemporaryFile(prefix="stagehook-temporal-") as log, running(command, {}, Path(log.name)):
         yield address
 
