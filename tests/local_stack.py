@@ -17,7 +17,7 @@ from receiver.cli.demo.processes import Processes
 from receiver.cli.demo.stack import Stack, stagehook_command, start_stack
 from tests.commands import run_in_process
 
-COMMAND_WITHIN = 30.0
+COMMAND_WITHIN = 60.0
 PLAYS: Mapping[str, Sequence[str]] = {
     "identity": ["later"],
     "bank": ["never"],
@@ -39,7 +39,7 @@ class Local:
         return run_in_process(args, given, {**self.stack.environment, **env})
 
 
-def eventually(holds: Callable[[], Any], within: float = 30.0) -> Any:
+def eventually(holds: Callable[[], Any], within: float = 60.0) -> Any:
     deadline = time.monotonic() + within
     while not (found := holds()):
         assert time.monotonic() < deadline, "it did not happen in time"

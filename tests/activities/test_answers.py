@@ -159,6 +159,7 @@ def test_other_kinds_of_dict_list_and_text_become_plain_ones() -> None:
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()) | st.binary(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(st.characters()) | st.integers(), inner) | st.tuples(inner),
+    max_leaves=15,
 )
 
 
