@@ -6,6 +6,7 @@ import hypothesis
 import pytest
 
 from receiver.cli.demo.processes import free_port
+from tests.local_stack import local
 from tests.parts.temporal import BINARIES, dev_server, real, restless, skipping
 from tests.stores import database, empty_database, inbox, postgres, postgres_databases, proxy, sqlite_files, timing
 
@@ -15,6 +16,7 @@ __all__ = [
     "dev_server",
     "empty_database",
     "inbox",
+    "local",
     "postgres",
     "postgres_databases",
     "proxy",

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from receiver.cli.demo.processes import Processes
 from receiver.cli.demo.stack import Stack, stagehook_command, start_stack
 from tests.commands import run_in_process
@@ -52,6 +54,13 @@ def local_system(folder: Path, plays: Mapping[str, Sequence[str]] = PLAYS, *, de
     with Processes(folder, grace=25.0) as processes:
         stack = asyncio.run(start_stack(processes, folder, plays=plays, delay=delay, ui=False))
         yield Local(stack, processes, folder)
+
+
+@pytest.fixture(scope="session")
+def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
+    """A system for all tests of the process that do not need their own; its bank never answers."""
+    with local_system(tmp_path_factory.mktemp("local")) as system:
+        yield system
 
 
 def heed_ctrl_c() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import pytest
 from activities.callback_urls import CallbackURLs, Claims
 from receiver.cli.demo.processes import free_port
 from receiver.cli.demo.stack import stagehook_command
-from tests.local_stack import Local, local_system, run_command
+from tests.local_stack import Local, run_command
 from tests.support import KEY
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(900)]
@@ -22,12 +22,6 @@ pytestmark = [pytest.mark.fault, pytest.mark.timeout(900)]
 TIMES = 30
 AT_ONCE = 3
 URL = CallbackURLs("http://hooks.test", [KEY]).issue(Claims("w", "c", 1, 1, "bank", 1_790_000_000, 2**35))
-
-
-@pytest.fixture(scope="module")
-def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
-    with local_system(tmp_path_factory.mktemp("local")) as system:
-        yield system
 
 
 def codes(once: Callable[[int], int]) -> set[int]:

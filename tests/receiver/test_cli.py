@@ -7,7 +7,6 @@ import json
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -25,20 +24,13 @@ from activities.partners.partner import PartnerFactory
 from activities.signatures import SCHEMES
 from receiver.cli.demo.running import INPUT, PROJECT, next_commands
 from tests.commands import command, run_alone
-from tests.local_stack import Local, local_system, run_command
+from tests.local_stack import Local, run_command
 from tests.support import KEY
 from workflows.contract import PIPELINE_WORKFLOW
 
 ONBOARD = ("pipeline", "start", "onboarding", "--input", json.dumps(INPUT))
 CLAIMS = Claims("run", "chain", 2, 1, "bank", 1_790_000_000, 4_000_000_000)
 Done = subprocess.CompletedProcess[bytes]
-
-
-@pytest.fixture(scope="module")
-def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
-    """One system for the module; its bank never answers."""
-    with local_system(tmp_path_factory.mktemp("local")) as system:
-        yield system
 
 
 def said(done: Done) -> Any:

@@ -8,7 +8,7 @@ import os
 import pty
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -23,20 +23,20 @@ from activities.runs import Runs
 from receiver.cli.demo.stack import stagehook_command
 from receiver.cli.errors import CommandError
 from receiver.cli.partner.tell import _build
-from tests.local_stack import Local, local_system
+from tests.local_stack import Local
 from tests.receiver.test_cli import Done, refused, said
 from workflows.contract import PIPELINE_WORKFLOW, StageCall, StageProgress
+
+pytestmark = pytest.mark.usefixtures("both")
 
 ESIGN = "https://esign.test"
 
 
-@pytest.fixture(scope="module")
-def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
-    """One system, with a run `both` whose card was made and whose contract waits for ever."""
-    with local_system(tmp_path_factory.mktemp("local")) as system:
-        begin(system, "both", {"partner": "cards"}, {"partner": "esign", "needs": {"signer": "input.signer"}})
-        until(system, "both", 2, lambda stage: stage["state"] == "waiting")
-        yield system
+@pytest.fixture(scope="session")
+def both(local: Local) -> None:
+    """A run `both` whose card was made and whose contract waits for ever."""
+    begin(local, "both", {"partner": "cards"}, {"partner": "esign", "needs": {"signer": "input.signer"}})
+    until(local, "both", 2, lambda stage: stage["state"] == "waiting")
 
 
 def begin(local: Local, workflow_id: str, *stages: dict[str, Any], signer: str = "play:never") -> None:
