@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -14,11 +17,27 @@ from receiver.deliveries.delivery import Fate
 from receiver.deliveries.statements import First
 from receiver.sending.forwarder import Unavailable
 from receiver.sending.signals import Reached
-from tests.receiver.test_forwarder import Door, Switchable, door, eventually, fate_of, opened, slow_down, temporal
+from tests.receiver.test_forwarder import Door, Switchable, door, eventually, fate_of, opened, temporal
 from tests.receiver.test_inbox import delivery
-from tests.stores import timed
+from tests.stores import PATIENT, timed
+from tests.support import SOON
 
 __all__ = ["door", "temporal"]
+
+WAITING = replace(PATIENT, fate_wait=SOON)
+"""The answer waits until Temporal has answered."""
+
+
+class Noticed(list[tuple[str, int, str]]):
+    """What was sent; the event is set when there is something."""
+
+    def __init__(self, event: threading.Event) -> None:
+        super().__init__()
+        self._event = event
+
+    def append(self, sent: tuple[str, int, str]) -> None:
+        super().append(sent)
+        self._event.set()
 
 
 @timed(resend_pause=0.0)
@@ -50,6 +69,7 @@ async def test_a_duplicate_gets_the_answer_that_the_first_one_got(
     assert Archive(database).get(one.id).status == 202
 
 
+@timed(fate_wait=SOON)
 async def test_fifty_duplicates_at_once_are_one_signal_and_one_answer(door: Door, temporal: Switchable) -> None:
     temporal.answers["run"] = Reached.FINISHED
     temporal.slow = 0.05
@@ -58,6 +78,7 @@ async def test_fifty_duplicates_at_once_are_one_signal_and_one_answer(door: Door
     assert len(temporal.sent) == 1
 
 
+@timed(fate_wait=SOON)
 async def test_a_duplicate_is_recorded_as_it_was_answered(door: Door, database: Database, temporal: Switchable) -> None:
     temporal.slow, temporal.answers["run"] = 0.05, Reached.FINISHED
     first, again = delivery(), delivery()
@@ -66,13 +87,23 @@ async def test_a_duplicate_is_recorded_as_it_was_answered(door: Door, database: 
     assert [Archive(database).get(one.id).status for one in (first, again)] == [410, 410]
 
 
+@timed(fate_wait=SOON)
 async def test_a_duplicate_that_is_being_kept_when_the_first_is_told_gets_its_answer(
     door: Door, temporal: Switchable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    temporal.slow, temporal.answers["run"] = 0.1, Reached.UNKNOWN
+    insert, loop, answered = door.inbox._statements.insert, asyncio.get_running_loop(), threading.Event()
+
+    def while_temporal_answers(*args: Any) -> set[str]:
+        loop.call_soon_threadsafe(temporal.answering.set)
+        assert answered.wait(SOON)
+        return insert(*args)
+
+    temporal.answering.clear()
+    temporal.answers["run"] = Reached.UNKNOWN
     first = asyncio.create_task(door.deliver(delivery(), "a"))
-    await asyncio.sleep(0.05)
-    slow_down(door.inbox, monkeypatch, seconds=0.15)
+    await eventually(lambda: temporal.at_once == 1)
+    monkeypatch.setattr(temporal, "sent", Noticed(answered))
+    monkeypatch.setattr(door.inbox._statements, "insert", while_temporal_answers)
     assert await door.deliver(delivery(), "a") is Verdict.UNKNOWN
     assert await first is Verdict.UNKNOWN
 
@@ -83,13 +114,15 @@ async def test_what_another_process_has_answered_202_is_kept(
 ) -> None:
     """The first request is answered 202 as well, though no more refusals are recorded in this minute."""
     slow = Switchable()
-    slow.slow, slow.answers["run"] = 0.15, reached
+    slow.answering.clear()
+    slow.answers["run"] = reached
     one = delivery()
-    async with opened(database, slow) as door, opened(database, Switchable()) as another:
+    async with opened(database, slow, WAITING) as door, opened(database, Switchable()) as another:
         monkeypatch.setattr(door.inbox.budget, "allows", lambda *_: False)
         first = asyncio.create_task(door.deliver(one, "a"))
         await eventually(lambda: bool(list(Archive(database).every())))
         assert await another.deliver(delivery(), "a") is Verdict.DUPLICATE
+        slow.answering.set()
         assert await first is Verdict.ACCEPTED
         await eventually(lambda: fate_of(database, one) is fate)
         assert Archive(database).get(one.id).status == 202
@@ -101,14 +134,16 @@ async def test_a_duplicate_is_told_what_the_first_one_was_told_in_another_proces
 ) -> None:
     """Though its fate was open when the duplicate was kept; where that is known no more, it is asked to come again."""
     slow = Switchable()
-    slow.slow, slow.answers["run"] = 0.15, Reached.FINISHED
-    async with opened(database, slow) as door, opened(database, Switchable()) as another:
+    slow.answering.clear()
+    slow.answers["run"] = Reached.FINISHED
+    async with opened(database, slow, WAITING) as door, opened(database, Switchable()) as another:
         monkeypatch.setattr(door.inbox.budget, "allows", lambda *_: recorded)
         first = asyncio.create_task(door.deliver(delivery(), "a"))
         await eventually(lambda: bool(list(Archive(database).every())))
         promise = another.inbox.promise
 
         async def later(kept: First) -> str:
+            slow.answering.set()
             assert await first is Verdict.GONE
             return await promise(kept)
 

@@ -25,18 +25,24 @@ from receiver.sending.forwarder import Forwarder, Unavailable
 from receiver.sending.signal import Signal
 from receiver.sending.signals import Origin, Reached, Signals, TemporalAway
 from receiver.sending.stored import Stored
-from receiver.timing import Timing
+from receiver.timing import DEFAULT_TIMING, Timing
 from tests.receiver.test_inbox import delivery
 from tests.stores import PATIENT, timed
+from tests.support import SOON
 from workflows.contract import Answer, Callback
 
 
 class Switchable(Signals):
-    """Stands for a Temporal that a test takes away, slows down, or lets refuse one run."""
+    """Stands for a Temporal that a test takes away, slows down, or lets refuse one run.
+
+    It answers no signal while `answering` is not set.
+    """
 
     def __init__(self) -> None:
         self.there = True
         self.slow = 0.0
+        self.answering = asyncio.Event()
+        self.answering.set()
         self.hanging = ""
         self.asked = self.at_once = self.most = self.reading = self.most_readings = 0
         self.sent: list[tuple[str, int, str]] = []
@@ -47,6 +53,7 @@ class Switchable(Signals):
         self.at_once += 1
         self.most = max(self.most, self.at_once)
         await asyncio.sleep(self.slow)
+        await self.answering.wait()
         while claims.chain_id == self.hanging:
             await asyncio.sleep(0.01)
         self.at_once -= 1
@@ -144,6 +151,7 @@ async def test_a_delivery_is_committed_sent_and_marked_with_its_pipeline(
     ("reached", "verdict"),
     [(Reached.FINISHED, Verdict.GONE), (Reached.REPLACED, Verdict.GONE), (Reached.UNKNOWN, Verdict.UNKNOWN)],
 )
+@timed(fate_wait=SOON)
 async def test_the_answer_waits_for_a_fate_that_comes_soon(
     door: Door, database: Database, temporal: Switchable, reached: Reached, verdict: Verdict
 ) -> None:
@@ -160,13 +168,14 @@ async def test_the_answer_waits_for_a_fate_that_comes_soon(
 async def test_the_answer_does_not_wait_for_one_that_comes_late(
     door: Door, database: Database, temporal: Switchable
 ) -> None:
-    temporal.slow, temporal.answers["run"] = 0.6, Reached.FINISHED
+    temporal.answering.clear()
+    temporal.answers["run"] = Reached.FINISHED
     one, began = delivery(), time.monotonic()
     assert await door.deliver(one, "a") is Verdict.ACCEPTED
-    assert time.monotonic() - began < 3 * PATIENT.fate_wait
+    assert time.monotonic() - began < 3 * (DEFAULT_TIMING.commit_timeout + PATIENT.fate_wait)
+    temporal.answering.set()
     await eventually(lambda: fate_of(database, one) is Fate.REFUSED)
     assert Archive(database).get(one.id).status == 202
-    temporal.slow = 0.0
     assert await door.deliver(delivery(), "a") is Verdict.DUPLICATE, "the first answer again"
     temporal.answers.clear()
     assert await door.deliver(delivery(), "a") is Verdict.DUPLICATE, "and asked anew: a reset may have opened the run"
@@ -208,9 +217,11 @@ async def test_a_run_that_is_unknown_after_a_202_is_parked_and_can_be_released(
     door: Door, database: Database, temporal: Switchable
 ) -> None:
     """Temporal knew it once: this may be another Temporal, or one that was restored."""
-    temporal.slow, temporal.answers["run"] = 0.4, Reached.UNKNOWN
+    temporal.answering.clear()
+    temporal.answers["run"] = Reached.UNKNOWN
     one = delivery()
     assert await door.deliver(one) is Verdict.ACCEPTED
+    temporal.answering.set()
     await eventually(lambda: fate_of(database, one) is Fate.PARKED)
     temporal.answers.clear()
     Archive(database).release(one.id, time.time())
@@ -220,9 +231,11 @@ async def test_a_run_that_is_unknown_after_a_202_is_parked_and_can_be_released(
 async def test_what_came_too_late_can_be_released_after_a_reset(
     door: Door, database: Database, temporal: Switchable
 ) -> None:
-    temporal.slow, temporal.answers["run"] = 0.4, Reached.FINISHED
+    temporal.answering.clear()
+    temporal.answers["run"] = Reached.FINISHED
     one = delivery()
     assert await door.deliver(one) is Verdict.ACCEPTED
+    temporal.answering.set()
     await eventually(lambda: fate_of(database, one) is Fate.REFUSED)
     temporal.answers.clear()
     Archive(database).release(one.id, time.time())
