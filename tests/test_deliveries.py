@@ -28,6 +28,7 @@ from receiver.replay.sending import Replay, select
 from receiver.replay.stand_ins import StandIns
 from tests.receiver.test_callbacks import for_temporal
 from tests.receiver.test_inbox import delivery
+from tests.stores import PATIENT
 from tests.support import KEY, QUEUE, ScriptedPartner, working
 
 FOLDER = Path(__file__).parent / "deliveries"
@@ -105,7 +106,7 @@ async def test_a_capture_is_answered_as_it_was(file: Path, real: WorkflowEnviron
     aim = StandIns(runs, captured, QUEUE)
     store = Database(f"sqlite:///{tmp_path}/deliveries.db")
     migrations.upgrade(store)
-    app = create_app(urls, partners, for_temporal(real.client), store=Store(store))
+    app = create_app(urls, partners, for_temporal(real.client), store=Store(store), timing=PATIENT)
     async with (
         app.router.lifespan_context(app),
         working(real.client, ScriptedPartner()),

@@ -20,6 +20,7 @@ from receiver.deliveries.judging import How
 from receiver.deliveries.queue import Conclusion, Queued
 from receiver.deliveries.schema import DELIVERIES, to_row
 from receiver.deliveries.statements import Statements
+from tests.parts.hanging import Hanging
 from tests.stores import PATIENT, timed
 from workflows.contract import Answer, Callback
 
@@ -176,20 +177,22 @@ async def test_refusals_by_temporal_are_kept_within_their_bytes_too(inbox: Inbox
 
 async def test_while_the_store_hangs_refused_requests_do_not_pile_up(inbox: Inbox) -> None:
     await inbox.depth()
-    inbox._writer.put(lambda cursor: time.sleep(0.3))
-    await asyncio.sleep(0.1)
+    inbox._writer.put(hanging := Hanging())
+    await hanging.begun.wait()
     for _ in range(2 * MOST_REFUSED):
         inbox.note(delivery(verdict="unknown", status=404))
-    assert inbox._writer._jobs.qsize() <= MOST_REFUSED
+    assert 0 < inbox._writer._jobs.qsize() <= MOST_REFUSED
+    hanging.release()
 
 
 async def test_a_note_that_cannot_be_written_spoils_no_conclusion(inbox: Inbox, database: Database) -> None:
     one = delivery()
     await keep(inbox, one, "a")
-    inbox._writer.put(lambda cursor: time.sleep(0.1))  # so that the next ones go together
-    await asyncio.sleep(0.05)
+    inbox._writer.put(hanging := Hanging())  # so that the next ones go together
+    await hanging.begun.wait()
     inbox.note(delivery(reason="\ud800"))
     inbox.conclude(Conclusion(one.id, Fate.TAKEN))
+    hanging.release()
     for _ in range(2):  # what is waited for is done first
         await inbox.depth()
     assert Archive(database).get(one.id).fate is Fate.TAKEN
@@ -297,9 +300,14 @@ async def test_repeats_of_a_row_that_another_process_was_faster_with_are_judged_
 
     monkeypatch.setattr(inbox._statements, "look", overtaken)
     async with inbox.running():
-        inbox._writer.put(lambda cursor: time.sleep(0.1))  # so that the next ones go together
+        inbox._writer.put(hanging := Hanging())  # so that the next ones go together
+        await hanging.begun.wait()
         keeping = [inbox.keep(one, queued(one, "a"), lease=True) for one in [delivery() for _ in range(3)]]
-        kept = await asyncio.gather(*keeping)
+        keeping_all = asyncio.gather(*keeping)
+        while inbox._writer._jobs.qsize() < len(keeping):
+            await asyncio.sleep(0)
+        hanging.release()
+        kept = await keeping_all
     assert [(each.how, each.first_id) for each in kept] == [(How.AGAIN, faster.id)] * 3
     assert [one.duplicate_of for one in Archive(database).every()] == ["", *[faster.id] * 3]
 
@@ -394,11 +402,13 @@ async def test_a_body_that_nobody_waits_for_is_let_go(inbox: Inbox, monkeypatch:
         put(job)
 
     monkeypatch.setattr(inbox._writer, "put_job", noting)
-    blocking = asyncio.create_task(inbox._writer.do(lambda cursor: time.sleep(1.5), within=None))
-    await asyncio.sleep(0.05)
+    hanging = Hanging()
+    blocking = asyncio.create_task(inbox._writer.do(hanging, within=None))
+    await hanging.begun.wait()
     with pytest.raises(StoreAway):
         await keep(inbox, delivery(), "a")
     assert jobs[-1].work is None, "not the delivery any more"
+    hanging.release()
     await blocking
 
 

@@ -16,6 +16,7 @@ from receiver.deliveries.database import Database
 from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.store import Store
 from tests.receiver.test_inbox import delivery, keep
+from tests.stores import PATIENT
 
 NAMES = {"deliveries.db", "deliveries.db-wal", "deliveries.db-shm"}
 
@@ -44,7 +45,7 @@ def as_earlier_versions_did(folder: Path, mode: int) -> None:
 
 async def test_new_files_are_their_owners_alone(database: Database, tmp_path: Path) -> None:
     migrations.upgrade(database)
-    async with (inbox := Inbox(database)).running():
+    async with (inbox := Inbox(database, PATIENT)).running():
         await keep(inbox, delivery(), "a")
         assert modes(tmp_path) == dict.fromkeys(NAMES, 0o600)
 
@@ -69,7 +70,7 @@ def test_a_file_is_private_before_it_has_a_table(
 
 async def test_files_that_everybody_can_read_are_tightened(database: Database, tmp_path: Path) -> None:
     migrations.upgrade(database)
-    async with (inbox := Inbox(database)).running():
+    async with (inbox := Inbox(database, PATIENT)).running():
         await keep(inbox, delivery(), "a")
         as_earlier_versions_did(tmp_path, 0o644)
         assert len(list(Archive(database).every())) == 1

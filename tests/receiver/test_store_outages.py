@@ -18,11 +18,13 @@ from receiver.deliveries.delivery import digest
 from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.judging import How
 from receiver.timing import DEFAULT_TIMING
+from tests.parts.hanging import Hanging
 from tests.receiver.test_inbox import delivery, keep
+from tests.stores import PATIENT
 
 
 async def test_a_store_without_tables_is_away_and_says_what_is_missing(empty_database: Database) -> None:
-    inbox = Inbox(empty_database)
+    inbox = Inbox(empty_database, PATIENT)
     async with inbox.running():
         with pytest.raises(SchemaMissing, match="no tables of this version"):
             await keep(inbox, delivery(), "a")
@@ -33,7 +35,7 @@ async def test_a_store_without_tables_is_away_and_says_what_is_missing(empty_dat
 async def test_a_locked_store_is_away_and_comes_back(tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path}/deliveries.db")
     migrations.upgrade(database)
-    inbox = Inbox(database)
+    inbox = Inbox(database, PATIENT)
     other = sqlite3.connect(tmp_path / "deliveries.db", isolation_level=None)
     async with inbox.running():
         other.execute("BEGIN IMMEDIATE")
@@ -53,7 +55,7 @@ async def test_a_file_that_is_removed_is_not_written_on(tmp_path: Path) -> None:
     """An open file outlives its name: what was kept in it would be answered 202 and lost."""
     database = Database(f"sqlite:///{tmp_path}/deliveries.db")
     migrations.upgrade(database)
-    inbox, later = Inbox(database), delivery()
+    inbox, later = Inbox(database, PATIENT), delivery()
     async with inbox.running():
         assert await keep(inbox, delivery(), "a") is How.LEASED
         remove(tmp_path, "deliveries.db*")
@@ -70,7 +72,7 @@ async def test_a_file_that_is_replaced_is_the_one_that_is_written(tmp_path: Path
     database, restored = (Database(f"sqlite:///{tmp_path / name}") for name in ("deliveries.db", "restored.db"))
     for one in (database, restored):
         migrations.upgrade(one)
-    inbox, later = Inbox(database), delivery("chain-2")
+    inbox, later = Inbox(database, PATIENT), delivery("chain-2")
     async with inbox.running():
         await keep(inbox, delivery(), "a")
         remove(tmp_path, "deliveries.db*")
@@ -91,7 +93,7 @@ async def test_a_full_store_is_away_and_comes_back(tmp_path: Path) -> None:
     body = bytes(100_000)
     big = delivery("chain-2", body=body, body_size=len(body), body_digest=digest(body))
     sa.event.listen(database.engine, "connect", limit)
-    inbox = Inbox(database)
+    inbox = Inbox(database, PATIENT)
     async with inbox.running():
         with pytest.raises(StoreAway, match="full"):
             await keep(inbox, big, "b")
@@ -101,14 +103,15 @@ async def test_a_full_store_is_away_and_comes_back(tmp_path: Path) -> None:
 
 async def test_a_store_that_does_not_answer_is_given_up_in_time(tmp_path: Path) -> None:
     """A table that somebody has locked lets every statement wait without end."""
-    inbox = Inbox(Database(f"sqlite:///{tmp_path}/deliveries.db"))
+    inbox, hanging = Inbox(Database(f"sqlite:///{tmp_path}/deliveries.db")), Hanging()
+    migrations.upgrade(Database(f"sqlite:///{tmp_path}/deliveries.db"))
     async with inbox.running():
-        blocking = asyncio.create_task(inbox._writer.do(lambda cursor: time.sleep(1.5), within=0.5))
-        migrations.upgrade(Database(f"sqlite:///{tmp_path}/deliveries.db"))
-        await asyncio.sleep(0.05)
+        blocking = asyncio.create_task(inbox._writer.do(hanging, within=0.5))
+        await hanging.begun.wait()
         began = time.monotonic()
         with pytest.raises(StoreAway, match="no commit within"):
             await keep(inbox, delivery(), "a")
         assert time.monotonic() - began < 3 * DEFAULT_TIMING.commit_timeout
         with pytest.raises(StoreAway):
             await blocking
+        hanging.release()
