@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -51,7 +52,7 @@ def eventually(holds: Callable[[], Any], within: float = 60.0) -> Any:
 
 @contextmanager
 def local_system(folder: Path, plays: Mapping[str, Sequence[str]] = PLAYS, *, delay: float = 0.05) -> Iterator[Local]:
-    with Processes(folder, grace=25.0) as processes:
+    with patch("receiver.cli.demo.stack.READY_WITHIN", 120.0), Processes(folder, grace=25.0) as processes:
         stack = asyncio.run(start_stack(processes, folder, plays=plays, delay=delay, ui=False))
         yield Local(stack, processes, folder)
 

@@ -196,7 +196,7 @@ def test_what_was_sent_before_a_failure_is_told(
     monkeypatch.setattr("receiver.replay.aims.STAGE_OPENS_WITHIN", 5.0)
     never = INPUT.replace("GB33BUKB20201555555555", "play:never")
     done(systems[1], "pipeline", "start", "onboarding", "--id", "stuck", "--input", never)
-    eventually(lambda: list(progress(systems[1], "stuck").values())[1]["state"] == "waiting", 30)
+    eventually(lambda: list(progress(systems[1], "stuck").values())[1]["state"] == "waiting")
     wanted = {(2, "progress"), (3, "succeeded")}
     lines = {
         (one.stage, one.says): line
@@ -238,7 +238,7 @@ def test_a_curl_line_really_runs(systems: tuple[Local, Local]) -> None:
     production, _ = systems
     listed = json.loads(done(production, "delivery", "list", "--json", "--partner", "bank"))
     line = done(production, "delivery", "show", listed[0]["id"], "--curl")
-    sent = subprocess.run(["sh", "-c", line], capture_output=True, timeout=20, check=True)
+    sent = subprocess.run(["sh", "-c", line], capture_output=True, timeout=60, check=True)
     assert sent.stdout.startswith(b"HTTP/1.1 202")
 
 

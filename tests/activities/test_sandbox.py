@@ -15,6 +15,7 @@ from activities.partners import load_partners
 from receiver.cli.demo.stack import sample_partners
 from receiver.sandbox.app import SandboxPartner, Work
 from receiver.sandbox.roles import ROLES
+from tests.support import SOON
 from workflows.contract import StageCall
 
 SAMPLES = load_partners([*ROLES, "sandbox"], Environment(sample_partners("http://sandbox.test")))
@@ -47,6 +48,12 @@ async def called(sandbox: SandboxPartner, partner: str) -> Work:
     return work
 
 
+async def called_back(work: Work) -> None:
+    async with asyncio.timeout(SOON):
+        while not work.deliveries:
+            await asyncio.sleep(0.01)
+
+
 def built(build: Build | None, reference: str) -> httpx.Request:
     assert build is not None
     return build(replace(CALL, data={}), reference)
@@ -63,14 +70,14 @@ async def test_an_envelope_that_is_stopped_sends_no_callback(sandbox: SandboxPar
 async def test_a_card_is_cancelled_once_it_is_made(sandbox: SandboxPartner) -> None:
     work = await called(sandbox, "cards")
     assert await send(sandbox, built(SAMPLES["cards"].build_undo, work.id)) == 409
-    await asyncio.sleep(2 * DELAY)
+    await called_back(work)
     assert await send(sandbox, built(SAMPLES["cards"].build_undo, work.id)) == 200
     assert (work.undone, [delivery.answered for delivery in work.deliveries]) == (True, [202])
 
 
 async def test_what_is_finished_is_not_stopped(sandbox: SandboxPartner) -> None:
     work = await called(sandbox, "esign")
-    await asyncio.sleep(2 * DELAY)
+    await called_back(work)
     assert await send(sandbox, built(SAMPLES["esign"].build_stop, work.id)) == 409
     assert (work.stopped, len(work.deliveries)) == (False, 1)
 

@@ -158,7 +158,7 @@ def test_a_body_is_printed_byte_for_byte(filled: Database) -> None:
         stagehook_command("delivery", "show", one.id, "--body"),
         env={"DATABASE_URL": url_of(filled)},
         capture_output=True,
-        timeout=20,
+        timeout=60,
         check=True,
     )
     assert printed.stdout == one.body

@@ -54,7 +54,7 @@ def begin(local: Local, workflow_id: str, *stages: dict[str, Any], signer: str =
 
 
 def until(local: Local, workflow_id: str, number: int, holds: Callable[[dict[str, Any]], bool]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         shown = said(local.command("pipeline", "show", workflow_id, "--json"))["progress"]["stages"]
         if holds(shown[number - 1]):
@@ -183,7 +183,7 @@ def test_on_a_terminal_it_asks_first(local: Local, answer: str, code: int) -> No
         stagehook_command("partner", "stop", f"asked-{code}", "1", "--json"),
         stdin=theirs,
         capture_output=True,
-        timeout=20,
+        timeout=60,
         env=dict(local.stack.environment),
         check=False,
     )

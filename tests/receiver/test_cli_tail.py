@@ -31,7 +31,7 @@ def test_tail_prints_what_comes_in(database: Database, tmp_path: Path) -> None:
     printed = tmp_path / "printed"
     words = ["delivery", "tail", "--json", "--partner", "bank"]
     with running(stagehook_command(*words), {"DATABASE_URL": url_of(database)}, printed):
-        deadline = time.monotonic() + 40
+        deadline = time.monotonic() + 90
         while not printed.stat().st_size and time.monotonic() < deadline:
             Archive(database).add([delivery(workflow_id="other", partner="other"), delivery(workflow_id="during")])
             time.sleep(0.2)
@@ -110,7 +110,7 @@ def test_tail_prints_what_is_there_since_then_and_follows(filled: Database, tmp_
     words = ["delivery", "tail", "--json", "--since", "150m", "--partner", "bank"]
     with running(stagehook_command(*words), {"DATABASE_URL": url_of(filled)}, printed):
         for count in (2, 3):
-            deadline = time.monotonic() + 40
+            deadline = time.monotonic() + 90
             while len(printed.read_text().splitlines()) < count and time.monotonic() < deadline:
                 time.sleep(0.1)
             Archive(filled).add([delivery(workflow_id="after")])

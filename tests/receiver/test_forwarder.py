@@ -117,7 +117,7 @@ async def door(database: Database, temporal: Switchable, timing: Timing) -> Asyn
 
 
 async def eventually(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(3 * SOON):
         while not holds():
             await asyncio.sleep(0.02)
 
