@@ -56,8 +56,8 @@ def test_a_public_url_must_be_https_unless_it_is_this_machine(scheme: str) -> No
     assert "use https" in faults(PUBLIC_URL=f"{scheme}://hooks.example.com")["PUBLIC_URL"]
 
 
-def test_stand_ins_are_refused_where_the_public_url_is_public() -> None:
-    assert "stand-in" in faults(PUBLIC_URL="https://hooks.example.com")["PARTNERS"]
+def test_the_sandbox_is_refused_where_the_public_url_is_public() -> None:
+    assert "only for tests" in faults(PUBLIC_URL="https://hooks.example.com")["PARTNERS"]
 
 
 @pytest.mark.parametrize("key", ["short", "a" * 64, "ab" * 32, f"{KEY},weak"])
