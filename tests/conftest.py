@@ -7,14 +7,17 @@ import pytest
 
 from receiver.cli.demo.processes import free_port
 from tests.local_stack import local
-from tests.parts.temporal import BINARIES, dev_server, real, restless, skipping
+from tests.parts.doors import door, temporal
+from tests.parts.filled_stores import filled
+from tests.parts.temporal import dev_server, real, restless, skipping
 from tests.stores import database, empty_database, inbox, postgres, postgres_databases, proxy, sqlite_files, timing
 
 __all__ = [
-    "BINARIES",
     "database",
     "dev_server",
+    "door",
     "empty_database",
+    "filled",
     "inbox",
     "local",
     "postgres",
@@ -24,6 +27,7 @@ __all__ = [
     "restless",
     "skipping",
     "sqlite_files",
+    "temporal",
     "timing",
 ]
 

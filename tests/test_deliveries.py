@@ -26,8 +26,8 @@ from receiver.deliveries.delivery import Delivery
 from receiver.deliveries.store import Store
 from receiver.replay.sending import Replay, select
 from receiver.replay.stand_ins import StandIns
-from tests.receiver.test_callbacks import for_temporal
-from tests.receiver.test_inbox import delivery
+from tests.parts.callbacks import for_temporal
+from tests.parts.deliveries import delivery
 from tests.stores import PATIENT
 from tests.support import KEY, QUEUE, ScriptedPartner, working
 

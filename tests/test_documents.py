@@ -24,7 +24,7 @@ import pytest
 from activities.partners import PARTNERS
 from receiver.answers import Verdict
 from receiver.cli.demo.processes import free_port
-from tests.conftest import BINARIES
+from tests.parts.temporal import BINARIES
 from workflows.checking import pipeline_faults
 from workflows.contract import Pipeline, Stage
 from workflows.durations import DAY, HOUR

@@ -13,7 +13,8 @@ from temporalio.testing import WorkflowEnvironment
 from receiver.app import create_app
 from receiver.deliveries.database import Database
 from receiver.deliveries.store import Store
-from tests.receiver.test_callbacks import BASE, DONE, URLS, for_temporal, partners, receiver, url_for
+from tests.parts.callbacks import BASE, DONE, URLS, for_temporal, partners, receiver, url_for
+from tests.parts.junk import junk_until_continued
 from tests.stores import PATIENT
 from tests.support import (
     SOON,
@@ -125,15 +126,6 @@ async def test_a_run_continues_as_new_in_the_middle_of_a_call_and_repeats_it(res
     first, last = partner.calls[0], partner.calls[-1]
     assert (first.repeated, last.repeated) == (False, True)
     assert replace(last, repeated=False) == first
-
-
-async def junk_until_continued(env: WorkflowEnvironment, handle: Handle) -> None:
-    latest = env.client.get_workflow_handle(handle.id)
-    for n in range(40):
-        await latest.signal(ADVANCE_STAGE, f"junk-{n}")
-    async with asyncio.timeout(SOON):
-        while (await latest.describe()).run_id == handle.first_execution_run_id:
-            await asyncio.sleep(0.05)
 
 
 async def test_a_deploy_that_breaks_determinism_holds_runs_up_and_a_roll_back_frees_them(

@@ -70,6 +70,20 @@ def test_there_is_no_fourth_code_package() -> None:
     assert packages - {"tests", "benchmarks"} == set(ROOMS)
 
 
+TEST_MODULES = sorted((ROOT / "tests").rglob("test_*.py"))
+
+
+def test_no_test_module_imports_another() -> None:
+    """What several of them need is in `tests/parts`, which imports none of them either."""
+    importing = [
+        (str(file.relative_to(ROOT)), name)
+        for file in sorted((ROOT / "tests").rglob("*.py"))
+        for name in imported_by(file)
+        if name.split(".")[0] == "tests" and any(part.startswith("test_") for part in name.split("."))
+    ]
+    assert importing == []
+
+
 OF_EVERY_MODULE = {
     *("T", "P", "logger"),  # type variables, and the module's logger
     *("revision", "down_revision"),  # of migrations, in Alembic's words

@@ -25,7 +25,7 @@ from receiver.deliveries.archive import Archive
 from receiver.deliveries.database import Database
 from receiver.deliveries.delivery import Fate
 from tests.local_stack import running
-from tests.receiver.test_metrics import read
+from tests.parts.metrics import read
 from tests.stores import Postgres
 from tests.support import (
     KEY,

@@ -8,27 +8,25 @@ import os
 import signal
 import socket
 import sqlite3
-import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
 from temporalio.client import Client
 
-from activities.callback_urls import CallbackURLs, Claims
 from receiver.cli.demo.processes import free_port
-from receiver.cli.demo.stack import local_environment, stagehook_command, temporal_server
+from receiver.cli.demo.stack import local_environment, stagehook_command
 from receiver.deliveries import migrations
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.database import Database
 from receiver.deliveries.delivery import Fate
 from tests.local_stack import running
-from tests.receiver.test_callbacks import DONE
-from tests.support import SOON, Handle, ScriptedPartner, pipeline, stage, start, until, waiting, working
+from tests.parts.callbacks import DONE
+from tests.parts.outages import Outage, waiting_run
+from tests.support import SOON, Handle, ScriptedPartner, pipeline, stage, until, working
 from workflows.contract import PIPELINE_WORKFLOW, PipelineRun
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(180)]
@@ -37,51 +35,6 @@ ANSWER_WITHIN = 3 * 2.5
 LOG_LINES_PER_REQUEST = 8
 MUTE_GIVEN_UP_WITHIN = 2 * 15
 """Well below the 45 s that it takes by Temporal's own settings."""
-
-
-@dataclass
-class Outage:
-    """A receiver process, and a Temporal server that comes and goes on one address with one database."""
-
-    env: dict[str, str]
-    folder: Path
-
-    @property
-    def port(self) -> int:
-        return int(self.env["TEMPORAL_ADDRESS"].rpartition(":")[2])
-
-    @asynccontextmanager
-    async def temporal(self) -> AsyncIterator[tuple[subprocess.Popen[bytes], Client]]:
-        command = temporal_server(self.port, self.folder / "temporal.db")
-        with running(command, self.env, self.folder / "temporal.log") as server:
-            async with asyncio.timeout(3 * SOON):
-                while True:
-                    try:
-                        client = await Client.connect(self.env["TEMPORAL_ADDRESS"])
-                        break
-                    except RuntimeError:
-                        await asyncio.sleep(0.1)
-            yield server, client
-
-    @asynccontextmanager
-    async def receiver(self) -> AsyncIterator[httpx.AsyncClient]:
-        with running(stagehook_command("serve"), self.env, self.folder / "web.log"):
-            async with httpx.AsyncClient(base_url=self.env["PUBLIC_URL"], trust_env=False, timeout=30) as http:
-                async with asyncio.timeout(3 * SOON):
-                    while True:
-                        try:
-                            assert (await http.get("/healthz")).status_code == 200
-                            break
-                        except httpx.TransportError:
-                            await asyncio.sleep(0.1)
-                yield http
-
-    def url_for(self, handle: Handle) -> str:
-        claims = Claims(handle.id, handle.first_execution_run_id or "", 1, 1, "sandbox", 1_790_000_000, 4_000_000_000)
-        return CallbackURLs(self.env["PUBLIC_URL"], [self.env["CALLBACK_KEYS"]]).issue(claims)
-
-    def log_lines(self) -> int:
-        return len((self.folder / "web.log").read_text().splitlines())
 
 
 @pytest.fixture
@@ -94,14 +47,6 @@ def outage(tmp_path: Path) -> Outage:
         partners="sandbox",
     )
     return Outage(env, tmp_path)
-
-
-async def waiting_run(client: Client) -> Handle:
-    """A run that waits for its first callback, with no worker about."""
-    async with working(client, ScriptedPartner()):
-        handle = await start(client, stage(1, partner="sandbox"))
-        await waiting(handle)
-    return handle
 
 
 async def answer_in_time(http: httpx.AsyncClient, url: str) -> httpx.Response:

@@ -32,8 +32,8 @@ from receiver.deliveries.archive import Archive
 from receiver.deliveries.database import Database
 from receiver.lifecycle import PortTaken, check_port
 from tests.local_stack import running
+from tests.parts.outages import Outage, ready, web
 from tests.support import Handle, ScriptedPartner, result_of, stage, start, waiting, working
-from tests.test_outages import Outage
 from workflows.contract import PIPELINE_WORKFLOW, Pipeline, PipelineRun
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(300)]
@@ -67,23 +67,6 @@ async def gone(process: subprocess.Popen[bytes], within: float) -> int:
 
 
 # --- web
-
-
-@asynccontextmanager
-async def web(outage: Outage) -> AsyncIterator[tuple[subprocess.Popen[bytes], httpx.AsyncClient]]:
-    with running(stagehook_command("serve"), outage.env, outage.folder / "web.log") as serving:
-        async with httpx.AsyncClient(base_url=outage.env["PUBLIC_URL"], trust_env=False, timeout=30) as http:
-            await ready(outage.env["PUBLIC_URL"])
-            yield serving, http
-
-
-async def ready(public_url: str) -> None:
-    async with httpx.AsyncClient(base_url=public_url, trust_env=False) as http, asyncio.timeout(30):
-        while True:
-            with contextlib.suppress(httpx.TransportError):
-                if (await http.get("/readyz")).status_code == 200:
-                    return
-            await asyncio.sleep(0.1)
 
 
 @pytest.mark.parametrize("times", [1, 2])

@@ -19,9 +19,9 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from activities.worker import WORKFLOWS
 from receiver.budget import BURST
-from tests.conftest import BINARIES
 from tests.flood import AT_ONCE, BATCHES, persist
-from tests.receiver.test_callbacks import for_temporal, receiver, url_for
+from tests.parts.callbacks import for_temporal, receiver, url_for
+from tests.parts.temporal import BINARIES
 from tests.support import (
     QUEUE,
     SOON,

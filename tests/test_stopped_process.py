@@ -14,10 +14,9 @@ from receiver.body import BODY_SECONDS
 from receiver.cli.demo.processes import free_port
 from receiver.cli.demo.stack import local_environment
 from receiver.protocol import HEADER_SECONDS
-from tests.receiver.test_protocol import connected, statuses
+from tests.parts.connections import connected, statuses
+from tests.parts.outages import Outage, waiting_run, web
 from tests.support import SOON
-from tests.test_outages import Outage, waiting_run
-from tests.test_paas import web
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(180)]
 

@@ -18,7 +18,7 @@ from receiver.deliveries.database import Database
 from receiver.deliveries.delivery import Delivery, digest
 from receiver.deliveries.store import Store
 from receiver.sending.signals import Signals
-from tests.receiver.test_callbacks import BASE, CLAIMS, URLS, no_temporal, partners
+from tests.parts.callbacks import BASE, CLAIMS, URLS, no_temporal, partners
 from tests.stores import PATIENT
 
 JSON = {"Content-Type": "application/json"}

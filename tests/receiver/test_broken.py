@@ -31,10 +31,11 @@ from receiver.replay.aims import CapturedClaims
 from receiver.replay.sending import Replay
 from receiver.sending.signals import Signals
 from tests.commands import Done, command
-from tests.receiver.test_callbacks import BASE, CLAIMS, DONE, URLS, for_temporal, no_temporal, url_for
-from tests.receiver.test_forwarder import Switchable, eventually
-from tests.receiver.test_metrics import read
-from tests.receiver.test_partner_urls import GITHUB, carrying, post, read_token
+from tests.parts.callbacks import BASE, CLAIMS, DONE, URLS, for_temporal, no_temporal, url_for
+from tests.parts.metrics import read
+from tests.parts.one_url import GITHUB, carrying, post, read_token
+from tests.parts.switchable import Switchable
+from tests.parts.waits import eventually
 from tests.stores import PATIENT, store_of, url_of
 from tests.support import ScriptedPartner, progress_of, result_of, stage, start, waiting, working
 from workflows.contract import LARGEST_OUTCOME, Answer

@@ -13,16 +13,9 @@ from receiver.budget import (
     RateBudget,
     SignalBudget,
 )
+from tests.parts.clocks import Clock
 
 CLAIMS = Claims("run", "chain", 1, 1, "bank", 1, 2)
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def test_a_burst_is_allowed_and_then_one_at_a_time() -> None:

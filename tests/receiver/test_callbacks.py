@@ -14,19 +14,17 @@ from typing import Any
 
 import httpx
 import pytest
-from temporalio.client import Client, WorkflowHandle
+from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
 
-from activities.callback_urls import CallbackURLs, Claims
-from activities.environment import Environment
-from activities.partners import sandbox
+from activities.callback_urls import CallbackURLs
 from activities.signatures import SCHEMES
 from receiver.app import create_app
 from receiver.body import LARGEST_BODY
 from receiver.budget import BURST
 from receiver.sending.signals import Reached, Signals, TemporalAway
+from tests.parts.callbacks import BASE, CLAIMS, DONE, URLS, for_temporal, no_temporal, partners, receiver, url_for
 from tests.support import (
-    KEY,
     QUEUE,
     SOON,
     ScriptedPartner,
@@ -39,42 +37,6 @@ from tests.support import (
     working,
 )
 from workflows.contract import LARGEST_OUTCOME, PIPELINE_WORKFLOW
-
-BASE = "http://receiver.test"
-URLS = CallbackURLs(BASE, [KEY])
-CLAIMS = Claims("run", "chain", 1, 1, "bank", 1_790_000_000, 4_000_000_000)
-DONE = {"id": "w-1", "status": "succeeded", "data": {"account_id": "a-1"}}
-
-
-async def no_temporal() -> Client:
-    raise AssertionError("Temporal was asked")
-
-
-@asynccontextmanager
-async def receiver(signals: Signals | None = None) -> AsyncIterator[httpx.AsyncClient]:
-    app = create_app(URLS, partners(), signals or Signals(no_temporal))
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=BASE) as http:
-        yield http
-
-
-def partners() -> dict[str, Any]:
-    bank = sandbox.partner("bank", Environment({}))
-    return {name: replace(bank, name=name) for name in ("bank", "partner-1", "partner-2")}
-
-
-def for_temporal(client: Client) -> Signals:
-    async def connected() -> Client:
-        return client
-
-    return Signals(connected)
-
-
-def url_for(handle: WorkflowHandle[Any, Any], number: int = 1, **changes: Any) -> str:
-    """A callback URL as the call of this stage would carry it."""
-    chain = handle.first_execution_run_id or ""
-    claims = Claims(handle.id, chain, number, 1, f"partner-{number}", 1_790_000_000, 4_000_000_000)
-    return URLS.issue(replace(claims, **changes))
-
 
 # --- refused without asking Temporal
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-import subprocess
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -25,28 +24,12 @@ from activities.signatures import SCHEMES
 from receiver.cli.demo.running import INPUT, PROJECT, next_commands
 from tests.commands import command, run_alone
 from tests.local_stack import Local, run_command
+from tests.parts.endings import refused, said
 from tests.support import KEY
 from workflows.contract import PIPELINE_WORKFLOW
 
 ONBOARD = ("pipeline", "start", "onboarding", "--input", json.dumps(INPUT))
 CLAIMS = Claims("run", "chain", 2, 1, "bank", 1_790_000_000, 4_000_000_000)
-Done = subprocess.CompletedProcess[bytes]
-
-
-def said(done: Done) -> Any:
-    assert done.returncode == 0, done.stderr.decode()
-    return json.loads(done.stdout)
-
-
-def refused(done: Done, code: int) -> str:
-    """Check that the command failed with what happened and what to do on stderr, and said nothing on stdout."""
-    assert done.returncode == code, done.stderr.decode()
-    what, *more, advice = done.stderr.decode().strip().splitlines()
-    assert what.startswith("error: ")
-    assert advice.startswith("  try: ")
-    assert more == [] or "settings" in what
-    assert done.stdout == b""
-    return done.stderr.decode()
 
 
 def wait_for_stage(local: Local, workflow_id: str, number: int) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from receiver.cli import run
-from tests.activities.signatures.test_schemes import NOW, URL
-from tests.receiver.test_cli_signature import (
+from tests.parts.setups import NOW, URL
+from tests.parts.signature_command import (
     BODY,
     GITHUB,
     SECRETS,

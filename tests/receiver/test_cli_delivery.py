@@ -11,42 +11,15 @@ from pathlib import Path
 import pytest
 
 from receiver.cli.demo.stack import stagehook_command
-from receiver.deliveries.archive import ANY, Added, Archive, Filters
+from receiver.deliveries.archive import ANY, Archive, Filters
 from receiver.deliveries.database import Database
 from receiver.deliveries.delivery import Fate
 from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.queue import Conclusion
-from tests.commands import Done, command
-from tests.receiver.test_inbox import delivery, keep
+from tests.commands import command
+from tests.parts.deliveries import delivery, keep
+from tests.parts.filled_stores import KEYS, on
 from tests.stores import url_of
-
-SECRET = "a-secret-of-some-length"
-KEYS = "0123456789abcdefghijklmnopqrstuvwxyz"
-
-
-def on(database: Database, *args: str, given: bytes = b"", **env: str) -> Done:
-    return command(*args, given=given, DATABASE_URL=url_of(database), **env)
-
-
-@pytest.fixture
-def filled(database: Database) -> Database:
-    now = time.time()
-    made = [
-        delivery(
-            f"chain-{n}",
-            workflow_id=f"run-{n}",
-            received_at=now - 3600 * n,
-            stage=n + 1,
-            partner=("bank", "esign")[n % 2],
-            pipeline=("onboarding", "refund")[n % 2],
-            verdict=("accepted", "unproven")[n % 2],
-            client="192.0.2.1",
-        )
-        for n in range(4)
-    ]
-    assert Archive(database).add(made) == Added(4, 0, [])
-    assert Archive(database).add(made) == Added(0, 4, [])
-    return database
 
 
 @pytest.mark.parametrize(

@@ -24,12 +24,10 @@ from receiver.deliveries.database import Database
 from receiver.deliveries.delivery import Fate, digest
 from receiver.deliveries.inbox import Inbox
 from tests.commands import command
-from tests.receiver.test_cli_delivery import SECRET, filled, on
-from tests.receiver.test_cli_signature import redirected
-from tests.receiver.test_inbox import delivery
+from tests.parts.deliveries import delivery
+from tests.parts.filled_stores import SECRET, on
+from tests.parts.signature_command import redirected
 from tests.stores import PATIENT
-
-__all__ = ["filled"]
 
 PEM = "-----BEGIN PRIVATE KEY-----\nMIGEAgEAMBAGByqGSM49\nAgEGBSuBBAAK\n-----END PRIVATE KEY-----"
 

@@ -26,9 +26,9 @@ from receiver.deliveries.archive import Archive
 from receiver.deliveries.database import Database
 from receiver.deliveries.delivery import Delivery, digest
 from tests.local_stack import Local, local_system
+from tests.parts.deliveries import delivery
+from tests.parts.local_runs import begin, call_of, until
 from tests.parts.terminals import on_terminal_raw
-from tests.receiver.test_cli_partner_tell import begin, call_of, until
-from tests.receiver.test_inbox import delivery
 from workflows.contract import ADVANCE_STAGE, Answer, Callback
 
 CLIPBOARD = "\x1b]52;c;cm0gLXJm\x07"

@@ -22,9 +22,9 @@ from receiver.deliveries import migrations
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.database import Database
 from tests.commands import command
+from tests.parts.deliveries import delivery
+from tests.parts.listeners import listening
 from tests.parts.terminals import on_terminal
-from tests.receiver.test_curl import listening
-from tests.receiver.test_inbox import delivery
 from tests.support import KEY
 
 SETTINGS = {"PUBLIC_URL": "http://127.0.0.1:9", "CALLBACK_KEYS": KEY, "PARTNERS": "sandbox"}

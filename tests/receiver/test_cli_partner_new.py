@@ -21,7 +21,7 @@ from activities.signatures import SCHEMES
 from receiver.cli.partner.scaffold import SAMPLE, Scaffold
 from receiver.cli.signature.captured import Captured
 from tests.commands import Done, command
-from tests.conftest import BINARIES
+from tests.parts.temporal import BINARIES
 
 ROOT = Path(__file__).parents[2]
 CAPTURED = b"""POST /hooks HTTP/1.1

@@ -7,25 +7,22 @@ import json
 import os
 import pty
 import subprocess
-import time
-from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
 import respx
-from temporalio.client import Client
 
 from activities.callback_urls import CallbackURLs, Claims
 from activities.environment import Environment
 from activities.partners import PARTNERS
-from activities.runs import Runs
 from receiver.cli.demo.stack import stagehook_command
 from receiver.cli.errors import CommandError
 from receiver.cli.partner.tell import _build
 from tests.local_stack import Local
-from tests.receiver.test_cli import Done, refused, said
-from workflows.contract import PIPELINE_WORKFLOW, StageCall, StageProgress
+from tests.parts.endings import Done, refused, said
+from tests.parts.local_runs import begin, call_of, until
+from workflows.contract import StageCall, StageProgress
 
 pytestmark = pytest.mark.usefixtures("both")
 
@@ -37,38 +34,6 @@ def both(local: Local) -> None:
     """A run `both` whose card was made and whose contract waits for ever."""
     begin(local, "both", {"partner": "cards"}, {"partner": "esign", "needs": {"signer": "input.signer"}})
     until(local, "both", 2, lambda stage: stage["state"] == "waiting")
-
-
-def begin(local: Local, workflow_id: str, *stages: dict[str, Any], signer: str = "play:never") -> None:
-    """Start a run of these stages; what they do not say is as it is for each."""
-    numbered = [
-        {"number": number, "name": f"step-{number}", "timeout": 600, **stage} for number, stage in enumerate(stages, 1)
-    ]
-    given = {"pipeline": {"name": "telling", "stages": numbered}, "input": {"signer": signer}}
-
-    async def start() -> None:
-        client = await Client.connect(local.stack.address)
-        await client.start_workflow(PIPELINE_WORKFLOW, given, id=workflow_id, task_queue="stagehook")
-
-    asyncio.run(start())
-
-
-def until(local: Local, workflow_id: str, number: int, holds: Callable[[dict[str, Any]], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        shown = said(local.command("pipeline", "show", workflow_id, "--json"))["progress"]["stages"]
-        if holds(shown[number - 1]):
-            return
-        time.sleep(0.05)
-    raise AssertionError(f"stage {number} of {workflow_id} is not as expected")
-
-
-def call_of(local: Local, workflow_id: str, stage: int) -> StageCall:
-    async def find() -> StageCall:
-        call, _ = await Runs(await Client.connect(local.stack.address)).latest_call(workflow_id, stage)
-        return call
-
-    return asyncio.run(find())
 
 
 def work_of(local: Local, reference: str) -> dict[str, Any]:

@@ -16,8 +16,8 @@ from receiver.deliveries.database import Database
 from receiver.deliveries.delivery import Delivery, digest
 from receiver.replay.stand_ins import new_stand_in_id
 from tests.commands import Done, command
-from tests.receiver.test_curl import KEYS, listening
-from tests.receiver.test_inbox import delivery
+from tests.parts.deliveries import delivery
+from tests.parts.listeners import KEYS, listening
 from tests.stores import url_of
 
 DAY = 24 * 3600.0

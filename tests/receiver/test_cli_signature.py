@@ -3,71 +3,30 @@
 from __future__ import annotations
 
 import base64
-import contextlib
-import io
 import json
 import re
-import sys
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from activities.signatures import SCHEMES
-from receiver.cli import run
-from tests.activities.signatures.test_schemes import NOW, SETUPS, URL, WHSEC, Setup, every
-from tests.activities.signatures.test_vectors import CASES, body_of
 from tests.local_stack import run_command
-
-GITHUB = ("--scheme", "github", "--secret-env", "SECRET")
-STRIPE = ("--scheme", "stripe", "--secret-env", "SECRET")
-SECRETS = {"SECRET": "a-shared-secret", "PUBLIC_URL": ""}
-BODY = b'{"a": 1}'
-
-
-@dataclass(frozen=True)
-class Done:
-    """How a command ended in this process."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-@contextlib.contextmanager
-def redirected() -> Iterator[tuple[io.StringIO, io.StringIO]]:
-    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
-        yield out, err
-
-
-def command(*args: str, given: bytes = b"", env: Mapping[str, str] = SECRETS) -> Done:
-    """Run `stagehook signature` here: a process each would take half a second."""
-    stdin = io.TextIOWrapper(io.BytesIO(given))
-    with patch.dict("os.environ", env), patch.object(sys, "stdin", stdin), redirected() as (out, err):
-        code = run(["signature", *args])
-    return Done(code, out.getvalue(), err.getvalue())
-
-
-def refused(done: Done, code: int = 2) -> str:
-    """Check that it failed with what happened and what to do, on two lines of stderr, and said nothing else."""
-    assert done.code == code, done.out + done.err
-    what, advice = done.err.splitlines()
-    assert what.startswith("error: ")
-    assert advice.startswith("  try: ")
-    assert done.out == ""
-    assert "Traceback" not in done.err
-    assert "STAGEHOOK_TRACEBACK" not in done.err
-    return what
+from tests.parts.setups import NOW, SETUPS, URL, WHSEC, Setup, every
+from tests.parts.signature_command import (
+    BODY,
+    GITHUB,
+    SECRETS,
+    STRIPE,
+    command,
+    refused,
+    signed_headers,
+)
+from tests.parts.vectors import CASES, body_of
 
 
 def options(setup: Setup, *, signing: bool) -> Iterator[str]:
@@ -81,12 +40,6 @@ def options(setup: Setup, *, signing: bool) -> Iterator[str]:
 
 def environment(setup: Setup) -> dict[str, str]:
     return {"SECRET": ",".join(setup.secrets), "PRIVATE": setup.options.get("private_key", "")}
-
-
-def signed_headers(*args: str, body: bytes = BODY) -> list[str]:
-    done = command("sign", *args, given=body)
-    assert done.code == 0, done.err
-    return done.out.splitlines()
 
 
 # --- sign and verify

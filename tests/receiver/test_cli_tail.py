@@ -19,11 +19,9 @@ from receiver.deliveries.database import Database
 from receiver.deliveries.delivery import Fate
 from receiver.deliveries.schema import DELIVERIES
 from tests.local_stack import running
-from tests.receiver.test_cli_delivery import filled, on
-from tests.receiver.test_inbox import delivery
+from tests.parts.deliveries import delivery
+from tests.parts.filled_stores import on
 from tests.stores import url_of
-
-__all__ = ["filled"]
 
 
 def test_tail_prints_what_comes_in(database: Database, tmp_path: Path) -> None:

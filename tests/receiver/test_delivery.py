@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from receiver.deliveries.delivery import Delivery, NotADelivery, digest, new_id, read_document, read_line
-from tests.receiver.test_inbox import delivery
+from tests.parts.deliveries import delivery
 
 TEXTS = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"))
 

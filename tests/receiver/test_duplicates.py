@@ -17,12 +17,12 @@ from receiver.deliveries.delivery import Fate
 from receiver.deliveries.statements import First
 from receiver.sending.forwarder import Unavailable
 from receiver.sending.signals import Reached
-from tests.receiver.test_forwarder import Door, Switchable, door, eventually, fate_of, opened, temporal
-from tests.receiver.test_inbox import delivery
+from tests.parts.deliveries import delivery
+from tests.parts.doors import Door, fate_of, opened
+from tests.parts.switchable import Switchable
+from tests.parts.waits import eventually
 from tests.stores import PATIENT, timed
 from tests.support import SOON
-
-__all__ = ["door", "temporal"]
 
 WAITING = replace(PATIENT, fate_wait=SOON)
 """The answer waits until Temporal has answered."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -15,111 +14,21 @@ from receiver.answers import Verdict
 from receiver.deliveries import migrations
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.database import Database
-from receiver.deliveries.delivery import Delivery, Fate
+from receiver.deliveries.delivery import Fate
 from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.queue import Queued
 from receiver.sending import origins as origins_module
 from receiver.sending import sender as sender_module
 from receiver.sending.direct import Direct
-from receiver.sending.forwarder import Forwarder, Unavailable
-from receiver.sending.signal import Signal
-from receiver.sending.signals import Origin, Reached, Signals, TemporalAway
-from receiver.sending.stored import Stored
-from receiver.timing import DEFAULT_TIMING, Timing
-from tests.receiver.test_inbox import delivery
+from receiver.sending.forwarder import Unavailable
+from receiver.sending.signals import Origin, Reached, TemporalAway
+from receiver.timing import DEFAULT_TIMING
+from tests.parts.deliveries import delivery
+from tests.parts.doors import Door, deliver, fate_of, opened
+from tests.parts.switchable import Switchable
+from tests.parts.waits import eventually
 from tests.stores import PATIENT, timed
 from tests.support import SOON
-from workflows.contract import Answer, Callback
-
-
-class Switchable(Signals):
-    """Stands for a Temporal that a test takes away, slows down, or lets refuse one run.
-
-    It answers no signal while `answering` is not set.
-    """
-
-    def __init__(self) -> None:
-        self.there = True
-        self.slow = 0.0
-        self.answering = asyncio.Event()
-        self.answering.set()
-        self.hanging = ""
-        self.asked = self.at_once = self.most = self.reading = self.most_readings = 0
-        self.sent: list[tuple[str, int, str]] = []
-        self.answers: dict[str, Reached | Exception] = {}
-
-    async def send(self, signal: Signal, *, within: float = 2.2) -> Reached:
-        claims = signal.claims
-        self.at_once += 1
-        self.most = max(self.most, self.at_once)
-        await asyncio.sleep(self.slow)
-        await self.answering.wait()
-        while claims.chain_id == self.hanging:
-            await asyncio.sleep(0.01)
-        self.at_once -= 1
-        if not self.there:
-            raise TemporalAway("no connection")
-        answer = self.answers.get(claims.workflow_id, Reached.TAKEN)
-        if isinstance(answer, Exception):
-            raise answer
-        self.sent.append((claims.chain_id, claims.stage, signal.request_id))
-        return answer
-
-    async def check(self, *, within: float = 2.2) -> None:
-        self.asked += 1
-        if not self.there:
-            raise TemporalAway("no connection")
-
-    async def origin(self, claims: Claims) -> Origin:
-        self.asked += 1
-        self.reading += 1
-        self.most_readings = max(self.most_readings, self.reading)
-        try:
-            await asyncio.sleep(self.slow)
-        finally:
-            self.reading -= 1
-        return Origin("onboarding", "0123456789ab")
-
-
-class Door:
-    """A forwarder on a store and a switchable Temporal, and what tests ask of it."""
-
-    def __init__(self, database: Database, temporal: Switchable, timing: Timing = PATIENT) -> None:
-        self.inbox = Inbox(database, timing)
-        self.forwarder = Stored(temporal, self.inbox, timing)
-
-    async def deliver(self, one: Delivery, request_id: str = "") -> Verdict:
-        return await deliver(self.forwarder, one, request_id)
-
-
-async def deliver(forwarder: Forwarder, one: Delivery, request_id: str = "") -> Verdict:
-    assert one.claims is not None
-    callback = Callback(Answer("succeeded", {"n": 1}), one.chain_id, one.attempt, one.issued_at)
-    return await forwarder.deliver(one, Signal(one.claims, callback, request_id or one.id))
-
-
-@asynccontextmanager
-async def opened(database: Database, temporal: Switchable, timing: Timing = PATIENT) -> AsyncIterator[Door]:
-    door = Door(database, temporal, timing)
-    async with door.forwarder.running():
-        yield door
-
-
-@pytest.fixture
-def temporal() -> Switchable:
-    return Switchable()
-
-
-@pytest.fixture
-async def door(database: Database, temporal: Switchable, timing: Timing) -> AsyncIterator[Door]:
-    async with opened(database, temporal, timing) as door:
-        yield door
-
-
-async def eventually(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(3 * SOON):
-        while not holds():
-            await asyncio.sleep(0.02)
 
 
 def slow_down(inbox: Inbox, monkeypatch: pytest.MonkeyPatch, *, seconds: float) -> None:
@@ -131,10 +40,6 @@ def slow_down(inbox: Inbox, monkeypatch: pytest.MonkeyPatch, *, seconds: float) 
         return insert(*args)
 
     monkeypatch.setattr(inbox._statements, "insert", slowly)
-
-
-def fate_of(database: Database, one: Delivery) -> Fate:
-    return Archive(database).get(one.id).fate
 
 
 async def test_a_delivery_is_committed_sent_and_marked_with_its_pipeline(

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,52 +13,15 @@ import sqlalchemy as sa
 from receiver.budget import PER_MINUTE
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.database import Database, StoreAway
-from receiver.deliveries.delivery import MAX_REFUSED_BODY_BYTES, Delivery, Fate, digest, new_id
+from receiver.deliveries.delivery import MAX_REFUSED_BODY_BYTES, Fate, digest
 from receiver.deliveries.inbox import MOST_REFUSED, Inbox
 from receiver.deliveries.judging import How
 from receiver.deliveries.queue import Conclusion, Queued
 from receiver.deliveries.schema import DELIVERIES, to_row
 from receiver.deliveries.statements import Statements
+from tests.parts.deliveries import delivery, keep, queued
 from tests.parts.hanging import Hanging
 from tests.stores import PATIENT, timed
-from workflows.contract import Answer, Callback
-
-
-def delivery(chain: str = "chain-1", **changes: Any) -> Delivery:
-    at = time.time()
-    id_ = new_id(at)
-    body = b"\x00\xff\xfe of " + id_.encode()
-    plain = Delivery(
-        id=id_,
-        received_at=at,
-        method="POST",
-        target="/callbacks/{run/1/1}",
-        headers=(("X-Twice", "1"), ("X-Twice", "2")),
-        body=body,
-        body_size=len(body),
-        body_digest=digest(body),
-        partner="bank",
-        workflow_id="run",
-        chain_id=chain,
-        stage=1,
-        attempt=1,
-        issued_at=1,
-        expires_at=2,
-        says="succeeded",
-        verdict="accepted",
-        status=202,
-    )
-    return replace(plain, **changes)
-
-
-async def keep(inbox: Inbox, one: Delivery, request_id: str, *, lease: bool = True) -> How:
-    return (await inbox.keep(one, queued(one, request_id), lease=lease)).how
-
-
-def queued(one: Delivery, request_id: str) -> Queued:
-    assert one.claims is not None
-    callback = Callback(Answer("succeeded", {"body": one.body_digest}), one.chain_id, one.attempt, one.issued_at)
-    return Queued(one.id, one.claims, json.dumps(asdict(callback)), request_id)
 
 
 async def test_a_kept_delivery_is_read_back_as_it_was(inbox: Inbox, database: Database) -> None:

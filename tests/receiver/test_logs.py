@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from receiver.logs import LONGEST_TRACEBACK, LineFormatter
-from tests.receiver.test_callbacks import CLAIMS, URLS
+from tests.parts.callbacks import CLAIMS, URLS
 
 FORGED = "2026-01-02T03:04:05Z INFO stagehook.callbacks callback verdict=accepted"
 HOSTILE = f"bad\n{FORGED}\r\x1b]52;c;eA==\x07\x9b2J\u2028\u202e\ud83d"

@@ -21,12 +21,12 @@ from receiver.deliveries.memory import MAX_WHOLE, TAKEN_REASON, TakenMemory
 from receiver.deliveries.queue import Queued
 from receiver.sending.signal import Signal
 from receiver.sending.signals import Reached
-from tests.receiver.test_forwarder import Door, Switchable, door, eventually, opened, temporal
-from tests.receiver.test_inbox import delivery
+from tests.parts.deliveries import delivery
+from tests.parts.doors import Door, opened
+from tests.parts.switchable import Switchable
+from tests.parts.waits import eventually
 from tests.stores import PATIENT, timed
 from workflows.contract import Answer, Callback
-
-__all__ = ["door", "temporal"]
 
 DONE, OTHER = Answer("succeeded", {"doc": 1}), Answer("succeeded", {"doc": 2})
 

@@ -3,43 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
 
-import httpx
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from receiver import budget
-from receiver.app import create_app
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.database import Database
 from receiver.deliveries.store import Store
 from receiver.sending.signals import Signals
 from receiver.settings import WebSettings
-from tests.receiver.test_callbacks import BASE, CLAIMS, DONE, URLS, no_temporal, partners
-from tests.receiver.test_forwarder import Switchable
+from tests.parts.callbacks import BASE, CLAIMS, DONE, URLS, no_temporal
+from tests.parts.metrics import read, serving
+from tests.parts.switchable import Switchable
 from tests.stores import PATIENT
-
-
-def read(text: str) -> dict[tuple[str, ...], float]:
-    """The samples by name and the values of their labels."""
-    return {
-        (sample.name, *(sample.labels[label] for label in sorted(sample.labels))): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
-
-
-@asynccontextmanager
-async def serving(signals: Signals, **options: Any) -> AsyncIterator[httpx.AsyncClient]:
-    app = create_app(URLS, partners(), signals, **options)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=BASE) as http,
-    ):
-        yield http
 
 
 async def test_answers_are_counted_by_verdict_reason_and_partner(database: Database) -> None:

@@ -17,7 +17,7 @@ from receiver.deliveries.archive import Archive
 from receiver.deliveries.database import Database, NewerSchema
 from receiver.deliveries.schema import DELIVERIES, METADATA, to_row
 from tests.commands import command
-from tests.receiver.test_inbox import delivery
+from tests.parts.deliveries import delivery
 
 
 def tables(database: Database) -> set[str]:

@@ -26,9 +26,9 @@ from receiver.deliveries.schema import to_row
 from receiver.deliveries.statements import Statements
 from receiver.deliveries.store import Store
 from receiver.timing import Timing
-from tests.receiver.test_forwarder import Switchable
-from tests.receiver.test_inbox import delivery, keep
-from tests.receiver.test_metrics import read, serving
+from tests.parts.deliveries import delivery, keep
+from tests.parts.metrics import read, serving
+from tests.parts.switchable import Switchable
 from tests.stores import PATIENCE, Postgres, Proxy
 
 BOUND = 1.0

@@ -16,8 +16,9 @@ from receiver.deliveries.database import Database, StoreAway
 from receiver.sending.forwarder import Unavailable
 from receiver.sending.signals import Reached
 from receiver.timing import Timing
-from tests.receiver.test_forwarder import Door, Switchable, opened
-from tests.receiver.test_inbox import delivery
+from tests.parts.deliveries import delivery
+from tests.parts.doors import Door, opened
+from tests.parts.switchable import Switchable
 from tests.stores import PATIENT
 from tests.support import SOON
 

@@ -17,7 +17,7 @@ from activities.signatures import SCHEMES, ConfigError
 from receiver.answers import Verdict
 from receiver.app import create_app
 from receiver.sending.signals import Signals
-from tests.receiver.test_callbacks import BASE, CLAIMS, DONE, URLS, for_temporal, no_temporal, url_for
+from tests.parts.callbacks import BASE, CLAIMS, DONE, URLS, for_temporal, no_temporal, url_for
 from tests.support import ScriptedPartner, result_of, stage, start, waiting, working
 
 OWN = {"accepted": OwnAnswer(200, "[accepted]"), "gone": OwnAnswer(200), "unreadable": OwnAnswer(406)}

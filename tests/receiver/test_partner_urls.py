@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -16,26 +15,20 @@ from temporalio.testing import WorkflowEnvironment
 from activities.callback_urls import Claims
 from activities.environment import Environment
 from activities.handshakes import Handshake
-from activities.partners import load_partners, sandbox
+from activities.partners import load_partners
 from activities.partners.partner import Partner
-from activities.partners.reading import read_object, text_at
 from activities.signatures import SCHEMES, Scheme
 from receiver.answers import Verdict
 from receiver.app import create_app
 from receiver.deliveries.capture import Capture
 from receiver.deliveries.delivery import read_line
 from receiver.sending.signals import Signals
-from tests.receiver.test_callbacks import BASE, CLAIMS, DONE, URLS, for_temporal, no_temporal, url_for
+from tests.parts.callbacks import BASE, CLAIMS, DONE, URLS, for_temporal, no_temporal, url_for
+from tests.parts.one_url import GITHUB, PLAIN, carrying, post, read_token
 from tests.support import ScriptedPartner, progress_of, result_of, stage, start, until, waiting, working
 from workflows.contract import Answer
 
-PLAIN = sandbox.partner("bank", Environment({}))
-GITHUB = SCHEMES["github"](secrets=["secret"])
 SQUARE = SCHEMES["square"](secrets=["secret"])
-
-
-def read_token(body: bytes) -> str:
-    return text_at(read_object(body), "metadata", "callback")
 
 
 @asynccontextmanager
@@ -45,17 +38,6 @@ async def receiver(signals: Signals | None = None, **changes: Any) -> AsyncItera
     app = create_app(URLS, partners, signals or Signals(no_temporal))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=BASE) as http:
         yield http
-
-
-async def post(http: httpx.AsyncClient, url: str, body: Any, scheme: Scheme | None = GITHUB) -> httpx.Response:
-    content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    url = url if url.startswith("http") else BASE + url
-    proof = scheme.sign(content, url=url, now=time.time(), delivery_id="d-1") if scheme else []
-    return await http.post(url, content=content, headers=[("Content-Type", "application/json"), *proof])
-
-
-def carrying(url_or_token: str) -> dict[str, Any]:
-    return {**DONE, "metadata": {"callback": url_or_token}}
 
 
 # --- handshakes

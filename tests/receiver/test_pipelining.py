@@ -20,7 +20,7 @@ from receiver.cli.demo.stack import local_environment, stagehook_command
 from receiver.protocol import BoundedProtocol
 from receiver.sending.signals import Reached, Signals
 from tests.local_stack import running
-from tests.receiver.test_protocol import (
+from tests.parts.connections import (
     BODY,
     HEAD,
     HEALTH,

@@ -12,11 +12,11 @@ from receiver.deliveries.database import Database
 from receiver.deliveries.delivery import Fate
 from receiver.sending.retries import UNDECIDED_FOR
 from receiver.sending.signals import SignalRefused, TemporalAway
-from tests.receiver.test_forwarder import Door, Switchable, door, eventually, fate_of, opened, temporal
-from tests.receiver.test_inbox import delivery
+from tests.parts.deliveries import delivery
+from tests.parts.doors import Door, fate_of, opened
+from tests.parts.switchable import Switchable
+from tests.parts.waits import eventually
 from tests.stores import PATIENT
-
-__all__ = ["door", "temporal"]
 
 HURRIED = replace(PATIENT, longest_retry_pause=0.05, undecided_pause=0.05, most_tries=2)
 

@@ -15,7 +15,7 @@ from receiver.deliveries.archive import Archive
 from receiver.deliveries.database import Database
 from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.store import Store
-from tests.receiver.test_inbox import delivery, keep
+from tests.parts.deliveries import delivery, keep
 from tests.stores import PATIENT
 
 NAMES = {"deliveries.db", "deliveries.db-wal", "deliveries.db-shm"}

@@ -8,7 +8,7 @@ from receiver.deliveries import queries
 from receiver.deliveries.database import Database
 from receiver.deliveries.schema import to_row
 from receiver.deliveries.statements import NOT_QUEUED, Statements
-from tests.receiver.test_inbox import delivery
+from tests.parts.deliveries import delivery
 
 TEXTS = [text for name, text in vars(queries).items() if name.isupper() and isinstance(text, str)]
 QUERIES = [text for text in TEXTS if " deliveries" in text]

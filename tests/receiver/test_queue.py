@@ -19,7 +19,7 @@ from receiver.deliveries.queries import CHECK_WRITABLE, CLAIM, DEPTH
 from receiver.deliveries.queue import Conclusion
 from receiver.deliveries.schema import DELIVERIES, to_row
 from receiver.deliveries.statements import Statements
-from tests.receiver.test_inbox import delivery, keep, queued
+from tests.parts.deliveries import delivery, keep, queued
 from tests.stores import PATIENCE, PATIENT, timed
 
 

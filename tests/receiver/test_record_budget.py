@@ -18,8 +18,8 @@ from receiver.budget import (
 )
 from receiver.deliveries.database import Database
 from receiver.deliveries.schema import DELIVERIES, stored_size, to_row
-from tests.receiver.test_budget import Clock
-from tests.receiver.test_inbox import delivery
+from tests.parts.clocks import Clock
+from tests.parts.deliveries import delivery
 from workflows.durations import DAY
 
 

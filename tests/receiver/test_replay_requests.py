@@ -24,12 +24,13 @@ from receiver.deliveries.delivery import Delivery, digest
 from receiver.deliveries.store import Store
 from receiver.replay.aims import CapturedClaims
 from receiver.replay.sending import CannotSign, NotReplayable, Replay, select
-from tests.receiver.test_callbacks import BASE, CLAIMS, DONE, URLS
-from tests.receiver.test_curl import listening
-from tests.receiver.test_forwarder import Switchable, eventually
-from tests.receiver.test_inbox import delivery
-from tests.receiver.test_metrics import read
-from tests.receiver.test_partner_urls import GITHUB, carrying, post, read_token
+from tests.parts.callbacks import BASE, CLAIMS, DONE, URLS
+from tests.parts.deliveries import delivery
+from tests.parts.listeners import listening
+from tests.parts.metrics import read
+from tests.parts.one_url import GITHUB, carrying, post, read_token
+from tests.parts.switchable import Switchable
+from tests.parts.waits import eventually
 from tests.stores import PATIENT
 from tests.support import KEY
 from workflows.contract import Answer

@@ -14,8 +14,8 @@ from receiver.deliveries.database import Database, StoreAway
 from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.queries import PRUNE_REFUSED
 from receiver.deliveries.retention import prune_for_ever
-from tests.receiver.test_forwarder import eventually
-from tests.receiver.test_inbox import delivery
+from tests.parts.deliveries import delivery
+from tests.parts.waits import eventually
 from workflows.durations import DAY
 
 

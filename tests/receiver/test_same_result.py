@@ -26,9 +26,11 @@ from receiver.deliveries.schema import DELIVERIES, to_row
 from receiver.deliveries.store import Store
 from receiver.sending.signal import Signal
 from receiver.sending.signals import Reached, Signals
-from tests.receiver.test_callbacks import BASE, CLAIMS, URLS, for_temporal, partners, url_for
-from tests.receiver.test_forwarder import Switchable, eventually, fate_of
-from tests.receiver.test_inbox import delivery
+from tests.parts.callbacks import BASE, CLAIMS, URLS, for_temporal, partners, url_for
+from tests.parts.deliveries import delivery
+from tests.parts.doors import fate_of
+from tests.parts.switchable import Switchable
+from tests.parts.waits import eventually
 from tests.stores import PATIENT
 from tests.support import ScriptedPartner, progress_of, result_of, stage, start, waiting, working
 from workflows.contract import Answer, Callback

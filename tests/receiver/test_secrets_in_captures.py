@@ -23,7 +23,7 @@ from activities.redaction.text import LEAST_WORK, TOO_MUCH, WORK_PER_BYTE, Found
 from activities.redaction.tokens import redact_tokens
 from receiver.deliveries import export
 from receiver.deliveries.delivery import Delivery, digest, read_line
-from tests.receiver.test_inbox import delivery
+from tests.parts.deliveries import delivery
 from tests.support import KEY
 
 SECRET = "s3cr3t/with+odd=chars?"

@@ -20,8 +20,8 @@ from receiver.sending.origins import Origins
 from receiver.sending.signals import Origin
 from receiver.sending.watch import Watch
 from receiver.timing import DEFAULT_TIMING
-from tests.receiver.test_budget import Clock
-from tests.receiver.test_forwarder import Switchable
+from tests.parts.clocks import Clock
+from tests.parts.switchable import Switchable
 
 
 def claims(chain: str) -> Claims:

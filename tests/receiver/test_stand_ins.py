@@ -16,7 +16,7 @@ from receiver.deliveries.delivery import Delivery
 from receiver.replay import stand_ins
 from receiver.replay.sending import Replayed
 from receiver.replay.stand_ins import NoStandIn, StandIns, is_stand_in, new_stand_in_id, stand_in
-from tests.receiver.test_inbox import delivery
+from tests.parts.deliveries import delivery
 from tests.support import QUEUE, ScriptedPartner, working
 from workflows.checking import MOST_STAGES, pipeline_faults
 from workflows.contract import ADVANCE_STAGE, Answer, Callback

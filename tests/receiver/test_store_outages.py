@@ -18,8 +18,8 @@ from receiver.deliveries.delivery import digest
 from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.judging import How
 from receiver.timing import DEFAULT_TIMING
+from tests.parts.deliveries import delivery, keep
 from tests.parts.hanging import Hanging
-from tests.receiver.test_inbox import delivery, keep
 from tests.stores import PATIENT
 
 

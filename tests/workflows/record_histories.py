@@ -18,7 +18,7 @@ from temporalio.client import Client, WorkflowFailureError
 from temporalio.testing import WorkflowEnvironment
 
 from receiver.cli import end_process
-from tests.conftest import BINARIES
+from tests.parts.temporal import BINARIES
 from tests.support import (
     QUEUE,
     Handle,

@@ -12,6 +12,7 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
 from activities.worker import WORKFLOWS, workflow_runner
+from tests.parts.junk import junk_until_continued
 from tests.support import (
     QUEUE,
     SOON,
@@ -29,7 +30,6 @@ from tests.support import (
     waiting,
     working,
 )
-from tests.test_executions import junk_until_continued
 from workflows.contract import ADVANCE_STAGE, Answer, Question, Receipt, StageCall
 from workflows.stage_record import CANNOT_BE_ASKED
 

@@ -15,7 +15,7 @@ import pytest
 from temporalio.client import WorkflowHandle
 from temporalio.testing import WorkflowEnvironment
 
-from tests.conftest import BINARIES
+from tests.parts.temporal import BINARIES
 from tests.support import QUEUE, SOON, skip_time
 from tests.workflows.classes import FourSteps
 from tests.workflows.four_steps_worker import four_steps_worker

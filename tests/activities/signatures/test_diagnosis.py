@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from activities.signatures import SCHEMES, ConfigError, SignatureError, SignedRequest
 from activities.signatures.diagnosis import STEP_OF, STEPS, Diagnosis, diagnose
-from tests.activities.signatures.test_schemes import NOW, SETUPS, URL, WHSEC, Setup, every, timed
-from tests.activities.signatures.test_vectors import CASES, body_of
+from tests.parts.setups import NOW, SETUPS, URL, WHSEC, Setup, every, timed
+from tests.parts.vectors import CASES, body_of
 
 STRIPE = SETUPS["stripe"]
 SIGNED = b'{"a":"\xc3\xa9/x","b":[1,2.50]}'

@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import json
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
 import pytest
 
 from activities import strict_json
 from activities.signatures import SCHEMES, ConfigError, SignatureError, SignedRequest
+from tests.parts.vectors import CASES, body_of
 
-FILE = Path(__file__).parents[4] / "shared" / "vectors" / "signatures.json"
-CASES: list[dict[str, Any]] = json.loads(FILE.read_text())["cases"] if FILE.exists() else []
 URL = "https://hooks.example.com/callbacks/x"
-
-
-def body_of(case: dict[str, Any]) -> bytes:
-    if case.get("body_base64") is not None:
-        return base64.b64decode(case["body_base64"])
-    if repeat := case.get("body_repeat"):
-        return b"".join(str(text).encode() * int(count) for text, count in repeat)
-    params = case.get("params", "")
-    return params.encode() if isinstance(params, str) else urlencode(params).encode()
 
 
 def verify(case: dict[str, Any]) -> None:

@@ -1,0 +1,14 @@
+"""Waiting for a condition, with a bound."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from tests.support import SOON
+
+
+async def eventually(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(3 * SOON):
+        while not holds():
+            await asyncio.sleep(0.02)
