@@ -53,7 +53,7 @@ def test_a_newcomer_reads_no_more_than_200_lines_first() -> None:
     assert len(README.splitlines()) <= 200
 
 
-def test_every_page_is_linked_from_the_readme_and_its_commands_are_run() -> None:
+def test_every_page_is_linked_and_its_commands_are_run() -> None:
     assert {f"docs/{name}.md" for name in PAGES} <= set(re.findall(r"\]\((docs/[^)#]+)", README))
     run = {"event-based", "first-steps", "partners", "pipelines", "reliability", "replay", "signatures"}
     assert {name for name, page in PAGES.items() if commands(page)} == run
@@ -243,12 +243,12 @@ def replace_function(file: Path, pattern: str, text: str) -> None:
     file.write_text(after)
 
 
-def test_the_contract_for_partners_has_every_answer_that_there_is() -> None:
+def test_the_contract_for_partners_has_every_answer() -> None:
     told = set(re.findall(r"\b[2-5][0-9]{2}\b", HTTP.partition("## What we answer")[2].partition("## Duplicates")[0]))
     assert {str(verdict.status) for verdict in Verdict if verdict is not Verdict.GREETED} <= told
 
 
-def test_the_commands_about_events_are_those_that_their_tests_run() -> None:
+def test_the_commands_about_events_are_valid() -> None:
     """`tests/workflows/test_event_based.py` sends the same signals; here each is run for its usage."""
     for command in commands(EVENT_BASED):
         words = shlex.split(command)
@@ -270,7 +270,7 @@ def test_the_commands_about_events_are_those_that_their_tests_run() -> None:
         assert "Usage" not in done.stderr
 
 
-def test_the_button_that_makes_an_app_attaches_postgres_and_asks_for_what_there_is() -> None:
+def test_the_deploy_button_asks_for_known_settings() -> None:
     app = json.loads((ROOT / "app.json").read_text())
     described = re.findall(r"^#? ?([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
     named = re.findall(r"\b[A-Z]+_[A-Z_]+\b", (ROOT / ".env.example").read_text())

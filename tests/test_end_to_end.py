@@ -107,7 +107,7 @@ async def test_whatever_a_partner_plays_its_stage_is_settled_once(real: Workflow
     }.get(play, [("callback", 202)])
 
 
-async def test_a_thin_callback_is_asked_about_and_a_card_may_come_at_once(real: WorkflowEnvironment) -> None:
+async def test_a_thin_callback_is_asked_and_a_card_may_come_at_once(real: WorkflowEnvironment) -> None:
     async with house(real, identity=["twice"], cards=["at-once"]) as parts:
         handle = await parts.onboard()
         result = await result_of(handle)
@@ -118,7 +118,7 @@ async def test_a_thin_callback_is_asked_about_and_a_card_may_come_at_once(real: 
     assert (identity.asked >= 1, card.deliveries) == (True, [])
 
 
-async def test_a_partner_whose_callback_is_lost_is_asked_at_the_deadline(real: WorkflowEnvironment) -> None:
+async def test_a_partner_with_a_lost_callback_is_asked_at_the_deadline(real: WorkflowEnvironment) -> None:
     async with house(real, identity=["lost"]) as parts:
         handle = await parts.onboard(impatient(timeout=0.5))
         assert (await result_of(handle)).outcomes["identity-check"].cause == "asked"
@@ -131,7 +131,7 @@ async def test_a_call_that_was_put_off_is_the_same_work_to_the_partner(real: Wor
     assert work.tries == 3
 
 
-async def test_a_partner_that_never_answers_is_called_again_with_another_url(real: WorkflowEnvironment) -> None:
+async def test_a_silent_partner_is_called_again_with_another_url(real: WorkflowEnvironment) -> None:
     async with house(real, esign=["never", "later"]) as parts:
         handle = await parts.onboard(impatient(timeout=1.0))
         result = await result_of(handle)

@@ -36,7 +36,7 @@ from tests.workflows.classes import BrokenPipeline
 from workflows.contract import ADVANCE_STAGE, Answer, Receipt, StageCall
 
 
-async def test_a_reset_between_callback_and_retry_loses_and_doubles_nothing(real: WorkflowEnvironment) -> None:
+async def test_a_reset_between_callback_and_retry_loses_nothing(real: WorkflowEnvironment) -> None:
     async with receiver(for_temporal(real.client)) as http, working(real.client, ScriptedPartner()):
         handle = await start(real.client, stage(1), stage(2))
         await waiting(handle, 1)
@@ -54,7 +54,7 @@ async def test_a_reset_between_callback_and_retry_loses_and_doubles_nothing(real
     assert chain == handle.first_execution_run_id
 
 
-async def test_a_stage_that_a_reset_has_opened_again_takes_the_callback_that_it_has_lost(
+async def test_a_stage_that_a_reset_opened_takes_its_lost_callback(
     real: WorkflowEnvironment, database: Database
 ) -> None:
     """It is the same call, and the store knows the callback as taken: Temporal is asked all the same."""
@@ -104,7 +104,7 @@ async def test_a_run_that_continues_as_new_goes_on_as_if_it_had_not(restless: Wo
     assert await described.memo() == {"pipeline": "testing"}
 
 
-async def test_a_run_continues_as_new_in_the_middle_of_a_call_and_repeats_it(restless: WorkflowEnvironment) -> None:
+async def test_a_run_that_continues_as_new_in_a_call_repeats_it(restless: WorkflowEnvironment) -> None:
     """Or a flood during a call that is tried for days would use up the execution's signals."""
     answering = asyncio.Event()
 
@@ -128,7 +128,7 @@ async def test_a_run_continues_as_new_in_the_middle_of_a_call_and_repeats_it(res
     assert replace(last, repeated=False) == first
 
 
-async def test_a_deploy_that_breaks_determinism_holds_runs_up_and_a_roll_back_frees_them(
+async def test_runs_survive_a_nondeterministic_deploy_and_roll_back(
     real: WorkflowEnvironment,
 ) -> None:
     partner = ScriptedPartner()
@@ -148,7 +148,7 @@ async def test_a_deploy_that_breaks_determinism_holds_runs_up_and_a_roll_back_fr
     assert held_up is WorkflowExecutionStatus.RUNNING
 
 
-async def test_two_workers_on_one_queue_share_a_run_without_a_failed_task(real: WorkflowEnvironment) -> None:
+async def test_two_workers_share_a_run_without_a_failed_task(real: WorkflowEnvironment) -> None:
     partner = ScriptedPartner()
     other = await Client.connect(real.client.service_client.config.target_host, namespace=real.client.namespace)
     async with working(real.client, partner), working(other, partner):

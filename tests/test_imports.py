@@ -45,7 +45,7 @@ def test_rooms_import_inward_only(room: str) -> None:
     assert outward == []
 
 
-def test_workflows_import_only_the_standard_library_and_temporalio() -> None:
+def test_workflows_import_only_stdlib_and_temporalio() -> None:
     foreign = [
         (file, name)
         for file, name in imports_of("workflows")
@@ -82,6 +82,16 @@ def test_no_test_module_imports_another() -> None:
         if name.split(".")[0] == "tests" and any(part.startswith("test_") for part in name.split("."))
     ]
     assert importing == []
+
+
+def test_names_of_tests_have_at_most_60_characters() -> None:
+    names = {
+        node.name
+        for file in TEST_MODULES
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_")
+    }
+    assert [name for name in names if len(name) > 60] == []
 
 
 OF_EVERY_MODULE = {

@@ -130,7 +130,7 @@ async def get(url: str) -> httpx.Response:
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-async def test_a_receiver_killed_around_the_signal_loses_nothing_and_doubles_nothing(
+async def test_a_receiver_killed_around_the_signal_loses_nothing(
     web: Web, temporal: Client, database: Database, when: str
 ) -> None:
     handle = await start(temporal, stage(1))
@@ -149,7 +149,7 @@ async def test_a_receiver_killed_around_the_signal_loses_nothing_and_doubles_not
     assert sorted(one.verdict for one in Archive(database).every()) == ["accepted", "duplicate"]
 
 
-async def test_an_answered_callback_is_delivered_though_receiver_and_temporal_were_away(
+async def test_an_answered_callback_survives_receiver_and_temporal(
     web: Web, temporal: Client, real: WorkflowEnvironment
 ) -> None:
     handle = await start(temporal, stage(1))
@@ -180,7 +180,7 @@ async def test_two_receivers_on_one_store_deliver_each_callback_once(
 
 
 @pytest.mark.parametrize("again", [DONE, {**DONE, "data": {"n": 2}}, {"id": "w-1", "status": "failed"}])
-async def test_after_a_reset_the_same_answer_and_another_count_for_the_new_call(
+async def test_after_a_reset_the_same_answer_counts_for_the_new_call(
     web: Web, temporal: Client, again: dict[str, Any]
 ) -> None:
     """Same chain, stage and attempt: only the moment of issue tells the two calls apart."""

@@ -106,7 +106,7 @@ async def test_temporal_hangs_and_goes_on(outage: Outage) -> None:
         await settled_once(client)
 
 
-async def test_a_temporal_that_can_read_and_not_write_costs_no_delivery_a_try(outage: Outage) -> None:
+async def test_a_temporal_that_cannot_write_costs_no_delivery_a_try(outage: Outage) -> None:
     """Its database is locked: it answers what it is asked, and takes no signal."""
     store = Database(f"sqlite:///{outage.folder}/deliveries.db")
     migrations.upgrade(store)
@@ -254,7 +254,7 @@ async def test_a_long_outage_fills_no_log(outage: Outage) -> None:
             assert worker.poll() is None
 
 
-async def test_a_worker_in_a_namespace_that_is_missing_waits_for_it_and_says_so(outage: Outage) -> None:
+async def test_a_worker_waits_for_a_missing_namespace_and_says_so(outage: Outage) -> None:
     log = outage.folder / "worker.log"
     env = {**outage.env, "TEMPORAL_NAMESPACE": "missing"}
     async with outage.temporal():

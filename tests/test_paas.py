@@ -158,7 +158,7 @@ async def test_no_process_outlives_a_receiver_that_was_killed(outage: Outage) ->
 # --- keys
 
 
-async def test_keys_rotate_in_two_phases_under_traffic_and_no_live_url_is_refused(outage: Outage) -> None:
+async def test_keys_rotate_under_traffic_and_no_live_url_is_refused(outage: Outage) -> None:
     """Two receivers that are deployed one after the other, and URLs that either generation has issued."""
     old = outage.env["CALLBACK_KEYS"]
     new = "a-new-key-for-tests-9876543210-zyxwvuts"
@@ -224,7 +224,7 @@ async def start_for_processes(client: Client, call_timeout: float) -> Handle:
     return await client.start_workflow(PIPELINE_WORKFLOW, PipelineRun(definition), id="run", task_queue="stagehook")
 
 
-async def test_a_worker_killed_in_a_call_repeats_it_with_the_same_key_and_url(outage: Outage) -> None:
+async def test_a_worker_killed_in_a_call_repeats_it_with_the_same_key(outage: Outage) -> None:
     async with outage.temporal() as (_, client), listening(outage) as partner:
         log = outage.folder / "worker.log"
         with running(stagehook_command("worker"), outage.env, log):

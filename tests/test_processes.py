@@ -133,7 +133,7 @@ def temporal_of(env: dict[str, str], folder: Path) -> list[str]:
     return temporal_server(int(env["TEMPORAL_ADDRESS"].rpartition(":")[2]), folder / "temporal.db")
 
 
-def test_the_receiver_listens_without_temporal_and_serves_when_it_is_there(tmp_path: Path) -> None:
+def test_the_receiver_listens_before_temporal_and_serves_after(tmp_path: Path) -> None:
     with system(tmp_path) as env, running(stagehook_command("serve"), env, tmp_path / "web.log") as web:
         eventually(lambda: status_of(env, "/healthz") == 200)
         assert (status_of(env, "/readyz"), callback_status(env)) == (503, 503)
@@ -145,7 +145,7 @@ def test_the_receiver_listens_without_temporal_and_serves_when_it_is_there(tmp_p
     assert env["CALLBACK_KEYS"] not in (tmp_path / "web.log").read_text()
 
 
-def test_several_receiver_processes_serve_one_port_and_stop_with_code_0(tmp_path: Path) -> None:
+def test_several_receivers_share_a_port_and_stop_with_code_0(tmp_path: Path) -> None:
     with (
         system(tmp_path, WEB_CONCURRENCY="2") as env,
         running(stagehook_command("serve"), env, tmp_path / "web.log") as web,

@@ -72,7 +72,7 @@ async def test_a_call_that_no_worker_takes_up_is_scheduled_again(real: WorkflowE
     assert {call.attempt for call in partner.calls} == {1}
 
 
-async def test_a_try_that_may_have_been_taken_outweighs_an_earlier_one_that_was_not(real: WorkflowEnvironment) -> None:
+async def test_a_try_that_may_be_taken_outweighs_an_earlier_refusal(real: WorkflowEnvironment) -> None:
     """503, then a lost answer, then a refusal of the repetition: the callback must still count."""
     urls = CallbackURLs("http://receiver.test", [KEY])
     partners = {"bank": sandbox.partner("bank", Environment({"SANDBOX_URL": "http://sandbox.test"}))}
@@ -115,7 +115,7 @@ async def test_a_call_that_is_under_way_at_its_end_may_have_been_taken(real: Wor
     assert (tries, settled.note) == (2, "could not be reached")
 
 
-async def test_callbacks_of_past_and_future_stages_settle_only_their_own(real: WorkflowEnvironment) -> None:
+async def test_callbacks_of_other_stages_settle_only_their_own(real: WorkflowEnvironment) -> None:
     partner = ScriptedPartner()
     async with working(real.client, partner):
         handle = await start(real.client, stage(1), stage(2), stage(3))

@@ -70,7 +70,7 @@ def test_an_export_holds_no_secret_of_its_system(systems: tuple[Local, Local], e
     assert systems[0].stack.environment["CALLBACK_KEYS"] not in exported.read_text()
 
 
-def test_a_production_capture_settles_the_same_stages_on_a_laptop(systems: tuple[Local, Local], exported: Path) -> None:
+def test_a_production_capture_settles_its_stages_on_a_laptop(systems: tuple[Local, Local], exported: Path) -> None:
     production, laptop = systems
     assert "added" in done(laptop, "delivery", "import", str(exported))
     assert "0 deliveries added" in done(laptop, "delivery", "import", str(exported))
@@ -115,9 +115,7 @@ def test_a_delivery_is_replayed_into_a_run_that_is_named(systems: tuple[Local, L
     assert progress(laptop, "mine")["account-check"]["cause"] == "callback"
 
 
-def test_verbatim_into_a_system_that_does_not_know_the_run_differs(
-    systems: tuple[Local, Local], exported: Path
-) -> None:
+def test_verbatim_into_a_system_without_the_run_differs(systems: tuple[Local, Local], exported: Path) -> None:
     shown = replay(systems[1], "--from", str(exported), "--mode", "verbatim")
     # Where a partner signs, the laptop's secret is another one too, and a signature is looked at first.
     assert {one["partner"]: one["answered"] for one in shown["deliveries"]} == {
@@ -132,7 +130,7 @@ def test_verbatim_into_a_system_that_does_not_know_the_run_differs(
 
 
 @pytest.mark.usefixtures("exported")  # before there are duplicates in the store
-def test_on_its_own_system_a_replay_finds_its_run_and_everything_is_as_before(systems: tuple[Local, Local]) -> None:
+def test_a_replay_on_its_own_system_changes_nothing(systems: tuple[Local, Local]) -> None:
     for partner in ("bank", "esign", "cards"):  # an "ask me" is never a duplicate, and this run has ended
         words = ("--of-workflow", "customer-7", "--partner", partner, "--expect", "--json")
         shown = json.loads(done(systems[0], "delivery", "replay", *words))

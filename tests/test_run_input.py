@@ -117,7 +117,7 @@ async def in_flight(client: Client, partner: ScriptedPartner, stages: int = 1) -
     return handle
 
 
-async def test_a_run_in_flight_goes_on_with_input_that_is_refused_today(real: WorkflowEnvironment) -> None:
+async def test_a_run_in_flight_goes_on_with_input_refused_today(real: WorkflowEnvironment) -> None:
     partner = ScriptedPartner()
     handle = await in_flight(real.client, partner)
     async with working(real.client, partner):

@@ -83,7 +83,7 @@ async def test_a_run_outlives_ten_thousand_signals(real: WorkflowEnvironment) ->
         assert (await result_of(handle)).outcomes["step-1"].status == "advanced"
 
 
-async def test_of_many_signals_in_one_task_the_details_are_written_once(
+async def test_many_signals_in_one_task_write_the_details_once(
     real: WorkflowEnvironment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A task has two seconds, and Temporal lets ten thousand signals pile up before it."""
@@ -112,7 +112,7 @@ async def test_of_many_signals_in_one_task_the_details_are_written_once(
 
 @pytest.mark.fault
 @pytest.mark.timeout(300)
-async def test_every_callback_of_a_burst_that_was_answered_2xx_is_in_its_runs_history(
+async def test_every_2xx_of_a_burst_is_in_its_runs_history(
     real: WorkflowEnvironment,
 ) -> None:
     """Far more at once than Temporal takes in the time: each is answered 202 or 503, and the ledgers agree."""
@@ -174,7 +174,7 @@ DROPPED_BY_THE_SDK = {
 """Undecodable: the SDK logs and drops them before the workflow sees them."""
 
 
-async def test_whatever_payload_is_sent_the_run_neither_moves_nor_sticks(real: WorkflowEnvironment) -> None:
+async def test_no_payload_moves_the_run_or_blocks_it(real: WorkflowEnvironment) -> None:
     async with working(real.client, ScriptedPartner()):
         handle = await start(real.client, stage(1))
         await waiting(handle)

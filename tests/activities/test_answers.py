@@ -244,7 +244,7 @@ SAMPLES = {
 
 @pytest.mark.parametrize("value", ODD)
 @pytest.mark.parametrize("sample", SAMPLES.values(), ids=SAMPLES)
-def test_a_sample_reads_a_failure_whatever_its_code_and_reason_are(sample: Any, value: Any) -> None:
+def test_a_sample_reads_a_failure_with_any_code_and_reason(sample: Any, value: Any) -> None:
     read, write = sample
     read_back = checked(read(json.dumps(write(value)).encode()))
     assert read_back.status in {"failed", "ask"}
@@ -270,7 +270,7 @@ def test_whatever_a_file_raises_is_broken(error: BaseException) -> None:
             border(partner, b"{}")
 
 
-def test_a_file_that_raises_is_broken_with_its_error_as_the_cause() -> None:
+def test_a_file_that_raises_is_broken_with_its_error_as_cause() -> None:
     def read(body: bytes) -> Answer:
         raise KeyError("status")
 

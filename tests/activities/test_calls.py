@@ -55,7 +55,7 @@ async def refusal(calls: PartnerCalls, *, attempt: int = 1, heartbeats: list[obj
 
 
 @respx.mock
-async def test_the_partner_gets_the_callback_url_and_an_idempotency_key(calls: PartnerCalls) -> None:
+async def test_a_partner_gets_the_callback_url_and_idempotency_key(calls: PartnerCalls) -> None:
     route = respx.post(ENDPOINT).respond(202, json={"id": "w-1"})
     receipt, _ = await make(calls)
     sent = route.calls.last.request
@@ -108,7 +108,7 @@ async def test_a_no_after_a_try_that_may_have_been_taken_is_unclear(calls: Partn
 
 
 @respx.mock
-async def test_a_no_after_tries_that_surely_were_not_taken_is_a_refusal(calls: PartnerCalls) -> None:
+async def test_a_no_after_tries_that_were_not_taken_is_a_refusal(calls: PartnerCalls) -> None:
     respx.post(ENDPOINT).respond(409)
     assert (await refusal(calls, attempt=3, heartbeats=[NOT_TAKEN, 2])).type == "PartnerRefused"
 
@@ -121,7 +121,7 @@ async def test_a_heartbeat_of_an_earlier_try_vouches_for_that_one_only(calls: Pa
 
 
 @respx.mock
-async def test_a_call_that_an_earlier_execution_has_begun_may_have_been_taken(calls: PartnerCalls) -> None:
+async def test_a_call_begun_by_an_earlier_execution_may_be_taken(calls: PartnerCalls) -> None:
     respx.post(ENDPOINT).mock(side_effect=[httpx.Response(409), httpx.ConnectError("refused")])
     for _ in range(2):
         with pytest.raises(ApplicationError) as raised:
@@ -129,7 +129,7 @@ async def test_a_call_that_an_earlier_execution_has_begun_may_have_been_taken(ca
         assert raised.value.type == "PartnerUnclear"
 
 
-async def test_a_worker_without_the_partner_cannot_vouch_for_the_tries_of_others(calls: PartnerCalls) -> None:
+async def test_a_worker_without_the_partner_vouches_for_no_try(calls: PartnerCalls) -> None:
     with pytest.raises(ApplicationError) as raised:
         await make(calls, dataclasses.replace(CALL, partner="unheard-of"), attempt=2)
     assert raised.value.type == "PartnerUnclear"
@@ -254,7 +254,7 @@ KEYED = httpx.Request("GET", "https://x/", params=FORMED, headers={"X-Token": "=
         "\\u0025c3%A9 it\\u00252Fis+%22my%2Bkey%22+%C3%A9",
     ],
 )
-def test_a_partners_words_are_removed_with_a_secret_that_they_write_otherwise(echo: str) -> None:
+def test_a_partners_words_with_a_re_spelt_secret_are_removed(echo: str) -> None:
     answer = httpx.Response(401, content=f'{{"error": "no such key: {echo}"}}'.encode(), request=KEYED)
     assert partner_words(answer) == "[removed]"
 
@@ -401,12 +401,12 @@ async def test_whatever_goes_wrong_with_asking_is_tried_again(
 
 
 @respx.mock
-async def test_a_callback_url_echoed_to_a_question_does_not_reach_the_history(asking: PartnerCalls) -> None:
+async def test_a_callback_url_in_a_status_answer_stays_out_of_history(asking: PartnerCalls) -> None:
     respx.get(STATUS).respond(404, text=f"nothing for {CALLBACK_URL}")
     assert TOKEN not in (await vain(asking)).message
 
 
-async def test_a_worker_whose_partner_cannot_be_asked_leaves_the_question_to_others(calls: PartnerCalls) -> None:
+async def test_a_worker_that_cannot_ask_leaves_it_to_other_workers(calls: PartnerCalls) -> None:
     for question in (QUESTION, Question(dataclasses.replace(CALL, partner="unheard-of"), "w-1")):
         error = await vain(calls, question)
         assert ("cannot be asked" in error.message, error.non_retryable) == (True, False)

@@ -156,7 +156,7 @@ class Hanging(httpx.AsyncBaseTransport, httpx.AsyncByteStream):
         yield b""
 
 
-async def test_a_2xx_whose_body_is_under_way_when_the_worker_stops_is_an_accepted_call() -> None:
+async def test_a_2xx_with_a_half_read_body_at_a_stop_is_accepted() -> None:
     hanging, env = Hanging(), ActivityEnvironment()
     bank = sandbox.partner("bank", Environment({}))
     async with httpx.AsyncClient(transport=BoundedTransport(hanging)) as http:
@@ -244,7 +244,7 @@ class Careless(httpx.Auth):
         json.loads(response.content)["nonce"]
 
 
-async def test_a_refusal_that_the_auth_has_read_is_final_with_the_partners_words() -> None:
+async def test_a_refusal_that_the_auth_has_read_keeps_its_words() -> None:
     async with serving(answer("422 No", b'{"error": "no such iban"}')) as server:
         error = await refused(server, OAuth(server.port))
     assert (error.type, error.non_retryable) == ("PartnerRefused", True)
@@ -293,7 +293,7 @@ async def test_what_an_auth_is_answered_after_the_call_changes_nothing(status: s
     assert [request.split()[0] for request in server.requests] == [b"POST", b"DELETE"]
 
 
-async def test_a_call_that_an_auth_has_written_anew_is_taken_by_its_head() -> None:
+async def test_a_call_that_an_auth_rewrote_is_taken_by_its_head() -> None:
     async with serving(answer("202 Accepted", b"", length=100), stays_open=True) as server:
         receipt = await call(server, Chatty(server.port), within=1.0)
     assert "took the call (202)" in receipt.note

@@ -32,7 +32,7 @@ def test_a_missing_or_unusable_secret_is_a_fault(variables: dict[str, str]) -> N
         environment.check()
 
 
-def test_a_handshakes_secret_is_the_newest_and_a_missing_one_is_a_fault() -> None:
+def test_a_handshake_uses_the_newest_secret_and_needs_it() -> None:
     environment = Environment({"SECRET": "the-new-secret, the-old-secret"})
     for name in ("zoom", "x-crc"):
         assert handshake(name, environment, "SECRET", fix="from the dashboard") == Handshake(name, "the-new-secret")

@@ -34,7 +34,7 @@ def succeeded(role: Role) -> Answer:
     return Answer("succeeded", role.findings("work-1", DATA))
 
 
-def test_every_sample_has_a_role_and_only_the_sandbox_speaks_its_own_form() -> None:
+def test_every_sample_has_a_role_and_a_form_of_its_own() -> None:
     assert set(PARTNERS) >= {*ROLES, "sandbox"}
     assert role_of("sandbox") is role_of("unheard-of") is SANDBOX
 
@@ -60,7 +60,7 @@ def test_the_partner_understands_our_call(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-def test_a_receipt_carries_the_partners_id_and_the_outcome_only_if_it_is_there(name: str) -> None:
+def test_a_receipt_has_the_partners_id_and_an_outcome_if_given(name: str) -> None:
     role, partner = role_of(name), SAMPLES[name]
     for answer, read in ((PROGRESS, None), (succeeded(role), succeeded(role)), (DECLINED, DECLINED)):
         receipt = partner.read_receipt(response(role.receipt("work-1", answer)))
@@ -116,7 +116,7 @@ def test_a_body_of_another_form_is_unreadable(module: Any, body: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", ["identity", "bank", "esign", "cards"])
-def test_requests_to_a_partner_are_authenticated_with_its_own_key(name: str) -> None:
+def test_requests_to_a_partner_carry_its_own_key(name: str) -> None:
     partner: Partner = SAMPLES[name]
     assert partner.auth is not None
     sent = next(partner.auth.auth_flow(partner.build_call(CALL, URL)))
@@ -128,7 +128,7 @@ def test_requests_to_a_partner_are_authenticated_with_its_own_key(name: str) -> 
 
 
 @pytest.mark.parametrize("name", ["identity", "bank", "esign"])
-def test_what_the_sandbox_signs_is_taken_and_with_another_secret_is_not(name: str) -> None:
+def test_the_sandboxs_signature_counts_with_its_secret_only(name: str) -> None:
     ours, theirs = SAMPLES[name].signature, load_partners([name], Environment(SETTINGS))[name].signature
     stranger = load_partners([name], Environment(sample_partners("http://127.0.0.1:8090")))[name].signature
     assert ours is not None

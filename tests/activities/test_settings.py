@@ -70,7 +70,7 @@ def test_weak_keys_are_refused_and_not_shown(key: str) -> None:
 SAMPLE = "a-key-of-at-least-32-characters-0123"
 
 
-def test_a_key_made_by_hand_is_refused_where_the_public_url_is_public() -> None:
+def test_a_key_made_by_hand_is_refused_for_a_public_url() -> None:
     fault = faults(PUBLIC_URL="https://hooks.example.com", CALLBACK_KEYS=f"{secrets.token_urlsafe(32)},{SAMPLE}")
     assert "a guessable key in place 2" in fault["CALLBACK_KEYS"]
     assert "`stagehook key generate`" in fault["CALLBACK_KEYS"]
@@ -83,7 +83,7 @@ def test_a_key_made_by_hand_is_taken_on_this_machine() -> None:
 
 @pytest.mark.parametrize("secret", ["x", "1234567"])
 @pytest.mark.parametrize("name", ["IDENTITY_KEY", "IDENTITY_SECRET", "BANK_KEY", "BANK_SECRET"])
-def test_a_partners_secret_of_a_few_characters_is_refused_everywhere(name: str, secret: str) -> None:
+def test_a_partners_short_secret_is_refused_everywhere(name: str, secret: str) -> None:
     fault = faults(**{name: secret})[name]
     assert "fewer than 8 characters" in fault
 
@@ -114,7 +114,7 @@ def test_numbers_are_whole_and_in_their_range(number: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["IDENTITY_KEY", "IDENTITY_SECRET", "BANK_KEY", "BANK_SECRET"])
-def test_an_enabled_partners_variables_are_required_and_others_are_not(name: str) -> None:
+def test_only_enabled_partners_variables_are_required(name: str) -> None:
     assert set(faults(**{name: "", "ESIGN_KEY": "", "CARDS_KEY": ""})) == {name}
 
 
@@ -154,7 +154,7 @@ def test_a_partner_that_is_listed_under_another_name_is_a_fault(monkeypatch: pyt
     assert "'acme'" in fault
 
 
-def test_partners_that_share_a_missing_secret_are_not_said_to_need_a_signature(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_shared_secret_is_not_taken_for_unsigned(monkeypatch: pytest.MonkeyPatch) -> None:
     def slack(name: str, env: Environment) -> Partner:
         signs = signature("slack", env, "SLACK_SECRET", fix="from the app's page")
         return replace(sandbox.partner(name, env), signature=signs, handshake=Handshake("slack"))

@@ -60,7 +60,7 @@ async def test_what_was_refused_unread_can_be_looked_at(
     assert (one.status, one.body, one.body_size, one.body_digest) == (status, b"hello", 5, digest(b"hello"))
 
 
-async def test_a_live_token_sent_to_a_partners_url_that_is_none_is_not_kept(database: Database) -> None:
+async def test_a_live_token_at_a_missing_partners_url_is_not_kept(database: Database) -> None:
     url = URLS.issue(CLAIMS)
     async with recording(database) as http:
         assert (await http.post("/partners/unheard-of", content=url.encode(), headers=JSON)).status_code == 404
@@ -70,7 +70,7 @@ async def test_a_live_token_sent_to_a_partners_url_that_is_none_is_not_kept(data
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-async def test_of_a_body_over_the_limit_size_and_digest_are_the_whole_ones(database: Database, chunked: bool) -> None:
+async def test_a_body_over_the_limit_has_its_whole_size_and_digest(database: Database, chunked: bool) -> None:
     body = bytes(2 * LARGEST_BODY)
 
     async def chunks() -> AsyncIterator[bytes]:

@@ -194,7 +194,7 @@ async def test_a_token_that_is_not_read_as_text_is_broken(read: Any, database: D
 
 
 @pytest.mark.parametrize("message", ["\ud83d", "a\nb\x1b[2J", URLS.issue(CLAIMS), "x" * 10_000])
-async def test_what_a_file_says_is_unreadable_is_422_whatever_its_words(message: str, database: Database) -> None:
+async def test_an_unreadable_body_is_422_whatever_the_files_words(message: str, database: Database) -> None:
     async with receiver(File(raising(Unreadable(message))).partner("bank"), Switchable(), database) as http:
         answer = await http.post(URLS.issue(CLAIMS), json=DONE)
         (kept,) = await recorded(database)
@@ -203,7 +203,7 @@ async def test_what_a_file_says_is_unreadable_is_422_whatever_its_words(message:
     assert URLS.issue(CLAIMS) not in answer.json()["detail"] + kept.reason
 
 
-async def test_a_partner_that_repeats_its_callback_url_puts_no_token_into_the_history(
+async def test_a_callback_url_in_the_data_stays_out_of_history(
     real: WorkflowEnvironment,
 ) -> None:
     async with working(real.client, ScriptedPartner()):
@@ -313,7 +313,7 @@ async def test_a_release_after_the_partners_retry_sends_nothing(
         assert len(temporal.sent) == 1
 
 
-async def test_a_release_of_what_came_to_a_partners_one_url_is_signalled(
+async def test_a_release_signals_what_came_to_a_partners_one_url(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file, temporal = File(None), Switchable()
@@ -389,7 +389,7 @@ PARKED: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("kind", PARKED)
-async def test_what_an_earlier_version_has_parked_is_released_after_the_mend(
+async def test_what_an_earlier_version_parked_can_be_released(
     kind: str, database: Database, real: WorkflowEnvironment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     why, wrong = PARKED[kind]
@@ -417,7 +417,7 @@ async def test_what_an_earlier_version_has_parked_is_released_after_the_mend(
         await eventually(lambda: Archive(database).get(kept.id).fate is Fate.TAKEN)
 
 
-async def test_what_an_earlier_version_has_queued_is_parked_and_never_sent(database: Database) -> None:
+async def test_what_an_earlier_version_queued_broken_is_parked(database: Database) -> None:
     temporal = Switchable()
     async with receiver(File(Answer("succeeded")).partner("bank"), temporal, database) as http:
         await http.post(URLS.issue(CLAIMS), json=DONE)
@@ -432,7 +432,7 @@ async def test_what_an_earlier_version_has_queued_is_parked_and_never_sent(datab
     assert len(temporal.sent) == 1
 
 
-async def test_a_parked_delivery_that_can_be_sent_needs_no_partners_file(database: Database) -> None:
+async def test_a_parked_delivery_with_a_signal_needs_no_file(database: Database) -> None:
     async with receiver(File(Answer("succeeded")).partner("bank"), Switchable(), database) as http:
         await http.post(URLS.issue(CLAIMS), json=DONE)
         (kept,) = await recorded(database)

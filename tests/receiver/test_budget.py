@@ -28,7 +28,7 @@ def test_a_burst_is_allowed_and_then_one_at_a_time() -> None:
     assert budget.seconds_to_wait(CLAIMS, "too soon", settles=True) > 0
 
 
-def test_the_same_content_again_costs_nothing_however_full_the_account() -> None:
+def test_the_same_content_again_costs_nothing() -> None:
     clock = Clock()
     budget = SignalBudget(clock)
     for n in range(BURST + 50):

@@ -133,7 +133,7 @@ async def test_an_outcome_too_large_for_a_history_is_the_files_mistake() -> None
             assert (await http.post(URLS.issue(CLAIMS), json=big)).status_code == 503
 
 
-async def test_a_partner_that_is_not_enabled_here_is_our_fault_not_the_partners() -> None:
+async def test_a_partner_that_is_not_enabled_is_our_fault() -> None:
     async with receiver() as http:
         answer = await http.post(URLS.issue(replace(CLAIMS, partner="cards")), json=DONE)
     assert answer.status_code == 503
@@ -173,7 +173,7 @@ async def test_fifty_copies_at_once_are_one_signal_and_fifty_times_202(real: Wor
     assert sum(event.HasField("workflow_execution_signaled_event_attributes") for event in events) == 1
 
 
-async def test_the_same_content_gets_the_same_answer_after_the_run_has_ended(real: WorkflowEnvironment) -> None:
+async def test_the_same_content_gets_its_answer_after_the_runs_end(real: WorkflowEnvironment) -> None:
     async with receiver(for_temporal(real.client)) as http, working(real.client, ScriptedPartner()):
         handle = await start(real.client, stage(1))
         await waiting(handle)
@@ -228,7 +228,7 @@ async def test_a_terminated_run_is_410(real: WorkflowEnvironment) -> None:
         assert (await http.post(url_for(handle), json=DONE)).status_code == 410
 
 
-async def test_a_replaced_runs_callback_leaves_the_new_run_alone_and_is_410_after_it(real: WorkflowEnvironment) -> None:
+async def test_a_replaced_runs_callback_leaves_the_new_run_alone(real: WorkflowEnvironment) -> None:
     async with receiver(for_temporal(real.client)) as http, working(real.client, ScriptedPartner()):
         old = await start(real.client, stage(1))
         await old.terminate()
@@ -349,7 +349,7 @@ async def test_an_unproven_body_is_401_before_anything_reads_it(headers: dict[st
     assert (answer.status_code, answer.json()["detail"]) == (401, reason)
 
 
-async def test_a_proven_callback_settles_and_is_known_again_by_its_signed_id(real: WorkflowEnvironment) -> None:
+async def test_a_signed_callback_is_known_again_by_its_signed_id(real: WorkflowEnvironment) -> None:
     """The partner's retry is signed anew and may say the same in other bytes: its id makes it one delivery."""
     async with signed_receiver(for_temporal(real.client)) as http, working(real.client, ScriptedPartner()):
         handle = await start(real.client, stage(1), stage(2))

@@ -57,7 +57,7 @@ def test_a_token_of_a_few_letters_spoils_no_other_text() -> None:
 
 
 @pytest.mark.parametrize("where", ['{"metadata": {"callback": "%s"}}', '{"elsewhere": "x%%2F%s', "broken %s"])
-def test_a_body_that_was_refused_at_a_partners_url_keeps_no_token(where: str) -> None:
+def test_a_body_refused_at_a_partners_url_keeps_no_token(where: str) -> None:
     """Its signature was wrong, its token in another field, or it could not be read: the token may be a good one."""
     body = (where % TOKEN).encode()
     for token in ("", "none"):
@@ -79,7 +79,7 @@ def test_a_body_that_was_refused_at_a_partners_url_keeps_no_token(where: str) ->
         TOKEN.replace(".", "\\\\u002e"),
     ],
 )
-def test_a_token_is_found_in_one_header_of_many_however_it_is_written(written: str) -> None:
+def test_a_token_in_any_spelling_is_found_in_any_header(written: str) -> None:
     plain = tuple((f"X-{number}", "plain text. And more.") for number in range(50))
     headers = (*plain, ("X-Link", f"https://x.example/callbacks/{written}"), *plain)
     *first, link = captured(*headers, claims=CLAIMS).delivery(Verdict.ACCEPTED).headers[:51]
@@ -268,7 +268,7 @@ def test_another_callback_url_in_the_query_is_not_kept() -> None:
     assert one.target == "/callbacks/{run/2/3}?return=http://x/callbacks/[redacted]"
 
 
-def test_of_a_body_that_did_not_end_the_size_of_what_was_read_is_kept() -> None:
+def test_a_body_without_an_end_has_the_size_of_what_was_read() -> None:
     """And no digest: it would be taken for the whole body's."""
     one = captured(claims=CLAIMS, unread=(4, "")).delivery(Verdict.TOO_SLOW)
     assert (one.body, one.body_size, one.body_digest, one.replayable) == (None, 4, "", False)

@@ -49,7 +49,7 @@ def start_run(local: Local, workflow_id: str) -> None:
 # --- runs
 
 
-def test_a_run_is_started_shown_listed_and_advanced_to_its_failure(local: Local) -> None:
+def test_a_run_is_started_shown_listed_and_advanced(local: Local) -> None:
     """The bank never answers; advanced past, nothing of its own is missed, and the run goes on."""
     start_run(local, "first")
     shown = local.command("pipeline", "show", "first").stdout.decode()
@@ -158,7 +158,7 @@ def test_a_run_that_does_not_exist_exits_4(local: Local, verb: list[str]) -> Non
     assert "no open or recent run has the id no" in refused(local.command("pipeline", *verb), 4)
 
 
-def test_a_pipeline_that_does_not_exist_exits_4_and_names_the_known_ones(local: Local) -> None:
+def test_an_unknown_pipeline_exits_4_and_names_the_known_ones(local: Local) -> None:
     assert "onboarding" in refused(local.command("pipeline", "start", "unheard-of"), 4)
 
 
@@ -225,7 +225,7 @@ def test_keys_rotate_in_two_phases() -> None:
     assert "phase 2" in shown.stderr.decode()
 
 
-def test_the_doctor_finds_each_part_in_place_and_a_loopback_address_wanting(local: Local) -> None:
+def test_the_doctor_finds_a_local_system_in_place_but_loopback(local: Local) -> None:
     done = local.command("doctor", "--json")
     found = {finding["subject"]: finding["ok"] for finding in json.loads(done.stdout) if finding["fix"] == ""}
     assert found == dict.fromkeys(("settings", "temporal", "store", "keys", "partners", "public url", "clock"), True)
@@ -235,7 +235,7 @@ def test_the_doctor_finds_each_part_in_place_and_a_loopback_address_wanting(loca
 
 
 @pytest.mark.parametrize(("apart", "code"), [(0, 0), (600, 1)])
-def test_the_doctor_is_content_with_a_public_receiver_whose_clock_is_right(
+def test_the_doctor_compares_a_public_receivers_clock(
     local: Local, monkeypatch: pytest.MonkeyPatch, apart: int, code: int
 ) -> None:
     def solid(name: str) -> PartnerFactory:
@@ -270,7 +270,7 @@ def test_the_doctor_names_what_is_wrong_with_a_fix(local: Local, change: dict[st
     assert any(line.split()[1:][: len(subject.split())] == subject.split() and "; try: " in line for line in wrong)
 
 
-def test_what_is_sent_by_hand_has_the_partners_form_and_signature_unless_told_otherwise(local: Local) -> None:
+def test_partner_send_uses_the_partners_form_and_signature(local: Local) -> None:
     start_run(local, "by-hand")
     url = said(local.command("token", "issue", "by-hand", "2", "--json"))["url"]
     send = ("partner", "send", url, "--data", '{"account_id": "a"}')
@@ -310,7 +310,7 @@ def test_what_is_sent_by_hand_is_of_the_partners_media_type(monkeypatch: pytest.
 
 
 @respx.mock
-def test_what_only_the_partner_can_sign_is_sent_unsigned_or_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_only_the_partner_can_sign_is_sent_unsigned_only(monkeypatch: pytest.MonkeyPatch) -> None:
     taken = respx.post(url__startswith="http://hooks.test/").respond(202)
     public = Ed25519PrivateKey.generate().public_key().public_bytes_raw().hex()
     send = list_acme(monkeypatch, signature=SCHEMES["discord"](secrets=[public]))

@@ -61,7 +61,7 @@ def record(headers: list[str], **changes: Any) -> bytes:
 
 
 @pytest.mark.parametrize("received_at", [NOW, NOW + 0.5, "2027-01-15T08:00:00+00:00"])
-def test_a_recorded_delivery_is_checked_at_the_time_of_its_receipt(received_at: Any) -> None:
+def test_a_recorded_delivery_is_checked_at_its_receipt_time(received_at: Any) -> None:
     line = record(signed_headers(*STRIPE, "--at", str(NOW)), received_at=received_at)
     assert command("verify", *STRIPE, given=line).code == 0
     assert command("verify", *STRIPE, "--at", str(NOW + 1000), given=line).code == 1
@@ -111,9 +111,7 @@ def test_a_url_that_is_signed_and_not_known_is_asked_for(target: str) -> None:
         ("/partners/acme", b'{"status": "done", "url": "/x/1/2"}', ""),
     ],
 )
-def test_a_body_that_was_recorded_without_its_secrets_is_told_before_the_diagnosis(
-    target: str, body: bytes, told: str
-) -> None:
+def test_a_body_recorded_without_its_secrets_is_said_first(target: str, body: bytes, told: str) -> None:
     headers = signed_headers(*GITHUB, body=b"what the partner sent")
     line = record(headers, target=target, body=base64.b64encode(body).decode())
     done = command("verify", *GITHUB, given=line)
@@ -121,7 +119,7 @@ def test_a_body_that_was_recorded_without_its_secrets_is_told_before_the_diagnos
     assert done.err.startswith(f"{told} stands in this body where a token or a secret was") if told else not done.err
 
 
-def test_a_recorded_body_that_is_signed_as_it_stands_is_told_nothing() -> None:
+def test_a_recorded_body_with_a_right_signature_needs_no_note() -> None:
     body = b'{"note": "[redacted]"}'
     line = record(signed_headers(*GITHUB, body=body), target="/partners/acme", body=base64.b64encode(body).decode())
     done = command("verify", *GITHUB, given=line)

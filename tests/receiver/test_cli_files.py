@@ -32,7 +32,7 @@ from tests.stores import PATIENT
 PEM = "-----BEGIN PRIVATE KEY-----\nMIGEAgEAMBAGByqGSM49\nAgEGBSuBBAAK\n-----END PRIVATE KEY-----"
 
 
-def test_deliveries_are_exported_once_and_in_the_order_of_receipt(filled: Database) -> None:
+def test_deliveries_are_exported_once_in_order_of_receipt(filled: Database) -> None:
     ids = [one.id for one in Archive(filled).every()]
     done = on(filled, "delivery", "export", ids[2], ids[0], ids[0][:-1], ids[0])
     assert [json.loads(line)["id"] for line in done.out.splitlines()] == [ids[0], ids[2]]
@@ -197,7 +197,7 @@ def test_check_warns_where_no_secret_is_known() -> None:
     assert "warning" not in command("delivery", "check", "-", given=b"x", ACME_SECRET=SECRET).err
 
 
-def test_a_delivery_as_it_is_shown_is_checked_and_imported_as_an_export_is(filled: Database) -> None:
+def test_what_show_prints_is_checked_and_imported_too(filled: Database) -> None:
     one = delivery(body=(body := quote(f"{SECRET}/").encode()), body_size=len(body), body_digest=digest(body))
     Archive(filled).add([one])
     shown = on(filled, "delivery", "show", one.id, "--json").out
@@ -231,7 +231,7 @@ async def test_what_is_imported_is_never_forwarded(database: Database) -> None:
         assert (await inbox.depth()).pending == 0
 
 
-def test_an_export_leaves_out_secrets_and_check_finds_those_of_a_full_one(filled: Database, tmp_path: Path) -> None:
+def test_an_export_has_no_secrets_and_check_finds_them(filled: Database, tmp_path: Path) -> None:
     Archive(filled).add([delivery(headers=(("X-Note", SECRET),), client="192.0.2.9")])
     plain, full = tmp_path / "plain.jsonl", tmp_path / "full.jsonl"
     plain.write_text(on(filled, "delivery", "export", ACME_SECRET=SECRET).out)

@@ -120,7 +120,7 @@ def are_tidy(project: Path) -> None:
 
 
 @pytest.mark.timeout(300)  # a run of pytest within
-def test_whatever_it_writes_passes_its_tests_and_ours_and_is_tidy(project: Path) -> None:
+def test_what_it_writes_passes_its_tests_and_ours_and_is_tidy(project: Path) -> None:
     written = write_all(project)
     are_tidy(project)
     run(project, "pytest", "-q", *written, "tests/test_deliveries.py", "-k", "not demo")

@@ -74,7 +74,7 @@ def test_finished_work_is_undone(local: Local) -> None:
     assert work_of(local, told["reference"])["undone"]
 
 
-def test_work_that_an_earlier_call_has_finished_is_not_undone_by_the_latest_ones_reference(local: Local) -> None:
+def test_an_earlier_calls_work_is_not_undone_by_the_latest(local: Local) -> None:
     retried = {"partner": "cards", "timeout": 3, "on_timeout": "retry", "attempts": 2}
     begin(local, "retried", {**retried, "needs": {"signer": "input.signer"}})
     until(local, "retried", 1, lambda stage: stage["state"] == "waiting")
@@ -103,7 +103,7 @@ def test_a_partner_that_cannot_be_told_is_named(local: Local, verb: str, stage: 
     assert f"look for {name}-" in message
 
 
-def test_a_request_that_the_partners_file_cannot_build_is_refused_with_its_cause() -> None:
+def test_a_request_that_the_file_cannot_build_is_refused() -> None:
     call = StageCall("run-1", "chain-1", 1, "card", "cards", 1, 1_800_000_000, 1_900_000_000)
     cards = PARTNERS["cards"](Environment({"CARDS_KEY": "not-a-key"}))
     with pytest.raises(CommandError, match=r"cannot be told to undo work: invalid id '\.\.'"):
@@ -163,7 +163,7 @@ def test_on_a_terminal_it_asks_first(local: Local, answer: str, code: int) -> No
 
 
 @respx.mock
-def test_the_request_is_the_partners_own_with_its_credentials_and_a_key(local: Local) -> None:
+def test_the_request_has_the_partners_credentials_and_a_key(local: Local) -> None:
     route = respx.put(url__startswith=f"{ESIGN}/envelopes/esign-").respond(200, json={})
     for _ in range(2):
         assert stop(local, ESIGN_URL=ESIGN).returncode == 0
@@ -229,7 +229,7 @@ def test_a_partner_that_hangs_is_given_up(local: Local, monkeypatch: pytest.Monk
 
 @respx.mock
 @pytest.mark.parametrize("rotated", [False, True])
-def test_what_the_partner_echoes_is_printed_without_key_and_callback_url(local: Local, *, rotated: bool) -> None:
+def test_a_partners_echo_is_printed_without_key_and_url(local: Local, *, rotated: bool) -> None:
     old = local.stack.environment["CALLBACK_KEYS"]
     keys = f"a-newer-key-for-tests-0123456789-abcdef,{old}" if rotated else old
     url = CallbackURLs(local.stack.public_url, [old]).issue(Claims.of(call_of(local, "both", 2)))

@@ -72,7 +72,7 @@ def test_ids_and_filters_are_not_given_together(database: Database) -> None:
     )
 
 
-def test_an_id_named_twice_is_sent_once_and_all_in_the_order_of_receipt(database: Database) -> None:
+def test_each_named_id_is_sent_once_in_order_of_receipt(database: Database) -> None:
     Archive(database).add([captured(place) for place in (1, 2, 3)])
     with listening() as (url, noted):
         done = replay("one-3", "one-1", "one-3", "--json", to=url, DATABASE_URL=url_of(database))
@@ -86,7 +86,7 @@ def test_an_unknown_id_is_found_before_anything_is_sent(database: Database) -> N
     assert (done.code, noted) == (4, [])
 
 
-def test_what_earlier_replays_made_is_left_out_unless_it_is_named(database: Database) -> None:
+def test_what_earlier_replays_made_is_sent_only_by_name(database: Database) -> None:
     run = new_stand_in_id("run")
     Archive(database).add([captured(1), captured(2, workflow_id=run)])
     with listening() as (url, _):
@@ -105,7 +105,7 @@ def test_a_result_says_how_many_were_left_out(tmp_path: Path) -> None:
     assert (sent(done), json.loads(done.out)["left_out"]) == (["one-0"], 1)
 
 
-def test_who_has_only_unproven_deliveries_is_told_how_to_send_them(tmp_path: Path) -> None:
+def test_unproven_deliveries_alone_get_advice_to_send_them(tmp_path: Path) -> None:
     done = replay("--from", file_of(tmp_path, captured(verdict="unproven")), "--mode", "resign")
     assert done.code == 4
     assert "  try: say --verdict unproven to have them signed anew, or --mode verbatim" in done.err

@@ -104,7 +104,7 @@ def test_a_real_process_reads_stdin_and_ends_with_the_verdict(tmp_path: Path) ->
 # --- secrets
 
 
-def test_secrets_come_from_variables_files_and_options_in_this_order(tmp_path: Path) -> None:
+def test_secrets_come_from_variables_then_files_then_options(tmp_path: Path) -> None:
     file = tmp_path / "secrets"
     file.write_text("\ufeffthird\r\n\nfourth\n")
     given = ("--secret", "fifth", "--secret-file", str(file), "--secret-env", "SECRET")
@@ -292,7 +292,7 @@ def test_a_public_url_that_is_none_is_told() -> None:
     assert "PUBLIC_URL" in refused(done)
 
 
-def test_help_warns_of_secrets_on_the_command_line_and_lists_every_scheme() -> None:
+def test_help_warns_of_secrets_and_lists_every_scheme() -> None:
     shown = " ".join(command("verify", "--help").out.split())
     assert "process list" in shown
     assert all(name in shown for name in SCHEMES)

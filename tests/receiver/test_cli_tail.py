@@ -54,7 +54,7 @@ def settle(database: Database, fate: Fate) -> None:
         connection.execute(sa.update(DELIVERIES).values(fate=fate.value))
 
 
-def test_tail_prints_a_delivery_once_it_has_the_fate_that_is_asked_for(database: Database) -> None:
+def test_tail_prints_a_delivery_once_it_has_the_wanted_fate(database: Database) -> None:
     ones = [delivery(partner=partner, fate=Fate.PENDING) for partner in ("bank", "bank", "esign")]
     pauses = [
         lambda: Archive(database).add(ones),

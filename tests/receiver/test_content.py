@@ -61,7 +61,7 @@ def test_a_signed_id_and_what_is_said_both_count() -> None:
     assert len(set(ids)) == 6
 
 
-def test_what_a_kept_callback_says_is_read_from_any_version_of_it() -> None:
+def test_a_kept_callback_of_any_version_is_read() -> None:
     kept = asdict(Callback(DONE, "chain", 1, 100))
     assert said_in(json.dumps(kept)) == said_digest(DONE)
     del kept["answer"]["code"]  # a field that an earlier version did not have

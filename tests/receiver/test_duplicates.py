@@ -88,7 +88,7 @@ async def test_a_duplicate_is_recorded_as_it_was_answered(door: Door, database: 
 
 
 @timed(fate_wait=SOON)
-async def test_a_duplicate_that_is_being_kept_when_the_first_is_told_gets_its_answer(
+async def test_a_duplicate_in_the_writer_gets_the_first_ones_answer(
     door: Door, temporal: Switchable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     insert, loop, answered = door.inbox._statements.insert, asyncio.get_running_loop(), threading.Event()
@@ -129,7 +129,7 @@ async def test_what_another_process_has_answered_202_is_kept(
 
 
 @pytest.mark.parametrize("recorded", [True, False])
-async def test_a_duplicate_is_told_what_the_first_one_was_told_in_another_process(
+async def test_a_duplicate_elsewhere_gets_the_first_ones_answer(
     database: Database, monkeypatch: pytest.MonkeyPatch, *, recorded: bool
 ) -> None:
     """Though its fate was open when the duplicate was kept; where that is known no more, it is asked to come again."""

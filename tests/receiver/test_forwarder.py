@@ -42,7 +42,7 @@ def slow_down(inbox: Inbox, monkeypatch: pytest.MonkeyPatch, *, seconds: float) 
     monkeypatch.setattr(inbox._statements, "insert", slowly)
 
 
-async def test_a_delivery_is_committed_sent_and_marked_with_its_pipeline(
+async def test_a_delivery_is_kept_sent_and_marked_with_its_pipeline(
     door: Door, database: Database, temporal: Switchable
 ) -> None:
     one = delivery()
@@ -88,7 +88,7 @@ async def test_the_answer_does_not_wait_for_one_that_comes_late(
 
 
 @timed(commit_timeout=0.3)
-async def test_one_that_was_kept_after_its_answer_is_recorded_as_it_was_answered(
+async def test_a_delivery_kept_after_its_answer_is_recorded_with_it(
     door: Door, database: Database, temporal: Switchable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A refusal by Temporal's word alone is 503: the store may know the content as answered 202."""
@@ -105,7 +105,7 @@ async def test_one_that_was_kept_after_its_answer_is_recorded_as_it_was_answered
 
 
 @timed(commit_timeout=0.1)
-async def test_one_that_was_kept_after_a_503_is_recorded_so_and_delivered(
+async def test_a_delivery_kept_after_a_503_is_recorded_and_sent(
     door: Door, database: Database, temporal: Switchable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await door.inbox.depth()
@@ -118,7 +118,7 @@ async def test_one_that_was_kept_after_a_503_is_recorded_so_and_delivered(
     await eventually(lambda: fate_of(database, one) is Fate.TAKEN)
 
 
-async def test_a_run_that_is_unknown_after_a_202_is_parked_and_can_be_released(
+async def test_a_run_unknown_after_a_202_is_parked_and_releasable(
     door: Door, database: Database, temporal: Switchable
 ) -> None:
     """Temporal knew it once: this may be another Temporal, or one that was restored."""
@@ -147,9 +147,7 @@ async def test_what_came_too_late_can_be_released_after_a_reset(
     await eventually(lambda: fate_of(database, one) is Fate.TAKEN)
 
 
-async def test_no_burst_and_no_backlog_is_more_than_so_many_signals_at_once(
-    database: Database, temporal: Switchable
-) -> None:
+async def test_a_burst_or_backlog_is_limited_to_some_signals_at_once(database: Database, temporal: Switchable) -> None:
     temporal.there = False
     async with opened(database, temporal) as door:
         for n in range(300):
@@ -163,7 +161,7 @@ async def test_no_burst_and_no_backlog_is_more_than_so_many_signals_at_once(
     assert len(set(temporal.sent)) == 500
 
 
-async def test_during_an_outage_deliveries_are_kept_and_delivered_after_it_in_order(
+async def test_deliveries_of_an_outage_are_sent_after_it_in_order(
     door: Door, database: Database, temporal: Switchable
 ) -> None:
     temporal.there = False
@@ -206,7 +204,7 @@ async def test_two_processes_on_one_store_send_each_delivery_once(database: Data
     assert len(temporal.sent) == len(set(temporal.sent)) == 40
 
 
-async def test_one_stage_is_in_order_whichever_process_receives_and_sends(database: Database) -> None:
+async def test_a_stage_stays_in_order_across_processes(database: Database) -> None:
     temporal = Switchable()
     temporal.slow = 0.01
     kept = [delivery(says="progress") for _ in range(20)]
@@ -258,9 +256,7 @@ async def test_what_is_leased_when_the_receiver_stops_is_sent(
     assert sorted(sent for _, _, sent in temporal.sent) == sorted(leased)
 
 
-async def test_what_is_noted_when_the_receiver_stops_is_recorded_without_its_pipeline(
-    database: Database, temporal: Switchable
-) -> None:
+async def test_what_is_noted_at_the_stop_has_no_pipeline(database: Database, temporal: Switchable) -> None:
     temporal.slow, refused = 3600.0, delivery(verdict="unproven")
     async with opened(database, temporal) as door:
         door.forwarder.note(refused)
@@ -268,9 +264,7 @@ async def test_what_is_noted_when_the_receiver_stops_is_recorded_without_its_pip
     assert (Archive(database).get(refused.id).pipeline, temporal.reading) == ("", 0)
 
 
-async def test_at_the_stop_no_pipeline_is_asked_for_and_the_last_signal_is_sent(
-    database: Database, temporal: Switchable
-) -> None:
+async def test_at_the_stop_the_last_signal_is_sent_before_pipelines(database: Database, temporal: Switchable) -> None:
     temporal.slow, temporal.hanging = 3600.0, "chain-h"
     async with AsyncExitStack() as stack:
         door = await stack.enter_async_context(opened(database, temporal))
@@ -285,9 +279,7 @@ async def test_at_the_stop_no_pipeline_is_asked_for_and_the_last_signal_is_sent(
     assert [chain for chain, _, _ in temporal.sent] == ["chain-h"]
 
 
-async def test_without_the_store_temporal_decides_and_without_both_nobody(
-    empty_database: Database, temporal: Switchable
-) -> None:
+async def test_without_the_store_temporal_decides(empty_database: Database, temporal: Switchable) -> None:
     async with opened(empty_database, temporal) as door:  # it has no tables
         assert await door.deliver(delivery()) is Verdict.ACCEPTED
         temporal.answers["run"] = Reached.FINISHED
@@ -321,7 +313,7 @@ async def test_a_pipeline_that_was_not_to_be_found_is_asked_for_again(
     await eventually(lambda: Archive(database).get(one.id).pipeline == "onboarding")
 
 
-async def test_without_a_store_it_is_not_ready_after_a_signal_that_was_not_taken(temporal: Switchable) -> None:
+async def test_without_a_store_an_untaken_signal_means_not_ready(temporal: Switchable) -> None:
     """Temporal may be able to read and not to write, which is all that the question after it shows."""
     direct = Direct(temporal)
     temporal.answers["run"] = TemporalAway("no answer in time")

@@ -54,7 +54,7 @@ async def test_two_processes_keep_the_same_content_once(database: Database) -> N
             assert sum(how is How.AGAIN for how in kept) == 40
 
 
-async def test_another_content_is_a_conflict_once_the_stage_is_known_to_have_succeeded(inbox: Inbox) -> None:
+async def test_another_content_after_a_success_is_a_conflict(inbox: Inbox) -> None:
     first = delivery()
     await keep(inbox, first, "a")
     assert await keep(inbox, delivery(), "before it is known") is How.QUEUED
@@ -243,7 +243,7 @@ async def test_a_row_that_another_process_holds_holds_up_no_other(database: Data
     frozen.close()
 
 
-async def test_repeats_of_a_row_that_another_process_was_faster_with_are_judged_by_its_row(
+async def test_repeats_are_judged_by_a_faster_processes_row(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else they would be promised a 2xx by a row that was never inserted."""
@@ -274,7 +274,7 @@ async def test_repeats_of_a_row_that_another_process_was_faster_with_are_judged_
     assert [one.duplicate_of for one in Archive(database).every()] == ["", *[faster.id] * 3]
 
 
-async def test_what_temporal_took_while_the_store_was_slow_is_recorded_once(inbox: Inbox, database: Database) -> None:
+async def test_what_was_taken_while_the_store_was_slow_is_kept_once(inbox: Inbox, database: Database) -> None:
     late, never = delivery("chain-1"), delivery("chain-2")
     await keep(inbox, late, "a")  # committed after all
     for one, request_id in ((late, "a"), (never, "b")):
@@ -285,9 +285,7 @@ async def test_what_temporal_took_while_the_store_was_slow_is_recorded_once(inbo
     assert await inbox.claim(10) == []
 
 
-async def test_a_store_that_cannot_be_reached_for_whatever_cause_is_away_and_comes_back(
-    inbox: Inbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_unreachable_store_is_away_and_comes_back(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """Out of file descriptors, for one: that is no error of the driver's."""
 
     def connect() -> Any:
@@ -301,7 +299,7 @@ async def test_a_store_that_cannot_be_reached_for_whatever_cause_is_away_and_com
     assert await keep(inbox, delivery(), "a") is How.LEASED
 
 
-async def test_what_comes_again_is_sent_once_more_though_not_without_a_pause(inbox: Inbox, database: Database) -> None:
+async def test_what_comes_again_is_sent_again_after_a_pause(inbox: Inbox, database: Database) -> None:
     """The first one's callback, whatever the second one says under the same signed id; what was taken stays so."""
     first = delivery()
     await keep(inbox, first, "a")
@@ -317,9 +315,7 @@ async def test_what_comes_again_is_sent_once_more_though_not_without_a_pause(inb
 
 
 @timed(resend_pause=0.0)
-async def test_what_is_parked_waits_for_an_operator_however_often_it_comes_again(
-    inbox: Inbox, database: Database
-) -> None:
+async def test_what_is_parked_waits_for_an_operator(inbox: Inbox, database: Database) -> None:
     first = delivery()
     await keep(inbox, first, "a")
     inbox.conclude(Conclusion(first.id, Fate.PARKED, "no"))

@@ -66,9 +66,7 @@ async def test_every_202_of_an_outage_holds_after_it(door: Door, temporal: Switc
     assert set(temporal.sent) == signals, "the same request ids, however often they are sent again"
 
 
-async def test_the_stages_outcome_is_known_to_another_process_once_it_is_written(
-    database: Database, temporal: Switchable
-) -> None:
+async def test_an_outcome_is_known_elsewhere_once_it_is_written(database: Database, temporal: Switchable) -> None:
     async with opened(database, temporal) as door, opened(database, temporal) as another:
         with store_away(door):
             for chain in CHAINS:
@@ -80,7 +78,7 @@ async def test_the_stages_outcome_is_known_to_another_process_once_it_is_written
             assert await deliver(another, delivery(chain)) is Verdict.DUPLICATE
 
 
-async def test_a_repeat_is_known_at_once_while_store_and_temporal_are_away(door: Door, temporal: Switchable) -> None:
+async def test_a_repeat_is_known_while_store_and_temporal_are_away(door: Door, temporal: Switchable) -> None:
     with store_away(door):
         await deliver(door, delivery())
         temporal.there = False
@@ -113,7 +111,7 @@ async def test_one_that_was_committed_late_is_recorded_as_taken(inbox: Inbox, da
 
 
 @timed(resend_pause=0.0)
-async def test_a_repeat_brings_the_callback_that_was_not_kept_and_is_sent_again(
+async def test_a_repeat_brings_the_callback_that_was_not_kept(
     door: Door, database: Database, temporal: Switchable
 ) -> None:
     """The run may have been reset: as any other that Temporal has taken."""

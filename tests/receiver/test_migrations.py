@@ -73,7 +73,7 @@ def test_what_the_version_before_has_kept_is_kept(empty_database: Database) -> N
         connection.execute(sa.insert(old).values(to_row(delivery("chain-4"))))
 
 
-def test_a_deploy_that_is_rolled_back_finds_a_later_version_and_goes_on(database: Database) -> None:
+def test_a_rolled_back_version_works_with_a_later_schema(database: Database) -> None:
     url: dict[str, Any] = {"DATABASE_URL": database.url.render_as_string(hide_password=False)}
     with database.begin() as connection:
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))

@@ -59,7 +59,7 @@ def test_every_case_is_a_line_of_the_table() -> None:
     assert set(ANSWERS_OF_ITS_OWN) <= {verdict.name.lower() for verdict in Verdict}
 
 
-async def test_a_kept_and_a_late_callback_are_answered_in_the_partners_way(real: WorkflowEnvironment) -> None:
+async def test_kept_and_late_callbacks_get_the_partners_own_answer(real: WorkflowEnvironment) -> None:
     async with receiver(OWN, for_temporal(real.client)) as http, working(real.client, ScriptedPartner()):
         handle = await start(real.client, stage(1))
         await waiting(handle)
@@ -79,13 +79,13 @@ async def test_an_expired_token_still_tells_whose_way_it_is() -> None:
     assert (answer.status_code, answer.headers["connection"]) == (200, "close")
 
 
-async def test_an_unreadable_body_may_get_the_status_that_stops_its_tries() -> None:
+async def test_an_unreadable_body_may_get_a_status_that_ends_retries() -> None:
     async with receiver(OWN) as http:
         answer = await http.post(URLS.issue(CLAIMS), json={})
     assert (answer.status_code, answer.json()["answer"]) == (406, "the body cannot be read")
 
 
-async def test_what_is_not_kept_is_answered_by_the_table_whatever_the_partner_wants() -> None:
+async def test_what_is_not_kept_is_answered_by_the_table() -> None:
     async with receiver(OWN, signs=True) as http:
         assert (await http.post(URLS.issue(CLAIMS), json=DONE)).status_code == 401
         assert (await http.post(URLS.issue(CLAIMS)[:-3], json=DONE)).status_code == 404

@@ -58,7 +58,7 @@ AT_EITHER_URL = pytest.mark.parametrize("url", [URLS.issue(CLAIMS), "/partners/b
         (Handshake("discord"), {"type": 1}, '{"type": 1}', JSON),
     ],
 )
-async def test_a_signed_handshake_is_answered_after_its_signature_at_either_url(
+async def test_a_signed_handshake_is_answered_at_either_url(
     handshake: Handshake, body: dict[str, Any], says: str, media_type: str, url: str
 ) -> None:
     async with receiver(handshake=handshake, signature=GITHUB, read_token=read_token) as http:
@@ -70,7 +70,7 @@ async def test_a_signed_handshake_is_answered_after_its_signature_at_either_url(
     assert [(other.status_code, says in other.text) for other in (unsigned, missigned)] == [(401, False)] * 2
 
 
-async def test_a_signed_handshake_of_a_partner_that_signs_nothing_is_not_answered() -> None:
+async def test_a_signed_handshake_needs_a_partner_that_signs() -> None:
     async with receiver(handshake=Handshake("slack")) as http:
         assert (await post(http, URLS.issue(CLAIMS), SLACK, None)).status_code == 422
 
@@ -100,7 +100,7 @@ async def test_an_unsigned_handshake_is_answered_at_either_url(
     assert forged.status_code == (405 if "callbacks" in url and method != "POST" else 404)
 
 
-async def test_consent_to_cloudevents_names_the_rate_that_a_callback_url_may_bring() -> None:
+async def test_consent_to_cloudevents_names_the_allowed_rate() -> None:
     async with receiver(handshake=Handshake("cloudevents", "x.example")) as http:
         headers = {"WebHook-Request-Origin": "x.example", "WebHook-Request-Rate": "1000"}
         answer = await http.options(URLS.issue(CLAIMS), headers=headers)

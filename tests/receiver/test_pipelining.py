@@ -105,7 +105,7 @@ async def test_requests_before_a_refused_one_get_their_answers_first(
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
-async def test_a_client_that_sends_on_behind_a_refused_request_is_not_reset(port: int, signals: SlowSignals) -> None:
+async def test_a_client_that_sends_after_a_refusal_is_not_reset(port: int, signals: SlowSignals) -> None:
     """Closed while the client's bytes are unread, the connection would be reset, and unread answers would be lost."""
     signals.answers.set()
     garbage, number = b"\x00\x01garbage\r\n\r\n", 300
@@ -190,7 +190,7 @@ async def test_a_client_that_reads_no_answers_is_cut_off(monkeypatch: pytest.Mon
 
 @pytest.mark.skipif(sys.platform != "linux", reason="this system does not tell")
 @pytest.mark.timeout(120)
-async def test_memory_stays_flat_under_pipelined_requests_that_nobody_reads(tmp_path: Path) -> None:
+async def test_memory_stays_flat_under_unread_pipelined_requests(tmp_path: Path) -> None:
     web = free_port()
     env = local_environment(
         tmp_path,

@@ -174,7 +174,7 @@ async def test_no_request_is_smuggled_behind_another(port: int, outer: bytes) ->
     assert 200 not in statuses(await exchange(port, outer + SMUGGLED))
 
 
-async def test_a_pipelined_request_is_not_cut_off_by_the_answer_before_it(port: int) -> None:
+async def test_a_pipelined_request_survives_the_answer_before_it(port: int) -> None:
     """The first answer is given while half of the second body is there."""
     assert statuses(await exchange(port, WHOLE + WHOLE[:-5], WHOLE[-5:], pause=0.1)) == [503, 503]
 
@@ -232,7 +232,7 @@ async def test_a_dripped_body_is_cut_off(port: int) -> None:
     assert statuses(answer) == [408]
 
 
-async def test_a_kept_connection_gets_the_whole_time_for_its_next_request(port: int) -> None:
+async def test_a_kept_connection_has_full_time_for_its_next_request(port: int) -> None:
     async with connected(port) as (reader, writer):
         for _ in range(3):
             writer.write(SMUGGLED)

@@ -58,7 +58,7 @@ def test_one_kind_is_recorded_up_to_its_bytes_of_a_day() -> None:
     assert budget.allows("unknown", "", size), "on the next day"
 
 
-def test_all_kinds_together_are_recorded_up_to_their_bytes_of_a_day() -> None:
+def test_all_kinds_together_have_a_budget_of_bytes_a_day() -> None:
     clock = Clock()
     kinds = [("unproven", f"partner-{n}") for n in range(200)]
     assert record_all_day(RecordBudget(clock), clock, kinds, BYTES_PER_MINUTE) == ALL_BYTES_PER_DAY
@@ -100,7 +100,7 @@ def size_of(database: Database) -> int:
         return int(connection.exec_driver_sql("SELECT pg_total_relation_size('deliveries')").scalar_one())
 
 
-def test_of_one_url_so_many_bytes_are_kept_and_more_of_its_results() -> None:
+def test_each_url_has_a_budget_of_bytes_and_more_for_results() -> None:
     budget, mebibyte = UrlBudget(), 1024 * 1024
     claims, other = Claims("run", "chain", 1, 1, "bank", 1, 2), Claims("run", "chain", 1, 2, "bank", 1, 2)
     assert sum(budget.allows(claims, mebibyte, settles=False) for _ in range(120)) == URL_BYTES // mebibyte

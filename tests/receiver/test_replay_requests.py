@@ -58,7 +58,7 @@ async def recording(database: Database, partner: Partner) -> AsyncIterator[httpx
         yield http
 
 
-def test_bytes_repeated_headers_and_query_stay_and_the_connections_own_go() -> None:
+def test_body_headers_and_query_stay_but_connection_headers() -> None:
     headers = (("Host", "production"), ("X-Twice", "1"), ("Content-Length", "7"), ("x-twice", "2"), ("X-\xe4", "\xe9"))
     one = captured(headers=headers)
     sent = replaying().write(one, CLAIMS)
@@ -67,7 +67,7 @@ def test_bytes_repeated_headers_and_query_stay_and_the_connections_own_go() -> N
     assert raw == [(b"X-Twice", b"1"), (b"x-twice", b"2"), ("X-ä".encode("latin-1"), b"\xe9")]
 
 
-def test_who_has_only_a_public_key_is_told_before_anything_is_sent() -> None:
+def test_a_public_key_alone_is_told_before_anything_is_sent() -> None:
     key = Ed25519PrivateKey.generate()
     scheme = SCHEMES["discord"](secrets=[key.public_key().public_bytes_raw().hex()])
     one = captured(signed_id="")
@@ -76,7 +76,7 @@ def test_who_has_only_a_public_key_is_told_before_anything_is_sent() -> None:
     replaying(replace(PLAIN, signature=scheme), mode="verbatim").check([one])
 
 
-def test_a_later_delivery_that_cannot_be_signed_is_told_before_anything_is_sent() -> None:
+def test_an_unsignable_delivery_is_told_before_any_is_sent() -> None:
     twilio = replace(PLAIN, signature=SCHEMES["twilio"](secrets=["x" * 32]))
     form, other = captured(headers=FORM, body=b"A=1"), captured(id="other", body=b'{"a": 1}')
     replaying(twilio).check([form])
@@ -97,7 +97,7 @@ async def test_a_url_is_sent_and_signed_as_it_was_captured() -> None:
     twilio.verify(SignedRequest("POST", url + target, headers, body), 0.0)
 
 
-def test_a_url_that_no_request_line_can_hold_is_left_out_with_the_reason() -> None:
+def test_an_impossible_url_is_left_out_with_the_reason() -> None:
     bad = [
         captured(id=query, target=f"/callbacks/{{run/1/1}}?{query}") for query in ("\x01", "a b", "\xe9", "x" * 2**16)
     ]
@@ -115,7 +115,7 @@ def test_blanks_around_a_header_are_not_sent_again() -> None:
     assert str(sent.url) == URLS.issue(CLAIMS) + "?q=1"
 
 
-def test_resign_signs_anew_under_the_captured_id_and_verbatim_does_not() -> None:
+def test_resign_signs_under_the_captured_id_and_verbatim_not() -> None:
     bank = SCHEMES["standard-webhooks"](secrets=["bm90LWEtc2VjcmV0LW5vdC1hLXNlY3JldC1u"])
     one = captured(headers=(("Webhook-Signature", "v1,old"), ("X-Other", "1")), signed_id="msg_1")
     sent = replaying(replace(PLAIN, signature=bank)).write(one, CLAIMS)
@@ -172,7 +172,7 @@ async def test_the_pauses_of_capture_are_kept_shortened_or_left_out(
     assert again.seconds(ones) == pytest.approx(sum(pauses))
 
 
-async def test_a_delivery_without_a_readable_answer_does_not_end_the_replay() -> None:
+async def test_an_unreadable_answer_does_not_end_the_replay() -> None:
     def answer(request: httpx.Request) -> httpx.Response:
         if b"?junk" in request.extensions["target"]:
             return httpx.Response(202, headers={"Content-Encoding": "gzip"}, stream=httpx.ByteStream(b"junk"))
@@ -194,7 +194,7 @@ async def test_where_nobody_listens_the_replay_ends(unused_port: int) -> None:
     assert [(one.error, one.unreachable) for one in replayed] == [("ConnectError", True)]
 
 
-async def test_what_came_to_a_partners_one_url_goes_there_again_with_a_new_token(database: Database) -> None:
+async def test_a_delivery_to_one_url_goes_there_with_a_new_token(database: Database) -> None:
     partner = replace(PLAIN, signature=GITHUB, read_token=read_token)
     async with recording(database, partner) as http:
         assert (await post(http, "/partners/bank", carrying(URLS.issue(CLAIMS)))).status_code == 202

@@ -26,7 +26,7 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("hurried")
-async def test_what_is_older_than_its_days_is_deleted_and_the_rest_stays(inbox: Inbox, database: Database) -> None:
+async def test_only_what_is_older_than_its_days_is_deleted(inbox: Inbox, database: Database) -> None:
     now = time.time()
     old = [delivery(f"chain-{n}", received_at=now - 8 * DAY) for n in range(3 * statements.PRUNED_TOGETHER)]
     young = delivery(received_at=now - 6 * DAY)

@@ -99,7 +99,7 @@ async def test_the_same_result_in_other_bytes_is_a_duplicate(database: Database,
     assert verdicts == ["accepted", "duplicate", "conflict", "duplicate"]
 
 
-async def test_a_failure_in_other_bytes_gets_its_first_answer_after_the_run_has_ended(database: Database) -> None:
+async def test_a_failure_in_other_bytes_gets_its_answer_after_the_end(database: Database) -> None:
     """A failure makes no conflict, so that only its request id tells it."""
     temporal = Switchable()
     bodies = [json.dumps({"status": "no", "doc": "d1", "retryCount": n}).encode() for n in range(3)]
@@ -144,9 +144,7 @@ def kept_by_the_version_before(database: Database, body: bytes, fate: Fate, **ch
 
 
 @pytest.mark.parametrize("again", AGAIN)
-async def test_a_success_that_the_version_before_kept_is_known_by_what_it_says(
-    database: Database, again: bytes
-) -> None:
+async def test_a_success_kept_by_an_earlier_version_is_known(database: Database, again: bytes) -> None:
     first = kept_by_the_version_before(database, FIRST, Fate.TAKEN)
     temporal = Switchable()
     temporal.answers["run"] = Reached.FINISHED
@@ -159,7 +157,7 @@ async def test_a_success_that_the_version_before_kept_is_known_by_what_it_says(
 
 @pytest.mark.parametrize("fate", [Fate.TAKEN, Fate.REFUSED, Fate.PENDING, Fate.PARKED])
 @pytest.mark.parametrize("signed_id", ["", "m-1"])
-async def test_a_retry_of_what_the_version_before_kept_gets_its_first_answer(
+async def test_a_retry_of_an_earlier_versions_row_gets_its_answer(
     database: Database, fate: Fate, signed_id: str
 ) -> None:
     body = b'{"status": "no", "doc": {"pages": 3.0}}'
@@ -173,9 +171,7 @@ async def test_a_retry_of_what_the_version_before_kept_gets_its_first_answer(
 
 
 @pytest.mark.parametrize("answer", ['{"status": "succeeded", "data": {}, "code": 1042}', "null"])
-async def test_a_retry_settles_what_the_version_before_parked_for_its_partners_file(
-    database: Database, answer: str
-) -> None:
+async def test_a_retry_settles_what_the_version_before_parked(database: Database, answer: str) -> None:
     """The file said another thing of the same bytes then, and is mended now."""
     parked = kept_by_the_version_before(database, FIRST, Fate.PARKED)
     with database.begin() as connection:
@@ -188,7 +184,7 @@ async def test_a_retry_settles_what_the_version_before_parked_for_its_partners_f
     assert (len(temporal.sent), fate_of(database, parked)) == (1, Fate.PARKED)
 
 
-async def test_what_the_version_before_signalled_without_a_store_is_taken_after_the_run_has_ended(
+async def test_a_signal_of_an_earlier_version_is_known_after_the_end(
     real: WorkflowEnvironment,
 ) -> None:
     signals = for_temporal(real.client)

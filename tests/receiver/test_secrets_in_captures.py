@@ -109,7 +109,7 @@ def test_not_a_byte_around_a_secret_is_changed(hidden: bytes, before: bytes, aft
 @pytest.mark.parametrize(
     "secret", ['quo"te\\back/slash', "p\xe4ssword-long", "\u20ac-uro-sign", "a-secret, with comma"]
 )
-def test_a_secret_is_found_and_blotted_out_wherever_json_escapes_it(secret: str) -> None:
+def test_a_secret_is_redacted_wherever_json_escapes_it(secret: str) -> None:
     body = json.dumps({"k": secret}).replace("/", "\\/").encode()
     headers = (("X-Utf8", secret.encode().decode("latin-1")),)
     for one in (
@@ -124,7 +124,7 @@ def test_a_secret_is_found_and_blotted_out_wherever_json_escapes_it(secret: str)
 
 
 @pytest.mark.parametrize("indent", [None, 2])
-def test_the_bodies_of_any_json_document_of_deliveries_are_looked_into(indent: int | None) -> None:
+def test_bodies_in_any_json_document_are_searched(indent: int | None) -> None:
     hidden = json.loads(line(base64.b64encode(base64.b64encode(SECRET.encode()))))
     for document in (hidden, [hidden, hidden], {"found": [hidden]}):
         assert find(json.dumps(document, indent=indent).encode(), SECRETS) == ["ACME_SECRET"]
@@ -184,7 +184,7 @@ TOKENS = {
 
 
 @pytest.mark.parametrize("written", TOKENS.values(), ids=TOKENS)
-def test_a_callback_token_is_found_and_blotted_out_wherever_it_stands(written: str) -> None:
+def test_a_callback_token_is_redacted_wherever_it_is(written: str) -> None:
     body = json.dumps({"url": "x", "kept": 1}).replace("x", written).encode()
     for found in (line(body), line(b"{}", headers=(("X-Odd", written),)), line(b"{}", signed_id=written)):
         assert find(found, {}) == ["a callback token"]
@@ -216,7 +216,7 @@ def test_what_only_looks_like_a_token_stays(text: str) -> None:
     assert redact(read_line(one), {}) == replace(read_line(one), client="")
 
 
-def test_a_token_in_the_name_of_a_header_or_a_method_is_none_in_an_export() -> None:
+def test_an_export_has_no_token_in_a_header_name_or_method() -> None:
     clean = redact(delivery(method=TOKEN, headers=((PACKED, "1"), ("X", "2"))), {})
     assert (clean.method, clean.headers) == ("REDACTED", (("X", "2"),))
     assert Delivery.from_json(clean.as_json()) == clean
@@ -283,7 +283,7 @@ def test_no_address_is_exported_whatever_router_wrote_it(name: str) -> None:
 
 
 @pytest.mark.parametrize("written", ["p@ss:w/rd", "p%40ss:w%2frd", "p%40ss%3Aw%2Frd"])
-def test_the_databases_password_is_known_as_it_is_and_as_the_url_has_it(written: str) -> None:
+def test_the_databases_password_is_known_plain_and_encoded(written: str) -> None:
     known = known_secrets({"DATABASE_URL": "postgres://user:p%40ss:w%2frd@db.example/x"})
     told = line(f"password={written}".encode())
     assert set(find(told, known)) == {"DATABASE_URL's password"}
@@ -332,7 +332,7 @@ def test_secrets_are_known_by_the_names_of_their_variables() -> None:
     }
 
 
-def test_json_is_split_at_no_comma_and_what_tells_of_a_secret_is_none() -> None:
+def test_json_without_commas_is_read_and_a_hint_is_not_a_secret() -> None:
     told = {"KEY_FILE": "/run/keys/acme", "TOKEN_TYPE": "service_account", "SECRET_KEY_ID": "key-number-one"}
     known = known_secrets({"GOOGLE_KEY": '{"type": "svc", "private_key": "abcdefgh"}', **told})
     assert list(known) == ["GOOGLE_KEY"]

@@ -86,7 +86,7 @@ def test_an_accepted_callback_that_no_history_has_is_lost() -> None:
     assert lost([sent(Answer("succeeded", data={"found": 9}), status=503)], chains) == []
 
 
-def test_a_success_of_another_attempt_that_says_the_same_is_not_lost() -> None:
+def test_the_same_success_of_another_attempt_is_not_lost() -> None:
     chains = recorded("completed")
     other = replace(sent(), claims=replace(CLAIMS, attempt=CLAIMS.attempt + 1))
     assert lost([other], chains) == []
@@ -95,9 +95,7 @@ def test_a_success_of_another_attempt_that_says_the_same_is_not_lost() -> None:
 
 
 @pytest.mark.parametrize(("fate", "seconds", "faults"), [("refused", 1, 0), ("refused", -1, 1), ("taken", 1, 1)])
-def test_a_callback_that_the_store_refused_after_the_end_of_its_run_is_not_lost(
-    fate: str, seconds: int, faults: int
-) -> None:
+def test_a_callback_refused_after_its_runs_end_is_not_lost(fate: str, seconds: int, faults: int) -> None:
     chains = recorded("completed")
     at = chains["completed"][0].events[-1].event_time.seconds + 0.5 + seconds
     digest = "d" * 64
@@ -107,7 +105,7 @@ def test_a_callback_that_the_store_refused_after_the_end_of_its_run_is_not_lost(
     assert len(lost([late], chains, [kept])) == faults
 
 
-def test_two_progress_callbacks_that_say_the_same_are_two_signals() -> None:
+def test_two_equal_progress_callbacks_are_two_signals() -> None:
     chains = {"completed": recorded("duplicates-and-progress")["duplicates-and-progress"]}
     once, twice = sent(Answer("progress")), replace(sent(Answer("progress")), content="another")
     assert lost([once], chains) == []

@@ -55,7 +55,7 @@ async def ledger_of(handle: Handle) -> list[tuple[str, str]]:
     return [(entry.what, entry.why) for entry in (await progress_of(handle)).stages[0].ledger]
 
 
-async def test_an_ask_me_callback_settles_the_stage_by_what_the_partner_then_says(
+async def test_an_ask_me_callback_settles_by_the_partners_answer(
     skipping: WorkflowEnvironment,
 ) -> None:
     partner = partner_that_says(Answer("succeeded", {"found": 7}))
@@ -81,7 +81,7 @@ async def test_the_question_leaves_out_the_calls_data(skipping: WorkflowEnvironm
     assert (partner.calls[0].data, partner.questions[0].call.data) == ({"who": "ada"}, {})
 
 
-async def test_a_failure_that_is_learnt_by_asking_ends_the_run_with_the_partners_words(
+async def test_a_failure_by_asking_ends_the_run_in_the_partners_words(
     skipping: WorkflowEnvironment,
 ) -> None:
     partner = partner_that_says(Answer("failed", code="no_match", message="not that person"))
@@ -94,7 +94,7 @@ async def test_a_failure_that_is_learnt_by_asking_ends_the_run_with_the_partners
     assert error.details[0]["cause"] == "asked"
 
 
-async def test_a_partner_that_is_still_at_it_when_asked_puts_the_deadline_off(skipping: WorkflowEnvironment) -> None:
+async def test_a_partner_still_at_work_extends_the_deadline(skipping: WorkflowEnvironment) -> None:
     partner = partner_that_says(Answer("progress", message="queued"), Answer("succeeded"))
     async with working(skipping.client, partner):
         handle = await start(skipping.client, stage(1, timeout=100.0))
@@ -115,7 +115,7 @@ async def test_a_passed_deadline_asks_before_the_policy(skipping: WorkflowEnviro
     assert (outcome.cause, outcome.data, len(partner.questions)) == ("asked", {"late": 1}, 1)
 
 
-async def test_a_partner_that_is_always_still_at_it_is_waited_for_up_to_the_cap(skipping: WorkflowEnvironment) -> None:
+async def test_a_partner_always_at_work_is_waited_for_up_to_the_cap(skipping: WorkflowEnvironment) -> None:
     partner = partner_that_says(Answer("progress"))
     async with working(skipping.client, partner):
         handle = await start(skipping.client, stage(1, timeout=100.0, longest_wait=250.0))
@@ -138,7 +138,7 @@ async def test_the_policy_calls_again_after_asking_in_vain(skipping: WorkflowEnv
     assert ledger == [("asked", "no answer: partner partner-1 answered 500")] * 2
 
 
-async def test_asking_in_vain_before_the_deadline_leaves_the_stage_waiting(skipping: WorkflowEnvironment) -> None:
+async def test_a_failed_question_leaves_the_stage_waiting(skipping: WorkflowEnvironment) -> None:
     partner = partner_that_says(away())
     async with working(skipping.client, partner):
         handle = await start(skipping.client, stage(1, timeout=7200.0))
@@ -259,7 +259,7 @@ async def test_a_worker_that_does_not_know_the_activity_fails_no_run(skipping: W
     assert await count_events(handle, "workflow_task_failed_event_attributes") == 0
 
 
-async def test_a_run_continues_as_new_in_the_middle_of_asking_and_asks_again(restless: WorkflowEnvironment) -> None:
+async def test_a_run_that_continues_as_new_while_asking_asks_again(restless: WorkflowEnvironment) -> None:
     answering, begun = asyncio.Event(), asyncio.Event()
 
     async def status(question: Question) -> Answer:

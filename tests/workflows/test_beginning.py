@@ -11,7 +11,7 @@ from workflows.mailbox import Mailbox
 STAGES = [Stage(number, f"stage-{number}", "bank", 60.0) for number in (1, 2, 3)]
 
 
-def test_a_stage_with_a_call_waits_for_its_callback_and_others_are_advanced() -> None:
+def test_a_stage_with_a_call_waits_and_others_are_advanced() -> None:
     mailbox = Mailbox("chain", last_stage=3)
     mailbox.take_over(waiting_state(STAGES, {2: (4, 1000), 3: (1, 1001)}, at=2000.0))
     assert [mailbox.record(number).state for number in (1, 2, 3)] == ["settled", "waiting", "waiting"]

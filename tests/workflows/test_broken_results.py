@@ -161,7 +161,7 @@ async def test_a_deeply_nested_callback_is_ignored(skipping: WorkflowEnvironment
 
 
 @pytest.mark.timeout(120)
-async def test_a_run_that_trusted_a_broken_answer_comes_loose_under_this_version(
+async def test_a_run_stuck_on_a_broken_answer_goes_on_in_this_version(
     skipping: WorkflowEnvironment,
 ) -> None:
     partner = RawPartner({"reference": "w-1", "answer": broken({"code": 1042})})

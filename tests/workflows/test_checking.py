@@ -126,12 +126,12 @@ def test_many_unknown_fields_are_counted() -> None:
     assert raised.value.faults[5:] == ["95 more unknown fields of stage 1"]
 
 
-def test_an_argument_that_cannot_be_decoded_is_refused_with_its_reason() -> None:
+def test_an_undecodable_argument_is_refused_with_its_reason() -> None:
     with pytest.raises(InvalidRun, match=r"cannot be decoded \(no JSON\): send a PipelineRun as JSON"):
         read_run([ValueError("no JSON")])
 
 
-def test_a_definition_that_makes_calls_and_failures_too_large_is_refused_if_it_is_new() -> None:
+def test_a_new_definition_with_too_large_calls_is_refused() -> None:
     large = plain(needs={"x": "input." + "y" * LARGEST_DEFINITION})
     with pytest.raises(InvalidRun, match="the pipeline is larger than 131072 bytes"):
         read_run([large])

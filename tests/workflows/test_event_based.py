@@ -80,7 +80,7 @@ async def test_weeks_may_pass_between_events(skipping: WorkflowEnvironment) -> N
         assert await asyncio.wait_for(handle.result(), SOON) == ALL
 
 
-async def test_the_temporal_cli_alone_drives_it_and_a_higher_number_passes_lower_waits(
+async def test_the_temporal_cli_drives_it_past_lower_waits(
     real: WorkflowEnvironment,
 ) -> None:
     async with four_steps_worker(real.client):

@@ -63,7 +63,7 @@ def test_null_as_second_argument_is_a_signal_by_hand() -> None:
     assert box.advanced_to == 1
 
 
-def test_after_a_reset_a_failure_of_the_replaced_call_does_not_count() -> None:
+def test_after_a_reset_the_replaced_calls_failure_is_ignored() -> None:
     """The same attempt number was called twice; issued_at tells the two apart."""
     box = mailbox()
     box.receive([1, callback("failed", issued_at=50)], at=101.0)

@@ -60,7 +60,7 @@ async def test_callbacks_settle_stages_and_later_stages_use_their_data(skipping:
     assert {outcome.cause for outcome in result.outcomes.values()} == {"callback"}
 
 
-async def test_a_hand_signal_ends_every_wait_up_to_its_stage_and_no_call(skipping: WorkflowEnvironment) -> None:
+async def test_a_hand_signal_ends_waits_up_to_its_stage_and_no_call(skipping: WorkflowEnvironment) -> None:
     partner = ScriptedPartner()
     async with working(skipping.client, partner):
         handle = await start(skipping.client, stage(1), stage(2), stage(3))
@@ -104,7 +104,7 @@ async def test_a_timeout_fails_the_run_and_names_stage_and_partner(skipping: Wor
     assert error.details[0] == {"stage": 1, "name": "step-1", "partner": "partner-1", "cause": "timeout"}
 
 
-async def test_retry_calls_again_with_other_claims_until_its_attempts_are_used_up(
+async def test_retry_calls_with_other_claims_up_to_its_attempts(
     skipping: WorkflowEnvironment,
 ) -> None:
     partner = ScriptedPartner()
@@ -117,7 +117,7 @@ async def test_retry_calls_again_with_other_claims_until_its_attempts_are_used_u
     assert len({call.expires_at for call in partner.calls}) == 1
 
 
-async def test_a_success_on_an_earlier_attempt_counts_while_the_stage_is_open(skipping: WorkflowEnvironment) -> None:
+async def test_an_earlier_attempts_success_counts_in_an_open_stage(skipping: WorkflowEnvironment) -> None:
     partner = ScriptedPartner()
     async with working(skipping.client, partner):
         handle = await start(skipping.client, stage(1, on_timeout="retry", attempts=2))
@@ -153,7 +153,7 @@ async def test_skip_goes_on_without_the_stage(skipping: WorkflowEnvironment) -> 
     assert (outcome.status, outcome.cause, outcome.data) == ("skipped", "timeout", {})
 
 
-async def test_a_stage_that_needs_data_of_a_skipped_one_ends_the_run_naming_the_field(
+async def test_a_stage_without_a_skipped_ones_data_ends_the_run(
     skipping: WorkflowEnvironment,
 ) -> None:
     async with working(skipping.client, ScriptedPartner()):
@@ -209,7 +209,7 @@ async def test_a_callback_counts_after_the_call_has_failed_for_good(skipping: Wo
         assert (await result_of(handle)).outcomes["step-1"].cause == "callback"
 
 
-async def test_a_call_that_stays_unclear_ends_by_the_timeout_policy_and_tells_why(
+async def test_an_unclear_call_ends_by_the_timeout_policy(
     skipping: WorkflowEnvironment,
 ) -> None:
     async def unclear(call: StageCall) -> Receipt:
@@ -244,7 +244,7 @@ async def test_a_partner_that_surely_was_not_reached_is_not_waited_for(
     assert settled.settled_at - settled.called_at < 120
 
 
-async def test_data_that_no_call_can_carry_ends_the_run_instead_of_blocking_it(skipping: WorkflowEnvironment) -> None:
+async def test_data_that_no_call_can_carry_ends_the_run(skipping: WorkflowEnvironment) -> None:
     needs = {f"field-{n}": "input.big" for n in range(6)}
     async with working(skipping.client, ScriptedPartner()):
         handle = await start(skipping.client, stage(1, needs=needs), given={"big": "x" * 200_000})
@@ -301,7 +301,7 @@ async def test_foreign_and_unreadable_callbacks_are_only_counted(
     assert progress.stages[0].state == "waiting"
 
 
-async def test_a_second_callback_for_a_settled_stage_is_kept_in_its_ledger(skipping: WorkflowEnvironment) -> None:
+async def test_a_settled_stages_second_callback_is_in_its_ledger(skipping: WorkflowEnvironment) -> None:
     partner = ScriptedPartner()
     async with working(skipping.client, partner):
         handle = await start(skipping.client, stage(1), stage(2))
@@ -398,7 +398,7 @@ async def test_a_run_started_with_anything_else_ends_at_once(skipping: WorkflowE
         {"advanced_to": 0, "ignored": {}, "records": {"1": {"outcome": {"status": "odd"}}}},
     ],
 )
-async def test_a_run_that_claims_to_continue_what_never_was_ends_at_once(
+async def test_a_run_with_a_false_carried_state_ends_at_once(
     skipping: WorkflowEnvironment, carried: dict[str, Any]
 ) -> None:
     plain = {"pipeline": {"name": "x", "stages": [{"number": 1, "name": "a", "partner": "p", "timeout": 5}]}}

@@ -98,7 +98,7 @@ def test_a_signature_in_another_form_is_a_wrong_header(name: str, change: Any, p
         ("shopify", "", "no signature of 44 characters"),
     ],
 )
-def test_a_header_without_a_signature_of_the_schemes_form_is_a_wrong_header(name: str, value: str, phrase: str) -> None:
+def test_a_header_without_the_schemes_signature_is_wrong(name: str, value: str, phrase: str) -> None:
     setup = SETUPS[name]
     diagnosis = diagnosed(setup, replace(setup.signed(), headers=[(setup.scheme().header, value)]))
     assert diagnosis.failed == "header"
@@ -130,7 +130,7 @@ def test_every_numbered_header_is_looked_at() -> None:
 
 
 @timed
-def test_a_stale_request_says_when_it_was_signed_and_that_the_rest_is_right(setup: Setup) -> None:
+def test_a_stale_request_says_when_it_was_signed(setup: Setup) -> None:
     diagnosis = diagnosed(setup, setup.signed(), NOW + 90_000)
     assert (diagnosis.failed, states(diagnosis)) == ("time", ["ok", "wrong", "ok", "ok"])
     assert says(diagnosis, "time") == (
@@ -307,7 +307,7 @@ def test_a_signature_whose_length_varies_is_never_misshapen() -> None:
 @example(value="\udcff", body=b'"\\ud800"')
 @given(value=st.text(max_size=80), body=st.binary(max_size=80))
 @settings(max_examples=30)
-def test_any_header_and_body_get_a_diagnosis_that_quotes_no_secret(setup: Setup, value: str, body: bytes) -> None:
+def test_no_diagnosis_quotes_a_secret(setup: Setup, value: str, body: bytes) -> None:
     request = setup.signed()
     headers = [(name, value if name == setup.scheme().header else old) for name, old in request.headers]
     diagnosis = diagnosed(setup, replace(request, headers=headers, body=body))
