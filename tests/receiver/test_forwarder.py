@@ -87,7 +87,7 @@ async def test_the_answer_does_not_wait_for_one_that_comes_late(
     await eventually(lambda: fate_of(database, one) is Fate.TAKEN)
 
 
-@timed(commit_timeout=0.3)
+@timed(commit_timeout=0.3, lease=1.0)
 async def test_a_delivery_kept_after_its_answer_is_recorded_with_it(
     door: Door, database: Database, temporal: Switchable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -104,7 +104,7 @@ async def test_a_delivery_kept_after_its_answer_is_recorded_with_it(
     assert Archive(database).get(late.id).status == 503
 
 
-@timed(commit_timeout=0.1)
+@timed(commit_timeout=0.1, lease=1.0)
 async def test_a_delivery_kept_after_a_503_is_recorded_and_sent(
     door: Door, database: Database, temporal: Switchable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
