@@ -41,7 +41,7 @@ KEY = "a-key-for-tests-0123456789-abcdefghij"
 QUEUE = "tests"
 SOON = 10.0
 """Seconds: the bound on every wait of a test."""
-PATIENTLY = 3 * SOON
+RUN_TIMEOUT = 3 * SOON
 """For what takes a worker, a server and a client, which a busy machine runs one after another."""
 
 Handle = WorkflowHandle[Any, PipelineResult]
@@ -139,7 +139,7 @@ async def progress_of(handle: Handle) -> Progress:
 
 
 async def until(
-    handle: Handle, number: int, holds: Callable[[StageProgress], bool], within: float = PATIENTLY
+    handle: Handle, number: int, holds: Callable[[StageProgress], bool], within: float = RUN_TIMEOUT
 ) -> StageProgress:
     """The stage's progress as soon as `holds` says yes."""
     async with asyncio.timeout(within):
@@ -156,7 +156,7 @@ async def waiting(handle: Handle, number: int = 1, attempt: int = 1) -> StagePro
     return await until(handle, number, lambda stage: stage.state == "waiting" and stage.attempts == attempt)
 
 
-async def result_of(handle: Handle, within: float = PATIENTLY) -> PipelineResult:
+async def result_of(handle: Handle, within: float = RUN_TIMEOUT) -> PipelineResult:
     async with asyncio.timeout(within):
         return await handle.result()
 
@@ -178,7 +178,7 @@ async def count_events(handle: Handle, kind: str) -> int:
 
 
 async def until_event(handle: Handle, kind: str) -> None:
-    async with asyncio.timeout(PATIENTLY):
+    async with asyncio.timeout(RUN_TIMEOUT):
         while not await count_events(handle, kind):
             await asyncio.sleep(0.05)
 
