@@ -140,6 +140,14 @@ class CallbackURLs:
         return claims
 
 
+def stated_claims(token: str) -> Claims | None:
+    """Return the claims that a token states, whoever has signed it; None if it states none. They prove nothing."""
+    try:
+        return Claims._from_fields(_load_payload(_serializer("unverified"), token.rpartition(".")[0].encode()))
+    except BadToken:
+        return None
+
+
 def fingerprint(key: str) -> str:
     """Eight hexadecimal digits that identify a key without revealing it."""
     return hashlib.sha256(b"stagehook.key-fingerprint:" + key.encode()).hexdigest()[:8]

@@ -18,11 +18,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import Final, NoReturn
+from typing import Final, NoReturn, Protocol
 from urllib.parse import quote, unquote, unquote_plus
 
 import httpx
 from temporalio import activity
+from temporalio.converter import value_to_type
 from temporalio.exceptions import ApplicationError
 
 from activities.callback_urls import CallbackURLs, Claims
@@ -31,6 +32,7 @@ from activities.http import http_client as http_client  # for the tests that `pa
 from activities.partners.answers import BrokenAnswer
 from activities.partners.partner import Partner
 from activities.receipts import accepted, built, one_line, status
+from activities.store.database import StoreAway
 from workflows.contract import (
     NOT_REACHED,
     REFUSED,
@@ -50,6 +52,9 @@ NOT_TAKEN: Final = "not taken"
 because Temporal keeps the last heartbeat through later tries that send none, and the partner may have accepted those.
 """
 
+TAKEN: Final = "taken"
+"""Heartbeat of a try that the partner accepted, with its receipt, while the store was away."""
+
 RETRIED: Final = {408, 429}
 AUTHENTICATING: Final = re.compile(r"(?i)auth|key|token|secret|signature|password|cookie")
 """Matches the names of headers and query fields that hold credentials."""
@@ -60,13 +65,33 @@ SHORTEST_CREDENTIAL: Final = 8
 JSON_ESCAPE: Final = re.compile(r'\\(?:u([0-9A-Fa-f]{4})|(["\\/]))')
 
 
-class PartnerCalls:
-    """Implements `workflows.contract.PartnerActivities`. The worker creates the arguments once."""
+class CallTable(Protocol):
+    """What calls need of `activities.store.calls.Calls`. Both methods raise `StoreAway`."""
 
-    def __init__(self, http: httpx.AsyncClient, urls: CallbackURLs, partners: Mapping[str, Partner]) -> None:
+    async def begin(self, claims: Claims) -> None:
+        """Record a call that is about to be sent."""
+
+    async def refer(self, claims: Claims, reference: str) -> None:
+        """Record the partner's own id of the call's work."""
+
+
+class PartnerCalls:
+    """Implements `workflows.contract.PartnerActivities`. The worker creates the arguments once.
+
+    calls: the store's table of calls, or None without a store.
+    """
+
+    def __init__(
+        self,
+        http: httpx.AsyncClient,
+        urls: CallbackURLs,
+        partners: Mapping[str, Partner],
+        calls: CallTable | None = None,
+    ) -> None:
         self._http = http
         self._urls = urls
         self._partners = partners
+        self._calls = calls
 
     @activity.defn
     async def call_partner(self, call: StageCall) -> Receipt:
@@ -74,6 +99,36 @@ class PartnerCalls:
         partner = self._partners.get(call.partner)
         if partner is None:
             raise _not_taken(f"partner {call.partner} is not enabled: add it to PARTNERS and restart the worker", call)
+        if partner.stage_by == "reference":
+            return await self._call_for_reference(partner, call)
+        return await self._make(partner, call)
+
+    async def _call_for_reference(self, partner: Partner, call: StageCall) -> Receipt:
+        """Make a call whose callbacks are understood only by the partner's id of the work, and record that id.
+
+        The call's row is committed before the request, and the id before the activity ends. If the store goes away in
+        between, the receipt is kept in the heartbeat, and the next try writes only the id: the partner has the call.
+        """
+        if self._calls is None:
+            raise _not_taken(f"partner {partner.name} needs a store: set DATABASE_URL for the worker", call)
+        claims, receipt = Claims.of(call), _kept_receipt()
+        if receipt is None:
+            try:
+                await self._calls.begin(claims)
+            except StoreAway as error:
+                raise _not_taken(f"partner {partner.name} was not called: {error}", call) from None
+            receipt = await self._make(partner, call)
+        if not receipt.reference:
+            return _without_reference(partner, call, receipt)
+        try:
+            await self._calls.refer(claims, receipt.reference)
+        except StoreAway as error:
+            activity.heartbeat(TAKEN, receipt)
+            what = f"partner {partner.name} took the call as {receipt.reference}, which is not recorded yet: {error}"
+            raise _retryable(what) from None
+        return receipt
+
+    async def _make(self, partner: Partner, call: StageCall) -> Receipt:
         claims = Claims.of(call)
         callback_url = self._urls.issue(claims)
         try:
@@ -130,6 +185,28 @@ class PartnerCalls:
     async def _exchange(self, partner: Partner, request: httpx.Request) -> httpx.Response:
         allowed = (activity.info().start_to_close_timeout or timedelta(seconds=30)).total_seconds() * ANSWER_SHARE
         return await exchange(self._http, partner, request, within=allowed)
+
+
+def _kept_receipt() -> Receipt | None:
+    """The receipt of an earlier try that the partner accepted, but whose reference could not be recorded."""
+    match list(activity.info().heartbeat_details):
+        case [word, receipt] if word == TAKEN:
+            kept: Receipt = value_to_type(Receipt, receipt)
+            return kept
+    return None
+
+
+def _without_reference(partner: Partner, call: StageCall, receipt: Receipt) -> Receipt:
+    """What to do with a call that the partner accepted without an id that can be read."""
+    if receipt.answer is not None and receipt.answer.settles:
+        return receipt
+    if partner.idempotent:
+        raise _retryable(receipt.note or f"partner {partner.name} took the call, but its answer has no id of the work")
+    record_it = f"`stagehook pipeline reference {call.workflow_id} {call.stage} ID`"
+    note = (
+        f"no callback can be matched to this call until its id is recorded: find it at the partner, and use {record_it}"
+    )
+    return replace(receipt, note="; ".join(filter(None, (receipt.note, note))))
 
 
 def _raise_for(call: StageCall, response: httpx.Response, said: str) -> NoReturn:

@@ -13,6 +13,7 @@ from typing import Final, Self
 from activities.environment import Environment, is_loopback
 from activities.partners import PARTNERS, load_partners
 from activities.partners.partner import Partner
+from activities.store.store import Store
 from activities.strength import SHORTEST_CALLBACK_KEY, is_patterned_key, is_weak_key
 from activities.variables import VARIABLES
 
@@ -28,6 +29,7 @@ class Settings:
     callback_keys: keys of callback tokens; the first key signs, all keys verify.
     partners: the enabled partners by name.
     task_queue: the task queue that the worker polls.
+    store: where deliveries and calls are kept, or None to keep none.
     host, port, processes: the receiver's listening address and number of processes.
     """
 
@@ -35,6 +37,7 @@ class Settings:
     callback_keys: tuple[str, ...] = field(repr=False)
     partners: Mapping[str, Partner] = field(repr=False)
     task_queue: str
+    store: Store | None
     host: str
     port: int
     processes: int
@@ -56,8 +59,13 @@ class Settings:
         if public_url and not local:
             for name in (name for name, partner in partners.items() if partner.loopback_only):
                 env.fault("PARTNERS", f"names {name}, only for tests", "only a loopback PUBLIC_URL may enable it")
+        store = Store.read(env, public_url)
+        if store is None:
+            for name in (name for name, partner in partners.items() if partner.needs_store):
+                env.fault("PARTNERS", f"names {name}, whose file needs a store", "set DATABASE_URL for web and worker")
         return cls(
             public_url=public_url,
+            store=store,
             callback_keys=read_callback_keys(env, public=bool(public_url) and not local),
             partners=partners,
             task_queue=env.text("TASK_QUEUE", fix=VARIABLES["TASK_QUEUE"], default=DEFAULT_TASK_QUEUE),

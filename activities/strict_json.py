@@ -1,9 +1,10 @@
-"""A strict JSON reader: refuses JSON that two readers could understand differently."""
+"""JSON readers: a strict one, which refuses JSON that two readers could understand differently, and a lenient one."""
 
 from __future__ import annotations
 
 import json
-from typing import Any, NoReturn
+from enum import Enum
+from typing import Any, Final, NoReturn
 
 from workflows.nesting import MOST_LEVELS
 
@@ -33,6 +34,39 @@ def loads(body: bytes) -> Any:
         # JSONDecodeError, or a ValueError of int for more than 4,300 digits.
         raise NotStrictJSON("not JSON") from error
     return value
+
+
+def loads_lenient(text: str) -> Any:
+    """Read JSON that only some readers accept; raises `NotStrictJSON`, also for more than 64 levels.
+
+    NaN, infinite numbers and lone surrogates are kept. The value of a repeated key is `REPEATED`.
+    """
+    try:
+        value = json.loads(text, object_pairs_hook=_marked)
+        _check_depth(value, 0)
+    except NotStrictJSON:
+        raise
+    except RecursionError as error:
+        raise NotStrictJSON("nested too deeply") from error
+    except ValueError as error:
+        raise NotStrictJSON("not JSON") from error
+    return value
+
+
+class Repeated(Enum):
+    """Takes the place of the values of a key that an object has twice: two readers would pick different values."""
+
+    REPEATED = "a repeated key"
+
+
+REPEATED: Final = Repeated.REPEATED
+
+
+def _marked(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members: dict[str, Any] = {}
+    for key, value in pairs:
+        members[key] = REPEATED if key in members else value
+    return members
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

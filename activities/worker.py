@@ -15,6 +15,7 @@ from activities.calls import PartnerCalls
 from activities.decoding import GuardedRunner
 from activities.http import http_client
 from activities.settings import Settings
+from activities.store.calls import Calls
 from workflows.pipeline import PipelineWorkflow
 
 WORKFLOWS: Final[Sequence[type]] = (PipelineWorkflow,)
@@ -61,8 +62,10 @@ class WorkerRefused(Exception):
 async def run_worker(client: Client, settings: Settings) -> None:
     """Run until cancelled; calls in flight then have `GRACE` to finish. Raises `WorkerRefused`."""
     urls = CallbackURLs(settings.public_url, settings.callback_keys)
+    table = Calls(settings.store.database) if settings.store else None
     async with http_client() as http:
-        worker = build_worker(client, PartnerCalls(http, urls, settings.partners), task_queue=settings.task_queue)
+        calls = PartnerCalls(http, urls, settings.partners, table)
+        worker = build_worker(client, calls, task_queue=settings.task_queue)
         try:
             await worker.run()
         except RuntimeError as error:

@@ -26,11 +26,11 @@ import uvicorn
 from activities.callback_urls import CallbackURLs, Claims
 from activities.environment import Environment
 from activities.partners import load_partners
+from activities.store import migrations
+from activities.store.database import Database
+from activities.store.store import Store
 from receiver.app import create_app
 from receiver.cli.demo.processes import free_port
-from receiver.deliveries import migrations
-from receiver.deliveries.database import Database
-from receiver.deliveries.store import Store
 from receiver.sending.signals import Origin, Reached, Signals
 from receiver.server import uvicorn_options
 

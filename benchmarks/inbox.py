@@ -17,12 +17,13 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from receiver.deliveries import migrations
-from receiver.deliveries.database import Database
+from activities.store import migrations
+from activities.store.database import Database
+from activities.store.schema import DELIVERIES
 from receiver.deliveries.delivery import Delivery, digest, new_id
 from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.queue import Queued
-from receiver.deliveries.schema import DELIVERIES, to_row
+from receiver.deliveries.rows import to_row
 
 ROUNDS: Final = 5
 SECONDS: Final = 1.0

@@ -32,6 +32,8 @@ class Verdict(Enum):
 
     ACCEPTED = Line(202, "accepted")
     DUPLICATE = Line(202, "accepted", again=True)
+    IGNORED = Line(202, "ignored: it is about no work of ours")
+    UNMATCHED = Line(202, "accepted; its call is not known yet")
     GREETED = Line(200, "a handshake; it settles nothing")
     GONE = Line(410, "this callback URL is closed: its work is over")
     CONFLICT = Line(409, "this stage has succeeded with another content")
@@ -71,11 +73,24 @@ class Verdict(Enum):
         return JSONResponse(content, line.status, headers=headers)
 
 
-def in_its_own_way(partner: Partner | None, verdict: Verdict, response: Response) -> Response:
+AT_ONE_URL: Final = {Verdict.GONE: 202, Verdict.CONFLICT: 202}
+"""Statuses at a partner's one webhook URL that differ from the table. Every event of an account arrives there, and
+after many 4xx a provider disables the URL for all of them."""
+
+
+AS_ACCEPTED: Final = {Verdict.DUPLICATE, Verdict.IGNORED, Verdict.UNMATCHED}
+"""Verdicts that are answered in the way in which the partner wants to be told `accepted`."""
+
+
+def in_its_own_way(
+    partner: Partner | None, verdict: Verdict, response: Response, *, at_one_url: bool = False
+) -> Response:
     """The response in the form that the partner's file asks for; see `activities.partners.partner.OwnAnswer`."""
-    case = Verdict.ACCEPTED if verdict is Verdict.DUPLICATE else verdict
+    case = Verdict.ACCEPTED if verdict in AS_ACCEPTED else verdict
     own = partner.answers.get(case.name.lower()) if partner else None
     if own is None:
+        if at_one_url:
+            response.status_code = AT_ONE_URL.get(verdict, response.status_code)
         return response
     if own.body is None:
         response.status_code = own.status

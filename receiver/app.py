@@ -15,11 +15,11 @@ from starlette.routing import Route
 
 from activities.callback_urls import CALLBACKS_PATH, PARTNERS_PATH, CallbackURLs
 from activities.partners.partner import Partner
+from activities.store.store import Store
 from receiver.answers import Verdict
 from receiver.callbacks import Callbacks
 from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.retention import prune_for_ever
-from receiver.deliveries.store import Store
 from receiver.health import Health
 from receiver.metrics import Metrics
 from receiver.sending.direct import Direct

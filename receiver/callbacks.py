@@ -2,7 +2,7 @@
 
 The steps are token, partner, headers, body, body signature, reading, delivery, answer. Each step either passes its
 result on or ends the request with a verdict. Only the token's claims say which run and stage a callback is for. At a
-partner's single URL the token is read last, from the signed body.
+partner's one URL the token is read last, from the signed body.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Final, TypeVar
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -27,23 +28,30 @@ from activities.callback_urls import (
     TokenError,
 )
 from activities.partners import answers
-from activities.partners.partner import Partner, Unreadable
+from activities.partners.events import Event
+from activities.partners.partner import Partner
+from activities.partners.received import GZIP, Received, Unreadable
 from activities.signatures import SignatureError, SignedRequest
 from receiver.answers import Ended, Refused, Verdict, in_its_own_way
+from receiver.batches import Batches
 from receiver.body import Incoming
 from receiver.budget import SECONDS_PER_CALLBACK, RateBudget, SignalBudget
 from receiver.deliveries.capture import Capture
 from receiver.handshakes import HandshakeDone, reply_to
 from receiver.metrics import Metrics
+from receiver.reading import read_whole
 from receiver.sending.forwarder import Forwarder, Unavailable
 from receiver.sending.signal import Signal
-
-T = TypeVar("T")
+from receiver.stages import Stages
+from workflows.contract import Answer
 
 logger = logging.getLogger("stagehook.callbacks")
 
 ONLY_ONCE: Final = ("content-type", "content-encoding", "content-length", "transfer-encoding", "host", "authorization")
 """Headers that may not be repeated: two HTTP readers could pick different values."""
+
+PLAIN_ENCODINGS: Final = ("", "identity", "utf-8")
+"""Values of Content-Encoding that mean a plain body. Some clients name their charset there."""
 
 HANDSHAKES_PER_SECOND: Final = 50.0
 """Limit per partner. It is high: while a stranger uses it up, the partner's own handshakes are refused."""
@@ -62,6 +70,8 @@ class Callbacks:
         self._forwarder = forwarder
         self._metrics = metrics
         self._budget = SignalBudget()
+        self._stages = Stages(urls, forwarder)
+        self._batches = Batches(self._stages, forwarder, self._budget)
         self._of_partners = RateBudget()
         self._handshakes = RateBudget()
 
@@ -87,7 +97,8 @@ class Callbacks:
             logger.exception("callback-failed", extra={"partner": capture.partner})
             verdict, recorded = Verdict.BROKEN, False
             response = verdict.respond(close=True)
-        response = in_its_own_way(self._partners.get(capture.partner), verdict, response)
+        partner, at_one_url = self._partners.get(capture.partner), capture.own_partner != ""
+        response = in_its_own_way(partner, verdict, response, at_one_url=at_one_url)
         if not recorded:
             await self._record_refusal(capture, incoming, verdict, reason, response.status_code)
         elif response.status_code != verdict.status and verdict is not Verdict.GREETED:
@@ -121,32 +132,60 @@ class Callbacks:
             # The token is ours, but PARTNERS does not enable its partner in this receiver.
             logger.error("partner-not-enabled", extra={"partner": claims.partner})
             raise Refused(Verdict.UNAVAILABLE, "partner not enabled", body_read=False)
-        body = await self._prove_body(request, capture, incoming, partner, rate=1 / SECONDS_PER_CALLBACK)
-        return await self._deliver(capture, partner, claims, body)
+        received = await self._prove_body(request, capture, incoming, partner, rate=1 / SECONDS_PER_CALLBACK)
+        if partner.split is not None:
+            with _unavailable():
+                return await self._batches.receive(capture, partner, received, claims)
+        event = await read_whole(partner, received)
+        if event is None:
+            raise Refused(Verdict.IGNORED)
+        return await self._deliver(capture, claims, event.answer)
 
     async def _at_a_partner_url(self, request: Request, capture: Capture, incoming: Incoming) -> Verdict:
         partner = self._partners.get(_raw_path(request).removeprefix(PARTNERS_PATH))
-        if partner is None or partner.read_token is None or not partner.proves_its_bodies:
+        if partner is None or not partner.has_one_url or not partner.proves_its_bodies:
             raise Refused(Verdict.UNKNOWN, body_read=False)
         capture.at_partner_url(PARTNERS_PATH + partner.name, partner.name)
-        body = await self._prove_body(request, capture, incoming, partner, rate=partner.rate)
-        capture.token = _read(answers.read_token, partner, body).rpartition(CALLBACKS_PATH)[2]
-        return await self._deliver(capture, partner, self._redeem(capture), body)
+        received = await self._prove_body(request, capture, incoming, partner, rate=partner.rate)
+        with _unavailable():
+            if partner.split is not None:
+                return await self._batches.receive(capture, partner, received)
+            event = await read_whole(partner, received)
+            if event is not None:
+                return await self._receive_event(capture, partner, event)
+            await self._stages.check_not_ours(partner, received.body)
+        raise Refused(Verdict.IGNORED)
+
+    async def _receive_event(self, capture: Capture, partner: Partner, event: Event) -> Verdict:
+        """Deliver the only event of a request to a partner's one URL."""
+        capture.token = event.token.rpartition(CALLBACKS_PATH)[2]
+        capture.reference = event.reference
+        [found] = await self._stages.find(partner, [event])
+        if isinstance(found, Claims):
+            capture.claims = found
+            return await self._deliver(capture, found, event.answer)
+        if found is Verdict.UNMATCHED:
+            capture.says = event.answer.status
+            await self._forwarder.keep_unmatched(capture.delivery(found), event.answer)
+            return found
+        raise Refused(found)
 
     async def _prove_body(
         self, request: Request, capture: Capture, incoming: Incoming, partner: Partner, *, rate: float
-    ) -> bytes:
-        """Read the body and check the partner's body signature. A handshake ends the request."""
+    ) -> Received:
+        """Read the body, check the partner's body signature and decode it. A handshake ends the request."""
         self._reply_to_handshake(request, partner, None, rate)
         if request.method != "POST":
             raise Refused(Verdict.WRONG_METHOD, body_read=False)
         _check_headers(request, partner)
         capture.body = body = await incoming.read()
         capture.signed_id = self._prove(request, partner, capture.headers, body)
+        capture.is_proven = partner.proves_its_bodies
         if wait := self._of_partners.seconds_to_wait(partner.name, partner.rate):
             raise Refused(Verdict.TOO_MANY, "by this partner", retry_after=math.ceil(wait))
-        self._reply_to_handshake(request, partner, body, rate)
-        return body
+        received = _received(request, capture)
+        self._reply_to_handshake(request, partner, received.body, rate)
+        return received
 
     def _reply_to_handshake(self, request: Request, partner: Partner | None, body: bytes | None, rate: float) -> None:
         """End the request if it is the partner's handshake. body: None until its signature has been checked."""
@@ -157,18 +196,18 @@ class Callbacks:
             raise Refused(Verdict.TOO_MANY, "handshakes", retry_after=math.ceil(wait))
         raise HandshakeDone(reply)
 
-    async def _deliver(self, capture: Capture, partner: Partner, claims: Claims, body: bytes) -> Verdict:
-        answer = _read(answers.read_callback, partner, body)
+    async def _deliver(self, capture: Capture, claims: Claims, answer: Answer) -> Verdict:
         capture.says = answer.status
-        signal = Signal.of(claims, answer, body, capture.signed_id)
+        signal = Signal.of(claims, answer, capture.body or b"", capture.signed_id)
         if wait := self._budget.seconds_to_wait(claims, signal.request_id, settles=answer.settles):
             raise Refused(Verdict.TOO_MANY, retry_after=math.ceil(wait))
+        at_one_url = capture.own_partner != ""
         try:
-            verdict = await self._forwarder.deliver(capture.delivery(Verdict.ACCEPTED), signal)
+            delivery = capture.delivery(Verdict.ACCEPTED)
+            verdict = await self._forwarder.deliver(delivery, signal, at_one_url=at_one_url)
         except Unavailable as error:
             self._budget.refund(claims, signal.request_id)
-            logger.warning("nothing-durable", extra={"why": str(error)})
-            raise Refused(Verdict.UNAVAILABLE) from error
+            raise _not_durable(error) from error
         if verdict is Verdict.UNKNOWN:
             # Must look the same as the answer to a forged token, down to the last header.
             raise Refused(verdict, body_read=False, recorded=True)
@@ -182,9 +221,6 @@ class Callbacks:
             raise Refused(Verdict.UNKNOWN, body_read=False) from None
         except ExpiredToken as error:
             claims, expired = error.claims, True
-        if capture.own_partner not in {"", claims.partner}:
-            # A signature by one partner proves nothing about the work of another partner.
-            raise Refused(Verdict.UNKNOWN, body_read=False)
         capture.claims = claims
         if expired:
             raise Refused(Verdict.GONE, body_read=False)
@@ -208,23 +244,36 @@ def _check_headers(request: Request, partner: Partner) -> None:
     for name in ONLY_ONCE:
         if names.count(name.encode()) > 1:
             raise Refused(Verdict.MALFORMED, f"{name} is given more than once", body_read=False)
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != partner.content_type:
-        raise Refused(Verdict.WRONG_TYPE, f"send {partner.content_type}", body_read=False)
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
+    media_type = Received(b"", tuple(request.headers.items())).media_type
+    if media_type not in partner.media_types:
+        expected = " or ".join(filter(None, partner.media_types)) or "no Content-Type"
+        raise Refused(Verdict.WRONG_TYPE, f"send {expected}", body_read=False)
+    encoding = request.headers.get("content-encoding", "").lower()
+    if encoding not in (*PLAIN_ENCODINGS, *(GZIP if partner.gzip else ())):
         raise Refused(Verdict.WRONG_TYPE, "send the body without a Content-Encoding", body_read=False)
 
 
-def _read(reader: Callable[[Partner, bytes], T], partner: Partner, body: bytes) -> T:
-    """Read the body with the partner's file. `Unreadable` is the partner's fault (422), other errors are ours (503)."""
+def _received(request: Request, capture: Capture) -> Received:
+    """The request as the partner's file sees it. Raises `Refused` if its body cannot be decoded."""
+    query = capture.query.removeprefix("?")
     try:
-        return reader(partner, body)
+        return Received.of(capture.body or b"", capture.headers, request.method, query)
     except Unreadable as error:
         raise Refused(Verdict.UNREADABLE, answers.words_of(error)) from error
-    except answers.BrokenAnswer as error:
-        what = {"partner": partner.name, "why": str(error)}
-        logger.exception("partner-file-broken", extra=what, exc_info=error.__cause__)
-        raise Refused(Verdict.BROKEN, str(error)) from error
+
+
+@contextmanager
+def _unavailable() -> Iterator[None]:
+    """Refuse a request for which the store is needed, and away."""
+    try:
+        yield
+    except Unavailable as error:
+        raise _not_durable(error) from error
+
+
+def _not_durable(error: Unavailable) -> Refused:
+    logger.warning("nothing-durable", extra={"why": str(error)})
+    return Refused(Verdict.UNAVAILABLE)
 
 
 def _raw_path(request: Request) -> str:

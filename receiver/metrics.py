@@ -20,8 +20,8 @@ from prometheus_client.registry import Collector
 from starlette.requests import Request
 from starlette.responses import Response
 
+from activities.store.database import StoreAway
 from receiver.answers import Verdict
-from receiver.deliveries.database import StoreAway
 from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.statements import MOST_COUNTED
 

@@ -12,9 +12,9 @@ from starlette.applications import Starlette
 
 from activities.callback_urls import CallbackURLs
 from activities.client import connect, connect_config
+from activities.store.database import SchemaMissing, StoreAway
+from activities.store.store import Store
 from receiver.app import create_app
-from receiver.deliveries.database import SchemaMissing, StoreAway
-from receiver.deliveries.store import Store
 from receiver.lifecycle import check_port, end_with_parent, stop_quietly
 from receiver.logs import LOG_CONFIG
 from receiver.metrics import SHARED_FOLDER
@@ -32,7 +32,7 @@ def app_from_env() -> Starlette:
     urls = CallbackURLs(settings.shared.public_url, settings.shared.callback_keys)
     signals = Signals(lambda: connect(os.environ, lazy=True))
     return create_app(
-        urls, settings.shared.partners, signals, store=settings.store, metrics_token=settings.metrics_token
+        urls, settings.shared.partners, signals, store=settings.shared.store, metrics_token=settings.metrics_token
     )
 
 
@@ -61,7 +61,7 @@ def serve(settings: WebSettings) -> None:
     connect_config(os.environ)
     shared = settings.shared
     check_port(shared.host, shared.port)
-    check_schema(settings.store)
+    check_schema(settings.shared.store)
     stop_quietly()
     with tempfile.TemporaryDirectory(prefix="stagehook-metrics-") as folder:
         if shared.processes > 1:

@@ -8,7 +8,6 @@ from typing import Final, Self
 
 from activities.environment import Environment, is_loopback
 from activities.settings import Settings
-from receiver.deliveries.store import Store
 
 SHORTEST_METRICS_TOKEN: Final = 16
 
@@ -17,12 +16,11 @@ SHORTEST_METRICS_TOKEN: Final = 16
 class WebSettings:
     """Checked settings.
 
-    shared: the settings of web and worker. store: where deliveries are kept, or None to keep none.
+    shared: the settings of web and worker.
     metrics_token: the bearer token for `/metrics`; "" for public metrics, None for no metrics (404).
     """
 
     shared: Settings
-    store: Store | None
     metrics_token: str | None = field(repr=False)
 
     @classmethod
@@ -35,7 +33,6 @@ class WebSettings:
             env.fault("METRICS_TOKEN", "is short", f"use {SHORTEST_METRICS_TOKEN} random characters or more")
         settings = cls(
             shared=shared,
-            store=Store.read(env, shared.public_url),
             # A public receiver shows its metrics only to a scraper with a token.
             metrics_token=token or ("" if is_loopback(shared.public_url) else None),
         )

@@ -34,7 +34,7 @@ def main() -> None:
     settings = WebSettings.from_env(os.environ)
     urls = CallbackURLs(settings.shared.public_url, settings.shared.callback_keys)
     app = create_app(
-        urls, settings.shared.partners, Dying(lambda: connect(os.environ, lazy=True)), store=settings.store
+        urls, settings.shared.partners, Dying(lambda: connect(os.environ, lazy=True)), store=settings.shared.store
     )
     uvicorn.run(app, host="127.0.0.1", port=settings.shared.port, **uvicorn_options())
 

@@ -19,7 +19,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from receiver.deliveries.database import Database
+from activities.store.database import Database
 from receiver.deliveries.inbox import Inbox
 from receiver.timing import DEFAULT_TIMING, Timing
 from tests.parts.empty_stores import PostgresDatabases, SQLiteFiles

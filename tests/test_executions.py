@@ -10,9 +10,9 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
 
+from activities.store.database import Database
+from activities.store.store import Store
 from receiver.app import create_app
-from receiver.deliveries.database import Database
-from receiver.deliveries.store import Store
 from tests.parts.callbacks import BASE, DONE, URLS, for_temporal, partners, receiver, url_for
 from tests.parts.junk import junk_until_continued
 from tests.stores import PATIENT

@@ -18,11 +18,11 @@ from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
 
 from activities.callback_urls import CallbackURLs, Claims
+from activities.store import migrations
+from activities.store.database import Database
 from receiver.cli.demo.processes import bare_environment, free_port
 from receiver.cli.demo.stack import stagehook_command
-from receiver.deliveries import migrations
 from receiver.deliveries.archive import Archive
-from receiver.deliveries.database import Database
 from receiver.deliveries.delivery import Fate
 from tests.local_stack import running
 from tests.parts.metrics import read

@@ -17,11 +17,11 @@ import httpx
 import pytest
 from temporalio.client import Client
 
+from activities.store import migrations
+from activities.store.database import Database
 from receiver.cli.demo.processes import free_port
 from receiver.cli.demo.stack import local_environment, stagehook_command
-from receiver.deliveries import migrations
 from receiver.deliveries.archive import Archive
-from receiver.deliveries.database import Database
 from receiver.deliveries.delivery import Fate
 from tests.local_stack import running
 from tests.parts.callbacks import DONE

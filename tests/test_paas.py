@@ -26,10 +26,10 @@ from starlette.routing import Route
 from temporalio.client import Client
 
 from activities.callback_urls import CallbackURLs, Claims
+from activities.store.database import Database
 from receiver.cli.demo.processes import free_port
 from receiver.cli.demo.stack import local_environment, stagehook_command
 from receiver.deliveries.archive import Archive
-from receiver.deliveries.database import Database
 from receiver.lifecycle import PortTaken, check_port
 from tests.local_stack import running
 from tests.parts.outages import Outage, ready, web

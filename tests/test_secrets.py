@@ -105,7 +105,7 @@ def test_nothing_secret_is_written_anywhere(tmp_path: Path) -> None:
     assert "ada lovelace" in written["history"]
     proofs = [value for name, value in local.stack.environment.items() if name.endswith(("_KEY", "_SECRET"))]
     secrets = [keys, *proofs, *urls, *(url.rpartition("/")[2] for url in urls)]
-    assert len(proofs) == 7
+    assert len(proofs) == 11
     found = [
         (source, spelling)
         for source, text in written.items()

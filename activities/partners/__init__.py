@@ -7,7 +7,7 @@ from functools import partial
 from typing import Final
 
 from activities.environment import Environment
-from activities.partners import bank, cards, esign, identity, sandbox
+from activities.partners import bank, cards, esign, idcheck, identity, payments, sandbox
 from activities.partners.partner import Partner, PartnerFactory
 from activities.signatures import ConfigError
 
@@ -17,6 +17,8 @@ PARTNERS: Final[Mapping[str, PartnerFactory]] = {
     "bank": bank.partner,
     "esign": esign.partner,
     "cards": cards.partner,
+    "idcheck": idcheck.partner,
+    "payments": payments.partner,
 }
 """Every partner that can be enabled, by the name that stages use."""
 

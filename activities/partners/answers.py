@@ -12,7 +12,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from activities.partners.partner import Partner, Unreadable
+from activities.partners.events import NOT_OURS, Event
+from activities.partners.partner import Partner
+from activities.partners.received import Part, Received, Unreadable
 from activities.redaction.tokens import scrubbed_text
 from workflows.contract import LARGEST_OUTCOME, Answer
 from workflows.nesting import MOST_LEVELS
@@ -25,30 +27,44 @@ class BrokenAnswer(Exception):
     """A partner's file returned a value that cannot be recorded, or raised. The message names the field, no value."""
 
 
-def read_callback(partner: Partner, body: bytes) -> Answer:
-    """Read a callback's body with its partner's file.
+def read_event(partner: Partner, received: Received) -> Event | None:
+    """Read a request with its partner's file; None for an event that is not ours.
 
     Returns a checked answer without callback tokens. Raises `Unreadable` if the file raises it. Raises `BrokenAnswer`
     for a value that cannot be recorded, and for any other exception of the file, which becomes its `__cause__`. That
     includes `SystemExit` and a panic in a Rust library, which would otherwise end the process.
     """
     try:
-        return scrubbed(checked(partner.read_callback(body)))
+        event = partner.read_event(received)
+        return None if event is NOT_OURS else _checked_event(event)
     except (Unreadable, BrokenAnswer, KeyboardInterrupt):
         raise
     except BaseException as error:
-        raise BrokenAnswer(f"read_callback raised {type(error).__name__}") from error
+        raise BrokenAnswer(f"read_event raised {type(error).__name__}") from error
 
 
-def read_token(partner: Partner, body: bytes) -> str:
-    """Read the callback URL, or its token, from a body sent to `/partners/NAME`; raises as `read_callback` does."""
-    assert partner.read_token is not None
+def split(partner: Partner, received: Received) -> list[Part]:
+    """Split a request with its partner's file; raises as `read_event` does."""
+    assert partner.split is not None
     try:
-        return checked_text("the token", partner.read_token(body))
-    except (Unreadable, BrokenAnswer, KeyboardInterrupt):
+        parts = list(partner.split(received))
+    except (Unreadable, KeyboardInterrupt):
         raise
     except BaseException as error:
-        raise BrokenAnswer(f"read_token raised {type(error).__name__}") from error
+        raise BrokenAnswer(f"split raised {type(error).__name__}") from error
+    if not all(isinstance(part, Part) for part in parts):
+        raise BrokenAnswer("split returned something else than parts: make each with received.part(...)")
+    return parts
+
+
+def _checked_event(event: Any) -> Event:
+    if not isinstance(event, Event):
+        raise BrokenAnswer(f"expected an Event or NOT_OURS, got {_kind(event)}")
+    return Event(
+        scrubbed(checked(event.answer)),
+        checked_text("Event.token", event.token),
+        checked_reference(event.reference, name="Event.reference"),
+    )
 
 
 def words_of(error: Exception) -> str:
@@ -81,13 +97,13 @@ def checked(answer: Any) -> Answer:
     return plain
 
 
-def checked_reference(reference: Any) -> str:
+def checked_reference(reference: Any, *, name: str = "Receipt.reference") -> str:
     """Return the partner's id of the work as text: an integer as its digits, null as "". Raises `BrokenAnswer`."""
     if reference is None:
         return ""
     if type(reference) is int:
-        reference = _digits("Receipt.reference", reference)
-    return checked_text("Receipt.reference", reference)
+        reference = _digits(name, reference)
+    return checked_text(name, reference)
 
 
 def checked_text(name: str, value: Any) -> str:

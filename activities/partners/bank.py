@@ -9,8 +9,10 @@ from __future__ import annotations
 import httpx
 
 from activities.environment import Environment
-from activities.partners.partner import Partner, Unreadable, signature, work_reference
+from activities.partners.events import Event
+from activities.partners.partner import Partner, signature, work_reference
 from activities.partners.reading import read_object, text_at, text_or_empty
+from activities.partners.received import Received, Unreadable
 from workflows.contract import Answer, Receipt, StageCall
 
 
@@ -30,7 +32,7 @@ def partner(environment: Environment) -> Partner:
         ),
         build_call=build_call,
         read_receipt=read_receipt,
-        read_callback=read_callback,
+        read_event=read_event,
         auth=httpx.BasicAuth(key, ""),  # the key is the user name, as in many payment APIs
         loopback_only=True,
     )
@@ -38,18 +40,18 @@ def partner(environment: Environment) -> Partner:
 
 def read_receipt(response: httpx.Response) -> Receipt:
     """Read the answer to a call: the verification, whose events will report the result."""
-    verification = read_object(response.content)
-    answer = _read_event(f"verification.{text_at(verification, 'status')}", verification)
+    verification = read_object(response)
+    answer = _read_verification(f"verification.{text_at(verification, 'status')}", verification)
     return Receipt(reference=text_at(verification, "id"), answer=answer if answer.settles else None)
 
 
-def read_callback(body: bytes) -> Answer:
+def read_event(received: Received) -> Event:
     """Read an event."""
-    event = read_object(body)
-    return _read_event(text_at(event, "type"), event.get("data"))
+    event = read_object(received)
+    return Event(_read_verification(text_at(event, "type"), event.get("data")))
 
 
-def _read_event(kind: str, verification: object) -> Answer:
+def _read_verification(kind: str, verification: object) -> Answer:
     match kind:
         case "verification.processing":
             return Answer("progress", message=text_or_empty(verification, "message"))

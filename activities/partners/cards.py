@@ -10,9 +10,11 @@ import httpx
 
 from activities.environment import Environment
 from activities.partners.auth import HeaderKey
-from activities.partners.partner import Partner, Unreadable, work_reference
+from activities.partners.events import Event
+from activities.partners.partner import Partner, work_reference
 from activities.partners.paths import path_segment
 from activities.partners.reading import read_object, text_at, text_or_empty
+from activities.partners.received import Received, Unreadable
 from workflows.contract import Answer, Receipt, StageCall
 
 
@@ -36,7 +38,7 @@ def partner(environment: Environment) -> Partner:
         signature=None,
         build_call=build_call,
         read_receipt=read_receipt,
-        read_callback=read_callback,
+        read_event=read_event,
         build_undo=build_undo,
         auth=HeaderKey("X-Api-Key", key),
         loopback_only=True,
@@ -45,14 +47,14 @@ def partner(environment: Environment) -> Partner:
 
 def read_receipt(response: httpx.Response) -> Receipt:
     """Read the answer to a call: the card, which is ready for use or still has to be made."""
-    card = read_object(response.content).get("card")
+    card = read_object(response).get("card")
     answer = _read_card(card)
     return Receipt(reference=text_at(card, "token"), answer=answer if answer.settles else None)
 
 
-def read_callback(body: bytes) -> Answer:
+def read_event(received: Received) -> Event:
     """Read a callback: the card as it is now."""
-    return _read_card(read_object(body).get("card"))
+    return Event(_read_card(read_object(received).get("card")))
 
 
 def _read_card(card: object) -> Answer:

@@ -11,9 +11,11 @@ import httpx
 
 from activities.environment import Environment
 from activities.partners.auth import HeaderKey
-from activities.partners.partner import OwnAnswer, Partner, Unreadable, signature, work_reference
+from activities.partners.events import Event
+from activities.partners.partner import OwnAnswer, Partner, signature, work_reference
 from activities.partners.paths import path_segment
 from activities.partners.reading import read_object, text_at, text_or_empty
+from activities.partners.received import Received, Unreadable
 from workflows.contract import Answer, Receipt, StageCall
 
 AT_WORK = {"sent", "delivered"}
@@ -42,7 +44,7 @@ def partner(environment: Environment) -> Partner:
         signature=signature("docusign", environment, "ESIGN_SECRET", fix="the HMAC key of the account's Connect page"),
         build_call=build_call,
         read_receipt=read_receipt,
-        read_callback=read_callback,
+        read_event=read_event,
         build_stop=build_stop,
         auth=HeaderKey("Authorization", f"Bearer {key}"),
         answers={"accepted": OwnAnswer(200), "gone": OwnAnswer(200)},  # after any other status it retries for days
@@ -52,17 +54,17 @@ def partner(environment: Environment) -> Partner:
 
 def read_receipt(response: httpx.Response) -> Receipt:
     """Read the answer to a call: the envelope, which is not signed yet."""
-    envelope = read_object(response.content)
+    envelope = read_object(response)
     answer = _read_envelope(text_at(envelope, "status"), envelope)
     return Receipt(reference=text_at(envelope, "envelopeId"), answer=answer if answer.settles else None)
 
 
-def read_callback(body: bytes) -> Answer:
+def read_event(received: Received) -> Event:
     """Read an envelope's event."""
-    event = read_object(body)
+    event = read_object(received)
     data = event.get("data")
     envelope = data.get("envelopeSummary") if isinstance(data, dict) else None
-    return _read_envelope(text_at(event, "event").removeprefix("envelope-"), envelope)
+    return Event(_read_envelope(text_at(event, "event").removeprefix("envelope-"), envelope))
 
 
 def _read_envelope(status: str, envelope: object) -> Answer:

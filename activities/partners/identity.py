@@ -10,9 +10,11 @@ import httpx
 
 from activities.environment import Environment
 from activities.partners.auth import HeaderKey
-from activities.partners.partner import Partner, Unreadable, signature, work_reference
+from activities.partners.events import Event
+from activities.partners.partner import Partner, signature, work_reference
 from activities.partners.paths import path_segment
 from activities.partners.reading import read_object, text_at, text_or_empty
+from activities.partners.received import Received, Unreadable
 from workflows.contract import Answer, Receipt, StageCall
 
 AT_WORK = {"created", "pending", "needs_review"}
@@ -37,7 +39,7 @@ def partner(environment: Environment) -> Partner:
         signature=signature("persona", environment, "IDENTITY_SECRET", fix="the webhook's secret from its dashboard"),
         build_call=build_call,
         read_receipt=read_receipt,
-        read_callback=read_callback,
+        read_event=read_event,
         build_ask=build_ask,
         read_status=read_status,
         auth=HeaderKey("Authorization", f"Bearer {key}"),
@@ -48,22 +50,20 @@ def partner(environment: Environment) -> Partner:
 def read_receipt(response: httpx.Response) -> Receipt:
     """Read the answer to a call: the inquiry, already finished if the person is known."""
     answer = read_status(response)
-    return Receipt(
-        reference=text_at(read_object(response.content), "data", "id"), answer=answer if answer.settles else None
-    )
+    return Receipt(reference=text_at(read_object(response), "data", "id"), answer=answer if answer.settles else None)
 
 
-def read_callback(body: bytes) -> Answer:
+def read_event(received: Received) -> Event:
     """Read an event. Although it is signed, it says only that there is a new status to ask for."""
-    name = text_at(read_object(body), "data", "attributes", "name")
+    name = text_at(read_object(received), "data", "attributes", "name")
     if not name.startswith("inquiry."):
         raise Unreadable("not an inquiry's event")
-    return Answer("ask", message=name)
+    return Event(Answer("ask", message=name))
 
 
 def read_status(response: httpx.Response) -> Answer:
     """Read an inquiry."""
-    body = read_object(response.content)
+    body = read_object(response)
     status = text_at(body, "data", "attributes", "status")
     if status == "completed":
         legal_name = text_at(body, "data", "attributes", "fields", "legal-name")

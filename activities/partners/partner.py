@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import InitVar, dataclass, field
+from typing import Any, Final, Literal, get_args
 
 import httpx
 
 from activities.environment import Environment
 from activities.handshakes import HANDSHAKES, Handshake
+from activities.partners.events import Event, NotOurs
+from activities.partners.received import Part, Received
+from activities.partners.received import Unreadable as Unreadable
 from activities.signatures import SCHEMES, ConfigError, Scheme
 from activities.strength import SHORTEST_SECRET, is_short
 from workflows.contract import Answer, Receipt, StageCall
@@ -19,10 +22,6 @@ from workflows.contract import Answer, Receipt, StageCall
 TOO_SHORT: Final = f"has a secret of fewer than {SHORTEST_SECRET} characters"
 BODILESS: Final = (204, 205)
 LOWER_MEDIA_TYPE: Final = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+/[a-z0-9!#$%&'*+.^_`|~-]+")
-
-
-class Unreadable(Exception):
-    """The partner's file cannot read what the partner sent. The message says what is missing and quotes no value."""
 
 
 ANSWERS_OF_ITS_OWN: Final[Mapping[str, tuple[int, ...]]] = {
@@ -50,6 +49,21 @@ class OwnAnswer:
     body: str | None = None
 
 
+StageBy = Literal["url", "token", "reference"]
+"""How a callback tells which stage it is for. "url": by the callback URL of the call. "token": by the token of that
+URL, which the partner sends back in the body. "reference": by the partner's own id of the work."""
+
+OLD_SHAPE: Final = (
+    "its file has read_callback(body), which is now read_event(received): write `def read_event(received: Received) -> "
+    "Event`, read the body with received.json(), and return Event(answer). Instead of read_token, write "
+    'stage_by="token", and return Event(answer, token=...). docs/partner-file.md shows a whole file'
+)
+
+
+def _no_reader(received: Received) -> Event:
+    raise NotImplementedError
+
+
 @dataclass(frozen=True)
 class Partner:
     """A third party. Raises `ConfigError` for an invalid field, or for fields that contradict each other.
@@ -60,7 +74,8 @@ class Partner:
     build_call: builds the HTTP request that starts the work, from the call and its callback URL. `activities.calls`
         adds the idempotency key and sends it.
     read_receipt: reads the immediate 2xx answer to the call; raises `Unreadable`.
-    read_callback: reads a callback's body, after every check has passed; raises `Unreadable`.
+    read_event: reads a request, after every check has passed, into an `Event`, or `NOT_OURS` for a signed event about
+        something else; raises `Unreadable`.
     build_ask: builds the HTTP request that asks for the status of the work, from the call (without its data) and the
         receipt's reference; None for a partner that cannot be asked.
     read_status: reads the 2xx answer to that request; raises `Unreadable`. Required with `build_ask`, else None.
@@ -68,13 +83,19 @@ class Partner:
         `build_ask`. None for a partner without such a request.
     build_undo: builds the HTTP request that tells the partner to reverse finished work; otherwise like `build_stop`.
     auth: how requests to the partner are authenticated.
-    content_type: the media type of its callbacks, in lower case and without parameters; "" for a partner whose
-        callbacks name no media type. Any other media type is answered 415.
+    content_type: the media type of its callbacks, in lower case and without parameters, or several; "" for a partner
+        whose callbacks name no media type. Any other media type is answered 415.
+    gzip: whether it may compress its callbacks, with `Content-Encoding: gzip`. The body signature covers the bytes as
+        they were sent.
     answers: the answers that differ from the receiver's table, by case; see `ANSWERS_OF_ITS_OWN`.
     handshake: what the partner asks of a webhook URL before it sends to it.
-    read_token: for a partner that sends everything to one webhook URL, `/partners/NAME`. Reads from a callback's body
-        the callback URL that the call carried, or its token; raises `Unreadable`. The webhook URL proves nothing, so
-        `proves_its_bodies` must be true.
+    stage_by: how a callback tells which stage it is for. With "token" and "reference" the partner sends everything to
+        one webhook URL, `/partners/NAME`, and `read_event` returns the token or the reference. That URL proves nothing,
+        so `proves_its_bodies` must be true. "reference" needs a store, and `read_receipt` must return the reference.
+    idempotent: whether the partner answers a repeated call with the same `Idempotency-Key` as it answered the first.
+        Then a call whose 2xx answer cannot be read is repeated, to learn the reference.
+    split: for a partner that sends several events in a request: returns a part for each (`Received.part`), and
+        `read_event` reads the parts. Needs a store.
     rate: the average number of callbacks per second that one receiver process accepts from the partner.
     loopback_only: the partner is for demo, development and tests, and is rejected where PUBLIC_URL is public.
     """
@@ -83,25 +104,37 @@ class Partner:
     signature: Scheme | None
     build_call: Callable[[StageCall, str], httpx.Request]
     read_receipt: Callable[[httpx.Response], Receipt]
-    read_callback: Callable[[bytes], Answer]
+    read_event: Callable[[Received], Event | NotOurs] = _no_reader
     build_ask: Callable[[StageCall, str], httpx.Request] | None = None
     read_status: Callable[[httpx.Response], Answer] | None = None
     build_stop: Callable[[StageCall, str], httpx.Request] | None = None
     build_undo: Callable[[StageCall, str], httpx.Request] | None = None
     auth: httpx.Auth | None = None
-    content_type: str = "application/json"
+    content_type: str | Sequence[str] = "application/json"
+    gzip: bool = False
     answers: Mapping[str, OwnAnswer] = field(default_factory=dict)
     handshake: Handshake | None = None
-    read_token: Callable[[bytes], str] | None = None
+    stage_by: StageBy = "url"
+    idempotent: bool = False
+    split: Callable[[Received], Sequence[Part]] | None = None
     rate: float = 500.0
     loopback_only: bool = False
+    read_callback: InitVar[object] = None
+    read_token: InitVar[object] = None
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, read_callback: object, read_token: object) -> None:
+        if read_callback is not None or read_token is not None:
+            raise ConfigError(f"partner {self.name}: {OLD_SHAPE}")
+        if self.read_event is _no_reader:
+            raise ConfigError(f"partner {self.name}: it needs read_event, which reads its callbacks")
+        if self.stage_by not in get_args(StageBy):
+            allowed = ", ".join(map(repr, get_args(StageBy)))
+            raise ConfigError(f"partner {self.name}: unknown stage_by {self.stage_by!r}: use one of {allowed}")
         if (self.build_ask is None) != (self.read_status is None):
             raise ConfigError(f"partner {self.name}: build_ask and read_status go together")
         if not 0 < self.rate < math.inf:
             raise ConfigError(f"partner {self.name}: rate is a number above 0")
-        if self.content_type and not LOWER_MEDIA_TYPE.fullmatch(self.content_type):
+        if not all(media_type == "" or LOWER_MEDIA_TYPE.fullmatch(media_type) for media_type in self.media_types):
             raise ConfigError(f"partner {self.name}: content_type is a media type in lower case, without parameters")
         for case, answer in self.answers.items():
             if answer.status // 100 not in ANSWERS_OF_ITS_OWN.get(case, ()):
@@ -110,14 +143,29 @@ class Partner:
                 raise ConfigError(f"partner {self.name}: {answer.status} has no body")
 
     @property
+    def media_types(self) -> tuple[str, ...]:
+        """The media types of its callbacks."""
+        return (self.content_type,) if isinstance(self.content_type, str) else tuple(self.content_type)
+
+    @property
+    def has_one_url(self) -> bool:
+        """Whether it sends everything to one webhook URL, `/partners/NAME`."""
+        return self.stage_by != "url"
+
+    @property
+    def needs_store(self) -> bool:
+        """Whether its callbacks can only be understood, or kept, with a store."""
+        return self.stage_by == "reference" or self.split is not None
+
+    @property
     def proves_its_bodies(self) -> bool:
         """Whether the partner signs its callbacks, and the signature covers the body."""
         return self.signature is not None and self.signature.covers_body
 
     @property
     def must_prove_its_bodies(self) -> bool:
-        """Whether `proves_its_bodies` is required: by `read_token`, or by a handshake that must be proven."""
-        return self.read_token is not None or (self.handshake is not None and self.handshake.proven)
+        """Whether `proves_its_bodies` is required: by its one URL, or by a handshake that must be proven."""
+        return self.has_one_url or (self.handshake is not None and self.handshake.proven)
 
 
 def signature(scheme: str, environment: Environment, variable: str, *, fix: str, **options: Any) -> Scheme | None:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
+from xml.etree.ElementTree import Element
 
-from activities import strict_json
-from activities.partners.partner import Unreadable
+import httpx
+
+from activities.partners.received import Received, Unreadable
+
+LONE_SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
+"""Half a character, which a lenient reader keeps: UTF-8 cannot encode it."""
 
 
-def read_object(body: bytes) -> dict[str, Any]:
-    """Parse the body as a JSON object; raises `Unreadable`."""
-    try:
-        value = strict_json.loads(body)
-    except strict_json.NotStrictJSON as error:
-        raise Unreadable(str(error)) from error
+def read_object(sent: Received | httpx.Response) -> dict[str, Any]:
+    """Parse the body of a request or a response as a JSON object; raises `Unreadable`."""
+    value = sent.json() if isinstance(sent, Received) else Received(sent.content).json()
     if not isinstance(value, dict):
         raise Unreadable("not a JSON object")
     return value
@@ -25,7 +28,7 @@ def text_at(value: Any, *path: str) -> str:
     value = _at(value, path)
     if type(value) is int:
         return str(value)
-    if not isinstance(value, str):
+    if not isinstance(value, str) or LONE_SURROGATE.search(value):
         raise Unreadable(f"no text at {'.'.join(path)}")
     return value
 
@@ -48,7 +51,19 @@ def object_or_empty(value: Any, *path: str) -> dict[str, Any]:
     return value
 
 
-def _at(value: Any, path: tuple[str, ...]) -> Any:
-    for name in path:
-        value = value.get(name) if isinstance(value, Mapping) else None
+def items_at(value: Any, *path: str) -> list[Any]:
+    """Return the list at `path`; for anything else raises `Unreadable`, with the path."""
+    value = _at(value, path)
+    if not isinstance(value, list):
+        raise Unreadable(f"no list at {'.'.join(path)}")
     return value
+
+
+def _at(value: Any, path: tuple[str, ...]) -> Any:
+    """The value at the path: in JSON or a form by key, in XML by the name of an element in any namespace."""
+    for name in path:
+        if isinstance(value, Element):
+            value = value.find(f"{{*}}{name}")
+        else:
+            value = value.get(name) if isinstance(value, Mapping) else None
+    return (value.text or "") if isinstance(value, Element) else value

@@ -13,8 +13,10 @@ from typing import Any
 import httpx
 
 from activities.environment import Environment
-from activities.partners.partner import Partner, Unreadable
+from activities.partners.events import Event
+from activities.partners.partner import Partner
 from activities.partners.reading import object_or_empty, read_object, text_at, text_or_empty
+from activities.partners.received import Received, Unreadable
 from workflows.contract import Answer, Receipt, StageCall
 
 
@@ -33,20 +35,20 @@ def partner(name: str, environment: Environment) -> Partner:
         signature=None,  # it is only used on loopback
         build_call=build_call,
         read_receipt=read_receipt,
-        read_callback=read_callback,
+        read_event=read_event,
         loopback_only=True,
     )
 
 
 def read_receipt(response: httpx.Response) -> Receipt:
     """Read the answer to a call: an id, and the result if it is already known."""
-    body = read_object(response.content)
+    body = read_object(response)
     return Receipt(reference=text_at(body, "id"), answer=_read_answer(body) if "status" in body else None)
 
 
-def read_callback(body: bytes) -> Answer:
+def read_event(received: Received) -> Event:
     """Read a callback."""
-    return _read_answer(read_object(body))
+    return Event(_read_answer(read_object(received)))
 
 
 def _read_answer(body: dict[str, Any]) -> Answer:

@@ -23,11 +23,11 @@ from activities.runs import (
     RunNotFound,
     WorkerAway,
 )
+from activities.store.database import NewerSchema, SchemaMissing, StoreAway, StoreBusy
 from receiver.cli.demo.processes import PartFailed
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.output import note
 from receiver.deliveries.archive import NoSuchDelivery, PartlyAdded
-from receiver.deliveries.database import NewerSchema, SchemaMissing, StoreAway, StoreBusy
 from receiver.lifecycle import PortTaken
 from receiver.replay.sending import CannotSign, NotReplayable, PartnerNotEnabled
 from receiver.replay.stand_ins import NoStandIn

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from activities.callback_urls import Claims
 from activities.environment import is_text
-from receiver.deliveries.database import Database, StoreAway
+from activities.store.database import Database, StoreAway
+from activities.store.schema import CALLS, DELIVERIES, RECORD
 from receiver.deliveries.delivery import Delivery, Fate
 from receiver.deliveries.queries import PRUNE, PRUNE_REFUSED
-from receiver.deliveries.schema import DELIVERIES, RECORD, to_delivery, to_row
+from receiver.deliveries.rows import to_delivery, to_row
 
 C: Final = DELIVERIES.c
 PAGE: Final = 200
@@ -47,8 +49,9 @@ class PartlyAdded(StoreAway):
 
 
 class ReadAgain(NamedTuple):
-    """What the partner's fixed file reads in a delivery's body. callback, request_id: as in `Queued`."""
+    """What the partner's fixed file reads in a delivery's body. claims, callback, request_id: as in `Queued`."""
 
+    claims: Claims
     callback: str
     request_id: str
     says: str
@@ -204,6 +207,18 @@ class Archive:
         rows = {row["id"]: row for row in map(self._row, ids)}.values()
         return [to_delivery(row) for row in sorted(rows, key=lambda row: (row["received_at"], row["position"]))]
 
+    def with_requests(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        """These deliveries, the requests that they are parts of, and the parts of the requests among them."""
+        found = {one.id: one for one in deliveries}
+        wholes = [one.part_of for one in deliveries if one.part and one.part_of not in found]
+        for column, ids in ((C.id, wholes), (C.part_of, [one.id for one in deliveries if one.is_at_one_url])):
+            for start in range(0, len(ids), PAGE):
+                query = sa.select(*RECORD).where(column.in_(ids[start : start + PAGE]))
+                with self._database.begin() as connection:
+                    rows = connection.execute(query).mappings().all()
+                found |= {row["id"]: to_delivery(dict(row)) for row in rows if row["id"] not in found}
+        return sorted(found.values(), key=lambda one: (one.received_at, one.part))
+
     def _row(self, id_: str) -> dict[str, Any]:
         # Not LIKE: SQLite's ignores case.
         begins = sa.func.substr(C.id, 1, len(id_)) == id_
@@ -255,6 +270,23 @@ class Archive:
             callback = connection.execute(sa.select(C.callback).where(C.id == delivery.id)).scalar()
         return delivery, callback
 
+    def kept_body(self, id_: str) -> bytes | None:
+        """The body of this delivery as it is kept, with its tokens; None if it was not kept."""
+        with self._database.begin() as connection:
+            body = connection.execute(sa.select(C.body).where(C.id == id_)).scalar()
+        return None if body is None else bytes(body)
+
+    def find_call(self, partner: str, reference: str) -> Claims | None:
+        """The claims of the partner's latest call with this reference."""
+        query = (
+            sa.select(*(CALLS.c[field.name] for field in fields(Claims)))
+            .where(CALLS.c.partner == partner, CALLS.c.reference == reference)
+            .order_by(CALLS.c.called_at.desc(), CALLS.c.position.desc())
+        )
+        with self._database.begin() as connection:
+            row = connection.execute(query.limit(1)).mappings().first()
+        return Claims(**row) if row else None
+
     def release(self, id_: str, at: float, again: ReadAgain | None = None) -> Delivery:
         """Queue a delivery whose signal is no longer pending; raises `NoSuchDelivery` for any other delivery.
 
@@ -267,7 +299,7 @@ class Archive:
         key: Any = again.request_id if again else sa.func.coalesce(C.request_id, C.id)
         values = {"fate": Fate.PENDING.value, "fate_at": at, "tries": 0, "due_at": at, "request_id": key}
         if again:
-            values |= {"callback": again.callback, "says": again.says}
+            values |= {"callback": again.callback, "says": again.says, **vars(again.claims)}
         other = DELIVERIES.alias("other")
         same = sa.and_(other.c.request_id == key, other.c.id != delivery.id)
         held = sa.and_(C.id == delivery.id, C.due_at.is_(None), C.callback.is_not(None))

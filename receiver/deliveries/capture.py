@@ -40,6 +40,7 @@ class Capture:
 
     query: with its question mark, or "". path: the part of the path that may be kept, without the token.
     unread: size and digest of a body that is not kept; the digest is "" if the body was not read to its end.
+    is_proven: whether the partner has signed the body.
     own_partner: the partner whose single webhook URL it came to, or ""; at such a URL the token is in the body.
     """
 
@@ -56,6 +57,8 @@ class Capture:
     unread: tuple[int, str] = (0, "")
     signed_id: str = ""
     says: str = ""
+    reference: str = ""
+    is_proven: bool = False
     id: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -92,9 +95,11 @@ class Capture:
     def _is_kept_whole(self, verdict: Verdict) -> bool:
         """Whether the body is kept at any length: to be sent, or to be read again once the partner's file is fixed.
 
-        Without claims it cannot be sent, and the token may be anywhere in the body.
+        Without claims it cannot be sent, and the token may be anywhere in the body; a body that is proven to be the
+        partner's is read again for them.
         """
-        return verdict is Verdict.ACCEPTED or (verdict is Verdict.BROKEN and self.claims is not None)
+        is_readable = self.claims is not None or self.is_proven
+        return verdict in {Verdict.ACCEPTED, Verdict.UNMATCHED} or (verdict is Verdict.BROKEN and is_readable)
 
     def note_unread(self, body: bytes | None, size: int, digest_: str) -> None:
         """Set the body that the handling did not read: the whole body if it is known, otherwise its size and digest."""
@@ -106,7 +111,7 @@ class Capture:
 
     def delivery(self, verdict: Verdict, reason: str = "", *, status: int = 0) -> Delivery:
         """The record of the request. reason: our own text. status: replaces the verdict's status, if not 0."""
-        claims, body = self.claims, self._shown_body
+        claims, body = self.claims, self._kept_body(verdict)
         size, read_digest = self.unread
         if (read := self.body if body is None else body) is not None:
             size, read_digest = len(read), digest(read)
@@ -126,6 +131,7 @@ class Capture:
             client=self.client,
             signed_id=self.signed_id,
             says=self.says,
+            reference=self.reference,
             verdict=verdict.name.lower(),
             reason=self._without_token(reason),
             status=status or verdict.status,
@@ -143,14 +149,15 @@ class Capture:
             return ""
         return UNKNOWN_TOKEN if self.claims is None else placeholder(self.claims)
 
-    @property
-    def _shown_body(self) -> bytes | None:
-        """The body as it may be kept. At a partner's URL the token is replaced; if it cannot be found, None.
+    def _kept_body(self, verdict: Verdict) -> bytes | None:
+        """The body as it may be kept: as it came, if it may be read again; see `delivery.without_tokens_in_body`.
+
+        Otherwise, at a partner's URL the token is replaced; if it cannot be found, None.
 
         Example: the partner escapes a character of the token in its JSON. The token is read, but its text is not in the
         bytes, so it cannot be cut out: the body is not kept.
         """
-        if self.body is None or self._at_callback_url:
+        if self.body is None or self._at_callback_url or (self.is_proven and self._is_kept_whole(verdict)):
             return self.body
         found = self.body
         if len(self.token) >= SHORTEST_TOKEN:

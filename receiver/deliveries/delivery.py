@@ -11,12 +11,14 @@ import hashlib
 import re
 import secrets
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from enum import Enum
 from typing import Any, Final, Self
 
 from activities import strict_json
-from activities.callback_urls import Claims
+from activities.callback_urls import PARTNERS_PATH, Claims, stated_claims
+from activities.partners.received import Received
+from activities.redaction.tokens import tokens
 
 FORM: Final = "stagehook.delivery.v1"
 """Name of the JSON form. Later versions may add members; readers ignore members that they do not know."""
@@ -58,6 +60,9 @@ class Delivery:
     says: what the partner reports: succeeded, failed, progress, ... or "" if the body was not read.
     verdict, reason, status: what the receiver decided, the exact reason, and the HTTP status of its answer.
     fate, fate_reason, fate_at, tries: what became of the signal. duplicate_of: the first delivery with this content.
+    reference: the partner's own id of the work, for a partner whose callbacks hold no token.
+    part_of, part: for an event of a request that carries several: the delivery of the request, and the event's place
+    in it, from 1. Its headers and body are the request's.
     """
 
     id: str
@@ -88,6 +93,13 @@ class Delivery:
     fate_at: float = 0.0
     tries: int = 0
     duplicate_of: str = ""
+    reference: str = ""
+    part_of: str = ""
+    part: int = 0
+
+    def received(self, body: bytes) -> Received:
+        """The request as the partner's file sees it; raises `Unreadable`. body: its body, as it was sent."""
+        return Received.of(body, self.headers, self.method, self.target.partition("?")[2])
 
     @property
     def claims(self) -> Claims | None:
@@ -103,6 +115,11 @@ class Delivery:
             issued_at=self.issued_at,
             expires_at=self.expires_at,
         )
+
+    @property
+    def is_at_one_url(self) -> bool:
+        """Whether it came to a partner's one webhook URL, where the body says which stage it is for."""
+        return self.target.startswith(PARTNERS_PATH)
 
     @property
     def replayable(self) -> bool:
@@ -170,6 +187,24 @@ def digest(body: bytes) -> str:
 def placeholder(claims: Claims) -> str:
     """The text that replaces the token of these claims in a recorded target, such as `{order-7/2/1}`."""
     return f"{{{claims.workflow_id}/{claims.stage}/{claims.attempt}}}"
+
+
+def without_tokens_in_body(delivery: Delivery) -> Delivery:
+    """The delivery with a placeholder for each callback token in its body.
+
+    The store keeps the body of a callback to a partner's one webhook URL as it came, to read it again. There a token
+    settles nothing without the partner's signature, but elsewhere it is not shown.
+    """
+    body, end, pieces = delivery.body or b"", 0, list[bytes]()
+    for found in sorted(tokens(body), key=lambda found: found.start):  # a token in a callback URL is found twice
+        claims = stated_claims(body[found.start : found.end].decode("latin-1"))
+        if claims and found.start >= end:
+            pieces += [body[end : found.start], placeholder(claims).encode()]
+            end = found.end
+    if not pieces:
+        return delivery
+    shown = b"".join([*pieces, body[end:]])
+    return replace(delivery, body=shown, body_size=len(shown), body_digest=digest(shown))
 
 
 def read_line(line: bytes) -> Delivery:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -13,13 +13,15 @@ from weakref import WeakSet
 
 from sqlalchemy.engine.interfaces import DBAPICursor
 
+from activities.store.database import Database, StoreAway
 from receiver.budget import RecordBudget
-from receiver.deliveries.database import Database, StoreAway
+from receiver.deliveries.batch import Batch
 from receiver.deliveries.delivery import MAX_REFUSED_BODY_BYTES, Delivery, Fate
 from receiver.deliveries.judging import Judge, Keep, Kept
+from receiver.deliveries.matching import KnownCalls, MakeSignal, Matching
 from receiver.deliveries.memory import TAKEN_REASON, TakenMemory
 from receiver.deliveries.queue import Conclusion, Depth, Queued
-from receiver.deliveries.schema import UNREAD_CALLBACK, is_unread, stored_size, to_row
+from receiver.deliveries.rows import UNREAD_CALLBACK, is_unread, stored_size, to_row
 from receiver.deliveries.statements import First, Statements
 from receiver.deliveries.writer import JobKind, Writer
 from receiver.timing import DEFAULT_TIMING, Timing
@@ -30,6 +32,10 @@ FAILURE_MEMORY: Final = 5.0
 """Seconds for which the store counts as not ready after a delivery could not be kept."""
 
 TAKEN_TOGETHER: Final = 200
+MATCHED_TOGETHER: Final = 200
+DUPLICATE_REQUEST: Final = "duplicate"
+"""Verdict of a request all of whose events were kept before."""
+
 
 MOST_REFUSED: Final = 200
 MOST_LONG_REFUSED: Final = 20
@@ -59,6 +65,8 @@ class Inbox:
         self._conclusions: JobKind[Conclusion, None] = self._writer.add_kind(self._conclude_all)
         self._notes: JobKind[_Note, None] = self._writer.add_kind(self._insert_notes)
         self._keeps: JobKind[Keep, Kept] = self._writer.add_kind(self._keep)
+        self._batches: JobKind[Batch, None] = self._writer.add_kind(self._keep_batches)
+        self._matching = Matching(database)
         self._failed_at = float("-inf")
         self._away: set[str] = set()
         self._taken = TakenMemory()
@@ -83,14 +91,47 @@ class Inbox:
 
         lease: whether the caller can send it at once.
         """
+        async with self._keeping():
+            return await self._keeps.do(Keep(delivery, queued, lease), within=self._timing.commit_timeout)
+
+    async def keep_batch(self, batch: Batch) -> None:
+        """Commit the events of a request and queue those whose stage is known; sets how each was kept."""
+        async with self._keeping():
+            await self._batches.do(batch, within=self._timing.commit_timeout)
+
+    async def keep_unmatched(self, row: dict[str, Any]) -> None:
+        """Commit a delivery that waits for its call. row: see `rows.unmatched_row`."""
+        async with self._keeping():
+            await self._writer.do(
+                lambda cursor: self._statements.insert(cursor, [row]), within=self._timing.commit_timeout
+            )
+
+    async def find_calls(self, partner: str, references: Sequence[str]) -> KnownCalls:
+        """Look up the calls that have these references."""
+
+        def work(cursor: DBAPICursor) -> KnownCalls:
+            return self._matching.look_up(cursor, partner, references, time.time())
+
+        return await self._writer.do(work, within=self._timing.query_timeout)
+
+    async def match(self, make_signal: MakeSignal) -> int:
+        """Queue unmatched deliveries whose call is known by now. Returns how many were matched."""
+
+        def work(cursor: DBAPICursor) -> int:
+            return self._matching.match(cursor, make_signal, most=MATCHED_TOGETHER, at=time.time())
+
+        return await self._writer.do(work, within=None)
+
+    @asynccontextmanager
+    async def _keeping(self) -> AsyncIterator[None]:
+        """Note whether deliveries can be kept."""
         try:
-            kept = await self._keeps.do(Keep(delivery, queued, lease), within=self._timing.commit_timeout)
+            yield
         except StoreAway as away:
             self._failed_at = time.monotonic()
             self._note_away("keep", away)
             raise
         self._note_back("keep", "claim")
-        return kept
 
     async def promise(self, first: First) -> str:
         """Record that repeats of a content are answered 2xx. From then on its first request cannot be refused.
@@ -249,6 +290,27 @@ class Inbox:
         if rest := [row for row in rows if "request_id" not in row and row["duplicate_of"] not in lost]:
             self._statements.insert(cursor, rest)
         return {keep: keep.kept for keep in keeps if not lost & {keep.delivery.id, keep.kept.first_id}}
+
+    def _keep_batches(self, cursor: DBAPICursor, batches: Sequence[Batch]) -> dict[Batch, None]:
+        """Keep the events of requests. Leaves out those to judge again; see `_keep`."""
+        keeps = [keep for batch in batches for keep in batch.keeps]
+        kept = self._keep(cursor, keeps) if keeps else {}
+        done = [batch for batch in batches if all(keep in kept for keep in batch.keeps)]
+        rows = [row for batch in done for row in self._whole_row(batch)]
+        rows += [row for batch in done for row in batch.rows]
+        if rows:
+            self._statements.insert(cursor, rows)
+        return dict.fromkeys(done)
+
+    def _whole_row(self, batch: Batch) -> Iterator[dict[str, Any]]:
+        """The row of the request itself. A request that brought nothing new is recorded within the budget."""
+        row = to_row(batch.whole)
+        if batch.is_new:
+            yield row
+            return
+        row |= {"verdict": DUPLICATE_REQUEST, "body": None}
+        if self.budget.allows(DUPLICATE_REQUEST, batch.whole.partner, stored_size(row)):
+            yield row
 
     def _insert_taken(self, cursor: DBAPICursor, rows: Sequence[dict[str, Any]]) -> None:
         """Insert deliveries that Temporal took. If the store did commit one, its pending row becomes taken."""

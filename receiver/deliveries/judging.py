@@ -31,7 +31,7 @@ from receiver.budget import RecordBudget, UrlBudget
 from receiver.deliveries.content import request_id, said_in
 from receiver.deliveries.delivery import MAX_REFUSED_BODY_BYTES, Delivery, Fate
 from receiver.deliveries.queue import Queued
-from receiver.deliveries.schema import ROW_OVERHEAD, stored_size, to_row
+from receiver.deliveries.rows import ROW_OVERHEAD, stored_size, to_row
 from receiver.deliveries.statements import First, Lookup, Statements, Success
 from receiver.timing import Timing
 
@@ -81,12 +81,14 @@ class Keep:
     """A delivery to be judged.
 
     lease: whether the caller can send it at once. kept: the last judgement; QUEUED before the first.
+    later: seconds until it may be sent, because its callback URL is over its budget.
     """
 
     delivery: Delivery
     queued: Queued
     lease: bool
     kept: Kept = Kept(How.QUEUED)
+    later: float = 0.0
 
 
 class Judge:
@@ -175,7 +177,7 @@ class Judge:
         leased = keep.lease and queued.stage not in lookup.queued
         row = to_row(delivery)
         row |= {"fate": Fate.PENDING.value, "request_id": queued.request_id, "callback": queued.callback}
-        row["due_at"] = now + self._timing.lease if leased else now
+        row["due_at"] = now + self._timing.lease if leased else now + keep.later
         settles = delivery.says in SETTLING
         if not self._urls.allows(queued.claims, stored_size(row), settles=settles):
             row |= {"headers": "[]", "body": None}

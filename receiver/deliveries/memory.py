@@ -16,9 +16,10 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any, Final
 
+from activities.store.schema import RECORD
 from receiver.deliveries.delivery import Delivery, Fate
 from receiver.deliveries.queue import Queued
-from receiver.deliveries.schema import RECORD, to_row
+from receiver.deliveries.rows import to_row
 
 MAX_WHOLE: Final = 20
 """Deliveries that are remembered with headers, body and callback. Few, because each body may have a mebibyte."""

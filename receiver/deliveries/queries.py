@@ -1,9 +1,10 @@
 """Queries: the receiver's SQL. Each query has a name, and the text below it says what it does and why.
 
-Read this first, beside the columns and indexes in `schema`. `Statements` runs the queries for the receiver.
+Read this first, beside the columns and indexes in `activities.store.schema`. `Statements` runs the queries for the
+receiver.
 
-`:name` is a parameter. `{name}` is a fragment: one of `FRAGMENTS`, or, where the two databases differ, one of `SQLITE`
-or `POSTGRES`. `Database.sql` puts the fragments in, and writes the parameters in the driver's style.
+`:name` is a parameter. `{name}` is a fragment: one of `FRAGMENTS`, or, where the two databases differ, one of
+`activities.store.dialects`. `Database.sql` puts the latter in, and writes the parameters in the driver's style.
 
 A delivery is queued while `due_at` is set. Its row is inserted, claimed (leased to the process that sends its signal),
 and concluded. Nothing here commits: each query is part of the transaction that `BEGIN_SQLITE` or `BEGIN_POSTGRES`
@@ -16,27 +17,8 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from receiver.deliveries.schema import DELIVERIES, IS_REFUSED_REQUEST, RECORD
-
-SQLITE: Final[dict[str, str]] = {
-    "texts": "SELECT value FROM json_each(:texts)",
-    "inserted": "",
-    "lock": "",
-    "skip_locked": "",
-}
-"""SQLite's fragments. It needs no row locks: `BEGIN_SQLITE` excludes all other writers."""
-
-POSTGRES: Final[dict[str, str]] = {
-    "texts": "SELECT unnest(CAST(:texts AS text[]))",
-    "inserted": "RETURNING id",
-    "lock": "FOR UPDATE",
-    "skip_locked": "FOR UPDATE OF deliveries SKIP LOCKED",
-}
-"""PostgreSQL's fragments.
-
-texts: the rows of the list parameter `:texts`. inserted: the ids of the inserted rows. skip_locked: leave out the rows
-that another receiver is claiming.
-"""
+from activities.store.dialects import POSTGRES
+from activities.store.schema import DELIVERIES, IS_REFUSED_REQUEST, RECORD
 
 _INSERTED: Final = [column.name for column in DELIVERIES.c if column.name != "position"]
 _TEXTS: Final = [column.name for column in DELIVERIES.c if isinstance(column.type, sa.Text)]
@@ -57,40 +39,23 @@ first: the columns of a `First`. queued_since: a delivery that was queued again,
 content, waits since `fate_at`.
 """
 
+
+def _define(text: str) -> str:
+    """Put the fragments of both databases into a query."""
+    return text.format_map(FRAGMENTS | {name: f"{{{name}}}" for name in POSTGRES})
+
+
 # --- transactions
-
-BEGIN_SQLITE: Final = "BEGIN IMMEDIATE"
-"""Begin a writing transaction. A plain BEGIN could fail later, at the first statement that writes."""
-
-BOUNDS: Final = """
-    set_config('statement_timeout', '{limit}', true),
-    set_config('idle_in_transaction_session_timeout', '{idle}', true),
-    CASE WHEN current_setting('server_version_num')::int >= {transaction_timeout_since}
-        THEN set_config('transaction_timeout', '{limit}', true) END,
-    CASE WHEN position('linux' in version()) > 0 THEN set_config('tcp_user_timeout', '{idle}', true) END
-"""
-"""Expressions that limit a PostgreSQL transaction; see `Database.bounds`. limit, idle: milliseconds."""
-
-BEGIN_POSTGRES: Final = """
-    BEGIN;
-    SELECT {bounds},
-        set_config('lock_timeout', '{lock_timeout_ms}ms', true),
-        set_config('synchronous_commit', coalesce(nullif(current_setting('synchronous_commit'), 'off'), 'on'), true)
-"""
-"""BEGIN, and the settings that SQLite gets once per connection, in a single round trip."""
-
-CHECK_COLUMNS: Final = "SELECT {record} FROM deliveries WHERE 1 = 0"
-"""Fail unless the table has the columns of a `Delivery` in this version; no row is read."""
 
 CHECK_WRITABLE: Final = "SELECT position FROM deliveries WHERE 1 = 0 {lock}"
 """Fail unless the table can be written to; no row is read."""
 
 # --- what is known about new deliveries
 
-FIRST: Final = "SELECT {first} FROM deliveries WHERE id = :id"
+FIRST: Final = _define("SELECT {first} FROM deliveries WHERE id = :id")
 """A delivery by its id."""
 
-FIRSTS: Final = "SELECT {first} FROM deliveries WHERE request_id IN ({texts})"
+FIRSTS: Final = _define("SELECT {first} FROM deliveries WHERE request_id IN ({texts})")
 """The first deliveries with some contents, by request id."""
 
 QUEUED_STAGES: Final = """
@@ -99,11 +64,13 @@ QUEUED_STAGES: Final = """
 """
 """The stages of some chains that have a queued delivery. For the last condition see `CLAIM`."""
 
-SUCCESSES: Final = """
+SUCCESSES: Final = _define(
+    """
     SELECT chain_id, stage, attempt, issued_at, signed_id, body_digest, {first} FROM deliveries
     WHERE chain_id IN ({texts}) AND request_id IS NOT NULL AND says = 'succeeded' AND fate = 'taken'
     ORDER BY position
 """
+)
 """The successes of some chains that Temporal took."""
 
 CALLBACKS: Final = "SELECT id, callback FROM deliveries WHERE id IN ({texts})"
@@ -111,9 +78,11 @@ CALLBACKS: Final = "SELECT id, callback FROM deliveries WHERE id IN ({texts})"
 
 # --- new deliveries, and repeats of their content
 
-INSERT: Final = """
+INSERT: Final = _define(
+    """
     INSERT INTO deliveries ({inserted_columns}) VALUES ({inserted_values}) ON CONFLICT DO NOTHING {inserted}
 """
+)
 """Insert a delivery, unless its id or request id exists: another process may have been faster."""
 
 PROMISE: Final = "UPDATE deliveries SET promised = 1 WHERE id = :id AND due_at IS NOT NULL"
@@ -138,9 +107,40 @@ ANSWER: Final = "UPDATE deliveries SET status = :status WHERE id = :id"
 DESCRIBE: Final = "UPDATE deliveries SET pipeline = :pipeline, definition = :definition WHERE id = :id"
 """Record the pipeline that a delivery is for."""
 
+# --- deliveries that wait for their call
+
+MATCHABLE: Final = """
+    SELECT deliveries.id, deliveries.callback, deliveries.signed_id, deliveries.reference,
+        calls.workflow_id, calls.chain_id, calls.stage, calls.attempt, calls.issued_at, calls.expires_at, calls.partner
+    FROM deliveries JOIN calls ON calls.partner = deliveries.partner AND calls.reference = deliveries.reference
+    WHERE deliveries.verdict = 'unmatched' AND deliveries.reference <> ''
+    ORDER BY deliveries.position, calls.called_at, calls.position LIMIT :most {skip_locked}
+"""
+"""Unmatched deliveries whose call is known by now. Of several calls with one reference, the last row is the latest."""
+
+MATCH: Final = """
+    UPDATE deliveries
+    SET verdict = 'accepted', fate = 'pending', fate_at = :at, due_at = :at, request_id = :request_id,
+        callback = :callback, workflow_id = :workflow_id, chain_id = :chain_id, stage = :stage, attempt = :attempt,
+        issued_at = :issued_at, expires_at = :expires_at
+    WHERE id = :id AND verdict = 'unmatched'
+        AND NOT EXISTS (SELECT 1 FROM deliveries AS first WHERE first.request_id = :request_id)
+"""
+"""Queue an unmatched delivery for the stage of its call, unless its content is kept already."""
+
+MATCH_AGAIN: Final = """
+    UPDATE deliveries
+    SET verdict = 'duplicate', callback = NULL, workflow_id = :workflow_id, chain_id = :chain_id, stage = :stage,
+        attempt = :attempt, issued_at = :issued_at, expires_at = :expires_at,
+        duplicate_of = (SELECT first.id FROM deliveries AS first WHERE first.request_id = :request_id)
+    WHERE id = :id AND verdict = 'unmatched'
+"""
+"""Record that an unmatched delivery repeats a content that is kept already: `MATCH` has left it as it was."""
+
 # --- the queue
 
-CLAIM: Final = """
+CLAIM: Final = _define(
+    """
     UPDATE deliveries SET due_at = :until
     WHERE position IN (
         SELECT position FROM deliveries
@@ -155,6 +155,7 @@ CLAIM: Final = """
     RETURNING id, workflow_id, chain_id, stage, attempt, partner, issued_at, expires_at, callback, request_id, tries,
         pipeline, fate, {queued_since} AS since
 """
+)
 """Lease deliveries that are due, in order; of each stage, only the oldest queued.
 
 never: a delivery due later than this moment was scheduled by a wrong clock, and counts as due.
@@ -181,17 +182,20 @@ over: there is no next try. final: the fate is taken or refused.
 longest: bytes of the longest body that a refused delivery keeps.
 """
 
-SIZES: Final = """
+SIZES: Final = _define(
+    """
     SELECT id, partner,
         CASE WHEN body_size > :longest THEN 0 ELSE coalesce(length(body), 0) END + {length_of_texts} AS size
     FROM deliveries WHERE id IN ({texts})
 """
+)
 """Sizes of some deliveries once they are refused, without `ROW_OVERHEAD`. `CONCLUDE` removes a body over `longest`."""
 
 DROP: Final = "DELETE FROM deliveries WHERE id = :id AND promised IS NULL"
 """Delete a delivery, unless a repeat of its content was answered 2xx."""
 
-DEPTH: Final = """
+DEPTH: Final = _define(
+    """
     SELECT
         (SELECT count(*) FROM (SELECT position FROM deliveries WHERE due_at IS NOT NULL LIMIT :most) AS queued)
             AS pending,
@@ -202,6 +206,7 @@ DEPTH: Final = """
             SELECT position FROM deliveries WHERE fate = 'parked' AND callback IS NOT NULL LIMIT :most
         ) AS held) AS parked
 """
+)
 """Count pending and parked deliveries, and find the oldest pending, reading only the heads of their indexes.
 
 A delivery imported as parked has no callback: it waits for an operator of another store, and is not counted.
@@ -214,18 +219,26 @@ PRUNE: Final = """
     WHERE position IN (
         SELECT position FROM deliveries
         WHERE received_at < :before AND due_at IS NULL AND NOT (fate = 'parked' AND callback IS NOT NULL)
+            AND NOT EXISTS (
+                SELECT 1 FROM deliveries AS held
+                WHERE held.part_of = deliveries.id AND held.part > 0 AND held.fate = 'parked'
+            )
         LIMIT :most
     )
 """
-"""Delete old deliveries, at most `most`, but not those that are pending or parked."""
+"""Delete old deliveries, at most `most`, but not those that are pending or parked, nor those with a parked part: the
+part is read again in the body of its request."""
 
-PRUNE_REFUSED: Final = """
+PRUNE_REFUSED: Final = _define(
+    """
     DELETE FROM deliveries
     WHERE position IN (
         SELECT position FROM deliveries
         WHERE received_at < :before AND due_at IS NULL AND NOT (fate = 'parked' AND callback IS NOT NULL)
-            AND {is_refused_request}
+            AND {is_refused_request} AND verdict <> 'unmatched'
         LIMIT :most
     )
 """
-"""Like `PRUNE`, but only refused requests. An index of its own finds them among all other deliveries."""
+)
+"""Like `PRUNE`, but only refused requests. An index of its own finds them among all other deliveries. That index holds
+unmatched deliveries too, which are kept as long as accepted ones."""

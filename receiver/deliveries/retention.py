@@ -8,7 +8,7 @@ import random
 import time
 from typing import Final
 
-from receiver.deliveries.database import StoreAway
+from activities.store.database import StoreAway
 from receiver.deliveries.inbox import Inbox
 from workflows.durations import DAY, HOUR, MINUTE
 

@@ -5,7 +5,6 @@ Each method is part of the inbox's transaction. Only `begin` begins a transactio
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Final
@@ -13,12 +12,14 @@ from typing import Any, Final
 from sqlalchemy.engine.interfaces import DBAPICursor
 
 from activities.callback_urls import Claims
+from activities.store import dialects
+from activities.store.database import LOCK_TIMEOUT_MS, Database
 from receiver.deliveries import queries
 from receiver.deliveries.content import said_in
-from receiver.deliveries.database import LOCK_TIMEOUT_MS, TRANSACTION_TIMEOUT_SINCE, Database
 from receiver.deliveries.delivery import MAX_REFUSED_BODY_BYTES, Fate
+from receiver.deliveries.driver import Driver
 from receiver.deliveries.queue import Conclusion, Depth, Queued
-from receiver.deliveries.schema import ROW_OVERHEAD
+from receiver.deliveries.rows import ROW_OVERHEAD
 
 CLAIM_COLUMNS: Final = tuple(field.name for field in fields(Claims))
 PRUNED_TOGETHER: Final = 50
@@ -93,11 +94,11 @@ class Statements:
 
     def __init__(self, database: Database) -> None:
         self._is_sqlite = database.is_sqlite
-        self._sql = database.sql
-        self._begin = queries.BEGIN_SQLITE
+        self._driver = Driver(database)
+        self._begin = dialects.BEGIN_SQLITE
         if not self._is_sqlite:
             bounds = database.bounds(database.transaction_seconds)
-            self._begin = queries.BEGIN_POSTGRES.format(bounds=bounds, lock_timeout_ms=LOCK_TIMEOUT_MS)
+            self._begin = dialects.BEGIN_POSTGRES.format(bounds=bounds, lock_timeout_ms=LOCK_TIMEOUT_MS)
 
     # --- transactions
 
@@ -107,32 +108,32 @@ class Statements:
 
     def check(self, cursor: DBAPICursor) -> None:
         """Raise the driver's error unless the table can be written to; no row is read."""
-        cursor.execute(self._sql(queries.CHECK_WRITABLE))
+        self._driver.execute(cursor, queries.CHECK_WRITABLE, {})
 
     # --- what is known about new deliveries
 
     def look(self, cursor: DBAPICursor, queued: Sequence[Queued]) -> Lookup:
         """Look up what is known about the contents and stages of these deliveries."""
-        chains = self._texts({one.claims.chain_id for one in queued})
+        chains = self._driver.texts({one.claims.chain_id for one in queued})
         requests = {id_ for one in queued for id_ in (one.request_id, one.earlier_id) if id_}
-        firsts = map(_first, self._rows(cursor, queries.FIRSTS, self._texts(requests)))
+        firsts = map(_first, self._driver.rows(cursor, queries.FIRSTS, self._driver.texts(requests)))
         successes: dict[tuple[str, int], list[Success]] = {}
-        for row in self._rows(cursor, queries.SUCCESSES, chains):
+        for row in self._driver.rows(cursor, queries.SUCCESSES, chains):
             successes.setdefault(_stage(row), []).append(_success(row))
         return Lookup(
             firsts={str(first.request_id): first for first in firsts},
-            queued={_stage(row) for row in self._rows(cursor, queries.QUEUED_STAGES, chains)},
+            queued={_stage(row) for row in self._driver.rows(cursor, queries.QUEUED_STAGES, chains)},
             successes=successes,
         )
 
     def first(self, cursor: DBAPICursor, id_: str) -> First | None:
         """The delivery of this id; None if it is not kept."""
-        rows = self._rows(cursor, queries.FIRST, {"id": id_})
+        rows = self._driver.rows(cursor, queries.FIRST, {"id": id_})
         return _first(rows[0]) if rows else None
 
     def said(self, cursor: DBAPICursor, ids: Sequence[str]) -> dict[str, str]:
         """Digests of what the kept callbacks of these deliveries say, by delivery id; see `content.said_in`."""
-        rows = self._rows(cursor, queries.CALLBACKS, self._texts(set(ids)))
+        rows = self._driver.rows(cursor, queries.CALLBACKS, self._driver.texts(set(ids)))
         return {row["id"]: said_in(row["callback"]) for row in rows}
 
     # --- new deliveries, and repeats of their content
@@ -144,16 +145,16 @@ class Statements:
         """
         complete = [{**NOT_QUEUED, **row} for row in rows]
         if self._is_sqlite:  # BEGIN IMMEDIATE excludes other writers: none was faster
-            self._execute_many(cursor, queries.INSERT, complete)
+            self._driver.execute_many(cursor, queries.INSERT, complete)
             return {str(row["id"]) for row in complete}
         inserted: set[str] = set()
         many: Any = cursor  # psycopg's `returning`: one round trip for all rows, and a result set for each row
-        many.executemany(self._sql(queries.INSERT), complete, returning=True)
+        many.executemany(self._driver.sql(queries.INSERT), complete, returning=True)
         while True:
             inserted.update(id_ for (id_,) in many.fetchall())
             if not many.nextset():
                 break
-        self._bound_idling(cursor)
+        self._driver.bound_idling(cursor)
         return inserted
 
     def promise(self, cursor: DBAPICursor, id_: str) -> First | None:
@@ -161,28 +162,28 @@ class Statements:
 
         Returns the delivery as it then is, or None if it is not kept.
         """
-        cursor.execute(self._sql(queries.PROMISE), {"id": id_})
+        self._driver.execute(cursor, queries.PROMISE, {"id": id_})
         return self.first(cursor, id_)
 
     def complete(self, cursor: DBAPICursor, id_: str, callback: str) -> None:
         """Add the callback to a delivery that was kept without it. The callback comes from a repeat of its content."""
-        cursor.execute(self._sql(queries.COMPLETE), {"id": id_, "callback": callback})
+        self._driver.execute(cursor, queries.COMPLETE, {"id": id_, "callback": callback})
 
     def requeue(self, cursor: DBAPICursor, ids: Sequence[str], at: float) -> None:
         """Queue deliveries again that are no longer queued, due at `at` (unix seconds). Taken ones keep their fate."""
-        self._execute_many(cursor, queries.REQUEUE, [{"id": id_, "at": at} for id_ in ids])
+        self._driver.execute_many(cursor, queries.REQUEUE, [{"id": id_, "at": at} for id_ in ids])
 
     def give_up(self, cursor: DBAPICursor, id_: str) -> None:
         """Give up a delivery's request id, so that its content counts as new."""
-        cursor.execute(self._sql(queries.GIVE_UP), {"id": id_})
+        self._driver.execute(cursor, queries.GIVE_UP, {"id": id_})
 
     def describe(self, cursor: DBAPICursor, id_: str, pipeline: str, definition: str) -> None:
         """Record the pipeline that a delivery is for."""
-        cursor.execute(self._sql(queries.DESCRIBE), {"id": id_, "pipeline": pipeline, "definition": definition})
+        self._driver.execute(cursor, queries.DESCRIBE, {"id": id_, "pipeline": pipeline, "definition": definition})
 
     def answer(self, cursor: DBAPICursor, id_: str, status: int) -> None:
         """Record the status that a delivery was answered with."""
-        cursor.execute(self._sql(queries.ANSWER), {"id": id_, "status": status})
+        self._driver.execute(cursor, queries.ANSWER, {"id": id_, "status": status})
 
     # --- the queue
 
@@ -193,7 +194,7 @@ class Statements:
         SQLite the second waits for the first. Either way no delivery is leased twice.
         """
         moments = {"at": at, "never": at + FURTHEST, "until": until}
-        rows = self._rows(cursor, queries.CLAIM, {"most": most, **moments})
+        rows = self._driver.rows(cursor, queries.CLAIM, {"most": most, **moments})
         return sorted(map(_queued, rows), key=lambda queued: queued.id)
 
     def conclude(self, cursor: DBAPICursor, conclusions: Sequence[Conclusion], at: float) -> None:
@@ -215,21 +216,21 @@ class Statements:
             }
             for one in conclusions
         ]
-        self._execute_many(cursor, queries.CONCLUDE, rows)
+        self._driver.execute_many(cursor, queries.CONCLUDE, rows)
 
     def sizes(self, cursor: DBAPICursor, ids: Sequence[str]) -> dict[str, tuple[str, int]]:
         """By delivery id: the partner, and the bytes that the row takes once the delivery is refused."""
-        parameters = {**self._texts(set(ids)), "longest": MAX_REFUSED_BODY_BYTES}
-        rows = self._rows(cursor, queries.SIZES, parameters)
+        parameters = {**self._driver.texts(set(ids)), "longest": MAX_REFUSED_BODY_BYTES}
+        rows = self._driver.rows(cursor, queries.SIZES, parameters)
         return {row["id"]: (row["partner"], row["size"] + ROW_OVERHEAD) for row in rows}
 
     def drop(self, cursor: DBAPICursor, ids: Sequence[str]) -> None:
         """Delete these deliveries, except promised ones."""
-        self._execute_many(cursor, queries.DROP, [{"id": id_} for id_ in ids])
+        self._driver.execute_many(cursor, queries.DROP, [{"id": id_} for id_ in ids])
 
     def depth(self, cursor: DBAPICursor) -> Depth:
         """The length of the queue."""
-        (row,) = self._rows(cursor, queries.DEPTH, {"most": MOST_COUNTED, "among": OLDEST_AMONG})
+        (row,) = self._driver.rows(cursor, queries.DEPTH, {"most": MOST_COUNTED, "among": OLDEST_AMONG})
         return Depth(row["pending"], row["oldest"] or 0.0, row["parked"])
 
     # --- retention
@@ -240,30 +241,8 @@ class Statements:
         before: unix seconds. refused: delete only refused requests.
         """
         query = queries.PRUNE_REFUSED if refused else queries.PRUNE
-        cursor.execute(self._sql(query), {"before": before, "most": PRUNED_TOGETHER})
+        self._driver.execute(cursor, query, {"before": before, "most": PRUNED_TOGETHER})
         return cursor.rowcount
-
-    # --- the driver
-
-    def _rows(self, cursor: DBAPICursor, query: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """The rows of a query: values by column name."""
-        cursor.execute(self._sql(query), parameters)
-        names = [column[0] for column in cursor.description]
-        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-
-    def _execute_many(self, cursor: DBAPICursor, query: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        cursor.executemany(self._sql(query), rows)
-        self._bound_idling(cursor)
-
-    def _bound_idling(self, cursor: DBAPICursor) -> None:
-        """Restore an older PostgreSQL's limit on idling after `executemany`; see `TRANSACTION_TIMEOUT_SINCE`."""
-        connection: Any = getattr(cursor, "connection", None)
-        if not self._is_sqlite and connection.info.server_version < TRANSACTION_TIMEOUT_SINCE:
-            cursor.execute("SELECT 1")
-
-    def _texts(self, texts: set[str]) -> dict[str, Any]:
-        """The list parameter of a query; see the fragment `texts`."""
-        return {"texts": json.dumps(sorted(texts)) if self._is_sqlite else sorted(texts)}
 
 
 def _first(row: Mapping[str, Any]) -> First:

@@ -19,7 +19,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 
-from receiver.deliveries.database import Database, StoreAway, StoreMute
+from activities.store.database import Database, StoreAway, StoreMute
 
 logger = logging.getLogger("stagehook.store")
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal, Protocol
 
 import httpx
 
 from activities.callback_urls import CALLBACKS_PATH, PARTNERS_PATH, CallbackURLs, Claims
+from activities.partners import answers
 from activities.partners.partner import Partner
 from activities.redaction.headers import is_credential
 from activities.signatures import ConfigError
@@ -55,6 +56,9 @@ UNPROVEN: Final = Verdict.UNPROVEN.name.lower()
 MISSIGNED: Final = "its signature was refused, and would be made right"
 """The reason for leaving out an unproven delivery."""
 
+NOT_FOUND: Final = "it names no call of ours, or its events are not among the deliveries"
+NEEDS_STORE: Final = "it holds only the partner's own id: name the receiver's store with DATABASE_URL"
+
 TARGET: Final = re.compile(r"[!-~]{0,60000}")
 """What a request line can hold; httpx takes 65,536 characters of a URL, 4,096 of them for the token."""
 
@@ -93,9 +97,14 @@ def select(
     """
     chosen: list[Delivery] = []
     left: list[tuple[Delivery, str]] = []
-    for delivery in sorted(deliveries, key=lambda one: (one.received_at, one.id)):
+    wholes = {one.id: one for one in deliveries}
+    split = {one.part_of for one in deliveries if one.part}
+    for captured in sorted(deliveries, key=lambda one: (one.received_at, one.part_of or one.id, one.part)):
+        delivery = _with_whole(captured, wholes.get(captured.part_of))
+        if delivery.id in split:
+            continue  # its parts are sent, in one request
         if not delivery.workflow_id:
-            left.append((delivery, "its token was none of ours"))
+            left.append((delivery, NOT_FOUND if delivery.is_at_one_url else "its token was none of ours"))
         elif delivery.body is None:
             left.append((delivery, "its body was not kept"))
         elif delivery.verdict == UNPROVEN and not unproven:
@@ -105,6 +114,28 @@ def select(
         else:
             chosen.append(delivery)
     return chosen, left
+
+
+def _with_whole(part: Delivery, whole: Delivery | None) -> Delivery:
+    """A part with the headers and the body of its request, which is what is sent again."""
+    if not part.part or whole is None:
+        return part
+    return replace(
+        part,
+        headers=whole.headers,
+        body=whole.body,
+        body_size=whole.body_size,
+        body_digest=whole.body_digest,
+        status=whole.status,
+    )
+
+
+def requests_of(deliveries: Sequence[Delivery]) -> list[list[Delivery]]:
+    """The deliveries by request: each alone, but the parts of a request together."""
+    grouped: dict[str, list[Delivery]] = {}
+    for delivery in deliveries:
+        grouped.setdefault(delivery.part_of or delivery.id, []).append(delivery)
+    return list(grouped.values())
 
 
 class Aim(Protocol):
@@ -136,6 +167,7 @@ class Replay:
 
     urls: issues the tokens, for the receiver that the deliveries are sent to. partners: sign the bodies.
     speed: times faster than captured; 0 sends without pauses. rate: most deliveries per second; 0 for no limit.
+    refer: records the partner's id of a call in the receiver's store, for partners whose callbacks hold only that id.
     """
 
     http: httpx.AsyncClient
@@ -144,6 +176,7 @@ class Replay:
     mode: Mode = "resign"
     speed: float = 0.0
     rate: float = 0.0
+    refer: Callable[[Claims, str], Awaitable[None]] | None = None
     _sent_at: float = field(default=0.0, init=False)
 
     def check(self, deliveries: Sequence[Delivery]) -> None:
@@ -151,8 +184,10 @@ class Replay:
         named = {delivery.partner for delivery in deliveries} if self.mode == "resign" else set()
         if missing := sorted(named - self.partners.keys()):
             raise PartnerNotEnabled(f"PARTNERS does not name {', '.join(missing)}, whose deliveries are to be signed")
-        for delivery in deliveries:
-            self.write(delivery, claims_of(delivery))
+        for request in requests_of(deliveries):
+            if self.refer is None and any(delivery.reference for delivery in request):
+                raise NotReplayable(f"{request[0].id} cannot be sent: {NEEDS_STORE}")
+            self.write([(delivery, claims_of(delivery)) for delivery in request])
 
     def seconds(self, deliveries: Sequence[Delivery]) -> float:
         """The sum of the pauses between the deliveries, in seconds."""
@@ -161,44 +196,60 @@ class Replay:
     async def send_all(self, deliveries: Sequence[Delivery], aim: Aim) -> AsyncIterator[Replayed]:
         """Send the deliveries one after another, and yield each result. Stops if the receiver cannot be reached."""
         before: Delivery | None = None
-        for delivery in deliveries:
-            claims = await aim.claims(delivery)
+        for request in requests_of(deliveries):
+            aimed = [(delivery, await aim.claims(delivery)) for delivery in request]
+            for delivery, claims in aimed:
+                if delivery.reference and self.refer:
+                    await self.refer(claims, delivery.reference)
             if before:
-                await asyncio.sleep(max(0.0, self._sent_at + self._pause(before, delivery) - time.monotonic()))
-            replayed = await self._send(delivery, claims)
-            yield replayed
-            if replayed.unreachable:
-                return
-            before = delivery
+                await asyncio.sleep(max(0.0, self._sent_at + self._pause(before, request[0]) - time.monotonic()))
+            for replayed in await self._send(aimed):
+                yield replayed
+                if replayed.unreachable:
+                    return
+            before = request[0]
 
     def _pause(self, before: Delivery, delivery: Delivery) -> float:
         """Seconds between sending these two deliveries."""
         pause = 1 / self.rate if self.rate else 0.0
         return max(pause, (delivery.received_at - before.received_at) / self.speed) if self.speed else pause
 
-    async def _send(self, delivery: Delivery, claims: Claims) -> Replayed:
-        request = self.write(delivery, claims)
+    async def _send(self, aimed: Sequence[tuple[Delivery, Claims]]) -> list[Replayed]:
+        """Send one request, and return its answer for each of its deliveries."""
+        request = self.write(aimed)
         self._sent_at = time.monotonic()
         try:
-            response = await self.http.send(request)
+            status = (await self.http.send(request)).status_code
         except httpx.HTTPError as error:  # includes an answer that cannot be read
-            unreachable = isinstance(error, UNREACHABLE)
-            return Replayed(delivery, claims.workflow_id, 0, type(error).__name__, unreachable=unreachable)
-        return Replayed(delivery, claims.workflow_id, response.status_code, says=self._read(delivery, request.content))
+            unreachable, why = isinstance(error, UNREACHABLE), type(error).__name__
+            return [Replayed(one, claims.workflow_id, 0, why, unreachable=unreachable) for one, claims in aimed]
+        return [
+            Replayed(one, claims.workflow_id, status, says=self._read(one, request.content)) for one, claims in aimed
+        ]
 
     def _read(self, delivery: Delivery, body: bytes) -> str:
         partner = self.partners.get(delivery.partner)
+        if partner is None:
+            return ""
         try:
-            return partner.read_callback(body).status if partner else ""
+            received = delivery.received(body)
+            if delivery.part:
+                received = answers.split(partner, received)[delivery.part - 1]
+            event = answers.read_event(partner, received)
+            return event.answer.status if event else ""
         except Exception:  # any error of a partner's file; the receiver's answer shows whether it failed there too
             return ""
 
-    def write(self, delivery: Delivery, claims: Claims) -> httpx.Request:
-        """Make the request: a new token, and with `resign` a new signature. Bytes and other headers are as captured.
+    def write(self, aimed: Sequence[tuple[Delivery, Claims]]) -> httpx.Request:
+        """Make the request: new tokens, and with `resign` a new signature. Bytes and other headers are as captured.
 
-        Raises `NotReplayable` and `CannotSign`.
+        aimed: the deliveries of one request, each with the claims of the call that it is to be for. Raises
+        `NotReplayable` and `CannotSign`.
         """
+        delivery, claims = aimed[0]
         url, body = addressed(delivery, self.urls, claims)
+        for part, claims_of_part in aimed[1:]:
+            _, body = addressed(replace(part, body=body), self.urls, claims_of_part)
         headers = repeatable_headers(delivery)
         if self.mode == "resign" and (scheme := self.partners[delivery.partner].signature):
             # Sign with the captured id, so that a duplicate is a duplicate again.

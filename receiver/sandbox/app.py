@@ -23,12 +23,16 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from activities.callback_urls import PARTNERS_PATH
 from activities.signatures import Scheme
 from receiver.sandbox.roles import Role, role_of
 from workflows.contract import Answer
 
 RETRY_DELAYS: Final = (0.2, 0.5, 1.0, 2.0, 5.0, 5.0, 5.0, 10.0, 10.0, 10.0)
 """Seconds between the tries of a callback, while there is no answer or the answer is 429 or 5xx."""
+
+DEFAULT_RECEIVER: Final = "http://127.0.0.1:8000"
+"""Where the receiver listens that is started without settings."""
 
 BETWEEN_TIMES: Final = 0.1
 """Seconds between a callback and its duplicate."""
@@ -124,6 +128,7 @@ class SandboxPartner:
     http: sends the callbacks; the caller closes it.
     script: plays by partner and attempt; a partner without plays uses `later`.
     schemes: how each partner signs its callbacks; a partner without a scheme does not sign.
+    public_url: where partners reach the receiver. A partner with one webhook URL sends its callbacks below it.
     seed: decides what `mixed` picks. delay: seconds to a callback, replacing the delay of every play.
     """
 
@@ -133,12 +138,14 @@ class SandboxPartner:
         script: Mapping[str, Sequence[str]] | None = None,
         *,
         schemes: Mapping[str, Scheme] | None = None,
+        public_url: str = DEFAULT_RECEIVER,
         seed: int = 0,
         delay: float | None = None,
     ) -> None:
         self._http = http
         self._script = script or {}
         self._schemes = schemes or {}
+        self._webhook_urls = public_url + PARTNERS_PATH
         self._random = random.Random(seed)  # noqa: S311 - picks plays, protects nothing
         self._delay = delay
         self._sending: set[asyncio.Task[None]] = set()
@@ -175,7 +182,7 @@ class SandboxPartner:
         work = self.ledger[key]
         work.tries += 1
         self._results[work.id] = _result(work, order.data)
-        return await self._answer(work, order.callback_url)
+        return await self._answer(work, self._webhook_urls + partner if role.has_one_url else order.callback_url)
 
     async def _answer(self, work: Work, url: str) -> Response:
         play, role = work.play, role_of(work.partner)
@@ -198,6 +205,9 @@ class SandboxPartner:
 
     async def _tell_status(self, request: Request) -> Response:
         work, role = self._find(request)
+        return self._status(None if role.asked_by else work, role)
+
+    def _status(self, work: Work | None, role: Role) -> Response:
         if work is None or role.status is None:
             return _error(404, "unknown", "unknown work, or it cannot be asked about")
         work.asked += 1
@@ -205,6 +215,9 @@ class SandboxPartner:
 
     async def _take_telling(self, request: Request) -> Response:
         work, role = self._find(request)
+        if role.asked_by and request.path_params["work"] == "get":
+            asked = (await request.json()).get(role.asked_by)
+            return self._status(self._work(request.path_params["partner"], asked), role)
         said = (request.method, request.path_params["below"], await request.body())
         if work and role.stop and role.stop.is_told_by(*said):
             if work.done:
@@ -220,8 +233,11 @@ class SandboxPartner:
 
     def _find(self, request: Request) -> tuple[Work | None, Role]:
         partner, name = request.path_params["partner"], request.path_params["work"]
+        return self._work(partner, name), role_of(partner)
+
+    def _work(self, partner: str, name: str) -> Work | None:
         found = [work for work in self.ledger.values() if (work.partner, work.id) == (partner, name)]
-        return found[0] if found else None, role_of(partner)
+        return found[0] if found else None
 
     async def _send_all(self, work: Work, url: str) -> None:
         play, result = work.play, self._results[work.id]

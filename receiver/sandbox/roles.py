@@ -58,6 +58,9 @@ class Role:
     callback: makes a callback's body. status: makes the answer to a status request, if the partner supports that.
     findings: makes the result's data from the work's id and the call's data.
     reports_progress: whether it sends one progress report before the result.
+    asked_by: the field that holds the work's id in a status request, which is then a POST to `get`; "" for a partner
+        whose status is read by a GET of the work.
+    has_one_url: whether it sends its callbacks to one webhook URL, and not to a URL in the call.
     stop, undo: how to tell the partner to stop or undo work, if it supports that.
     """
 
@@ -68,6 +71,8 @@ class Role:
     findings: Callable[[str, Mapping[str, Any]], Words]
     status: Callable[[str, Answer], Words] | None = None
     reports_progress: bool = False
+    asked_by: str = ""
+    has_one_url: bool = False
     stop: Telling | None = None
     undo: Telling | None = None
 
@@ -224,7 +229,68 @@ CARDS: Final = Role(
 )
 
 
-ROLES: Final[Mapping[str, Role]] = {"identity": IDENTITY, "bank": BANK, "esign": ESIGN, "cards": CARDS}
+# --- idcheck
+
+VERIFIED: Final = {"succeeded": "success", "failed": "failed"}
+
+
+def _idcheck(work: str, answer: Answer) -> Words:
+    verification: Words = {"id": work, "status": VERIFIED.get(answer.status, "active")}
+    if answer.status == "succeeded":
+        verification["user"] = {name: value for name, value in answer.data.items() if name != "check_id"}
+    elif answer.status == "failed":
+        verification["reason"] = answer.message
+    return verification
+
+
+IDCHECK: Final = Role(
+    collection="verifications",
+    read_order=lambda call: Order("", 1, dict(call["user"])),
+    receipt=_idcheck,
+    callback=lambda work, answer: {
+        "webhook_type": "IDENTITY_VERIFICATION",
+        "webhook_code": "STATUS_UPDATED",
+        "identity_verification_id": work,
+        "environment": "sandbox",
+    },
+    findings=lambda work, data: {"legal_name": str(data.get("full_name", "")).title(), "check_id": work},
+    status=_idcheck,
+    asked_by="identity_verification_id",
+    has_one_url=True,
+)
+
+
+# --- payments
+
+
+def _notification(work: str, answer: Answer) -> Words:
+    item = {
+        "eventCode": "AUTHORISATION" if answer.settles else "PENDING",
+        "success": str(answer.status == "succeeded").lower(),
+        "pspReference": work,
+        "reason": answer.message,
+    }
+    return {"live": "false", "notificationItems": [{"NotificationRequestItem": item}]}
+
+
+PAYMENTS: Final = Role(
+    collection="payments",
+    read_order=lambda call: _order("", call["reference"], call["details"]),
+    receipt=lambda work, answer: {"pspReference": work, "resultCode": "Received"},
+    callback=_notification,
+    findings=lambda work, data: {"payment_id": work},
+    has_one_url=True,
+)
+
+
+ROLES: Final[Mapping[str, Role]] = {
+    "identity": IDENTITY,
+    "bank": BANK,
+    "esign": ESIGN,
+    "cards": CARDS,
+    "idcheck": IDCHECK,
+    "payments": PAYMENTS,
+}
 """The partners whose formats the sandbox knows. All other partners get its own format, `SANDBOX`."""
 
 

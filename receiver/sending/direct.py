@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Final
 
 from receiver.answers import Verdict
+from receiver.deliveries.batch import Batch
 from receiver.deliveries.delivery import Delivery
 from receiver.deliveries.inbox import FAILURE_MEMORY
+from receiver.deliveries.matching import KnownCalls
 from receiver.sending.forwarder import Unavailable
 from receiver.sending.refusals import VERDICTS
 from receiver.sending.signal import Signal
 from receiver.sending.signals import BUDGET_SECONDS, Reached, SignalRefused, Signals, TemporalAway
+from workflows.contract import Answer
 
 CHECK_TIMEOUT: Final = 1.6
 """Seconds for Temporal in a readiness check, which may have waited for the store before."""
+
+
+NO_STORE: Final = "there is no store: set DATABASE_URL"
 
 
 class Direct:
@@ -26,9 +33,24 @@ class Direct:
         self._failed_at = float("-inf")
         self._failing: set[str] = set()
 
-    async def deliver(self, delivery: Delivery, signal: Signal) -> Verdict:
+    async def deliver(self, delivery: Delivery, signal: Signal, *, at_one_url: bool = False) -> Verdict:
         """Signal the run, and return the verdict by Temporal's answer. Raises `Unavailable`."""
-        return VERDICTS[await self.send(signal, within=BUDGET_SECONDS)]
+        reached = await self.send(signal, within=BUDGET_SECONDS)
+        if at_one_url and reached is Reached.UNKNOWN:
+            raise Unavailable("Temporal: the run is unknown, and without a store nothing keeps the callback")
+        return VERDICTS[reached]
+
+    async def find_calls(self, partner: str, references: Sequence[str]) -> KnownCalls:
+        """Raise `Unavailable`: references are looked up in the store."""
+        raise Unavailable(NO_STORE)
+
+    async def keep_unmatched(self, delivery: Delivery, answer: Answer) -> None:
+        """Raise `Unavailable`."""
+        raise Unavailable(NO_STORE)
+
+    async def keep_batch(self, batch: Batch) -> None:
+        """Raise `Unavailable`."""
+        raise Unavailable(NO_STORE)
 
     async def send(self, signal: Signal, *, within: float) -> Reached:
         """Signal the run. Raises `Unavailable`. within: seconds."""

@@ -6,12 +6,16 @@ Temporal.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from receiver.answers import Verdict
+from receiver.deliveries.batch import Batch
 from receiver.deliveries.delivery import Delivery
+from receiver.deliveries.matching import KnownCalls
 from receiver.sending.signal import Signal
+from workflows.contract import Answer
 
 
 class Unavailable(Exception):
@@ -21,8 +25,21 @@ class Unavailable(Exception):
 class Forwarder(Protocol):
     """Delivers callbacks to runs. Everything else happens while the block of `running` runs."""
 
-    async def deliver(self, delivery: Delivery, signal: Signal) -> Verdict:
-        """Make the delivery durable, and return the verdict to answer it with. Raises `Unavailable`."""
+    async def deliver(self, delivery: Delivery, signal: Signal, *, at_one_url: bool = False) -> Verdict:
+        """Make the delivery durable, and return the verdict to answer it with. Raises `Unavailable`.
+
+        at_one_url: it came to a partner's one webhook URL. There a run that is over is answered 2xx, and a run that
+        Temporal does not know is kept for an operator, or is `Unavailable`.
+        """
+
+    async def find_calls(self, partner: str, references: Sequence[str]) -> KnownCalls:
+        """Look up the calls that have these references. Raises `Unavailable`, always without a store."""
+
+    async def keep_unmatched(self, delivery: Delivery, answer: Answer) -> None:
+        """Keep a delivery whose call is not known yet. Raises `Unavailable`, always without a store."""
+
+    async def keep_batch(self, batch: Batch) -> None:
+        """Keep the events of a request, and set how each was kept. Raises `Unavailable`, always without a store."""
 
     def may_note(self, verdict: Verdict, partner: str, at_least: int) -> bool:
         """Whether a refused request of at least `at_least` bytes may be recorded."""

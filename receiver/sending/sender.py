@@ -16,8 +16,8 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
+from activities.store.database import StoreAway
 from receiver.answers import Verdict
-from receiver.deliveries.database import StoreAway
 from receiver.deliveries.delivery import Fate
 from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.queue import Conclusion, Queued
@@ -25,6 +25,7 @@ from receiver.sending.refusals import VERDICTS, refusal
 from receiver.sending.retries import Retries
 from receiver.sending.signal import Signal, read_kept_callback
 from receiver.sending.signals import BUDGET_SECONDS, Reached, Signals, TemporalAway
+from receiver.sending.unmatched import signal_of
 from receiver.sending.watch import Watch
 
 logger = logging.getLogger("stagehook.sender")
@@ -182,12 +183,22 @@ class Sender:
         """
         try:
             with self._reserving(most):
+                await self._match()
                 claimed = await self._inbox.claim(most)
         except StoreAway:
             return 0  # the inbox has logged it
         for queued in claimed:
             self.send_soon(queued)
         return len(claimed)
+
+    async def _match(self) -> None:
+        """Queue the deliveries whose call has become known. The queue is sent even if that fails."""
+        try:
+            await self._inbox.match(signal_of)
+        except StoreAway:
+            raise
+        except Exception:
+            logger.exception("matching-failed")
 
     async def _until_one_is_sent(self) -> None:
         """Wait until any delivery has been sent, or more may be due. A delivery that hangs does not block this."""

@@ -5,15 +5,17 @@ While the store is unreachable, Temporal is signalled directly, and the callback
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Final
 
+from activities.store.database import StoreAway
 from receiver.answers import Verdict
-from receiver.deliveries.database import StoreAway
+from receiver.deliveries.batch import Batch
 from receiver.deliveries.delivery import Delivery
 from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.judging import How, Kept
+from receiver.deliveries.matching import KnownCalls
 from receiver.deliveries.queue import Queued
 from receiver.deliveries.statements import First
 from receiver.sending.direct import Direct
@@ -24,8 +26,10 @@ from receiver.sending.retries import Retries
 from receiver.sending.sender import Sender
 from receiver.sending.signal import Signal
 from receiver.sending.signals import Reached, Signals
+from receiver.sending.unmatched import unmatched_row
 from receiver.sending.watch import Watch
 from receiver.timing import DEFAULT_TIMING, Timing
+from workflows.contract import Answer
 
 FALLBACK_TIMEOUT: Final = 1.6
 """Seconds for Temporal after the store has failed. With the store's 0.7 s, the answer is within the promised 2.5 s."""
@@ -49,7 +53,7 @@ class Stored:
         retries = Retries(watch, timing)
         self._sender = Sender(signals, inbox, watch, retries, on_sent=self._origins.add)
 
-    async def deliver(self, delivery: Delivery, signal: Signal) -> Verdict:
+    async def deliver(self, delivery: Delivery, signal: Signal, *, at_one_url: bool = False) -> Verdict:
         """Commit the delivery, or have Temporal take it, and return the verdict. Raises `Unavailable`."""
         known = self._origins.described(delivery)
         queued = _queued(known, signal)
@@ -60,7 +64,28 @@ class Stored:
                 kept = await self._inbox.keep(known, queued, lease=lease)
         except StoreAway:
             return await self._deliver_without_store(known, signal, queued)
+        if at_one_url and kept.how is How.LEASED:
+            # Not awaited: whatever Temporal says, the answer is 2xx.
+            self._sender.send_soon(queued)
+            return Verdict.ACCEPTED
         return await self._answer(queued, kept)
+
+    async def find_calls(self, partner: str, references: Sequence[str]) -> KnownCalls:
+        """Look up the calls that have these references. Raises `Unavailable`."""
+        with _reaching_store():
+            return await self._inbox.find_calls(partner, references)
+
+    async def keep_unmatched(self, delivery: Delivery, answer: Answer) -> None:
+        """Keep a delivery whose call is not known yet. Raises `Unavailable`."""
+        with _reaching_store():
+            await self._inbox.keep_unmatched(unmatched_row(delivery, answer))
+        self._sender.wake()
+
+    async def keep_batch(self, batch: Batch) -> None:
+        """Keep the events of a request, and set how each was kept. Raises `Unavailable`."""
+        with _reaching_store():
+            await self._inbox.keep_batch(batch)
+        self._sender.wake()
 
     async def _deliver_without_store(self, delivery: Delivery, signal: Signal, queued: Queued) -> Verdict:
         """Signal Temporal directly. The store may still commit the delivery too late; its row then gets this answer."""
@@ -158,6 +183,15 @@ def _queued(delivery: Delivery, signal: Signal) -> Queued:
         pipeline=delivery.pipeline,
         earlier_id=signal.earlier_id,
     )
+
+
+@contextmanager
+def _reaching_store() -> Iterator[None]:
+    """Turn `StoreAway` into `Unavailable`, for what only the store can do."""
+    try:
+        yield
+    except StoreAway as error:
+        raise Unavailable(f"the store: {error}") from error
 
 
 @contextmanager

@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from activities.environment import Environment
 from activities.partners import answers, bank, cards, esign, identity, sandbox
 from activities.partners.answers import BrokenAnswer, checked, checked_reference
-from activities.partners.partner import Unreadable
+from activities.partners.events import NOT_OURS, Event
 from activities.partners.reading import object_or_empty, text_at, text_or_empty
+from activities.partners.received import Received, Unreadable
 from workflows.contract import LARGEST_OUTCOME, Answer
 from workflows.nesting import MOST_LEVELS, is_deeper
 
@@ -227,18 +228,18 @@ def sandbox_body(value: Any) -> Any:
 
 
 SAMPLES = {
-    "identity": (identity.read_callback, lambda v: {"data": {"attributes": {"name": "inquiry.declined", "note": v}}}),
-    "bank": (bank.read_callback, lambda v: {"type": "verification.failed", "data": {"code": v, "message": v}}),
-    "bank without data": (bank.read_callback, lambda v: {"type": "verification.failed", "data": v}),
+    "identity": (identity.read_event, lambda v: {"data": {"attributes": {"name": "inquiry.declined", "note": v}}}),
+    "bank": (bank.read_event, lambda v: {"type": "verification.failed", "data": {"code": v, "message": v}}),
+    "bank without data": (bank.read_event, lambda v: {"type": "verification.failed", "data": v}),
     "esign": (
-        esign.read_callback,
+        esign.read_event,
         lambda v: {
             "event": "envelope-declined",
             "data": {"envelopeSummary": {"declinedCode": v, "declinedReason": v}},
         },
     ),
-    "cards": (cards.read_callback, lambda v: {"card": {"state": "REJECTED", "reason_code": v, "reason": v}}),
-    "sandbox": (sandbox.read_callback, sandbox_body),
+    "cards": (cards.read_event, lambda v: {"card": {"state": "REJECTED", "reason_code": v, "reason": v}}),
+    "sandbox": (sandbox.read_event, sandbox_body),
 }
 
 
@@ -246,13 +247,14 @@ SAMPLES = {
 @pytest.mark.parametrize("sample", SAMPLES.values(), ids=SAMPLES)
 def test_a_sample_reads_a_failure_with_any_code_and_reason(sample: Any, value: Any) -> None:
     read, write = sample
-    read_back = checked(read(json.dumps(write(value)).encode()))
+    read_back = checked(read(Received(json.dumps(write(value)).encode())).answer)
     assert read_back.status in {"failed", "ask"}
     assert read_back.code != "None"
 
 
 def test_a_sample_keeps_a_code_that_is_a_number() -> None:
-    assert bank.read_callback(b'{"type": "verification.failed", "data": {"code": 1042}}').code == "1042"
+    event = bank.read_event(Received(b'{"type": "verification.failed", "data": {"code": 1042}}'))
+    assert event.answer.code == "1042"
 
 
 class Panic(BaseException):
@@ -261,20 +263,58 @@ class Panic(BaseException):
 
 @pytest.mark.parametrize("error", [SystemExit(1), Panic(), CancelledError(), GeneratorExit()])
 def test_whatever_a_file_raises_is_broken(error: BaseException) -> None:
-    def read(body: bytes) -> Any:
+    def read(received: Received) -> Any:
         raise error
 
-    partner = replace(sandbox.partner("sandbox", Environment({})), read_callback=read, read_token=read)
-    for border in (answers.read_callback, answers.read_token):
+    partner = replace(sandbox.partner("sandbox", Environment({})), read_event=read, split=read)
+    for border in (answers.read_event, answers.split):
         with pytest.raises(BrokenAnswer, match=f"raised {type(error).__name__}"):
-            border(partner, b"{}")
+            border(partner, Received(b"{}"))
+
+
+@pytest.mark.parametrize(
+    "returned",
+    [
+        None,
+        "NOT_OURS",
+        Answer("progress"),
+        [Event(Answer("ask"))],
+        Event(None),  # type: ignore[arg-type]
+        Event(Answer("ask"), token=None),  # type: ignore[arg-type]
+    ],
+)
+def test_what_is_not_an_event_is_broken(returned: Any) -> None:
+    partner = replace(sandbox.partner("sandbox", Environment({})), read_event=lambda received: returned)
+    with pytest.raises(BrokenAnswer):
+        answers.read_event(partner, Received(b"{}"))
+
+
+def test_a_reference_that_is_a_number_is_read_as_its_digits() -> None:
+    def read(received: Received) -> Event:
+        return Event(Answer("ask"), reference=42)  # type: ignore[arg-type]
+
+    partner = replace(sandbox.partner("sandbox", Environment({})), read_event=read)
+    event = answers.read_event(partner, Received(b"{}"))
+    assert event is not None
+    assert event.reference == "42"
+
+
+def test_an_event_that_is_not_ours_is_none() -> None:
+    partner = replace(sandbox.partner("sandbox", Environment({})), read_event=lambda received: NOT_OURS)
+    assert answers.read_event(partner, Received(b"{}")) is None
+
+
+def test_parts_that_were_not_made_by_the_request_are_broken() -> None:
+    partner = replace(sandbox.partner("sandbox", Environment({})), split=lambda received: [received])  # type: ignore[list-item]
+    with pytest.raises(BrokenAnswer, match=r"received\.part"):
+        answers.split(partner, Received(b"{}"))
 
 
 def test_a_file_that_raises_is_broken_with_its_error_as_cause() -> None:
-    def read(body: bytes) -> Answer:
+    def read(received: Received) -> Event:
         raise KeyError("status")
 
-    partner = replace(sandbox.partner("sandbox", Environment({})), read_callback=read)
-    with pytest.raises(BrokenAnswer, match="read_callback raised KeyError") as error:
-        answers.read_callback(partner, b"{}")
+    partner = replace(sandbox.partner("sandbox", Environment({})), read_event=read)
+    with pytest.raises(BrokenAnswer, match="read_event raised KeyError") as error:
+        answers.read_event(partner, Received(b"{}"))
     assert isinstance(error.value.__cause__, KeyError)

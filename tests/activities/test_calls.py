@@ -20,6 +20,7 @@ from activities.callback_urls import CallbackURLs, Claims, fingerprint
 from activities.calls import NOT_TAKEN, PartnerCalls, http_client, partner_words
 from activities.environment import Environment
 from activities.partners import sandbox
+from activities.partners.received import Received
 from activities.signatures import ConfigError
 from tests.support import KEY
 from workflows.contract import LARGEST_OUTCOME, Answer, Question, Receipt, StageCall
@@ -348,7 +349,7 @@ async def asking() -> AsyncIterator[PartnerCalls]:
         return httpx.Request("GET", f"{ENDPOINT}/{reference}")
 
     def read_status(response: httpx.Response) -> Answer:
-        return plain.read_callback(response.content)
+        return sandbox.read_event(Received(response.content)).answer
 
     bank = replace(plain, build_ask=build_ask, read_status=read_status)
     async with http_client() as http:

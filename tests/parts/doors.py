@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from activities.store.database import Database
 from receiver.answers import Verdict
 from receiver.deliveries.archive import Archive
-from receiver.deliveries.database import Database
 from receiver.deliveries.delivery import Delivery, Fate
 from receiver.deliveries.inbox import Inbox
 from receiver.sending.forwarder import Forwarder

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from receiver.deliveries import migrations
-from receiver.deliveries.database import Database
-from receiver.deliveries.schema import METADATA
+from activities.store import migrations
+from activities.store.database import Database
+from activities.store.schema import METADATA
 
 if TYPE_CHECKING:
     from tests.stores import Postgres

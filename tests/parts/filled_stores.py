@@ -6,8 +6,8 @@ import time
 
 import pytest
 
+from activities.store.database import Database
 from receiver.deliveries.archive import Added, Archive
-from receiver.deliveries.database import Database
 from tests.commands import Done, command
 from tests.parts.deliveries import delivery
 from tests.stores import url_of

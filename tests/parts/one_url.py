@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from typing import Any
 
 import httpx
 
 from activities.environment import Environment
 from activities.partners import sandbox
+from activities.partners.events import Event
 from activities.partners.reading import read_object, text_at
+from activities.partners.received import Received
 from activities.signatures import SCHEMES, Scheme
 from tests.parts.callbacks import BASE, DONE
 
@@ -20,8 +23,16 @@ PLAIN = sandbox.partner("bank", Environment({}))
 GITHUB = SCHEMES["github"](secrets=["secret"])
 
 
-def read_token(body: bytes) -> str:
-    return text_at(read_object(body), "metadata", "callback")
+def read_token(received: Received) -> str:
+    return text_at(read_object(received), "metadata", "callback")
+
+
+def read_event(received: Received) -> Event:
+    return replace(sandbox.read_event(received), token=read_token(received))
+
+
+ONE_URL: dict[str, Any] = {"stage_by": "token", "read_event": read_event}
+"""The parts of a partner's file that read the token in the body."""
 
 
 async def post(http: httpx.AsyncClient, url: str, body: Any, scheme: Scheme | None = GITHUB) -> httpx.Response:

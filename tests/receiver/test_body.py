@@ -11,12 +11,12 @@ from dataclasses import replace
 import httpx
 import pytest
 
+from activities.store.database import Database
+from activities.store.store import Store
 from receiver.app import create_app
 from receiver.body import LARGEST_BODY, SKIMMED
 from receiver.deliveries.archive import Archive
-from receiver.deliveries.database import Database
 from receiver.deliveries.delivery import Delivery, digest
-from receiver.deliveries.store import Store
 from receiver.sending.signals import Signals
 from tests.parts.callbacks import BASE, CLAIMS, URLS, no_temporal, partners
 from tests.stores import PATIENT

@@ -6,7 +6,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
 from typing import Any
@@ -19,14 +19,16 @@ from temporalio.testing import WorkflowEnvironment
 
 from activities.environment import Environment
 from activities.partners import sandbox
+from activities.partners.events import Event
 from activities.partners.partner import Partner, Unreadable
+from activities.partners.received import Received
+from activities.store.database import Database
+from activities.store.schema import DELIVERIES
+from activities.store.store import Store
 from receiver.app import create_app
 from receiver.cli.delivery.replay import SPEEDS
 from receiver.deliveries.archive import Archive, Filters
-from receiver.deliveries.database import Database
 from receiver.deliveries.delivery import MAX_REFUSED_BODY_BYTES, Delivery, Fate
-from receiver.deliveries.schema import DELIVERIES
-from receiver.deliveries.store import Store
 from receiver.replay.aims import CapturedClaims
 from receiver.replay.sending import Replay
 from receiver.sending.signals import Signals
@@ -37,7 +39,7 @@ from tests.parts.one_url import GITHUB, carrying, post, read_token
 from tests.parts.switchable import Switchable
 from tests.parts.waits import eventually
 from tests.stores import PATIENT, store_of, url_of
-from tests.support import ScriptedPartner, progress_of, result_of, stage, start, waiting, working
+from tests.support import KEY, ScriptedPartner, progress_of, result_of, stage, start, waiting, working
 from workflows.contract import LARGEST_OUTCOME, Answer
 
 FORGED = "2026-01-02T03:04:05Z INFO stagehook.callbacks callback verdict=accepted"
@@ -50,10 +52,10 @@ def mended() -> File:
 
 
 def raising(error: BaseException) -> Any:
-    def read_callback(body: bytes) -> Answer:
+    def read(received: Received) -> Answer:
         raise error
 
-    return read_callback
+    return read
 
 
 def nested(levels: int) -> Any:
@@ -81,20 +83,23 @@ BROKEN: dict[str, Any] = {
 
 
 class File:
-    """A partner's file that is wrong until it is mended."""
+    """A partner's file that is wrong until it is mended. token: reads the token, at the partner's one URL."""
 
-    def __init__(self, wrong: Any) -> None:
+    def __init__(self, wrong: Any, token: Callable[[Received], str] | None = None) -> None:
         self.wrong = wrong
+        self.token = token
         self.mended = False
 
-    def read_callback(self, body: bytes) -> Answer:
+    def read_event(self, received: Received) -> Event:
+        token = self.token(received) if self.token else ""
         if self.mended:
-            return sandbox.read_callback(body)
-        answer: Answer = self.wrong(body) if callable(self.wrong) else self.wrong
-        return answer
+            return replace(sandbox.read_event(received), token=token)
+        answer: Answer = self.wrong(received) if callable(self.wrong) else self.wrong
+        return Event(answer, token)
 
     def partner(self, name: str = "partner-1", **parts: Any) -> Partner:
-        return replace(sandbox.partner(name, Environment({})), read_callback=self.read_callback, **parts)
+        made = sandbox.partner(name, Environment({}))
+        return replace(made, read_event=self.read_event, stage_by="token" if self.token else "url", **parts)
 
 
 @pytest.fixture(params=["no store", "sqlite", "postgres"])
@@ -131,7 +136,8 @@ def column(database: Database, name: str) -> Any:
 
 async def release(database: Database, partner: Partner, *args: str, monkeypatch: pytest.MonkeyPatch) -> Done:
     monkeypatch.setattr("activities.partners.PARTNERS", {partner.name: lambda environment: partner})
-    return await anyio.to_thread.run_sync(lambda: command("delivery", "release", *args, DATABASE_URL=url_of(database)))
+    env: dict[str, Any] = {"DATABASE_URL": url_of(database), "CALLBACK_KEYS": KEY}
+    return await anyio.to_thread.run_sync(lambda: command("delivery", "release", *args, **env))
 
 
 # --- what is answered, recorded and logged
@@ -172,21 +178,21 @@ async def test_one_line_of_the_log_names_partner_and_field(wrong: Any, caplog: p
         await http.post(URLS.issue(CLAIMS), json=DONE)
     (line,) = [one for one in caplog.records if one.getMessage() == "partner-file-broken"]
     assert (line.levelno, vars(line)["partner"]) == (logging.ERROR, "bank")
-    assert any(name in vars(line)["why"] for name in ("Answer", "read_callback"))
+    assert any(name in vars(line)["why"] for name in ("Answer", "read_event"))
 
 
 @pytest.mark.parametrize(
     "read",
     [
-        lambda body: None,
-        lambda body: b"token",
-        lambda body: 7,
-        lambda body: json.loads(body)["missing"],
+        lambda received: None,
+        lambda received: b"token",
+        lambda received: 7,
+        lambda received: received.json()["missing"],
     ],
 )
 async def test_a_token_that_is_not_read_as_text_is_broken(read: Any, database: Database) -> None:
-    partner = File(None).partner("bank", signature=GITHUB, read_token=read)
-    async with receiver(partner, Switchable(), database) as http:
+    file = File(Answer("succeeded"), read)
+    async with receiver(file.partner("bank", signature=GITHUB), Switchable(), database) as http:
         assert (await post(http, "/partners/bank", carrying(URLS.issue(CLAIMS)))).status_code == 503
         (kept,) = await recorded(database)
     assert (kept.verdict, kept.workflow_id) == ("broken", "")
@@ -255,7 +261,7 @@ async def test_a_release_settles_it(
         (kept,) = await recorded(database)
         done = await release(database, file.partner(), kept.id, monkeypatch=monkeypatch)
         assert (done.code, done.out) == (4, "")
-        assert f"partner-1's file is still wrong for {kept.id}: read_callback raised KeyError" in done.err
+        assert f"partner-1's file is still wrong for {kept.id}: read_event raised KeyError" in done.err
         file.mended = True
         done = await release(database, file.partner(), "--verdict", "broken", monkeypatch=monkeypatch)
         assert (done.code, done.out) == (0, f"{kept.id} is pending\n")
@@ -316,8 +322,8 @@ async def test_a_release_after_the_partners_retry_sends_nothing(
 async def test_a_release_signals_what_came_to_a_partners_one_url(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file, temporal = File(None), Switchable()
-    partner = file.partner("bank", signature=GITHUB, read_token=read_token)
+    file, temporal = File(None, read_token), Switchable()
+    partner = file.partner("bank", signature=GITHUB)
     async with receiver(partner, temporal, database) as http:
         assert (await post(http, "/partners/bank", carrying(URLS.issue(CLAIMS)))).status_code == 503
         (kept,) = await recorded(database)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from activities.store.database import Database
 from receiver.cli.demo.stack import stagehook_command
 from receiver.deliveries.archive import ANY, Archive, Filters
-from receiver.deliveries.database import Database
 from receiver.deliveries.delivery import Fate
 from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.queue import Conclusion

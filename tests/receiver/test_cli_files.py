@@ -17,10 +17,10 @@ from urllib.parse import quote
 
 import pytest
 
+from activities.store.database import Database
 from receiver.cli import run
 from receiver.cli.delivery.checking import WINDOW
 from receiver.deliveries.archive import Added, Archive
-from receiver.deliveries.database import Database
 from receiver.deliveries.delivery import Fate, digest
 from receiver.deliveries.inbox import Inbox
 from tests.commands import command

@@ -19,11 +19,11 @@ import pytest
 from temporalio.client import Client
 
 from activities.callback_urls import CallbackURLs, Claims
+from activities.store import migrations
+from activities.store.database import Database
 from receiver.cli import stagehook
 from receiver.cli.terminal import CONTROLS
-from receiver.deliveries import migrations
 from receiver.deliveries.archive import Archive
-from receiver.deliveries.database import Database
 from receiver.deliveries.delivery import Delivery, digest
 from tests.local_stack import Local, local_system
 from tests.parts.deliveries import delivery

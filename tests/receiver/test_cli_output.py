@@ -16,11 +16,11 @@ import click
 import pytest
 
 from activities.callback_urls import CallbackURLs, Claims
+from activities.store import migrations
+from activities.store.database import Database
 from receiver.cli import stagehook
 from receiver.cli.demo.stack import stagehook_command
-from receiver.deliveries import migrations
 from receiver.deliveries.archive import Archive
-from receiver.deliveries.database import Database
 from tests.commands import command
 from tests.parts.deliveries import delivery
 from tests.parts.listeners import listening

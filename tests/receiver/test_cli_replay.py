@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from activities.store.database import Database
 from receiver.deliveries.archive import Archive
-from receiver.deliveries.database import Database
 from receiver.deliveries.delivery import Delivery, digest
 from receiver.replay.stand_ins import new_stand_in_id
 from tests.commands import Done, command

@@ -12,12 +12,12 @@ from unittest.mock import patch
 import pytest
 import sqlalchemy as sa
 
+from activities.store.database import Database
+from activities.store.schema import DELIVERIES
 from receiver.cli.delivery.following import OVERLAP_POSITIONS
 from receiver.cli.demo.stack import stagehook_command
 from receiver.deliveries.archive import PAGE, Archive
-from receiver.deliveries.database import Database
 from receiver.deliveries.delivery import Fate
-from receiver.deliveries.schema import DELIVERIES
 from tests.local_stack import running
 from tests.parts.deliveries import delivery
 from tests.parts.filled_stores import on

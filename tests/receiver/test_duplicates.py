@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from activities.store.database import Database
 from receiver.answers import Verdict
 from receiver.deliveries.archive import Archive
-from receiver.deliveries.database import Database
 from receiver.deliveries.delivery import Fate
 from receiver.deliveries.statements import First
 from receiver.sending.forwarder import Unavailable

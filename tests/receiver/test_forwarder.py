@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from activities.callback_urls import Claims
+from activities.store import migrations
+from activities.store.database import Database
 from receiver.answers import Verdict
-from receiver.deliveries import migrations
 from receiver.deliveries.archive import Archive
-from receiver.deliveries.database import Database
 from receiver.deliveries.delivery import Fate
 from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.queue import Queued

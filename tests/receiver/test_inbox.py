@@ -10,14 +10,15 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from activities.store.database import Database, StoreAway
+from activities.store.schema import DELIVERIES
 from receiver.budget import PER_MINUTE
 from receiver.deliveries.archive import Archive
-from receiver.deliveries.database import Database, StoreAway
 from receiver.deliveries.delivery import MAX_REFUSED_BODY_BYTES, Fate, digest
 from receiver.deliveries.inbox import MOST_REFUSED, Inbox
 from receiver.deliveries.judging import How
 from receiver.deliveries.queue import Conclusion, Queued
-from receiver.deliveries.schema import DELIVERIES, to_row
+from receiver.deliveries.rows import to_row
 from receiver.deliveries.statements import Statements
 from tests.parts.deliveries import delivery, keep, queued
 from tests.parts.hanging import Hanging

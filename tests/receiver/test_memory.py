@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from activities.store.database import Database, StoreAway
 from receiver.answers import Verdict
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.content import request_id, said_digest
-from receiver.deliveries.database import Database, StoreAway
 from receiver.deliveries.delivery import Delivery, Fate
 from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.memory import MAX_WHOLE, TAKEN_REASON, TakenMemory

@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
+from activities.store.database import Database
+from activities.store.store import Store
 from receiver import budget
 from receiver.deliveries.archive import Archive
-from receiver.deliveries.database import Database
-from receiver.deliveries.store import Store
 from receiver.sending.signals import Signals
 from receiver.settings import WebSettings
 from tests.parts.callbacks import BASE, CLAIMS, DONE, URLS, no_temporal

@@ -12,10 +12,11 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from receiver.deliveries import migrations
+from activities.store import migrations
+from activities.store.database import Database, NewerSchema
+from activities.store.schema import DELIVERIES, METADATA
 from receiver.deliveries.archive import Archive
-from receiver.deliveries.database import Database, NewerSchema
-from receiver.deliveries.schema import DELIVERIES, METADATA, to_row
+from receiver.deliveries.rows import to_row
 from tests.commands import command
 from tests.parts.deliveries import delivery
 
@@ -65,12 +66,25 @@ def test_what_the_version_before_has_kept_is_kept(empty_database: Database) -> N
     *_, first = ScriptDirectory.from_config(migrations._config()).walk_revisions()
     migrations.upgrade(empty_database, first.revision)
     kept = [delivery(f"chain-{n}") for n in range(3)]
-    Archive(empty_database).add(kept)
+    with empty_database.begin() as connection:
+        old = sa.Table(DELIVERIES.name, sa.MetaData(), autoload_with=connection)
+        columns = {column.name for column in old.c}
+        rows = [{name: value for name, value in to_row(one).items() if name in columns} for one in kept]
+        connection.execute(sa.insert(old).values(rows))
     migrations.upgrade(empty_database)
     assert list(Archive(empty_database).every()) == kept
-    old = sa.Table(DELIVERIES.name, sa.MetaData(), *(sa.Column(column.name, column.type) for column in DELIVERIES.c))
     with empty_database.begin() as connection:
-        connection.execute(sa.insert(old).values(to_row(delivery("chain-4"))))
+        connection.execute(sa.insert(old).values({**rows[0], "id": "another"}))
+
+
+def test_a_store_goes_back_to_the_version_before(database: Database) -> None:
+    kept = delivery()
+    Archive(database).add([kept])
+    migrations.downgrade(database, "0005")
+    assert migrations.current(database) == "0005"
+    assert "calls" not in tables(database)
+    migrations.upgrade(database)
+    assert list(Archive(database).every()) == [kept]
 
 
 def test_a_rolled_back_version_works_with_a_later_schema(database: Database) -> None:

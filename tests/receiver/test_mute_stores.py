@@ -13,18 +13,18 @@ from typing import Any
 
 import pytest
 
-from receiver.deliveries import database as database_module
-from receiver.deliveries import migrations
-from receiver.deliveries import statements as statements_module
+from activities.store import database as database_module
+from activities.store import migrations
+from activities.store.database import CLIENT_GRACE, TRANSACTION_TIMEOUT_SINCE, Database, StoreAway, StoreMute
+from activities.store.store import Store
+from receiver.deliveries import driver as driver_module
 from receiver.deliveries.archive import Archive
-from receiver.deliveries.database import CLIENT_GRACE, TRANSACTION_TIMEOUT_SINCE, Database, StoreAway, StoreMute
 from receiver.deliveries.delivery import Fate
 from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.judging import How
 from receiver.deliveries.queue import Conclusion
-from receiver.deliveries.schema import to_row
+from receiver.deliveries.rows import to_row
 from receiver.deliveries.statements import Statements
-from receiver.deliveries.store import Store
 from receiver.timing import Timing
 from tests.parts.deliveries import delivery, keep
 from tests.parts.metrics import read, serving
@@ -94,7 +94,7 @@ async def test_rows_that_a_vanished_receiver_has_written_are_let_go(
     direct: Database, monkeypatch: pytest.MonkeyPatch, since: int
 ) -> None:
     """Several statements in a pipeline end with a flush, which switches PostgreSQL's bound of idling off."""
-    for module in (database_module, statements_module):
+    for module in (database_module, driver_module):
         monkeypatch.setattr(module, "TRANSACTION_TIMEOUT_SINCE", since)
     statements, ones = Statements(direct), [delivery("chain-1"), delivery("chain-2")]
     vanished = direct.connect()

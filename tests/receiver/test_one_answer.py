@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from activities.store.database import Database, StoreAway
 from receiver.deliveries.archive import Archive
-from receiver.deliveries.database import Database, StoreAway
 from receiver.sending.forwarder import Unavailable
 from receiver.sending.signals import Reached
 from receiver.timing import Timing

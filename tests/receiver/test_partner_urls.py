@@ -12,23 +12,38 @@ import httpx
 import pytest
 from temporalio.testing import WorkflowEnvironment
 
-from activities.callback_urls import Claims
+from activities.callback_urls import CallbackURLs, Claims
 from activities.environment import Environment
 from activities.handshakes import Handshake
 from activities.partners import load_partners
+from activities.partners.events import NOT_OURS, Event
 from activities.partners.partner import Partner
+from activities.partners.received import Received
 from activities.signatures import SCHEMES, Scheme
 from receiver.answers import Verdict
 from receiver.app import create_app
 from receiver.deliveries.capture import Capture
 from receiver.deliveries.delivery import read_line
-from receiver.sending.signals import Signals
+from receiver.sending.signals import Reached, Signals
 from tests.parts.callbacks import BASE, CLAIMS, DONE, URLS, for_temporal, no_temporal, url_for
-from tests.parts.one_url import GITHUB, PLAIN, carrying, post, read_token
+from tests.parts.one_url import GITHUB, ONE_URL, PLAIN, carrying, post
 from tests.support import ScriptedPartner, progress_of, result_of, stage, start, until, waiting, working
 from workflows.contract import Answer
 
 SQUARE = SCHEMES["square"](secrets=["secret"])
+
+
+ELSEWHERE = CallbackURLs(BASE, ["another-key-of-at-least-32-characters"])
+
+
+class Unknown(Signals):
+    """A Temporal that knows no run."""
+
+    def __init__(self) -> None:
+        super().__init__(no_temporal)
+
+    async def send(self, *args: Any, **options: Any) -> Reached:
+        return Reached.UNKNOWN
 
 
 @asynccontextmanager
@@ -61,7 +76,7 @@ AT_EITHER_URL = pytest.mark.parametrize("url", [URLS.issue(CLAIMS), "/partners/b
 async def test_a_signed_handshake_is_answered_at_either_url(
     handshake: Handshake, body: dict[str, Any], says: str, media_type: str, url: str
 ) -> None:
-    async with receiver(handshake=handshake, signature=GITHUB, read_token=read_token) as http:
+    async with receiver(handshake=handshake, signature=GITHUB, **ONE_URL) as http:
         answer = await post(http, url, body)
         unsigned = await post(http, url, body, None)
         missigned = await post(http, url, body, SCHEMES["github"](secrets=["another"]))
@@ -90,7 +105,7 @@ async def test_a_signed_handshake_needs_a_partner_that_signs() -> None:
 async def test_an_unsigned_handshake_is_answered_at_either_url(
     handshake: Handshake, method: str, query: str, headers: dict[str, str], status: int, text: str | None, url: str
 ) -> None:
-    async with receiver(handshake=handshake, signature=GITHUB, read_token=read_token) as http:
+    async with receiver(handshake=handshake, signature=GITHUB, **ONE_URL) as http:
         answer = await http.request(method, url + query, headers=headers)
         forged = await http.request(method, url[:-2] + query, headers=headers)
     assert answer.status_code == status
@@ -111,7 +126,7 @@ async def test_consent_to_cloudevents_names_the_allowed_rate() -> None:
 @pytest.mark.parametrize("url", [URLS.issue(CLAIMS), "/partners/bank"])
 async def test_other_methods_without_a_handshake_are_405(method: str, url: str) -> None:
     for handshake in (None, Handshake("graph")):
-        async with receiver(signature=GITHUB, read_token=read_token, handshake=handshake) as http:
+        async with receiver(signature=GITHUB, **ONE_URL, handshake=handshake) as http:
             answer = await http.request(method, f"{url}?challenge=x&validationToken=x")
         assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
 
@@ -125,11 +140,11 @@ async def test_a_get_for_a_partner_that_is_not_enabled_is_405_as_well() -> None:
 async def test_what_a_handshake_asks_in_vain_is_read_as_no_callback() -> None:
     """Not even by a partner's file that takes everything for a success."""
 
-    def read_anything(body: bytes) -> Answer:
-        return Answer("succeeded")
+    def read_anything(received: Received) -> Event:
+        return Event(Answer("succeeded"))
 
     for signed in (GITHUB, None):
-        async with receiver(handshake=Handshake("slack"), signature=signed, read_callback=read_anything) as http:
+        async with receiver(handshake=Handshake("slack"), signature=signed, read_event=read_anything) as http:
             answer = await post(http, URLS.issue(CLAIMS), {**SLACK, "challenge": "<b>"}, signed)
         assert answer.status_code == 422
 
@@ -167,7 +182,7 @@ async def test_handshakes_are_limited_apart_from_callbacks(monkeypatch: pytest.M
 @pytest.mark.parametrize("form", ["url", "token"])
 async def test_the_token_in_a_signed_body_says_what_it_answers(real: WorkflowEnvironment, form: str) -> None:
     async with (
-        receiver(for_temporal(real.client), signature=GITHUB, read_token=read_token) as http,
+        receiver(for_temporal(real.client), signature=GITHUB, **ONE_URL) as http,
         working(real.client, ScriptedPartner()),
     ):
         handle = await start(real.client, stage(1))
@@ -177,13 +192,15 @@ async def test_the_token_in_a_signed_body_says_what_it_answers(real: WorkflowEnv
         first, again = await post(http, "/partners/partner-1", body), await post(http, "/partners/partner-1", body)
         outcome = (await result_of(handle)).outcomes["step-1"]
         late = await post(http, "/partners/partner-1", {**body, "data": {"n": 2}})
-    assert (first.status_code, again.status_code, late.status_code) == (202, 202, 410)
+    # Every event of an account comes to this URL, and after many 4xx a provider disables it.
+    assert (first.status_code, again.status_code, late.status_code) == (202, 202, 202)
+    assert late.json() == {"answer": "this callback URL is closed: its work is over"}
     assert (outcome.cause, outcome.data) == ("callback", {"account_id": "a-1"})
 
 
 async def test_progress_is_taken_there_as_well(real: WorkflowEnvironment) -> None:
     async with (
-        receiver(for_temporal(real.client), signature=GITHUB, read_token=read_token) as http,
+        receiver(for_temporal(real.client), signature=GITHUB, **ONE_URL) as http,
         working(real.client, ScriptedPartner()),
     ):
         handle = await start(real.client, stage(1))
@@ -195,21 +212,39 @@ async def test_progress_is_taken_there_as_well(real: WorkflowEnvironment) -> Non
 
 
 @pytest.mark.parametrize(
-    ("body", "status"),
+    ("body", "says"),
     [
-        (carrying(URLS.issue(CLAIMS)[:-2]), 404),
-        (carrying(""), 404),
-        (carrying(URLS.issue(replace(CLAIMS, partner="partner-1"))), 404),
-        (carrying(URLS.issue(replace(CLAIMS, partner="partner-1", expires_at=1_790_000_001))), 404),
-        (carrying(URLS.issue(replace(CLAIMS, expires_at=1_790_000_001))), 410),
-        (DONE, 422),
-        (b"{", 422),
+        (carrying(URLS.issue(CLAIMS)[:-2]), "ignored"),
+        (carrying(""), "ignored"),
+        (carrying(URLS.issue(replace(CLAIMS, partner="partner-1"))), "ignored"),
+        (carrying(URLS.issue(replace(CLAIMS, partner="partner-1", expires_at=1_790_000_001))), "ignored"),
+        (carrying(URLS.issue(replace(CLAIMS, expires_at=1_790_000_001))), "closed"),
+        (DONE, "cannot be read"),
+        (b"{", "cannot be read"),
     ],
 )
-async def test_no_token_or_a_bad_one_is_answered_as_the_table_says(body: Any, status: int) -> None:
+async def test_no_token_or_a_bad_one_is_answered_as_the_table_says(body: Any, says: str) -> None:
     """A token of another partner's call is a bad one here, for this signature proves nothing about it."""
-    async with receiver(signature=GITHUB, read_token=read_token) as http:
-        assert (await post(http, "/partners/bank", body)).status_code == status
+    async with receiver(signature=GITHUB, **ONE_URL) as http:
+        answer = await post(http, "/partners/bank", body)
+    assert answer.status_code == (422 if says == "cannot be read" else 202)
+    assert says in answer.json()["answer"]
+
+
+async def test_an_event_that_is_not_ours_is_answered_2xx() -> None:
+    async with receiver(signature=GITHUB, stage_by="token", read_event=lambda received: NOT_OURS) as http:
+        answer = await post(http, "/partners/bank", {"type": "payout.paid"})
+        unsigned = await post(http, "/partners/bank", {"type": "payout.paid"}, None)
+        overlooked = await post(http, "/partners/bank", carrying(URLS.issue(CLAIMS)))
+        foreign = await post(http, "/partners/bank", carrying(ELSEWHERE.issue(CLAIMS)))
+    assert (answer.status_code, answer.json()["answer"]) == (202, "ignored: it is about no work of ours")
+    assert (unsigned.status_code, overlooked.status_code, foreign.status_code) == (401, 503, 202)
+
+
+async def test_an_unknown_run_at_one_url_is_no_2xx_without_a_store() -> None:
+    async with receiver(Unknown(), signature=GITHUB, **ONE_URL) as http:
+        assert (await post(http, "/partners/bank", carrying(URLS.issue(CLAIMS)))).status_code == 503
+        assert (await post(http, URLS.issue(CLAIMS), carrying("x"))).status_code == 404
 
 
 @pytest.mark.parametrize(
@@ -217,22 +252,22 @@ async def test_no_token_or_a_bad_one_is_answered_as_the_table_says(body: Any, st
     ["/partners/bank/", "/partners/%62ank", "/partners/", "/partners/unheard-of", "/partners"],
 )
 async def test_a_partners_url_has_one_spelling(path: str) -> None:
-    async with receiver(signature=GITHUB, read_token=read_token) as http:
+    async with receiver(signature=GITHUB, **ONE_URL) as http:
         answer = await post(http, path, carrying("x"))
     assert answer.status_code == 404
 
 
 async def test_an_unproven_body_is_401_before_anything_reads_it() -> None:
-    def read_nothing(body: bytes) -> str:
+    def read_nothing(received: Received) -> Event:
         raise AssertionError("read")
 
-    async with receiver(signature=GITHUB, read_token=read_nothing) as http:
+    async with receiver(signature=GITHUB, stage_by="token", read_event=read_nothing) as http:
         assert (await post(http, "/partners/bank", carrying(URLS.issue(CLAIMS)), None)).status_code == 401
 
 
 @pytest.mark.parametrize("scheme", [None, SCHEMES["bearer"](secrets=["a-long-token"])])
 async def test_a_partner_whose_bodies_are_not_signed_has_no_url_there(scheme: Scheme | None) -> None:
-    async with receiver(signature=scheme, read_token=read_token) as http:
+    async with receiver(signature=scheme, **ONE_URL) as http:
         assert (await post(http, "/partners/bank", carrying(URLS.issue(CLAIMS)), scheme)).status_code == 404
 
 
@@ -242,7 +277,7 @@ async def test_a_partner_with_a_url_for_each_call_has_none_there() -> None:
 
 
 async def test_a_scheme_that_signs_the_url_signs_the_public_one() -> None:
-    app = create_app(URLS, {"bank": replace(PLAIN, signature=SQUARE, read_token=read_token)}, Signals(no_temporal))
+    app = create_app(URLS, {"bank": replace(PLAIN, signature=SQUARE, **ONE_URL)}, Signals(no_temporal))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://another.test") as http:
         headers = dict(SQUARE.sign(b"{}", url=f"{BASE}/partners/bank", now=0, delivery_id=""))
         headers["Content-Type"] = "application/json"
@@ -253,11 +288,11 @@ async def test_a_scheme_that_signs_the_url_signs_the_public_one() -> None:
 @pytest.mark.parametrize(
     ("changes", "is_fault"),
     [
-        ({"read_token": read_token}, True),
+        (ONE_URL, True),
         ({"handshake": Handshake("slack")}, True),
         ({"handshake": Handshake("dropbox")}, False),
-        ({"read_token": read_token, "signature": GITHUB}, False),
-        ({"read_token": read_token, "signature": SCHEMES["bearer"](secrets=["a-long-token"])}, True),
+        ({**ONE_URL, "signature": GITHUB}, False),
+        ({**ONE_URL, "signature": SCHEMES["bearer"](secrets=["a-long-token"])}, True),
     ],
 )
 def test_what_needs_a_signature_and_has_none_is_a_fault_at_start(

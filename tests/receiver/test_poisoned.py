@@ -6,9 +6,9 @@ import asyncio
 import time
 from dataclasses import replace
 
+from activities.store.database import Database
 from receiver.answers import Verdict
 from receiver.deliveries.archive import Archive
-from receiver.deliveries.database import Database
 from receiver.deliveries.delivery import Fate
 from receiver.sending.retries import UNDECIDED_FOR
 from receiver.sending.signals import SignalRefused, TemporalAway

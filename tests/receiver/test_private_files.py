@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from activities.store import migrations
+from activities.store.database import Database
+from activities.store.store import Store
 from receiver.cli.doctor.checks import _store
-from receiver.deliveries import migrations
 from receiver.deliveries.archive import Archive
-from receiver.deliveries.database import Database
 from receiver.deliveries.inbox import Inbox
-from receiver.deliveries.store import Store
 from tests.parts.deliveries import delivery, keep
 from tests.stores import PATIENT
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from activities.store.database import Database
 from receiver.deliveries import queries
-from receiver.deliveries.database import Database
-from receiver.deliveries.schema import to_row
-from receiver.deliveries.statements import NOT_QUEUED, Statements
+from receiver.deliveries.driver import Driver
+from receiver.deliveries.rows import to_row
+from receiver.deliveries.statements import NOT_QUEUED
 from tests.parts.deliveries import delivery
 
 TEXTS = [text for name, text in vars(queries).items() if name.isupper() and isinstance(text, str)]
@@ -18,7 +19,7 @@ def test_both_databases_can_plan_every_query(database: Database) -> None:
     """Also a query that no other test runs on one of them."""
     moments = dict.fromkeys(("at", "before", "never", "until"), 1.0)
     numbers = dict.fromkeys(("told", "over", "final", "most", "among", "longest"), 1)
-    texts = Statements(database)._texts({"a"}) | {"if_promised": "parked"}
+    texts = Driver(database).texts({"a"}) | {"if_promised": "parked"}
     parameters: dict[str, Any] = {**to_row(delivery()), **NOT_QUEUED, **moments, **numbers, **texts}
     with database.begin() as connection:
         plans = [connection.exec_driver_sql(f"EXPLAIN {database.sql(query)}", parameters).all() for query in QUERIES]

@@ -9,15 +9,16 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from activities.store.database import Database
+from activities.store.schema import DELIVERIES
 from receiver.deliveries import statements as statements_module
 from receiver.deliveries.archive import Archive
-from receiver.deliveries.database import Database
 from receiver.deliveries.delivery import Fate
 from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.judging import How
 from receiver.deliveries.queries import CHECK_WRITABLE, CLAIM, DEPTH
 from receiver.deliveries.queue import Conclusion
-from receiver.deliveries.schema import DELIVERIES, to_row
+from receiver.deliveries.rows import to_row
 from receiver.deliveries.statements import Statements
 from tests.parts.deliveries import delivery, keep, queued
 from tests.stores import PATIENCE, PATIENT, timed
@@ -102,7 +103,7 @@ def plan_of_a_claim(inbox: Inbox, cursor: Any) -> str:
 
 def plan_of(inbox: Inbox, cursor: Any, query: str, parameters: dict[str, Any]) -> str:
     explain = "EXPLAIN QUERY PLAN " if inbox._statements._is_sqlite else "EXPLAIN "
-    cursor.execute(explain + inbox._statements._sql(query), parameters)
+    cursor.execute(explain + inbox._statements._driver.sql(query), parameters)
     return str(cursor.fetchall())
 
 

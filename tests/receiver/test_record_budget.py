@@ -6,6 +6,8 @@ import pytest
 import sqlalchemy as sa
 
 from activities.callback_urls import Claims
+from activities.store.database import Database
+from activities.store.schema import DELIVERIES
 from receiver.budget import (
     ALL_BYTES_PER_DAY,
     BYTES_PER_DAY,
@@ -16,8 +18,7 @@ from receiver.budget import (
     RecordBudget,
     UrlBudget,
 )
-from receiver.deliveries.database import Database
-from receiver.deliveries.schema import DELIVERIES, stored_size, to_row
+from receiver.deliveries.rows import stored_size, to_row
 from tests.parts.clocks import Clock
 from tests.parts.deliveries import delivery
 from workflows.durations import DAY

@@ -15,25 +15,26 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from activities.callback_urls import CallbackURLs
 from activities.environment import Environment
 from activities.partners import sandbox
+from activities.partners.events import Event
 from activities.partners.partner import OwnAnswer, Partner
+from activities.partners.received import Received
 from activities.signatures import SCHEMES, SignedRequest
+from activities.store.database import Database
+from activities.store.store import Store
 from receiver.app import create_app
 from receiver.deliveries.archive import Archive
-from receiver.deliveries.database import Database
 from receiver.deliveries.delivery import Delivery, digest
-from receiver.deliveries.store import Store
 from receiver.replay.aims import CapturedClaims
 from receiver.replay.sending import CannotSign, NotReplayable, Replay, select
 from tests.parts.callbacks import BASE, CLAIMS, DONE, URLS
 from tests.parts.deliveries import delivery
 from tests.parts.listeners import listening
 from tests.parts.metrics import read
-from tests.parts.one_url import GITHUB, carrying, post, read_token
+from tests.parts.one_url import GITHUB, ONE_URL, carrying, post, read_token
 from tests.parts.switchable import Switchable
 from tests.parts.waits import eventually
 from tests.stores import PATIENT
 from tests.support import KEY
-from workflows.contract import Answer
 
 PLAIN = sandbox.partner("bank", Environment({}))
 FORM = (("Content-Type", "application/x-www-form-urlencoded"),)
@@ -61,7 +62,7 @@ async def recording(database: Database, partner: Partner) -> AsyncIterator[httpx
 def test_body_headers_and_query_stay_but_connection_headers() -> None:
     headers = (("Host", "production"), ("X-Twice", "1"), ("Content-Length", "7"), ("x-twice", "2"), ("X-\xe4", "\xe9"))
     one = captured(headers=headers)
-    sent = replaying().write(one, CLAIMS)
+    sent = replaying().write([(one, CLAIMS)])
     assert sent.content == one.body
     raw = [(name, value) for name, value in sent.headers.raw if name.lower() not in {b"host", b"content-length"}]
     assert raw == [(b"X-Twice", b"1"), (b"x-twice", b"2"), ("X-ä".encode("latin-1"), b"\xe9")]
@@ -109,7 +110,7 @@ def test_an_impossible_url_is_left_out_with_the_reason() -> None:
 
 def test_blanks_around_a_header_are_not_sent_again() -> None:
     """They may be sent, and no client of ours does: it would refuse the request."""
-    sent = replaying().write(captured(headers=(("X-Padded", "\ta b  "),)), CLAIMS)
+    sent = replaying().write([(captured(headers=(("X-Padded", "\ta b  "),)), CLAIMS)])
     assert (b"X-Padded", b"a b") in sent.headers.raw
     assert sent.headers["host"] == "receiver.test"
     assert str(sent.url) == URLS.issue(CLAIMS) + "?q=1"
@@ -118,10 +119,10 @@ def test_blanks_around_a_header_are_not_sent_again() -> None:
 def test_resign_signs_under_the_captured_id_and_verbatim_not() -> None:
     bank = SCHEMES["standard-webhooks"](secrets=["bm90LWEtc2VjcmV0LW5vdC1hLXNlY3JldC1u"])
     one = captured(headers=(("Webhook-Signature", "v1,old"), ("X-Other", "1")), signed_id="msg_1")
-    sent = replaying(replace(PLAIN, signature=bank)).write(one, CLAIMS)
+    sent = replaying(replace(PLAIN, signature=bank)).write([(one, CLAIMS)])
     signed = SignedRequest("POST", str(sent.url), list(sent.headers.multi_items()), sent.content)
     assert bank.verify(signed, float(sent.headers["webhook-timestamp"])).delivery_id == "msg_1"
-    verbatim = replaying(replace(PLAIN, signature=bank), mode="verbatim").write(one, CLAIMS)
+    verbatim = replaying(replace(PLAIN, signature=bank), mode="verbatim").write([(one, CLAIMS)])
     assert verbatim.headers["webhook-signature"] == "v1,old"
 
 
@@ -141,7 +142,7 @@ def test_what_cannot_be_sent_again_is_left_out_with_the_reason() -> None:
     }
     assert missigned in select([missigned], unproven=True)[0]
     with pytest.raises(NotReplayable):
-        replaying().write(bodiless, CLAIMS)
+        replaying().write([(bodiless, CLAIMS)])
 
 
 def test_they_are_sent_in_the_order_of_capture() -> None:
@@ -195,7 +196,7 @@ async def test_where_nobody_listens_the_replay_ends(unused_port: int) -> None:
 
 
 async def test_a_delivery_to_one_url_goes_there_with_a_new_token(database: Database) -> None:
-    partner = replace(PLAIN, signature=GITHUB, read_token=read_token)
+    partner = replace(PLAIN, signature=GITHUB, **ONE_URL)
     async with recording(database, partner) as http:
         assert (await post(http, "/partners/bank", carrying(URLS.issue(CLAIMS)))).status_code == 202
         (kept,) = Archive(database).every()
@@ -203,23 +204,23 @@ async def test_a_delivery_to_one_url_goes_there_with_a_new_token(database: Datab
         assert kept.body is not None
         assert token.encode() not in kept.body
         other = replace(CLAIMS, workflow_id="another", chain_id="another")
-        sent = replaying(partner).write(kept, other)
-        assert (sent.url.path, read_token(sent.content)) == ("/partners/bank", URLS.issue(other))
+        sent = replaying(partner).write([(kept, other)])
+        assert (sent.url.path, read_token(Received(sent.content))) == ("/partners/bank", URLS.issue(other))
         assert (await http.send(sent)).status_code == 202
         assert [one.workflow_id for one in Archive(database).every()] == ["run", "another"]
 
 
 async def test_an_error_of_a_partners_file_is_recorded_and_counted(database: Database) -> None:
-    def read_callback(body: bytes) -> Answer:
+    def raise_(received: Received) -> Event:
         raise KeyError("status")
 
-    async with recording(database, replace(PLAIN, read_callback=read_callback)) as http:
+    async with recording(database, replace(PLAIN, read_event=raise_)) as http:
         assert (await http.post(URLS.issue(CLAIMS), json=DONE)).status_code == 503
         await eventually(lambda: len(list(Archive(database).every())) == 1)
         counted = read((await http.get("/metrics")).text)
     (kept,) = Archive(database).every()
     assert (kept.verdict, kept.status, kept.workflow_id, kept.replayable) == ("broken", 503, "run", True)
-    assert counted["stagehook_answers_total", "bank", "read_callback raised KeyError", "503", "broken"] == 1
+    assert counted["stagehook_answers_total", "bank", "read_event raised KeyError", "503", "broken"] == 1
 
 
 async def test_the_answer_that_is_recorded_is_the_one_that_was_given(database: Database) -> None:

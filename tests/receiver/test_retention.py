@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from activities.store.database import Database, StoreAway
 from receiver.deliveries import retention, statements
 from receiver.deliveries.archive import Archive
-from receiver.deliveries.database import Database, StoreAway
 from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.queries import PRUNE_REFUSED
 from receiver.deliveries.retention import prune_for_ever

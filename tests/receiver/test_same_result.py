@@ -15,15 +15,17 @@ import pytest
 import sqlalchemy as sa
 from temporalio.testing import WorkflowEnvironment
 
-from activities import strict_json
+from activities.partners.events import Event
+from activities.partners.received import Received
 from activities.signatures import SCHEMES
+from activities.store.database import Database
+from activities.store.schema import DELIVERIES
+from activities.store.store import Store
 from receiver.app import create_app
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.content import earlier_request_id
-from receiver.deliveries.database import Database
 from receiver.deliveries.delivery import Delivery, Fate, digest
-from receiver.deliveries.schema import DELIVERIES, to_row
-from receiver.deliveries.store import Store
+from receiver.deliveries.rows import to_row
 from receiver.sending.signal import Signal
 from receiver.sending.signals import Reached, Signals
 from tests.parts.callbacks import BASE, CLAIMS, URLS, for_temporal, partners, url_for
@@ -39,10 +41,10 @@ SIGNED = SCHEMES["standard-webhooks"](secrets=["whsec_" + base64.b64encode(bytes
 URL = URLS.issue(CLAIMS)
 
 
-def read_document(body: bytes) -> Answer:
+def read_document(received: Received) -> Event:
     """A partner's file that reads a result's status and document, and nothing of how it was sent."""
-    event = strict_json.loads(body)
-    return Answer("succeeded" if event["status"] == "done" else "failed", {"doc": event["doc"]})
+    event = received.json()
+    return Event(Answer("succeeded" if event["status"] == "done" else "failed", {"doc": event["doc"]}))
 
 
 @asynccontextmanager
@@ -50,7 +52,7 @@ async def receiver(
     signals: Signals, database: Database | None = None, *, signs: bool = False
 ) -> AsyncIterator[httpx.AsyncClient]:
     reading = {
-        name: replace(partner, read_callback=read_document, signature=SIGNED if signs else None)
+        name: replace(partner, read_event=read_document, signature=SIGNED if signs else None)
         for name, partner in partners().items()
     }
     app = create_app(URLS, reading, signals, store=Store(database) if database else None, timing=PATIENT)
@@ -129,7 +131,7 @@ async def test_without_a_store_it_is_one_signal_and_one_answer(real: WorkflowEnv
 
 def kept_by_the_version_before(database: Database, body: bytes, fate: Fate, **changes: Any) -> Delivery:
     """A row whose request id was made of its bytes."""
-    answer = read_document(body)
+    answer = read_document(Received(body)).answer
     claims = vars(CLAIMS)
     one = delivery(body=body, body_size=len(body), body_digest=digest(body), says=answer.status, fate=fate, **claims)
     one = replace(one, fate_at=time.time() if fate is not Fate.PENDING else 0.0, **changes)
@@ -191,7 +193,7 @@ async def test_a_signal_of_an_earlier_version_is_known_after_the_end(
     async with receiver(signals) as http, working(real.client, ScriptedPartner()):
         handle = await start(real.client, stage(1))
         await waiting(handle)
-        claims, answer = URLS.redeem(url_for(handle).rpartition("/")[2]), read_document(FIRST)
+        claims, answer = URLS.redeem(url_for(handle).rpartition("/")[2]), read_document(Received(FIRST)).answer
         callback = Callback(answer, claims.chain_id, claims.attempt, claims.issued_at)
         earlier = Signal(claims, callback, earlier_request_id(claims, FIRST, answer))
         assert await signals.send(earlier) is Reached.TAKEN

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from activities.callback_urls import Claims
+from activities.store.database import Database
 from receiver import health as health_module
-from receiver.deliveries.database import Database
 from receiver.deliveries.inbox import Inbox
 from receiver.health import Health
 from receiver.sending import origins as origins_module

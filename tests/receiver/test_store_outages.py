@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from receiver.deliveries import migrations
+from activities.store import migrations
+from activities.store.database import Database, SchemaMissing, StoreAway
 from receiver.deliveries.archive import Archive
-from receiver.deliveries.database import Database, SchemaMissing, StoreAway
 from receiver.deliveries.delivery import digest
 from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.judging import How

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from activities.environment import Environment, SettingsError
-from receiver.deliveries.store import Store
+from activities.store.store import Store
 from receiver.settings import WebSettings
 
 LOCAL = "http://127.0.0.1:8000"

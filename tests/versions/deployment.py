@@ -20,11 +20,10 @@ from temporalio.service import RPCError
 from activities.callback_urls import CallbackURLs
 from activities.environment import Environment
 from activities.partners import load_partners
-from receiver.cli.demo.processes import Part, Processes, free_port
+from activities.store.database import Database
+from receiver.cli.demo.processes import LocalProcess, Processes, free_port
 from receiver.cli.demo.stack import local_environment, temporal_server
 from receiver.deliveries.archive import Archive, Filters
-from receiver.deliveries.database import Database
-from receiver.sandbox.roles import ROLES
 from tests.versions.partner import Door, RestingPartner
 from tests.versions.trees import Tree
 from workflows.contract import PIPELINE_WORKFLOW, PROGRESS
@@ -40,6 +39,9 @@ SUGGEST_CONTINUE_AS_NEW: Final = ("--dynamic-config-value", "limit.historyCount.
 """So many events: talkative runs continue as new, so that one version takes over what the other has carried."""
 
 QUEUE: Final = "stagehook"
+SAMPLES: Final = ("identity", "bank", "esign", "cards")
+"""The sample partners that both versions know."""
+
 RELEASE: Final = ("db", "upgrade")
 """What the Procfile's `release:` runs before the processes of a deploy or a roll-back start."""
 
@@ -65,9 +67,9 @@ class Deployment:
     urls: CallbackURLs
     partner: RestingPartner
     client: Client = field(init=False)
-    temporal: Part = field(init=False)
-    worker: tuple[Tree, Part] | None = None
-    webs: list[tuple[Tree, Part, Door]] = field(default_factory=list)
+    temporal: LocalProcess = field(init=False)
+    worker: tuple[Tree, LocalProcess] | None = None
+    webs: list[tuple[Tree, LocalProcess, Door]] = field(default_factory=list)
     killing: bool = False
     started: int = 0
 
@@ -143,7 +145,7 @@ class Deployment:
             else:
                 self.webs.append(await self._start_web(tree, place))
 
-    async def _start_web(self, tree: Tree, place: int) -> tuple[Tree, Part, Door]:
+    async def _start_web(self, tree: Tree, place: int) -> tuple[Tree, LocalProcess, Door]:
         """Start a web process; the first one listens at PUBLIC_URL, the second one on a port of its own."""
         port = self.env["PORT"] if place == 0 else str(free_port())
         url = f"http://127.0.0.1:{port}"
@@ -173,7 +175,7 @@ class Deployment:
     def _signal(self) -> signal.Signals:
         return signal.SIGKILL if self.killing else signal.SIGTERM
 
-    def _start(self, tree: Tree, command: str, **changes: str) -> Part:
+    def _start(self, tree: Tree, command: str, **changes: str) -> LocalProcess:
         self.started += 1
         env = tree.environment({**self.env, **changes})
         return self.processes.start(f"{self.started}-{tree.name}-{command}", tree.command(command), env)
@@ -250,10 +252,10 @@ async def deployment(folder: Path, database_url: str) -> AsyncIterator[Deploymen
         address=f"127.0.0.1:{free_port()}",
         public_port=free_port(),
         sandbox_url=f"http://127.0.0.1:{partner_port}",
-        partners=",".join((*ROLES, "sandbox")),
+        partners=",".join((*SAMPLES, "sandbox")),
     )
     env["DATABASE_URL"] = database_url
-    loaded = load_partners(ROLES, Environment(env))
+    loaded = load_partners(SAMPLES, Environment(env))
     schemes = {name: partner.signature for name, partner in loaded.items() if partner.signature}
     urls = CallbackURLs(env["PUBLIC_URL"], [env["CALLBACK_KEYS"]])
     async with httpx.AsyncClient(timeout=10, trust_env=False) as http:
@@ -278,7 +280,7 @@ async def until(holds: Callable[[], Any], what: str, missing: Callable[[], Any] 
         await asyncio.sleep(0.05)
 
 
-async def ended(part: Part, number: signal.Signals) -> None:
+async def ended(part: LocalProcess, number: signal.Signals) -> None:
     """Signal a process, and wait for its end."""
     part.process.send_signal(number)
     await until(lambda: part.process.poll() is not None, f"the end of {part.name}")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from activities.store import migrations
+from activities.store.database import NewerSchema
 from receiver.cli.db.store import need_store, read_store
 from receiver.cli.errors import Exit
 from receiver.cli.output import note, print_json, say
-from receiver.deliveries import migrations
-from receiver.deliveries.database import NewerSchema
 
 
 def upgrade_store() -> None:

@@ -10,10 +10,10 @@ import sqlalchemy as sa
 from sqlalchemy.engine.interfaces import DBAPIConnection
 
 from activities.environment import Environment
+from activities.store.database import Database
+from activities.store.store import Store
 from receiver.cli.errors import CommandError, Exit
 from receiver.deliveries.archive import Archive
-from receiver.deliveries.database import Database
-from receiver.deliveries.store import Store
 
 BUSY_MS: Final = 10_000
 """Milliseconds that a command waits while another process writes to SQLite's file. No request waits for a command."""

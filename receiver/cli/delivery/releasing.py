@@ -9,9 +9,11 @@ from typing import Final
 
 import click
 
+from activities.callback_urls import CallbackURLs
 from activities.environment import Environment
 from activities.partners import load_partners
 from activities.partners.partner import Partner
+from activities.settings import read_callback_keys
 from receiver.cli.db.store import need_archive
 from receiver.cli.delivery.selection import refuse_both
 from receiver.cli.errors import Exit
@@ -19,7 +21,7 @@ from receiver.cli.output import counted, note, say
 from receiver.cli.terminal import printable
 from receiver.deliveries.archive import ANY, Archive, Filters, NeverForwarded, NoSuchDelivery
 from receiver.deliveries.delivery import Delivery, Fate
-from receiver.deliveries.schema import is_unread
+from receiver.deliveries.rows import is_unread
 from receiver.sending import releases
 
 HELD: Final = {Fate.PARKED, Fate.REFUSED}
@@ -59,7 +61,7 @@ def _release(archive: Archive, chosen: Sequence[str]) -> list[NoSuchDelivery]:
     left: list[NoSuchDelivery] = []
     for id_ in chosen:
         try:
-            say(printable(f"{releases.release(archive, id_, time.time(), _partner).id} is pending"))
+            say(printable(f"{releases.release(archive, id_, time.time(), Here()).id} is pending"))
         except NoSuchDelivery as error:  # with filters: another process has released it
             left.append(error)
     return left
@@ -76,9 +78,19 @@ def _is_held(one: Delivery, filters: Filters) -> bool:
     return one.fate in HELD or is_unread(one)
 
 
-def _partner(name: str) -> Partner:
-    """Make the partner from its file and this environment; raises `SettingsError`."""
-    environment = Environment(os.environ)
-    partners = load_partners([name], environment)
-    environment.check()
-    return partners[name]
+class Here:
+    """The partners and keys of this environment; see `releases.Surroundings`."""
+
+    def partner(self, name: str) -> Partner:
+        """Make the partner from its file; raises `SettingsError`."""
+        environment = Environment(os.environ)
+        partners = load_partners([name], environment)
+        environment.check()
+        return partners[name]
+
+    def urls(self) -> CallbackURLs:
+        """Make what redeems tokens; raises `SettingsError`."""
+        environment = Environment(os.environ)
+        keys = read_callback_keys(environment)
+        environment.check()
+        return CallbackURLs("", keys)

@@ -17,6 +17,7 @@ from activities.client import connect, connect_config
 from activities.environment import Environment, is_loopback
 from activities.runs import Runs
 from activities.settings import Settings
+from activities.store.calls import Calls
 from receiver.cli.db.store import need_archive
 from receiver.cli.delivery.replay import SPEEDS, ReplayOptions
 from receiver.cli.delivery.replay_plan import Plan, ReplayRequest
@@ -76,6 +77,7 @@ def _replay(request: ReplayRequest, settings: Settings, options: ReplayOptions) 
         mode=request.mode,
         speed=SPEEDS[options.speed],
         rate=options.rate,
+        refer=Calls(settings.store.database).refer if settings.store else None,
     )
 
 
@@ -142,11 +144,10 @@ def _choose(ids: Sequence[str], filters: Filters, file: str) -> list[Delivery]:
     refuse_both(ids, filters)
     if file:
         return [delivery for delivery in read_file(file) if filters.matches(delivery)]
-    if ids:
-        return need_archive().named(ids)
-    if filters == ANY:
+    if not ids and filters == ANY:
         raise click.UsageError("say which: IDs, --from FILE, or filters such as --since 2h")
-    return list(need_archive().every(filters))
+    archive = need_archive()
+    return archive.with_requests(archive.named(ids) if ids else list(archive.every(filters)))
 
 
 def _select(found: Sequence[Delivery], options: ReplayOptions) -> tuple[list[Delivery], int]:

@@ -27,7 +27,7 @@ class PartFailed(Exception):
 
 
 @dataclass
-class Part:
+class LocalProcess:
     """A running process."""
 
     name: str
@@ -48,7 +48,7 @@ class Processes:
     def __init__(self, folder: Path, *, grace: float) -> None:
         self._folder = folder
         self._grace = grace
-        self._parts: list[Part] = []
+        self._parts: list[LocalProcess] = []
         self._guard: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -62,7 +62,7 @@ class Processes:
     ) -> None:
         self.stop()
 
-    def start(self, name: str, command: Sequence[str], env: Mapping[str, str]) -> Part:
+    def start(self, name: str, command: Sequence[str], env: Mapping[str, str]) -> LocalProcess:
         """Start a process; its output goes to `NAME.log`."""
         log = self._folder / f"{name}.log"
         with log.open("ab") as out:
@@ -71,7 +71,7 @@ class Processes:
             )
         _pipe(self._guard).write(f"{process.pid}\n".encode())
         _pipe(self._guard).flush()
-        part = Part(name, process, log)
+        part = LocalProcess(name, process, log)
         self._parts.append(part)
         return part
 

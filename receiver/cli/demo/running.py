@@ -17,6 +17,7 @@ from temporalio.client import WorkflowHandle
 from activities.known_secrets import known_secrets
 from activities.redaction.secrets import look_for
 from activities.runs import ProgressUnknown, Runs, status_name
+from activities.store.database import Database
 from receiver.cli.demo.processes import Processes
 from receiver.cli.demo.stack import Stack, stagehook_command, start_stack
 from receiver.cli.errors import CommandError
@@ -24,9 +25,8 @@ from receiver.cli.output import cancel_on_signals, note, print_json, say
 from receiver.cli.pipeline.stage_table import changes, stage_table
 from receiver.cli.tables import live_table
 from receiver.deliveries.archive import Archive
-from receiver.deliveries.database import Database
 from receiver.deliveries.export import redact
-from workflows.contract import Pipeline, PipelineResult, Progress
+from workflows.contract import Pipeline, PipelineResult, Progress, Stage
 from workflows.pipelines import ONBOARDING
 
 STOP_WITHIN: Final = 1.0
@@ -40,7 +40,17 @@ DEMO_PLAYS: Final[Mapping[str, list[str]]] = {
     "bank": ["early"],
     "esign": ["never", "missigned"],
     "cards": ["forged"],
+    "payments": ["later"],
 }
+FIRST_PAYMENT: Final = Stage(
+    number=len(ONBOARDING.stages) + 1,
+    name="first-payment",
+    partner="payments",
+    timeout=30.0,
+    needs={"card": "card.card_id", "holder": "identity-check.legal_name"},
+)
+"""A stage of the demo alone: its partner has one webhook URL, and hands back only its own id."""
+
 CAPTURES: Final = Path(".dev/demo.jsonl")
 """The file with the receiver's deliveries, for a webhook replay."""
 
@@ -61,7 +71,7 @@ async def run_demo(*, keep: bool, as_json: bool) -> None:
             if not as_json:
                 note("starting Temporal, receiver, worker and sandbox partner ...")
             stack = await start_stack(processes, Path(folder), plays=DEMO_PLAYS, delay=CALLBACK_DELAY, ui=keep)
-            handle = await Runs(stack.client).start(hurried(ONBOARDING), INPUT, task_queue="stagehook")
+            handle = await Runs(stack.client).start(demonstrated(), INPUT, task_queue="stagehook")
             async with asyncio.timeout(RUN_WITHIN):
                 status, progress = await _follow(stack, handle, processes, as_json=as_json)
             summary = Summary(handle, status, progress, await stack.ledger())
@@ -82,6 +92,12 @@ async def run_demo(*, keep: bool, as_json: bool) -> None:
         while keep:
             processes.check()
             await asyncio.sleep(REFRESH_SECONDS)
+
+
+def demonstrated() -> Pipeline:
+    """Return the pipeline that the demo runs: onboarding in a hurry, and a first payment."""
+    pipeline = hurried(ONBOARDING)
+    return replace(pipeline, stages=[*pipeline.stages, FIRST_PAYMENT])
 
 
 def hurried(pipeline: Pipeline) -> Pipeline:
@@ -180,12 +196,13 @@ class Summary:
         return [
             "",
             f"{self.handle.id} {self.status}: {settled} of {len(self.progress.stages)} stages settled, each once",
-            "  identity, bank and esign signed what they sent, each in its own way: checked",
+            "  identity, bank, esign and payments signed what they sent, each in its own way: checked",
             f"  identity sent its thin callback {self.duplicates('identity') + 1} times: asked, and settled once",
             "  bank reported progress and its result before its call had returned: kept",
             "  esign never answered its first call: timed out, called again with a new URL",
             f"  esign then sent {self.refused['missigned']} callback with a wrong body signature first: refused",
             f"  cards, which signs nothing, tried {self.refused['forged']} forged token first: refused",
+            "  payments, at its one webhook URL, sent only its own id of the payment: matched to its call",
         ]
 
 

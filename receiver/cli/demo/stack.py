@@ -17,17 +17,17 @@ import httpx
 from temporalio.client import Client
 
 from activities.client import TemporalUnreachable, connect
+from activities.store import migrations
+from activities.store.database import Database
 from receiver.cli.demo.processes import Processes, bare_environment, free_port
 from receiver.cli.errors import CommandError
-from receiver.deliveries import migrations
-from receiver.deliveries.database import Database
 from receiver.sandbox.roles import ROLES
 
 T = TypeVar("T")
 
 READY_WITHIN: Final = 30.0
 NAMESPACE: Final = "default"
-SIGNING_SECRETS: Final = ("IDENTITY_SECRET", "BANK_SECRET", "ESIGN_SECRET")
+SIGNING_SECRETS: Final = ("IDENTITY_SECRET", "BANK_SECRET", "ESIGN_SECRET", "IDCHECK_SECRET", "PAYMENTS_SECRET")
 
 # The dev server's default journal mode waits for the disk twice per transaction. With a write-ahead log it settles
 # twice as many signals, and synchronous=2 keeps each as durable.

@@ -15,11 +15,11 @@ from activities.callback_urls import CLOCK_GRACE, fingerprint
 from activities.client import TemporalUnreachable, connect, connect_config
 from activities.environment import SettingsError, is_loopback
 from activities.settings import Settings
+from activities.store.database import SchemaMissing, StoreAway
+from activities.store.store import Store
 from receiver.cli.errors import Exit
 from receiver.cli.output import ANSWER_TIMEOUT, print_json, say
 from receiver.cli.terminal import printable
-from receiver.deliveries.database import SchemaMissing, StoreAway
-from receiver.deliveries.store import Store
 from receiver.sending.signals import Signals, TemporalAway
 from receiver.settings import WebSettings
 from workflows.pipelines import PIPELINES
@@ -65,7 +65,7 @@ async def _examine() -> AsyncIterator[Finding]:
         says = "store, keys, partners, public url, clock: not checked"
         yield Finding("the rest", ok=False, says=says, fix="settings first")
         return
-    yield _store(web.store)
+    yield _store(web.shared.store)
     settings = web.shared
     prints = ", ".join(fingerprint(key) for key in settings.callback_keys)
     yield Finding("keys", ok=True, says=f"{prints} (the first one signs)")

@@ -119,7 +119,7 @@ def _status_in(body: bytes) -> tuple[tuple[str, ...], str]:
             if isinstance(inner, dict)
         ]
     what = f"the body is no JSON object with a text named status, state, result, type or event{why}"
-    raise CommandError(what, "begin without --from, and write `read_callback` for that body", Exit.USAGE)
+    raise CommandError(what, "begin without --from, and write `read_event` for that body", Exit.USAGE)
 
 
 def _listed(text: str, scaffold: Scaffold) -> str:

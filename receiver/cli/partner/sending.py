@@ -41,7 +41,7 @@ async def send_callback(
     content = json.dumps(in_form if body is None else read_json_object("--body", body)).encode()
     made = partner_from_environment(name, to_sign=to_sign)
     scheme = made.signature if made and to_sign else None
-    media_type = made.content_type if made else "application/json"
+    media_type = made.media_types[0] if made else "application/json"
     answers = []
     async with httpx.AsyncClient(timeout=10, trust_env=False) as http:
         for _ in range(times):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 import httpx
 import uvicorn
@@ -9,7 +11,7 @@ import uvicorn
 from receiver.cli.partner.settings import partner_from_environment
 from receiver.lifecycle import check_port, stop_quietly
 from receiver.logs import LOG_CONFIG
-from receiver.sandbox.app import PLAYS, SandboxPartner
+from receiver.sandbox.app import DEFAULT_RECEIVER, PLAYS, SandboxPartner
 from receiver.sandbox.roles import ROLES
 
 
@@ -19,7 +21,8 @@ async def serve_sandbox(port: int, plays: tuple[str, ...], delay: float | None, 
     check_port("127.0.0.1", port)
     schemes = {name: made.signature for name in ROLES if (made := partner_from_environment(name)) and made.signature}
     async with httpx.AsyncClient(timeout=10, trust_env=False) as http:
-        sandbox = SandboxPartner(http, script, schemes=schemes, seed=seed, delay=delay)
+        public_url = os.environ.get("PUBLIC_URL", "").rstrip("/") or DEFAULT_RECEIVER
+        sandbox = SandboxPartner(http, script, schemes=schemes, public_url=public_url, seed=seed, delay=delay)
         config = uvicorn.Config(
             sandbox.app,
             host="127.0.0.1",

@@ -9,8 +9,10 @@ import httpx
 
 from activities.environment import Environment
 from activities.partners.auth import HeaderKey
-from activities.partners.partner import Partner, Unreadable, signature, work_reference
+from activities.partners.events import Event
+from activities.partners.partner import Partner, signature, work_reference
 from activities.partners.reading import read_object, text_at, text_or_empty
+from activities.partners.received import Received, Unreadable
 from workflows.contract import Answer, Receipt, StageCall
 
 
@@ -28,7 +30,7 @@ def partner(environment: Environment) -> Partner:
         signature=signature("github", environment, "NEW_PARTNER_SECRET", fix="the signing secret from its dashboard"),
         build_call=build_call,
         read_receipt=read_receipt,
-        read_callback=read_callback,
+        read_event=read_event,
         auth=HeaderKey("Authorization", f"Bearer {key}"),
         content_type="application/json",
     )
@@ -36,17 +38,17 @@ def partner(environment: Environment) -> Partner:
 
 def read_receipt(response: httpx.Response) -> Receipt:
     """Read the answer to a call: the work's id."""
-    return Receipt(reference=text_or_empty(read_object(response.content), "id"))
+    return Receipt(reference=text_or_empty(read_object(response), "id"))
 
 
-def read_callback(body: bytes) -> Answer:
+def read_event(received: Received) -> Event:
     """Read a callback."""
-    event = read_object(body)
+    event = read_object(received)
     match text_at(event, "status"):
         case "done":
-            return Answer("succeeded", data={"number": text_at(event, "result", "number")})
+            return Event(Answer("succeeded", data={"number": text_at(event, "result", "number")}))
         case "failed":
-            return Answer("failed", code=text_or_empty(event, "code"), message=text_or_empty(event, "message"))
+            return Event(Answer("failed", code=text_or_empty(event, "code"), message=text_or_empty(event, "message")))
         case "working":
-            return Answer("progress")
+            return Event(Answer("progress"))
     raise Unreadable("unknown status")

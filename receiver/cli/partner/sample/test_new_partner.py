@@ -13,7 +13,8 @@ from activities.callback_urls import CallbackURLs
 from activities.calls import PartnerCalls
 from activities.environment import Environment
 from activities.http import http_client
-from activities.partners.partner import Unreadable
+from activities.partners.events import Event
+from activities.partners.received import Received, Unreadable
 from receiver.cli.partner.sample import new_partner
 from workflows.contract import Answer, StageCall
 
@@ -50,10 +51,10 @@ async def test_the_call_carries_data_key_and_callback_url() -> None:
     ],
 )
 def test_a_callback_is_read_into_our_words(body: dict[str, object], answer: Answer) -> None:
-    assert new_partner.read_callback(json.dumps(body).encode()) == answer
+    assert new_partner.read_event(Received(json.dumps(body).encode())) == Event(answer)
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", json.dumps({"status": "odd"}).encode()])
 def test_anything_else_is_unreadable(body: bytes) -> None:
     with pytest.raises(Unreadable):
-        new_partner.read_callback(body)
+        new_partner.read_event(Received(body))

@@ -1,4 +1,4 @@
-"""The table of deliveries, and the only list of its columns.
+"""The store's tables, and the only list of their columns.
 
 A delivery is queued for Temporal while `due_at` is set, and is not claimed before that moment. The process that claims
 it sets `due_at` a little ahead, which is the lease: if the process dies, the delivery becomes due again by itself.
@@ -6,14 +6,9 @@ it sets `due_at` a little ahead, which is the lease: if the process dies, the de
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import fields
-from typing import Any, Final
+from typing import Final
 
 import sqlalchemy as sa
-
-from receiver.deliveries.delivery import Delivery, Fate
 
 METADATA: Final = sa.MetaData()
 
@@ -56,6 +51,9 @@ DELIVERIES: Final = sa.Table(
     sa.Column("fate_at", sa.Double, nullable=False),
     sa.Column("tries", sa.Integer, nullable=False),
     sa.Column("duplicate_of", sa.Text, nullable=False),
+    sa.Column("reference", sa.Text, nullable=False, server_default=""),
+    sa.Column("part_of", sa.Text, nullable=False, server_default=""),
+    sa.Column("part", sa.BigInteger, nullable=False, server_default="0"),
     # The inbox's columns, which are not part of the capture: they are NULL for an imported delivery, which is never
     # forwarded.
     sa.Column("request_id", sa.Text, unique=True),
@@ -92,44 +90,40 @@ DELIVERIES: Final = sa.Table(
         sqlite_where=sa.text(IS_REFUSED_REQUEST),
         postgresql_where=sa.text(IS_REFUSED_REQUEST),
     ),
+    # By reference: to match with the calls whose references have become known.
+    sa.Index(
+        "ix_deliveries_unmatched",
+        "partner",
+        "reference",
+        sqlite_where=sa.text("verdict = 'unmatched'"),
+        postgresql_where=sa.text("verdict = 'unmatched'"),
+    ),
+    sa.Index("ix_deliveries_parts", "part_of", sqlite_where=sa.text("part > 0"), postgresql_where=sa.text("part > 0")),
     sqlite_autoincrement=True,
 )
 
-UNREAD_CALLBACK: Final = ""
-"""The callback of a delivery on which the partner's file failed: an operator may have the body read again. An imported
-delivery has NULL instead, and is never forwarded."""
+INBOX: Final = ("request_id", "callback", "due_at", "promised")
+"""Columns of `DELIVERIES` that are not part of the capture."""
 
-RECORD: Final = tuple(DELIVERIES.c[field.name] for field in fields(Delivery))
-"""The columns of a `Delivery`."""
+RECORD: Final = tuple(column for column in DELIVERIES.c if column.name not in {"position", *INBOX})
+"""The columns of a delivery."""
 
-
-def is_unread(delivery: Delivery) -> bool:
-    """Whether the partner's file failed on it, so that its body can be read again once the file is fixed."""
-    return delivery.verdict == "broken" and delivery.fate is Fate.NONE and delivery.replayable
-
-
-def to_row(delivery: Delivery) -> dict[str, Any]:
-    """The delivery as a row: values by column name."""
-    return {
-        **{field.name: getattr(delivery, field.name) for field in fields(delivery)},
-        "headers": json.dumps(delivery.headers),
-        "fate": delivery.fate.value,
-    }
-
-
-def to_delivery(row: Mapping[str, Any]) -> Delivery:
-    """The delivery of a row with the columns of `RECORD`."""
-    values = {field.name: row[field.name] for field in fields(Delivery)}
-    body = None if values["body"] is None else bytes(values["body"])
-    headers = tuple((name, value) for name, value in json.loads(values["headers"]))
-    return Delivery(**{**values, "headers": headers, "body": body, "fate": Fate(values["fate"])})
-
-
-ROW_OVERHEAD: Final = 512
-"""Bytes of a row in addition to its texts and body: its numbers and index entries."""
-
-
-def stored_size(row: Mapping[str, Any]) -> int:
-    """Bytes that a row of the store takes."""
-    texts = sum(len(value.encode("utf-8", "surrogatepass")) for value in row.values() if isinstance(value, str))
-    return ROW_OVERHEAD + texts + len(row["body"] or b"")
+CALLS: Final = sa.Table(
+    "calls",
+    METADATA,
+    sa.Column("position", POSITION, primary_key=True, autoincrement=True),
+    # The call's idempotency key.
+    sa.Column("call_id", sa.Text, nullable=False, unique=True),
+    sa.Column("workflow_id", sa.Text, nullable=False),
+    sa.Column("chain_id", sa.Text, nullable=False),
+    sa.Column("stage", sa.BigInteger, nullable=False),
+    sa.Column("attempt", sa.BigInteger, nullable=False),
+    sa.Column("issued_at", sa.BigInteger, nullable=False),
+    sa.Column("expires_at", sa.BigInteger, nullable=False, index=True),
+    sa.Column("partner", sa.Text, nullable=False),
+    # The partner's own id of the work, "" until the partner has answered the call.
+    sa.Column("reference", sa.Text, nullable=False),
+    sa.Column("called_at", sa.Double, nullable=False),
+    sa.Index("ix_calls_reference", "partner", "reference"),
+    sqlite_autoincrement=True,
+)

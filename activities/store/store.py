@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from activities.environment import Environment, is_loopback
+from activities.store.database import BadDatabaseURL, Database
 from activities.variables import VARIABLES
-from receiver.deliveries.database import BadDatabaseURL, Database
 
 DEFAULT_DAYS: Final = 30
 FIX: Final = "use postgresql://USER:PASSWORD@HOST/NAME, or sqlite:///FILE on one machine with a lasting disk"

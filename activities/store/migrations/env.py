@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import context
 
-from receiver.deliveries.schema import METADATA
+from activities.store.schema import METADATA
 
 connection: sa.Connection = context.config.attributes["connection"]
 context.configure(connection=connection, target_metadata=METADATA)

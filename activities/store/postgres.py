@@ -12,7 +12,7 @@ import psycopg
 from psycopg.abc import PQGen
 from psycopg.pq import TransactionStatus
 
-from receiver.deliveries.database import CLIENT_GRACE, TRANSACTION_SECONDS, Unanswered
+from activities.store.database import CLIENT_GRACE, TRANSACTION_SECONDS, Unanswered
 
 T = TypeVar("T")
 

@@ -22,10 +22,14 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import NullPool
 
-from receiver.deliveries.queries import BOUNDS, CHECK_COLUMNS, FRAGMENTS, POSTGRES, SQLITE
+from activities.store.dialects import BOUNDS, POSTGRES, SQLITE
+from activities.store.schema import RECORD
 
 DRIVERS: Final = {"sqlite": "sqlite+pysqlite", "postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg"}
 """By the scheme of DATABASE_URL. PaaS providers write `postgres`."""
+
+CHECK_COLUMNS: Final = f"SELECT {', '.join(column.name for column in RECORD)} FROM deliveries WHERE 1 = 0"  # noqa: S608
+"""Fails unless the table has the columns of a delivery in this version; no row is read."""
 
 LOCK_TIMEOUT_MS: Final = 200
 """How long a statement waits for another process's lock. After that the writer tries its jobs one by one, while the
@@ -163,7 +167,7 @@ class Database:
             try:
                 if not self.is_sqlite:
                     cast(Any, driver_connection).autocommit = True
-                proxy.cursor().execute(self.sql(CHECK_COLUMNS))
+                proxy.cursor().execute(CHECK_COLUMNS)
             except BaseException:
                 proxy.close()
                 raise
@@ -174,7 +178,7 @@ class Database:
         self, dialect: sa.Dialect, record: object, words: list[Any], names: dict[str, Any]
     ) -> DBAPIConnection:
         # Imported only if PostgreSQL is used: loading the driver takes longer than most commands.
-        from receiver.deliveries.postgres import BoundedConnection
+        from activities.store.postgres import BoundedConnection
 
         connection = BoundedConnection.connect(*words, **names)
         connection.seconds = self.transaction_seconds + CLIENT_GRACE
@@ -218,9 +222,12 @@ class Database:
         return (found.st_dev, found.st_ino) if found else None
 
     def sql(self, query: str) -> str:
-        """One of `queries` in this database's SQL, with named parameters in the driver's style."""
+        """A query in this database's SQL: with its fragments, and with named parameters in the driver's style.
+
+        Example: `SELECT {texts}` with the parameter `texts`; see `activities.store.dialects`.
+        """
         if query not in self._compiled:
-            fragments = FRAGMENTS | (SQLITE if self.is_sqlite else POSTGRES)
+            fragments = SQLITE if self.is_sqlite else POSTGRES
             self._compiled[query] = str(sa.text(query.format_map(fragments)).compile(dialect=self._naming_dialect))
         return self._compiled[query]
 

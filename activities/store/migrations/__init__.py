@@ -12,7 +12,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 
-from receiver.deliveries.database import Database, NewerSchema
+from activities.store.database import Database, NewerSchema
 
 ONE_AT_A_TIME: Final = 0x57A6E400
 """Number of the PostgreSQL advisory lock that an upgrade holds: two deploys may upgrade at the same time."""
@@ -50,6 +50,22 @@ def upgrade(database: Database, revision: str = "head") -> None:
             command.upgrade(config, revision)
         except CommandError as error:
             raise NewerSchema(f"the store {database} is of a later version than this program") from error
+
+
+def downgrade(database: Database, revision: str) -> None:
+    """Take the store back to an earlier revision. Raises `StoreAway`, and `ValueError` for an unknown revision.
+
+    What only a later version keeps is lost: see the migration's `downgrade`. It is a single transaction.
+    """
+    config = _config()
+    with database.begin(within=UPGRADE_SECONDS) as connection:
+        if not database.is_sqlite:
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(ONE_AT_A_TIME)))
+        config.attributes["connection"] = connection
+        try:
+            command.downgrade(config, revision)
+        except CommandError as error:
+            raise ValueError(f"unknown revision {revision!r}, or one without a way back") from error
 
 
 def _config() -> Config:

@@ -1,0 +1,87 @@
+"""The table of calls: which call each reference of a partner belongs to.
+
+A partner that sends everything to one webhook URL, and hands back only its own id of the work, is understood by this
+table alone. The worker writes it, and the receiver looks a callback's reference up in it. It does not know which runs
+still wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from activities.callback_urls import Claims
+from activities.store.database import Database
+from workflows.contract import TOKEN_SLACK
+
+BEGIN_CALL: Final = """
+    INSERT INTO calls
+        (call_id, workflow_id, chain_id, stage, attempt, issued_at, expires_at, partner, reference, called_at)
+    VALUES
+        (:call_id, :workflow_id, :chain_id, :stage, :attempt, :issued_at, :expires_at, :partner, '', :called_at)
+    ON CONFLICT (call_id) DO NOTHING
+"""
+"""Record a call before its request is sent. A repeated try finds the row of the first."""
+
+SET_REFERENCE: Final = """
+    INSERT INTO calls
+        (call_id, workflow_id, chain_id, stage, attempt, issued_at, expires_at, partner, reference, called_at)
+    VALUES
+        (:call_id, :workflow_id, :chain_id, :stage, :attempt, :issued_at, :expires_at, :partner, :reference, :called_at)
+    ON CONFLICT (call_id) DO UPDATE SET reference = :reference
+"""
+"""Record the partner's reference of a call. An operator may record it for a call that this store does not have."""
+
+FIND_CALLS: Final = """
+    SELECT reference, workflow_id, chain_id, stage, attempt, issued_at, expires_at, partner FROM calls
+    WHERE partner = :partner AND reference IN ({texts}) ORDER BY called_at, position
+"""
+"""The calls with some references. Of several with one reference, the last is the latest."""
+
+HAS_OPEN_CALL: Final = """
+    SELECT 1 FROM calls WHERE partner = :partner AND reference = '' AND expires_at > :now LIMIT 1
+"""
+"""Whether the partner has a call whose reference is still to come."""
+
+PRUNE_CALLS: Final = "DELETE FROM calls WHERE expires_at < :before"
+
+
+class Calls:
+    """The worker's side of the table. Its methods raise `StoreAway`.
+
+    One statement is on its way at a time, each on a connection of its own, so that a worker needs one connection.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._turn = asyncio.Lock()
+
+    async def begin(self, claims: Claims) -> None:
+        """Record a call that is about to be sent."""
+        await self._do(BEGIN_CALL, {**_row(claims), "called_at": time.time()})
+
+    async def refer(self, claims: Claims, reference: str) -> None:
+        """Record the partner's own id of the call's work."""
+        await self._do(SET_REFERENCE, {**_row(claims), "reference": reference, "called_at": time.time()})
+
+    async def _do(self, query: str, parameters: Mapping[str, Any]) -> None:
+        def execute() -> None:
+            with self._database.begin() as connection:
+                connection.execute(sa.text(query), parameters)
+
+        async with self._turn:
+            await asyncio.to_thread(execute)
+
+
+def _row(claims: Claims) -> dict[str, Any]:
+    named = {field.name: getattr(claims, field.name) for field in fields(Claims)}
+    return {"call_id": claims.idempotency_key, **named}
+
+
+KEPT_AFTER_EXPIRY: Final = TOKEN_SLACK
+"""Seconds for which a call's row is kept after its callback URL has expired."""

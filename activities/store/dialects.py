@@ -1,0 +1,45 @@
+"""What differs between the two databases: fragments of queries, and how a writing transaction begins."""
+
+from __future__ import annotations
+
+from typing import Final
+
+SQLITE: Final[dict[str, str]] = {
+    "texts": "SELECT value FROM json_each(:texts)",
+    "inserted": "",
+    "lock": "",
+    "skip_locked": "",
+}
+"""SQLite's fragments. It needs no row locks: `BEGIN_SQLITE` excludes all other writers."""
+
+POSTGRES: Final[dict[str, str]] = {
+    "texts": "SELECT unnest(CAST(:texts AS text[]))",
+    "inserted": "RETURNING id",
+    "lock": "FOR UPDATE",
+    "skip_locked": "FOR UPDATE OF deliveries SKIP LOCKED",
+}
+"""PostgreSQL's fragments.
+
+texts: the rows of the list parameter `:texts`. inserted: the ids of the inserted rows. skip_locked: leave out the rows
+that another receiver is claiming.
+"""
+
+BEGIN_SQLITE: Final = "BEGIN IMMEDIATE"
+"""Begin a writing transaction. A plain BEGIN could fail later, at the first statement that writes."""
+
+BOUNDS: Final = """
+    set_config('statement_timeout', '{limit}', true),
+    set_config('idle_in_transaction_session_timeout', '{idle}', true),
+    CASE WHEN current_setting('server_version_num')::int >= {transaction_timeout_since}
+        THEN set_config('transaction_timeout', '{limit}', true) END,
+    CASE WHEN position('linux' in version()) > 0 THEN set_config('tcp_user_timeout', '{idle}', true) END
+"""
+"""Expressions that limit a PostgreSQL transaction; see `Database.bounds`. limit, idle: milliseconds."""
+
+BEGIN_POSTGRES: Final = """
+    BEGIN;
+    SELECT {bounds},
+        set_config('lock_timeout', '{lock_timeout_ms}ms', true),
+        set_config('synchronous_commit', coalesce(nullif(current_setting('synchronous_commit'), 'off'), 'on'), true)
+"""
+"""BEGIN, and the settings that SQLite gets once per connection, in a single round trip."""

@@ -1,0 +1,79 @@
+"""Matching: finds the stage of an event that holds only the partner's own id of the work.
+
+The worker records each call before its request, and the partner's reference once the partner has answered. So an event
+finds its call when it arrives, or it waits in the store as `unmatched`, and every receiver matches such deliveries at
+each look at the queue. Example: a partner sends an event before it answers the call. The event is committed, the
+reference is committed later, and whichever commit comes last, the next look finds both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from sqlalchemy.engine.interfaces import DBAPICursor
+
+from activities.callback_urls import Claims
+from activities.store.calls import FIND_CALLS, HAS_OPEN_CALL
+from activities.store.database import Database
+from receiver.deliveries.driver import Driver
+from receiver.deliveries.queries import MATCH, MATCH_AGAIN, MATCHABLE
+
+
+@dataclass(frozen=True)
+class KnownCalls:
+    """What the store knows about some references of a partner.
+
+    claims: those of the latest call, by reference. is_waiting: whether the partner has a call whose reference is still
+    to come, so that an unknown reference may be known soon.
+    """
+
+    claims: dict[str, Claims]
+    is_waiting: bool
+
+
+@dataclass(frozen=True)
+class Matched:
+    """An unmatched delivery and the call that it is for. callback: what was read from it, as JSON, for no call yet."""
+
+    id: str
+    claims: Claims
+    callback: str
+    signed_id: str
+
+
+MakeSignal = Callable[[Matched], tuple[str, str]]
+"""Makes the signal of a matched delivery: its request id, and the callback as JSON."""
+
+
+class Matching:
+    """Looks up calls and matches deliveries, in the writer's thread."""
+
+    def __init__(self, database: Database) -> None:
+        self._driver = Driver(database)
+
+    def look_up(self, cursor: DBAPICursor, partner: str, references: Sequence[str], at: float) -> KnownCalls:
+        """Look up the calls with these references. at: unix seconds, now."""
+        parameters = {"partner": partner, **self._driver.texts(set(references))}
+        claims = {row["reference"]: _claims(row) for row in self._driver.rows(cursor, FIND_CALLS, parameters)}
+        is_waiting = bool(self._driver.rows(cursor, HAS_OPEN_CALL, {"partner": partner, "now": at}))
+        return KnownCalls(claims, is_waiting)
+
+    def match(self, cursor: DBAPICursor, make_signal: MakeSignal, *, most: int, at: float) -> int:
+        """Queue deliveries whose call is known by now, and return how many were matched. at: unix seconds, now."""
+        latest: dict[str, Matched] = {}
+        for row in self._driver.rows(cursor, MATCHABLE, {"most": most}):
+            latest[row["id"]] = Matched(row["id"], _claims(row), row["callback"], row["signed_id"])
+        for matched in latest.values():
+            request_id, callback = make_signal(matched)
+            claims = {field.name: getattr(matched.claims, field.name) for field in fields(Claims)}
+            row = {**claims, "id": matched.id, "request_id": request_id, "callback": callback, "at": at}
+            self._driver.execute(cursor, MATCH, row)
+            if cursor.rowcount == 0:
+                self._driver.execute(cursor, MATCH_AGAIN, row)
+        return len(latest)
+
+
+def _claims(row: dict[str, Any]) -> Claims:
+    return Claims(**{field.name: row[field.name] for field in fields(Claims)})

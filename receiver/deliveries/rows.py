@@ -1,0 +1,47 @@
+"""Rows: deliveries as rows of the store's table, and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, Final
+
+from receiver.deliveries.delivery import Delivery, Fate, without_tokens_in_body
+
+UNREAD_CALLBACK: Final = ""
+"""The callback of a delivery on which the partner's file failed: an operator may have the body read again. An imported
+delivery has NULL instead, and is never forwarded."""
+
+
+def is_unread(delivery: Delivery) -> bool:
+    """Whether the partner's file failed on it, so that its body can be read again once the file is fixed."""
+    return delivery.verdict == "broken" and delivery.fate is Fate.NONE and delivery.body is not None
+
+
+def to_row(delivery: Delivery) -> dict[str, Any]:
+    """The delivery as a row: values by column name."""
+    return {
+        **{field.name: getattr(delivery, field.name) for field in fields(delivery)},
+        "headers": json.dumps(delivery.headers),
+        "fate": delivery.fate.value,
+    }
+
+
+def to_delivery(row: Mapping[str, Any]) -> Delivery:
+    """The delivery of a row with the columns of `RECORD`."""
+    values = {field.name: row[field.name] for field in fields(Delivery)}
+    body = None if values["body"] is None else bytes(values["body"])
+    headers = tuple((name, value) for name, value in json.loads(values["headers"]))
+    delivery = Delivery(**{**values, "headers": headers, "body": body, "fate": Fate(values["fate"])})
+    return without_tokens_in_body(delivery) if delivery.is_at_one_url and body else delivery
+
+
+ROW_OVERHEAD: Final = 512
+"""Bytes of a row in addition to its texts and body: its numbers and index entries."""
+
+
+def stored_size(row: Mapping[str, Any]) -> int:
+    """Bytes that a row of the store takes."""
+    texts = sum(len(value.encode("utf-8", "surrogatepass")) for value in row.values() if isinstance(value, str))
+    return ROW_OVERHEAD + texts + len(row["body"] or b"")

@@ -1,0 +1,111 @@
+"""Reading: has the partner's file read a request, within limits, and turns its errors into answers.
+
+`Unreadable` is the partner's fault (422). Every other error, and a file that takes too long, is ours (503).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from activities.partners import answers
+from activities.partners.events import Event
+from activities.partners.partner import Partner
+from activities.partners.received import Part, Received, Unreadable
+from receiver.answers import Refused, Verdict
+
+T = TypeVar("T")
+
+logger = logging.getLogger("stagehook.callbacks")
+
+MAX_PARTS: Final = 1_000
+FILE_SECONDS: Final = 1.5
+"""Seconds for a partner's file to read a request: partners hang up after 3 s."""
+
+THREAD_FROM: Final = 64 * 1024
+"""Bytes of a body from which it is read in a thread, so that it does not hold up other requests."""
+
+
+@dataclass(frozen=True)
+class Read:
+    """A part of a request as it was read. event: None if it is not ours. flaw: why the file could not read it, or None.
+
+    number: its place in the request, from 1.
+    """
+
+    number: int
+    part: Part
+    event: Event | None = None
+    flaw: Refused | None = None
+
+
+async def read_whole(partner: Partner, received: Received) -> Event | None:
+    """Read a request that carries one event; None if it is not ours. Raises `Refused`."""
+    return await _bounded(partner, received, lambda: _read(partner, received))
+
+
+async def read_parts(partner: Partner, received: Received) -> list[Read]:
+    """Read a request that carries several events. Raises `Refused` if it cannot be split."""
+    return await _bounded(partner, received, lambda: _read_parts(partner, received))
+
+
+def _split(partner: Partner, received: Received) -> Sequence[Part]:
+    """Split a request into its parts. Raises `Refused`, also for more than `MAX_PARTS`."""
+    try:
+        parts = answers.split(partner, received)
+    except Unreadable as error:
+        raise Refused(Verdict.UNREADABLE, answers.words_of(error)) from error
+    except answers.BrokenAnswer as error:
+        raise broken(partner, error) from error
+    if len(parts) > MAX_PARTS:
+        raise Refused(Verdict.TOO_LARGE, f"send at most {MAX_PARTS} events")
+    return parts
+
+
+def broken(partner: Partner, error: answers.BrokenAnswer) -> Refused:
+    """The refusal for a mistake of the partner's file, which is logged."""
+    what = {"partner": partner.name, "why": str(error)}
+    logger.error("partner-file-broken", extra=what, exc_info=error.__cause__)
+    return Refused(Verdict.BROKEN, str(error))
+
+
+async def _bounded(partner: Partner, received: Received, read: Callable[[], T]) -> T:
+    began = time.monotonic()
+    try:
+        if len(received.body) < THREAD_FROM:
+            found = read()
+        else:
+            async with asyncio.timeout(FILE_SECONDS):
+                found = await asyncio.to_thread(read)
+    except TimeoutError:
+        raise _too_slow(partner) from None
+    if time.monotonic() - began > FILE_SECONDS:
+        raise _too_slow(partner)
+    return found
+
+
+def _too_slow(partner: Partner) -> Refused:
+    return broken(partner, answers.BrokenAnswer(f"its file took more than {FILE_SECONDS:g} s to read a request"))
+
+
+def _read(partner: Partner, received: Received) -> Event | None:
+    try:
+        return answers.read_event(partner, received)
+    except Unreadable as error:
+        raise Refused(Verdict.UNREADABLE, answers.words_of(error)) from error
+    except answers.BrokenAnswer as error:
+        raise broken(partner, error) from error
+
+
+def _read_parts(partner: Partner, received: Received) -> list[Read]:
+    found = []
+    for number, part in enumerate(_split(partner, received), start=1):
+        try:
+            found.append(Read(number, part, event=_read(partner, part)))
+        except Refused as flaw:
+            found.append(Read(number, part, flaw=flaw))
+    return found
