@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import gzip
 import json
 import os
+import pty
 import shutil
 import subprocess
 from itertools import cycle
@@ -17,11 +19,21 @@ from pathlib import Path
 
 import pytest
 
+from activities.callback_urls import CallbackURLs
+from activities.partners.partner import StageBy
 from activities.signatures import SCHEMES
-from receiver.cli.partner.scaffold import SAMPLE, Scaffold
+from receiver.cli.demo.stack import stagehook_command
+from receiver.cli.partner import KINDS
+from receiver.cli.partner.copying import SAMPLE, changes
+from receiver.cli.partner.finding import Found
+from receiver.cli.partner.forms import JSON
+from receiver.cli.partner.scaffold import Scaffold
 from receiver.cli.signature.captured import Captured
+from receiver.deliveries.delivery import read_line
 from tests.commands import Done, command
+from tests.parts.callbacks import CLAIMS
 from tests.parts.temporal import BINARIES
+from tests.support import KEY
 
 ROOT = Path(__file__).parents[2]
 CAPTURED = b"""POST /hooks HTTP/1.1
@@ -68,6 +80,78 @@ CAPTURES = (
 """Requests with keys and texts of any kind, those that would run as code among them; b"" for none."""
 
 
+def of_type(content_type: str, body: bytes) -> bytes:
+    return b"POST /hooks HTTP/1.1\r\nHost: hooks.example.com\r\nContent-Type: %s\r\n\r\n%s" % (
+        content_type.encode(),
+        body,
+    )
+
+
+TOKEN = CallbackURLs("https://hooks.test", [KEY]).issue(CLAIMS)
+FORM = "application/x-www-form-urlencoded"
+PARTS = b'--x\r\nContent-Disposition: form-data; name="%s"\r\n\r\ndelivered\r\n--x--\r\n'
+WEBHOOK = {"webhook_type": "VERIFICATION", "webhook_code": "STATUS_UPDATED", "verification_id": "v-1"}
+LIST = [{"sg_message_id": "m-1", "event": "processed"}, {"sg_message_id": "m-2", "event": "delivered"}]
+ITEMS = {"live": "false", "items": [{"item": {"eventCode": "AUTHORISED", "pspReference": "p-1", "success": "true"}}]}
+XML = b'<?xml version="1.0"?><e xmlns="urn:e"><envelope><id>e-1</id><Status>Completed</Status></envelope></e>'
+HAR = {
+    "request": {
+        "method": "POST",
+        "url": "https://hooks.test/x",
+        "headers": [{"name": ":path", "value": "/x"}, {"name": "content-type", "value": "application/json"}],
+        "postData": {"mimeType": "application/json", "text": json.dumps(WEBHOOK)},
+    }
+}
+CURL = b"""$ curl -v -H 'Content-Type: application/json' https://hooks.test/x \\
+  -d '{"status": "it is
+done"}'
+* Connected to hooks.test
+> POST /x HTTP/1.1
+> Host: hooks.test
+> Content-Type: application/json
+>
+* upload completely sent off: 17 bytes
+< HTTP/1.1 202 Accepted
+<
+{"answer": "accepted"}
+"""
+
+SHAPES: tuple[tuple[str, bytes, tuple[str, ...]], ...] = (
+    ("two", b"", ()),
+    ("three", b"", ()),
+    ("two", captured({"data": {"status": "paid", "metadata": {"callback": TOKEN}}}), ()),
+    ("two", captured({"type": "charge.failed", "data": {"object": {"id": "ch-1", "metadata": {}}}}), ()),
+    ("two", captured(LIST), ()),
+    ("two", of_type("text/xml", XML), ()),
+    ("two", of_type(FORM, b"MessageStatus=sent&MessageSid=s-1"), ()),
+    ("two", of_type("multipart/form-data; boundary=x", PARTS % b"event"), ()),
+    ("three", captured(WEBHOOK), ()),
+    ("three", captured(LIST), ()),
+    ("three", captured(ITEMS), ()),
+    ("three", captured({"id": "e-1", "type": "report.completed", "data": {"object": {"id": "r-1"}}}), ()),
+    ("three", of_type(FORM, b"id=tr_d0"), ()),
+    ("three", of_type("text/xml", XML), ()),
+    ("three", of_type("multipart/form-data; boundary=x", PARTS % b"event"), ()),
+    ("three", captured({"status": "done", "result": {"id": "w-1"}}), ()),
+    ("one", captured(LIST), ()),
+    ("one", captured({"value": [{"subscriptionId": "s", "changeType": "updated"}]}), ()),
+    ("one", of_type(FORM, b"id=tr_d0"), ()),
+    ("one", of_type("multipart/form-data; boundary=x", PARTS % b"number"), ()),
+    ("one", of_type("text/plain; charset=UTF-8", b'{\n  "Type": "Notification",\n  "Message": "{}"\n}'), ()),
+    ("one", of_type("application/json", b'\xef\xbb\xbf{"status": "done"}'), ()),
+    ("one", of_type("application/json", b'{"status": "done", "a": 1, "a": 2, "b": "\\ud800"}'), ()),
+    ("two", of_type("application/json", b'\xef\xbb\xbf{"state": 3, "a": 1, "a": 2}'), ()),
+    ("one", of_type("application/json\r\nContent-Encoding: gzip", gzip.compress(b'{"status": "done"}')), ()),
+    ("three", of_type("application/json\r\nContent-Encoding: gzip", gzip.compress(b'{"status": "done"}')), ()),
+    ("three", json.dumps(HAR).encode(), ()),
+    ("one", CURL, ()),
+    ("one", b'{"status":"done"}\n', ()),
+    ("three", json.dumps(LIST).encode(), ()),
+    ("two", b"state=done&id=5", ("--header", f"Content-Type: {FORM}", "--header", "X-Id: 5")),
+)
+"""Callbacks of each kind of partner and in every form, each with further options of the command."""
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     return copied(tmp_path)
@@ -111,6 +195,13 @@ def write_all(project: Path) -> list[str]:
     for name, scheme, capture in zip(names, schemes, CAPTURES, strict=False):
         given = ("--from", "-") if capture else ()
         assert new(project, name, "--scheme", scheme, *given, given=capture).code == 0
+    signing = cycle(name for name in SCHEMES_WITH_A_SAMPLE if SCHEMES[name].covers_body)
+    for place, (kind, shape, more) in enumerate(SHAPES):
+        given = ("--from", "-", *more) if shape else ()
+        name = f"{kind}-{place}"
+        made = new(project, name, "--kind", kind, "--scheme", next(signing), *given, given=shape)
+        assert made.code == 0, made.err
+        names.append(name)
     return [f"tests/activities/test_{name.replace('-', '_')}.py" for name in names]
 
 
@@ -141,10 +232,62 @@ def test_whatever_it_writes_has_the_right_types(project: Path) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["", "basic"])
-def test_everything_that_is_replaced_is_in_the_sample(scheme: str) -> None:
+@pytest.mark.parametrize("stage_by", KINDS.values())
+@pytest.mark.parametrize("events", [None, (), ("events",)])
+@pytest.mark.parametrize("names_status", [True, False])
+def test_everything_that_is_replaced_is_in_the_sample(
+    scheme: str, stage_by: StageBy, events: tuple[str, ...] | None, *, names_status: bool
+) -> None:
     texts = [SAMPLE.joinpath(file).read_text("utf-8") for file in ("new_partner.py", "test_new_partner.py")]
-    scaffold = Scaffold("x", scheme, Captured([], b"{}"), ("status",), "s")
-    assert [old for old in scaffold.changes() if not any(old in text for text in texts)] == []
+    body: object = {"status": "s"} if events is None else [{"status": "s"}] if events == () else {"events": [{}]}
+    found = Found(events, {"status": "s"}, ("status",), "s", names_status=names_status)
+    scaffold = Scaffold("x", scheme, stage_by, Captured([], json.dumps(body).encode()), JSON, found)
+    assert [old for old in changes(scaffold) if not any(old in text for text in texts)] == []
+
+
+def stage_by_of(project: Path, name: str) -> str:
+    text = (project / f"activities/partners/{name}.py").read_text()
+    return text.partition('stage_by="')[2].partition('"')[0] or "url"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_fixture_comes_to_the_url_that_the_partner_would_call(project: Path, kind: str) -> None:
+    assert new(project, "acme", "--kind", kind).code == 0
+    fixture = read_line((project / "tests/deliveries/acme/first.jsonl").read_bytes())
+    assert stage_by_of(project, "acme") == KINDS[kind]
+    assert fixture.target == ("/callbacks/{acme-1/1/1}" if kind == "one" else "/partners/acme")
+    assert fixture.body is not None
+    assert (b"{acme-1/1/1}" in fixture.body) == (kind == "two")
+    assert fixture.reference == ("work-1" if kind == "three" else "")
+
+
+def test_a_captured_token_is_not_written_down(project: Path) -> None:
+    carrying = {"status": "done", "metadata": {"callback": TOKEN}}
+    assert new(project, "acme", "--kind", "two", "--from", "-", given=captured(carrying)).code == 0
+    written = [path.read_text() for path in project.rglob("*acme*/*") if path.is_file()]
+    written += [path.read_text() for path in project.rglob("*acme.py")]
+    assert len(written) == 3
+    assert TOKEN.rpartition("/")[2] not in "".join(written)
+    assert 'text_or_empty(event, "metadata", "callback")' in "".join(written)
+
+
+@pytest.mark.parametrize("kind", ["two", "three"])
+@pytest.mark.parametrize("scheme", ["none", "basic", "bearer"])
+def test_one_url_needs_a_signature_that_covers_the_body(untouched: Path, kind: str, scheme: str) -> None:
+    made = new(untouched, "not-to-be-made", "--kind", kind, "--scheme", scheme)
+    assert (made.code, "the signature is the only proof" in made.err) == (2, True)
+
+
+def test_the_kind_is_asked_for_on_a_terminal(project: Path) -> None:
+    ours, theirs = pty.openpty()
+    os.write(ours, b"three\n")
+    env = {**os.environ, "PYTHONPATH": str(project)}
+    words = stagehook_command("partner", "new", "acme")
+    done = subprocess.run(words, cwd=project, env=env, stdin=theirs, capture_output=True, timeout=60, check=False)
+    os.close(ours)
+    os.close(theirs)
+    assert (done.returncode, b"has one URL" in done.stderr) == (0, True), done.stderr
+    assert stage_by_of(project, "acme") == "reference"
 
 
 def test_what_is_only_long_is_formatted_without_a_word(project: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -203,7 +346,8 @@ def test_a_request_that_no_fixture_can_hold_is_refused(untouched: Path, change: 
         (["x", "--scheme", "none-such"], "unknown scheme none-such: use one of"),
         (["x", "--scheme", "sendgrid"], "needs more than a secret"),
         (["x", "--from", "/nonexistent"], "No such file"),
-        (["x", "--from", "-"], "no JSON object with a text named"),
+        (["x", "--from", "-"], "it is neither JSON nor XML"),
+        (["x", "--header", "A: b"], "--header is about the body that --from names"),
     ],
 )
 def test_what_it_cannot_do_is_said_and_nothing_is_written(untouched: Path, args: list[str], says: str) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping
 from typing import Final, Literal
 
 import click
 
 from receiver.cli.names import RUN_ID, SCHEME
-from receiver.cli.output import NumberRange, json_option, read_argument, run_async
+from receiver.cli.output import NumberRange, json_option, note, read_argument, run_async
 
 DEFAULT_PORT: Final = 8090
+
+KINDS: Final[Mapping[str, Literal["url", "token", "reference"]]] = {"one": "url", "two": "token", "three": "reference"}
+"""The kinds of partners, and how the callbacks of each name their stage; see `activities.partners.partner`."""
 
 run_argument = click.argument("workflow_id", metavar="RUN", type=RUN_ID)
 stage_argument = click.argument("stage", type=int)
@@ -26,16 +31,38 @@ def partner() -> None:
 @click.option(
     "--scheme", default="standard-webhooks", show_default=True, type=SCHEME, help="How it signs: a name, or `none`."
 )
-@click.option("--from", "captured", default="", metavar="FILE|-", help="A callback of its own: a raw HTTP request.")
-def new(name: str, scheme: str, captured: str) -> None:
+@click.option(
+    "--kind",
+    type=click.Choice(list(KINDS)),
+    help="one: a URL per call. two: one URL, and our text comes back. three: one URL, and only its own id comes back.",
+)
+@click.option("--from", "captured", default="", metavar="FILE|-", help="A callback of its own, as it was captured.")
+@click.option("--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="A header, if FILE is only the body.")
+def new(name: str, scheme: str, kind: str | None, captured: str, headers: tuple[str, ...]) -> None:
     """Write the file of a partner NAME, its line in the list, a fixture and a test that passes.
 
-    Run it in the project's folder. With --from, the fixture is that request. Its status is read as progress until you
-    say what it means.
+    Run it in the project's folder. The kind says how a callback names its stage: without --kind, it is asked for on a
+    terminal, and is one elsewhere.
+
+    With --from, the fixture is that request: a raw HTTP request, a recorded delivery, an entry of a HAR file, what
+    `curl -v` printed, or only the body, in JSON, XML or a form. Its status is read as progress until you say what it
+    means.
     """
+    if headers and not captured:
+        raise click.UsageError("--header is about the body that --from names: give both")
     from receiver.cli.partner.adding import add_partner
 
-    add_partner(name, scheme, captured)
+    add_partner(name, scheme, KINDS[kind or _ask_for_kind()], captured, headers)
+
+
+def _ask_for_kind() -> str:
+    """Ask on the terminal how the partner's callbacks name their stage; "one" without a terminal."""
+    if sys.stdin is None or not sys.stdin.isatty():
+        return "one"
+    note("kinds of partner: one takes a URL with each call; two has one URL, and sends our text back;")
+    note("three has one URL, and sends only its own id back")
+    kind: str = click.prompt("Kind", default="one", type=click.Choice(list(KINDS)), err=True)
+    return kind
 
 
 @partner.command()

@@ -1,7 +1,7 @@
 """A captured request, read from a file or stdin.
 
-It may be a raw HTTP/1 request; a recorded delivery, which is the JSON object that Stagehook records; or a body, with
-its headers given separately.
+It may be a raw HTTP/1 request; a recorded delivery, which is the JSON object that Stagehook records; what another tool
+has recorded (`recordings`); or a body, with its headers given separately.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from activities.redaction.text import REDACTED
 from activities.signatures import SignedRequest
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.output import note
+from receiver.cli.signature import recordings
 
 LARGEST_REQUEST: Final = 8 * 1024 * 1024
 """Bytes that are read at most. The receiver accepts a body of 1 MiB, and base64 adds a third."""
@@ -71,16 +72,26 @@ class Captured:
         return SignedRequest(self.method, url or known, self.headers, self.body)
 
 
-def read_request(path: str, headers: Sequence[str]) -> Captured:
-    """Read the file, or stdin for `-`. headers: if given, the file is only a body. Raises `CommandError`."""
+def read_request(path: str, headers: Sequence[str], *, bare: bool = False) -> Captured:
+    """Read the file, or stdin for `-`. headers: if given, the file is only a body. Raises `CommandError`.
+
+    bare: a file that is none of these forms is a body without headers.
+    """
     raw = read_bytes(path)
     if headers:
         return Captured(read_headers(headers), raw)
     text = raw.removeprefix(BOM_UTF8).lstrip(b"\r\n")
     if REQUEST_LINE.match(text):
         return _read_http(text)
+    if exchange := recordings.read_curl(text):
+        return Captured(exchange.headers, exchange.body, exchange.method, exchange.target)
     if text.lstrip().startswith(b"{"):
-        return _read_delivery(text)
+        if exchange := recordings.read_har(text):
+            return Captured(exchange.headers, exchange.body, exchange.method, exchange.target)
+        if not bare or _is_delivery(text):
+            return _read_delivery(text)
+    if bare and text:
+        return Captured([], raw)
     what = "there is nothing in it" if not raw else "it is neither an HTTP request nor a recorded delivery"
     raise _usage(f"{_name(path)}: {what}", "give the whole request; of a body alone, give the headers with --header")
 
@@ -145,6 +156,14 @@ def _read_http(text: bytes) -> Captured:
     method, target, _ = request_line.split(" ", 2)
     headers = [_header(line, f"line {number}") for number, line in enumerate(lines, start=2)]
     return Captured(headers, body, method, target)
+
+
+def _is_delivery(text: bytes) -> bool:
+    try:
+        record = strict_json.loads(text)
+    except strict_json.NotStrictJSON:
+        return False
+    return isinstance(record.get("headers"), list) and "body" in record
 
 
 def _read_delivery(text: bytes) -> Captured:

@@ -44,11 +44,16 @@ def read_receipt(response: httpx.Response) -> Receipt:
 def read_event(received: Received) -> Event:
     """Read a callback."""
     event = read_object(received)
+    return Event(read_answer(event))
+
+
+def read_answer(event: object) -> Answer:
+    """Read what a callback says about the work."""
     match text_at(event, "status"):
         case "done":
-            return Event(Answer("succeeded", data={"number": text_at(event, "result", "number")}))
+            return Answer("succeeded", data={"number": text_at(event, "result", "number")})
         case "failed":
-            return Event(Answer("failed", code=text_or_empty(event, "code"), message=text_or_empty(event, "message")))
+            return Answer("failed", code=text_or_empty(event, "code"), message=text_or_empty(event, "message"))
         case "working":
-            return Event(Answer("progress"))
+            return Answer("progress")
     raise Unreadable("unknown status")

@@ -42,19 +42,25 @@ async def test_the_call_carries_data_key_and_callback_url() -> None:
     assert sent["callback_url"].startswith("https://hooks.example.com/callbacks/")
 
 
+def read(body: bytes) -> list[object]:
+    """Read what the partner sends."""
+    received = Received(body, (("Content-Type", "application/json"),))
+    return [new_partner.read_event(received)]
+
+
 @pytest.mark.parametrize(
     ("body", "answer"),
     [
-        ({"status": "done", "result": {"number": "n-1"}}, Answer("succeeded", data={"number": "n-1"})),
-        ({"status": "failed", "code": "c", "message": "m"}, Answer("failed", code="c", message="m")),
-        ({"status": "working"}, Answer("progress")),
+        (b'{"status": "done", "result": {"number": "n-1"}}', Answer("succeeded", data={"number": "n-1"})),
+        (b'{"status": "failed", "code": "c", "message": "m"}', Answer("failed", code="c", message="m")),
+        (b'{"status": "working"}', Answer("progress")),
     ],
 )
-def test_a_callback_is_read_into_our_words(body: dict[str, object], answer: Answer) -> None:
-    assert new_partner.read_event(Received(json.dumps(body).encode())) == Event(answer)
+def test_a_callback_is_read_into_our_words(body: bytes, answer: Answer) -> None:
+    assert read(body) == [Event(answer)]
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"{}", json.dumps({"status": "odd"}).encode()])
+@pytest.mark.parametrize("body", [b"", b"[null]", b"{}", b'{"status": "odd"}'])
 def test_anything_else_is_unreadable(body: bytes) -> None:
     with pytest.raises(Unreadable):
-        new_partner.read_event(Received(body))
+        read(body)
