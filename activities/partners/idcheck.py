@@ -7,6 +7,8 @@ verification itself. The account's other webhooks arrive at the same URL.
 
 from __future__ import annotations
 
+import json
+
 import httpx
 
 from activities.environment import Environment
@@ -42,6 +44,7 @@ def partner(environment: Environment) -> Partner:
         read_event=read_event,
         stage_by="reference",
         idempotent=True,
+        sample_event=sample_event,
         build_ask=build_ask,
         read_status=read_status,
         auth=HeaderKey("Authorization", f"Bearer {key}"),
@@ -61,6 +64,17 @@ def read_event(received: Received) -> Event | NotOurs:
         return NOT_OURS
     code = text_or_empty(event, "webhook_code")
     return Event(Answer("ask", message=code), reference=text_at(event, "identity_verification_id"))
+
+
+def sample_event(answer: Answer, reference: str) -> bytes:
+    """Make a webhook. It is the same for every answer, because the result is asked for."""
+    event = {
+        "webhook_type": "IDENTITY_VERIFICATION",
+        "webhook_code": "STATUS_UPDATED",
+        "identity_verification_id": reference,
+        "environment": "sandbox",
+    }
+    return json.dumps(event).encode()
 
 
 def read_status(response: httpx.Response) -> Answer:

@@ -96,6 +96,9 @@ class Partner:
         Then a call whose 2xx answer cannot be read is repeated, to learn the reference.
     split: for a partner that sends several events in a request: returns a part for each (`Received.part`), and
         `read_event` reads the parts. Needs a store.
+    sample_event: makes the body of a callback that reports an answer, for `stagehook partner send`. Its second argument
+        is what the callback names its stage by: the callback URL for "token", the partner's id of the work for
+        "reference", and an id of the work that was made up for "url". None: the command sends whole bodies only.
     rate: the average number of callbacks per second that one receiver process accepts from the partner.
     loopback_only: the partner is for demo, development and tests, and is rejected where PUBLIC_URL is public.
     """
@@ -117,6 +120,7 @@ class Partner:
     stage_by: StageBy = "url"
     idempotent: bool = False
     split: Callable[[Received], Sequence[Part]] | None = None
+    sample_event: Callable[[Answer, str], bytes] | None = None
     rate: float = 500.0
     loopback_only: bool = False
     read_callback: InitVar[object] = None

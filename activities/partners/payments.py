@@ -6,6 +6,7 @@ partner's own id of its payment. It sends again until it is answered "[accepted]
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import httpx
@@ -41,6 +42,7 @@ def partner(environment: Environment) -> Partner:
         stage_by="reference",
         idempotent=True,
         auth=HeaderKey("X-API-Key", key),
+        sample_event=sample_event,
         answers={"accepted": ACCEPTED, "gone": ACCEPTED, "conflict": ACCEPTED},
         loopback_only=True,
     )
@@ -67,3 +69,14 @@ def read_event(part: Received) -> Event | NotOurs:
     if text_at(item, "success") == "true":
         return Event(Answer("succeeded", data={"payment_id": reference}), reference=reference)
     return Event(Answer("failed", code="refused", message=text_or_empty(item, "reason")), reference=reference)
+
+
+def sample_event(answer: Answer, reference: str) -> bytes:
+    """Make a request with one notification, which reports this answer."""
+    item = {
+        "eventCode": "AUTHORISATION" if answer.settles else "PENDING",
+        "success": str(answer.status == "succeeded").lower(),
+        "pspReference": reference,
+        "reason": answer.message,
+    }
+    return json.dumps({"live": "false", "notificationItems": [{"NotificationRequestItem": item}]}).encode()

@@ -86,17 +86,23 @@ def confirm() -> None:
         raise click.Abort
 
 
+def read_content(option: str, given: str) -> bytes:
+    """Return the bytes that the command line gives: its text, `@FILE`, or stdin for `-`; raises a usage error."""
+    try:
+        if given.startswith("@"):
+            return Path(given[1:]).read_bytes()
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "invalid name of a file"
+        raise click.BadParameter(f"{option} {given}: {why}") from error
+    return sys.stdin.buffer.read() if given == "-" else given.encode("utf-8", "surrogateescape")
+
+
 def read_json_object(option: str, given: str) -> dict[str, Any]:
     """Read a JSON object from the command line, `@FILE`, or stdin for `-`; raises a usage error for anything else."""
     from activities import strict_json
 
     try:
-        text = sys.stdin.buffer.read() if given == "-" else given.encode()
-        if given.startswith("@"):
-            text = Path(given[1:]).read_bytes()
-        value = strict_json.loads(text)
-    except OSError as error:
-        raise click.BadParameter(f"{option} {given}: {error.strerror}") from error
+        value = strict_json.loads(read_content(option, given))
     except strict_json.NotStrictJSON as error:
         raise click.BadParameter(f"{option} is not a JSON object: {error}") from error
     if not isinstance(value, dict):

@@ -170,3 +170,15 @@ def test_the_sandboxs_signature_counts_with_its_secret_only(name: str) -> None:
     assert ours.verify(request, 1_800_000_000).key_index == 0
     with pytest.raises(Exception, match="mismatch"):
         stranger.verify(request, 1_800_000_000)
+
+
+@pytest.mark.parametrize("name", [name for name in SAMPLES if SAMPLES[name].sample_event])
+def test_a_sample_event_is_read_as_the_answer_that_it_reports(name: str) -> None:
+    partner = SAMPLES[name]
+    assert partner.sample_event is not None
+    for answer in (succeeded(role_of(name)), DECLINED, PROGRESS):
+        sent = Received(partner.sample_event(answer, "work-1"))
+        [part] = partner.split(sent) if partner.split else [sent]
+        event = partner.read_event(part)
+        assert isinstance(event, Event)
+        assert (event.answer.status, event.reference) == ("ask" if name in THIN else answer.status, "work-1")

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from temporalio.client import Client
 
 from activities.callback_urls import CallbackURLs, Claims, fingerprint
+from activities.environment import Environment
 from activities.partners import PARTNERS, sandbox
 from activities.partners.partner import PartnerFactory
 from activities.signatures import SCHEMES
@@ -26,7 +27,7 @@ from tests.commands import command, run_alone
 from tests.local_stack import Local, run_command
 from tests.parts.endings import refused, said
 from tests.support import KEY
-from workflows.contract import PIPELINE_WORKFLOW
+from workflows.contract import PIPELINE_WORKFLOW, Answer
 
 ONBOARD = ("pipeline", "start", "onboarding", "--input", json.dumps(INPUT))
 CLAIMS = Claims("run", "chain", 2, 1, "bank", 1_790_000_000, 4_000_000_000)
@@ -322,6 +323,67 @@ def test_what_only_the_partner_can_sign_is_sent_unsigned_only(monkeypatch: pytes
     assert command(*send, "--no-sign", CALLBACK_KEYS=KEY).code == 0
 
 
+# --- partners with one webhook URL
+
+
+def list_samples(monkeypatch: pytest.MonkeyPatch, **parts: Any) -> str:
+    """List a partner `acme` with one webhook URL; return the callback URL of one of its stages."""
+    signature = SCHEMES["github"](secrets=["secret"])
+    made = replace(sandbox.partner("acme", Environment({})), signature=signature, **parts)
+    monkeypatch.setitem(PARTNERS, "acme", lambda env: made)
+    return CallbackURLs("http://hooks.test", [KEY]).issue(replace(CLAIMS, partner="acme"))
+
+
+def sample_event(answer: Answer, named_by: str) -> bytes:
+    return f"{answer.status} {answer.data} {named_by}".encode()
+
+
+@respx.mock
+def test_a_callback_of_kind_two_goes_to_the_partners_url_with_the_callback_url_in_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    taken = respx.post("http://hooks.test/partners/acme").respond(202)
+    url = list_samples(monkeypatch, stage_by="token", sample_event=sample_event)
+    assert command("partner", "send", url, "--data", '{"a": 1}', CALLBACK_KEYS=KEY).code == 0
+    request = taken.calls.last.request
+    assert request.content == f"succeeded {{'a': 1}} {url}".encode()
+    assert "x-hub-signature-256" in request.headers
+
+
+@respx.mock
+@pytest.mark.parametrize("at_one_url", [True, False])
+def test_a_callback_of_kind_three_goes_to_the_partners_url_with_its_id_in_it(
+    monkeypatch: pytest.MonkeyPatch, *, at_one_url: bool
+) -> None:
+    taken = respx.post("http://hooks.test/partners/acme").respond(202)
+    url = list_samples(monkeypatch, stage_by="reference", sample_event=sample_event)
+    given = "http://hooks.test/partners/acme" if at_one_url else url
+    sent = command("partner", "send", given, "--status", "failed", "--reference", "w-1", CALLBACK_KEYS=KEY)
+    assert (sent.code, taken.calls.last.request.content) == (0, b"failed {} w-1")
+
+
+@pytest.mark.parametrize(("stage_by", "says"), [("token", "stagehook token issue"), ("reference", "give --reference")])
+def test_at_one_url_it_must_be_said_which_stage_is_answered(
+    monkeypatch: pytest.MonkeyPatch, stage_by: str, says: str
+) -> None:
+    list_samples(monkeypatch, stage_by=stage_by, sample_event=sample_event)
+    sent = command("partner", "send", "http://hooks.test/partners/acme")
+    assert (sent.code, says in sent.err) == (2, True)
+
+
+@respx.mock
+def test_any_body_is_sent_byte_for_byte_with_any_content_type(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    taken = respx.post("http://hooks.test/partners/acme").respond(202)
+    list_samples(monkeypatch, stage_by="reference")
+    body, file = b"\xff\x00<a/>\r\n", tmp_path / "body"
+    file.write_bytes(body)
+    for given, stdin in ((f"@{file}", b""), ("-", body)):
+        words = ("--body", given, "--content-type", "text/xml; charset=utf-8")
+        assert command("partner", "send", "http://hooks.test/partners/acme", *words, given=stdin).code == 0
+        request = taken.calls.last.request
+        assert (request.content, request.headers["content-type"]) == (body, "text/xml; charset=utf-8")
+
+
 def test_sending_to_nobody_says_so(unused_port: int) -> None:
     done = run_alone("partner", "send", f"http://127.0.0.1:{unused_port}/callbacks/x")
     assert "nothing answers" in refused(done, 1)
@@ -339,6 +401,8 @@ def test_an_answer_that_is_no_2xx_exits_1(local: Local) -> None:
         ["partner", "send", "hooks.test/callbacks/x"],
         ["partner", "send", "http://x", "--data", "{"],
         ["partner", "send", "http://x", "--times", "0"],
+        ["partner", "send", "http://x", "--body", "@/nonexistent"],
+        ["partner", "send", "http://x", "--content-type", "a\nb"],
         ["partner", "serve", "--plays", "bank=unheard-of"],
         ["partner", "serve", "--delay", "nan"],
         ["delivery", "list", "--stage", "0"],

@@ -103,8 +103,8 @@ HAR = {
     }
 }
 CURL = b"""$ curl -v -H 'Content-Type: application/json' https://hooks.test/x \\
-  -d '{"status": "it is
-done"}'
+  -d '{"status":
+"done"}'
 * Connected to hooks.test
 > POST /x HTTP/1.1
 > Host: hooks.test
@@ -197,9 +197,9 @@ def write_all(project: Path) -> list[str]:
         assert new(project, name, "--scheme", scheme, *given, given=capture).code == 0
     signing = cycle(name for name in SCHEMES_WITH_A_SAMPLE if SCHEMES[name].covers_body)
     for place, (kind, shape, more) in enumerate(SHAPES):
-        given = ("--from", "-", *more) if shape else ()
+        options = ("--from", "-", *more) if shape else ()
         name = f"{kind}-{place}"
-        made = new(project, name, "--kind", kind, "--scheme", next(signing), *given, given=shape)
+        made = new(project, name, "--kind", kind, "--scheme", next(signing), *options, given=shape)
         assert made.code == 0, made.err
         names.append(name)
     return [f"tests/activities/test_{name.replace('-', '_')}.py" for name in names]

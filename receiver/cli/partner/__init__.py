@@ -132,7 +132,9 @@ async def serve(port: int, plays: tuple[str, ...], delay: float | None, seed: in
 @click.argument("url", metavar="URL|-")
 @click.option("--status", default="succeeded", type=click.Choice(["succeeded", "failed", "progress"]))
 @click.option("--data", default="{}", help="The result, a JSON object.")
-@click.option("--body", metavar="JSON|@FILE|-", help="The whole body, in place of the partner's form with --data.")
+@click.option("--body", metavar="TEXT|@FILE|-", help="The whole body, in place of the partner's form with --data.")
+@click.option("--content-type", default="", metavar="TYPE", help="In place of the partner's media type.")
+@click.option("--reference", default="", metavar="ID", help="The partner's id of the work, for kind three.")
 @click.option("--times", default=1, show_default=True, type=click.IntRange(1, 1000), help="Send it so many times.")
 @click.option("--no-sign", is_flag=True, help="Leave out the body signature.")
 @json_option
@@ -142,16 +144,22 @@ async def send(
     status: Literal["succeeded", "failed", "progress"],
     data: str,
     body: str | None,
+    content_type: str,
+    reference: str,
     times: int,
     *,
     no_sign: bool,
     as_json: bool,
 ) -> int:
-    """Answer a stage at its callback URL, as its partner or with any JSON body.
+    """Answer a stage as its partner does, or with any body.
 
-    With CALLBACK_KEYS, the URL says which partner it is for. The body then has that partner's form and media type, and
-    is signed with its scheme and the secret of this environment; a thin callback has no place for --data. Otherwise the
-    body has the sandbox partner's form and is not signed.
+    URL is the stage's callback URL, or a partner's one webhook URL. With CALLBACK_KEYS, a callback URL says which
+    partner it is for. The body then has that partner's form and media type, and is signed with its scheme and the
+    secret of this environment; a thin callback has no place for --data. Otherwise the body has the sandbox partner's
+    form and is not signed.
+
+    The callback of a partner with one webhook URL (kinds two and three) is sent there, with the callback URL or the
+    partner's id of the work in it. Without --reference, Temporal is asked for that id.
 
     `stagehook token issue` prints the URL of an open stage. Pipe it in, with - as the argument: other users of this
     machine see a command's arguments in the list of processes. Exits 1 unless every answer is a 2xx.
@@ -161,6 +169,9 @@ async def send(
     url = read_argument(url, "callback URL")
     if not url.startswith(("http://", "https://")):
         raise click.BadParameter("give the whole callback URL, with http:// or https://")
-    from receiver.cli.partner.sending import send_callback
+    if not (content_type.isascii() and content_type.isprintable()):
+        raise click.BadParameter("--content-type holds a character that no header can have")
+    from receiver.cli.partner.sending import Sending, send_callback
 
-    return await send_callback(url, status, data, body, times, to_sign=not no_sign, as_json=as_json)
+    what = Sending(status, data, body, content_type, reference)
+    return await send_callback(url, what, times, to_sign=not no_sign, as_json=as_json)

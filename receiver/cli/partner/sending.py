@@ -1,4 +1,4 @@
-"""Answer a stage at its callback URL, as its partner."""
+"""Answer a stage as its partner, at its callback URL or at the partner's one webhook URL."""
 
 from __future__ import annotations
 
@@ -7,17 +7,22 @@ import os
 import time
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import httpx
 
-from activities.callback_urls import CALLBACKS_PATH, BadToken, CallbackURLs, ExpiredToken
+from activities.callback_urls import CALLBACKS_PATH, PARTNERS_PATH, BadToken, CallbackURLs, Claims, ExpiredToken
+from activities.client import connect
 from activities.environment import Environment
 from activities.partners import PARTNERS
+from activities.partners.partner import Partner
+from activities.runs import Runs
 from activities.settings import read_callback_keys
 from activities.signatures import ConfigError, Scheme
 from receiver.cli.errors import CommandError, Exit
-from receiver.cli.output import print_json, read_json_object, say
+from receiver.cli.output import print_json, read_content, read_json_object, say
 from receiver.cli.partner.settings import partner_from_environment
 from receiver.cli.terminal import printable
 from receiver.sandbox.roles import ROLES, role_of
@@ -26,29 +31,80 @@ from workflows.contract import Answer
 SendableStatus = Literal["succeeded", "failed", "progress"]
 
 
-async def send_callback(
-    url: str, status: SendableStatus, data: str, body: str | None, times: int, *, to_sign: bool, as_json: bool
-) -> Exit:
+@dataclass(frozen=True)
+class Sending:
+    """What is sent, as the command line says it.
+
+    data: the result. body: the whole body, instead of the partner's form, or None. content_type: instead of the
+    partner's, or "". reference: the partner's id of the work, or "" to look it up.
+    """
+
+    status: SendableStatus
+    data: str
+    body: str | None = None
+    content_type: str = ""
+    reference: str = ""
+
+
+async def send_callback(url: str, what: Sending, times: int, *, to_sign: bool, as_json: bool) -> Exit:
     """Send a callback `times` times and print the answers; FAILED unless every answer is a 2xx.
 
-    data: the result, as typed. body: the whole body, as typed, instead of the partner's form. Raises `CommandError`.
+    url: a callback URL, or a partner's one webhook URL. Raises `CommandError`.
     """
-    name = _partner_of(url)
-    if body is None and name in PARTNERS.keys() - {"sandbox", *ROLES}:
-        raise CommandError(f"no form is known for callbacks of {name}", "give the whole body with --body", Exit.USAGE)
-    work = f"hand-{uuid.uuid4().hex[:8]}"
-    in_form = role_of(name).callback(work, Answer(status, data=read_json_object("--data", data)))
-    content = json.dumps(in_form if body is None else read_json_object("--body", body)).encode()
+    name, claims = _addressee(url)
     made = partner_from_environment(name, to_sign=to_sign)
+    work = f"hand-{uuid.uuid4().hex[:8]}"
+    content = await _content(name, made, url, claims, what, work)
+    if claims and made and made.has_one_url:
+        url = url[: url.index(CALLBACKS_PATH)] + PARTNERS_PATH + name
     scheme = made.signature if made and to_sign else None
-    media_type = made.media_types[0] if made else "application/json"
+    media_type = what.content_type or (made.media_types[0] if made else "application/json")
+    typed = [("Content-Type", media_type)] if media_type else []
     answers = []
     async with httpx.AsyncClient(timeout=10, trust_env=False) as http:
         for _ in range(times):
             proof = _sign(name, scheme, content, url, work) if scheme else []
-            answers.append(await _post(http, url, content, [("Content-Type", media_type), *proof]))
+            answers.append(await _post(http, url, content, [*typed, *proof]))
     _print_answers(answers, as_json=as_json)
     return Exit.OK if all(200 <= answer["status"] < 300 for answer in answers) else Exit.FAILED
+
+
+async def _content(name: str, made: Partner | None, url: str, claims: Claims | None, what: Sending, work: str) -> bytes:
+    """Return the body: as it was given, or in the partner's form."""
+    if what.body is not None:
+        return read_content("--body", what.body)
+    answer = Answer(what.status, data=read_json_object("--data", what.data))
+    if (made is None or made.sample_event is None) and name in PARTNERS.keys() - {"sandbox", *ROLES}:
+        raise CommandError(f"no form is known for callbacks of {name}", "give the whole body with --body", Exit.USAGE)
+    if made and made.stage_by == "token":
+        named_by = _callback_url(name, url, claims)
+    elif made and made.stage_by == "reference":
+        named_by = what.reference or await _reference(name, claims)
+    else:
+        named_by = work
+    if made is None or made.sample_event is None:
+        return json.dumps(role_of(name).callback(named_by, answer)).encode()
+    return made.sample_event(answer, named_by)
+
+
+def _callback_url(name: str, url: str, claims: Claims | None) -> str:
+    if claims is None:
+        what = f"a callback of {name} holds the callback URL of a stage, and this URL is for all stages"
+        raise CommandError(what, "give the URL that `stagehook token issue RUN STAGE` prints", Exit.USAGE)
+    return url
+
+
+async def _reference(name: str, claims: Claims | None) -> str:
+    """Return the partner's id of the work of the stage's latest call; raises `CommandError` if it is unknown."""
+    if claims is None:
+        what = f"a callback of {name} holds its id of the work, and this URL is for all its work"
+        advice = "give --reference, or the URL that `stagehook token issue RUN STAGE` prints"
+        raise CommandError(what, advice, Exit.USAGE)
+    _, known = await Runs(await connect(os.environ)).latest_call(claims.workflow_id, claims.stage)
+    if not known.reference:
+        what = f"stage {claims.stage} of {claims.workflow_id} has no reference of {name}'s"
+        raise CommandError(f"{what}: the call has not returned, or brought none", "give --reference")
+    return known.reference
 
 
 def _print_answers(answers: Sequence[dict[str, Any]], *, as_json: bool) -> None:
@@ -59,17 +115,24 @@ def _print_answers(answers: Sequence[dict[str, Any]], *, as_json: bool) -> None:
             say(printable(f"{answer['status']} {answer['body']}"))
 
 
-def _partner_of(url: str) -> str:
-    """Return the partner that the URL was issued for, or "" if this environment's keys cannot read the token."""
+def _addressee(url: str) -> tuple[str, Claims | None]:
+    """Return the partner that the URL is for, and the claims of a callback URL.
+
+    The partner is "" if this environment's keys cannot read the token.
+    """
+    path = urlsplit(url).path
+    if path.startswith(PARTNERS_PATH):
+        return path.removeprefix(PARTNERS_PATH), None
     keys = read_callback_keys(environment := Environment(os.environ))
     if environment.faults:
-        return ""
+        return "", None
     try:
-        return CallbackURLs("", keys).redeem(url.partition("?")[0].rpartition(CALLBACKS_PATH)[2]).partner
+        claims = CallbackURLs("", keys).redeem(url.partition("?")[0].rpartition(CALLBACKS_PATH)[2])
     except ExpiredToken as expired:
-        return expired.claims.partner
+        claims = expired.claims
     except BadToken:
-        return ""
+        return "", None
+    return claims.partner, claims
 
 
 def _sign(name: str, scheme: Scheme, body: bytes, url: str, delivery_id: str) -> list[tuple[str, str]]:
