@@ -70,8 +70,8 @@ def note(text: str) -> None:
     click.echo(escaped(text), err=True)
 
 
-def confirm() -> None:
-    """Ask on the terminal whether to go on; any answer but yes ends the command before it has sent anything."""
+def confirm(declined: str = "nothing was sent") -> None:
+    """Ask on the terminal whether to go on; any answer but yes ends the command. declined: what is said then."""
     # On Ctrl-C, asyncio cancels the task. But the task is blocked here until the answer comes, so nothing would happen.
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
@@ -82,7 +82,7 @@ def confirm() -> None:
     finally:
         signal.signal(signal.SIGINT, handler)
     if not agreed:
-        note("nothing was sent")
+        note(declined)
         raise click.Abort
 
 

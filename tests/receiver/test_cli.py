@@ -14,17 +14,22 @@ from typing import Any
 
 import pytest
 import respx
+import sqlalchemy as sa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from temporalio.client import Client
 
 from activities.callback_urls import CallbackURLs, Claims, fingerprint
 from activities.environment import Environment
 from activities.partners import PARTNERS, sandbox
-from activities.partners.partner import PartnerFactory
+from activities.partners.partner import Partner, PartnerFactory
 from activities.signatures import SCHEMES
+from activities.store.database import Database
+from activities.store.schema import DELIVERIES
 from receiver.cli.demo.running import INPUT, PROJECT, next_commands
+from receiver.sending.unmatched import unmatched_row
 from tests.commands import command, run_alone
 from tests.local_stack import Local, run_command
+from tests.parts.deliveries import delivery
 from tests.parts.endings import refused, said
 from tests.support import KEY
 from workflows.contract import PIPELINE_WORKFLOW, Answer
@@ -105,6 +110,38 @@ def test_a_url_is_issued_for_an_open_stage_only(local: Local) -> None:
     sent = local.command("partner", "send", url, "--body", "-", given=body.encode())
     assert sent.stdout.decode().startswith("202 ")
     assert local.command("pipeline", "watch", "issued").returncode == 0
+
+
+def known_by_reference(environment: Environment) -> Partner:
+    signature = SCHEMES["github"](secrets=["secret"])
+    return replace(sandbox.partner("bank", environment), stage_by="reference", signature=signature)
+
+
+def test_a_reference_that_an_operator_writes_is_matched_with_what_came_early(
+    local: Local, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_run(local, "referred")
+    early = delivery(workflow_id="", stage=0, attempt=0, verdict="unmatched", reference="ref-1", chain_id="")
+    answer = Answer("succeeded", data={"account_id": "a"})
+    with Database(local.stack.environment["DATABASE_URL"]).begin() as connection:
+        connection.execute(sa.insert(DELIVERIES).values(unmatched_row(early, answer)))
+    monkeypatch.setitem(PARTNERS, "bank", known_by_reference)
+    done = local.command("pipeline", "reference", "referred", "2", "ref-1")
+    assert (done.returncode, "ref-1 is bank's id" in done.stderr.decode()) == (0, True), done.stderr
+    assert local.command("pipeline", "watch", "referred").returncode == 0
+
+
+def test_a_reference_that_no_stage_can_have_is_refused(local: Local, monkeypatch: pytest.MonkeyPatch) -> None:
+    start_run(local, "unreferred")
+    words = ("pipeline", "reference", "unreferred")
+    assert "by their url, not by a reference" in refused(local.command(*words, "2", "ref-2"), 2)
+    monkeypatch.setitem(PARTNERS, "bank", known_by_reference)
+    assert "DATABASE_URL is not set" in refused(local.command(*words, "2", "ref-2", DATABASE_URL=""), 2)
+    assert "no open stage 1" in refused(local.command(*words, "1", "ref-2"), 4)
+    assert "no stage 3 whose partner was called" in refused(local.command(*words, "3", "ref-2"), 4)
+    assert "REF is empty" in refused(local.command(*words, "2", " "), 2)
+    monkeypatch.delitem(PARTNERS, "bank")
+    assert "no usable partner 'bank'" in refused(local.command(*words, "2", "ref-2"), 1)
 
 
 def test_start_and_wait_exits_3_when_the_run_fails(local: Local) -> None:

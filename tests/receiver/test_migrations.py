@@ -87,6 +87,28 @@ def test_a_store_goes_back_to_the_version_before(database: Database) -> None:
     assert list(Archive(database).every()) == [kept]
 
 
+def test_an_operator_takes_a_store_back(database: Database) -> None:
+    url: dict[str, Any] = {"DATABASE_URL": database.url.render_as_string(hide_password=False)}
+    unasked = command("db", "downgrade", "--to", "0005", **url)
+    assert (unasked.code, "say --yes" in unasked.err) == (2, True)
+    for revision, says in (("9999", "use one of 0001"), ("base", "use one of 0001"), ("-1", "use one of 0001")):
+        refused = command("db", "downgrade", f"--to={revision}", "--yes", **url)
+        assert (refused.code, says in refused.err) == (2, True)
+    assert migrations.current(database) == migrations.latest()
+    for said in ("is at 0005, taken back from", "is at 0005 already"):
+        done = command("db", "downgrade", "--to", "0005", "--yes", **url)
+        assert (done.code, said in done.err) == (0, True)
+        assert migrations.current(database) == "0005"
+
+
+def test_a_store_of_a_later_version_is_not_taken_back(database: Database) -> None:
+    with database.begin() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    url: dict[str, Any] = {"DATABASE_URL": database.url.render_as_string(hide_password=False)}
+    done = command("db", "downgrade", "--to", "0005", "--yes", **url)
+    assert (done.code, "of a later version" in done.err) == (1, True)
+
+
 def test_a_rolled_back_version_works_with_a_later_schema(database: Database) -> None:
     url: dict[str, Any] = {"DATABASE_URL": database.url.render_as_string(hide_password=False)}
     with database.begin() as connection:

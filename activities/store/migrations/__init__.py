@@ -33,6 +33,11 @@ def latest() -> str:
     return ScriptDirectory.from_config(_config()).get_current_head() or ""
 
 
+def revisions() -> list[str]:
+    """The revisions that this version of the code knows, the earliest first."""
+    return [script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()][::-1]
+
+
 def upgrade(database: Database, revision: str = "head") -> None:
     """Upgrade the store to a revision; does nothing if the store has it already. Raises `StoreAway`.
 

@@ -31,6 +31,20 @@ def upgrade() -> None:
 
 
 @db.command()
+@click.option("--to", "revision", required=True, metavar="REVISION", help="The revision to go back to, such as 0005.")
+@click.option("--yes", is_flag=True, help="Do not ask whether to go on.")
+def downgrade(revision: str, *, yes: bool) -> None:
+    """Take the store back to an earlier schema, and delete what only later ones keep.
+
+    An earlier version of this program runs on a later schema too: a roll-back does not need it. Stop web and worker of
+    this version first, and run it with the version that made the schema.
+    """
+    from receiver.cli.db.schema import downgrade_store
+
+    downgrade_store(revision, yes=yes)
+
+
+@db.command()
 @json_option
 def current(*, as_json: bool) -> int:
     """Print the schema versions of the store and this program. Exits 1 if the store's is older."""

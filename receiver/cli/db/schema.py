@@ -1,12 +1,14 @@
-"""The schema of the store: print its version, and upgrade it to this program's."""
+"""The schema of the store: print its version, upgrade it to this program's, and take it back to an earlier one."""
 
 from __future__ import annotations
+
+import sys
 
 from activities.store import migrations
 from activities.store.database import NewerSchema
 from receiver.cli.db.store import need_store, read_store
-from receiver.cli.errors import Exit
-from receiver.cli.output import note, print_json, say
+from receiver.cli.errors import CommandError, Exit
+from receiver.cli.output import confirm, note, print_json, say
 
 
 def upgrade_store() -> None:
@@ -25,6 +27,35 @@ def upgrade_store() -> None:
         return
     after = migrations.current(store)
     note(f"{store} is at {after}" + ("" if before == after else f", upgraded from {before or 'nothing'}"))
+
+
+def downgrade_store(revision: str, *, yes: bool) -> None:
+    """Take the store of DATABASE_URL back to an earlier revision, and print it. yes: do not ask first.
+
+    Raises `CommandError` for a revision that is not an earlier one, and `NewerSchema`.
+    """
+    store = need_store()
+    known, before = migrations.revisions(), migrations.current(store)
+    if before and before not in known:
+        raise NewerSchema(f"the store {store} is at {before}, of a later version than this program")
+    earlier = known[: known.index(before)] if before else []
+    if revision == before:
+        note(f"{store} is at {before} already")
+        return
+    if revision not in earlier:
+        advice = f"use one of {', '.join(earlier)}" if earlier else "there is none"
+        raise CommandError(f"{revision!r} is not a revision before {before or 'the first'}", advice, Exit.USAGE)
+    if not yes:
+        _confirm(f"take {store} back from {before} to {revision}; what only later revisions keep is deleted")
+    migrations.downgrade(store, revision)
+    note(f"{store} is at {revision}, taken back from {before}")
+
+
+def _confirm(what: str) -> None:
+    if not sys.stdin.isatty():
+        raise CommandError("stdin is not a terminal, so it cannot be confirmed", "say --yes", Exit.USAGE)
+    note(what)
+    confirm("nothing was changed")
 
 
 def print_versions(*, as_json: bool) -> Exit:

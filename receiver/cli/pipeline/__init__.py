@@ -87,3 +87,21 @@ async def cancel(workflow_id: str) -> None:
 
     await (await connect_runs()).cancel(workflow_id)
     note(f"sent: {workflow_id} is asked to end")
+
+
+@pipeline.command()
+@click.argument("workflow_id", metavar="RUN", type=RUN_ID)
+@click.argument("stage", type=int)
+@click.argument("reference", metavar="REF")
+@run_async
+async def reference(workflow_id: str, stage: int, reference: str) -> None:
+    """Record REF as the partner's own id of the work for the latest call of RUN's open stage number STAGE.
+
+    For a partner whose callbacks hold only its own id (kind three), if the answer to the call could not be read. Look
+    the id up at the partner. Callbacks that came early, and wait as `unmatched`, are then for this stage as well.
+
+    Needs DATABASE_URL, the store of the receiver.
+    """
+    from receiver.cli.pipeline.referring import record_reference
+
+    await record_reference(workflow_id, stage, reference)
