@@ -7,13 +7,14 @@ import subprocess
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from activities.store.database import Database
 from receiver.cli.demo.stack import stagehook_command
 from receiver.deliveries.archive import ANY, Archive, Filters
-from receiver.deliveries.delivery import Fate
+from receiver.deliveries.delivery import Delivery, Fate
 from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.queue import Conclusion
 from tests.commands import command
@@ -42,6 +43,50 @@ from tests.stores import url_of
 def test_filters_choose(filled: Database, filters: list[str], runs: list[str]) -> None:
     listed = json.loads(on(filled, "delivery", "list", "--json", *filters).out)
     assert [one["workflow_id"] for one in listed] == runs
+
+
+@pytest.fixture
+def parts(database: Database) -> list[Delivery]:
+    """A request of kind three with two events, one of which waits for its call; and a request about something else."""
+    unknown: dict[str, Any] = {"workflow_id": "", "chain_id": "", "stage": 0, "attempt": 0}
+    whole = delivery(target="/partners/bank", **unknown)
+    part: dict[str, Any] = {"target": whole.target, "headers": (), "body": None, "body_size": 9, "part_of": whole.id}
+    taken = delivery(**part, part=1, reference="ref-1")
+    waiting = delivery(**part, **unknown, part=2, reference="ref-2", verdict="unmatched")
+    ignored = delivery(target=whole.target, **unknown, verdict="ignored")
+    made = [whole, taken, waiting, ignored]
+    Archive(database).add(made)
+    return made
+
+
+def test_events_of_a_request_are_listed_with_their_place_in_it(database: Database, parts: list[Delivery]) -> None:
+    whole, taken, waiting, ignored = parts
+    lines = {line.split()[0]: line for line in on(database, "delivery", "list").out.splitlines()}
+    for one in (taken, waiting):
+        assert lines[one.id].endswith(f"  {one.part} of {whole.id}")
+    assert " of " not in lines[whole.id] + lines[ignored.id]
+    listed = {one["id"]: one for one in json.loads(on(database, "delivery", "list", "--json").out)}
+    assert [(listed[one.id]["part"], listed[one.id]["part_of"]) for one in (taken, waiting)] == [
+        (1, whole.id),
+        (2, whole.id),
+    ]
+
+
+@pytest.mark.parametrize("verdict", ["ignored", "unmatched"])
+def test_what_is_not_ours_and_what_waits_for_its_call_can_be_listed(
+    database: Database, parts: list[Delivery], verdict: str
+) -> None:
+    listed = json.loads(on(database, "delivery", "list", "--json", "--verdict", verdict).out)
+    assert [one["id"] for one in listed] == [one.id for one in parts if one.verdict == verdict]
+
+
+def test_an_event_is_shown_with_its_request_which_has_the_body(database: Database, parts: list[Delivery]) -> None:
+    whole, _, waiting, _ = parts
+    shown = dict(line.split(maxsplit=1) for line in on(database, "delivery", "show", waiting.id).out.splitlines())
+    assert shown["part"].startswith(f"2 of {whole.id}")
+    assert (shown["body"], shown["reference"]) == ("9 bytes", "ref-2")
+    refused = on(database, "delivery", "show", waiting.id, "--body")
+    assert (refused.code, f"delivery show {whole.id} --body" in refused.err) == (1, True)
 
 
 def test_what_is_listed_is_read_without_its_body(database: Database) -> None:

@@ -22,7 +22,7 @@ OPTIONS = (
         "--verdict",
         type=VERDICT,
         metavar="VERDICT",
-        help="accepted, duplicate, conflict, gone, unproven, unreadable, ...",
+        help="accepted, duplicate, conflict, gone, ignored, unmatched, unproven, unreadable, ...",
     ),
     click.option("--partner", default="", type=PARTNER, help="Of this partner."),
     click.option("--pipeline", default="", type=PIPELINE, help="Of runs of this pipeline."),

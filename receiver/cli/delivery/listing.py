@@ -33,7 +33,11 @@ def print_latest(filters: Filters, *, limit: int, as_json: bool) -> None:
         note("none found: leave filters out, or look whether DATABASE_URL is the receiver's")
     else:
         titles = ("id", "UTC", "answer", "partner", "run", "stage", "fate")
-        print_list(titles, map(cells, found), below=("run", "partner"))
+        if any(one.part_of for one in found):
+            rows = ((*cells(one), part_text(one)) for one in found)
+            print_list((*titles, "part"), rows, below=("part", "run", "partner"))
+        else:
+            print_list(titles, map(cells, found), below=("run", "partner"))
     if len(known) > limit:
         note(f"the latest {limit}: --limit shows more")
 
@@ -52,7 +56,7 @@ def print_as_they_come(filters: Filters, *, as_json: bool) -> None:
             if as_json:
                 print_json(summary(one), indent=None)
             else:
-                say(printable("  ".join(cells(one))))
+                say(printable("  ".join((*cells(one), part_text(one)))).rstrip())
         sys.stdout.flush()
         open_ += [one.id for one in new if filters.may_match(one) and not filters.matches(one)]
         del open_[:-TAIL_OPEN]
@@ -67,6 +71,11 @@ def cells(one: Delivery) -> tuple[str, ...]:
     shown = received.strftime("%H:%M:%S" if received.date() == datetime.now(UTC).date() else "%m-%d %H:%M")
     stage = f"{one.stage}/{one.attempt}" if one.stage else ""
     return one.id, shown, f"{one.status} {one.verdict}", one.partner, one.workflow_id, stage, one.fate.value
+
+
+def part_text(one: Delivery) -> str:
+    """Return which event of which request a delivery is, such as `3 of ID`; "" for a whole request."""
+    return f"{one.part} of {one.part_of}" if one.part_of else ""
 
 
 def summary(one: Delivery) -> dict[str, object]:

@@ -11,6 +11,7 @@ import click
 
 from receiver.cli.db.store import need_archive
 from receiver.cli.delivery.curl import curl_line, unsendable
+from receiver.cli.delivery.listing import part_text
 from receiver.cli.errors import CommandError
 from receiver.cli.output import note, print_json, say
 from receiver.cli.terminal import printable, write_bytes
@@ -26,6 +27,9 @@ def show_delivery(id_: str, *, body: bool, curl: bool, as_json: bool) -> None:
         raise click.UsageError(f"{' and '.join(given)} each say what is printed: give one of them")
     one = need_archive().get(id_)
     if body:
+        if one.part_of:
+            what = f"{one.id} is event {one.part} of {one.part_of}, and only whole requests have a body"
+            raise CommandError(what, f"`stagehook delivery show {one.part_of} --body`")
         if one.body is None:
             raise CommandError(
                 f"the body of {one.id} was not kept, only its size and digest", "look at it without --body"
@@ -51,11 +55,15 @@ def described(one: Delivery) -> Iterator[tuple[str, str]]:
     yield "request", f"{one.method} {one.target}"
     for name, value in one.headers:
         yield "", f"{name}: {value}"
-    kept = "" if one.body is not None else ", not kept: it cannot be replayed"
+    if one.part_of:
+        yield "part", f"{part_text(one)}: the request, which holds its headers and its body"
+    kept = "" if one.body is not None or one.part_of else ", not kept: it cannot be replayed"
     yield "body", f"{one.body_size} bytes{kept}" if one.body_digest else UNREAD_BODY.format(one.body_size)
     if one.body_digest:
         yield "sha256", one.body_digest
     yield "partner", one.partner
+    if one.reference:
+        yield "reference", one.reference
     if one.workflow_id:
         yield "run", one.workflow_id
         yield "chain", one.chain_id
