@@ -14,19 +14,27 @@ import subprocess
 import sys
 import time
 import types
-from collections.abc import Iterator
-from dataclasses import fields
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
-from activities.partners import PARTNERS
+from activities.handshakes import HANDSHAKES
+from activities.partners import PARTNERS, events, reading
+from activities.partners import received as received_module
+from activities.partners.events import NOT_OURS, Event
+from activities.partners.partner import Partner
+from activities.partners.received import Part, Received
+from activities.signatures import SCHEMES
 from receiver.answers import Verdict
 from receiver.cli.demo.processes import free_port
 from tests.parts.temporal import BINARIES
+from workflows import contract
 from workflows.checking import pipeline_faults
-from workflows.contract import Pipeline, Stage
+from workflows.contract import Answer, Pipeline, Receipt, Stage, StageCall
 from workflows.durations import DAY, HOUR
 
 ROOT = Path(__file__).parents[1]
@@ -215,13 +223,13 @@ def test_a_partner_is_added_as_the_page_says(tmp_path: Path) -> None:
         pytest.skip("the page has been followed here: there is an acme")
     copy = copied(tmp_path)
     capturing, writing, testing = blocks(ADDING, "sh")
-    reading, expecting = blocks(ADDING, "python")
+    reading, expecting = python_under(ADDING, KIND_ONE)
     env = {**os.environ, "PATH": f"{BINARIES}:{os.environ['PATH']}", "PYTHONPATH": str(copy)}
     printed = []
     for script in (capturing, writing, testing):
         if script is testing:
             replace_function(copy / "activities/partners/acme.py", r"def read_event.*", reading)
-            test = r"@pytest\.mark\.parametrize\(\n    \(\"body\", \"answer\"\).*? == answer\n"
+            test = r"@pytest\.mark\.parametrize\(\n    \(\"body\", \"answer\"\).*? == Event\(answer\)\n"
             replace_function(copy / "tests/activities/test_acme.py", test, expecting)
         done = subprocess.run(
             ["sh", "-ec", script], cwd=copy, env=env, capture_output=True, text=True, timeout=180, check=False
@@ -321,6 +329,76 @@ async def test_the_partners_file_passes_the_test_on_its_page(monkeypatch: pytest
                 await asyncio.wait_for(answer, 10)
             ran += 1
     assert ran == 2
+
+
+KIND_ONE = "Kind one: a URL for each call"
+A_CALLBACK_URL = "https://hooks.test/callbacks/a-token.of-ours"
+CALL = StageCall("run-1", "chain-1", 1, "check", "acme", 1, 1_800_000_000, 1_900_000_000, {"company": "X Ltd"})
+
+
+def functions_under(heading: str) -> dict[str, Any]:
+    """The functions of a section of the partners' page, with what its reference says to import."""
+    names: dict[str, Any] = {**vars(reading), **vars(received_module), **vars(events), **vars(contract)}
+    names |= {"httpx": httpx, "Sequence": Sequence, "url": "https://api.acme.example"}
+    [block] = python_under(ADDING, heading)
+    exec(block, names)
+    return names
+
+
+def check(state: str, **more: object) -> Received:
+    return Received(json.dumps({"type": "check.ended", "check": {"state": state, "number": "HRB 1", **more}}).encode())
+
+
+def test_kind_two_sends_the_callback_url_and_reads_it_back() -> None:
+    file = functions_under("Kind two: one URL, and our text comes back")
+    metadata = json.loads(file["build_call"](CALL, A_CALLBACK_URL).content)["metadata"]
+    found = Event(Answer("succeeded", data={"register_number": "HRB 1"}), token=A_CALLBACK_URL)
+    assert file["read_event"](check("found", metadata=metadata)) == found
+    at_work = Event(Answer("progress", message="searching"), token=A_CALLBACK_URL)
+    assert file["read_event"](check("searching", metadata=metadata)) == at_work
+    assert file["read_event"](check("found", metadata={})) is NOT_OURS
+
+
+def test_kind_three_reads_the_same_reference_from_answer_and_event() -> None:
+    file = functions_under("Kind three: one URL, and only its own id comes back")
+    receipt = file["read_receipt"](httpx.Response(201, json={"check": {"id": "c-1"}}))
+    event = file["read_event"](check("missing", id="c-1"))
+    assert receipt.reference == event.reference == "c-1"
+    assert event.answer.status == "failed"
+    assert file["read_event"](Received(b'{"type": "invoice.paid"}')) is NOT_OURS
+
+
+def test_a_request_is_split_into_its_events() -> None:
+    file = functions_under("Several events in a request")
+    ours = {"links": {"payment": "PM1"}}
+    body = {"events": [{**ours, "action": "confirmed"}, {**ours, "action": "created"}, {"links": {"mandate": "MD1"}}]}
+    parts = file["split"](Received(json.dumps(body).encode()))
+    assert [file["read_event"](part) for part in parts] == [
+        Event(Answer("succeeded", data={"payment": "PM1"}), reference="PM1"),
+        Event(Answer("progress", message="created"), reference="PM1"),
+        NOT_OURS,
+    ]
+
+
+@pytest.mark.parametrize("described", [Partner, StageCall, Receipt, Received, Part, Event, Answer, Stage])
+def test_the_partners_page_explains_every_public_field(described: type[Any]) -> None:
+    section = ADDING.partition(f"### `{described.__name__}`, of `{described.__module__}`\n")[2].partition("\n###")[0]
+    explained = re.findall(r"^\| `([a-z_]+)` \|", section, re.MULTILINE)
+    assert sorted(explained) == sorted(told_of(described))
+
+
+def told_of(described: type[Any]) -> set[str]:
+    """The fields of a recorded type, or of a partner; fields and methods of what a file reads, a part's own ones."""
+    if described in {Received, Part}:
+        inherited = {field.name for base in described.__bases__ if is_dataclass(base) for field in fields(base)}
+        public = {name for name in vars(described) if not name.startswith("_")}
+        return (public | {field.name for field in fields(described)}) - inherited
+    return {field.name for field in fields(described)}
+
+
+def test_the_partners_page_names_every_scheme_and_handshake() -> None:
+    words = set(re.findall(r"`([a-z0-9-]+)`", ADDING))
+    assert {*SCHEMES, *HANDSHAKES} - words == set()
 
 
 ROOT_PAGES = ("README", "CONTRIBUTING", "SECURITY", "CHANGELOG")
