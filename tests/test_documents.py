@@ -311,7 +311,7 @@ def test_the_page_of_pipelines_explains_every_field_of_a_stage() -> None:
 async def test_the_partners_file_passes_the_test_on_its_page(monkeypatch: pytest.MonkeyPatch) -> None:
     file, imported, line = python_under(PARTNER_FILE, "Add a partner")
     assert (imported.strip(), line.strip()) == (
-        "from activities.partners import acme, bank, cards, esign, identity, sandbox",
+        "from activities.partners import acme, bank, cards, esign, idcheck, identity, payments, sandbox",
         '"acme": acme.partner,',
     )
     acme = types.ModuleType("activities.partners.acme")
