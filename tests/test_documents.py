@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import inspect
 import json
@@ -14,7 +15,7 @@ import subprocess
 import sys
 import time
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,9 @@ from typing import Any
 import httpx
 import pytest
 
+from activities.environment import Environment
 from activities.handshakes import HANDSHAKES
-from activities.partners import PARTNERS, events, reading
-from activities.partners import received as received_module
+from activities.partners import PARTNERS
 from activities.partners.events import NOT_OURS, Event
 from activities.partners.partner import Partner
 from activities.partners.received import Part, Received
@@ -32,7 +33,6 @@ from activities.signatures import SCHEMES
 from receiver.answers import Verdict
 from receiver.cli.demo.processes import free_port
 from tests.parts.temporal import BINARIES
-from workflows import contract
 from workflows.checking import pipeline_faults
 from workflows.contract import Answer, Pipeline, Receipt, Stage, StageCall
 from workflows.durations import DAY, HOUR
@@ -68,8 +68,12 @@ def test_every_page_is_linked_and_its_commands_are_run() -> None:
     assert commands(README) == MADE
 
 
-def test_the_partners_file_passes_our_own_checks(tmp_path: Path) -> None:
-    file = python_under(PARTNER_FILE, "Add a partner")[0]
+@pytest.mark.parametrize(
+    ("page", "heading"),
+    [("partner-file", "Add a partner"), ("partners", "Kind two: one URL, and our text comes back")],
+)
+def test_a_whole_partners_file_passes_our_own_checks(page: str, heading: str, tmp_path: Path) -> None:
+    file = python_under(PAGES[page], heading)[0]
     (tmp_path / "acme.py").write_text(file)
     config = ["--config", str(ROOT / "pyproject.toml")]
     for check in (["check"], ["format", "--check"]):
@@ -332,14 +336,14 @@ async def test_the_partners_file_passes_the_test_on_its_page(monkeypatch: pytest
 
 
 KIND_ONE = "Kind one: a URL for each call"
+HABITS = sorted((ROOT / "tests/activities/habits").glob("[a-z]*.py"))
 A_CALLBACK_URL = "https://hooks.test/callbacks/a-token.of-ours"
 CALL = StageCall("run-1", "chain-1", 1, "check", "acme", 1, 1_800_000_000, 1_900_000_000, {"company": "X Ltd"})
 
 
 def functions_under(heading: str) -> dict[str, Any]:
-    """The functions of a section of the partners' page, with what its reference says to import."""
-    names: dict[str, Any] = {**vars(reading), **vars(received_module), **vars(events), **vars(contract)}
-    names |= {"httpx": httpx, "Sequence": Sequence, "url": "https://api.acme.example"}
+    """The functions of a section of the partners' page."""
+    names: dict[str, Any] = {}
     [block] = python_under(ADDING, heading)
     exec(block, names)
     return names
@@ -351,7 +355,10 @@ def check(state: str, **more: object) -> Received:
 
 def test_kind_two_sends_the_callback_url_and_reads_it_back() -> None:
     file = functions_under("Kind two: one URL, and our text comes back")
-    metadata = json.loads(file["build_call"](CALL, A_CALLBACK_URL).content)["metadata"]
+    environment = Environment({"ACME_URL": "https://api.acme.example", "ACME_KEY": "secret", "ACME_SECRET": "shared"})
+    partner = file["partner"](environment)
+    assert partner.has_one_url
+    metadata = json.loads(partner.build_call(CALL, A_CALLBACK_URL).content)["metadata"]
     found = Event(Answer("succeeded", data={"register_number": "HRB 1"}), token=A_CALLBACK_URL)
     assert file["read_event"](check("found", metadata=metadata)) == found
     at_work = Event(Answer("progress", message="searching"), token=A_CALLBACK_URL)
@@ -394,6 +401,25 @@ def told_of(described: type[Any]) -> set[str]:
         public = {name for name in vars(described) if not name.startswith("_")}
         return (public | {field.name for field in fields(described)}) - inherited
     return {field.name for field in fields(described)}
+
+
+@pytest.mark.parametrize("file", HABITS, ids=lambda file: file.stem)
+def test_the_partners_page_names_all_that_the_seven_files_import(file: Path) -> None:
+    shown = {name for block in blocks(ADDING, "python") for name in imported(block)}
+    used = imported(file.read_text())
+    assert len(used) > 5
+    assert {(module, name) for module, name in used - shown if not is_named(module, name)} == set()
+
+
+def imported(code: str) -> set[tuple[str, str]]:
+    """What code of ours it imports, each with its module."""
+    imports = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.ImportFrom)]
+    own = [node for node in imports if str(node.module).startswith(("activities", "workflows"))]
+    return {(str(node.module), alias.name) for node in own for alias in node.names}
+
+
+def is_named(module: str, name: str) -> bool:
+    return f"`{module}`" in ADDING and re.search(rf"`[^`\n]*\b{name}\b[^`\n]*`", ADDING) is not None
 
 
 def test_the_partners_page_names_every_scheme_and_handshake() -> None:
