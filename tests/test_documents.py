@@ -366,7 +366,7 @@ def test_kind_two_sends_the_callback_url_and_reads_it_back() -> None:
     assert file["read_event"](check("found", metadata={})) is NOT_OURS
 
 
-def test_kind_three_reads_the_same_reference_from_answer_and_event() -> None:
+def test_kind_three_reads_one_id_from_answer_and_event() -> None:
     file = functions_under("Kind three: one URL, and only its own id comes back")
     receipt = file["read_receipt"](httpx.Response(201, json={"check": {"id": "c-1"}}))
     event = file["read_event"](check("missing", id="c-1"))
@@ -404,7 +404,7 @@ def told_of(described: type[Any]) -> set[str]:
 
 
 @pytest.mark.parametrize("file", HABITS, ids=lambda file: file.stem)
-def test_the_partners_page_names_all_that_the_seven_files_import(file: Path) -> None:
+def test_the_partners_page_names_what_seven_files_import(file: Path) -> None:
     shown = {name for block in blocks(ADDING, "python") for name in imported(block)}
     used = imported(file.read_text())
     assert len(used) > 5
