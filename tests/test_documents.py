@@ -232,8 +232,8 @@ def test_a_partner_is_added_as_the_page_says(tmp_path: Path) -> None:
     printed = []
     for script in (capturing, writing, testing):
         if script is testing:
-            replace_function(copy / "activities/partners/acme.py", r"def read_event.*", reading)
-            test = r"@pytest\.mark\.parametrize\(\n    \(\"body\", \"answer\"\).*? == Event\(answer\)\n"
+            replace_function(copy / "activities/partners/acme.py", r"def read_answer.*", reading)
+            test = r"@pytest\.mark\.parametrize\(\n    \(\"body\", \"answer\"\).*? == \[Event\(answer\)\]\n"
             replace_function(copy / "tests/activities/test_acme.py", test, expecting)
         done = subprocess.run(
             ["sh", "-ec", script], cwd=copy, env=env, capture_output=True, text=True, timeout=180, check=False
