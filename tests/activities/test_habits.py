@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
 import respx
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from temporalio.testing import ActivityEnvironment
 
 from activities.callback_urls import CallbackURLs, Claims
 from activities.calls import PartnerCalls
-from activities.environment import Environment
 from activities.http import http_client
 from activities.partners import answers
 from activities.partners.events import Event
@@ -25,36 +20,13 @@ from activities.partners.partner import Partner
 from activities.partners.reading import text_at
 from activities.partners.received import Received, Unreadable
 from activities.receipts import accepted, built, status
-from tests.activities.habits import checkr, docusign, gocardless, mollie, onfido, plaid, sendgrid
+from tests.parts.providers import CHECKR, DOCUSIGN, GOCARDLESS, MOLLIE, ONFIDO, PLAID, PROVIDERS, SENDGRID
 from tests.support import KEY
 from workflows.contract import Answer, Receipt, StageCall
 
-SENDGRIDS_KEY = (
-    ec.generate_private_key(ec.SECP256R1()).public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-)
-VARIABLES = {
-    "PLAID_CLIENT": "a-client",
-    **{f"{name}_KEY": "not-a-key" for name in ("PLAID", "ONFIDO", "SENDGRID", "MOLLIE", "DOCUSIGN", "GOCARDLESS")},
-    **{f"{name}_SECRET": "not-a-secret" for name in ("PLAID", "ONFIDO", "DOCUSIGN", "GOCARDLESS")},
-    "CHECKR_KEY": "not-a-secret",
-    "SENDGRID_SECRET": base64.b64encode(SENDGRIDS_KEY).decode(),
-    "DOCUSIGN_URL": "https://demo.docusign.test/restapi/v2.1/accounts/1",
-}
 URL = "https://hooks.test/callbacks/a-token.of-ours"
 NOTHING = None
 """What is read from an event that is not ours."""
-
-
-def made(factory: Callable[[Environment], Partner]) -> Partner:
-    environment = Environment(VARIABLES)
-    partner = factory(environment)
-    environment.check()
-    return partner
-
-
-PLAID, ONFIDO, CHECKR, SENDGRID, MOLLIE, DOCUSIGN, GOCARDLESS = PARTNERS = [
-    made(module.partner) for module in (plaid, onfido, checkr, sendgrid, mollie, docusign, gocardless)
-]
 
 
 def events(partner: Partner, received: Received) -> list[Event | None]:
@@ -187,7 +159,7 @@ def test_gocardless_events_are_read_each_for_itself() -> None:
     ]
 
 
-@pytest.mark.parametrize("partner", PARTNERS, ids=lambda partner: partner.name)
+@pytest.mark.parametrize("partner", PROVIDERS, ids=lambda partner: partner.name)
 def test_a_webhook_of_another_form_is_unreadable(partner: Partner) -> None:
     with pytest.raises(Unreadable):
         events(partner, sent(b"{", partner.media_types[0]))

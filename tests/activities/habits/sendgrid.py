@@ -29,7 +29,13 @@ def partner(environment: Environment) -> Partner:
 
     return Partner(
         name="sendgrid",
-        signature=signature("sendgrid", environment, "SENDGRID_SECRET", fix="the webhook's verification key"),
+        signature=signature(
+            "sendgrid",
+            environment,
+            "SENDGRID_SECRET",
+            fix="the webhook's verification key",
+            private_key=environment.optional("SENDGRID_PRIVATE_KEY"),
+        ),
         build_call=build_call,
         read_receipt=read_receipt,
         split=split,
