@@ -12,6 +12,7 @@ Only this module maps errors:
 from __future__ import annotations
 
 import base64
+import contextlib
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -66,13 +67,16 @@ JSON_ESCAPE: Final = re.compile(r'\\(?:u([0-9A-Fa-f]{4})|(["\\/]))')
 
 
 class CallTable(Protocol):
-    """What calls need of `activities.store.calls.Calls`. Both methods raise `StoreAway`."""
+    """What calls need of `activities.store.calls.Calls`. The methods raise `StoreAway`."""
 
     async def begin(self, claims: Claims) -> None:
         """Record a call that is about to be sent."""
 
     async def refer(self, claims: Claims, reference: str) -> None:
         """Record the partner's own id of the call's work."""
+
+    async def forget(self, claims: Claims) -> None:
+        """Remove a call for which no event can come, unless its id is recorded."""
 
 
 class PartnerCalls:
@@ -117,8 +121,11 @@ class PartnerCalls:
                 await self._calls.begin(claims)
             except StoreAway as error:
                 raise _not_taken(f"partner {partner.name} was not called: {error}", call) from None
-            receipt = await self._make(partner, call)
+            receipt = await self._begun(self._calls, partner, call)
         if not receipt.reference:
+            if receipt.answer is not None and receipt.answer.settles:
+                await _forget(self._calls, claims)
+                return receipt
             return _without_reference(partner, call, receipt)
         try:
             await self._calls.refer(claims, receipt.reference)
@@ -127,6 +134,15 @@ class PartnerCalls:
             what = f"partner {partner.name} took the call as {receipt.reference}, which is not recorded yet: {error}"
             raise _retryable(what) from None
         return receipt
+
+    async def _begun(self, table: CallTable, partner: Partner, call: StageCall) -> Receipt:
+        """Make a call whose row is committed. The row is removed if the partner certainly did not accept the call."""
+        try:
+            return await self._make(partner, call)
+        except ApplicationError as error:
+            if error.type in {REFUSED, NOT_REACHED}:
+                await _forget(table, Claims.of(call))
+            raise
 
     async def _make(self, partner: Partner, call: StageCall) -> Receipt:
         claims = Claims.of(call)
@@ -196,10 +212,14 @@ def _kept_receipt() -> Receipt | None:
     return None
 
 
+async def _forget(table: CallTable, claims: Claims) -> None:
+    """Let no event wait for the reference of this call. While the store is away the row stays until it expires."""
+    with contextlib.suppress(StoreAway):
+        await table.forget(claims)
+
+
 def _without_reference(partner: Partner, call: StageCall, receipt: Receipt) -> Receipt:
     """What to do with a call that the partner accepted without an id that can be read."""
-    if receipt.answer is not None and receipt.answer.settles:
-        return receipt
     if partner.idempotent:
         raise _retryable(receipt.note or f"partner {partner.name} took the call, but its answer has no id of the work")
     record_it = f"`stagehook pipeline reference {call.workflow_id} {call.stage} ID`"

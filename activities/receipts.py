@@ -92,6 +92,8 @@ def _recordable_reference(receipt: Receipt) -> str:
     if len(reference) > LONGEST_TEXT:
         # A truncated id would name other work, or no work.
         raise BrokenAnswer(f"Receipt.reference has {len(reference)} characters: at most {LONGEST_TEXT} are kept")
+    if "\0" in reference:
+        raise BrokenAnswer("Receipt.reference holds a NUL character, which PostgreSQL does not take")
     if scrubbed_text(reference) != reference:
         raise BrokenAnswer("Receipt.reference holds a callback token: return the partner's own id of the work")
     return reference

@@ -37,6 +37,9 @@ SET_REFERENCE: Final = """
 """
 """Record the partner's reference of a call. An operator may record it for a call that this store does not have."""
 
+FORGET: Final = "DELETE FROM calls WHERE call_id = :call_id AND reference = ''"
+"""Remove a call for which no event can come. While its row is there, unknown references of the partner are kept."""
+
 FIND_CALLS: Final = """
     SELECT reference, workflow_id, chain_id, stage, attempt, issued_at, expires_at, partner FROM calls
     WHERE partner = :partner AND reference IN ({texts}) ORDER BY called_at, position
@@ -68,6 +71,10 @@ class Calls:
     async def refer(self, claims: Claims, reference: str) -> None:
         """Record the partner's own id of the call's work."""
         await self._do(SET_REFERENCE, {**_row(claims), "reference": reference, "called_at": time.time()})
+
+    async def forget(self, claims: Claims) -> None:
+        """Remove a call that the partner refused, or has answered for good, unless its id is recorded."""
+        await self._do(FORGET, _row(claims))
 
     async def _do(self, query: str, parameters: Mapping[str, Any]) -> None:
         def execute() -> None:
