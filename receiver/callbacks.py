@@ -42,7 +42,7 @@ from receiver.metrics import Metrics
 from receiver.reading import read_whole
 from receiver.sending.forwarder import Forwarder, Unavailable
 from receiver.sending.signal import Signal
-from receiver.stages import Stages
+from receiver.stages import Stages, can_be_ours
 from workflows.contract import Answer
 
 logger = logging.getLogger("stagehook.callbacks")
@@ -159,7 +159,8 @@ class Callbacks:
     async def _receive_event(self, capture: Capture, partner: Partner, event: Event) -> Verdict:
         """Deliver the only event of a request to a partner's one URL."""
         capture.token = event.token.rpartition(CALLBACKS_PATH)[2]
-        capture.reference = event.reference
+        if can_be_ours(event.reference):
+            capture.reference = event.reference
         [found] = await self._stages.find(partner, [event])
         if isinstance(found, Claims):
             capture.claims = found

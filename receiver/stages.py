@@ -16,6 +16,7 @@ from receiver.answers import Verdict
 from receiver.deliveries.matching import KnownCalls
 from receiver.reading import broken
 from receiver.sending.forwarder import Forwarder
+from workflows.stage_record import LONGEST_TEXT
 
 WORD: Final = re.compile(rb"[A-Za-z0-9_.:/-]{4,300}")
 MOST_WORDS: Final = 2_000
@@ -36,7 +37,7 @@ class Stages:
         """Find the stage of each event. Raises `Unavailable` if the store cannot be asked."""
         if partner.stage_by == "token":
             return [self._by_token(partner, event.token) for event in events]
-        references = [event.reference for event in events if event.reference]
+        references = [event.reference for event in events if can_be_ours(event.reference)]
         known = await self._forwarder.find_calls(partner.name, references) if references else KnownCalls({}, False)
         return [_by_reference(event.reference, known) for event in events]
 
@@ -81,8 +82,13 @@ class Stages:
         return True
 
 
+def can_be_ours(reference: str) -> bool:
+    """Whether a receipt can have given this reference; see `activities.receipts`."""
+    return 0 < len(reference) <= LONGEST_TEXT and "\0" not in reference
+
+
 def _by_reference(reference: str, known: KnownCalls) -> StageOrVerdict:
     claims = known.claims.get(reference)
     if claims is None:
-        return Verdict.UNMATCHED if reference and known.is_waiting else Verdict.IGNORED
+        return Verdict.UNMATCHED if can_be_ours(reference) and known.is_waiting else Verdict.IGNORED
     return Verdict.GONE if time.time() > claims.expires_at + CLOCK_GRACE else claims

@@ -55,24 +55,24 @@ class Matching:
 
     def look_up(self, cursor: DBAPICursor, partner: str, references: Sequence[str], at: float) -> KnownCalls:
         """Look up the calls with these references. at: unix seconds, now."""
+        # In this order: on PostgreSQL the worker may write a reference between the two statements. Asked the other way
+        # round, its call would neither be found nor wait.
+        is_waiting = bool(self._driver.rows(cursor, HAS_OPEN_CALL, {"partner": partner, "now": at}))
         parameters = {"partner": partner, **self._driver.texts(set(references))}
         claims = {row["reference"]: _claims(row) for row in self._driver.rows(cursor, FIND_CALLS, parameters)}
-        is_waiting = bool(self._driver.rows(cursor, HAS_OPEN_CALL, {"partner": partner, "now": at}))
         return KnownCalls(claims, is_waiting)
 
     def match(self, cursor: DBAPICursor, make_signal: MakeSignal, *, most: int, at: float) -> int:
         """Queue deliveries whose call is known by now, and return how many were matched. at: unix seconds, now."""
-        latest: dict[str, Matched] = {}
-        for row in self._driver.rows(cursor, MATCHABLE, {"most": most}):
-            latest[row["id"]] = Matched(row["id"], _claims(row), row["callback"], row["signed_id"])
-        for matched in latest.values():
+        found = self._driver.rows(cursor, MATCHABLE, {"most": most})
+        for matched in (Matched(row["id"], _claims(row), row["callback"], row["signed_id"]) for row in found):
             request_id, callback = make_signal(matched)
             claims = {field.name: getattr(matched.claims, field.name) for field in fields(Claims)}
             row = {**claims, "id": matched.id, "request_id": request_id, "callback": callback, "at": at}
             self._driver.execute(cursor, MATCH, row)
             if cursor.rowcount == 0:
                 self._driver.execute(cursor, MATCH_AGAIN, row)
-        return len(latest)
+        return len(found)
 
 
 def _claims(row: dict[str, Any]) -> Claims:

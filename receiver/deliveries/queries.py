@@ -113,10 +113,14 @@ MATCHABLE: Final = """
     SELECT deliveries.id, deliveries.callback, deliveries.signed_id, deliveries.reference,
         calls.workflow_id, calls.chain_id, calls.stage, calls.attempt, calls.issued_at, calls.expires_at, calls.partner
     FROM deliveries JOIN calls ON calls.partner = deliveries.partner AND calls.reference = deliveries.reference
-    WHERE deliveries.verdict = 'unmatched' AND deliveries.reference <> ''
-    ORDER BY deliveries.position, calls.called_at, calls.position LIMIT :most {skip_locked}
+    WHERE deliveries.verdict = 'unmatched' AND deliveries.reference <> '' AND NOT EXISTS (
+        SELECT 1 FROM calls AS later
+        WHERE later.partner = calls.partner AND later.reference = calls.reference
+            AND (later.called_at, later.position) > (calls.called_at, calls.position)
+    )
+    ORDER BY deliveries.position LIMIT :most {skip_locked}
 """
-"""Unmatched deliveries whose call is known by now. Of several calls with one reference, the last row is the latest."""
+"""Unmatched deliveries whose call is known by now, in order; of several calls with one reference, with the latest."""
 
 MATCH: Final = """
     UPDATE deliveries
