@@ -8,6 +8,7 @@ request without parts.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,15 +20,15 @@ from receiver.answers import Refused, Verdict
 from receiver.budget import SignalBudget
 from receiver.deliveries.batch import Batch
 from receiver.deliveries.capture import Capture
-from receiver.deliveries.delivery import Delivery, Fate, digest, new_id
+from receiver.deliveries.delivery import Delivery, Fate, digest
 from receiver.deliveries.judging import Keep
 from receiver.deliveries.queue import Queued
 from receiver.deliveries.rows import UNREAD_CALLBACK, to_row
 from receiver.reading import Read, read_parts
-from receiver.sending.forwarder import Forwarder
+from receiver.sending.forwarder import Forwarder, Unavailable
 from receiver.sending.signal import Signal
 from receiver.sending.unmatched import unmatched_row
-from receiver.stages import StageOrVerdict, Stages
+from receiver.stages import StageOrVerdict, Stages, overlooked
 
 logger = logging.getLogger("stagehook.callbacks")
 
@@ -57,12 +58,10 @@ class Batches:
         claims: those of the callback URL that the request came to; None at the partner's one webhook URL.
         """
         reads = await read_parts(partner, received)
+        if claims is None:
+            reads = await self._without_overlooked(partner, received, reads)
         if len(reads) == 1 and reads[0].flaw:
             raise reads[0].flaw
-        if not any(read.event or read.flaw for read in reads):
-            if claims is None:
-                await self._stages.check_not_ours(partner, received.body)
-            raise Refused(Verdict.IGNORED)
         events = [read.event for read in reads if read.event]
         stages = iter([claims] * len(events) if claims else await self._stages.find(partner, events))
         whole = capture.delivery(Verdict.ACCEPTED)
@@ -75,8 +74,31 @@ class Batches:
         if not sorted_.keeps and not sorted_.rows:
             raise Refused(Verdict.GONE if sorted_.gone else Verdict.IGNORED)
         batch = Batch(whole, sorted_.keeps, sorted_.rows)
-        await self._forwarder.keep_batch(batch)
-        return Verdict.ACCEPTED if batch.is_new else Verdict.DUPLICATE
+        await self._commit(batch)
+        return Verdict[batch.verdict.upper()]
+
+    async def _without_overlooked(self, partner: Partner, received: Received, reads: Sequence[Read]) -> list[Read]:
+        """The events, with a flaw for each that is ours and that the file takes for not ours.
+
+        If no event is ours, the whole body is checked; raises `Refused`.
+        """
+        not_ours = [read for read in reads if not read.event and not read.flaw]
+        if len(not_ours) == len(reads):
+            await self._stages.check_not_ours(partner, received.body)
+        elif not_ours:
+            are_ours = await self._stages.hold_ours(partner, [read.part.raw for read in not_ours])
+            mistaken = [read.number for read, is_ours in zip(not_ours, are_ours, strict=True) if is_ours]
+            flaws = {number: overlooked(partner) for number in mistaken}
+            return [replace(read, flaw=flaws.get(read.number, read.flaw)) for read in reads]
+        return list(reads)
+
+    async def _commit(self, batch: Batch) -> None:
+        try:
+            await self._forwarder.keep_batch(batch)
+        except Unavailable:
+            for keep in batch.keeps:
+                self._budget.refund(keep.queued.claims, keep.queued.request_id)
+            raise
 
     def _add(self, sorted_: _Sorted, whole: Delivery, read: Read, event: Event, found: StageOrVerdict) -> None:
         part = replace(_part(whole, read), says=event.answer.status, reference=event.reference)
@@ -90,9 +112,7 @@ class Batches:
 
     def _keep(self, part: Delivery, claims: Claims, read: Read, event: Event) -> Keep:
         answer = event.answer
-        # Two equal reports of progress in one request are two events; the same result twice is one.
-        signed_id = f"{part.signed_id}/{read.number}" if part.signed_id and not answer.settles else part.signed_id
-        signal = Signal.of(claims, answer, read.part.raw, signed_id)
+        signal = Signal.of(claims, answer, read.part.raw, part.signed_id, part=read.number)
         queued = Queued(part.id, claims, signal.text, signal.request_id)
         later = self._budget.seconds_to_wait(claims, signal.request_id, settles=answer.settles)
         return Keep(part, queued, lease=False, later=later)
@@ -103,7 +123,8 @@ def _part(whole: Delivery, read: Read) -> Delivery:
     raw = read.part.raw
     return replace(
         whole,
-        id=new_id(whole.received_at),
+        # Not random: two of a thousand ids of one millisecond might be equal.
+        id=f"{whole.id}-{read.number:04}",
         headers=(),
         body=None,
         body_size=len(raw),

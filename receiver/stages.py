@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from activities.callback_urls import CALLBACKS_PATH, CLOCK_GRACE, BadToken, CallbackURLs, Claims, ExpiredToken
@@ -12,7 +13,7 @@ from activities.partners.answers import BrokenAnswer
 from activities.partners.events import Event
 from activities.partners.partner import Partner
 from activities.redaction.tokens import tokens
-from receiver.answers import Verdict
+from receiver.answers import Refused, Verdict
 from receiver.deliveries.matching import KnownCalls
 from receiver.reading import broken
 from receiver.sending.forwarder import Forwarder
@@ -46,17 +47,18 @@ class Stages:
 
         A 2xx would lose a result: the file overlooks a token of ours, or a reference of a call. Raises `Unavailable`.
         """
+        [is_ours] = await self.hold_ours(partner, [body])
+        if is_ours:
+            raise overlooked(partner)
+
+    async def hold_ours(self, partner: Partner, bodies: Sequence[bytes]) -> list[bool]:
+        """Whether each of these bodies holds a token of ours, or a reference of a call. Raises `Unavailable`."""
         if partner.stage_by == "token":
-            ours = any(self._is_ours(body[found.start : found.end].decode("latin-1")) for found in tokens(body))
-        else:
-            words = list(dict.fromkeys(word.decode() for word in WORD.findall(body)))[:MOST_WORDS]
-            ours = bool(words and (await self._forwarder.find_calls(partner.name, words)).claims)
-        if ours:
-            what = "the callback URL" if partner.stage_by == "token" else "the reference"
-            mistake = f"read_event returned NOT_OURS for a body that holds {what} of a call of ours"
-            raise broken(
-                partner, BrokenAnswer(f"{mistake}: return an Event, with progress for news that settle nothing")
-            )
+            return [any(map(self._is_ours, _texts_like_tokens(body))) for body in bodies]
+        words = [{word.decode() for word in WORD.findall(body)} for body in bodies]
+        asked = list(dict.fromkeys(itertools.chain.from_iterable(words)))[:MOST_WORDS]
+        known = (await self._forwarder.find_calls(partner.name, asked)).claims if asked else {}
+        return [not one.isdisjoint(known) for one in words]
 
     def _by_token(self, partner: Partner, token: str) -> StageOrVerdict:
         """The claims of a token. One that is not ours, or another partner's, belongs to another system's work."""
@@ -82,9 +84,20 @@ class Stages:
         return True
 
 
+def overlooked(partner: Partner) -> Refused:
+    """The refusal of an event of ours that the partner's file takes for not ours."""
+    what = "the callback URL" if partner.stage_by == "token" else "the reference"
+    mistake = f"read_event returned NOT_OURS for a body that holds {what} of a call of ours"
+    return broken(partner, BrokenAnswer(f"{mistake}: return an Event, with progress for news that settle nothing"))
+
+
 def can_be_ours(reference: str) -> bool:
     """Whether a receipt can have given this reference; see `activities.receipts`."""
     return 0 < len(reference) <= LONGEST_TEXT and "\0" not in reference
+
+
+def _texts_like_tokens(body: bytes) -> Iterator[str]:
+    return (body[found.start : found.end].decode("latin-1") for found in tokens(body))
 
 
 def _by_reference(reference: str, known: KnownCalls) -> StageOrVerdict:

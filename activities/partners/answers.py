@@ -68,8 +68,9 @@ def _checked_event(event: Any) -> Event:
 
 
 def words_of(error: Exception) -> str:
-    """Return an exception's text for an answer or a record: short, encodable as UTF-8, without callback tokens."""
-    return scrubbed_text(str(error).encode("utf-8", "replace").decode())[:LONGEST_TEXT]
+    """Return an exception's text for an answer or a record: short, in UTF-8, without callback tokens and NUL."""
+    # PostgreSQL takes no NUL.
+    return scrubbed_text(str(error).encode("utf-8", "replace").decode().replace("\0", "?"))[:LONGEST_TEXT]
 
 
 def checked(answer: Any) -> Answer:

@@ -13,6 +13,7 @@ import re
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Final, TypeAlias
 from urllib.parse import parse_qsl
 from xml.etree.ElementTree import Element, ParseError, tostring
@@ -156,7 +157,7 @@ class Part(Received):
 
     value: Any = None
 
-    @property
+    @cached_property
     def raw(self) -> bytes:
         """The value as bytes, equal for equal values: what tells this part from others."""
         if isinstance(self.value, bytes):

@@ -51,7 +51,10 @@ HAS_OPEN_CALL: Final = """
 """
 """Whether the partner has a call whose reference is still to come."""
 
-PRUNE_CALLS: Final = "DELETE FROM calls WHERE expires_at < :before"
+PRUNE_CALLS: Final = """
+    DELETE FROM calls WHERE position IN (SELECT position FROM calls WHERE expires_at < :before LIMIT :most)
+"""
+"""Delete calls whose callback URLs have expired, at most `most`."""
 
 
 class Calls:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from receiver.deliveries.delivery import Delivery
-from receiver.deliveries.judging import Keep
+from receiver.deliveries.judging import How, Keep
 
 
 @dataclass(eq=False)
@@ -23,6 +23,12 @@ class Batch:
     rows: Sequence[dict[str, Any]] = field(default_factory=tuple)
 
     @property
-    def is_new(self) -> bool:
-        """Whether it brought anything that was not kept before."""
-        return bool(self.rows) or any(keep.kept.first is None for keep in self.keeps)
+    def verdict(self) -> str:
+        """How the request is answered, by how its events were kept: accepted, duplicate or conflict.
+
+        It is a conflict only if every event contradicts a success that is known: whatever else it brings is kept.
+        """
+        if self.rows or any(keep.kept.how in {How.LEASED, How.QUEUED} for keep in self.keeps):
+            return "accepted"
+        is_conflict = all(keep.kept.how is How.CONFLICT for keep in self.keeps)
+        return "conflict" if is_conflict else "duplicate"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,10 +16,11 @@ from sqlalchemy.engine.interfaces import DBAPICursor
 from activities.store.database import Database, StoreAway
 from receiver.budget import RecordBudget
 from receiver.deliveries.batch import Batch
-from receiver.deliveries.delivery import MAX_REFUSED_BODY_BYTES, Delivery, Fate
+from receiver.deliveries.delivery import MAX_REFUSED_BODY_BYTES, Delivery
 from receiver.deliveries.judging import Judge, Keep, Kept
+from receiver.deliveries.keeping import Keeping
 from receiver.deliveries.matching import KnownCalls, MakeSignal, Matching
-from receiver.deliveries.memory import TAKEN_REASON, TakenMemory
+from receiver.deliveries.memory import TakenMemory
 from receiver.deliveries.queue import Conclusion, Depth, Queued
 from receiver.deliveries.rows import UNREAD_CALLBACK, is_unread, stored_size, to_row
 from receiver.deliveries.statements import First, Statements
@@ -33,9 +34,6 @@ FAILURE_MEMORY: Final = 5.0
 
 TAKEN_TOGETHER: Final = 200
 MATCHED_TOGETHER: Final = 200
-DUPLICATE_REQUEST: Final = "duplicate"
-"""Verdict of a request all of whose events were kept before."""
-
 
 MOST_REFUSED: Final = 200
 MOST_LONG_REFUSED: Final = 20
@@ -60,16 +58,17 @@ class Inbox:
         self._timing = timing
         self.budget = RecordBudget()
         self._statements = Statements(database)
-        self._judge = Judge(self._statements, self.budget, timing)
+        self._taken = TakenMemory()
+        judge = Judge(self._statements, self.budget, timing)
+        self._work = work = Keeping(self._statements, judge, self._taken, self.budget)
         self._writer = Writer(database, self._statements.begin)
         self._conclusions: JobKind[Conclusion, None] = self._writer.add_kind(self._conclude_all)
         self._notes: JobKind[_Note, None] = self._writer.add_kind(self._insert_notes)
-        self._keeps: JobKind[Keep, Kept] = self._writer.add_kind(self._keep)
-        self._batches: JobKind[Batch, None] = self._writer.add_kind(self._keep_batches)
+        self._keeps: JobKind[Keep, Kept] = self._writer.add_kind(work.keep)
+        self._batches: JobKind[Batch, None] = self._writer.add_kind(work.keep_batches)
         self._matching = Matching(database)
         self._failed_at = float("-inf")
         self._away: set[str] = set()
-        self._taken = TakenMemory()
         self._has_taken = asyncio.Event()
         self._refused: WeakSet[_Note] = WeakSet()
         self._long_refused: WeakSet[_Note] = WeakSet()
@@ -84,7 +83,7 @@ class Inbox:
             finally:
                 writing.cancel()
                 if rows := self._taken.oldest(TAKEN_TOGETHER):
-                    self._writer.put(lambda cursor: self._insert_taken(cursor, rows))
+                    self._writer.put(lambda cursor: self._work.insert_taken(cursor, rows))
 
     async def keep(self, delivery: Delivery, queued: Queued, *, lease: bool) -> Kept:
         """Commit the delivery and queue it for Temporal, unless its content is kept already or comes too late.
@@ -238,6 +237,14 @@ class Inbox:
 
         return await self._writer.do(work, within=None)
 
+    async def prune_calls(self, before: float) -> int:
+        """Delete some calls whose callback URLs expired before this moment. Returns how many. before: unix seconds."""
+
+        def work(cursor: DBAPICursor) -> int:
+            return self._matching.prune(cursor, before)
+
+        return await self._writer.do(work, within=None)
+
     async def _write_taken(self) -> None:
         """Write the deliveries that Temporal took while the store was away, `TAKEN_TOGETHER` at a time."""
         while await self._has_taken.wait():
@@ -251,7 +258,7 @@ class Inbox:
                     self._taken.remove(rows)
 
     async def _write_rows(self, rows: Sequence[dict[str, Any]]) -> None:
-        await self._writer.do(lambda cursor: self._insert_taken(cursor, rows), within=None)
+        await self._writer.do(lambda cursor: self._work.insert_taken(cursor, rows), within=None)
 
     def _note_away(self, what: str, away: StoreAway) -> None:
         """Log the outage once: during a long outage there are many failures."""
@@ -273,50 +280,6 @@ class Inbox:
     def _insert_notes(self, cursor: DBAPICursor, notes: Sequence[_Note]) -> dict[_Note, None]:
         self._statements.insert(cursor, [note.row for note in notes])
         return dict.fromkeys(notes)
-
-    def _keep(self, cursor: DBAPICursor, keeps: Sequence[Keep]) -> dict[Keep, Kept]:
-        """Judge and insert. Leaves out those to judge again, because another process inserted their content first.
-
-        Example: ten requests bring the same content, and another process inserts it between our read and our write. The
-        first of the ten is not inserted, and the other nine were judged as its duplicates: all ten are judged again,
-        against the row of the other process.
-        """
-        # Before judging: the deliveries of these stages that Temporal took must count as kept.
-        if taken := self._taken.of_stages({keep.queued.stage for keep in keeps}):
-            self._insert_taken(cursor, taken)
-        rows = list(self._judge.judge(cursor, keeps))
-        new = [row for row in rows if "request_id" in row]
-        lost = {row["id"] for row in new} - (self._statements.insert(cursor, new) if new else set())
-        if rest := [row for row in rows if "request_id" not in row and row["duplicate_of"] not in lost]:
-            self._statements.insert(cursor, rest)
-        return {keep: keep.kept for keep in keeps if not lost & {keep.delivery.id, keep.kept.first_id}}
-
-    def _keep_batches(self, cursor: DBAPICursor, batches: Sequence[Batch]) -> dict[Batch, None]:
-        """Keep the events of requests. Leaves out those to judge again; see `_keep`."""
-        keeps = [keep for batch in batches for keep in batch.keeps]
-        kept = self._keep(cursor, keeps) if keeps else {}
-        done = [batch for batch in batches if all(keep in kept for keep in batch.keeps)]
-        rows = [row for batch in done for row in self._whole_row(batch)]
-        rows += [row for batch in done for row in batch.rows]
-        if rows:
-            self._statements.insert(cursor, rows)
-        return dict.fromkeys(done)
-
-    def _whole_row(self, batch: Batch) -> Iterator[dict[str, Any]]:
-        """The row of the request itself. A request that brought nothing new is recorded within the budget."""
-        row = to_row(batch.whole)
-        if batch.is_new:
-            yield row
-            return
-        row |= {"verdict": DUPLICATE_REQUEST, "body": None}
-        if self.budget.allows(DUPLICATE_REQUEST, batch.whole.partner, stored_size(row)):
-            yield row
-
-    def _insert_taken(self, cursor: DBAPICursor, rows: Sequence[dict[str, Any]]) -> None:
-        """Insert deliveries that Temporal took. If the store did commit one, its pending row becomes taken."""
-        self._statements.insert(cursor, rows)
-        taken = [Conclusion(row["id"], Fate.TAKEN, TAKEN_REASON) for row in rows]
-        self._statements.conclude(cursor, taken, time.time())
 
     def _conclude(self, cursor: DBAPICursor, conclusions: Sequence[Conclusion]) -> None:
         """Record results. A delivery that ends as refused counts against the record budget, or is deleted."""

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy.engine.interfaces import DBAPICursor
 
 from activities.callback_urls import Claims
-from activities.store.calls import FIND_CALLS, HAS_OPEN_CALL
+from activities.store.calls import FIND_CALLS, HAS_OPEN_CALL, PRUNE_CALLS
 from activities.store.database import Database
 from receiver.deliveries.driver import Driver
 from receiver.deliveries.queries import MATCH, MATCH_AGAIN, MATCHABLE
@@ -35,13 +35,20 @@ class KnownCalls:
 
 @dataclass(frozen=True)
 class Matched:
-    """An unmatched delivery and the call that it is for. callback: what was read from it, as JSON, for no call yet."""
+    """An unmatched delivery and the call that it is for. callback: what was read from it, as JSON, for no call yet.
+
+    signed_id, part: as in `Delivery`.
+    """
 
     id: str
     claims: Claims
     callback: str
     signed_id: str
+    part: int
 
+
+PRUNED_TOGETHER: Final = 500
+"""Calls deleted in a transaction."""
 
 MakeSignal = Callable[[Matched], tuple[str, str]]
 """Makes the signal of a matched delivery: its request id, and the callback as JSON."""
@@ -65,14 +72,25 @@ class Matching:
     def match(self, cursor: DBAPICursor, make_signal: MakeSignal, *, most: int, at: float) -> int:
         """Queue deliveries whose call is known by now, and return how many were matched. at: unix seconds, now."""
         found = self._driver.rows(cursor, MATCHABLE, {"most": most})
-        for matched in (Matched(row["id"], _claims(row), row["callback"], row["signed_id"]) for row in found):
+        for row in found:
+            matched = Matched(row["id"], _claims(row), row["callback"], row["signed_id"], row["part"])
             request_id, callback = make_signal(matched)
-            claims = {field.name: getattr(matched.claims, field.name) for field in fields(Claims)}
-            row = {**claims, "id": matched.id, "request_id": request_id, "callback": callback, "at": at}
-            self._driver.execute(cursor, MATCH, row)
+            signal = {
+                **vars(matched.claims),
+                "id": matched.id,
+                "request_id": request_id,
+                "callback": callback,
+                "at": at,
+            }
+            self._driver.execute(cursor, MATCH, signal)
             if cursor.rowcount == 0:
-                self._driver.execute(cursor, MATCH_AGAIN, row)
+                self._driver.execute(cursor, MATCH_AGAIN, signal)
         return len(found)
+
+    def prune(self, cursor: DBAPICursor, before: float) -> int:
+        """Delete some calls that expired before this moment. Returns how many. before: unix seconds."""
+        self._driver.execute(cursor, PRUNE_CALLS, {"before": before, "most": PRUNED_TOGETHER})
+        return cursor.rowcount
 
 
 def _claims(row: dict[str, Any]) -> Claims:

@@ -110,7 +110,7 @@ DESCRIBE: Final = "UPDATE deliveries SET pipeline = :pipeline, definition = :def
 # --- deliveries that wait for their call
 
 MATCHABLE: Final = """
-    SELECT deliveries.id, deliveries.callback, deliveries.signed_id, deliveries.reference,
+    SELECT deliveries.id, deliveries.callback, deliveries.signed_id, deliveries.part, deliveries.reference,
         calls.workflow_id, calls.chain_id, calls.stage, calls.attempt, calls.issued_at, calls.expires_at, calls.partner
     FROM deliveries JOIN calls ON calls.partner = deliveries.partner AND calls.reference = deliveries.reference
     WHERE deliveries.verdict = 'unmatched' AND deliveries.reference <> '' AND NOT EXISTS (

@@ -6,8 +6,11 @@ import asyncio
 import logging
 import random
 import time
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final
 
+from activities.store.calls import KEPT_AFTER_EXPIRY
 from activities.store.database import StoreAway
 from receiver.deliveries.inbox import Inbox
 from workflows.durations import DAY, HOUR, MINUTE
@@ -24,7 +27,8 @@ REFUSED_DAYS: Final = 7
 async def prune_for_ever(inbox: Inbox, days: int) -> None:
     """Every hour, delete deliveries received more than `days` days ago, a few at a time.
 
-    Refused requests are deleted after at most `REFUSED_DAYS`.
+    Refused requests are deleted after at most `REFUSED_DAYS`, and calls `KEPT_AFTER_EXPIRY` seconds after their
+    callback URLs have expired.
     """
     # Every process runs this loop. The random pause spreads them out.
     pause = EVERY_SECONDS * random.random()  # noqa: S311
@@ -32,8 +36,9 @@ async def prune_for_ever(inbox: Inbox, days: int) -> None:
         await asyncio.sleep(pause)
         try:
             now = time.time()
-            deleted = await _prune(inbox, now - days * DAY)
-            deleted += await _prune(inbox, now - min(days, REFUSED_DAYS) * DAY, refused=True)
+            deleted = await _until_done(partial(inbox.prune, now - days * DAY))
+            deleted += await _until_done(partial(inbox.prune, now - min(days, REFUSED_DAYS) * DAY, refused=True))
+            await _until_done(partial(inbox.prune_calls, now - KEPT_AFTER_EXPIRY))
         except StoreAway:
             pause = AFTER_FAILURE_SECONDS
         else:
@@ -41,9 +46,10 @@ async def prune_for_ever(inbox: Inbox, days: int) -> None:
             pause = EVERY_SECONDS
 
 
-async def _prune(inbox: Inbox, before: float, *, refused: bool = False) -> int:
+async def _until_done(prune: Callable[[], Awaitable[int]]) -> int:
+    """Prune until nothing is left to delete. Returns how many rows were deleted."""
     deleted = 0
-    while some := await inbox.prune(before, refused=refused):
+    while some := await prune():
         deleted += some
         await asyncio.sleep(BREATH)  # let callbacks go first
     return deleted

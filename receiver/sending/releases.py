@@ -87,7 +87,7 @@ class _Reading:
         if claims is None:
             raise self._not("names no call of ours, or one that is not recorded yet")
         body = received.raw if isinstance(received, Part) else received.body
-        signal = Signal.of(claims, event.answer, body, delivery.signed_id)
+        signal = Signal.of(claims, event.answer, body, delivery.signed_id, part=delivery.part)
         # A taken signal's request id must not be used again: Temporal would take this signal for a repeat and drop it.
         request_id = uuid.uuid4().hex if delivery.fate is Fate.TAKEN else signal.request_id
         return ReadAgain(claims, signal.text, request_id, event.answer.status)

@@ -29,12 +29,16 @@ class Signal:
     earlier_id: str = ""
 
     @classmethod
-    def of(cls, claims: Claims, answer: Answer, body: bytes, signed_id: str = "") -> Self:
+    def of(cls, claims: Claims, answer: Answer, body: bytes, signed_id: str = "", *, part: int = 0) -> Self:
         """The signal for an answer that was read in `body`. signed_id: see `content.request_id`.
 
+        part: the event's place in a request that carries several, from 1, or 0. Two identical reports of progress in
+        one request are two events.
         The request id of `progress` and `ask` without a signed id is random: two identical ones are two events.
         """
         callback = Callback(answer, claims.chain_id, claims.attempt, claims.issued_at)
+        if part and signed_id and not answer.settles:
+            signed_id = f"{signed_id}/{part}"
         if not (answer.settles or signed_id):
             return cls(claims, callback, uuid.uuid4().hex)
         earlier_id = earlier_request_id(claims, body, answer, signed_id)

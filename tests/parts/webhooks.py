@@ -23,7 +23,7 @@ from activities.partners.received import Part, Received
 from activities.signatures import SCHEMES, Scheme
 from activities.store.calls import Calls
 from activities.store.database import Database
-from activities.store.schema import DELIVERIES
+from activities.store.schema import CALLS, DELIVERIES
 from activities.store.store import Store
 from receiver.app import create_app
 from receiver.deliveries.archive import Archive
@@ -134,6 +134,12 @@ def kept(database: Database, *verdicts: str) -> list[Delivery]:
 
 def verdicts(database: Database) -> list[str]:
     return [one.verdict for one in kept(database)]
+
+
+def references(database: Database) -> list[str]:
+    """The recorded references of calls, in order."""
+    with database.begin() as connection:
+        return list(connection.execute(sa.select(CALLS.c.reference).order_by(CALLS.c.position)).scalars())
 
 
 def set_all(database: Database, **columns: Any) -> None:
