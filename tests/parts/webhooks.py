@@ -22,22 +22,23 @@ from activities.partners.reading import read_object, text_at
 from activities.partners.received import Part, Received
 from activities.signatures import SCHEMES, Scheme
 from activities.store.calls import Calls
-from activities.store.database import Database
+from activities.store.database import Database, StoreAway
 from activities.store.schema import CALLS, DELIVERIES
 from activities.store.store import Store
 from receiver.app import create_app
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.delivery import Delivery
+from receiver.deliveries.inbox import Inbox
 from receiver.sending.signal import Signal
 from receiver.sending.signals import Reached, Signals
 from receiver.timing import Timing
-from tests.receiver.test_callbacks import BASE, URLS
-from tests.receiver.test_forwarder import Switchable
+from tests.parts.callbacks import BASE, URLS
+from tests.parts.one_url import GITHUB
+from tests.parts.switchable import Switchable
 from tests.stores import PATIENT
-from tests.support import PATIENTLY
+from tests.support import RUN_TIMEOUT
 from workflows.contract import Answer
 
-GITHUB = SCHEMES["github"](secrets=["secret"])
 WITH_ID = SCHEMES["standard-webhooks"](secrets=["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"])
 """A scheme whose signature covers the delivery's id."""
 
@@ -89,6 +90,17 @@ class Listening(Switchable):
         if reached is Reached.TAKEN:
             self.heard.append((signal.claims.workflow_id, signal.callback.answer.data.get("n")))
         return reached
+
+
+class Away(Inbox):
+    """A store that is away for the methods of these names."""
+
+    away: tuple[str, ...] = ()
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in Away.away:
+            raise StoreAway("away")
+        return super().__getattribute__(name)
 
 
 @asynccontextmanager
@@ -155,6 +167,6 @@ def rows(database: Database) -> list[Mapping[str, Any]]:
 
 async def until_idle(database: Database) -> None:
     """Wait until no delivery is pending, and the records of refused requests are written."""
-    async with asyncio.timeout(PATIENTLY):
+    async with asyncio.timeout(RUN_TIMEOUT):
         while any(row["due_at"] is not None for row in rows(database)):
             await asyncio.sleep(0.02)

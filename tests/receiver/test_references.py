@@ -16,7 +16,7 @@ from temporalio.testing import WorkflowEnvironment
 
 from activities.callback_urls import CLOCK_GRACE
 from activities.store.calls import Calls
-from activities.store.database import Database, StoreAway
+from activities.store.database import Database
 from receiver.app import create_app
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.delivery import Fate
@@ -25,9 +25,13 @@ from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.rows import to_row
 from receiver.sending.signals import Signals
 from receiver.sending.unmatched import signal_of, unmatched_row
+from tests.parts.callbacks import BASE, URLS, for_temporal, no_temporal
+from tests.parts.deliveries import delivery
+from tests.parts.waits import eventually
 from tests.parts.webhooks import (
     OTHER,
     WITH_ID,
+    Away,
     Listening,
     called,
     claims,
@@ -42,9 +46,6 @@ from tests.parts.webhooks import (
     until_idle,
     verdicts,
 )
-from tests.receiver.test_callbacks import BASE, URLS, for_temporal, no_temporal
-from tests.receiver.test_forwarder import eventually
-from tests.receiver.test_inbox import delivery
 from tests.stores import PATIENT
 from tests.support import ScriptedPartner, result_of, stage, start, until, waiting, working
 from workflows.contract import Answer
@@ -354,17 +355,6 @@ async def test_two_receivers_match_an_event_once(database: Database) -> None:
 
 
 # --- what goes wrong
-
-
-class Away(Inbox):
-    """A store that is away for some methods."""
-
-    away: tuple[str, ...] = ()
-
-    def __getattribute__(self, name: str) -> Any:
-        if name in Away.away:
-            raise StoreAway("away")
-        return super().__getattribute__(name)
 
 
 @pytest.mark.parametrize("away", ["find_calls", "keep_unmatched"])
