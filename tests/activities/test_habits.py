@@ -228,6 +228,9 @@ class Table:
     async def refer(self, claims: Claims, reference: str) -> None:
         self.references.append(reference)
 
+    async def forget(self, claims: Claims) -> None:
+        raise AssertionError("the call was taken")
+
 
 @respx.mock
 async def test_a_receipts_reference_may_be_what_our_request_said() -> None:
