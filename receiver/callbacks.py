@@ -152,11 +152,11 @@ class Callbacks:
                 return await self._batches.receive(capture, partner, received)
             event = await read_whole(partner, received)
             if event is not None:
-                return await self._receive_event(capture, partner, event)
+                return await self._receive_event(capture, partner, event, received.body)
             await self._stages.check_not_ours(partner, received.body)
         raise Refused(Verdict.IGNORED)
 
-    async def _receive_event(self, capture: Capture, partner: Partner, event: Event) -> Verdict:
+    async def _receive_event(self, capture: Capture, partner: Partner, event: Event, body: bytes) -> Verdict:
         """Deliver the only event of a request to a partner's one URL."""
         capture.token = event.token.rpartition(CALLBACKS_PATH)[2]
         if can_be_ours(event.reference):
@@ -169,6 +169,9 @@ class Callbacks:
             capture.says = event.answer.status
             await self._forwarder.keep_unmatched(capture.delivery(found), event.answer)
             return found
+        if found is Verdict.IGNORED and partner.stage_by == "token":
+            # A file that reads the wrong field finds a text that is no token of ours, or none.
+            await self._stages.check_not_ours(partner, body)
         raise Refused(found)
 
     async def _prove_body(

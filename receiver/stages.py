@@ -87,8 +87,10 @@ class Stages:
 def overlooked(partner: Partner) -> Refused:
     """The refusal of an event of ours that the partner's file takes for not ours."""
     what = "the callback URL" if partner.stage_by == "token" else "the reference"
-    mistake = f"read_event returned NOT_OURS for a body that holds {what} of a call of ours"
-    return broken(partner, BrokenAnswer(f"{mistake}: return an Event, with progress for news that settle nothing"))
+    mistake = f"read_event overlooked {what} of a call of ours, which the body holds"
+    return broken(
+        partner, BrokenAnswer(f"{mistake}: return an Event with it, and progress for news that settle nothing")
+    )
 
 
 def can_be_ours(reference: str) -> bool:

@@ -348,3 +348,13 @@ def test_a_body_that_writes_its_token_otherwise_is_not_kept() -> None:
     capture = Capture("POST", [], "", "", token, claims=CLAIMS, body=b'"\\u0061..."')
     capture.at_partner_url("/partners/bank", "bank")
     assert capture.delivery(Verdict.ACCEPTED).body is None
+
+
+async def test_a_file_that_reads_the_wrong_field_loses_nothing() -> None:
+    def misread(received: Received) -> Event:
+        return Event(Answer("succeeded"), token="")
+
+    async with receiver(signature=GITHUB, stage_by="token", read_event=misread) as http:
+        overlooked = await post(http, "/partners/bank", carrying(URLS.issue(CLAIMS)))
+        foreign = await post(http, "/partners/bank", carrying(ELSEWHERE.issue(CLAIMS)))
+    assert (overlooked.status_code, foreign.status_code) == (503, 202)
