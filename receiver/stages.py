@@ -54,7 +54,7 @@ class Stages:
     async def hold_ours(self, partner: Partner, bodies: Sequence[bytes]) -> list[bool]:
         """Whether each of these bodies holds a token of ours, or a reference of a call. Raises `Unavailable`."""
         if partner.stage_by == "token":
-            return [any(map(self._is_ours, _texts_like_tokens(body))) for body in bodies]
+            return [any(self._is_of(partner, text) for text in _texts_like_tokens(body)) for body in bodies]
         words = [{word.decode() for word in WORD.findall(body)} for body in bodies]
         asked = list(dict.fromkeys(itertools.chain.from_iterable(words)))[:MOST_WORDS]
         known = (await self._forwarder.find_calls(partner.name, asked)).claims if asked else {}
@@ -74,14 +74,9 @@ class Stages:
             return Verdict.IGNORED
         return Verdict.GONE if expired else claims
 
-    def _is_ours(self, token: str) -> bool:
-        try:
-            self._urls.redeem(token)
-        except BadToken:
-            return False
-        except ExpiredToken:
-            return True
-        return True
+    def _is_of(self, partner: Partner, token: str) -> bool:
+        """Whether this is a token of a call to this partner, even an expired one."""
+        return self._by_token(partner, token) is not Verdict.IGNORED
 
 
 def overlooked(partner: Partner) -> Refused:
