@@ -83,9 +83,8 @@ def overlooked(partner: Partner) -> Refused:
     """The refusal of an event of ours that the partner's file takes for not ours."""
     what = "the callback URL" if partner.stage_by == "token" else "the reference"
     mistake = f"read_event overlooked {what} of a call of ours, which the body holds"
-    return broken(
-        partner, BrokenAnswer(f"{mistake}: return an Event with it, and progress for news that settle nothing")
-    )
+    advice = "return an Event with it, and progress for news that settle nothing"
+    return broken(partner, BrokenAnswer(f"{mistake}: {advice}"))
 
 
 def can_be_ours(reference: str) -> bool:
