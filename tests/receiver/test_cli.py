@@ -117,9 +117,7 @@ def known_by_reference(environment: Environment) -> Partner:
     return replace(sandbox.partner("bank", environment), stage_by="reference", signature=signature)
 
 
-def test_a_reference_that_an_operator_writes_is_matched_with_what_came_early(
-    local: Local, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_reference_by_hand_is_matched_with_what_came_early(local: Local, monkeypatch: pytest.MonkeyPatch) -> None:
     start_run(local, "referred")
     early = delivery(workflow_id="", stage=0, attempt=0, verdict="unmatched", reference="ref-1", chain_id="")
     answer = Answer("succeeded", data={"account_id": "a"})
@@ -376,7 +374,7 @@ def sample_event(answer: Answer, named_by: str) -> bytes:
 
 
 @respx.mock
-def test_a_callback_of_kind_two_goes_to_the_partners_url_with_the_callback_url_in_it(
+def test_kind_two_is_sent_the_callback_url_at_the_one_url(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     taken = respx.post("http://hooks.test/partners/acme").respond(202)
@@ -389,9 +387,7 @@ def test_a_callback_of_kind_two_goes_to_the_partners_url_with_the_callback_url_i
 
 @respx.mock
 @pytest.mark.parametrize("at_one_url", [True, False])
-def test_a_callback_of_kind_three_goes_to_the_partners_url_with_its_id_in_it(
-    monkeypatch: pytest.MonkeyPatch, *, at_one_url: bool
-) -> None:
+def test_kind_three_is_sent_its_id_at_the_one_url(monkeypatch: pytest.MonkeyPatch, *, at_one_url: bool) -> None:
     taken = respx.post("http://hooks.test/partners/acme").respond(202)
     url = list_samples(monkeypatch, stage_by="reference", sample_event=sample_event)
     given = "http://hooks.test/partners/acme" if at_one_url else url

@@ -73,7 +73,7 @@ def test_events_of_a_request_are_listed_with_their_place_in_it(database: Databas
 
 
 @pytest.mark.parametrize("verdict", ["ignored", "unmatched"])
-def test_what_is_not_ours_and_what_waits_for_its_call_can_be_listed(
+def test_ignored_and_unmatched_deliveries_can_be_listed(
     database: Database, parts: list[Delivery], verdict: str
 ) -> None:
     listed = json.loads(on(database, "delivery", "list", "--json", "--verdict", verdict).out)

@@ -24,8 +24,8 @@ from activities.partners.partner import StageBy
 from activities.signatures import SCHEMES
 from receiver.cli.demo.stack import stagehook_command
 from receiver.cli.partner import KINDS
-from receiver.cli.partner.copying import SAMPLE, changes
-from receiver.cli.partner.finding import Found
+from receiver.cli.partner.copying import SAMPLE, sample_changes
+from receiver.cli.partner.finding import Finding
 from receiver.cli.partner.forms import JSON
 from receiver.cli.partner.scaffold import Scaffold
 from receiver.cli.signature.captured import Captured
@@ -240,9 +240,9 @@ def test_everything_that_is_replaced_is_in_the_sample(
 ) -> None:
     texts = [SAMPLE.joinpath(file).read_text("utf-8") for file in ("new_partner.py", "test_new_partner.py")]
     body: object = {"status": "s"} if events is None else [{"status": "s"}] if events == () else {"events": [{}]}
-    found = Found(events, {"status": "s"}, ("status",), "s", names_status=names_status)
+    found = Finding(events, {"status": "s"}, ("status",), "s", names_status=names_status)
     scaffold = Scaffold("x", scheme, stage_by, Captured([], json.dumps(body).encode()), JSON, found)
-    assert [old for old in changes(scaffold) if not any(old in text for text in texts)] == []
+    assert [old for old in sample_changes(scaffold) if not any(old in text for text in texts)] == []
 
 
 def stage_by_of(project: Path, name: str) -> str:

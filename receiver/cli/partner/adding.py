@@ -23,7 +23,7 @@ from receiver.body import LARGEST_BODY
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.output import note, say
 from receiver.cli.partner.copying import WORK, copy, names_in, names_in_its_test
-from receiver.cli.partner.finding import Found, find
+from receiver.cli.partner.finding import Finding, find
 from receiver.cli.partner.fixture import fixture_text
 from receiver.cli.partner.forms import Form, form_of
 from receiver.cli.partner.scaffold import Scaffold, received_of
@@ -156,7 +156,7 @@ def _example(stage_by: StageBy) -> Captured:
     return Captured([("Content-Type", "application/json")], json.dumps(body).encode())
 
 
-def _find(captured: Captured) -> tuple[Form, Found]:
+def _find(captured: Captured) -> tuple[Form, Finding]:
     """Return the form of the captured body, and what is where in it; raises `CommandError`."""
     advice = "begin without --from, and write `read_event` for that body"
     try:

@@ -58,17 +58,17 @@ def read_event(part: Received) -> Event:
     \"\"\"Read an event.\"\"\"
     event = part.json()
 """
-FIELDS: Final = "        read_event=read_event,\n        auth="
+PARTNER_FIELDS: Final = "        read_event=read_event,\n        auth="
 RECEIPT: Final = 'Receipt(reference=text_or_empty(read_object(response), "id"))'
 CALL_BODY: Final = '{"reference": work_reference(call), "data": call.data, "callback_url": callback_url}'
 HAS_URL: Final = '    assert sent["callback_url"].startswith("https://hooks.example.com/callbacks/")\n'
-CALLS: Final = '        calls = PartnerCalls(http, URLS, {"new-partner": partner})\n'
+PARTNER_CALLS: Final = '        calls = PartnerCalls(http, URLS, {"new-partner": partner})\n'
 TEST_BEGIN: Final = "async def test_the_call_carries_data_key_and_callback_url() -> None:\n"
 
 
 def copy(scaffold: Scaffold, file: str) -> str:
     """Return a file of the sample, with this partner's names and words."""
-    return _replaced(SAMPLE.joinpath(file).read_text("utf-8"), changes(scaffold))
+    return _replaced(SAMPLE.joinpath(file).read_text("utf-8"), sample_changes(scaffold))
 
 
 def names_in_its_test(scaffold: Scaffold) -> set[str]:
@@ -88,7 +88,7 @@ def names_in(code: str) -> set[str]:
     return names
 
 
-def changes(scaffold: Scaffold) -> dict[str, str]:
+def sample_changes(scaffold: Scaffold) -> dict[str, str]:
     """Return the texts of the sample that are replaced, each with what replaces it."""
     return {
         **_names(scaffold),
@@ -136,7 +136,7 @@ def _calling(new: Scaffold) -> dict[str, str]:
         RECEIPT: RECEIPT.replace("text_or_empty", "text_at"),
         TEST_BEGIN: "async def test_the_reference_of_the_call_is_recorded(tmp_path: Path) -> None:\n"
         '    store = Database(f"sqlite:///{tmp_path}/calls.db")\n    migrations.upgrade(store)\n',
-        CALLS: CALLS.replace("new-partner", new.name).replace("partner})", "partner}, Calls(store))"),
+        PARTNER_CALLS: PARTNER_CALLS.replace("new-partner", new.name).replace("partner})", "partner}, Calls(store))"),
         HAS_URL: "    with store.begin() as connection:\n"
         '        recorded = connection.execute(sa.text("SELECT partner, reference FROM calls")).all()\n'
         '    assert [tuple(row) for row in recorded] == [("new-partner", "work-1")]\n'.replace("new-partner", new.name),
@@ -162,12 +162,12 @@ def _splitting(new: Scaffold) -> dict[str, str]:
     if new.found.events is None:
         return {
             READING: READING.replace("read_object(received)", reading).rpartition("    return")[0] + result,
-            FIELDS: FIELDS.replace("        auth=", f"{fields}        auth="),
+            PARTNER_FIELDS: PARTNER_FIELDS.replace("        auth=", f"{fields}        auth="),
         }
     items = ", ".join([reading, *map(repr, new.found.events)])
     return {
         READING: SPLITTING % items + result,
-        FIELDS: FIELDS.replace("        auth=", f"{fields}        auth="),
+        PARTNER_FIELDS: PARTNER_FIELDS.replace("        auth=", f"{fields}        auth="),
         "import httpx\n\nfrom activities.environment": "from collections.abc import Sequence\n\nimport httpx\n\n"
         "from activities.environment",
         "import read_object, text_at": "import items_at, read_object, text_at",

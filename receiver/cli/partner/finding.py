@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from activities.environment import is_text
 from activities.redaction.tokens import tokens
-from receiver.cli.partner.forms import Path, at
+from receiver.cli.partner.forms import FieldPath, at
 from receiver.cli.signature.captured import PLACEHOLDER
 
 STATUS_NAMES: Final = (
@@ -29,7 +29,7 @@ OTHERS: Final = ("account", "config", "customer", "delivery", "event", "merchant
 
 
 @dataclass(frozen=True)
-class Found:
+class Finding:
     """What was found in a body. Paths lead from an event.
 
     events: the path of the list of events, or None for a body that is an event itself. event: the first event.
@@ -37,16 +37,16 @@ class Found:
     reference: the path of the work's id, or () if there is none. token: the path of our callback URL, or ().
     """
 
-    events: Path | None
+    events: FieldPath | None
     event: Any
-    status: Path
+    status: FieldPath
     seen: str
     names_status: bool = True
-    reference: Path = ()
-    token: Path = ()
+    reference: FieldPath = ()
+    token: FieldPath = ()
 
 
-def find(body: Any) -> Found | None:
+def find(body: Any) -> Finding | None:
     """Find these paths in a body, as its form reads it; None for a body without any text, or with an empty list."""
     events = _events_in(body)
     event = body if events is None else at(body, events)[0]
@@ -57,10 +57,10 @@ def find(body: Any) -> Found | None:
     path, seen = status or texts[0]
     reference = _reference_in(texts, path if status else ())
     token = next((path for path, text in texts if _is_token(text)), ())
-    return Found(events, event, path, seen, names_status=status is not None, reference=reference, token=token)
+    return Finding(events, event, path, seen, names_status=status is not None, reference=reference, token=token)
 
 
-def _events_in(body: Any) -> Path | None:
+def _events_in(body: Any) -> FieldPath | None:
     """The path of a list of events: the body itself, or a list with a telling name, or one while nothing else fits."""
     if isinstance(body, list):
         return () if _is_list_of_objects(body) else None
@@ -78,9 +78,9 @@ def _is_list_of_objects(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and isinstance(value[0], Mapping)
 
 
-def _levels(value: Any) -> Iterator[tuple[Path, Any]]:
+def _levels(value: Any) -> Iterator[tuple[FieldPath, Any]]:
     """Yield every value in objects within objects, with its path, level by level."""
-    level: list[tuple[Path, Any]] = [((), value)]
+    level: list[tuple[FieldPath, Any]] = [((), value)]
     while level:
         yield from level
         level = [
@@ -92,7 +92,7 @@ def _levels(value: Any) -> Iterator[tuple[Path, Any]]:
         ]
 
 
-def _texts(value: Any) -> Iterator[tuple[Path, str]]:
+def _texts(value: Any) -> Iterator[tuple[FieldPath, str]]:
     for path, inner in _levels(value):
         if path and isinstance(inner, str) and is_text(inner):
             yield path, inner
@@ -104,24 +104,24 @@ def _plain(name: str) -> str:
     return re.sub("[-_]", "", name).lower()
 
 
-def _status_rank(path: Path) -> int | None:
+def _status_rank(path: FieldPath) -> int | None:
     name = _plain(path[-1])
     if name in STATUS_NAMES:
         return STATUS_NAMES.index(name)
     return len(STATUS_NAMES) if name.endswith(("status", "state")) else None
 
 
-def _status_key(found: tuple[Path, str]) -> tuple[int, int]:
+def _status_key(found: tuple[FieldPath, str]) -> tuple[int, int]:
     return len(found[0]), _status_rank(found[0]) or 0
 
 
-def _reference_in(texts: list[tuple[Path, str]], status: Path) -> Path:
+def _reference_in(texts: list[tuple[FieldPath, str]], status: FieldPath) -> FieldPath:
     """The path of the likeliest id of the work: the deepest `id`, else a name that ends so. The status is none."""
     found = [path for path, text in texts if text and path != status and _id_rank(path) is not None]
     return min(found, key=lambda path: (_id_rank(path) or 0, -len(path)), default=())
 
 
-def _id_rank(path: Path) -> int | None:
+def _id_rank(path: FieldPath) -> int | None:
     name = _plain(path[-1])
     if name == "id":
         return 0

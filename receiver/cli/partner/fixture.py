@@ -13,7 +13,7 @@ from activities.redaction.headers import is_credential
 from activities.redaction.tokens import without_tokens
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.partner.copying import WORK
-from receiver.cli.partner.forms import Path
+from receiver.cli.partner.forms import FieldPath
 from receiver.cli.partner.scaffold import Scaffold, received_of
 from receiver.cli.signature.captured import PLACEHOLDER
 from receiver.deliveries.delivery import Delivery, NotADelivery, digest, new_id, placeholder, read_line
@@ -78,6 +78,6 @@ def _body(new: Scaffold, token: str) -> bytes:
     return new.captured.body
 
 
-def _added(new: Scaffold, path: Path, text: str) -> bytes:
+def _added(new: Scaffold, path: FieldPath, text: str) -> bytes:
     body = new.form.add(received_of(new.captured), (*(new.found.events or ()), *path), text)
     return gzip.compress(body) if new.is_zipped else body

@@ -13,7 +13,9 @@ from xml.sax.saxutils import escape
 from activities import strict_json
 from activities.partners.received import Received, Unreadable
 
-Path = tuple[str, ...]
+FieldPath = tuple[str, ...]
+"""The names that lead from an event to a text in it."""
+
 BOUNDARY: Final = "b"
 
 
@@ -29,7 +31,7 @@ class Form:
     reader: str
     read: Callable[[Received], Any]
     write: Callable[[Any], bytes]
-    add: Callable[[Received, Path, str], bytes]
+    add: Callable[[Received, FieldPath, str], bytes]
     is_flat: bool = False
     options: str = ""
 
@@ -49,7 +51,7 @@ def form_of(received: Received) -> Form:
     raise Unreadable("it is neither JSON nor XML, and its Content-Type names no form")
 
 
-def nested(path: Path, value: Any) -> Any:
+def nested(path: FieldPath, value: Any) -> Any:
     """Return an object with the value at the path."""
     for name in reversed(path):
         value = {name: value}
@@ -66,7 +68,7 @@ def merged(*values: Any) -> Any:
     return found
 
 
-def at(value: Any, path: Path) -> Any:
+def at(value: Any, path: FieldPath) -> Any:
     """Return the value at a path through objects."""
     for name in path:
         value = value[name]
@@ -77,7 +79,7 @@ def _write_json(value: Any) -> bytes:
     return json.dumps(value, default=str).encode()
 
 
-def _add_json(received: Received, path: Path, text: str) -> bytes:
+def _add_json(received: Received, path: FieldPath, text: str) -> bytes:
     value = inner = strict_json.loads_lenient(received.text(lenient=True))
     for name in path[:-1]:
         # The path leads through lists at the first event of several.
@@ -92,7 +94,7 @@ def _write_fields(value: Mapping[str, str]) -> bytes:
     return urlencode(value).encode()
 
 
-def _add_field(received: Received, path: Path, text: str) -> bytes:
+def _add_field(received: Received, path: FieldPath, text: str) -> bytes:
     return b"&".join(filter(None, [received.body, f"{path[-1]}={quote(text, safe='{}/')}".encode()]))
 
 
@@ -100,7 +102,7 @@ def _write_multipart(value: Mapping[str, str]) -> bytes:
     return b"".join(_field(BOUNDARY.encode(), name, text) for name, text in value.items()) + b"--b--\r\n"
 
 
-def _add_part(received: Received, path: Path, text: str) -> bytes:
+def _add_part(received: Received, path: FieldPath, text: str) -> bytes:
     boundary = received.body[2:].split(b"\r\n", 1)[0]
     return _field(boundary, path[-1], text) + received.body
 
@@ -138,7 +140,7 @@ def _elements(value: Any) -> str:
     return escape(str(value))
 
 
-def _add_element(received: Received, path: Path, text: str) -> bytes:
+def _add_element(received: Received, path: FieldPath, text: str) -> bytes:
     root = element = received.xml()
     for name in path[:-1]:
         child = element.find(f"{{*}}{name}")

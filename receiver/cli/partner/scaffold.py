@@ -10,8 +10,8 @@ from typing import Any, Final
 from activities.partners.partner import StageBy
 from activities.partners.received import GZIP, Received
 from receiver.cli.errors import CommandError, Exit
-from receiver.cli.partner.finding import Found
-from receiver.cli.partner.forms import Form, Path, at
+from receiver.cli.partner.finding import Finding
+from receiver.cli.partner.forms import FieldPath, Form, at
 from receiver.cli.signature.captured import Captured
 
 KNOWN: Final = ("done", "failed", "working")
@@ -33,7 +33,7 @@ class Scaffold:
     stage_by: StageBy
     captured: Captured
     form: Form
-    found: Found
+    found: Finding
 
     @property
     def module(self) -> str:
@@ -78,19 +78,19 @@ class Scaffold:
         return found
 
     @property
-    def reference(self) -> Path:
+    def reference(self) -> FieldPath:
         """The path of the work's id in an event."""
         return self.found.reference or ("id",)
 
     @property
-    def token(self) -> Path:
+    def token(self) -> FieldPath:
         """The path of our callback URL in an event."""
         metadata = self.found.event.get("metadata", {})
         is_flat = self.form.is_flat or not isinstance(metadata, dict)
         return self.found.token or (("callback_url",) if is_flat else ("metadata", "callback_url"))
 
     @property
-    def number(self) -> Path:
+    def number(self) -> FieldPath:
         """The path of the result that the file reads."""
         return (self.beside("number"),) if self.form.is_flat else (self.beside("result"), "number")
 
