@@ -404,6 +404,14 @@ def test_at_one_url_it_must_be_said_which_stage_is_answered(
     assert (sent.code, says in sent.err) == (2, True)
 
 
+def test_a_broken_sample_event_is_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong: dict[str, Any] = {"raised KeyError": lambda answer, named_by: {}["a"], "returned str": lambda *_: "text"}
+    for says, broken in wrong.items():
+        url = list_samples(monkeypatch, stage_by="token", sample_event=broken)
+        sent = command("partner", "send", url, CALLBACK_KEYS=KEY)
+        assert (sent.code, f"sample_event of acme {says}" in sent.err) == (1, True)
+
+
 @respx.mock
 def test_any_body_is_sent_byte_for_byte_with_any_content_type(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     taken = respx.post("http://hooks.test/partners/acme").respond(202)

@@ -25,7 +25,7 @@ from activities.signatures import SCHEMES
 from receiver.cli.demo.stack import stagehook_command
 from receiver.cli.partner import KINDS
 from receiver.cli.partner.copying import SAMPLE, sample_changes
-from receiver.cli.partner.finding import Finding
+from receiver.cli.partner.finding import FoundPaths
 from receiver.cli.partner.forms import JSON
 from receiver.cli.partner.scaffold import Scaffold
 from receiver.cli.signature.captured import Captured
@@ -240,7 +240,7 @@ def test_everything_that_is_replaced_is_in_the_sample(
 ) -> None:
     texts = [SAMPLE.joinpath(file).read_text("utf-8") for file in ("new_partner.py", "test_new_partner.py")]
     body: object = {"status": "s"} if events is None else [{"status": "s"}] if events == () else {"events": [{}]}
-    found = Finding(events, {"status": "s"}, ("status",), "s", names_status=names_status)
+    found = FoundPaths(events, {"status": "s"}, ("status",), "s", names_status=names_status)
     scaffold = Scaffold("x", scheme, stage_by, Captured([], json.dumps(body).encode()), JSON, found)
     assert [old for old in sample_changes(scaffold) if not any(old in text for text in texts)] == []
 
@@ -251,7 +251,7 @@ def stage_by_of(project: Path, name: str) -> str:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_fixture_comes_to_the_url_that_the_partner_would_call(project: Path, kind: str) -> None:
+def test_the_fixture_comes_to_the_url_that_the_partner_calls(project: Path, kind: str) -> None:
     assert new(project, "acme", "--kind", kind).code == 0
     fixture = read_line((project / "tests/deliveries/acme/first.jsonl").read_bytes())
     assert stage_by_of(project, "acme") == KINDS[kind]

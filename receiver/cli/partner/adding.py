@@ -23,7 +23,7 @@ from receiver.body import LARGEST_BODY
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.output import note, say
 from receiver.cli.partner.copying import WORK, copy, names_in, names_in_its_test
-from receiver.cli.partner.finding import Finding, find
+from receiver.cli.partner.finding import FoundPaths, find
 from receiver.cli.partner.fixture import fixture_text
 from receiver.cli.partner.forms import Form, form_of
 from receiver.cli.partner.scaffold import Scaffold, received_of
@@ -64,6 +64,8 @@ def add_partner(name: str, scheme: str, stage_by: StageBy, captured: str, header
         note(_what_is_read(scaffold))
     if scaffold.has_one_url:
         note(f"have it send its callbacks to {PARTNERS_PATH}{name}, below PUBLIC_URL")
+    if scaffold.stage_by == "reference" or scaffold.found.events is not None:
+        note("its callbacks can only be kept with a store: set DATABASE_URL for web and worker")
     note(f"next: make test ARGS='tests/activities/test_{scaffold.module}.py tests/test_deliveries.py'")
 
 
@@ -156,7 +158,7 @@ def _example(stage_by: StageBy) -> Captured:
     return Captured([("Content-Type", "application/json")], json.dumps(body).encode())
 
 
-def _find(captured: Captured) -> tuple[Form, Finding]:
+def _find(captured: Captured) -> tuple[Form, FoundPaths]:
     """Return the form of the captured body, and what is where in it; raises `CommandError`."""
     advice = "begin without --from, and write `read_event` for that body"
     try:

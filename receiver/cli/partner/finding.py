@@ -29,7 +29,7 @@ OTHERS: Final = ("account", "config", "customer", "delivery", "event", "merchant
 
 
 @dataclass(frozen=True)
-class Finding:
+class FoundPaths:
     """What was found in a body. Paths lead from an event.
 
     events: the path of the list of events, or None for a body that is an event itself. event: the first event.
@@ -46,7 +46,7 @@ class Finding:
     token: FieldPath = ()
 
 
-def find(body: Any) -> Finding | None:
+def find(body: Any) -> FoundPaths | None:
     """Find these paths in a body, as its form reads it; None for a body without any text, or with an empty list."""
     events = _events_in(body)
     event = body if events is None else at(body, events)[0]
@@ -57,7 +57,7 @@ def find(body: Any) -> Finding | None:
     path, seen = status or texts[0]
     reference = _reference_in(texts, path if status else ())
     token = next((path for path, text in texts if _is_token(text)), ())
-    return Finding(events, event, path, seen, names_status=status is not None, reference=reference, token=token)
+    return FoundPaths(events, event, path, seen, names_status=status is not None, reference=reference, token=token)
 
 
 def _events_in(body: Any) -> FieldPath | None:

@@ -108,7 +108,8 @@ def _add_part(received: Received, path: FieldPath, text: str) -> bytes:
 
 
 def _field(boundary: bytes, name: str, text: str) -> bytes:
-    head = f'Content-Disposition: form-data; name="{name}"'
+    quoted = name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
+    head = f'Content-Disposition: form-data; name="{quoted}"'
     return b"--%s\r\n%s\r\n\r\n%s\r\n" % (boundary, head.encode(), text.encode())
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 from activities.partners.partner import StageBy
 from activities.partners.received import GZIP, Received
 from receiver.cli.errors import CommandError, Exit
-from receiver.cli.partner.finding import Finding
+from receiver.cli.partner.finding import FoundPaths
 from receiver.cli.partner.forms import FieldPath, Form, at
 from receiver.cli.signature.captured import Captured
 
@@ -33,7 +33,7 @@ class Scaffold:
     stage_by: StageBy
     captured: Captured
     form: Form
-    found: Finding
+    found: FoundPaths
 
     @property
     def module(self) -> str:

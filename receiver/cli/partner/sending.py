@@ -6,7 +6,7 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -17,6 +17,7 @@ from activities.callback_urls import CALLBACKS_PATH, PARTNERS_PATH, BadToken, Ca
 from activities.client import connect
 from activities.environment import Environment
 from activities.partners import PARTNERS
+from activities.partners.answers import words_of
 from activities.partners.partner import Partner
 from activities.runs import Runs
 from activities.settings import read_callback_keys
@@ -84,7 +85,19 @@ async def _content(name: str, made: Partner | None, url: str, claims: Claims | N
         named_by = work
     if made is None or made.sample_event is None:
         return json.dumps(role_of(name).callback(named_by, answer)).encode()
-    return made.sample_event(answer, named_by)
+    return _sample(made, made.sample_event, answer, named_by)
+
+
+def _sample(partner: Partner, make: Callable[[Answer, str], bytes], answer: Answer, named_by: str) -> bytes:
+    advice = "mend it in the partner's file, or give the whole body with --body"
+    try:
+        body = make(answer, named_by)
+    except Exception as error:  # any error of a partner's file
+        what = f"sample_event of {partner.name} raised {type(error).__name__}: {words_of(error)}"
+        raise CommandError(what, advice) from error
+    if not isinstance(body, bytes):
+        raise CommandError(f"sample_event of {partner.name} returned {type(body).__name__}, not bytes", advice)
+    return body
 
 
 def _callback_url(name: str, url: str, claims: Claims | None) -> str:
