@@ -405,7 +405,10 @@ def test_at_one_url_it_must_be_said_which_stage_is_answered(
 
 
 def test_a_broken_sample_event_is_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    wrong: dict[str, Any] = {"raised KeyError": lambda answer, named_by: dict[str, bytes]()["a"], "returned str": lambda *_: "text"}
+    def raising(answer: Answer, named_by: str) -> bytes:
+        raise KeyError("a")
+
+    wrong: dict[str, Any] = {"raised KeyError": raising, "returned str": lambda answer, named_by: "text"}
     for says, broken in wrong.items():
         url = list_samples(monkeypatch, stage_by="token", sample_event=broken)
         sent = command("partner", "send", url, CALLBACK_KEYS=KEY)
