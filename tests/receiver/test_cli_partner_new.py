@@ -130,6 +130,7 @@ SHAPES: tuple[tuple[str, bytes, tuple[str, ...]], ...] = (
     ("three", captured(ITEMS), ()),
     ("three", captured({"id": "e-1", "type": "report.completed", "data": {"object": {"id": "r-1"}}}), ()),
     ("three", of_type(FORM, b"id=tr_d0"), ()),
+    ("three", of_type(FORM, b"id=1&id=2&status=x"), ()),
     ("three", of_type("text/xml", XML), ()),
     ("three", of_type("multipart/form-data; boundary=x", PARTS % b"event"), ()),
     ("three", captured({"status": "done", "result": {"id": "w-1"}}), ()),

@@ -80,19 +80,23 @@ class Scaffold:
     @property
     def reference(self) -> FieldPath:
         """The path of the work's id in an event."""
-        return self.found.reference or ("id",)
+        return self.found.reference or (self._unused("id"),)
 
     @property
     def token(self) -> FieldPath:
         """The path of our callback URL in an event."""
         metadata = self.found.event.get("metadata", {})
         is_flat = self.form.is_flat or not isinstance(metadata, dict)
-        return self.found.token or (("callback_url",) if is_flat else ("metadata", "callback_url"))
+        return self.found.token or ((self._unused("callback_url"),) if is_flat else ("metadata", "callback_url"))
 
     @property
     def number(self) -> FieldPath:
         """The path of the result that the file reads."""
         return (self.beside("number"),) if self.form.is_flat else (self.beside("result"), "number")
+
+    def _unused(self, name: str) -> str:
+        """Return a name for a text that the captured event does not hold: a member of that name is something else."""
+        return f"other_{name}" if name in self.found.event else name
 
     def beside(self, name: str) -> str:
         """Return the name of a member of an event, beginning with `other_` if what the file reads is inside it."""
