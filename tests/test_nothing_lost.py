@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +15,16 @@ import pytest
 from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
 
-from activities.callback_urls import CallbackURLs, Claims
 from activities.store import migrations
 from activities.store.database import Database
-from receiver.cli.demo.processes import bare_environment, free_port
+from receiver.cli.demo.processes import free_port
 from receiver.cli.demo.stack import stagehook_command
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.delivery import Fate
-from tests.local_stack import running
 from tests.parts.metrics import read
+from tests.parts.web_processes import SOON, Web
 from tests.stores import Postgres
 from tests.support import (
-    KEY,
-    Handle,
     ScriptedPartner,
     count_events,
     reset,
@@ -43,8 +38,6 @@ from tests.support import (
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(180)]
 
-SOON = 40.0
-"""Seconds. A delivery whose sender was killed is taken up when its lease of ten seconds is over."""
 DONE = {"id": "w-1", "status": "succeeded", "data": {"n": 1}}
 
 
@@ -52,62 +45,6 @@ DONE = {"id": "w-1", "status": "succeeded", "data": {"n": 1}}
 async def temporal(real: WorkflowEnvironment) -> AsyncIterator[Client]:
     async with working(real.client, ScriptedPartner()):
         yield real.client
-
-
-class Web:
-    """Where the receivers of a test listen, and with what."""
-
-    def __init__(self, database: Database, client: Client, folder: Path) -> None:
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.log = folder / "web.log"
-        config = folder / "temporal.toml"
-        config.touch()
-        self.env = {
-            **bare_environment(),
-            "PYTHONPATH": str(Path(__file__).parents[1]),
-            "PUBLIC_URL": self.url,
-            "PORT": str(self.port),
-            "CALLBACK_KEYS": KEY,
-            "PARTNERS": "sandbox",
-            "DATABASE_URL": database.url.render_as_string(hide_password=False),
-            "TEMPORAL_ADDRESS": client.service_client.config.target_host,
-            "TEMPORAL_NAMESPACE": client.namespace,
-            "TEMPORAL_CONFIG_FILE": str(config),
-        }
-
-    @contextmanager
-    def serving(self, command: list[str] | None = None, **env: str) -> Iterator[subprocess.Popen[bytes]]:
-        with running(command or stagehook_command("serve"), {**self.env, **env}, self.log) as process:
-            self._wait()
-            yield process
-
-    def dying(self, when: str) -> Any:
-        return self.serving([sys.executable, "-m", "tests.dying_receiver", when])
-
-    def _wait(self) -> None:
-        deadline = time.monotonic() + SOON
-        while time.monotonic() < deadline:
-            try:
-                httpx.get(f"{self.url}/healthz", trust_env=False)
-            except httpx.TransportError:
-                time.sleep(0.05)
-            else:
-                return
-        raise AssertionError(self.log.read_text())
-
-    def callback_url(self, handle: Handle, **changes: Any) -> str:
-        claims: dict[str, Any] = {
-            "workflow_id": handle.id,
-            "chain_id": handle.first_execution_run_id,
-            "stage": 1,
-            "attempt": 1,
-            "partner": "sandbox",
-            "issued_at": 1_790_000_000,
-            "expires_at": 4_000_000_000,
-            **changes,
-        }
-        return CallbackURLs(self.url, [KEY]).issue(Claims(**claims))
 
 
 @pytest.fixture
