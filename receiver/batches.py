@@ -101,11 +101,11 @@ class Batches:
             raise
 
     def _add(self, sorted_: _Sorted, whole: Delivery, read: Read, event: Event, found: StageOrVerdict) -> None:
-        part = replace(_part(whole, read), says=event.answer.status, reference=event.reference)
+        says = {"says": event.answer.status, "reference": event.reference}
         if isinstance(found, Claims):
-            sorted_.keeps.append(self._keep(replace(part, **vars(found)), found, read, event))
+            sorted_.keeps.append(self._keep(_part(whole, read, **says, **vars(found)), found, read, event))
         elif found is Verdict.UNMATCHED:
-            waiting = replace(part, verdict=found.name.lower(), status=found.status)
+            waiting = _part(whole, read, **says, verdict=found.name.lower(), status=found.status)
             sorted_.rows.append(unmatched_row(waiting, event.answer))
         elif found is Verdict.GONE:
             sorted_.gone += 1
@@ -118,7 +118,7 @@ class Batches:
         return Keep(part, queued, lease=False, later=later)
 
 
-def _part(whole: Delivery, read: Read) -> Delivery:
+def _part(whole: Delivery, read: Read, **own: Any) -> Delivery:
     """The record of an event: what the request and the event have in common, and the event's own content."""
     raw = read.part.raw
     return replace(
@@ -131,13 +131,15 @@ def _part(whole: Delivery, read: Read) -> Delivery:
         body_digest=digest(raw),
         part_of=whole.id,
         part=read.number,
+        **own,
     )
 
 
 def _parked_row(whole: Delivery, read: Read, flaw: Refused) -> dict[str, Any]:
     """The row of an event that the file cannot read. It is read again when it is released."""
-    part = replace(
-        _part(whole, read),
+    part = _part(
+        whole,
+        read,
         verdict=flaw.verdict.name.lower(),
         reason=flaw.detail,
         fate=Fate.PARKED,
