@@ -30,6 +30,9 @@ MAX_FIELDS: Final = 1000
 MAX_DECODED_BYTES: Final = 1024 * 1024
 """Bytes of a body after its gzip encoding was undone."""
 
+MAX_GZIP_MEMBERS: Final = 100
+"""Joined gzip files in a body. Each copies the rest of the body: 50,000 empty ones would take seconds."""
+
 MAX_XML_DEPTH: Final = 64
 GZIP: Final = ("gzip", "x-gzip")
 BOM: Final = "\ufeff"
@@ -82,13 +85,7 @@ class Received:
 
     def text(self, *, lenient: bool = False) -> str:
         """Decode the body as UTF-8; raises `Unreadable`. lenient: drop a BOM, and use the charset that is named."""
-        try:
-            charset = codecs.lookup(self._content_type()[1].get("charset", "") or "utf-8").name
-            if not (CHARSET.fullmatch(charset) if lenient else charset in UTF_8):
-                raise Unreadable("the body is in an unsupported charset")
-            text = self.body.decode(charset)
-        except (ValueError, LookupError) as error:
-            raise Unreadable("the body is not in the charset that it names") from error
+        text = _decoded(self.body, self._content_type()[1].get("charset", ""), lenient=lenient)
         return text.removeprefix(BOM) if lenient else text
 
     def json(self, *, lenient: bool = False) -> Any:
@@ -121,7 +118,10 @@ class Received:
             spool_limit=len(self.body) + 1,  # in memory: the body is bounded already
         )
         try:
-            return _collected((part.name, part.raw if part.filename else part.value) for part in parser)
+            return _collected(
+                (part.name, part.raw if part.filename else _decoded(part.raw, part.charset, lenient=lenient))
+                for part in parser
+            )
         except (multipart.MultipartError, UnicodeError) as error:
             raise Unreadable("the body is not multipart/form-data") from error
 
@@ -187,10 +187,23 @@ class Part(Received):
         raise Unreadable("this part is neither text nor bytes")
 
 
+def _decoded(text: bytes, named: str, *, lenient: bool) -> str:
+    """Decode text in the charset that is named; raises `Unreadable`. named: "" for UTF-8."""
+    try:
+        charset = codecs.lookup(named or "utf-8").name
+        if not (CHARSET.fullmatch(charset) if lenient else charset in UTF_8):
+            raise Unreadable("the body is in an unsupported charset")
+        return text.decode(charset)
+    except (ValueError, LookupError) as error:
+        raise Unreadable("the body is not in the charset that it names") from error
+
+
 def _unzipped(body: bytes) -> bytes:
-    plain, left = bytearray(), body
+    plain, left, members = bytearray(), body, 0
     try:
         while left:  # gzip files may be joined
+            if (members := members + 1) > MAX_GZIP_MEMBERS:
+                raise Unreadable(f"the body joins more than {MAX_GZIP_MEMBERS} gzip files")
             member = zlib.decompressobj(16 + zlib.MAX_WBITS)
             plain += member.decompress(left, MAX_DECODED_BYTES + 1 - len(plain))
             if len(plain) > MAX_DECODED_BYTES:

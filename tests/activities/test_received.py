@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from activities.partners.reading import read_object, text_at
-from activities.partners.received import MAX_DECODED_BYTES, MAX_FIELDS, Received, Unreadable
+from activities.partners.received import MAX_DECODED_BYTES, MAX_FIELDS, MAX_GZIP_MEMBERS, Received, Unreadable
 from activities.strict_json import REPEATED
 
 
@@ -137,6 +137,26 @@ def test_a_multipart_body_has_text_files_and_lists() -> None:
     assert received.multipart() == {"event": "delivered", "to": ["a", "b"], "pdf": b"%PDF"}
 
 
+def _field_in(charset: str, value: bytes) -> Received:
+    head = f'--x\r\nContent-Disposition: form-data; name="a"\r\nContent-Type: text/plain; charset={charset}\r\n\r\n'
+    return typed(head.encode() + value + b"\r\n--x--\r\n", "multipart/form-data; boundary=x")
+
+
+@pytest.mark.parametrize("charset", ["klingon", "hex", "unicode_escape", "idna", "punycode", "utf-7"])
+@pytest.mark.parametrize("lenient", [False, True])
+def test_a_multipart_field_in_an_unknown_charset_is_unreadable(charset: str, *, lenient: bool) -> None:
+    """Some of Python's codecs take minutes for a mebibyte."""
+    with pytest.raises(Unreadable, match="charset"):
+        _field_in(charset, b"abc-").multipart(lenient=lenient)
+
+
+def test_a_lenient_reader_decodes_a_multipart_field_in_its_charset() -> None:
+    field = _field_in("iso-8859-1", "é".encode("latin-1"))
+    assert field.multipart(lenient=True) == {"a": "é"}
+    with pytest.raises(Unreadable, match="charset"):
+        field.multipart()
+
+
 @pytest.mark.parametrize(
     "received",
     [
@@ -193,6 +213,15 @@ def test_hostile_xml_is_unreadable(body: bytes) -> None:
 
 
 # --- gzip
+
+
+def test_many_joined_gzip_files_are_unreadable() -> None:
+    """Each copies the rest of the body: tens of thousands would hold up every other request for seconds."""
+    zipped = (("content-encoding", "gzip"),)
+    joined = gzip.compress(b"{}") + gzip.compress(b"") * (MAX_GZIP_MEMBERS - 1)
+    assert Received.of(joined, zipped).json() == {}
+    with pytest.raises(Unreadable, match="joins more than"):
+        Received.of(joined + gzip.compress(b""), zipped)
 
 
 ZIPPED = (("Content-Encoding", "gzip"),)
