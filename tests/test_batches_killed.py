@@ -92,7 +92,7 @@ async def check_settled_once(handles: Sequence[Handle]) -> None:
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-async def test_killed_between_commit_and_signals_nothing_is_lost_or_doubled(
+async def test_a_kill_before_the_signals_loses_and_doubles_nothing(
     web: Web, temporal: Client, database: Database, when: str
 ) -> None:
     handles = [await start(temporal, stage(1, partner="payments"), id=f"run-{n}") for n in range(3)]
@@ -109,9 +109,7 @@ async def test_killed_between_commit_and_signals_nothing_is_lost_or_doubled(
         await check_settled_once(handles)
 
 
-async def test_an_event_that_waits_for_its_call_outlives_a_killed_receiver(
-    web: Web, temporal: Client, database: Database
-) -> None:
+async def test_an_unmatched_event_outlives_a_killed_receiver(web: Web, temporal: Client, database: Database) -> None:
     handles = [await start(temporal, stage(1, partner="payments"), id=f"run-{n}") for n in range(2)]
     claims = [await called(database, handle, n, answered=n > 0) for n, handle in enumerate(handles)]
     for handle in handles:

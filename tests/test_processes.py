@@ -56,6 +56,7 @@ def test_demo_json_prints_one_object_and_leaves_nothing_behind(tmp_path: Path) -
             (2, "account-check", "bank", "callback", 1, 0),
             (3, "contract", "esign", "callback", 2, 0),
             (4, "card", "cards", "callback", 1, 0),
+            (5, "first-payment", "payments", "callback", 1, 0),
         )
     ]
     assert processes_of(tmp_path) == []

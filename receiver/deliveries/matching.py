@@ -47,7 +47,7 @@ class Matched:
     part: int
 
 
-PRUNED_TOGETHER: Final = 500
+CALLS_PRUNED_TOGETHER: Final = 500
 """Calls deleted in a transaction."""
 
 MakeSignal = Callable[[Matched], tuple[str, str]]
@@ -89,7 +89,7 @@ class Matching:
 
     def prune(self, cursor: DBAPICursor, before: float) -> int:
         """Delete some calls that expired before this moment. Returns how many. before: unix seconds."""
-        self._driver.execute(cursor, PRUNE_CALLS, {"before": before, "most": PRUNED_TOGETHER})
+        self._driver.execute(cursor, PRUNE_CALLS, {"before": before, "most": CALLS_PRUNED_TOGETHER})
         return cursor.rowcount
 
 

@@ -150,7 +150,7 @@ def test_a_multipart_field_in_an_unknown_charset_is_unreadable(charset: str, *, 
         _field_in(charset, b"abc-").multipart(lenient=lenient)
 
 
-def test_a_lenient_reader_decodes_a_multipart_field_in_its_charset() -> None:
+def test_a_multipart_field_is_decoded_in_its_own_charset() -> None:
     field = _field_in("iso-8859-1", "é".encode("latin-1"))
     assert field.multipart(lenient=True) == {"a": "é"}
     with pytest.raises(Unreadable, match="charset"):

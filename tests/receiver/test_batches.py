@@ -168,7 +168,7 @@ async def test_an_early_event_waits_and_the_others_go(
 
 
 @pytest.mark.parametrize("answered", [True, False], ids=["known", "unmatched"])
-async def test_two_equal_reports_in_a_request_are_two_and_their_repeats_none(
+async def test_two_equal_reports_in_a_request_are_two_events(
     database: Database, temporal: Listening, *, answered: bool
 ) -> None:
     """The signed id is that of the request: the places of the reports tell them apart."""
@@ -321,7 +321,7 @@ async def test_a_whole_request_again_is_a_duplicate(
     assert wholes == ["accepted", "duplicate", "duplicate"]
 
 
-async def test_a_request_that_only_contradicts_is_a_conflict_within_the_budget(
+async def test_a_request_that_only_contradicts_is_a_conflict(
     http: httpx.AsyncClient, database: Database, temporal: Listening
 ) -> None:
     """A partner may repeat it for ever, and each request has a body of up to a mebibyte."""
@@ -439,7 +439,7 @@ async def test_events_as_lines_of_text_are_read_too(database: Database, temporal
 
 
 @pytest.mark.usefixtures("hurried")
-async def test_a_request_with_a_parked_event_is_kept_and_one_without_is_not(
+async def test_only_a_request_with_a_parked_event_is_kept(
     http: httpx.AsyncClient, inbox: Inbox, database: Database
 ) -> None:
     await called(database, 1)
@@ -487,7 +487,7 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(retention, name, 0.05)
 
 
-async def test_what_the_store_does_not_take_costs_the_other_events_nothing(
+async def test_what_the_store_refuses_costs_the_others_nothing(
     http: httpx.AsyncClient, database: Database, temporal: Listening
 ) -> None:
     """PostgreSQL takes no NUL in text: the reference cannot be ours, and the data is kept as JSON."""

@@ -125,7 +125,7 @@ async def test_a_reference_is_known_for_its_own_partner_only(database: Database,
     assert (await said(answer), temporal.heard) == ((202, "ignored"), [])
 
 
-async def test_an_event_for_an_expired_call_is_answered_2xx_and_not_sent(
+async def test_an_event_for_an_expired_call_is_2xx_and_not_sent(
     http: httpx.AsyncClient, database: Database, temporal: Listening
 ) -> None:
     expired = claims(expires_at=int(time.time() - CLOCK_GRACE) - 1)
@@ -139,7 +139,7 @@ async def test_an_event_for_an_expired_call_is_answered_2xx_and_not_sent(
 # --- a reference that is not known
 
 
-async def test_an_unknown_reference_is_ignored_while_no_call_waits_for_its_own(
+async def test_an_unknown_reference_is_ignored_if_no_call_waits(
     http: httpx.AsyncClient, database: Database, temporal: Listening
 ) -> None:
     await called(database, 1)
@@ -181,7 +181,7 @@ async def test_a_reference_two_hours_after_its_event_still_finds_it(
     await eventually(lambda: temporal.heard == [("run-1", 1)])
 
 
-async def test_an_operators_reference_for_a_call_not_recorded_here_finds_its_event(
+async def test_an_operators_reference_finds_its_event(
     http: httpx.AsyncClient, database: Database, temporal: Listening
 ) -> None:
     await called(database, 2, answered=False)
