@@ -43,7 +43,7 @@ def test_the_body_of_a_har_entry_may_be_encoded(sent: object, body: bytes) -> No
 
 
 @pytest.mark.parametrize("value", [{"status": "done"}, {"request": "x"}, {"log": []}, {"method": "POST"}])
-def test_other_json_is_no_har(value: object) -> None:
+def test_other_json_is_not_a_har_file(value: object) -> None:
     assert read_har(har(value)) is None
 
 
