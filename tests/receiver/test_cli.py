@@ -129,6 +129,18 @@ def test_a_reference_by_hand_is_matched_with_what_came_early(local: Local, monke
     assert local.command("pipeline", "watch", "referred").returncode == 0
 
 
+@respx.mock
+def test_the_partners_id_for_a_callback_by_hand_is_asked_for(local: Local, monkeypatch: pytest.MonkeyPatch) -> None:
+    start_run(local, "id-asked")
+    url = said(local.command("token", "issue", "id-asked", "2", "--json"))["url"]
+    known = said(local.command("pipeline", "show", "id-asked", "--json"))["progress"]["stages"][1]["reference"]
+    taken = respx.post(f"{local.stack.public_url}/partners/bank").respond(202)
+    made = replace(known_by_reference(Environment({})), sample_event=lambda answer, reference: reference.encode())
+    monkeypatch.setitem(PARTNERS, "bank", lambda environment: made)
+    assert local.command("partner", "send", url).returncode == 0
+    assert (taken.calls.last.request.content.decode(), known != "") == (known, True)
+
+
 def test_a_reference_that_no_stage_can_have_is_refused(local: Local, monkeypatch: pytest.MonkeyPatch) -> None:
     start_run(local, "unreferred")
     words = ("pipeline", "reference", "unreferred")
