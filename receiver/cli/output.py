@@ -86,6 +86,12 @@ def confirm(declined: str = "nothing was sent") -> None:
         raise click.Abort
 
 
+def choose(what: str, choices: Sequence[str]) -> str:
+    """Ask on the terminal for one of the choices; an empty answer is the first of them."""
+    chosen: str = click.prompt(what, default=choices[0], type=click.Choice(choices), err=True)
+    return chosen
+
+
 def read_content(option: str, given: str) -> bytes:
     """Return the bytes that the command line gives: its text, `@FILE`, or stdin for `-`; raises a usage error."""
     try:

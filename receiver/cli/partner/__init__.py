@@ -9,7 +9,7 @@ from typing import Final, Literal
 import click
 
 from receiver.cli.names import RUN_ID, SCHEME
-from receiver.cli.output import NumberRange, json_option, note, read_argument, run_async
+from receiver.cli.output import NumberRange, choose, json_option, note, read_argument, run_async
 
 DEFAULT_PORT: Final = 8090
 
@@ -61,8 +61,7 @@ def _ask_for_kind() -> str:
         return "one"
     note("kinds of partner: one takes a URL with each call; two has one URL, and sends our text back;")
     note("three has one URL, and sends only its own id back")
-    kind: str = click.prompt("Kind", default="one", type=click.Choice(list(KINDS)), err=True)
-    return kind
+    return choose("Kind", list(KINDS))
 
 
 @partner.command()
