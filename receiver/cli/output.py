@@ -10,7 +10,7 @@ import json
 import math
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Sized
+from collections.abc import Callable, Coroutine, Sequence, Sized
 from dataclasses import asdict, is_dataclass
 from datetime import datetime
 from functools import wraps

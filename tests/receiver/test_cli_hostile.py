@@ -291,7 +291,7 @@ OWN = {"confirm"}
 ALLOWED = {
     ("output.py", "echo"),
     ("output.py", "confirm"),
-    ("partner/__init__.py", "prompt"),
+    ("output.py", "prompt"),
     ("tables.py", "Live"),
     ("delivery/replaying.py", "Progress"),
     ("__init__.py", "print_exc"),
