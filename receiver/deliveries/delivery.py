@@ -199,7 +199,8 @@ def without_tokens_in_body(delivery: Delivery) -> Delivery:
     for found in sorted(tokens(body), key=lambda found: found.start):  # a token in a callback URL is found twice
         claims = stated_claims(body[found.start : found.end].decode("latin-1"))
         if claims and found.start >= end:
-            pieces += [body[end : found.start], placeholder(claims).encode()]
+            # Not verified: they may hold what UTF-8 cannot encode.
+            pieces += [body[end : found.start], placeholder(claims).encode("utf-8", "replace")]
             end = found.end
     if not pieces:
         return delivery

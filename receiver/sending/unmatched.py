@@ -20,6 +20,10 @@ def unmatched_row(delivery: Delivery, answer: Answer) -> dict[str, Any]:
 
 def signal_of(matched: Matched) -> tuple[str, str]:
     """The request id of a matched delivery's signal, and its callback as JSON."""
-    answer = read_kept_callback(matched.callback).answer
+    try:
+        answer = read_kept_callback(matched.callback).answer
+    except Exception:
+        # The sender parks it. An error here would keep every other delivery from being matched and sent.
+        return matched.id, matched.callback
     signal = Signal.of(matched.claims, answer, b"", matched.signed_id, part=matched.part)
     return signal.request_id, signal.text

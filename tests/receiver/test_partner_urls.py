@@ -241,6 +241,13 @@ async def test_an_event_that_is_not_ours_is_answered_2xx() -> None:
     assert (unsigned.status_code, overlooked.status_code, foreign.status_code) == (401, 503, 202)
 
 
+async def test_an_event_of_another_partner_of_ours_is_answered_2xx() -> None:
+    """Two partners' files may read one provider's account: each URL gets the events of both."""
+    async with receiver(signature=GITHUB, stage_by="token", read_event=lambda received: NOT_OURS) as http:
+        other = URLS.issue(replace(CLAIMS, partner="partner-1"))
+        assert (await post(http, "/partners/bank", carrying(other))).status_code == 202
+
+
 async def test_an_unknown_run_at_one_url_is_no_2xx_without_a_store() -> None:
     async with receiver(Unknown(), signature=GITHUB, **ONE_URL) as http:
         assert (await post(http, "/partners/bank", carrying(URLS.issue(CLAIMS)))).status_code == 503

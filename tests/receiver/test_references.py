@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -339,6 +341,32 @@ async def test_whichever_commit_comes_last_the_next_look_finds_both(database: Da
         [queued] = await inbox.claim(10)
     two.close()
     assert (queued.claims, queued.fate) == (claims(), Fate.PENDING)
+
+
+async def test_a_kept_event_that_cannot_be_read_is_parked_and_the_others_go(
+    http: httpx.AsyncClient, database: Database, temporal: Listening
+) -> None:
+    """Such as an event that a later version has kept."""
+    await called(database, 1, 2, answered=False)
+    await send(http, event("w-1"))
+    await send(http, event("w-2"))
+    with database.begin() as connection:
+        connection.exec_driver_sql("UPDATE deliveries SET callback = '{}' WHERE reference = 'w-1'")
+    await called(database, 1, 2)
+    await until_idle(database)
+    await eventually(lambda: [one.fate for one in kept(database)] == [Fate.PARKED, Fate.TAKEN])
+    assert temporal.heard == [("run-2", 1)]
+
+
+async def test_claims_that_a_stranger_has_written_can_be_shown(http: httpx.AsyncClient, database: Database) -> None:
+    """A partner repeats texts of its customers. Claims in them are not verified, and may hold half a character."""
+    await called(database, 1)
+    stated = json.dumps([1, "\ud800", "chain", 1, 1, "bank", 1_790_000_000, 4_000_000_000], separators=(",", ":"))
+    token = base64.urlsafe_b64encode(stated.encode()).decode().rstrip("=") + "." + "A" * 43
+    assert (await send(http, event("w-1") | {"note": token})).status_code == 202
+    [one] = kept(database)
+    assert one.body is not None
+    assert token.encode() not in one.body
 
 
 async def test_two_receivers_match_an_event_once(database: Database) -> None:
