@@ -28,7 +28,7 @@ from receiver.reading import Read, read_parts
 from receiver.sending.forwarder import Forwarder, Unavailable
 from receiver.sending.signal import Signal
 from receiver.sending.unmatched import unmatched_row
-from receiver.stages import StageOrVerdict, Stages, overlooked
+from receiver.stages import StageOrVerdict, Stages, can_be_ours, overlooked
 
 logger = logging.getLogger("stagehook.callbacks")
 
@@ -101,7 +101,8 @@ class Batches:
             raise
 
     def _add(self, sorted_: _Sorted, whole: Delivery, read: Read, event: Event, found: StageOrVerdict) -> None:
-        says = {"says": event.answer.status, "reference": event.reference}
+        reference = event.reference if can_be_ours(event.reference) else ""
+        says = {"says": event.answer.status, "reference": reference}
         if isinstance(found, Claims):
             sorted_.keeps.append(self._keep(_part(whole, read, **says, **vars(found)), found, read, event))
         elif found is Verdict.UNMATCHED:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -28,6 +30,13 @@ FILE_SECONDS: Final = 1.5
 
 THREAD_FROM: Final = 64 * 1024
 """Bytes of a body from which it is read in a thread, so that it does not hold up other requests."""
+
+
+MAX_THREADS: Final = 8
+LOOK_AGAIN_SECONDS: Final = 0.01
+
+_THREADS: Final = threading.BoundedSemaphore(MAX_THREADS)
+"""A thread gives its place back when the file's function has returned, however late."""
 
 
 @dataclass(frozen=True)
@@ -80,12 +89,39 @@ async def _bounded(partner: Partner, received: Received, read: Callable[[], T]) 
             found = read()
         else:
             async with asyncio.timeout(FILE_SECONDS):
-                found = await asyncio.to_thread(read)
+                found = await _in_thread(read)
     except TimeoutError:
         raise _too_slow(partner) from None
     if time.monotonic() - began > FILE_SECONDS:
         raise _too_slow(partner)
     return found
+
+
+async def _in_thread(read: Callable[[], T]) -> T:
+    """Run a file's function in a thread of its own.
+
+    Not in asyncio's pool: the process would not end before a function that hangs, other work of the pool would wait for
+    it too, and the pool would keep the bodies of requests that have given up waiting.
+    """
+    while not _THREADS.acquire(blocking=False):  # noqa: ASYNC110 - a thread releases it
+        await asyncio.sleep(LOOK_AGAIN_SECONDS)
+    future: Future[T] = Future()
+    try:
+        threading.Thread(target=_run, args=(read, future), name="reading", daemon=True).start()
+    except RuntimeError:  # the machine has no thread left
+        _THREADS.release()
+        raise
+    return await asyncio.wrap_future(future)
+
+
+def _run(read: Callable[[], T], future: Future[T]) -> None:
+    try:
+        if future.set_running_or_notify_cancel():
+            future.set_result(read())
+    except BaseException as error:
+        future.set_exception(error)
+    finally:
+        _THREADS.release()
 
 
 def _too_slow(partner: Partner) -> Refused:

@@ -54,6 +54,11 @@ def split(partner: Partner, received: Received) -> list[Part]:
         raise BrokenAnswer(f"split raised {type(error).__name__}") from error
     if not all(isinstance(part, Part) for part in parts):
         raise BrokenAnswer("split returned something else than parts: make each with received.part(...)")
+    try:
+        for part in parts:
+            _ = part.raw
+    except Exception as error:
+        raise BrokenAnswer("split made a part of something else than bytes, text and JSON values") from error
     return parts
 
 

@@ -53,6 +53,7 @@ from tests.parts.webhooks import (
     verdicts,
 )
 from tests.support import ScriptedPartner, result_of, stage, start, waiting, working
+from workflows.contract import Answer
 from workflows.durations import DAY, HOUR
 
 
@@ -223,6 +224,16 @@ async def test_a_sole_event_that_cannot_be_read_is_refused(
     await eventually(lambda: verdicts(database) == [flaw["bad"]])
 
 
+async def test_a_part_without_a_form_of_its_own_is_the_files_mistake(database: Database, temporal: Listening) -> None:
+    def split_wrongly(received: Received) -> list[Part]:
+        return [received.part({1: 2, "n": 3})]
+
+    async with receiving(database, temporal, partner(split=split_wrongly)) as http:
+        assert (await send(http, batch())).status_code == 503
+    [one] = kept(database, "broken")
+    assert "split made a part of something else" in one.reason
+
+
 async def test_a_request_that_cannot_be_split_is_refused(http: httpx.AsyncClient) -> None:
     assert (await send(http, {"no": "events"})).status_code == 503
     assert (await send(http, b"[")).status_code == 422
@@ -258,6 +269,23 @@ async def test_events_for_calls_that_are_over_are_answered_2xx(http: httpx.Async
     await Calls(database).refer(claims(expires_at=1), "w-1")
     assert await said(await send(http, batch(event("w-1"), event("w-elsewhere")))) == (202, "this")
     await eventually(lambda: verdicts(database) == ["gone"])
+
+
+@pytest.mark.parametrize("reference", ["a\0b", "x" * 100_000])
+async def test_a_reference_beside_a_token_that_cannot_be_kept_is_left_out(
+    database: Database, temporal: Listening, reference: str
+) -> None:
+    """PostgreSQL takes no NUL: the request would be 503 for ever."""
+
+    def read_both(received: Received) -> Event:
+        return Event(Answer("succeeded", {"n": 1}), token=received.json()["token"], reference=reference)
+
+    reading = partner(stage_by="token", split=split, read_event=read_both)
+    async with receiving(database, temporal, reading) as http:
+        assert (await send(http, batch({"token": URLS.issue(claims())}))).status_code == 202
+        await until_idle(database)
+    assert temporal.heard == [("run-1", 1)]
+    assert {one.reference for one in kept(database)} == {""}
 
 
 # --- limits
