@@ -40,6 +40,7 @@ versions: setup  ## Run this version and an old one side by side (OLD=COMMIT)
 bench: setup  ## Measure what the store costs a callback
 	@$(RUN) python -m benchmarks.answers
 	@$(RUN) python -m benchmarks.inbox
+	@$(RUN) python -m benchmarks.batches
 
 check: setup  ## Lint, check types and the import rule
 	@$(RUN) ruff check .
