@@ -352,7 +352,7 @@ async def test_a_whole_request_again_is_a_duplicate(
 async def test_a_request_that_only_contradicts_is_a_conflict(
     http: httpx.AsyncClient, database: Database, temporal: Listening
 ) -> None:
-    """A partner may repeat it for ever, and each request has a body of up to a mebibyte."""
+    """Kept within the budget: a partner may repeat it for ever, with a body of up to a mebibyte."""
     await called(database, 1)
     await send(http, batch(event("w-1")))
     await until_idle(database)
