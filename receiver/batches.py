@@ -75,6 +75,7 @@ class Batches:
             raise Refused(Verdict.GONE if sorted_.gone else Verdict.IGNORED)
         batch = Batch(whole, sorted_.keeps, sorted_.rows)
         await self._commit(batch)
+        _log_parked(batch)
         return Verdict[batch.verdict.upper()]
 
     async def _without_overlooked(self, partner: Partner, received: Received, reads: Sequence[Read]) -> list[Read]:
@@ -87,9 +88,10 @@ class Batches:
             await self._stages.check_not_ours(partner, received.body)
         elif not_ours:
             are_ours = await self._stages.hold_ours(partner, [read.part.raw for read in not_ours])
-            mistaken = [read.number for read, is_ours in zip(not_ours, are_ours, strict=True) if is_ours]
-            flaws = {number: overlooked(partner) for number in mistaken}
-            return [replace(read, flaw=flaws.get(read.number, read.flaw)) for read in reads]
+            mistaken = {read.number for read, is_ours in zip(not_ours, are_ours, strict=True) if is_ours}
+            if mistaken:
+                flaw = overlooked(partner)
+                return [replace(read, flaw=flaw) if read.number in mistaken else read for read in reads]
         return list(reads)
 
     async def _commit(self, batch: Batch) -> None:
@@ -117,6 +119,13 @@ class Batches:
         queued = Queued(part.id, claims, signal.text, signal.request_id)
         later = self._budget.seconds_to_wait(claims, signal.request_id, settles=answer.settles)
         return Keep(part, queued, lease=False, later=later)
+
+
+def _log_parked(batch: Batch) -> None:
+    """Log one line for the events that were parked: a request may bring a thousand."""
+    if parked := [row for row in batch.rows if row["fate"] == Fate.PARKED.value]:
+        what = {"delivery": parked[0]["id"], "why": parked[0]["fate_reason"], "parts": len(parked)}
+        logger.error("delivery-parked", extra=what)
 
 
 def _part(whole: Delivery, read: Read, **own: Any) -> Delivery:
@@ -147,5 +156,4 @@ def _parked_row(whole: Delivery, read: Read, flaw: Refused) -> dict[str, Any]:
         fate_reason=f"part {read.number} of {whole.id} cannot be read: {flaw.detail}",
         fate_at=whole.received_at,
     )
-    logger.error("delivery-parked", extra={"delivery": part.id, "why": part.fate_reason})
     return to_row(part) | {"callback": UNREAD_CALLBACK}

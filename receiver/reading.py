@@ -75,10 +75,11 @@ def _split(partner: Partner, received: Received) -> Sequence[Part]:
     return parts
 
 
-def broken(partner: Partner, error: answers.BrokenAnswer) -> Refused:
-    """The refusal for a mistake of the partner's file, which is logged."""
-    what = {"partner": partner.name, "why": str(error)}
-    logger.error("partner-file-broken", extra=what, exc_info=error.__cause__)
+def broken(partner: Partner, error: answers.BrokenAnswer, *, logged: bool = False) -> Refused:
+    """The refusal for a mistake of the partner's file, which is logged. logged: whether the log has it already."""
+    if not logged:
+        what = {"partner": partner.name, "why": str(error)}
+        logger.error("partner-file-broken", extra=what, exc_info=error.__cause__)
     return Refused(Verdict.BROKEN, str(error))
 
 
@@ -128,20 +129,23 @@ def _too_slow(partner: Partner) -> Refused:
     return broken(partner, answers.BrokenAnswer(f"its file took more than {FILE_SECONDS:g} s to read a request"))
 
 
-def _read(partner: Partner, received: Received) -> Event | None:
+def _read(partner: Partner, received: Received, *, logged: bool = False) -> Event | None:
     try:
         return answers.read_event(partner, received)
     except Unreadable as error:
         raise Refused(Verdict.UNREADABLE, answers.words_of(error)) from error
     except answers.BrokenAnswer as error:
-        raise broken(partner, error) from error
+        raise broken(partner, error, logged=logged) from error
 
 
 def _read_parts(partner: Partner, received: Received) -> list[Read]:
-    found = []
+    """Read each part. Only the first mistake of the file is logged: a thousand parts may have the same one."""
+    found: list[Read] = []
+    logged = False
     for number, part in enumerate(_split(partner, received), start=1):
         try:
-            found.append(Read(number, part, event=_read(partner, part)))
+            found.append(Read(number, part, event=_read(partner, part, logged=logged)))
         except Refused as flaw:
+            logged = logged or flaw.verdict is Verdict.BROKEN
             found.append(Read(number, part, flaw=flaw))
     return found

@@ -216,6 +216,27 @@ async def test_a_request_of_flaws_only_is_parked_whole(http: httpx.AsyncClient, 
     assert [one.part for one in kept(database) if one.fate is Fate.PARKED] == [1, 2]
 
 
+async def test_many_flaws_of_a_request_are_logged_once(
+    http: httpx.AsyncClient, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    await send(http, batch(*[BROKEN] * 50, *[UNREADABLE] * 50))
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == [
+        "partner-file-broken",
+        "delivery-parked",
+    ]
+    assert len([one for one in kept(database) if one.fate is Fate.PARKED]) == 100
+
+
+async def test_nothing_is_said_to_be_parked_that_is_not_kept(
+    database: Database, temporal: Listening, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("receiver.app.Inbox", Away)
+    async with receiving(database, temporal, partner(**SPLITTING)) as http:
+        monkeypatch.setattr(Away, "away", ("keep_batch",))
+        assert (await send(http, batch(UNREADABLE, UNREADABLE))).status_code == 503
+    assert "delivery-parked" not in [record.message for record in caplog.records]
+
+
 @pytest.mark.parametrize(("flaw", "status"), [(UNREADABLE, 422), (BROKEN, 503)])
 async def test_a_sole_event_that_cannot_be_read_is_refused(
     http: httpx.AsyncClient, database: Database, flaw: Any, status: int
@@ -448,6 +469,23 @@ async def test_the_partners_own_words_are_the_whole_answer(database: Database, t
     assert {(answer.status_code, answer.text) for answer in answers} == {(200, "[accepted]")}
     wholes = [one for one in kept(database) if not one.part]
     assert [one.verdict for one in wholes] == ["accepted", "duplicate", "ignored", "ignored", "gone"]
+
+
+async def test_events_with_tokens_find_their_stages_too(database: Database, temporal: Listening) -> None:
+    """The partner has one URL, and each event holds the token of its call."""
+
+    def read(received: Received) -> Event | NotOurs:
+        found = read_event(received)
+        return replace(found, token=found.reference, reference="") if isinstance(found, Event) else found
+
+    async with receiving(database, temporal, partner(stage_by="token", split=split, read_event=read)) as http:
+        tokens = [URLS.issue(claims(n)) for n in (1, 2, 3)]
+        overlooked = {**OTHER, "about": tokens[2]}
+        body = batch(event(tokens[0]), OTHER, event(tokens[1], n=2), overlooked, event("another system's"))
+        assert await said(await send(http, body)) == (202, "accepted")
+        await until_idle(database)
+    assert sorted(temporal.heard) == [("run-1", 1), ("run-2", 2)]
+    assert [(one.part, one.verdict) for one in kept(database) if one.fate is Fate.PARKED] == [(4, "broken")]
 
 
 def split_bytes(received: Received) -> list[Part]:
