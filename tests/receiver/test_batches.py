@@ -386,18 +386,20 @@ async def test_a_request_that_only_contradicts_is_a_conflict(
     await eventually(lambda: all(one.status in {202, 409} for one in kept(database)))
 
 
-async def test_the_same_request_at_two_receivers_is_signalled_once(database: Database) -> None:
+async def test_the_same_events_at_two_receivers_are_signalled_once(database: Database) -> None:
+    """Also in another order, where two transactions could wait for each other."""
     temporals = [Listening(), Listening()]
     splitting = partner(**SPLITTING)
     async with receiving(database, temporals[0], splitting) as one, receiving(database, temporals[1], splitting) as two:
         await called(database, *range(1, 21))
-        for n in range(3):
-            body = batch(*(event(f"w-{run}", "failed", n) for run in range(1, 21)))
-            answers = await asyncio.gather(*(send(door, body) for door in (one, two, one, two)))
+        for n in range(6):
+            events = [event(f"w-{run}", "failed", n) for run in range(1, 21)]
+            sent = [(one, events), (two, events[::-1]), (one, events[::-1]), (two, events)]
+            answers = await asyncio.gather(*(send(door, batch(*some)) for door, some in sent))
             assert {answer.status_code for answer in answers} == {202}
         await until_idle(database)
     heard = sorted([*temporals[0].heard, *temporals[1].heard])
-    assert heard == sorted((f"run-{run}", n) for run in range(1, 21) for n in range(3))
+    assert heard == sorted((f"run-{run}", n) for run in range(1, 21) for n in range(6))
 
 
 @pytest.mark.parametrize("away", ["find_calls", "keep_batch"])
