@@ -41,7 +41,9 @@ class Keeping:
         if taken := self._taken.of_stages({keep.queued.stage for keep in keeps}):
             self.insert_taken(cursor, taken)
         rows = list(self._judge.judge(cursor, keeps))
-        new = [row for row in rows if "request_id" in row]
+        # By stage in every process, or two transactions with the same contents in other orders would block each other.
+        # Within a stage the order stays.
+        new = sorted((row for row in rows if "request_id" in row), key=lambda row: (row["chain_id"], row["stage"]))
         lost = {row["id"] for row in new} - (self._statements.insert(cursor, new) if new else set())
         if rest := [row for row in rows if "request_id" not in row and row["duplicate_of"] not in lost]:
             self._statements.insert(cursor, rest)
