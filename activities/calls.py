@@ -11,6 +11,7 @@ Only this module maps errors:
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import math
@@ -45,7 +46,8 @@ from workflows.contract import (
 )
 
 ANSWER_SHARE: Final = 0.9
-"""The partner's share of a try's start-to-close timeout; the rest is for reporting the result to Temporal."""
+"""The partner's share of a try's start-to-close timeout; the rest is for recording the reference and for reporting the
+result to Temporal."""
 
 LONGEST_RETRY_AFTER: Final = timedelta(hours=1)
 NOT_TAKEN: Final = "not taken"
@@ -128,10 +130,13 @@ class PartnerCalls:
                 return receipt
             return _without_reference(partner, call, receipt)
         try:
-            await self._calls.refer(claims, receipt.reference)
-        except StoreAway as error:
+            # A store that hangs must not use up the try's time: then Temporal would not hear that the partner took it.
+            async with asyncio.timeout(_seconds_of_try() * (1 - ANSWER_SHARE) / 2):
+                await self._calls.refer(claims, receipt.reference)
+        except (StoreAway, TimeoutError) as error:
             activity.heartbeat(TAKEN, receipt)
-            what = f"partner {partner.name} took the call as {receipt.reference}, which is not recorded yet: {error}"
+            why = str(error) or "the store does not answer"
+            what = f"partner {partner.name} took the call as {receipt.reference}, which is not recorded yet: {why}"
             raise _retryable(what) from None
         return receipt
 
@@ -199,8 +204,11 @@ class PartnerCalls:
             ) from None
 
     async def _exchange(self, partner: Partner, request: httpx.Request) -> httpx.Response:
-        allowed = (activity.info().start_to_close_timeout or timedelta(seconds=30)).total_seconds() * ANSWER_SHARE
-        return await exchange(self._http, partner, request, within=allowed)
+        return await exchange(self._http, partner, request, within=_seconds_of_try() * ANSWER_SHARE)
+
+
+def _seconds_of_try() -> float:
+    return (activity.info().start_to_close_timeout or timedelta(seconds=30)).total_seconds()
 
 
 def _kept_receipt() -> Receipt | None:

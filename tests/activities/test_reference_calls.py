@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -27,7 +28,7 @@ from activities.store.database import Database, StoreAway
 from activities.store.schema import CALLS
 from activities.worker import build_worker
 from receiver.settings import WebSettings
-from tests.support import KEY, QUEUE, result_of, stage, start, until
+from tests.support import KEY, QUEUE, RUN_TIMEOUT, result_of, stage, start, until
 from workflows.contract import NOT_REACHED, REFUSED, Answer, Receipt, StageCall
 
 CALL = StageCall("run-1", "chain-1", 2, "account-check", "bank", 1, 1_800_000_000, 4_000_000_000, {"iban": "GB33"})
@@ -80,12 +81,20 @@ async def calling(table: Table | None, **changes: Any) -> AsyncIterator[PartnerC
 
 
 async def make(
-    table: Table | None, *, attempt: int = 1, heartbeats: tuple[Any, ...] = (), **changes: Any
+    table: Table | None, *, attempt: int = 1, heartbeats: tuple[Any, ...] = (), within: float = 30.0, **changes: Any
 ) -> tuple[Receipt | ApplicationError, tuple[Any, ...]]:
-    """Run the activity as its n-th try: the receipt or the error, and the heartbeat that the next try finds."""
+    """Run the activity as its n-th try: the receipt or the error, and the heartbeat that the next try finds.
+
+    within: seconds of the try.
+    """
     beats = [heartbeats]
     env = ActivityEnvironment()
-    env.info = dataclasses.replace(env.info, attempt=attempt, heartbeat_details=_recorded(heartbeats))
+    env.info = dataclasses.replace(
+        env.info,
+        attempt=attempt,
+        heartbeat_details=_recorded(heartbeats),
+        start_to_close_timeout=timedelta(seconds=within),
+    )
     env.on_heartbeat = lambda *details: beats.append(details)
     async with calling(table, **changes) as calls:
         try:
@@ -152,6 +161,25 @@ async def test_a_store_away_after_the_2xx_costs_tries_but_no_request(table: Tabl
     assert [type(result) for result in results] == [ApplicationError] * 3 + [Receipt]
     assert not any(isinstance(result, ApplicationError) and result.non_retryable for result in results)
     assert beats[0] == TAKEN
+    assert (route.call_count, references(database)) == (1, ["w-1"])
+
+
+@respx.mock
+async def test_a_store_that_hangs_after_the_2xx_costs_no_request(
+    table: Table, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise the try would time out, and the next would call the partner again."""
+    route = respx.post(ENDPOINT).mock(return_value=TAKEN_AS_W1)
+    refer, never = table.refer, asyncio.Event()
+    monkeypatch.setattr(table, "refer", lambda *args: never.wait())
+    async with asyncio.timeout(RUN_TIMEOUT):
+        hung, beats = await make(table, within=1.0)
+    assert isinstance(hung, ApplicationError)
+    assert "the store does not answer" in str(hung)
+    assert beats[0] == TAKEN
+    monkeypatch.setattr(table, "refer", refer)
+    result, _ = await make(table, attempt=2, heartbeats=beats)
+    assert isinstance(result, Receipt)
     assert (route.call_count, references(database)) == (1, ["w-1"])
 
 
