@@ -33,7 +33,7 @@ THREAD_FROM: Final = 64 * 1024
 
 
 MAX_THREADS: Final = 8
-LOOK_AGAIN_SECONDS: Final = 0.01
+THREAD_PAUSE: Final = 0.01
 
 _THREADS: Final = threading.BoundedSemaphore(MAX_THREADS)
 """A thread gives its place back when the file's function has returned, however late."""
@@ -105,7 +105,7 @@ async def _in_thread(read: Callable[[], T]) -> T:
     it too, and the pool would keep the bodies of requests that have given up waiting.
     """
     while not _THREADS.acquire(blocking=False):  # noqa: ASYNC110 - a thread releases it
-        await asyncio.sleep(LOOK_AGAIN_SECONDS)
+        await asyncio.sleep(THREAD_PAUSE)
     future: Future[T] = Future()
     try:
         threading.Thread(target=_run, args=(read, future), name="reading", daemon=True).start()

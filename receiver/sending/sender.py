@@ -33,6 +33,9 @@ logger = logging.getLogger("stagehook.sender")
 MOST_SIGNALS_AT_ONCE: Final = 64
 """Signals on their way at once."""
 
+MATCH_SECONDS: Final = 0.5
+"""The shortest time between two looks for deliveries whose call has become known. Each look reads all that wait."""
+
 POLL_SECONDS: Final = 1.0
 """How often a process looks for deliveries that became due, or that another process has left."""
 
@@ -67,6 +70,7 @@ class Sender:
         self._retries = retries
         self._sending: dict[str, _Sending] = {}
         self._claiming: asyncio.Task[int] | None = None
+        self._matched_at = float("-inf")
         self._reserved = 0
         self._wake = asyncio.Event()
 
@@ -192,7 +196,10 @@ class Sender:
         return len(claimed)
 
     async def _match(self) -> None:
-        """Queue the deliveries whose call has become known. The queue is sent even if that fails."""
+        """Queue the deliveries whose call has become known, if the last look is long enough ago."""
+        if time.monotonic() - self._matched_at < MATCH_SECONDS:
+            return
+        self._matched_at = time.monotonic()
         try:
             await self._inbox.match(signal_of)
         except StoreAway:

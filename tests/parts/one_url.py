@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +17,9 @@ from activities.partners.events import Event
 from activities.partners.reading import read_object, text_at
 from activities.partners.received import Received
 from activities.signatures import SCHEMES, Scheme
-from tests.parts.callbacks import BASE, DONE
+from receiver.app import create_app
+from receiver.sending.signals import Signals
+from tests.parts.callbacks import BASE, DONE, URLS, no_temporal
 
 PLAIN = sandbox.partner("bank", Environment({}))
 
@@ -33,6 +37,15 @@ def read_event(received: Received) -> Event:
 
 ONE_URL: dict[str, Any] = {"stage_by": "token", "read_event": read_event}
 """The parts of a partner's file that read the token in the body."""
+
+
+@asynccontextmanager
+async def receiver(signals: Signals | None = None, **changes: Any) -> AsyncIterator[httpx.AsyncClient]:
+    """A receiver whose partners `bank` and `partner-1` have these parts."""
+    partners = {name: replace(PLAIN, **{"name": name, **changes}) for name in ("bank", "partner-1")}
+    app = create_app(URLS, partners, signals or Signals(no_temporal))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=BASE) as http:
+        yield http
 
 
 async def post(http: httpx.AsyncClient, url: str, body: Any, scheme: Scheme | None = GITHUB) -> httpx.Response:

@@ -293,7 +293,7 @@ async def test_events_for_calls_that_are_over_are_answered_2xx(http: httpx.Async
 
 
 @pytest.mark.parametrize("reference", ["a\0b", "x" * 100_000])
-async def test_a_reference_beside_a_token_that_cannot_be_kept_is_left_out(
+async def test_a_reference_that_cannot_be_kept_is_left_out(
     database: Database, temporal: Listening, reference: str
 ) -> None:
     """PostgreSQL takes no NUL: the request would be 503 for ever."""

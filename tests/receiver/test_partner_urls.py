@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -26,7 +24,7 @@ from receiver.deliveries.capture import Capture
 from receiver.deliveries.delivery import read_line
 from receiver.sending.signals import Reached, Signals
 from tests.parts.callbacks import BASE, CLAIMS, DONE, URLS, for_temporal, no_temporal, url_for
-from tests.parts.one_url import GITHUB, ONE_URL, PLAIN, carrying, post
+from tests.parts.one_url import GITHUB, ONE_URL, PLAIN, carrying, post, receiver
 from tests.support import ScriptedPartner, progress_of, result_of, stage, start, until, waiting, working
 from workflows.contract import Answer
 
@@ -44,15 +42,6 @@ class Unknown(Signals):
 
     async def send(self, *args: Any, **options: Any) -> Reached:
         return Reached.UNKNOWN
-
-
-@asynccontextmanager
-async def receiver(signals: Signals | None = None, **changes: Any) -> AsyncIterator[httpx.AsyncClient]:
-    """A receiver whose partners `bank` and `partner-1` have these parts."""
-    partners = {name: replace(PLAIN, **{"name": name, **changes}) for name in ("bank", "partner-1")}
-    app = create_app(URLS, partners, signals or Signals(no_temporal))
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=BASE) as http:
-        yield http
 
 
 # --- handshakes

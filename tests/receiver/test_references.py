@@ -343,7 +343,7 @@ async def test_whichever_commit_comes_last_the_next_look_finds_both(database: Da
     assert (queued.claims, queued.fate) == (claims(), Fate.PENDING)
 
 
-async def test_a_kept_event_that_cannot_be_read_is_parked_and_the_others_go(
+async def test_a_kept_event_that_cannot_be_read_is_parked_alone(
     http: httpx.AsyncClient, database: Database, temporal: Listening
 ) -> None:
     """Such as an event that a later version has kept."""

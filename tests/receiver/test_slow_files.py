@@ -15,7 +15,7 @@ from activities.partners.received import Received
 from receiver import reading
 from receiver.reading import FILE_SECONDS, MAX_THREADS, THREAD_FROM
 from tests.parts.callbacks import CLAIMS, DONE, URLS
-from tests.receiver.test_partner_urls import receiver
+from tests.parts.one_url import receiver
 from tests.support import RUN_TIMEOUT
 
 LARGE = {**DONE, "pad": "x" * THREAD_FROM}
@@ -25,7 +25,7 @@ async def post(http: httpx.AsyncClient, body: Any) -> int:
     return (await http.post(URLS.issue(CLAIMS), json=body)).status_code
 
 
-async def test_files_that_hang_hold_up_neither_other_work_nor_the_end_of_the_process() -> None:
+async def test_files_that_hang_hold_up_nothing_else() -> None:
     end = threading.Event()
 
     def read_event(received: Received) -> Event:
