@@ -1,6 +1,6 @@
 """PartnerCalls: the activities that call a partner for a stage's work and ask for the work's status.
 
-Only this module maps errors:
+Only this module turns a partner's errors into Temporal's:
 
 - A 2xx means that the partner accepted the call, whatever the body looks like. The call is never sent again.
 - `PartnerRefused` is final: the partner certainly did not accept the call.
@@ -51,8 +51,8 @@ result to Temporal."""
 
 LONGEST_RETRY_AFTER: Final = timedelta(hours=1)
 NOT_TAKEN: Final = "not taken"
-"""Heartbeat of a try that the partner certainly did not accept, sent with the try's number. The number is needed
-because Temporal keeps the last heartbeat through later tries that send none, and the partner may have accepted those.
+"""Heartbeat of a try that the partner certainly did not accept, sent with the try's number. A later try that sends no
+heartbeat may have been accepted, but Temporal still shows the last heartbeat: only its number tells that it is older.
 """
 
 TAKEN: Final = "taken"
@@ -326,7 +326,7 @@ def _readings(text: str) -> Iterator[str]:
 
 
 def _secrets(request: httpx.Request, tokens: Iterable[str]) -> list[str]:
-    """The tokens, and the request's credentials: from headers and query, also without the scheme, and Basic's parts."""
+    """The tokens, and the credentials in the request's headers and query: whole, without scheme, and Basic's parts."""
     values = [
         value
         for name, value in (*request.headers.items(), *request.url.params.multi_items())

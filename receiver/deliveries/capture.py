@@ -1,7 +1,7 @@
 """Capture: what is kept of a request, and what is never kept.
 
-With a callback token, an Authorization header or a cookie, a reader of the store could answer stages or call partners:
-they are never kept. Signature headers are kept: they show later why a body signature was wrong.
+A callback token, an Authorization header and a cookie are never kept: with them, a reader of the store could answer
+stages or call partners. Signature headers are kept: they show later why a body signature was wrong.
 
 Example: `POST /callbacks/TOKEN?try=2` with `Cookie: a=b` is kept as the target `/callbacks/{order-7/2/1}?try=2`,
 without the cookie.
@@ -24,7 +24,7 @@ from receiver.answers import Verdict
 from receiver.deliveries.delivery import MAX_REFUSED_BODY_BYTES, UNKNOWN_TOKEN, Delivery, digest, new_id, placeholder
 
 SHORTEST_TOKEN: Final = 40
-"""Characters. A shorter text in a token's place is not a token, of this system or any other."""
+"""Minimum characters of a callback token. A shorter text in its place is not a token of any Stagehook."""
 
 MOST_SEARCHED: Final = 2048
 """Characters of the query, and of all headers together, that are searched for hidden tokens: 0.3 ms per KiB at worst.
@@ -87,7 +87,7 @@ class Capture:
         return self.claims.partner if self.claims else self.own_partner
 
     def recordable_size(self, verdict: Verdict, announced: int) -> int:
-        """Bytes that its record takes at least, if it is refused. announced: the size of a body that was not read."""
+        """Minimum bytes of the record of a refused request. announced: the size of a body that was not read."""
         body_size = announced if self.body is None else len(self.body)
         head = len(self.query) + sum(len(name) + len(value) for name, value in self.headers)
         return head + (body_size if self._is_kept_whole(verdict) or body_size <= MAX_REFUSED_BODY_BYTES else 0)
