@@ -22,7 +22,7 @@ CHECK_TIMEOUT: Final = 1.6
 """Seconds for Temporal in a readiness check, which may have waited for the store before."""
 
 
-NO_STORE: Final = "there is no store: set DATABASE_URL"
+NO_STORE: Final = "this needs a store: set DATABASE_URL"
 
 
 class Direct:

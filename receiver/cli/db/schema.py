@@ -43,7 +43,7 @@ def downgrade_store(revision: str, *, yes: bool) -> None:
         note(f"{store} is at {before} already")
         return
     if revision not in earlier:
-        advice = f"use one of {', '.join(earlier)}" if earlier else "there is none"
+        advice = f"use one of {', '.join(earlier)}" if earlier else "the store has only its first revision"
         raise CommandError(f"{revision!r} is not a revision before {before or 'the first'}", advice, Exit.USAGE)
     if not yes:
         _confirm(f"take {store} back from {before} to {revision}; what only later revisions keep is deleted")
