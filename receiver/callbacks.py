@@ -203,12 +203,14 @@ class Callbacks:
     async def _deliver(self, capture: Capture, claims: Claims, answer: Answer) -> Verdict:
         capture.says = answer.status
         signal = Signal.of(claims, answer, capture.body or b"", capture.signed_id)
-        if wait := self._budget.seconds_to_wait(claims, signal.request_id, settles=answer.settles):
-            raise Refused(Verdict.TOO_MANY, retry_after=math.ceil(wait))
+        wait = self._budget.seconds_to_wait(claims, signal.request_id, settles=answer.settles)
         at_one_url = capture.own_partner != ""
+        # At a partner's one URL too many events of one call must not cost the other calls their URL.
+        if wait and not (at_one_url and self._forwarder.keeps):
+            raise Refused(Verdict.TOO_MANY, retry_after=math.ceil(wait))
         try:
             delivery = capture.delivery(Verdict.ACCEPTED)
-            verdict = await self._forwarder.deliver(delivery, signal, at_one_url=at_one_url)
+            verdict = await self._forwarder.deliver(delivery, signal, at_one_url=at_one_url, later=wait)
         except Unavailable as error:
             self._budget.refund(claims, signal.request_id)
             raise _not_durable(error) from error

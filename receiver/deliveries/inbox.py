@@ -85,13 +85,13 @@ class Inbox:
                 if rows := self._taken.oldest(TAKEN_TOGETHER):
                     self._writer.put(lambda cursor: self._work.insert_taken(cursor, rows))
 
-    async def keep(self, delivery: Delivery, queued: Queued, *, lease: bool) -> Kept:
+    async def keep(self, delivery: Delivery, queued: Queued, *, lease: bool, later: float = 0.0) -> Kept:
         """Commit the delivery and queue it for Temporal, unless its content is kept already or comes too late.
 
-        lease: whether the caller can send it at once.
+        lease: whether the caller can send it at once. later: seconds until it may be sent.
         """
         async with self._keeping():
-            return await self._keeps.do(Keep(delivery, queued, lease), within=self._timing.commit_timeout)
+            return await self._keeps.do(Keep(delivery, queued, lease, later=later), within=self._timing.commit_timeout)
 
     async def keep_batch(self, batch: Batch) -> None:
         """Commit the events of a request and queue those whose stage is known; sets how each was kept."""

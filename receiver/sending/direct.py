@@ -28,12 +28,16 @@ NO_STORE: Final = "this needs a store: set DATABASE_URL"
 class Direct:
     """Signals Temporal while the partner's request waits. Nothing is recorded; see `Forwarder` for the methods."""
 
+    keeps = False
+
     def __init__(self, signals: Signals) -> None:
         self._signals = signals
         self._failed_at = float("-inf")
         self._failing: set[str] = set()
 
-    async def deliver(self, delivery: Delivery, signal: Signal, *, at_one_url: bool = False) -> Verdict:
+    async def deliver(
+        self, delivery: Delivery, signal: Signal, *, at_one_url: bool = False, later: float = 0.0
+    ) -> Verdict:
         """Signal the run, and return the verdict by Temporal's answer. Raises `Unavailable`."""
         reached = await self.send(signal, within=BUDGET_SECONDS)
         if at_one_url and reached is Reached.UNKNOWN:

@@ -23,13 +23,21 @@ class Unavailable(Exception):
 
 
 class Forwarder(Protocol):
-    """Delivers callbacks to runs. Everything else happens while the block of `running` runs."""
+    """Delivers callbacks to runs. Everything else happens while the block of `running` runs.
 
-    async def deliver(self, delivery: Delivery, signal: Signal, *, at_one_url: bool = False) -> Verdict:
+    keeps: whether it has a store, which can keep a callback to be sent later.
+    """
+
+    keeps: bool
+
+    async def deliver(
+        self, delivery: Delivery, signal: Signal, *, at_one_url: bool = False, later: float = 0.0
+    ) -> Verdict:
         """Make the delivery durable, and return the verdict to answer it with. Raises `Unavailable`.
 
         at_one_url: it came to a partner's one webhook URL. There a run that is over is answered 2xx, and a run that
-        Temporal does not know is kept for an operator, or is `Unavailable`.
+        Temporal does not know is kept for an operator, or is `Unavailable`. later: seconds until the signal may be
+        sent; only if it `keeps`.
         """
 
     async def find_calls(self, partner: str, references: Sequence[str]) -> KnownCalls:

@@ -44,6 +44,8 @@ class Stored:
     inbox: not running yet; `running` runs it too.
     """
 
+    keeps = True
+
     def __init__(self, signals: Signals, inbox: Inbox, timing: Timing = DEFAULT_TIMING) -> None:
         self._inbox = inbox
         self._timing = timing
@@ -53,7 +55,9 @@ class Stored:
         retries = Retries(watch, timing)
         self._sender = Sender(signals, inbox, watch, retries, on_sent=self._origins.add)
 
-    async def deliver(self, delivery: Delivery, signal: Signal, *, at_one_url: bool = False) -> Verdict:
+    async def deliver(
+        self, delivery: Delivery, signal: Signal, *, at_one_url: bool = False, later: float = 0.0
+    ) -> Verdict:
         """Commit the delivery, or have Temporal take it, and return the verdict. Raises `Unavailable`."""
         known = self._origins.described(delivery)
         queued = _queued(known, signal)
@@ -61,8 +65,10 @@ class Stored:
             return Verdict.DUPLICATE
         try:
             with self._sender.leasing() as lease:
-                kept = await self._inbox.keep(known, queued, lease=lease)
-        except StoreAway:
+                kept = await self._inbox.keep(known, queued, lease=lease and not later, later=later)
+        except StoreAway as away:
+            if later:
+                raise Unavailable(f"the store: {away}") from away
             return await self._deliver_without_store(known, signal, queued)
         if at_one_url and kept.how is How.LEASED:
             # Not awaited: whatever Temporal says, the answer is 2xx.

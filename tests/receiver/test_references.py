@@ -20,6 +20,7 @@ from activities.callback_urls import CLOCK_GRACE
 from activities.store.calls import Calls
 from activities.store.database import Database
 from receiver.app import create_app
+from receiver.budget import BURST, RESERVE
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.delivery import Fate
 from receiver.deliveries.driver import Driver
@@ -442,3 +443,19 @@ async def test_unmatched_events_are_not_in_the_queue(http: httpx.AsyncClient, da
     await send(http, event("w-1"))
     [row] = rows(database)
     assert (row["due_at"], row["request_id"], row["fate"]) == (None, None, "")
+
+
+async def test_events_over_their_budget_are_kept_and_sent_later(
+    http: httpx.AsyncClient, database: Database, temporal: Listening
+) -> None:
+    """At this URL a 429 would cost the account's other calls their events too."""
+    await called(database, 1)
+    temporal.answering.clear()  # so that only the first event, if any, is on its way
+    began, allowed, over = time.time(), BURST - RESERVE, 3
+    answers = [(await send(http, event("w-1", "progress", n))).status_code for n in range(allowed + over)]
+    due = [row["due_at"] - began for row in rows(database) if row["due_at"] is not None]
+    assert (set(answers), len(due)) == ({202}, allowed + over)
+    assert max(due[1:-over]) < min(due[-over:])
+    set_all(database, due_at=0.0)
+    temporal.answering.set()
+    await eventually(lambda: temporal.heard == [("run-1", n) for n in range(allowed + over)])
