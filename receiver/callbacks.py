@@ -30,7 +30,7 @@ from activities.callback_urls import (
 from activities.partners import answers
 from activities.partners.events import Event
 from activities.partners.partner import Partner
-from activities.partners.received import GZIP, Received, Unreadable
+from activities.partners.received import Received, Unreadable
 from activities.signatures import SignatureError, SignedRequest
 from receiver.answers import Ended, Refused, Verdict, in_its_own_way
 from receiver.batches import Batches
@@ -38,6 +38,7 @@ from receiver.body import Incoming
 from receiver.budget import SECONDS_PER_CALLBACK, RateBudget, SignalBudget
 from receiver.deliveries.capture import Capture
 from receiver.handshakes import HandshakeDone, reply_to
+from receiver.heads import check_headers, is_callback
 from receiver.metrics import Metrics
 from receiver.reading import read_whole
 from receiver.sending.forwarder import Forwarder, Unavailable
@@ -46,12 +47,6 @@ from receiver.stages import Stages, can_be_ours
 from workflows.contract import Answer
 
 logger = logging.getLogger("stagehook.callbacks")
-
-ONLY_ONCE: Final = ("content-type", "content-encoding", "content-length", "transfer-encoding", "host", "authorization")
-"""Headers that may not be repeated: two HTTP readers could pick different values."""
-
-PLAIN_ENCODINGS: Final = ("", "identity", "utf-8")
-"""Values of Content-Encoding that mean a plain body. Some clients name their charset there."""
 
 HANDSHAKES_PER_SECOND: Final = 50.0
 """Limit per partner. It is high: while a stranger uses it up, the partner's own handshakes are refused."""
@@ -119,12 +114,7 @@ class Callbacks:
         self._forwarder.note(capture.delivery(verdict, reason, status=status))
 
     async def _at_a_callback_url(self, request: Request, capture: Capture, incoming: Incoming) -> Verdict:
-        if request.method != "POST":
-            with contextlib.suppress(TokenError):
-                capture.claims = self._urls.redeem(capture.token)
-                self._reply_to_handshake(
-                    request, self._partners.get(capture.claims.partner), None, 1 / SECONDS_PER_CALLBACK
-                )
+        if request.method != "POST" and not self._takes(request, capture):
             raise Refused(Verdict.WRONG_METHOD, body_read=False)
         claims = self._redeem(capture)
         partner = self._partners.get(claims.partner)
@@ -140,6 +130,15 @@ class Callbacks:
         if event is None:
             raise Refused(Verdict.IGNORED)
         return await self._deliver(capture, claims, event.answer)
+
+    def _takes(self, request: Request, capture: Capture) -> bool:
+        """Whether this request, which is no POST, is a callback of its partner. A handshake ends the request."""
+        with contextlib.suppress(TokenError):
+            capture.claims = self._urls.redeem(capture.token)
+            partner = self._partners.get(capture.claims.partner)
+            self._reply_to_handshake(request, partner, None, 1 / SECONDS_PER_CALLBACK)
+            return partner is not None and is_callback(request, partner)
+        return False
 
     async def _at_a_partner_url(self, request: Request, capture: Capture, incoming: Incoming) -> Verdict:
         partner = self._partners.get(_raw_path(request).removeprefix(PARTNERS_PATH))
@@ -179,9 +178,9 @@ class Callbacks:
     ) -> Received:
         """Read the body, check the partner's body signature and decode it. A handshake ends the request."""
         self._reply_to_handshake(request, partner, None, rate)
-        if request.method != "POST":
+        if not is_callback(request, partner):
             raise Refused(Verdict.WRONG_METHOD, body_read=False)
-        _check_headers(request, partner)
+        check_headers(request, partner)
         capture.body = body = await incoming.read()
         capture.signed_id = self._prove(request, partner, capture.headers, body)
         capture.is_proven = partner.proves_its_bodies
@@ -243,20 +242,6 @@ class Callbacks:
             return partner.signature.verify(received, time.time()).delivery_id or ""
         except SignatureError as error:
             raise Refused(Verdict.UNPROVEN, error.reason) from error
-
-
-def _check_headers(request: Request, partner: Partner) -> None:
-    names = [name for name, _ in request.scope["headers"]]
-    for name in ONLY_ONCE:
-        if names.count(name.encode()) > 1:
-            raise Refused(Verdict.MALFORMED, f"{name} is given more than once", body_read=False)
-    media_type = Received(b"", tuple(request.headers.items())).media_type
-    if media_type not in partner.media_types:
-        expected = " or ".join(filter(None, partner.media_types)) or "no Content-Type"
-        raise Refused(Verdict.WRONG_TYPE, f"send {expected}", body_read=False)
-    encoding = request.headers.get("content-encoding", "").lower()
-    if encoding not in (*PLAIN_ENCODINGS, *(GZIP if partner.gzip else ())):
-        raise Refused(Verdict.WRONG_TYPE, "send the body without a Content-Encoding", body_read=False)
 
 
 def _received(request: Request, capture: Capture) -> Received:

@@ -49,6 +49,9 @@ def _make_partner(name: str, factory: PartnerFactory, own: Environment) -> Partn
     if partner.must_prove_its_bodies and not partner.proves_its_bodies and not own.faults:
         problem = f"names {name!r}, whose webhook URL or handshake needs a signature that covers the body"
         own.fault("PARTNERS", problem, "give its file a signature")
+    if partner.takes_get and not partner.proves_its_urls and not own.faults:
+        problem = f"names {name!r}, whose file takes a GET without a signature that covers the URL"
+        own.fault("PARTNERS", problem, "give its file such a signature, or leave takes_get out")
     if partner.name != name:
         own.fault("PARTNERS", f"names {name!r}, whose file says {partner.name!r}", "name it alike in file and list")
     return partner

@@ -96,6 +96,8 @@ class Partner:
         Then a call whose 2xx answer cannot be read is repeated, to learn the reference.
     split: for a partner that sends several events in a request: returns a part for each (`Received.part`), and
         `read_event` reads the parts. Needs a store.
+    takes_get: whether a GET of the callback URL is a callback too, whose query `read_event` reads. The signature must
+        cover the URL: people and programs that only look at a link must not settle a stage.
     sample_event: makes the body of a callback that reports an answer, for `stagehook partner send`. Its second argument
         is what the callback names its stage by: the callback URL for "token", the partner's id of the work for
         "reference", and an id of the work that was made up for "url". None: the command sends whole bodies only.
@@ -120,6 +122,7 @@ class Partner:
     stage_by: StageBy = "url"
     idempotent: bool = False
     split: Callable[[Received], Sequence[Part]] | None = None
+    takes_get: bool = False
     sample_event: Callable[[Answer, str], bytes] | None = None
     rate: float = 500.0
     loopback_only: bool = False
@@ -155,6 +158,11 @@ class Partner:
     def has_one_url(self) -> bool:
         """Whether it sends everything to one webhook URL, `/partners/NAME`."""
         return self.stage_by != "url"
+
+    @property
+    def proves_its_urls(self) -> bool:
+        """Whether the partner signs its callbacks, and the signature covers the URL with its query."""
+        return self.signature is not None and self.signature.covers_url
 
     @property
     def needs_store(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +17,7 @@ from activities.handshakes import Handshake
 from activities.partners import load_partners
 from activities.partners.events import NOT_OURS, Event
 from activities.partners.partner import Partner
+from activities.partners.reading import text_at
 from activities.partners.received import Received
 from activities.signatures import SCHEMES, Scheme
 from receiver.answers import Verdict
@@ -354,3 +356,49 @@ async def test_a_file_that_reads_the_wrong_field_loses_nothing() -> None:
         overlooked = await post(http, "/partners/bank", carrying(URLS.issue(CLAIMS)))
         foreign = await post(http, "/partners/bank", carrying(ELSEWHERE.issue(CLAIMS)))
     assert (overlooked.status_code, foreign.status_code) == (503, 202)
+
+
+# --- a GET that is a callback
+
+
+def by_query(received: Received) -> Event:
+    return Event(Answer("succeeded", {"n": text_at(received.query_fields(), "n")}))
+
+
+TAKES_GET: dict[str, Any] = {"takes_get": True, "read_event": by_query}
+SIGNS_URL = SCHEMES["square"](secrets=["secret"])
+
+
+async def test_a_get_settles_a_stage_where_its_query_is_signed(real: WorkflowEnvironment) -> None:
+    async with (
+        receiver(for_temporal(real.client), signature=SIGNS_URL, **TAKES_GET) as http,
+        working(real.client, ScriptedPartner()),
+    ):
+        handle = await start(real.client, stage(1))
+        await waiting(handle)
+        url = url_for(handle) + "?n=7"
+        proof = SIGNS_URL.sign(b"", url=url, now=time.time(), delivery_id="")
+        unsigned = await http.get(url)
+        changed = await http.get(url_for(handle) + "?n=8", headers=proof)
+        head = await http.head(url, headers=proof)
+        signed = await http.get(url, headers=proof)
+        outcome = (await result_of(handle)).outcomes["step-1"]
+    assert [answer.status_code for answer in (unsigned, changed, head, signed)] == [401, 401, 405, 202]
+    assert (outcome.cause, outcome.data) == ("callback", {"n": "7"})
+
+
+async def test_a_get_settles_nothing_elsewhere() -> None:
+    for changes in ({"signature": SIGNS_URL}, {"signature": GITHUB, "takes_get": True}, {"takes_get": True}):
+        async with receiver(**changes) as http:
+            url = URLS.issue(CLAIMS) + "?n=7"
+            proof = SIGNS_URL.sign(b"", url=url, now=time.time(), delivery_id="")
+            assert (await http.get(url, headers=proof)).status_code == 405
+
+
+def test_a_get_without_a_signed_url_is_a_fault_at_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    for signature in (None, GITHUB):
+        partner = replace(PLAIN, signature=signature, takes_get=True)
+        monkeypatch.setattr("activities.partners.PARTNERS", {"bank": lambda environment, made=partner: made})
+        environment = Environment({})
+        load_partners(["bank"], environment)
+        assert "takes a GET" in environment.faults[0].problem
