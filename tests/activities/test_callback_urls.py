@@ -185,6 +185,13 @@ def test_a_signed_payload_that_cannot_be_unpacked_is_refused() -> None:
             urls().redeem(signer.sign(payload).decode())
 
 
+@pytest.mark.parametrize("text", ["\ud83d", "a.\udc00", "", ".", "\0.\0"])
+def test_a_text_that_no_token_can_be_is_refused(text: str) -> None:
+    """A partner's file may hand over any text of a body, half a character included."""
+    with pytest.raises(BadToken):
+        urls().redeem(text)
+
+
 @pytest.mark.parametrize("keys", [[], [""], [KEY, ""]])
 def test_no_key_or_an_empty_one_is_an_error_at_once(keys: list[str]) -> None:
     with pytest.raises(ValueError, match="key"):
