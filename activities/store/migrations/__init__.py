@@ -22,6 +22,10 @@ UPGRADE_SECONDS: Final = 3600.0
 """Limit of an upgrade. It may read a large table to make an index, and wait for another upgrade."""
 
 
+SQLITE_WAITS: Final = 60.0
+"""Seconds that an upgrade of a SQLite file waits for another upgrade, or for a receiver that writes."""
+
+
 def current(database: Database) -> str:
     """The store's revision, or "" without tables; raises `StoreAway`."""
     with database.begin() as connection:
@@ -47,6 +51,7 @@ def upgrade(database: Database, revision: str = "head") -> None:
     with database.begin(within=UPGRADE_SECONDS) as connection:
         if database.is_sqlite:
             connection.exec_driver_sql("COMMIT")
+            connection.exec_driver_sql(f"PRAGMA busy_timeout={int(SQLITE_WAITS * 1000)}")
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         else:
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(ONE_AT_A_TIME)))
