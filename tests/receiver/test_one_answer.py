@@ -134,7 +134,8 @@ async def test_fifty_at_each_of_two_receivers_get_one_answer(
 ) -> None:
     """If the refusal is beyond the budget of records, some are asked to come again."""
     temporal = temporal_without(ended)
-    async with opened(database, temporal) as one, opened(database, temporal) as other:
+    patient = replace(PATIENT, fate_wait=5.0)  # else a busy machine answers 202 first
+    async with opened(database, temporal, patient) as one, opened(database, temporal, patient) as other:
         for door in (one, other):
             monkeypatch.setattr(door.inbox.budget, "allows", lambda *_: recorded)
         statuses = await asyncio.gather(*(status_of(door) for door in (one, other) for _ in range(50)))
