@@ -141,7 +141,7 @@ class CallbackURLs:
 
 
 def stated_claims(token: str) -> Claims | None:
-    """Return the claims that a token states, whoever has signed it; None if it states none. They prove nothing."""
+    """Return the claims in a token without checking its signature, so they prove nothing; None for other texts."""
     try:
         return Claims._from_fields(_load_payload(_serializer("unverified"), token.rpartition(".")[0].encode()))
     except BadToken:

@@ -31,9 +31,9 @@ FILE_SECONDS: Final = 1.5
 THREAD_FROM: Final = 64 * 1024
 """Bytes of a body from which it is read in a thread, so that it does not hold up other requests."""
 
-
 MAX_THREADS: Final = 8
 THREAD_PAUSE: Final = 0.01
+"""Seconds between two looks for a free thread."""
 
 _THREADS: Final = threading.BoundedSemaphore(MAX_THREADS)
 """A thread gives its place back when the file's function has returned, however late."""

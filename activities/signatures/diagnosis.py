@@ -103,7 +103,7 @@ class _Case:
 
     def bytes_ok(self) -> StepResult:
         if not self.scheme.covers_body:
-            return StepResult("bytes", "ok", "not signed: whoever has the credentials can send any body")
+            return StepResult("bytes", "ok", "not signed: anyone with the credentials can send any body")
         return StepResult("bytes", "ok", self._covered)
 
     @property

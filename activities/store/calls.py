@@ -1,8 +1,7 @@
 """The table of calls: which call each reference of a partner belongs to.
 
-A partner that sends everything to one webhook URL, and hands back only its own id of the work, is understood by this
-table alone. The worker writes it, and the receiver looks a callback's reference up in it. It does not know which runs
-still wait.
+Some partners send everything to one webhook URL, and send back only their own id of the work. The worker writes that id
+beside the call, and the receiver looks it up. The table does not know which runs still wait.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -89,8 +87,7 @@ class Calls:
 
 
 def _row(claims: Claims) -> dict[str, Any]:
-    named = {field.name: getattr(claims, field.name) for field in fields(Claims)}
-    return {"call_id": claims.idempotency_key, **named}
+    return {"call_id": claims.idempotency_key, **vars(claims)}
 
 
 KEPT_AFTER_EXPIRY: Final = TOKEN_SLACK

@@ -196,16 +196,11 @@ class Sender:
         return len(claimed)
 
     async def _match(self) -> None:
-        """Queue the deliveries whose call has become known, if the last look is long enough ago."""
+        """Queue the deliveries whose call has become known, if the last look is long enough ago. Raises `StoreAway`."""
         if time.monotonic() - self._matched_at < MATCH_SECONDS:
             return
         self._matched_at = time.monotonic()
-        try:
-            await self._inbox.match(signal_of)
-        except StoreAway:
-            raise
-        except Exception:
-            logger.exception("matching-failed")
+        await self._inbox.match(signal_of)
 
     async def _until_one_is_sent(self) -> None:
         """Wait until any delivery has been sent, or more may be due. A delivery that hangs does not block this."""
