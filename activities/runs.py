@@ -37,6 +37,7 @@ from workflows.contract import (
     Progress,
     StageCall,
     StageProgress,
+    contract_of,
 )
 
 RUNS_QUERY: Final = f"WorkflowType = '{PIPELINE_WORKFLOW}' AND ExecutionStatus != 'ContinuedAsNew'"
@@ -120,7 +121,7 @@ class Runs:
 
         carried: state to begin with, instead of beginning at the first stage.
         """
-        run = PipelineRun(pipeline=pipeline, input=data, carried=carried)
+        run = PipelineRun(pipeline=pipeline, input=data, carried=carried, contract=contract_of(pipeline))
         check_run(run)
         workflow_id = workflow_id or f"{pipeline.name}-{uuid.uuid4().hex[:12]}"
         async with self._reaching():

@@ -9,7 +9,6 @@ caller before it refuses input that earlier versions accepted.
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
@@ -18,7 +17,7 @@ from typing import Any, Final, get_args
 
 from temporalio.converter import value_to_type
 
-from workflows.contract import OnTimeout, Pipeline, PipelineRun, Stage
+from workflows.contract import CONTRACT, Pipeline, PipelineRun, Policy, Stage
 from workflows.durations import DAY
 from workflows.nesting import MOST_LEVELS, is_deeper
 
@@ -45,6 +44,17 @@ MOST_UNKNOWN: Final = 5
 LONGEST_SHOWN_NAME: Final = 40
 """Characters shown and compared of an unknown field's name."""
 
+ZERO_MEANS: Final = {
+    "longest_wait": "ten timeouts",
+    "retry_pause": "no pause",
+    "escalate_within": "30 days",
+    "ask_every": "asking at the deadline only",
+}
+"""What 0 seconds mean in a stage's optional times."""
+
+SHORTEST_ASK_EVERY: Final = 1.0
+"""Minimum seconds between two questions: each question is an activity in the run's history."""
+
 EMPTY_VALUES: Final[Sequence[Any]] = (None, "", 0, [], {})
 """Empty values. `False` is included, because it equals 0."""
 MOST_FAULTS = 20
@@ -62,13 +72,30 @@ class InvalidRun(Exception):
         super().__init__("; ".join(self.faults))
 
 
+class NewerContract(Exception):
+    """A run whose definition needs a newer contract than this worker's: a newer worker can run it."""
+
+
 def read_run(args: Sequence[Any], *, is_strict: Callable[[], bool] = lambda: True) -> PipelineRun:
-    """Read a workflow's arguments, as decoded from JSON, into a checked `PipelineRun`; raises `InvalidRun`.
+    """Read a workflow's arguments, as decoded from JSON, into a checked `PipelineRun`.
+
+    Raises `InvalidRun`; `NewerContract` instead, if the run states a newer contract than this worker's.
 
     args: an argument that cannot be decoded is passed as the decoding exception.
     is_strict: whether to refuse a run with unknown fields, too deep nesting or a too large definition; called only for
         such a run.
     """
+    try:
+        return _read_run(args, is_strict=is_strict)
+    except InvalidRun as fault:
+        match args:
+            case [{"contract": int() as contract}] if contract > CONTRACT:
+                what = f"the run needs contract {contract}, this worker has {CONTRACT}: start a newer worker ({fault})"
+                raise NewerContract(what) from fault
+        raise
+
+
+def _read_run(args: Sequence[Any], *, is_strict: Callable[[], bool]) -> PipelineRun:
     if len(args) != 1:
         raise InvalidRun([f"a run takes one argument, a PipelineRun, not {len(args)}"])
     if isinstance(args[0], Exception):
@@ -173,24 +200,36 @@ def _stage_faults(stage: Stage, position: int, earlier: set[str]) -> Iterator[st
     if not NAME.fullmatch(stage.partner):
         yield f"partner {stage.partner!r}: use lower-case words joined by hyphens"
     yield from _time_faults(stage)
-    if stage.on_timeout not in get_args(OnTimeout):
-        yield f"on_timeout is {stage.on_timeout!r}: use {', '.join(get_args(OnTimeout))}"
-    elif stage.on_timeout == "retry" and not 2 <= stage.attempts <= 100:
-        yield f"attempts is {stage.attempts}: `retry` makes 2 to 100 calls"
-    elif stage.on_timeout != "retry" and stage.attempts != 1:
-        yield f"attempts is {stage.attempts}: only on_timeout `retry` calls more than once"
+    yield from _policy_faults(stage)
     for wanted, source in stage.needs.items():
         origin, _, part = source.partition(".")
         if not part or (origin != "input" and origin not in earlier):
             yield f"needs {wanted}: {source!r} is neither input.FIELD nor EARLIER-STAGE.FIELD"
 
 
+def _policy_faults(stage: Stage) -> Iterator[str]:
+    known = get_args(Policy)
+    unknown = [
+        f"{name} is {policy!r}: use {', '.join(known)}"
+        for name, policy in (("on_timeout", stage.on_timeout), ("on_failure", stage.on_failure or "fail"))
+        if policy not in known
+    ]
+    yield from unknown
+    if not unknown and "retry" in stage.policies and not 2 <= stage.attempts <= 100:
+        yield f"attempts is {stage.attempts}: `retry` makes 2 to 100 calls"
+    elif not unknown and "retry" not in stage.policies and stage.attempts != 1:
+        yield f"attempts is {stage.attempts}: only on_timeout `retry` and on_failure `retry` call more than once"
+
+
 def _time_faults(stage: Stage) -> Iterator[str]:
     for field in ("timeout", "call_timeout", "call_within"):
         if not SHORTEST_SECONDS <= getattr(stage, field) <= LONGEST_SECONDS:
             yield f"{field} is {getattr(stage, field)}: use seconds, {SHORTEST_SECONDS:g} or more and at most a year"
-    if not 0 <= stage.longest_wait <= LONGEST_SECONDS or math.isnan(stage.longest_wait):
-        yield f"longest_wait is {stage.longest_wait}: use seconds, 0 for ten timeouts and at most a year"
+    for field, meaning in ZERO_MEANS.items():
+        if not 0 <= getattr(stage, field) <= LONGEST_SECONDS:  # NaN is not in the range
+            yield f"{field} is {getattr(stage, field)}: use seconds, 0 for {meaning} and at most a year"
+    if 0 < stage.ask_every < SHORTEST_ASK_EVERY:
+        yield f"ask_every is {stage.ask_every}: use {SHORTEST_ASK_EVERY:g} seconds or more"
 
 
 def _input_faults(run: PipelineRun) -> Iterator[str]:

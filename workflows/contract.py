@@ -25,6 +25,18 @@ ADVANCE_STAGE: Final = "advance_stage"
 PROGRESS: Final = "progress"
 """Name of the query that shows a run."""
 
+OUTCOMES: Final = "outcomes"
+"""Name of the query that shows the outcomes of the settled stages, with their data."""
+
+OPERATE: Final = "operate"
+"""Name of the update that carries an operator's command for one stage."""
+
+COMMAND_REFUSED: Final = "CommandRefused"
+"""Error type of an update that the run refuses; the message says why. A refused command leaves no event."""
+
+CONTRACT: Final = 1
+"""Number of this contract. A release that adds a field or a policy to a run's definition raises it."""
+
 PIPELINE_WORKFLOW: Final = "PipelineWorkflow"
 """Workflow type that runs a `Pipeline`."""
 
@@ -39,11 +51,18 @@ LARGEST_OUTCOME: Final = 32 * 1024
 
 Status = Literal["succeeded", "failed", "skipped", "advanced"]
 Cause = Literal["callback", "answered", "asked", "failed", "timeout", "operator", "cancelled"]
-State = Literal["pending", "calling", "waiting", "settled"]
-OnTimeout = Literal["fail", "retry", "skip"]
+State = Literal["pending", "calling", "waiting", "needs_person", "settled"]
+Policy = Literal["fail", "retry", "skip", "escalate"]
+Action = Literal["extend", "call-again", "succeed", "skip", "fail"]
 
 TOKEN_SLACK: Final = 30 * DAY
 """Seconds between the last moment at which a stage can be open and the expiry of its callback tokens."""
+
+LONGEST_RETRY_PAUSE: Final = HOUR
+"""Maximum seconds between two calls of one stage, however often the pause has doubled."""
+
+ESCALATE_WITHIN: Final = 30 * DAY
+"""Seconds for which a stage waits for a person, if the stage does not say it."""
 
 
 @dataclass(frozen=True)
@@ -54,24 +73,41 @@ class Stage:
     name: lower-case words joined by hyphens, unique in the pipeline; later stages refer to it.
     partner: the partner's name in the registry.
     timeout: seconds to wait for a callback, counted from the end of the call.
-    on_timeout: `fail` ends the run, `retry` calls again with a new URL, `skip` continues without the callback.
-    attempts: the total number of calls that `retry` makes; the timeout of the last call ends the run.
+    on_timeout: the policy for silence: no callback until the deadline, or a partner that could not be reached.
+    attempts: the total number of calls that `retry` makes, for both policies together; then the run fails.
     needs: the call's fields; each value is `input.FIELD`, or `STAGE-NAME.FIELD` of an earlier stage's outcome.
     call_timeout: seconds for one HTTP request to the partner.
     call_within: seconds during which a failed call is retried, with the same idempotency key.
     longest_wait: maximum seconds of a wait that progress callbacks prolong; 0 means ten timeouts.
+    on_failure: the policy for a partner that answers `failed`, or refuses the call; "" means `fail`.
+    retry_pause: seconds before the second call; each later pause is twice as long, up to an hour.
+    escalate_within: seconds for which `escalate` waits for a person; 0 means 30 days.
+    ask_every: seconds between two questions to a partner that can be asked, while the stage waits; 0 means that it is
+        asked only at the deadline, and when a callback says `ask`.
+
+    The policies: `fail` ends the run, `retry` calls again with a new URL, `skip` continues without the partner's
+    answer, and `escalate` waits for a person.
     """
 
     number: int
     name: str
     partner: str
     timeout: float
-    on_timeout: OnTimeout = "fail"
+    on_timeout: Policy = "fail"
     attempts: int = 1
     needs: Mapping[str, str] = field(default_factory=dict)
     call_timeout: float = 30.0
     call_within: float = HOUR
     longest_wait: float = 0.0
+    on_failure: Policy | Literal[""] = ""
+    retry_pause: float = 0.0
+    escalate_within: float = 0.0
+    ask_every: float = 0.0
+
+    @property
+    def policies(self) -> tuple[Policy, Policy]:
+        """The policies for silence and for failure."""
+        return self.on_timeout, self.on_failure or "fail"
 
     @property
     def wait_cap(self) -> float:
@@ -80,11 +116,31 @@ class Stage:
 
     @property
     def longest_open(self) -> float:
-        """Maximum seconds between the stage's first call and its outcome.
+        """Maximum seconds between the stage's first call and its outcome, unless an operator prolongs it.
 
         An ask at a deadline adds minutes to each attempt; `TOKEN_SLACK` covers these.
         """
-        return self.attempts * (self.call_within + self.call_timeout + self.wait_cap)
+        pauses = sum(self.pause_after(attempt) for attempt in range(1, self.attempts))
+        return self.attempts * self._longest_attempt + pauses + self.longest_escalation
+
+    @property
+    def longest_last_call(self) -> float:
+        """Maximum seconds between the start of the stage's last call and its outcome."""
+        return self._longest_attempt + self.longest_escalation
+
+    @property
+    def longest_escalation(self) -> float:
+        """Maximum seconds for which the stage waits for a person."""
+        return (self.escalate_within or ESCALATE_WITHIN) if "escalate" in self.policies else 0.0
+
+    @property
+    def _longest_attempt(self) -> float:
+        return self.call_within + self.call_timeout + self.wait_cap
+
+    def pause_after(self, attempt: int) -> float:
+        """Seconds between the end of this attempt and the next call."""
+        # At most 2 ** 30: an operator's calls are not counted among `attempts`, and a float has an end.
+        return min(self.retry_pause * 2.0 ** min(attempt - 1, 30), LONGEST_RETRY_PAUSE)
 
 
 @dataclass(frozen=True)
@@ -101,11 +157,13 @@ class Carried:
     """State that an execution passes to the next execution of its chain when it continues as new.
 
     records: each stage's state by stage number; `workflows.mailbox` writes and reads these.
+    commands: the latest commands that operators' updates have applied.
     """
 
     advanced_to: int
     ignored: Mapping[str, int]
     records: Mapping[str, Mapping[str, Any]]
+    commands: Sequence[Applied] = ()
 
 
 @dataclass(frozen=True)
@@ -113,11 +171,27 @@ class PipelineRun:
     """The input of a run: its data and the whole definition, so that an edited definition never changes an open run.
 
     carried: state from the previous execution of the chain; null for a new run, unless a webhook replay begins it.
+    contract: number of the contract that the definition needs; see `contract_of`. A worker with an older contract does
+        not refuse a run that it cannot read: its workflow task fails, and a newer worker takes the task.
     """
 
     pipeline: Pipeline
     input: Mapping[str, Any] = field(default_factory=dict)
     carried: Carried | None = None
+    contract: int = 0
+
+
+def contract_of(pipeline: Pipeline) -> int:
+    """The number of the oldest contract that knows every field and policy which the definition uses.
+
+    Workers before contract 1 refuse a run that states a number at all, so a plain definition states none.
+    """
+    is_plain = all(
+        stage.on_timeout != "escalate"
+        and not (stage.on_failure or stage.retry_pause or stage.escalate_within or stage.ask_every)
+        for stage in pipeline.stages
+    )
+    return 0 if is_plain else 1
 
 
 @dataclass(frozen=True)
@@ -232,15 +306,58 @@ class LedgerEntry:
 
 
 @dataclass(frozen=True)
+class Command:
+    """An operator's command for one open stage: the argument of the update `operate`.
+
+    id: names the command; the same id acts once in a chain.
+    action: `extend` puts the deadline off by `seconds`; `call-again` calls the partner again with a new URL; `succeed`
+        settles the stage with `data`; `skip` and `fail` settle it without data.
+    actor: who commands it, for the ledger.
+    reason: why, for the ledger.
+    attempt: the call that the operator has seen; the run refuses the command if the stage is at another call by now.
+        0 commands the stage at any call.
+    """
+
+    id: str
+    action: Action
+    stage: int
+    actor: str
+    reason: str
+    seconds: float = 0.0
+    data: Mapping[str, Any] = field(default_factory=dict)
+    attempt: int = 0
+
+
+@dataclass(frozen=True)
+class Applied:
+    """A command that a run has applied: the answer to the update `operate`, and an entry of the stage's ledger.
+
+    what, why, at: as in `LedgerEntry`.
+    again: the command was applied before, by an earlier update with this id.
+    """
+
+    id: str
+    stage: int
+    what: str
+    why: str
+    at: float
+    again: bool = False
+
+
+@dataclass(frozen=True)
 class StageProgress:
     """A stage as `progress` shows it.
 
-    called_at, deadline, settled_at: unix seconds, or None.
+    called_at, deadline, settled_at: unix seconds, or None. In the state `needs_person`, the deadline is the person's.
+    code, message: of the outcome, or of the trouble that keeps the stage open.
     note: the latest problem with the call or its immediate answer.
-    ledger: the first entries; ledger_total counts all entries.
+    ledger: the first entries, and the operators' latest commands, by time; ledger_total counts all entries.
     expires_at: expiry of the current call's token, in whole unix seconds; 0 without a call.
     reference: the partner's own id of the current call's work, or "".
     outcome_attempt: `Outcome.attempt`.
+    calls_again_at: when `retry` calls the partner again, in unix seconds; None if no call is planned.
+    attempts_planned: `Stage.attempts`; 0 if the stage is not known by its definition.
+    on_timeout, on_failure: the stage's policies, or "".
     """
 
     number: int
@@ -261,6 +378,10 @@ class StageProgress:
     expires_at: int = 0
     reference: str = ""
     outcome_attempt: int = 0
+    calls_again_at: float | None = None
+    attempts_planned: int = 0
+    on_timeout: str = ""
+    on_failure: str = ""
 
 
 @dataclass(frozen=True)
@@ -282,7 +403,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class PipelineResult:
-    """The result of a finished run: each stage's outcome by stage name."""
+    """The result of a finished run, and the answer to the `outcomes` query: the settled stages' outcomes by name."""
 
     pipeline: str
     outcomes: Mapping[str, Outcome]

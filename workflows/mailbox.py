@@ -1,19 +1,20 @@
-"""Reads signals into the stages' records.
+"""Reads signals and operators' commands into the stages' records.
 
-The mailbox has no clock and no network: the workflow passes it every signal with the time. No signal makes it raise,
-because an exception in a signal handler would block the run for ever.
+The mailbox has no clock and no network: the workflow passes it every signal with the time. No signal and no command
+makes it raise, because an exception in a handler would block the run for ever.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Final
 
 from temporalio.converter import value_to_type
 
-from workflows.contract import Answer, Callback, Carried, Outcome
+from workflows.commands import CommandRefused, apply, read_command, text_of, why_refused
+from workflows.contract import Answer, Applied, Callback, Carried, LedgerEntry, Outcome
 from workflows.nesting import is_deeper
 from workflows.reading import SHALLOW_CALLBACKS, Broken, convert, is_sound
 from workflows.stage_record import LONGEST_TEXT, StageRecord
@@ -21,13 +22,17 @@ from workflows.stage_record import LONGEST_TEXT, StageRecord
 CARRIED_LEDGER: Final = 5
 """Ledger entries per stage carried to the next execution; with the largest outcomes and input they fit into 2 MiB."""
 
+COMMANDS_KEPT: Final = 100
+"""Commands kept per chain, so that the id of each acts once, also after the run has continued as new."""
+
 
 class Mailbox:
-    """Holds every stage's record and applies `advance_stage` signals to the records.
+    """Holds every stage's record, and applies `advance_stage` signals and `operate` updates to the records.
 
     chain_id: the run's chain; callbacks issued for another chain are ignored.
     last_stage: the highest stage number of the run.
-    received: the number of signals that this execution has handled.
+    received: the number of signals and commands that this execution has handled.
+    commands: the latest commands of the chain, the oldest first.
     patched: tells whether a named change applies to this run, like `workflow.patched`.
     """
 
@@ -37,6 +42,7 @@ class Mailbox:
         self.advanced_to = 0
         self.ignored: Counter[str] = Counter()
         self.received = 0
+        self.commands: list[Applied] = []
         self._patched = patched
         self._records: dict[int, StageRecord] = {}
 
@@ -45,7 +51,7 @@ class Mailbox:
         records = {str(number): asdict(record) for number, record in self._records.items()}
         for record in records.values():
             record["ledger"] = record["ledger"][:CARRIED_LEDGER]
-        return Carried(self.advanced_to, dict(self.ignored), records)
+        return Carried(self.advanced_to, dict(self.ignored), records, list(self.commands))
 
     def take_over(self, carried: Carried) -> None:
         """Restore what the previous execution carried; raises ValueError if no execution can have carried it."""
@@ -59,6 +65,7 @@ class Mailbox:
                 raise ValueError(f"an unsound record of stage {number}")
             self._records[int(number)] = record
         self.advanced_to = carried.advanced_to
+        self.commands = list(carried.commands)[-COMMANDS_KEPT:]
         self.ignored = Counter(carried.ignored)
 
     def record(self, stage: int) -> StageRecord:
@@ -91,6 +98,43 @@ class Mailbox:
                 self._receive_callback(stage, callback, at)
             case _:
                 self.ignore("wrong number of arguments")
+
+    def refusal(self, args: Sequence[Any]) -> str:
+        """Why the arguments of an `operate` update are refused, as a sentence; "" if they are not."""
+        try:
+            command = read_command(args)
+        except CommandRefused as refused:
+            return str(refused)
+        if not self._is_stage(command.stage):
+            return f"no stage {command.stage}: the run has stages 1 to {self.last_stage}"
+        if applied := self._applied(command.id):
+            same = (applied.stage, applied.what) == (command.stage, text_of(command))
+            return "" if same else f"the id {command.id!r} was used for another command: use a new id"
+        # Not `self.record`: a replay does not repeat this check, so it must leave no trace.
+        return why_refused(command, self._records.get(command.stage, StageRecord()))
+
+    def operate(self, args: Sequence[Any], *, at: float) -> Applied:
+        """Apply a command that was not refused. A command that was applied before acts only once."""
+        self.received += 1
+        try:
+            command = read_command(args)
+        except CommandRefused as refused:
+            # A replay, in which this version's rules are stricter than those that accepted the command.
+            return Applied("", 0, "refused", str(refused), at)
+        if applied := self._applied(command.id):
+            return replace(applied, again=True)
+        applied = Applied(command.id, command.stage, text_of(command), command.reason, at)
+        if self._is_stage(command.stage):
+            apply(command, self.record(command.stage), at=at)
+            self.commands = [*self.commands, applied][-COMMANDS_KEPT:]
+        return applied
+
+    def commands_for(self, stage: int) -> list[LedgerEntry]:
+        """The latest commands for the stage, as entries of its ledger."""
+        return [LedgerEntry(done.what, done.why, done.at) for done in self.commands if done.stage == stage]
+
+    def _applied(self, command_id: str) -> Applied | None:
+        return next((applied for applied in self.commands if applied.id == command_id), None)
 
     def _is_stage(self, stage: Any) -> bool:
         # In Python a bool is an int, but `true` is not a stage number.
@@ -145,7 +189,7 @@ class Mailbox:
         elif not answers_this_call:
             record.enter(what, "answers another call", at=at)
         elif answer.status == "failed":
-            record.settle("failed", "callback", at=at, answer=answer)
+            record.fail("callback", at=at, answer=answer)
         elif answer.status == "ask":
             record.ask_requested(what, answer, at=at)
         else:

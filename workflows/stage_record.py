@@ -1,14 +1,15 @@
 """The state of one stage: its current call, wait and outcome. `StageRecord.settle` is the only place that settles it.
 
 The record has no clock and no network. The first cause settles the stage; the ledger keeps whatever arrives later.
+A failure or a silence that need not end the stage is kept as `Trouble`, and `workflows.policies` decides it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Final
+from dataclasses import dataclass, field, replace
+from typing import Final, Literal
 
-from workflows.contract import Answer, Cause, LedgerEntry, Outcome, Receipt, State, Status
+from workflows.contract import Answer, Cause, LedgerEntry, Outcome, Policy, Receipt, State, Status
 
 LEDGER_LENGTH: Final = 20
 """Entries kept per stage. Later entries are only counted, so that a flood of signals cannot grow the run's memory."""
@@ -31,9 +32,39 @@ NO_ANSWER: Final = Answer(status="failed")
 """Placeholder for stages that are settled without an answer from the partner."""
 
 
+@dataclass(frozen=True)
+class Trouble:
+    """Why the stage's current call did not succeed, while the stage is still open.
+
+    is_silence: the partner was silent, or could not be reached; otherwise it answered `failed`, or refused the call.
+    at: unix seconds.
+    """
+
+    cause: Cause
+    is_silence: bool
+    at: float
+    attempt: int
+    code: str = ""
+    message: str = ""
+
+    @property
+    def text(self) -> str:
+        """The partner's code and message, or the cause."""
+        return ": ".join(part for part in (self.code, self.message) if part) or self.cause
+
+
 @dataclass
 class StageRecord:
-    """The current call, wait and outcome of a stage. Times are unix seconds."""
+    """The current call, wait and outcome of a stage. Times are unix seconds.
+
+    on_failure: the stage's policy for an answer that says `failed`, noted when the call begins; "" means `fail`.
+    trouble: why the call did not succeed; the stage stays open, and later failures of the call change nothing.
+    pause_until: end of the pause before the next call.
+    escalated_at: since when the stage waits for a person.
+    extended: seconds by which operators have put off the current deadline.
+    call_due: the next call is due, by the policy `retry` or by an operator's command.
+    prolonged: an operator has put off a deadline or called again, so the stage may be open longer than planned.
+    """
 
     opened_at: float | None = None
     attempt: int = 0
@@ -55,37 +86,92 @@ class StageRecord:
     asking: bool = False
     asks: int = 0
     asked_at: float = 0.0
+    on_failure: Policy | Literal[""] = ""
+    trouble: Trouble | None = None
+    pause_until: float | None = None
+    escalated_at: float | None = None
+    escalate_within: float = 0.0
+    extended: float = 0.0
+    call_due: bool = False
+    prolonged: bool = False
+    ask_every: float = 0.0
 
     @property
     def state(self) -> State:
-        """The stage's state: pending, calling, waiting or settled."""
+        """The stage's state: pending, calling, waiting, needs_person or settled."""
         if self.outcome is not None:
             return "settled"
-        if self.waiting_since is not None:
+        if self.escalated_at is not None:
+            return "needs_person"
+        if self.waiting_since is not None or self.pause_until is not None:
             return "waiting"
         return "pending" if self.called_at is None else "calling"
 
     @property
     def deadline(self) -> float | None:
-        """End of the current wait: a timeout after its start or after the last progress, up to the cap; or None."""
+        """End of the current wait; None without a wait, or if the wait has no end.
+
+        The wait for a callback ends a timeout after its start or after the last progress, up to the cap.
+        """
+        if self.pause_until is not None:
+            return self.pause_until
+        if self.escalated_at is not None:
+            return self.escalated_at + self.escalate_within + self.extended
         if self.waiting_since is None or self.timeout is None:
             return None
         put_off = max(self.waiting_since, self.progressed_at) + self.timeout
-        return min(put_off, self.waiting_since + self.wait_cap)
+        return min(put_off, self.waiting_since + self.wait_cap) + self.extended
+
+    @property
+    def is_undecided(self) -> bool:
+        """Whether the call is in trouble, and the stage's policy has not decided yet how the stage goes on."""
+        is_held = self.pause_until is not None or self.escalated_at is not None
+        return self.outcome is None and self.trouble is not None and not is_held and not self.call_due
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the stage is open, and no call is due: it waits, or its policy decides."""
+        return self.outcome is None and not self.call_due
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the current wait or ask is over: the stage is settled or in trouble, or its next call is due."""
+        return not self.is_idle or self.is_undecided
+
+    @property
+    def is_call_over(self) -> bool:
+        """Whether the current call is over. The signal `advance_stage` ends waits only, not a call."""
+        return self.is_over and not (self.outcome is not None and self.outcome.status == "advanced")
 
     @property
     def ask_due(self) -> float | None:
-        """When to ask, if a callback said `ask`: the first time at once, later after growing pauses; otherwise None."""
-        # `asking` is still set if the previous execution ended during an ask. Its answer is lost, so ask again.
-        if not (self.askable and (self.ask_wanted or self.asking)):
+        """When to ask the partner before the deadline, or None.
+
+        If a callback said `ask`: the first time at once, later after growing pauses. Otherwise as often as the stage
+        says; see `Stage.ask_every`.
+        """
+        if not self.askable:
             return None
-        return self.asked_at + min(self.asks * ASK_PAUSE, LONGEST_ASK_PAUSE)
+        # `asking` is still set if the previous execution ended during an ask. Its answer is lost, so ask again.
+        if self.ask_wanted or self.asking:
+            return self.asked_at + min(self.asks * ASK_PAUSE, LONGEST_ASK_PAUSE)
+        if not self.ask_every or self.waiting_since is None:
+            return None
+        return max(self.waiting_since, self.asked_at) + self.ask_every
 
     def open(self, *, at: float) -> None:
         """Record the start of the stage's turn; does nothing if the stage is already open."""
         self.opened_at = self.opened_at or at
 
-    def begin(self, *, attempt: int, issued_at: int, at: float, expires_at: int = 0) -> None:
+    def begin(
+        self,
+        *,
+        attempt: int,
+        issued_at: int,
+        at: float,
+        expires_at: int = 0,
+        on_failure: Policy | Literal[""] = "",
+    ) -> None:
         """Record the start of a call. From now on a failed callback counts only if it answers this call."""
         self.in_call = True
         self.attempt = attempt
@@ -101,6 +187,12 @@ class StageRecord:
         self.asking = False
         self.asks = 0
         self.asked_at = 0.0
+        self.on_failure = on_failure
+        self.trouble = None
+        self.pause_until = None
+        self.escalated_at = None
+        self.extended = 0.0
+        self.call_due = False
 
     def received(self, receipt: Receipt) -> None:
         """Record the partner's reference, whether the partner can be asked about the work, and the receipt's note."""
@@ -127,20 +219,25 @@ class StageRecord:
 
     def ask(self) -> None:
         """Record the start of an ask. An `ask` callback that arrives meanwhile is about newer state: ask again."""
+        self.asks += self.ask_wanted or not self.ask_every
         self.ask_wanted = False
         self.asking = True
-        self.asks += 1
 
     def asked(self, answer: Answer, *, at: float) -> None:
         """Record the answer to an ask: it settles the stage, or says that the work is in progress."""
         self.asking = False
         self.asked_at = at
         match answer.status:
-            case "succeeded" | "failed" as status:
-                self.settle(status, "asked", at=at, answer=answer)
+            case "succeeded":
+                self.settle("succeeded", "asked", at=at, answer=answer)
+            case "failed":
+                self.fail("asked", at=at, answer=answer)
             case status:
                 self.progressed(at=at)
-                self.enter(f"asked: {status}", answer.message, at=at)
+                entry = LedgerEntry(f"asked: {status}", answer.message[:LONGEST_TEXT], at)
+                # A stage that asks every minute would fill its ledger with one and the same answer.
+                if not (self.ask_every and self.ledger and replace(self.ledger[-1], at=at) == entry):
+                    self.enter(entry.what, entry.why, at=at)
 
     def ask_failed(self, why: str, *, at: float) -> None:
         """Record an ask without an answer, which says nothing about the work."""
@@ -148,15 +245,62 @@ class StageRecord:
         self.asked_at = at
         self.enter("asked", f"no answer: {why}", at=at)
 
-    def wait(self, *, at: float, timeout: float | None = None, cap: float = 0.0) -> None:
+    def wait(self, *, at: float, timeout: float | None = None, cap: float = 0.0, ask_every: float = 0.0) -> None:
         """Record the start of a wait: `timeout` seconds, with progress up to `cap`; without a timeout, for ever."""
         self.waiting_since = at
         self.timeout = timeout
         self.wait_cap = cap
+        self.ask_every = ask_every
 
     def progressed(self, *, at: float) -> None:
         """Record that the partner is still working."""
         self.progressed_at = at
+
+    def fail(self, cause: Cause, *, at: float, answer: Answer) -> None:
+        """Record that the partner says `failed`, or refused the call: it settles the stage, or is trouble to decide."""
+        if self.on_failure in {"", "fail"} and self.trouble is None:
+            self.settle("failed", cause, at=at, answer=answer)
+        else:
+            self._enter_trouble(cause, is_silence=False, at=at, answer=answer)
+
+    def fall_silent(self, cause: Cause, message: str, *, at: float) -> None:
+        """Record that the callback did not arrive in time, or that the call did not reach the partner."""
+        self._enter_trouble(cause, is_silence=True, at=at, answer=Answer("failed", message=message))
+
+    def _enter_trouble(self, cause: Cause, *, is_silence: bool, at: float, answer: Answer) -> None:
+        if self.outcome is not None or self.trouble is not None:
+            # Example: the stage waits for a person after a timeout, and then the partner calls back `failed`.
+            said = ": ".join(part for part in (answer.code, answer.message) if part)
+            self.enter(f"failed by {cause}", self.closed or said, at=at)
+            return
+        code, message = answer.code[:LONGEST_TEXT], answer.message[:LONGEST_TEXT]
+        self.trouble = Trouble(cause, is_silence, at, self.attempt, code, message)
+
+    def retry(self, *, at: float, pause: float) -> None:
+        """Plan the next call, after a pause in seconds."""
+        self.call_due = not pause
+        self.pause_until = at + pause if pause else None
+
+    def end_pause(self) -> None:
+        """Record that the pause before the next call is over."""
+        self.pause_until = None
+        self.call_due = True
+
+    def call_again(self) -> None:
+        """Record an operator's command to call the partner again now."""
+        self.end_pause()
+        self.prolonged = True
+
+    def escalate(self, *, at: float, within: float) -> None:
+        """Record that the stage waits for a person, at most `within` seconds."""
+        self.escalated_at = at
+        self.escalate_within = within
+        self.extended = 0.0
+
+    def extend(self, seconds: float) -> None:
+        """Record an operator's command to put off the deadline."""
+        self.extended += seconds
+        self.prolonged = True
 
     def settle(
         self, status: Status, cause: Cause, *, at: float, attempt: int | None = None, answer: Answer = NO_ANSWER
@@ -191,7 +335,15 @@ class StageRecord:
 
     def is_sound(self) -> bool:
         """Whether all times and counts are in the range that this module writes."""
-        times = (self.opened_at, self.called_at, self.waiting_since, self.progressed_at, self.asked_at)
+        times = (
+            self.opened_at,
+            self.called_at,
+            self.waiting_since,
+            self.progressed_at,
+            self.asked_at,
+            self.pause_until,
+            self.escalated_at,
+        )
         lengths = (
             self.timeout,
             self.wait_cap,
@@ -200,5 +352,8 @@ class StageRecord:
             self.issued_at,
             self.expires_at,
             self.asks,
+            self.escalate_within,
+            self.extended,
+            self.ask_every,
         )
         return all(number is None or 0 <= number < FAR_FUTURE for number in (*times, *lengths))

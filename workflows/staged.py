@@ -1,46 +1,36 @@
 """StagedWorkflow: the base class of workflows that run numbered stages.
 
 A subclass calls `super().__init__(last_stage=...)` and `await self.stage(...)`. The base class provides signals,
-timers, attempts, the `progress` query and the text in Temporal's UI. Only this module decides timeouts.
+operators' commands, queries, continue-as-new and the text in Temporal's UI; `workflows.stage_run` runs a stage.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from typing import Any, Final, NoReturn
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Final, NoReturn
 
 from temporalio import workflow
 from temporalio.common import RawValue
-from temporalio.exceptions import ActivityError, ApplicationError
+from temporalio.exceptions import ApplicationError
 
 from workflows.contract import (
     ADVANCE_STAGE,
+    COMMAND_REFUSED,
+    OPERATE,
+    OUTCOMES,
     PROGRESS,
-    REFUSED,
-    TOKEN_SLACK,
-    Answer,
+    Applied,
     Carried,
-    Cause,
     Outcome,
+    PipelineResult,
     Progress,
-    Question,
     Stage,
-    StageCall,
-    Status,
 )
-from workflows.failures import failure_text, last_failure, was_never_reached, was_never_started
 from workflows.mailbox import Mailbox
-from workflows.reading import Broken, read_answer, read_receipt
-from workflows.scheduling import start_asking, start_call
 from workflows.stage_record import StageRecord
+from workflows.stage_run import Execution, StageRun
 from workflows.views import details, stage_progress
-
-LARGEST_CALL: Final = 1024 * 1024
-"""Maximum bytes of a call's data, as JSON. Above 2 MiB Temporal would block the run instead of failing it."""
 
 SIGNALS_PER_EXECUTION: Final = 2_000
 """An execution continues as new after this many signals. Each signal may add a workflow task; the history still stays
@@ -68,9 +58,17 @@ class StagedWorkflow:
     name: the pipeline's name in `progress` and the UI; by default the workflow type.
     """
 
+    _stage_run: ClassVar[type[StageRun]] = StageRun
+
     def __init__(self, last_stage: int, name: str = "") -> None:
         self._name = name or workflow.info().workflow_type
         self._mailbox = Mailbox(workflow.info().first_execution_run_id, last_stage, workflow.patched)
+        self._execution = Execution(
+            chain_id=self._mailbox.chain_id,
+            show=self._show,
+            is_long=self._should_continue_as_new,
+            continue_as_new=lambda: self.carry_over(self._mailbox.carry()),
+        )
         self._stages: dict[int, Stage] = {}
         self._has_news = False
 
@@ -93,38 +91,67 @@ class StagedWorkflow:
         """Count signals with an unknown name, so that `progress` reveals a misspelt name."""
         self._mailbox.receive_misnamed()
 
+    @workflow.update(name=OPERATE)
+    def operate(self, *args: Any) -> Applied:
+        """Apply an operator's `Command` to an open stage: extend, call-again, succeed, skip or fail.
+
+        A command that cannot be applied is refused with a sentence; see `workflows.commands`.
+        """
+        applied = self._mailbox.operate(args, at=workflow.time())
+        self._show_soon()
+        return applied
+
+    @operate.validator
+    def _check_command(self, *args: Any) -> None:
+        if refusal := self._mailbox.refusal(args):
+            raise ApplicationError(refusal, type=COMMAND_REFUSED, non_retryable=True)
+
     @workflow.query(name=PROGRESS)
     def progress(self) -> Progress:
         """Return the state, attempts, deadline, outcome, cause and ledger of every stage."""
         return Progress(
             pipeline=self._name,
             chain_id=self._mailbox.chain_id,
-            stages=[stage_progress(stage, record) for stage, record in self._known_records()],
+            stages=[
+                stage_progress(stage, record, self._mailbox.commands_for(stage.number))
+                for stage, record in self._known_records()
+            ],
             advanced_to=self._mailbox.advanced_to,
             last_stage=self._mailbox.last_stage,
             ignored=dict(self._mailbox.ignored),
         )
+
+    @workflow.query(name=OUTCOMES)
+    def outcomes(self) -> PipelineResult:
+        """Return the outcomes of the settled stages, with their data."""
+        settled = {stage.name or str(stage.number): record.outcome for stage, record in self._known_records()}
+        return PipelineResult(self._name, {name: outcome for name, outcome in settled.items() if outcome})
 
     # --- for subclasses
 
     async def stage(self, stage: Stage, data: Mapping[str, Any] | None = None) -> Outcome:
         """Call the stage's partner, wait for its callback, and return the outcome.
 
-        data: the call's fields. Raises `StageFailed` if the outcome is `failed`. If an early callback has settled the
-        stage, its partner is not called. If an operator has advanced past the stage, its partner is called, but the
-        run does not wait for a callback.
+        data: the call's fields. Raises `StageFailed` if the outcome is `failed`. If an early callback or a command has
+        settled the stage, its partner is not called. If an operator has advanced past the stage, its partner is called,
+        but the run does not wait for a callback.
         """
+        outcome = await self.try_stage(stage, data)
+        if outcome.status == "failed":
+            raise StageFailed(stage, outcome)
+        return outcome
+
+    async def try_stage(self, stage: Stage, data: Mapping[str, Any] | None = None) -> Outcome:
+        """Like `stage`, but return an outcome with the status `failed` instead of raising, for an `if`."""
         self.announce(stage)
         record = self._mailbox.record(stage.number)
         try:
-            outcome = await self._run_attempts(stage, record, data or {})
+            outcome = await self._stage_run(stage, record, self._execution).run(data or {})
         except asyncio.CancelledError:
             record.settle("failed", "cancelled", at=workflow.time())
             self._show()
             raise
         self._show()
-        if outcome.status == "failed":
-            raise StageFailed(stage, outcome)
         return outcome
 
     async def advanced(self, stage: int) -> Outcome:
@@ -135,7 +162,8 @@ class StagedWorkflow:
         record.wait(at=workflow.time())
         self._show()
         await workflow.wait_condition(lambda: record.outcome is not None)
-        return _settled(record)
+        assert record.outcome is not None
+        return record.outcome
 
     def carry_over(self, carried: Carried) -> NoReturn:
         """End this execution with `workflow.continue_as_new`; the next execution passes `carried` to `take_over`.
@@ -156,156 +184,12 @@ class StagedWorkflow:
         """Make `progress` show stages before their turn."""
         self._stages.update({stage.number: stage for stage in stages})
 
-    # --- running a stage
-
-    async def _run_attempts(self, stage: Stage, record: StageRecord, data: Mapping[str, Any]) -> Outcome:
-        record.open(at=workflow.time())
-        if record.state == "waiting":  # carried over from the previous execution
-            await self._wait(stage, record)
-        while record.in_call or _needs_call(stage, record):
-            reached = await self._call(stage, record, self._begin(stage, record, data))
-            record.returned(at=workflow.time())
-            if reached and record.outcome is None:
-                record.wait(timeout=stage.timeout, cap=stage.wait_cap, at=workflow.time())
-                await self._wait(stage, record)
-        if record.outcome is None:
-            self._give_up(stage, record)
-        return _settled(record)
-
-    def _begin(self, stage: Stage, record: StageRecord, data: Mapping[str, Any]) -> StageCall:
-        """Begin the stage's next call, or repeat the call that the previous execution had not finished."""
-        if len(json.dumps(data)) > LARGEST_CALL:
-            what = f"stage {stage.number} {stage.name}: its call would have more than {LARGEST_CALL} bytes of data"
-            raise ApplicationError(what, type="CallTooLarge", non_retryable=True)
-        repeated, now = record.in_call, workflow.time()
-        if not repeated:
-            attempt, expires_at = record.attempt + 1, _expires_at(stage, record)
-            record.begin(attempt=attempt, issued_at=int(now), expires_at=expires_at, at=now)
-        self._show()
-        return replace(self._current_call(stage, record), data=data, repeated=repeated)
-
-    def _current_call(self, stage: Stage, record: StageRecord) -> StageCall:
-        return StageCall(
-            workflow_id=workflow.info().workflow_id,
-            chain_id=self._mailbox.chain_id,
-            stage=stage.number,
-            name=stage.name,
-            partner=stage.partner,
-            attempt=record.attempt,
-            issued_at=record.issued_at,
-            expires_at=_expires_at(stage, record),
-        )
-
-    async def _call(self, stage: Stage, record: StageRecord, call: StageCall) -> bool:
-        """Make the call; return whether the partner may have received it, and so may send a callback.
-
-        A call that no worker has started is scheduled again unchanged: a missing worker is not the partner's failure.
-        """
-        while True:
-            calling = start_call(stage, call)
-            await self._until_over(calling, lambda: _called_back(record))
-            failure = self._read_call(stage, record, calling) if calling.done() else None
-            if failure is None:
-                return True
-            if not was_never_started(failure):
-                return not was_never_reached(failure)
-
-    async def _until_over(self, activity: asyncio.Task[Any], is_overtaken: Callable[[], bool]) -> None:
-        """Wait for the activity; cancel it when `is_overtaken`, or to continue as new.
-
-        A callback cuts a call short; an operator's signal does not. Any outcome cuts an ask short.
-        """
-        try:
-            await workflow.wait_condition(lambda: activity.done() or is_overtaken() or self._should_continue_as_new())
-            if not activity.done() and not is_overtaken():
-                self.carry_over(self._mailbox.carry())
-        finally:
-            activity.cancel()
-            # Retrieve the exception of an overtaken activity: asyncio warns if an exception is never retrieved.
-            activity.add_done_callback(lambda done: done.cancelled() or done.exception())
-
-    def _read_call(
-        self, stage: Stage, record: StageRecord, calling: asyncio.Task[RawValue | None]
-    ) -> ActivityError | None:
-        """Record the call's receipt; settle the stage if the immediate answer or a refusal does.
-
-        Returns the failure if the call failed without settling the stage.
-        """
-        try:
-            receipt, flaw = read_receipt(calling.result())
-        except ActivityError as error:
-            last = last_failure(error)
-            if last and last.type == REFUSED:
-                record.settle("failed", "failed", at=workflow.time(), answer=Answer("failed", message=last.message))
-                return None
-            record.remark(failure_text(error, "the call"))
-            return error
-        record.received(replace(receipt, note=_unusable(stage, flaw)) if flaw else receipt)
-        match receipt.answer:
-            case Answer(status="succeeded" | "failed" as status):
-                record.settle(status, "answered", at=workflow.time(), answer=receipt.answer)
-        return None
-
-    async def _wait(self, stage: Stage, record: StageRecord) -> None:
-        """Wait until the stage is settled or its deadline passes. Progress puts the deadline off, up to the cap.
-
-        If the partner can be asked, ask it when a callback says `ask`, and again when the deadline has passed.
-        """
-        while record.outcome is None:
-            deadline, ask_due = record.deadline or 0.0, record.ask_due
-            left = (deadline if ask_due is None else min(deadline, ask_due)) - workflow.time()
-            if left > 0:
-                await self._wait_once(stage, record, left)
-                continue
-            if record.askable:
-                await self._ask(stage, record)
-            if (record.deadline or 0.0) <= workflow.time():
-                return
-
-    async def _wait_once(self, stage: Stage, record: StageRecord, seconds: float) -> None:
-        """Wait until the stage is settled, an ask becomes due, or `seconds` have passed."""
-        self._show()
-        ask_due = record.ask_due
-        # A callback in the same workflow task as the fired timer wins: the caller checks the record again.
-        with contextlib.suppress(TimeoutError):
-            await workflow.wait_condition(
-                lambda: record.outcome is not None or record.ask_due != ask_due or self._should_continue_as_new(),
-                timeout=max(seconds, 0.001),
-                timeout_summary=f"{stage.number} {stage.name}: callback of {stage.partner}",
-            )
-        if record.outcome is None and self._should_continue_as_new():
-            self.carry_over(self._mailbox.carry())
-
-    async def _ask(self, stage: Stage, record: StageRecord) -> None:
-        """Ask the partner for the work's status, unless the stage is settled meanwhile.
-
-        A failed ask proves nothing about the work.
-        """
-        record.ask()
-        asking = start_asking(stage, Question(self._current_call(stage, record), record.reference))
-        await self._until_over(asking, lambda: record.outcome is not None)
-        if asking.done():
-            try:
-                record.asked(read_answer(asking.result()), at=workflow.time())
-            except ActivityError as error:
-                record.ask_failed(failure_text(error, "asking"), at=workflow.time())
-            except Broken as error:
-                record.ask_failed(_unusable(stage, error), at=workflow.time())
-        self._show()
+    # --- the execution
 
     def _should_continue_as_new(self) -> bool:
         """Whether to continue as new: Temporal accepts at most 10,000 signals per execution."""
         heavy = self._mailbox.received >= SIGNALS_PER_EXECUTION or workflow.info().is_continue_as_new_suggested()
         return heavy and type(self).carry_over is not StagedWorkflow.carry_over
-
-    def _give_up(self, stage: Stage, record: StageRecord) -> None:
-        """Settle by `on_timeout`: the callback did not arrive, or the last call did not reach the partner."""
-        waited = record.deadline is not None
-        silence = f"no callback within {stage.timeout:g} s"
-        message = f"{silence} ({record.note})" if waited and record.note else silence if waited else record.note
-        status: Status = "skipped" if stage.on_timeout == "skip" else "failed"
-        cause: Cause = "timeout" if waited else "failed"
-        record.settle(status, cause, at=workflow.time(), answer=Answer("failed", message=message))
 
     def _show(self) -> None:
         self._has_news = False
@@ -322,29 +206,3 @@ class StagedWorkflow:
         numbers = sorted(self._stages.keys() | self._mailbox.touched())
         unnamed = (Stage(number=number, name="", partner="", timeout=0.0) for number in numbers)
         return [(self._stages.get(stage.number, stage), self._mailbox.record(stage.number)) for stage in unnamed]
-
-
-def _expires_at(stage: Stage, record: StageRecord) -> int:
-    """Expiry of the stage's callback tokens, in whole unix seconds."""
-    return int((record.opened_at or workflow.time()) + stage.longest_open + TOKEN_SLACK)
-
-
-def _needs_call(stage: Stage, record: StageRecord) -> bool:
-    """Whether to call: the stage is open with attempts left, or an operator advanced past it before its first call."""
-    if record.outcome is None:
-        return record.attempt < stage.attempts
-    return record.outcome.cause == "operator" and record.attempt == 0
-
-
-def _unusable(stage: Stage, flaw: object) -> str:
-    return f"partner {stage.partner} answered, but its answer cannot be used: {flaw}"
-
-
-def _called_back(record: StageRecord) -> bool:
-    return record.outcome is not None and record.outcome.cause == "callback"
-
-
-def _settled(record: StageRecord) -> Outcome:
-    if record.outcome is None:
-        raise AssertionError("asked for the outcome of an open stage")
-    return record.outcome

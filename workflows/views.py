@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
-from workflows.contract import Stage, StageProgress
+from workflows.contract import LedgerEntry, Stage, StageProgress
 from workflows.stage_record import StageRecord
 
 
@@ -18,9 +18,11 @@ def details(name: str, stages: Iterable[tuple[Stage, StageRecord]]) -> str:
     return "\n".join(lines)
 
 
-def stage_progress(stage: Stage, record: StageRecord) -> StageProgress:
-    """A stage in the answer to `progress`."""
+def stage_progress(stage: Stage, record: StageRecord, commands: Sequence[LedgerEntry] = ()) -> StageProgress:
+    """A stage in the answer to `progress`; `commands` are the operators' entries of its ledger."""
     outcome = record.outcome
+    said = outcome or record.trouble
+    on_timeout, on_failure = stage.policies
     return StageProgress(
         number=stage.number,
         name=stage.name,
@@ -32,14 +34,18 @@ def stage_progress(stage: Stage, record: StageRecord) -> StageProgress:
         outcome=outcome.status if outcome else None,
         cause=outcome.cause if outcome else None,
         settled_at=outcome.at if outcome else None,
-        code=outcome.code if outcome else "",
-        message=outcome.message if outcome else "",
+        code=said.code if said else "",
+        message=said.message if said else "",
         note=record.note,
-        ledger=list(record.ledger),
-        ledger_total=record.ledger_total,
+        ledger=sorted([*record.ledger, *commands], key=lambda entry: entry.at),
+        ledger_total=record.ledger_total + len(commands),
         expires_at=record.expires_at,
         reference=record.reference,
         outcome_attempt=outcome.attempt if outcome else 0,
+        calls_again_at=record.pause_until,
+        attempts_planned=stage.attempts if stage.partner else 0,
+        on_timeout=on_timeout if stage.partner else "",
+        on_failure=on_failure if stage.partner else "",
     )
 
 
@@ -47,6 +53,10 @@ def _in_words(record: StageRecord) -> str:
     if record.outcome is not None:
         return f"{record.outcome.status} by {record.outcome.cause}"
     if record.deadline is not None:
-        until = datetime.fromtimestamp(record.deadline, UTC)
-        return f"call {record.attempt}, waiting until {until:%Y-%m-%d %H:%M:%S} UTC"
+        until = f"{datetime.fromtimestamp(record.deadline, UTC):%Y-%m-%d %H:%M:%S} UTC"
+        if record.pause_until is not None:
+            return f"calling again at {until}"
+        if record.state == "needs_person":
+            return f"**needs a person** until {until}"
+        return f"call {record.attempt}, waiting until {until}"
     return f"call {record.attempt}, calling" if record.state == "calling" else record.state

@@ -11,7 +11,7 @@ from temporalio.common import RawValue
 
 from workflows.contract import PIPELINE_WORKFLOW, PipelineResult, Progress, Receipt, Stage
 from workflows.pipeline import PipelineWorkflow
-from workflows.stage_record import StageRecord
+from workflows.stage_run import StageRun
 from workflows.staged import StagedWorkflow
 
 
@@ -43,9 +43,20 @@ class BrokenPipeline(PipelineWorkflow):
         return await super().run(*args)
 
 
+class TrustingStageRun(StageRun):
+    """Reads a result as a receipt, whatever it is."""
+
+    def _read_call(self, calling: asyncio.Task[RawValue | None]) -> None:
+        result = calling.result()
+        assert result is not None
+        workflow.payload_converter().from_payload(result.payload, Receipt)
+
+
 @workflow.defn(name=PIPELINE_WORKFLOW)
 class TrustingPipeline(PipelineWorkflow):
     """The version before results were read guardedly: what is not a receipt to the converter blocks the run."""
+
+    _stage_run = TrustingStageRun
 
     @workflow.init
     def __init__(self, *args: Any) -> None:
@@ -54,11 +65,6 @@ class TrustingPipeline(PipelineWorkflow):
     @workflow.run
     async def run(self, *args: Any) -> PipelineResult:
         return await super().run(*args)
-
-    def _read_call(self, stage: Stage, record: StageRecord, calling: asyncio.Task[RawValue | None]) -> None:
-        result = calling.result()
-        assert result is not None
-        workflow.payload_converter().from_payload(result.payload, Receipt)
 
 
 @workflow.defn(name=PIPELINE_WORKFLOW)

@@ -135,7 +135,8 @@ async def test_the_policy_calls_again_after_asking_in_vain(skipping: WorkflowEnv
     assert error.type == "StageTimedOut"
     assert [call.attempt for call in partner.calls] == [1, 2]
     assert {question.reference for question in partner.questions} == {"work-1", "work-2"}
-    assert ledger == [("asked", "no answer: partner partner-1 answered 500")] * 2
+    asked = ("asked", "no answer: partner partner-1 answered 500")
+    assert ledger == [asked, ("call 1 failed by timeout", "no callback within 60 s; calling again"), asked]
 
 
 async def test_a_failed_question_leaves_the_stage_waiting(skipping: WorkflowEnvironment) -> None:

@@ -143,7 +143,10 @@ async def test_a_failure_on_an_earlier_attempt_goes_to_the_ledger_only(skipping:
         await call_back(handle, partner.calls[1])
         assert (await result_of(handle)).outcomes["step-1"].status == "succeeded"
         ledger = (await progress_of(handle)).stages[0].ledger
-    assert [(entry.what, entry.why) for entry in ledger] == [("callback failed of call 1", "answers another call")]
+    assert [(entry.what, entry.why) for entry in ledger] == [
+        ("call 1 failed by timeout", "no callback within 3600 s; calling again"),
+        ("callback failed of call 1", "answers another call"),
+    ]
 
 
 async def test_skip_goes_on_without_the_stage(skipping: WorkflowEnvironment) -> None:
