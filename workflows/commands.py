@@ -90,7 +90,7 @@ def apply(command: Command, record: StageRecord, *, at: float) -> None:
 
 def _extend_refusal(command: Command, record: StageRecord) -> str:
     if not 0 < command.seconds < record.expires_at + EXPIRY_MARGIN:
-        return f"cannot extend by {command.seconds:g} s: use a number of seconds above 0"
+        return f"cannot extend by {command.seconds:.15g} s: use a number of seconds above 0"
     if record.pause_until is not None:
         return f"stage {command.stage} waits for its next call: use call-again, or extend the deadline of that call"
     if record.deadline is None:
@@ -99,7 +99,7 @@ def _extend_refusal(command: Command, record: StageRecord) -> str:
     if (left := record.expires_at - EXPIRY_MARGIN - record.deadline) < command.seconds:
         most = f"at most {int(left)} s more" if left >= 1 else "no longer"
         return (
-            f"cannot extend by {command.seconds:g} s: the callback URL of call {record.attempt} expires. "
+            f"cannot extend by {command.seconds:.15g} s: the callback URL of call {record.attempt} expires. "
             f"Extend by {most}, or use call-again for a new URL"
         )
     return ""

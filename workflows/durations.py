@@ -13,4 +13,4 @@ def describe(seconds: float) -> str:
         count, rest = divmod(seconds, unit)
         if count and not rest:
             return f"{count:g} {name}" + ("s" if count > 1 else "")
-    return f"{seconds:g} s"
+    return f"{seconds:.15g} s"
