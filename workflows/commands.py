@@ -97,11 +97,9 @@ def _extend_refusal(command: Command, record: StageRecord) -> str:
         what = "has no deadline" if record.state == "waiting" else f"is {record.state}"
         return f"stage {command.stage} {what}: a deadline is extended while the stage waits"
     if (left := record.expires_at - EXPIRY_MARGIN - record.deadline) < command.seconds:
-        most = f"at most {int(left)} s more" if left >= 1 else "no longer"
-        return (
-            f"cannot extend by {command.seconds:.15g} s: the callback URL of call {record.attempt} expires. "
-            f"Extend by {most}, or use call-again for a new URL"
-        )
+        way_out = f"extend by at most {int(left)} s, or use call-again" if left >= 1 else "use call-again"
+        what = f"cannot extend by {command.seconds:.15g} s"
+        return f"{what}, because the callback URL of call {record.attempt} expires: {way_out} for a new URL"
     return ""
 
 
