@@ -20,6 +20,10 @@ from workflows.mailbox import Mailbox
 from workflows.policies import decide
 
 CHAIN: Final = "chain"
+RARELY: Final = st.sampled_from([False] * 5 + [True])
+"""A settled stage has nothing more to show, so few steps settle it at once."""
+
+COMMANDS: Final = (*["extend", "call-again"] * 3, *get_args(Action))
 policies = st.sampled_from(get_args(Policy))
 OPEN: Final = frozenset({"pending", "calling", "waiting", "pausing", "escalated", "due"})
 TAKEN: Final = {
@@ -87,8 +91,13 @@ class Troubles(RuleBasedStateMachine):
 
     # --- what the workflow does
 
-    @rule()
-    def go_on(self) -> None:
+    @rule(steps=st.integers(1, 3), now=RARELY)
+    def go_on(self, steps: int, *, now: bool) -> None:
+        for _ in range(steps):
+            if now or self.phase != "escalated":
+                self.step()
+
+    def step(self) -> None:
         """The stage's next step, as time passes."""
         record = self.box.record(1)
         match self.phase:
@@ -143,16 +152,16 @@ class Troubles(RuleBasedStateMachine):
             self.box.record(1).fall_silent("failed", "no route", at=self.tick())
             self.decide()
 
-    @rule(status=st.sampled_from(["succeeded", "failed", "progress"]), attempt=st.integers(1, 3))
-    def call_back_on_an_earlier_call(self, status: Any, attempt: int) -> None:
-        if attempt < len(self.calls):
+    @rule(status=st.sampled_from(["succeeded", "failed", "progress"]), attempt=st.integers(1, 3), now=RARELY)
+    def call_back_on_an_earlier_call(self, status: Any, attempt: int, *, now: bool) -> None:
+        if attempt < len(self.calls) and (now or status != "succeeded"):
             if status == "succeeded":
                 self.settle("succeeded", "callback")
             self.call_back(status, attempt)
 
-    @rule()
-    def succeed(self) -> None:
-        if self.calls:
+    @rule(now=RARELY)
+    def succeed(self, *, now: bool) -> None:
+        if self.calls and now:
             self.settle("succeeded", "callback")
             self.call_back("succeeded", len(self.calls))
 
@@ -162,7 +171,11 @@ class Troubles(RuleBasedStateMachine):
 
     # --- what operators do
 
-    @rule(action=st.sampled_from(get_args(Action)), name=st.sampled_from("ab"), attempt=st.sampled_from([0, 0, 1, 2]))
+    @rule(
+        action=st.sampled_from(COMMANDS),
+        name=st.sampled_from("ab"),
+        attempt=st.sampled_from([0, 0, 1, 2]),
+    )
     def command(self, action: Any, name: str, attempt: int) -> None:
         args = [asdict(Command(name, action, 1, "alice", "as agreed", 30.0 * (action == "extend"), attempt=attempt))]
         is_taken = self.phase in TAKEN[action] and attempt in {0, len(self.calls)}
@@ -181,10 +194,11 @@ class Troubles(RuleBasedStateMachine):
                 case _:
                     self.settle({"succeed": "succeeded", "skip": "skipped", "fail": "failed"}[action], "operator")
 
-    @rule()
-    def advance(self) -> None:
-        self.settle("advanced", "operator")
-        self.box.receive([1], at=self.tick())
+    @rule(now=RARELY)
+    def advance(self, *, now: bool) -> None:
+        if now:
+            self.settle("advanced", "operator")
+            self.box.receive([1], at=self.tick())
 
     # --- what holds at every moment
 
@@ -200,4 +214,4 @@ class Troubles(RuleBasedStateMachine):
 
 
 TestTroubles = Troubles.TestCase
-TestTroubles.settings = settings(max_examples=150, stateful_step_count=25)
+TestTroubles.settings = settings(max_examples=200, stateful_step_count=25)
