@@ -22,10 +22,14 @@ from temporalio.worker import Worker
 from activities.worker import WORKFLOWS, workflow_runner
 from workflows.contract import (
     ADVANCE_STAGE,
+    OPERATE,
     PIPELINE_WORKFLOW,
     PROGRESS,
+    Action,
     Answer,
+    Applied,
     Callback,
+    Command,
     Pipeline,
     PipelineResult,
     PipelineRun,
@@ -116,9 +120,10 @@ async def start(
     given: dict[str, Any] | None = None,
     id: str = "run",  # noqa: A002
     task_timeout: timedelta | None = None,
+    kind: str = PIPELINE_WORKFLOW,
 ) -> Handle:
     return await client.start_workflow(
-        PIPELINE_WORKFLOW,
+        kind,
         PipelineRun(pipeline(*stages), given or {}),
         id=id,
         task_queue=QUEUE,
@@ -132,6 +137,15 @@ async def call_back(handle: Handle, call: StageCall, answer: Answer | None = Non
     """Signal a callback to this call, as the receiver does; `claims` changes what its token says."""
     callback = Callback(answer or Answer("succeeded"), call.chain_id, call.attempt, call.issued_at)
     await handle.signal(ADVANCE_STAGE, args=[claims.pop("stage", call.stage), {**asdict(callback), **claims}])
+
+
+async def operate(handle: Handle, action: Action, number: int = 1, **changes: Any) -> Applied:
+    """Send an operator's command, and wait until the run has applied it."""
+    fields = {"id": f"{action}-{number}", "actor": "alice", "reason": "as agreed", **changes}
+    command = Command(action=action, stage=number, **fields)
+    async with asyncio.timeout(RUN_TIMEOUT):
+        applied: Applied = await handle.execute_update(OPERATE, command, id=command.id, result_type=Applied)
+    return applied
 
 
 async def progress_of(handle: Handle) -> Progress:

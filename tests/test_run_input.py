@@ -26,6 +26,7 @@ from tests.support import (
     result_of,
     stage,
     start,
+    until_event,
     waiting,
     working,
 )
@@ -107,6 +108,16 @@ async def test_a_refused_run_names_the_field_and_answers_queries(real: WorkflowE
         progress = await progress_of(handle)
     assert error.message == "unknown field 'onTimeout' of stage 1: did you mean on_timeout?"
     assert (progress.last_stage, progress.stages) == (0, [])
+
+
+async def test_a_run_of_a_newer_contract_waits_for_a_newer_worker(real: WorkflowEnvironment) -> None:
+    """Its task fails, not the run: this version cannot know what the newer definition means."""
+    newer = {"pipeline": {"name": "testing", "stages": [{**asdict(stage(1)), "colour": "red"}]}, "contract": 2}
+    async with working(real.client, ScriptedPartner()):
+        handle = await real.client.start_workflow(PIPELINE_WORKFLOW, newer, id="newer", task_queue=QUEUE)
+        await until_event(handle, FAILED_TASK)
+        described = await handle.describe()
+    assert described.status is WorkflowExecutionStatus.RUNNING
 
 
 async def in_flight(client: Client, partner: ScriptedPartner, stages: int = 1) -> Handle:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, Protocol
 
 from temporalio import activity
@@ -192,6 +192,23 @@ def contract_of(pipeline: Pipeline) -> int:
         for stage in pipeline.stages
     )
     return 0 if is_plain else 1
+
+
+def for_older_workers(pipeline: Pipeline) -> Pipeline:
+    """The definition as workers before contract 1 can run it: where it says `escalate`, it says `fail`.
+
+    Other policies that those workers do not know stay, and need contract 1.
+    """
+
+    def plain(stage: Stage) -> Stage:
+        return replace(
+            stage,
+            on_timeout="fail" if stage.on_timeout == "escalate" else stage.on_timeout,
+            on_failure="" if stage.on_failure in {"escalate", "fail"} else stage.on_failure,
+            escalate_within=0.0,
+        )
+
+    return replace(pipeline, stages=[plain(stage) for stage in pipeline.stages])
 
 
 @dataclass(frozen=True)

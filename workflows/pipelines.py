@@ -16,6 +16,8 @@ ONBOARDING: Final = Pipeline(
             name="identity-check",
             partner="identity",
             timeout=2 * DAY,
+            on_timeout="escalate",
+            on_failure="escalate",
             needs={"full_name": "input.full_name", "date_of_birth": "input.date_of_birth"},
         ),
         Stage(
@@ -23,6 +25,8 @@ ONBOARDING: Final = Pipeline(
             name="account-check",
             partner="bank",
             timeout=6 * HOUR,
+            on_timeout="escalate",
+            on_failure="escalate",
             needs={"iban": "input.iban", "holder": "identity-check.legal_name"},
         ),
         Stage(
@@ -32,6 +36,7 @@ ONBOARDING: Final = Pipeline(
             timeout=3 * DAY,
             on_timeout="retry",
             attempts=3,
+            on_failure="escalate",
             needs={"signer": "identity-check.legal_name", "check": "identity-check.check_id"},
         ),
         Stage(
@@ -39,6 +44,8 @@ ONBOARDING: Final = Pipeline(
             name="card",
             partner="cards",
             timeout=1 * DAY,
+            on_timeout="escalate",
+            on_failure="escalate",
             needs={"holder": "identity-check.legal_name", "contract": "contract.document_id"},
         ),
     ],

@@ -190,13 +190,13 @@ def _stages(deliveries: Sequence[Delivery], last: int, timeout: float) -> list[S
     """The stages up to `last`: from the pipeline's definition if it is known here, otherwise by number and partner."""
     known = PIPELINES.get(deliveries[0].pipeline)
     named = {stage.number: stage for stage in known.stages} if known else {}
-    partners = {delivery.stage: delivery.partner for delivery in deliveries}
+    partners = {number: stage.partner for number, stage in named.items()}
+    partners |= {delivery.stage: delivery.partner for delivery in deliveries}
     stages = []
     for number in range(1, last + 1):
-        stage = named.get(number, Stage(number, f"stage-{number}", partners.get(number, "unknown"), timeout))
-        partner = partners.get(number, stage.partner)
-        # No partner is called, so the stage needs no data.
-        stages.append(replace(stage, partner=partner, timeout=timeout, on_timeout="fail", attempts=1, needs={}))
+        name = named[number].name if number in named else f"stage-{number}"
+        # No partner is called, so the stage needs no data, and a failure ends the run, whatever the policy says.
+        stages.append(Stage(number, name, partners.get(number, "unknown"), timeout))
     return stages
 
 

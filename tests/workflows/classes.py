@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from temporalio import workflow
 from temporalio.common import RawValue
 
-from workflows.contract import PIPELINE_WORKFLOW, PipelineResult, Progress, Receipt, Stage
+from workflows.contract import PIPELINE_WORKFLOW, PipelineResult, PipelineRun, Progress, Receipt, Stage
 from workflows.pipeline import PipelineWorkflow
 from workflows.stage_run import StageRun
 from workflows.staged import StagedWorkflow
@@ -82,6 +82,24 @@ class EarlierPipeline(PipelineWorkflow):
     @staticmethod
     def _is_strict() -> bool:
         return False
+
+
+@workflow.defn(name="AtOnce")
+class AtOnce(PipelineWorkflow):
+    """Runs all stages at once, but for the last, so that an execution can have a stage in each state."""
+
+    @workflow.init
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+
+    @workflow.run
+    async def run(self, *args: Any) -> PipelineResult:
+        assert isinstance(self._run, PipelineRun)
+        *first, last = self._run.pipeline.stages
+        outcomes = await asyncio.gather(*[self.try_stage(stage) for stage in first])
+        outcomes.append(await self.try_stage(last))
+        names = [stage.name for stage in self._run.pipeline.stages]
+        return PipelineResult("at-once", dict(zip(names, outcomes, strict=True)))
 
 
 @workflow.defn(name=PIPELINE_WORKFLOW)

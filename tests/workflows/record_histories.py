@@ -17,6 +17,7 @@ from typing import Final
 from temporalio.client import Client, WorkflowFailureError
 from temporalio.testing import WorkflowEnvironment
 
+from activities.worker import WORKFLOWS
 from receiver.cli import end_process
 from tests.parts.temporal import BINARIES
 from tests.support import (
@@ -25,13 +26,16 @@ from tests.support import (
     ScriptedPartner,
     call_back,
     nested,
+    operate,
     result_of,
     stage,
     start,
+    until,
     until_event,
     waiting,
     working,
 )
+from tests.workflows.classes import AtOnce
 from workflows.contract import (
     ADVANCE_STAGE,
     PIPELINE_WORKFLOW,
@@ -47,6 +51,9 @@ FOLDER: Final = Path(__file__).parents[1] / "histories"
 
 STACK_TRACE: Final = re.compile(r'("stackTrace": )"(?:[^"\\]|\\.)*"')
 """It names the folders of the machine that recorded it, and replay does not need it."""
+
+EVENTS_UNTIL_CONTINUED: Final = 60
+"""Events after which the recording server suggests to continue as new."""
 
 Script = Callable[[Handle, ScriptedPartner], Awaitable[None]]
 
@@ -115,8 +122,63 @@ async def answer_the_first_with_deep_data(handle: Handle, partner: ScriptedPartn
     await waiting(handle, 2)
 
 
+NO: Final = Answer("failed", code="declined")
+
+
+async def decline_and_succeed_late(handle: Handle, partner: ScriptedPartner) -> None:
+    await waiting(handle, 1)
+    await call_back(handle, partner.calls[0], NO)
+    await until(handle, 1, lambda known: known.state == "needs_person")
+    await call_back(handle, partner.calls[0])
+
+
+async def decline_once(handle: Handle, partner: ScriptedPartner) -> None:
+    await waiting(handle, 1)
+    await call_back(handle, partner.calls[0], NO)
+    await waiting(handle, 1, attempt=2)
+    await call_back(handle, partner.calls[1])
+
+
+async def command(handle: Handle, partner: ScriptedPartner) -> None:
+    await waiting(handle, 1)
+    await operate(handle, "extend", seconds=60.0)
+    await operate(handle, "call-again")
+    await waiting(handle, 1, attempt=2)
+    await operate(handle, "succeed", data={"found": 1})
+    await waiting(handle, 2)
+    await operate(handle, "skip", 2)
+
+
+async def see_through_each_state(handle: Handle, partner: ScriptedPartner) -> None:
+    """A stage is settled, two wait, one is being called, one needs a person, one pauses, and one is pending."""
+    for number, state in enumerate(("settled", "waiting", "waiting", "calling", "needs_person", "waiting"), start=1):
+        await until(handle, number, lambda known, state=state: known.state == state)  # type: ignore[misc]
+    await operate(handle, "extend", 2, seconds=60.0)
+    latest = await continued(handle)
+    for number in (2, 3, 4, 5, 6):
+        calls = [call for call in partner.calls if call.stage == number]
+        await call_back(latest, calls[-1])
+    await waiting(latest, 7)
+    await call_back(latest, partner.calls[-1])
+
+
+async def continued(handle: Handle) -> Handle:
+    """Send signals that mean nothing until the run continues as new; return a handle of its latest execution."""
+    latest: Handle = handle._client.get_workflow_handle(handle.id, result_type=PipelineResult)
+    async with asyncio.timeout(60):
+        while (await latest.describe()).run_id == handle.first_execution_run_id:
+            await latest.signal(ADVANCE_STAGE, "junk")
+    return latest
+
+
 TWO: Final = (stage(1), stage(2, needs={"ref": "step-1.found"}))
 DEEP: Final = (stage(1, needs={"deep": "input.deep"}), stage(2, needs={"ref": "step-1.found"}))
+EACH_STATE: Final = (
+    *(stage(number) for number in (1, 2, 3, 4)),
+    stage(5, on_failure="escalate"),
+    stage(6, on_failure="retry", attempts=2, retry_pause=3600.0),
+    stage(7),
+)
 SHAPES: Final[dict[str, tuple[Sequence[Stage], Script]]] = {
     "completed": (TWO, answer_both),
     "duplicates-and-progress": ((stage(1), stage(2)), answer_twice_and_late),
@@ -133,6 +195,14 @@ SHAPES: Final[dict[str, tuple[Sequence[Stage], Script]]] = {
     "answered-with-a-surrogate": ((stage(1),), say_nothing),
     "stuck-on-an-asked-message": ((stage(1),), tell_to_ask_and_leave_stuck),
     "unknown-field-and-deep-data": (DEEP, answer_the_first_with_deep_data),
+    "escalated": ((stage(1, on_failure="escalate"),), decline_and_succeed_late),
+    "retried-after-a-pause": ((stage(1, on_failure="retry", attempts=2, retry_pause=0.2),), decline_once),
+    "skipped-on-failure": ((stage(1, on_failure="skip"),), say_nothing),
+    "escalated-in-vain": ((stage(1, timeout=0.2, on_timeout="escalate", escalate_within=0.3),), say_nothing),
+    "asked-every-second": ((stage(1, ask_every=1.0),), say_nothing),
+    "commanded": ((stage(1), stage(2)), command),
+    "continues-in-each-state": (EACH_STATE, see_through_each_state),
+    "continued-in-each-state": (EACH_STATE, see_through_each_state),
 }
 """`stuck-...` were recorded before workflows read activity results guardedly: these runs come loose today."""
 
@@ -164,13 +234,37 @@ async def half_an_emoji(call: StageCall) -> Receipt:
     return Receipt("work", answer=Answer("failed", message="declined by Zoe \ud83d"))
 
 
-STATUS: Final = {"asked-when-told": done, "asked-at-the-deadline": still_at_it, "stuck-on-an-asked-message": unsaid}
+async def declined_at_once(call: StageCall) -> Receipt:
+    return Receipt("work", answer=NO)
+
+
+async def in_each_state(call: StageCall) -> Receipt:
+    """Answer the first stage, never end the call of the fourth, and decline the fifth and sixth."""
+    match call.stage:
+        case 1:
+            return Receipt("work", answer=Answer("succeeded"))
+        case 4:
+            await asyncio.Event().wait()
+        case 5 | 6:
+            return Receipt("work", answer=NO)
+    return Receipt("work")
+
+
+STATUS: Final = {
+    "asked-every-second": done,
+    "asked-when-told": done,
+    "asked-at-the-deadline": still_at_it,
+    "stuck-on-an-asked-message": unsaid,
+}
 """What the partner says when it is asked, in the shapes where it can be."""
 
 RECEIPTS: Final = {
     "answered-with-nan": not_a_number,
     "stuck-on-an-answered-code": numbered,
     "answered-with-a-surrogate": half_an_emoji,
+    "skipped-on-failure": declined_at_once,
+    "continues-in-each-state": in_each_state,
+    "continued-in-each-state": in_each_state,
 }
 """What the partner answers a call with, in the shapes where that is more than an id of the work."""
 
@@ -185,20 +279,33 @@ async def start_loosely(client: Client, *stages: Stage, id: str) -> Handle:  # n
 async def record(env: WorkflowEnvironment, name: str) -> str:
     stages, script = SHAPES[name]
     partner = ScriptedPartner(RECEIPTS.get(name), STATUS.get(name))
-    async with working(env.client, partner):
-        handle = await (start_loosely if name in UNFINISHED else start)(env.client, *stages, id=name)
+    async with working(env.client, partner, [*WORKFLOWS, AtOnce]):
+        if name in UNFINISHED:
+            handle = await start_loosely(env.client, *stages, id=name)
+        else:
+            handle = await start(env.client, *stages, id=name, kind=KINDS.get(name, PIPELINE_WORKFLOW))
         await script(handle, partner)
         if not name.startswith("stuck-") and name not in UNFINISHED:
             with contextlib.suppress(WorkflowFailureError):  # as the shape's name says
                 await result_of(handle)
+        if name.startswith("continues-"):
+            handle = env.client.get_workflow_handle(handle.id, run_id=handle.first_execution_run_id)
         history = (await handle.fetch_history()).to_json()
         return STACK_TRACE.sub(r'\1""', history)
 
 
+KINDS: Final = {"continues-in-each-state": "AtOnce", "continued-in-each-state": "AtOnce"}
+"""The workflow type of the shapes that no definition can have."""
+
+
 async def main() -> None:
     FOLDER.mkdir(exist_ok=True)
+    suggest = f"limit.historyCount.suggestContinueAsNew={EVENTS_UNTIL_CONTINUED}"
     async with await WorkflowEnvironment.start_local(
-        dev_server_existing_path=str(BINARIES / "temporal"), identity="recorder", dev_server_log_level="error"
+        dev_server_existing_path=str(BINARIES / "temporal"),
+        identity="recorder",
+        dev_server_log_level="error",
+        dev_server_extra_args=["--dynamic-config-value", suggest],
     ) as env:
         for name in SHAPES:
             file = FOLDER / f"{name}.json"

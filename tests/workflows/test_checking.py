@@ -11,8 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support import nested, pipeline, stage
-from workflows.checking import LARGEST_DEFINITION, InvalidRun, check_run, pipeline_faults, read_run
-from workflows.contract import Pipeline, PipelineRun, Stage
+from workflows.checking import (
+    LARGEST_DEFINITION,
+    InvalidRun,
+    NewerContract,
+    check_run,
+    pipeline_faults,
+    read_run,
+)
+from workflows.contract import CONTRACT, Pipeline, PipelineRun, Stage, contract_of, for_older_workers
 from workflows.pipelines import PIPELINES
 
 
@@ -39,6 +46,13 @@ def test_every_shipped_pipeline_is_sound(definition: Pipeline) -> None:
         ({"on_timeout": "retry"}, "attempts is 1"),
         ({"on_timeout": "retry", "attempts": 101}, "attempts is 101"),
         ({"attempts": 2}, "only on_timeout `retry`"),
+        ({"on_failure": "wait"}, "on_failure is 'wait'"),
+        ({"on_failure": "retry"}, "attempts is 1"),
+        ({"retry_pause": -1.0}, "retry_pause is -1.0: use seconds, 0 for no pause"),
+        ({"escalate_within": float("nan")}, "escalate_within"),
+        ({"escalate_within": 1e12}, "escalate_within"),
+        ({"ask_every": 0.5}, "ask_every is 0.5: use 1 seconds or more"),
+        ({"ask_every": float("inf")}, "ask_every"),
         ({"needs": {"x": "input"}}, "needs x"),
         ({"needs": {"x": "step-1.found"}}, "needs x"),
         ({"needs": {"x": "later.found"}}, "needs x"),
@@ -190,3 +204,39 @@ def test_thousands_of_fields_are_counted_and_not_compared() -> None:
     """In a workflow task, which has two seconds; each name is compared with those that were meant."""
     with pytest.raises(InvalidRun, match=r"stage 1 has [0-9]+ fields: use number, name"):
         read_run([plain(**{f"field-{n}": 1 for n in range(1_001)})])
+
+
+def test_a_plain_definition_needs_no_contract_and_runs_anywhere() -> None:
+    retried = pipeline(stage(1), stage(2, on_timeout="retry", attempts=2))
+    assert contract_of(retried) == 0
+    assert list(for_older_workers(retried).stages) == list(retried.stages)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"on_timeout": "escalate"},
+        {"on_failure": "skip"},
+        {"retry_pause": 1.0, "on_timeout": "retry", "attempts": 2},
+        {"ask_every": 60.0},
+    ],
+    ids=str,
+)
+def test_a_definition_with_later_policies_needs_contract_one(changes: dict[str, Any]) -> None:
+    assert contract_of(pipeline(stage(1, **changes))) == CONTRACT == 1
+
+
+def test_older_workers_fail_where_a_person_would_decide() -> None:
+    escalating = pipeline(stage(1, on_timeout="escalate", on_failure="escalate", escalate_within=60.0))
+    assert for_older_workers(escalating).stages == [stage(1)]
+
+
+@pytest.mark.parametrize("contract", [1, 2])
+def test_what_a_newer_contract_says_is_left_to_newer_workers(contract: int) -> None:
+    argument = {**plain(on_failure="ask-the-boss", colour="red"), "contract": contract}
+    with pytest.raises(NewerContract if contract > CONTRACT else InvalidRun, match="colour"):
+        read_run([argument])
+
+
+def test_a_newer_contract_runs_if_it_says_nothing_new() -> None:
+    assert read_run([{**plain(), "contract": 99}]).contract == 99

@@ -23,6 +23,7 @@ from tests.support import (
     call_back,
     count_events,
     failure_of,
+    operate,
     progress_of,
     result_of,
     skip_time,
@@ -48,14 +49,6 @@ from workflows.contract import (
 from workflows.durations import DAY, HOUR
 
 NO = Answer("failed", code="declined")
-
-
-async def operate(handle: Handle, action: Action, number: int = 1, **changes: Any) -> Applied:
-    fields = {"id": f"{action}-{number}", "actor": "alice", "reason": "as agreed", **changes}
-    command = Command(action=action, stage=number, **fields)
-    async with asyncio.timeout(3 * SOON):
-        applied: Applied = await handle.execute_update(OPERATE, command, id=command.id, result_type=Applied)
-    return applied
 
 
 async def refusal_of(handle: Handle, action: Action, number: int = 1, **changes: Any) -> str:
@@ -195,7 +188,7 @@ async def test_a_command_cuts_a_retried_call_short(skipping: WorkflowEnvironment
 
 
 @pytest.mark.parametrize("first", ["command", "callback"])
-async def test_of_a_command_and_a_callback_in_one_task_the_first_settles(real: WorkflowEnvironment, first: str) -> None:
+async def test_a_callback_in_the_task_of_a_command_settles(real: WorkflowEnvironment, first: str) -> None:
     """The worker is away while both are sent, and finds them in one task."""
     partner = ScriptedPartner()
     async with working(real.client, partner):

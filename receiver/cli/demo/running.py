@@ -26,7 +26,7 @@ from receiver.cli.pipeline.stage_table import changes, stage_table
 from receiver.cli.tables import live_table
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.export import redact
-from workflows.contract import Pipeline, PipelineResult, Progress, Stage
+from workflows.contract import Pipeline, PipelineResult, Progress, Stage, for_older_workers
 from workflows.pipelines import ONBOARDING
 
 STOP_WITHIN: Final = 1.0
@@ -101,12 +101,15 @@ def demonstrated() -> Pipeline:
 
 
 def hurried(pipeline: Pipeline) -> Pipeline:
-    """Return the same pipeline with short timeouts: a partner that never answers costs two seconds instead of days."""
+    """Return the same pipeline with short timeouts, in which no stage waits for a person.
+
+    A partner that never answers costs two seconds instead of days.
+    """
     stages = [
         replace(stage, timeout=HURRIED_TIMEOUT if stage.on_timeout == "retry" else 30.0, call_within=30.0)
         for stage in pipeline.stages
     ]
-    return replace(pipeline, stages=stages)
+    return for_older_workers(replace(pipeline, stages=stages))
 
 
 @dataclass(frozen=True)
