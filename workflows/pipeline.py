@@ -9,7 +9,7 @@ from typing import Any, Final, NoReturn
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
-from workflows.checking import InvalidRun, read_run
+from workflows.checking import InvalidRun, NewerContract, read_run
 from workflows.contract import PIPELINE_WORKFLOW, Carried, Outcome, PipelineResult, PipelineRun, Stage
 from workflows.staged import StagedWorkflow
 
@@ -28,10 +28,10 @@ class PipelineWorkflow(StagedWorkflow):
     def __init__(self, *args: Any) -> None:
         # Signals are handled before `run` begins, so the last stage's number must be known here. An exception here
         # would block the run instead of ending it, so `run` raises the fault.
-        self._run: PipelineRun | InvalidRun
+        self._run: PipelineRun | InvalidRun | NewerContract
         try:
             self._run = read_run(args, is_strict=self._is_strict)
-        except InvalidRun as fault:
+        except (InvalidRun, NewerContract) as fault:
             self._run = fault
             super().__init__(last_stage=0)
         else:
@@ -45,6 +45,8 @@ class PipelineWorkflow(StagedWorkflow):
         """Run the stages. Takes one argument, a `PipelineRun`."""
         if isinstance(self._run, InvalidRun):
             raise ApplicationError(str(self._run), *self._run.faults, type="InvalidRun", non_retryable=True)
+        if isinstance(self._run, NewerContract):
+            raise self._run  # this fails the workflow task, not the run
         pipeline = self._run.pipeline
         outcomes: dict[str, Outcome] = {}
         for stage in pipeline.stages:
