@@ -167,18 +167,31 @@ class Carried:
 
 
 @dataclass(frozen=True)
+class Parent:
+    """The stage of another run that waits for the end of this run: what a callback for it must name."""
+
+    workflow_id: str
+    stage: int
+    chain_id: str
+    attempt: int
+    issued_at: int
+
+
+@dataclass(frozen=True)
 class PipelineRun:
     """The input of a run: its data and the whole definition, so that an edited definition never changes an open run.
 
     carried: state from the previous execution of the chain; null for a new run, unless a webhook replay begins it.
     contract: number of the contract that the definition needs; see `contract_of`. A worker with an older contract does
         not refuse a run that it cannot read: its workflow task fails, and a newer worker takes the task.
+    parent: the stage that this run reports its end to; null for a run that no other run has started.
     """
 
     pipeline: Pipeline
     input: Mapping[str, Any] = field(default_factory=dict)
     carried: Carried | None = None
     contract: int = 0
+    parent: Parent | None = None
 
 
 def contract_of(pipeline: Pipeline) -> int:

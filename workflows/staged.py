@@ -7,7 +7,8 @@ operators' commands, queries, continue-as-new and the text in Temporal's UI; `wo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Final, NoReturn
 
 from temporalio import workflow
@@ -19,15 +20,19 @@ from workflows.contract import (
     COMMAND_REFUSED,
     OPERATE,
     OUTCOMES,
+    PIPELINE_WORKFLOW,
     PROGRESS,
     Applied,
     Carried,
     Outcome,
     PipelineResult,
+    PipelineRun,
     Progress,
     Stage,
+    contract_of,
 )
 from workflows.mailbox import Mailbox
+from workflows.other_runs import ChildStageRun
 from workflows.stage_record import StageRecord
 from workflows.stage_run import Execution, StageRun
 from workflows.views import details, stage_progress
@@ -145,14 +150,46 @@ class StagedWorkflow:
         """Like `stage`, but return an outcome with the status `failed` instead of raising, for an `if`."""
         self.announce(stage)
         record = self._mailbox.record(stage.number)
+        return await self._settle(record, self._stage_run(stage, record, self._execution).run(data or {}))
+
+    async def _settle(self, record: StageRecord, running: Awaitable[Outcome]) -> Outcome:
         try:
-            outcome = await self._stage_run(stage, record, self._execution).run(data or {})
+            outcome = await running
         except asyncio.CancelledError:
             record.settle("failed", "cancelled", at=workflow.time())
             self._show()
             raise
         self._show()
         return outcome
+
+    async def run_child(self, stage: Stage, run: PipelineRun, workflow_type: str = PIPELINE_WORKFLOW) -> Outcome:
+        """Run another pipeline as a stage: start a child run, and return an outcome when it has ended.
+
+        The stage's `partner` is a name for the child, such as the pipeline's. Its timeout and policies apply: `retry`
+        starts another child. A child that fails or is cancelled answers `failed`; a completed child's outcome holds the
+        data of each of its stages by name. A terminated child says nothing. The child lives on if this run ends.
+
+        Example: `await self.run_child(Stage(2, "kyc", "kyc", timeout=9 * DAY), PipelineRun(KYC, {"name": "ada"}))`
+        """
+        self.announce(stage)
+        record = self._mailbox.record(stage.number)
+        child = (workflow_type, replace(run, contract=max(1, contract_of(run.pipeline))))
+        return await self._settle(record, ChildStageRun(stage, record, self._execution, child).run({}))
+
+    async def advance_run(self, workflow_id: str, stage: int) -> None:
+        """Advance another run past a stage, as an operator does. Raises `ApplicationError` if it is not open.
+
+        Example: `await self.advance_run("onboarding-17", 2)`
+        """
+        handle: workflow.ExternalWorkflowHandle[Any] = workflow.get_external_workflow_handle(workflow_id)
+        await handle.signal(ADVANCE_STAGE, stage)
+
+    async def cancel_run(self, workflow_id: str) -> None:
+        """Request another run to end, and wait until Temporal confirms the request.
+
+        Raises `ApplicationError` if the run is not open. Example: `await self.cancel_run("onboarding-17")`
+        """
+        await workflow.get_external_workflow_handle(workflow_id).cancel()
 
     async def advanced(self, stage: int) -> Outcome:
         """Wait until a signal settles stage number `stage`; there is no call and no timeout."""

@@ -1,0 +1,90 @@
+"""A run and other runs: a child run whose end settles a stage of its parent."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from temporalio import workflow
+from temporalio.exceptions import ApplicationError, FailureError, WorkflowAlreadyStartedError
+from temporalio.workflow import ParentClosePolicy
+
+from workflows.contract import (
+    ADVANCE_STAGE,
+    LARGEST_OUTCOME,
+    Answer,
+    Callback,
+    Outcome,
+    Parent,
+    PipelineRun,
+    Receipt,
+    Stage,
+    StageCall,
+)
+from workflows.stage_record import StageRecord
+from workflows.stage_run import Execution, StageRun
+
+
+class ChildStageRun(StageRun):
+    """Runs a stage whose work is another run: each attempt starts a child, which calls back when it ends.
+
+    child: the child's workflow type and input.
+    """
+
+    def __init__(self, stage: Stage, record: StageRecord, execution: Execution, child: tuple[str, PipelineRun]) -> None:
+        super().__init__(stage, record, execution)
+        self._child_type, self._child_run = child
+
+    async def _make(self, call: StageCall) -> bool:
+        """Start the child. A child with this id is that of a call which the previous execution had not finished."""
+        parent = Parent(call.workflow_id, call.stage, call.chain_id, call.attempt, call.issued_at)
+        child_id = f"{call.workflow_id}/{call.stage}-{call.name}/{call.issued_at}-{call.attempt}"
+        with contextlib.suppress(WorkflowAlreadyStartedError):
+            await workflow.start_child_workflow(
+                self._child_type,
+                replace(self._child_run, parent=parent),
+                id=child_id,
+                # A parent that continues as new would end its children.
+                parent_close_policy=ParentClosePolicy.ABANDON,
+                static_summary=f"{call.stage} {call.name} of {call.workflow_id}",
+                memo={"pipeline": self._child_run.pipeline.name},
+            )
+        self._record.received(Receipt(reference=child_id))
+        return True
+
+
+async def report_to(parent: Parent, answer: Answer) -> None:
+    """Tell the parent how this run ended. A parent that has ended itself hears nothing."""
+    callback = Callback(answer, parent.chain_id, parent.attempt, parent.issued_at)
+    handle: workflow.ExternalWorkflowHandle[Any] = workflow.get_external_workflow_handle(parent.workflow_id)
+    with contextlib.suppress(FailureError):
+        await asyncio.shield(asyncio.ensure_future(handle.signal(ADVANCE_STAGE, args=[parent.stage, callback])))
+
+
+def success_of(outcomes: Mapping[str, Outcome]) -> Answer:
+    """The answer of a run that completed: each stage's data by its name, if that is small enough for an outcome."""
+    answer = Answer("succeeded", {name: outcome.data for name, outcome in outcomes.items()})
+    return answer if answer.size <= LARGEST_OUTCOME else Answer("succeeded", message="the outcomes are too large")
+
+
+def failure_of(error: BaseException) -> Answer:
+    """The answer of a run that failed or was cancelled."""
+    if isinstance(error, ApplicationError):
+        return Answer("failed", code=error.type or "", message=error.message)
+    return Answer("failed", code=type(error).__name__)
+
+
+async def reporting(parent: Parent | None, run: Callable[[], Any]) -> Any:
+    """Await the run, and report its end to the parent, if it has one."""
+    try:
+        result = await run()
+    except (ApplicationError, asyncio.CancelledError) as error:
+        if parent:
+            await report_to(parent, failure_of(error))
+        raise
+    if parent:
+        await report_to(parent, success_of(result.outcomes))
+    return result
