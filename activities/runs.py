@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import re
 import uuid
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -19,11 +19,24 @@ from temporalio.client import (
     WorkflowHandle,
     WorkflowQueryFailedError,
 )
-from temporalio.exceptions import FailureError, WorkflowAlreadyStartedError
+from temporalio.common import WorkflowIDReusePolicy
+from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.callback_urls import Claims
-from activities.client import reaching_temporal
+from activities.run_errors import (
+    NoProgressQuery,
+    NoSuchStage,
+    ProgressUnknown,
+    QueryFailed,
+    RunCompleted,
+    RunEnded,
+    RunExists,
+    RunNotFound,
+    WorkerAway,
+    reaching_run,
+)
+from activities.run_status import run_failure_text, status_name
 from workflows.checking import check_run
 from workflows.contract import (
     ADVANCE_STAGE,
@@ -43,6 +56,9 @@ from workflows.contract import (
 RUNS_QUERY: Final = f"WorkflowType = '{PIPELINE_WORKFLOW}' AND ExecutionStatus != 'ContinuedAsNew'"
 """Visibility query for runs. Of a run that continued as new, it finds only the latest execution."""
 
+ANY_ENDED: Final = WorkflowIDReusePolicy.ALLOW_DUPLICATE
+UNLESS_COMPLETED: Final = WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY
+
 WORKER_ANSWERS_WITHIN: Final = timedelta(seconds=5)
 
 NO_SUCH_QUERY: Final = re.compile(
@@ -52,38 +68,6 @@ NO_SUCH_QUERY: Final = re.compile(
 
 LONGEST_REASON: Final = 300
 """Characters shown of a worker's message."""
-
-
-class RunNotFound(Exception):
-    """Temporal has no run with this id."""
-
-
-class RunEnded(Exception):
-    """The run has ended, so it cannot be advanced or cancelled."""
-
-
-class RunExists(Exception):
-    """A run with this id is open."""
-
-
-class ProgressUnknown(Exception):
-    """The state of the run's stages is unavailable; the run itself is safe."""
-
-
-class WorkerAway(ProgressUnknown):
-    """No worker answered a query."""
-
-
-class QueryFailed(ProgressUnknown):
-    """A worker cannot execute the run: the worker has another version, or lacks the run's class."""
-
-
-class NoProgressQuery(ProgressUnknown):
-    """The run's class has no `progress` query: it is not a staged workflow."""
-
-
-class NoSuchStage(Exception):
-    """The run's pipeline has no stage with this number."""
 
 
 @dataclass(frozen=True)
@@ -101,11 +85,12 @@ class Run:
 class Runs:
     """The runs in a client's namespace.
 
+    client: the client, for what has a module of its own (`activities.resets`).
     address: Temporal's address, for error messages only.
     """
 
     def __init__(self, client: Client, address: str = "") -> None:
-        self._client = client
+        self.client = client
         self._address = address or client.service_client.config.target_host
 
     async def start(
@@ -116,21 +101,24 @@ class Runs:
         task_queue: str,
         workflow_id: str = "",
         carried: Carried | None = None,
+        again: bool = True,
     ) -> WorkflowHandle[Any, PipelineResult]:
         """Check the definition and start a run; raises `InvalidRun`, `RunExists`.
 
         carried: state to begin with, instead of beginning at the first stage.
+        again: also if a run with this id has completed; otherwise that raises `RunCompleted`.
         """
         run = PipelineRun(pipeline=pipeline, input=data, carried=carried, contract=contract_of(pipeline))
         check_run(run)
         workflow_id = workflow_id or f"{pipeline.name}-{uuid.uuid4().hex[:12]}"
-        async with self._reaching():
+        async with self.reaching():
             try:
-                return await self._client.start_workflow(
+                return await self.client.start_workflow(
                     PIPELINE_WORKFLOW,
                     run,
                     id=workflow_id,
                     task_queue=task_queue,
+                    id_reuse_policy=ANY_ENDED if again else UNLESS_COMPLETED,
                     result_type=PipelineResult,
                     memo={"pipeline": pipeline.name},
                     static_summary=f"{pipeline.name}: {len(pipeline.stages)} stages",
@@ -139,13 +127,15 @@ class Runs:
                     ),
                 )
             except WorkflowAlreadyStartedError as error:
+                if (await self.describe(workflow_id)).status is WorkflowExecutionStatus.COMPLETED:
+                    raise RunCompleted(f"the run {workflow_id} has completed") from error
                 raise RunExists(f"a run with the id {workflow_id} is open") from error
 
     async def list(self, *, limit: int = 50) -> list[Run]:
         """Return the latest runs, newest first."""
         runs: list[Run] = []
-        async with self._reaching():
-            async for found in self._client.list_workflows(RUNS_QUERY, limit=limit):
+        async with self.reaching():
+            async for found in self.client.list_workflows(RUNS_QUERY, limit=limit):
                 memo = await found.memo()
                 runs.append(
                     Run(
@@ -161,12 +151,12 @@ class Runs:
 
     async def describe(self, workflow_id: str) -> WorkflowExecutionDescription:
         """Return Temporal's own description of the run; raises `RunNotFound`."""
-        async with self._reaching(workflow_id):
-            return await self._client.get_workflow_handle(workflow_id).describe()
+        async with self.reaching(workflow_id):
+            return await self.client.get_workflow_handle(workflow_id).describe()
 
     async def end(self, handle: WorkflowHandle[Any, PipelineResult]) -> tuple[str, PipelineResult | None, str]:
         """Wait for the run to end, without a time limit; return its status, its result, and why it failed."""
-        async with self._reaching(handle.id, within=None):
+        async with self.reaching(handle.id, within=None):
             try:
                 return "completed", await handle.result(), ""
             except WorkflowFailureError as error:
@@ -174,17 +164,17 @@ class Runs:
 
     async def failure(self, workflow_id: str) -> str:
         """Return in one line why an ended run did not complete; "" if it completed."""
-        async with self._reaching(workflow_id):
+        async with self.reaching(workflow_id):
             try:
-                await self._client.get_workflow_handle(workflow_id).result()
+                await self.client.get_workflow_handle(workflow_id).result()
             except WorkflowFailureError as error:
                 return run_failure_text(error)
         return ""
 
     async def progress(self, workflow_id: str) -> Progress:
         """Return the state of every stage; raises `RunNotFound`, or a `ProgressUnknown` subclass with the reason."""
-        handle = self._client.get_workflow_handle(workflow_id)
-        async with self._reaching(workflow_id):
+        handle = self.client.get_workflow_handle(workflow_id)
+        async with self.reaching(workflow_id):
             try:
                 progress: Progress = await handle.query(
                     PROGRESS, result_type=Progress, rpc_timeout=WORKER_ANSWERS_WITHIN
@@ -204,31 +194,37 @@ class Runs:
 
     async def count_signals(self, workflow_id: str) -> int:
         """Count the signals in the history of the run's latest execution, handled by a worker or not."""
-        async with self._reaching(workflow_id):
-            history = await self._client.get_workflow_handle(workflow_id).fetch_history()
+        async with self.reaching(workflow_id):
+            history = await self.client.get_workflow_handle(workflow_id).fetch_history()
         return sum(event.HasField("workflow_execution_signaled_event_attributes") for event in history.events)
 
-    async def advance(self, workflow_id: str, stage: int) -> None:
-        """End every wait up to the stage, as an operator.
+    async def open_waits(self, workflow_id: str, stage: int) -> Sequence[StageProgress] | None:
+        """Return the open stages that `advance` past this stage settles; None if no worker tells.
 
         Raises `RunNotFound` and `RunEnded`; `NoSuchStage` if the number is below 1, or a worker answers and the number
         is too high.
         """
-        try:
-            last = (await self.progress(workflow_id)).last_stage
-        except ProgressUnknown:
-            last = stage
+        progress: Progress | None = None
+        with contextlib.suppress(ProgressUnknown):
+            progress = await self.progress(workflow_id)
+        last = progress.last_stage if progress else stage
         if not 1 <= stage <= last:
             raise NoSuchStage(f"the run {workflow_id} has stages 1 to {last}, not {stage}")
         await self._check_open(workflow_id)
-        async with self._reaching(workflow_id):
-            await self._client.get_workflow_handle(workflow_id).signal(ADVANCE_STAGE, stage)
+        if progress is None:
+            return None
+        return [one for one in progress.stages if one.number <= stage and one.state not in {"pending", "settled"}]
+
+    async def advance(self, workflow_id: str, stage: int) -> None:
+        """End every wait up to the stage, as an operator. `open_waits` checks the number, and tells which these are."""
+        async with self.reaching(workflow_id):
+            await self.client.get_workflow_handle(workflow_id).signal(ADVANCE_STAGE, stage)
 
     async def finish(self, workflow_id: str, stage: int) -> None:
         """End every wait up to the stage if the run is still open; does nothing if it has ended."""
         with contextlib.suppress(RunNotFound):
-            async with self._reaching(workflow_id):
-                await self._client.get_workflow_handle(workflow_id).signal(ADVANCE_STAGE, stage)
+            async with self.reaching(workflow_id):
+                await self.client.get_workflow_handle(workflow_id).signal(ADVANCE_STAGE, stage)
 
     async def latest_call(self, workflow_id: str, stage: int) -> tuple[StageCall, StageProgress]:
         """Return the latest call of a stage, without its data, and the stage's progress.
@@ -270,40 +266,14 @@ class Runs:
     async def cancel(self, workflow_id: str) -> None:
         """Request the run to end; its open stage is settled as cancelled. Raises `RunNotFound`, `RunEnded`."""
         await self._check_open(workflow_id)
-        async with self._reaching(workflow_id):
-            await self._client.get_workflow_handle(workflow_id).cancel()
+        async with self.reaching(workflow_id):
+            await self.client.get_workflow_handle(workflow_id).cancel()
 
     async def _check_open(self, workflow_id: str) -> None:
         status = (await self.describe(workflow_id)).status
         if status is not WorkflowExecutionStatus.RUNNING:
             raise RunEnded(f"the run {workflow_id} has ended: {status_name(status)}")
 
-    @asynccontextmanager
-    async def _reaching(self, workflow_id: str = "", *, within: float | None = 15.0) -> AsyncIterator[None]:
-        try:
-            async with reaching_temporal(self._address, within=within):
-                yield
-        except RPCError as error:
-            if error.status is not RPCStatusCode.NOT_FOUND:
-                raise
-            raise RunNotFound(f"no open or recent run has the id {workflow_id}") from error
-
-
-def status_name(status: WorkflowExecutionStatus | None) -> str:
-    """A run's status in lower case: running, completed, failed, canceled, terminated, timed_out."""
-    return status.name.lower() if status else "unknown"
-
-
-def call_trouble(described: WorkflowExecutionDescription) -> Iterator[str]:
-    """Yield the last failure of each call that is being retried. Until a call is given up, only Temporal knows it."""
-    for pending in described.raw_description.pending_activities:
-        if pending.last_failure.message:
-            yield f"call tried {pending.attempt} times, last: {pending.last_failure.message}"
-
-
-def run_failure_text(error: WorkflowFailureError) -> str:
-    """Return in one line why a run failed."""
-    cause: BaseException = error.cause
-    while isinstance(cause, FailureError) and cause.cause is not None:
-        cause = cause.cause
-    return cause.message if isinstance(cause, FailureError) else str(cause)
+    def reaching(self, workflow_id: str = "", *, within: float | None = 15.0) -> AbstractAsyncContextManager[None]:
+        """Return `reaching_run` for this run at the client's address."""
+        return reaching_run(self._address, workflow_id, within=within)

@@ -14,10 +14,12 @@ from activities.callback_urls import BadToken, ExpiredToken
 from activities.client import TemporalUnreachable
 from activities.environment import SettingsError
 from activities.redaction.tokens import redact_tokens
-from activities.runs import (
+from activities.resets import AdvancedPast, HasCompleted, NeverCalled, StillOpen, URLsExpire
+from activities.run_errors import (
     NoProgressQuery,
     NoSuchStage,
     QueryFailed,
+    RunCompleted,
     RunEnded,
     RunExists,
     RunNotFound,
@@ -35,11 +37,14 @@ from workflows.checking import InvalidRun
 
 ADVICE_BY_ERROR: dict[type[Exception], tuple[Exit, str]] = {
     BadToken: (Exit.BAD_TOKEN, "copy the whole callback URL, and use the CALLBACK_KEYS of the system that issued it"),
+    AdvancedPast: (Exit.FAILED, "resume it from a later stage, or start another run"),
     CannotSign: (Exit.USAGE, "use --mode verbatim, or give the partner's file a private key of your own"),
     ExpiredToken: (Exit.EXPIRED, "its stage closed long ago; `stagehook pipeline show` tells how"),
+    HasCompleted: (Exit.FAILED, "`stagehook pipeline result` prints its result; start another run to do it again"),
     InvalidRun: (Exit.USAGE, "mend the definition in workflows/pipelines.py, or give what is missing with --input"),
     NoProgressQuery: (Exit.FAILED, "`stagehook pipeline watch` follows its status; Temporal's UI shows the rest"),
     NoSuchDelivery: (Exit.NOT_FOUND, "`stagehook delivery list` lists the deliveries"),
+    NeverCalled: (Exit.NOT_FOUND, "name a stage that was called; what else there is, `stagehook pipeline show` tells"),
     NoSuchStage: (Exit.NOT_FOUND, "`stagehook pipeline show` lists the stages"),
     NoStandIn: (Exit.USAGE, "leave that run out, or use --workflow with one of your own, or --mode verbatim"),
     NotReplayable: (Exit.FAILED, "`stagehook delivery show` has all that is known of it"),
@@ -48,11 +53,13 @@ ADVICE_BY_ERROR: dict[type[Exception], tuple[Exit, str]] = {
     PortTaken: (Exit.FAILED, "end what listens there, or choose another port (PORT, or --port)"),
     QueryFailed: (Exit.FAILED, "start a worker of the version that began the run; nothing is lost meanwhile"),
     RunEnded: (Exit.FAILED, "`stagehook pipeline show` tells how it ended; start another run"),
+    RunCompleted: (Exit.FAILED, "choose another --id, or start a second run with this id by --again"),
     RunExists: (Exit.FAILED, "choose another --id, or look at that run with `stagehook pipeline show`"),
     RunNotFound: (Exit.NOT_FOUND, "`stagehook pipeline list` lists the runs of this namespace"),
     SchemaMissing: (Exit.FAILED, "run `stagehook db upgrade`"),
     NewerSchema: (Exit.FAILED, "deploy the version that made it, or a later one"),
     PartlyAdded: (Exit.UNREACHABLE, "do it again when the store can be written to: what was added stays"),
+    StillOpen: (Exit.FAILED, "`stagehook pipeline call-again` calls the partner of an open stage again"),
     StoreBusy: (Exit.UNREACHABLE, "do it again when that process is done, or end it"),
     StoreAway: (Exit.UNREACHABLE, "check DATABASE_URL, and that its server is up or its folder is there"),
     SettingsError: (
@@ -60,6 +67,7 @@ ADVICE_BY_ERROR: dict[type[Exception], tuple[Exit, str]] = {
         "set what is named above (beside `make dev`: set -a; . ./.env; set +a); .env.example describes the variables "
         "that are not a partner's",
     ),
+    URLsExpire: (Exit.FAILED, "start another run"),
     TemporalUnreachable: (
         Exit.UNREACHABLE,
         "start Temporal (`make dev`), or check TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE and what else it asks for",

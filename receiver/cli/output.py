@@ -20,7 +20,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 import click
 
 from receiver.cli.errors import CommandError, Exit
-from receiver.cli.terminal import escaped, escaped_json
+from receiver.cli.terminal import escaped, escaped_json, printable
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -84,6 +84,19 @@ def confirm(declined: str = "nothing was sent") -> None:
     if not agreed:
         note(declined)
         raise click.Abort
+
+
+def confirm_first(*what: str, declined: str = "nothing was sent") -> None:
+    """Print the lines, what is to be done, and ask whether to go on; see `confirm`.
+
+    Raises `CommandError` if stdin is not a terminal.
+    """
+    if not sys.stdin.isatty():
+        what_not = f"stdin is not a terminal, so it cannot be confirmed: {'; '.join(what)}"
+        raise CommandError(what_not, "say --yes", Exit.USAGE)
+    for line in what:
+        note(printable(line))
+    confirm(declined)
 
 
 def choose(what: str, choices: Sequence[str]) -> str:

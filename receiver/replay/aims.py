@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from activities.callback_urls import Claims
-from activities.runs import NoSuchStage, Runs
+from activities.run_errors import NoSuchStage
+from activities.runs import Runs
 from receiver.deliveries.delivery import Delivery
 from receiver.replay.sending import Replayed, claims_of
 

@@ -18,7 +18,8 @@ from typing import Final
 from temporalio.client import WorkflowExecutionStatus
 
 from activities.callback_urls import Claims
-from activities.runs import ProgressUnknown, Runs
+from activities.run_errors import ProgressUnknown
+from activities.runs import Runs
 from receiver.deliveries.delivery import Delivery
 from receiver.replay.sending import Replayed, claims_of
 from workflows.beginning import waiting_state

@@ -13,7 +13,8 @@ import pytest
 from temporalio.client import WorkflowExecutionStatus
 from temporalio.testing import WorkflowEnvironment
 
-from activities.runs import NoProgressQuery, ProgressUnknown, QueryFailed, Runs, WorkerAway
+from activities.run_errors import NoProgressQuery, ProgressUnknown, QueryFailed, WorkerAway
+from activities.runs import Runs
 from activities.worker import WORKFLOWS
 from receiver.cli.demo.stack import stagehook_command
 from receiver.cli.pipeline import watching

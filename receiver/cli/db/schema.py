@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-
 from activities.store import migrations
 from activities.store.database import NewerSchema
 from receiver.cli.db.store import need_store, read_store
 from receiver.cli.errors import CommandError, Exit
-from receiver.cli.output import confirm, note, print_json, say
+from receiver.cli.output import confirm_first, note, print_json, say
 
 
 def upgrade_store() -> None:
@@ -46,16 +44,10 @@ def downgrade_store(revision: str, *, yes: bool) -> None:
         advice = f"use one of {', '.join(earlier)}" if earlier else "the store has only its first revision"
         raise CommandError(f"{revision!r} is not a revision before {before or 'the first'}", advice, Exit.USAGE)
     if not yes:
-        _confirm(f"take {store} back from {before} to {revision}; what only later revisions keep is deleted")
+        what = f"take {store} back from {before} to {revision}; what only later revisions keep is deleted"
+        confirm_first(what, declined="nothing was changed")
     migrations.downgrade(store, revision)
     note(f"{store} is at {revision}, taken back from {before}")
-
-
-def _confirm(what: str) -> None:
-    if not sys.stdin.isatty():
-        raise CommandError("stdin is not a terminal, so it cannot be confirmed", "say --yes", Exit.USAGE)
-    note(what)
-    confirm("nothing was changed")
 
 
 def print_versions(*, as_json: bool) -> Exit:

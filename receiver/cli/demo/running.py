@@ -16,7 +16,9 @@ from temporalio.client import WorkflowHandle
 
 from activities.known_secrets import known_secrets
 from activities.redaction.secrets import look_for
-from activities.runs import ProgressUnknown, Runs, status_name
+from activities.run_errors import ProgressUnknown
+from activities.run_status import status_name
+from activities.runs import Runs
 from activities.store.database import Database
 from receiver.cli.demo.processes import Processes
 from receiver.cli.demo.stack import Stack, stagehook_command, start_stack

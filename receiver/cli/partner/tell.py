@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import replace
 from typing import Final, Literal
 
@@ -20,8 +19,8 @@ from activities.partners.partner import Partner, work_reference
 from activities.receipts import built
 from activities.runs import Runs
 from activities.settings import read_callback_keys
-from receiver.cli.errors import CommandError, Exit
-from receiver.cli.output import confirm, note, print_json, say
+from receiver.cli.errors import CommandError
+from receiver.cli.output import confirm_first, note, print_json, say
 from receiver.cli.pipeline.stage_table import state_text
 from receiver.cli.terminal import printable
 from workflows.contract import StageCall, StageProgress
@@ -41,7 +40,7 @@ async def tell(verb: Verb, workflow_id: str, stage: int, *, yes: bool, as_json: 
     partner, callback_urls = _partner_and_urls(call)
     request = _build(verb, partner, call, known)
     if not yes:
-        _confirm(f"{verb} {known.reference} at {partner.name}: {_stage_in_words(call, known)}")
+        confirm_first(f"{verb} {known.reference} at {partner.name}: {_stage_in_words(call, known)}")
     response = await _send(verb, partner, request)
     if flaw := flaw_of(response):
         note(printable(f"partner {partner.name}: the answer cannot be read: {flaw}"))
@@ -100,13 +99,6 @@ def _by_hand(name: str) -> str:
 
 def _stage_in_words(call: StageCall, known: StageProgress) -> str:
     return f"stage {call.stage} {call.name} of {call.workflow_id}, call {call.attempt}, {state_text(known)}"
-
-
-def _confirm(what: str) -> None:
-    if not sys.stdin.isatty():
-        raise CommandError("stdin is not a terminal, so it cannot be confirmed", "say --yes", Exit.USAGE)
-    note(printable(what))
-    confirm()
 
 
 async def _send(verb: Verb, partner: Partner, request: httpx.Request) -> httpx.Response:

@@ -1,4 +1,4 @@
-"""`stagehook pipeline`: start, look at, advance and cancel runs."""
+"""`stagehook pipeline`: start and look at runs, and decide about them as an operator."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import click
 
 from receiver.cli.names import PIPELINE, RUN_ID
 from receiver.cli.output import json_option, note, run_async
+from receiver.cli.pipeline.actors import actor_option
 
 
 @click.group()
@@ -16,15 +17,19 @@ def pipeline() -> None:
 @pipeline.command()
 @click.argument("name", type=PIPELINE)
 @click.option("--id", "workflow_id", default="", help="The run's workflow id; a new one by default.")
+@click.option("--again", is_flag=True, help="Also if a run with this id has completed.")
 @click.option("--input", "given", default="{}", metavar="JSON|@FILE|-", help="The run's input, a JSON object.")
 @click.option("--wait", is_flag=True, help="Wait for the end; exits 3 if the run failed.")
 @json_option
 @run_async
-async def start(name: str, workflow_id: str, given: str, *, wait: bool, as_json: bool) -> int:
-    """Start a run of the pipeline NAME."""
+async def start(name: str, workflow_id: str, given: str, *, again: bool, wait: bool, as_json: bool) -> int:
+    """Start a run of the pipeline NAME.
+
+    An --id whose run has failed or was cancelled can be used again; one whose run has completed only with --again.
+    """
     from receiver.cli.pipeline.starting import start_run
 
-    return await start_run(name, workflow_id, given, wait=wait, as_json=as_json)
+    return await start_run(name, workflow_id, given, again=again, wait=wait, as_json=as_json)
 
 
 @pipeline.command("list")
@@ -51,6 +56,21 @@ async def show(workflow_id: str, *, as_json: bool) -> None:
 
 @pipeline.command()
 @click.argument("workflow_id", metavar="ID", type=RUN_ID)
+@click.option("--wait", is_flag=True, help="Wait for the run's end.")
+@json_option
+@run_async
+async def result(workflow_id: str, *, wait: bool, as_json: bool) -> None:
+    """Print the result of the run ID: each stage's outcome with its data.
+
+    Exits 3 if the run did not complete, and 1 if it is still running.
+    """
+    from receiver.cli.pipeline.results import print_result
+
+    await print_result(workflow_id, wait=wait, as_json=as_json)
+
+
+@pipeline.command()
+@click.argument("workflow_id", metavar="ID", type=RUN_ID)
 @json_option
 @run_async
 async def watch(workflow_id: str, *, as_json: bool) -> int:
@@ -66,16 +86,34 @@ async def watch(workflow_id: str, *, as_json: bool) -> int:
 @pipeline.command()
 @click.argument("workflow_id", metavar="ID", type=RUN_ID)
 @click.argument("stage", type=int)
+@click.option("--yes", is_flag=True, help="Do not ask, even if several stages wait.")
 @run_async
-async def advance(workflow_id: str, stage: int) -> None:
+async def advance(workflow_id: str, stage: int, *, yes: bool) -> None:
     """End every wait of the run ID up to stage number STAGE, by hand.
 
-    Partners of later stages up to STAGE are still called, but not waited for.
+    Partners of later stages up to STAGE are still called, but not waited for. Says which open waits this ends, and
+    asks first if there are several.
     """
-    from receiver.cli.pipeline.runs import connect_runs
+    from receiver.cli.pipeline.advancing import advance_run
 
-    await (await connect_runs()).advance(workflow_id, stage)
-    note(f"sent: the waits of {workflow_id} up to stage {stage} are over")
+    await advance_run(workflow_id, stage, yes=yes)
+
+
+@pipeline.command()
+@click.argument("workflow_id", metavar="RUN", type=RUN_ID)
+@click.argument("stage", type=click.IntRange(1), required=False)
+@click.option("--reason", default="", help="Why, for the run's history.")
+@actor_option
+@run_async
+async def resume(workflow_id: str, stage: int | None, reason: str, actor: str) -> None:
+    """Go on with RUN, which has failed or was cancelled, from before the call of stage number STAGE.
+
+    Without STAGE, from the stage that failed. The stage's partner is called again with a new URL; URLs that were issued
+    before still settle the run's stages. Callbacks that came since are applied again, operators' commands are not.
+    """
+    from receiver.cli.pipeline.resuming import resume_run
+
+    await resume_run(workflow_id, stage, reason, actor)
 
 
 @pipeline.command()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from activities.runs import ProgressUnknown, call_trouble, status_name
+from activities.run_errors import ProgressUnknown
+from activities.run_status import call_trouble, status_name
 from receiver.cli.output import note, print_json, say
 from receiver.cli.pipeline.runs import GOOD, connect_runs, print_as
 from receiver.cli.pipeline.stage_table import stage_notes, stage_table

@@ -46,6 +46,11 @@ def state_text(stage: StageProgress) -> str:
     return f"{stage.outcome} ({stage.cause})" if stage.outcome else stage.state
 
 
+def stage_name(stage: StageProgress) -> str:
+    """Return the stage's number and name, such as `2 account-check`."""
+    return f"{stage.number} {stage.name}".rstrip()
+
+
 def stage_notes(progress: Progress) -> Iterator[str]:
     """Yield what an operator should know in addition to the table; some of it is partners' text."""
     yield from map(printable, _notes(progress))
@@ -57,7 +62,7 @@ def _notes(progress: Progress) -> Iterator[str]:
             if text:
                 yield f"stage {stage.number} {stage.name}: {text}"
         for entry in stage.ledger:
-            yield f"stage {stage.number} {stage.name}: {_utc_text(entry.at)} {entry.what}: {entry.why}"
+            yield f"stage {stage.number} {stage.name}: {utc_text(entry.at)} {entry.what}: {entry.why}"
         if stage.ledger_total > len(stage.ledger):
             yield f"stage {stage.number} {stage.name}: and {stage.ledger_total - len(stage.ledger)} more like these"
     for reason, count in progress.ignored.items():
@@ -77,7 +82,7 @@ def _line(stage: StageProgress) -> str:
     line = f"stage {stage.number} {stage.name} ({stage.partner}): {state_text(stage)}, call {stage.attempts}"
     if stage.outcome:
         return f"{line}, {_took(stage)}"
-    return f"{line}, until {_utc_text(stage.deadline)} UTC" if stage.deadline else line
+    return f"{line}, until {utc_text(stage.deadline)} UTC" if stage.deadline else line
 
 
 def _took(stage: StageProgress) -> str:
@@ -94,5 +99,6 @@ def _due(stage: StageProgress) -> str:
     return f"{datetime.fromtimestamp(stage.deadline, UTC):{'%H:%M:%S' if soon else '%m-%d %H:%M'}}Z"
 
 
-def _utc_text(at: float | None) -> str:
+def utc_text(at: float | None) -> str:
+    """Return a moment in UTC, to the second; "" for None."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S") if at else ""

@@ -11,15 +11,18 @@ from receiver.cli.pipeline.runs import connect_runs, print_as
 from workflows.pipelines import PIPELINES
 
 
-async def start_run(name: str, workflow_id: str, given: str, *, wait: bool, as_json: bool) -> int:
-    """Start a run of the pipeline; with `wait`, RUN_FAILED if it did not complete. given: the input, as typed."""
+async def start_run(name: str, workflow_id: str, given: str, *, again: bool, wait: bool, as_json: bool) -> int:
+    """Start a run of the pipeline; with `wait`, RUN_FAILED if it did not complete. given: the input, as typed.
+
+    again: also if a run with this id has completed.
+    """
     definition = PIPELINES.get(name)
     if definition is None:
         raise CommandError(f"no pipeline is named {name}", f"use one of {', '.join(PIPELINES)}", Exit.NOT_FOUND)
     data = read_json_object("--input", given)
     task_queue = os.environ.get("TASK_QUEUE", "").strip() or DEFAULT_TASK_QUEUE
     runs = await connect_runs()
-    handle = await runs.start(definition, data, task_queue=task_queue, workflow_id=workflow_id)
+    handle = await runs.start(definition, data, task_queue=task_queue, workflow_id=workflow_id, again=again)
     started = {"pipeline": name, "workflow_id": handle.id, "run_id": handle.first_execution_run_id}
     if not wait:
         print_as(started, handle.id, as_json=as_json)

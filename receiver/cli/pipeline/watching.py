@@ -7,7 +7,9 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Final
 
-from activities.runs import NoProgressQuery, ProgressUnknown, Runs, status_name
+from activities.run_errors import NoProgressQuery, ProgressUnknown
+from activities.run_status import status_name
+from activities.runs import Runs
 from workflows.contract import Progress
 
 LOOK_AGAIN_SECONDS: Final = 0.5

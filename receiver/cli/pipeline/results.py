@@ -1,0 +1,61 @@
+"""Print the result of a run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from temporalio.converter import value_to_type
+
+from activities.run_status import status_name
+from receiver.cli.errors import CommandError, Exit
+from receiver.cli.output import print_json, say
+from receiver.cli.pipeline.runs import connect_runs
+from receiver.cli.pipeline.stage_table import utc_text
+from receiver.cli.terminal import printable
+from workflows.contract import Outcome, PipelineResult
+
+
+async def print_result(workflow_id: str, *, wait: bool, as_json: bool) -> None:
+    """Print the result of a completed run. wait: wait for the run's end, without a time limit.
+
+    Raises `CommandError` for a run that is running, or ended otherwise; `RunNotFound`.
+    """
+    runs = await connect_runs()
+    if not wait and status_name((await runs.describe(workflow_id)).status) == "running":
+        what = f"the run {workflow_id} is still running, so it has no result yet"
+        raise CommandError(what, "wait for it with --wait, or look at it with `stagehook pipeline show`")
+    status, result, why = await runs.end(runs.client.get_workflow_handle(workflow_id))
+    if status != "completed":
+        advice = "`stagehook pipeline show` tells each stage's story; `stagehook pipeline resume` goes on from a stage"
+        raise CommandError(f"the run {workflow_id} has no result, it is {status}: {why}", advice, Exit.RUN_FAILED)
+    if as_json:
+        print_json(result)
+        return
+    for line in result_lines(workflow_id, result):
+        say(printable(line))
+
+
+def result_lines(workflow_id: str, result: Any) -> Iterator[str]:
+    """Yield the result for people: a line for each stage, and below it a line for each field of its data."""
+    try:
+        known: PipelineResult = value_to_type(PipelineResult, result)
+    except Exception:  # a class of one's own may return anything
+        yield f"{workflow_id} completed: {_as_json(result)}"
+        return
+    yield f"{known.pipeline} {workflow_id} completed"
+    # JSON does not keep the order of the stages.
+    for name, outcome in sorted(known.outcomes.items(), key=lambda item: item[1].at):
+        yield from _outcome_lines(name, outcome)
+
+
+def _outcome_lines(name: str, outcome: Outcome) -> Iterator[str]:
+    said = "".join(f": {part}" for part in (outcome.code, outcome.message) if part)
+    yield f"{name}: {outcome.status} ({outcome.cause}), {utc_text(outcome.at)} UTC{said}"
+    for field, value in outcome.data.items():
+        yield f"  {field}: {value if isinstance(value, str) else _as_json(value)}"
+
+
+def _as_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
