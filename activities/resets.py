@@ -7,6 +7,7 @@ it. The chain stays the same, so that callback URLs issued before still settle t
 from __future__ import annotations
 
 import math
+import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -97,6 +98,9 @@ async def resume(runs: Runs, workflow_id: str, stage: int = 0, *, reason: str, a
     for refusal in [*_expiring(chosen.call, at), *await history.advances_past(chosen)]:
         # A stage whose work was undone must be refused here as well, once runs undo work.
         raise refusal
+    if (latest := await runs.describe(workflow_id)).run_id != described.run_id:
+        # Temporal would take back what another operator has resumed, and the partner would be called twice.
+        raise StillOpen(f"the run {workflow_id} was resumed meanwhile, as {latest.run_id}")
     async with runs.reaching(workflow_id):
         answer = await runs.client.workflow_service.reset_workflow_execution(
             ResetWorkflowExecutionRequest(
@@ -104,12 +108,10 @@ async def resume(runs: Runs, workflow_id: str, stage: int = 0, *, reason: str, a
                 workflow_execution=WorkflowExecution(workflow_id=workflow_id, run_id=described.run_id),
                 reason=reason,
                 workflow_task_finish_event_id=chosen.reset_to,
-                # The same id for the same reset: of two operators at once, only the first resets the run.
-                request_id=f"resume-{described.run_id}-{chosen.reset_to}",
+                request_id=str(uuid.uuid4()),
                 reset_reapply_exclude_types=NOT_APPLIED,
                 identity=runs.client.identity,
             ),
-            retry=True,
         )
     return Resumed(answer.run_id, await history.called_again(chosen))
 
@@ -146,10 +148,10 @@ class EndedHistory:
         return list(again.values())
 
     async def advances_past(self, chosen: CallEvent) -> list[AdvancedPast]:
-        """Return an error for each signal by hand that came after the call, and ends the wait of its stage."""
+        """Return an error for each signal by hand that ends the wait of the stage, whenever it came."""
         stage, last = chosen.call.stage, await self._last_stage()
         refusals = []
-        for event in self._events[chosen.reset_to :]:
+        for event in self._events:
             if stage <= await self._advanced_to(event) <= last:
                 what = f"an operator ended the wait of stage {stage} of {self._workflow_id}"
                 at = f"{event.event_time.ToDatetime(UTC):%Y-%m-%d %H:%M:%S} UTC"
