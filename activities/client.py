@@ -13,7 +13,14 @@ from typing import Final
 from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure
 from temporalio.client import Client
 from temporalio.envconfig import ClientConfig, ClientConnectConfig
-from temporalio.runtime import LogForwardingConfig, LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
+from temporalio.runtime import (
+    LogForwardingConfig,
+    LoggingConfig,
+    PrometheusConfig,
+    Runtime,
+    TelemetryConfig,
+    TelemetryFilter,
+)
 from temporalio.service import KeepAliveConfig, RPCError, RPCStatusCode
 
 from activities.environment import Environment, Fault, SettingsError
@@ -80,22 +87,37 @@ def _config_fault(error: Exception, file: str) -> Fault:
     return Fault("TEMPORAL_*", f"or {file} cannot be used", "check that the file is UTF-8, and each variable")
 
 
-async def connect(variables: Mapping[str, str], *, lazy: bool = False) -> Client:
+async def connect(variables: Mapping[str, str], *, lazy: bool = False, runtime: Runtime | None = None) -> Client:
     """Return a client; raises `SettingsError` and `TemporalUnreachable`.
 
     lazy: connect at the first request; if Temporal is unreachable, that request fails, not this function.
+    runtime: see `make_runtime`; by default one without metrics.
     """
     config = connect_config(variables)
     async with reaching_temporal(config["target_host"]):
-        return await Client.connect(**config, lazy=lazy, runtime=_runtime(), keep_alive_config=KEEP_ALIVE)
+        return await Client.connect(**config, lazy=lazy, runtime=runtime or _runtime(), keep_alive_config=KEEP_ALIVE)
 
 
 @cache
 def _runtime() -> Runtime:
-    """The process's only runtime. Its core logs through Python's logging; by default it would write to stdout."""
+    return make_runtime()
+
+
+def make_runtime(metrics: str = "", labels: Mapping[str, str] = {}) -> Runtime:
+    """Make the process's only runtime. Its core logs through Python's logging; by default it would write to stdout.
+
+    metrics: the address at which it serves the SDK's metrics for Prometheus; "" for none. labels: of each metric.
+    Raises `SettingsError` if the address cannot be listened on.
+    """
     forwarding = LogForwardingConfig(logger=logging.getLogger("temporalio.core"), append_target_to_name=False)
     levels = TelemetryFilter(core_level="WARN", other_level="ERROR")
-    return Runtime(telemetry=TelemetryConfig(logging=LoggingConfig(filter=levels, forwarding=forwarding)))
+    logging_config = LoggingConfig(filter=levels, forwarding=forwarding)
+    shown = PrometheusConfig(bind_address=metrics) if metrics else None
+    try:
+        return Runtime(telemetry=TelemetryConfig(logging=logging_config, metrics=shown, global_tags=labels))
+    except (RuntimeError, ValueError):
+        fault = Fault("WORKER_METRICS", "names an address that cannot be listened on", "choose another port")
+        raise SettingsError([fault]) from None
 
 
 @asynccontextmanager

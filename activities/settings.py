@@ -6,10 +6,12 @@ partner's file names that partner's variables.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Self
 
+from activities.builds import Build
 from activities.environment import Environment, is_loopback
 from activities.partners import PARTNERS, load_partners
 from activities.partners.partner import Partner
@@ -18,6 +20,7 @@ from activities.strength import SHORTEST_CALLBACK_KEY, is_patterned_key, is_weak
 from activities.variables import VARIABLES
 
 DEFAULT_TASK_QUEUE: Final = "stagehook"
+IP_AND_PORT: Final = re.compile(r"(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3}|\[[0-9a-fA-F:.]+\]):[0-9]{1,5}")
 NEW_KEY: Final = "`stagehook key generate`"
 
 
@@ -30,6 +33,8 @@ class Settings:
     partners: the enabled partners by name.
     task_queue: the task queue that the worker polls.
     store: where deliveries and calls are kept, or None to keep none.
+    build: the version of the code.
+    worker_metrics: the address at which the worker shows its metrics, or "".
     host, port, processes: the receiver's listening address and number of processes.
     """
 
@@ -38,6 +43,8 @@ class Settings:
     partners: Mapping[str, Partner] = field(repr=False)
     task_queue: str
     store: Store | None
+    build: Build
+    worker_metrics: str
     host: str
     port: int
     processes: int
@@ -69,11 +76,21 @@ class Settings:
             callback_keys=read_callback_keys(env, public=bool(public_url) and not local),
             partners=partners,
             task_queue=env.text("TASK_QUEUE", fix=VARIABLES["TASK_QUEUE"], default=DEFAULT_TASK_QUEUE),
+            build=Build.read(env),
+            worker_metrics=read_worker_metrics(env),
             # A public receiver must be reachable from a router on another machine; a local receiver must not.
             host="127.0.0.1" if local else "0.0.0.0",  # noqa: S104
             port=env.number("PORT", fix=VARIABLES["PORT"], default=8000, least=1, most=65535),
             processes=env.number("WEB_CONCURRENCY", fix=VARIABLES["WEB_CONCURRENCY"], default=1, least=1, most=100),
         )
+
+
+def read_worker_metrics(env: Environment) -> str:
+    """Return the address of WORKER_METRICS, or "". Anything other than an IP address and a port becomes a fault."""
+    address = env.optional("WORKER_METRICS")
+    if address and not IP_AND_PORT.fullmatch(address):
+        env.fault("WORKER_METRICS", "is not IP:PORT", "use an address such as 127.0.0.1:9464")
+    return address
 
 
 def read_callback_keys(env: Environment, *, public: bool = False) -> tuple[str, ...]:

@@ -19,6 +19,9 @@ VARIABLES: Final[Mapping[str, str]] = {
     "DATABASE_URL": "where deliveries are kept: PostgreSQL, or a SQLite file on a disk that lasts",
     "ALLOW_SQLITE": "1 to keep deliveries in SQLite although PUBLIC_URL is public",
     "RETENTION_DAYS": "days to keep deliveries",
+    "BUILD_ID": "the deployed version, such as the id of the commit; shown in logs and metrics",
+    "WORKER_VERSIONING": "1 to have Temporal give runs only to workers whose BUILD_ID was made current",
+    "WORKER_METRICS": "IP:PORT at which the worker shows its metrics; without it, it shows none",
     "METRICS_TOKEN": "the bearer token with which /metrics can be read; without one, a public receiver has no /metrics",
 }
 """What each setting holds, by its name."""

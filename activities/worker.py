@@ -10,6 +10,7 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
+from activities.builds import NO_BUILD, Build
 from activities.callback_urls import CallbackURLs
 from activities.calls import PartnerCalls
 from activities.decoding import GuardedRunner
@@ -41,7 +42,12 @@ def workflow_runner() -> SandboxedWorkflowRunner:
 
 
 def build_worker(
-    client: Client, calls: PartnerCalls, *, task_queue: str, workflows: Sequence[type] = WORKFLOWS
+    client: Client,
+    calls: PartnerCalls,
+    *,
+    task_queue: str,
+    workflows: Sequence[type] = WORKFLOWS,
+    build: Build = NO_BUILD,
 ) -> Worker:
     """Return a worker with these parts; `async with` runs it."""
     return Worker(
@@ -52,6 +58,7 @@ def build_worker(
         workflow_runner=workflow_runner(),
         graceful_shutdown_timeout=GRACE,
         sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
+        deployment_config=build.deployment(task_queue),
     )
 
 
@@ -65,7 +72,7 @@ async def run_worker(client: Client, settings: Settings) -> None:
     table = Calls(settings.store.database) if settings.store else None
     async with http_client() as http:
         calls = PartnerCalls(http, urls, settings.partners, table)
-        worker = build_worker(client, calls, task_queue=settings.task_queue)
+        worker = build_worker(client, calls, task_queue=settings.task_queue, build=settings.build)
         try:
             await worker.run()
         except RuntimeError as error:

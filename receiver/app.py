@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from activities.builds import NO_BUILD, Build
 from activities.callback_urls import CALLBACKS_PATH, PARTNERS_PATH, CallbackURLs
 from activities.partners.partner import Partner
 from activities.store.store import Store
@@ -38,15 +39,16 @@ def create_app(
     *,
     store: Store | None = None,
     metrics_token: str | None = "",
+    build: Build = NO_BUILD,
     timing: Timing = DEFAULT_TIMING,
 ) -> Starlette:
     """Make the receiver's app. Any number of processes may serve it: between requests it keeps only limits.
 
-    store: where deliveries are kept, or None; used during the app's lifespan. metrics_token: see `Metrics`.
+    store: where deliveries are kept, or None; used during the app's lifespan. metrics_token, build: see `Metrics`.
     """
     inbox = None if store is None else Inbox(store.database, timing)
     forwarder = Direct(signals) if inbox is None else Stored(signals, inbox, timing)
-    metrics = Metrics(inbox, metrics_token)
+    metrics = Metrics(inbox, metrics_token, build)
     callbacks = Callbacks(urls, partners, forwarder, metrics)
     health = Health(forwarder, timing)
 

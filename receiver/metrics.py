@@ -9,7 +9,7 @@ from __future__ import annotations
 import hmac
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
@@ -20,6 +20,7 @@ from prometheus_client.registry import Collector
 from starlette.requests import Request
 from starlette.responses import Response
 
+from activities.builds import NO_BUILD, Build
 from activities.store.database import StoreAway
 from receiver.answers import Verdict
 from receiver.deliveries.inbox import Inbox
@@ -41,10 +42,12 @@ class Metrics:
     """The receiver's counters, and the endpoint that shows them.
 
     token: the bearer token that a scraper must send; "" for public metrics, None for no metrics (404).
+    build: shown as a label of `stagehook_build_info`.
     """
 
-    def __init__(self, inbox: Inbox | None, token: str | None = "") -> None:
+    def __init__(self, inbox: Inbox | None, token: str | None = "", build: Build = NO_BUILD) -> None:
         self._inbox = inbox
+        self._build = build
         self._token = token
         self._registry = CollectorRegistry()
         self._reasons: set[str] = set()
@@ -86,7 +89,8 @@ class Metrics:
         given = request.headers.get("authorization", "").encode("latin-1")
         if self._token and not hmac.compare_digest(given, f"Bearer {self._token}".encode()):
             return Response("send METRICS_TOKEN as a bearer token\n", 401, {"WWW-Authenticate": "Bearer"})
-        return Response(generate_latest(self._own()) + await self._queue(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+        shown = generate_latest(self._own()) + self._build_info() + await self._queue()
+        return Response(shown, media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
     def _own(self) -> CollectorRegistry:
         if SHARED_FOLDER not in os.environ:
@@ -94,6 +98,10 @@ class Metrics:
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         return registry
+
+    def _build_info(self) -> bytes:
+        """The build of this process. During a deploy, the processes of one application may differ."""
+        return _gauges([("stagehook_build_info", "The build of this process.", 1)], self._build.facts)
 
     async def _queue(self) -> bytes:
         """The store's figures, or that it is away. They are read from the store at each scrape, by any process."""
@@ -118,14 +126,18 @@ class Metrics:
 class _Values(Collector):
     """Values of this moment. A `Gauge` would be kept for each process."""
 
-    def __init__(self, values: Iterable[tuple[str, str, float]]) -> None:
+    def __init__(self, values: Iterable[tuple[str, str, float]], labels: Mapping[str, str]) -> None:
         self._values = values
+        self._labels = labels
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        return (GaugeMetricFamily(name, says, value=value) for name, says, value in self._values)
+        for name, says, value in self._values:
+            family = GaugeMetricFamily(name, says, labels=list(self._labels))
+            family.add_metric(list(self._labels.values()), value)
+            yield family
 
 
-def _gauges(values: Iterable[tuple[str, str, float]]) -> bytes:
+def _gauges(values: Iterable[tuple[str, str, float]], labels: Mapping[str, str] = {}) -> bytes:
     registry = CollectorRegistry()
-    registry.register(_Values(values))
+    registry.register(_Values(values, labels))
     return generate_latest(registry)

@@ -31,8 +31,10 @@ def app_from_env() -> Starlette:
     settings = WebSettings.from_env(os.environ)
     urls = CallbackURLs(settings.shared.public_url, settings.shared.callback_keys)
     signals = Signals(lambda: connect(os.environ, lazy=True))
+    shared = settings.shared
+    logger.info("started", extra={"partners": ",".join(shared.partners), **shared.build.facts})
     return create_app(
-        urls, settings.shared.partners, signals, store=settings.shared.store, metrics_token=settings.metrics_token
+        urls, shared.partners, signals, store=shared.store, metrics_token=settings.metrics_token, build=shared.build
     )
 
 

@@ -10,7 +10,7 @@ import os
 import signal
 from typing import Final
 
-from activities.client import TemporalUnreachable, connect
+from activities.client import TemporalUnreachable, connect, make_runtime
 from activities.settings import Settings
 from activities.worker import WorkerRefused, run_worker
 from receiver.logs import LOG_CONFIG
@@ -44,11 +44,12 @@ async def run_until_stopped() -> None:
 
 async def _run(settings: Settings) -> None:
     """Run the worker, and wait for Temporal: processes start in any order, and Temporal may stop during a start."""
+    runtime = make_runtime(settings.worker_metrics, settings.build.facts)
     for again_in in itertools.chain(AGAIN_SECONDS, itertools.repeat(AGAIN_SECONDS[-1])):
         try:
-            client = await connect(os.environ)
+            client = await connect(os.environ, runtime=runtime)
             facts = {"task_queue": settings.task_queue, "partners": ",".join(settings.partners)}
-            logger.info("started", extra=facts)
+            logger.info("started", extra={**facts, **settings.build.facts})
             await run_worker(client, settings)
             return
         except (TemporalUnreachable, WorkerRefused) as error:
