@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -27,6 +28,14 @@ def processes_of(folder: Path) -> list[str]:
     """Command lines of the processes whose environment or arguments name this folder."""
     listed = subprocess.run(["ps", "axeww"], capture_output=True, text=True, check=True).stdout
     return [line for line in listed.splitlines() if str(folder) in line and " ps axeww" not in line]
+
+
+def shown_at(url: str) -> str:
+    """The page at this URL; "" if nothing answers."""
+    try:
+        return httpx.get(url, trust_env=False).text
+    except httpx.TransportError:
+        return ""
 
 
 def demo_environment(folder: Path) -> dict[str, str]:
@@ -156,6 +165,31 @@ def test_several_receivers_share_a_port_and_stop_with_code_0(tmp_path: Path) -> 
         web.terminate()
         assert web.wait(3 * 10) == 0
     eventually(lambda: processes_of(tmp_path) == [], STOP_WITHIN)
+
+
+def test_worker_and_web_say_which_build_they_are(tmp_path: Path) -> None:
+    build = {"BUILD_ID": "0a1b2c3", "WORKER_METRICS": f"127.0.0.1:{free_port()}"}
+    logs = {name: tmp_path / f"{name}.log" for name in ("web", "worker")}
+    with (
+        system(tmp_path, **build) as env,
+        running(temporal_of(env, tmp_path), env, tmp_path / "temporal.log"),
+        running(stagehook_command("serve"), env, logs["web"]),
+        running(stagehook_command("worker"), env, logs["worker"]),
+    ):
+        for log in logs.values():
+            eventually(lambda: [line for line in log.read_text().splitlines() if " started " in line])  # noqa: B023
+        assert all("build_id=0a1b2c3" in log.read_text() for log in logs.values())
+        eventually(lambda: 'stagehook_build_info{build_id="0a1b2c3"} 1.0' in shown_at(f"{env['PUBLIC_URL']}/metrics"))
+        eventually(lambda: 'build_id="0a1b2c3"' in shown_at(f"http://{env['WORKER_METRICS']}/metrics"))
+
+
+def test_a_worker_whose_metrics_cannot_be_listened_on_says_so(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with system(tmp_path, WORKER_METRICS=address) as env:
+            done = run_command("worker", env=env)
+    assert done.returncode == 2
+    assert "WORKER_METRICS names an address that cannot be listened on" in done.stderr.decode()
 
 
 def test_the_worker_waits_for_temporal_and_stops_with_code_0(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ async def described(env: WorkflowEnvironment, version: WorkerDeploymentVersion) 
                 await asyncio.sleep(0.1)
 
 
-async def test_a_versioned_worker_gets_no_run_before_its_version_is_current(versioning: WorkflowEnvironment) -> None:
+async def test_a_versioned_worker_waits_until_its_version_is_current(versioning: WorkflowEnvironment) -> None:
     partner, build = ScriptedPartner(), Build("0a1b2c3", versioned=True)
     version = WorkerDeploymentVersion(deployment_name=QUEUE, build_id=build.id)
     async with build_worker(versioning.client, cast(PartnerCalls, partner), task_queue=QUEUE, build=build):

@@ -8,6 +8,7 @@ from functools import partial
 
 import pytest
 
+from activities.builds import Build
 from activities.environment import Environment, SettingsError, is_loopback
 from activities.handshakes import Handshake
 from activities.partners import PARTNERS, sandbox
@@ -49,6 +50,13 @@ def test_every_fault_is_reported_at_once_with_a_fix() -> None:
 )
 def test_a_public_url_must_be_a_plain_base_url(url: str) -> None:
     assert "PUBLIC_URL" in faults(PUBLIC_URL=url)
+
+
+def test_the_build_and_the_workers_metrics_are_read() -> None:
+    settings = Settings.from_env({**GOOD, "BUILD_ID": "0a1b2c3", "WORKER_METRICS": "[::1]:9464"})
+    assert (settings.build, settings.worker_metrics) == (Build("0a1b2c3"), "[::1]:9464")
+    wrong = faults(WORKER_VERSIONING="1", WORKER_METRICS="worker.example:9464")
+    assert set(wrong) == {"BUILD_ID", "WORKER_METRICS"}
 
 
 @pytest.mark.parametrize("scheme", ["http", "HTTP", "Http"])

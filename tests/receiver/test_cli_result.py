@@ -172,7 +172,7 @@ async def started(env: WorkflowEnvironment, *more: str) -> Any:
     return await told(env, "pipeline", "start", "onboarding", "--id", "run", "--input", json.dumps(INPUT), *more)
 
 
-async def test_the_id_of_a_completed_run_is_used_again_only_if_said(real: WorkflowEnvironment) -> None:
+async def test_the_id_of_a_completed_run_is_refused_unless_said(real: WorkflowEnvironment) -> None:
     async with working(real.client, ScriptedPartner(), [Unstaged]):
         handle = await real.client.start_workflow(Unstaged.run, id="run", task_queue="tests")
         await handle.signal(Unstaged.end)
@@ -188,7 +188,7 @@ async def test_the_id_of_a_completed_run_is_used_again_only_if_said(real: Workfl
     assert (still_open.code, still_open.err.splitlines()[0]) == (1, "error: a run with the id run is open")
 
 
-async def test_the_id_of_a_run_that_did_not_complete_can_be_used_again(real: WorkflowEnvironment) -> None:
+async def test_the_id_of_a_run_that_failed_is_used_again(real: WorkflowEnvironment) -> None:
     for _ in range(2):
         assert (await started(real)).code == 0
         await real.client.get_workflow_handle("run").terminate()

@@ -143,7 +143,7 @@ async def test_what_ended_a_run_does_not_end_it_again(real: WorkflowEnvironment,
         assert (await result_of(latest(real, handle))).outcomes["step-1"].status == "succeeded"
 
 
-async def test_an_earlier_stage_is_called_again_and_later_ones_as_they_were(real: WorkflowEnvironment) -> None:
+async def test_stages_after_a_resumed_one_are_called_again(real: WorkflowEnvironment) -> None:
     """The callback of stage 1 came, and settles it before its call; stage 2 failed, and is called again."""
     partner = ScriptedPartner()
     async with working(real.client, partner):
@@ -202,7 +202,7 @@ async def test_stages_side_by_side_are_both_called_again(real: WorkflowEnvironme
     assert sorted(call.stage for call in partner.calls) == [1, 1, 2, 2]
 
 
-async def test_a_run_that_continued_as_new_resumes_within_its_last_execution(restless: WorkflowEnvironment) -> None:
+async def test_a_call_before_it_continued_as_new_is_not_found(restless: WorkflowEnvironment) -> None:
     partner = ScriptedPartner()
     async with working(restless.client, partner):
         handle = await start(restless.client, stage(1), stage(2))
@@ -257,7 +257,7 @@ async def test_an_open_run_and_a_completed_run_are_not_resumed(real: WorkflowEnv
     assert "pipeline result" in completed.err.splitlines()[1]
 
 
-async def test_a_stage_that_does_not_exist_or_was_not_called_is_told(real: WorkflowEnvironment) -> None:
+async def test_a_stage_that_is_missing_or_was_not_called_is_told(real: WorkflowEnvironment) -> None:
     partner = ScriptedPartner()
     async with working(real.client, partner):
         await failed_in_stage_2(real, partner)
@@ -317,7 +317,7 @@ async def test_a_run_whose_history_is_gone_is_told(real: WorkflowEnvironment) ->
     ]
 
 
-async def test_a_later_call_of_an_old_stage_is_not_resumed_with_urls_that_expire(
+async def test_a_stage_opened_long_ago_is_not_resumed(
     restless: WorkflowEnvironment,
 ) -> None:
     """Only an earlier execution knows when the stage was opened, and so when its URLs expire."""

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from activities.builds import Build
 from activities.store.database import Database
 from activities.store.store import Store
 from receiver import budget
@@ -32,6 +33,13 @@ async def test_answers_are_counted_by_verdict_reason_and_partner(database: Datab
     assert samples["stagehook_answers_total", "", "", "404", "unknown"] == 1
     assert samples["stagehook_answer_seconds_count", "accepted"] == 1
     assert samples[("stagehook_store_up",)] == 1
+
+
+async def test_the_build_is_shown() -> None:
+    async with serving(Switchable(), build=Build("0a1b2c3")) as http:
+        assert read((await http.get("/metrics")).text)["stagehook_build_info", "0a1b2c3"] == 1
+    async with serving(Switchable()) as http:
+        assert read((await http.get("/metrics")).text)[("stagehook_build_info",)] == 1
 
 
 async def test_requests_beyond_the_budget_of_records_are_counted(
