@@ -1,7 +1,9 @@
 """Resets: begin a run that has ended again, from before the first call of one of its stages.
 
 Temporal replays the run's history up to the workflow task that made this call, and applies the signals that came after
-it. The chain stays the same, so that callback URLs issued before still settle the run's stages.
+it, and operators' commands. A command names the call that the operator has seen, so the resumed stage, which has had no
+call yet, refuses its old commands. The chain stays the same, so that callback URLs issued before still settle the run's
+stages.
 """
 
 from __future__ import annotations
@@ -30,9 +32,8 @@ HISTORY_TIMEOUT: Final = 60.0
 """Seconds for reading a history, which has at most 50 MB."""
 
 NOT_APPLIED: Final = [
-    # What ended the run must not end it again: a cancellation, or an operator's command to fail the stage.
-    ResetReapplyExcludeType.RESET_REAPPLY_EXCLUDE_TYPE_CANCEL_REQUEST,
-    ResetReapplyExcludeType.RESET_REAPPLY_EXCLUDE_TYPE_UPDATE,
+    # It would end the run again.
+    ResetReapplyExcludeType.RESET_REAPPLY_EXCLUDE_TYPE_CANCEL_REQUEST
 ]
 
 LEAST_LIFE: Final = TOKEN_SLACK / 2
@@ -55,8 +56,8 @@ class NeverCalled(NoSuchStage):
     """The stage's partner was not called in the run's last execution."""
 
 
-class AdvancedPast(CannotResume):
-    """An operator's signal, which would be applied again, ends the stage's wait."""
+class SettledByHand(CannotResume):
+    """What an operator has sent to end the stage's wait would be applied again."""
 
 
 class URLsExpire(CannotResume):
@@ -95,7 +96,7 @@ async def resume(runs: Runs, workflow_id: str, stage: int = 0, *, reason: str, a
         events = (await handle.fetch_history()).events
     history = EndedHistory(workflow_id, events, runs.client.data_converter)
     chosen = await history.first_call(stage)
-    for refusal in [*_expiring(chosen.call, at), *await history.advances_past(chosen)]:
+    for refusal in [*_expiring(chosen.call, at), *await history.settled_by_hand(chosen.call.stage)]:
         # A stage whose work was undone must be refused here as well, once runs undo work.
         raise refusal
     if (latest := await runs.describe(workflow_id)).run_id != described.run_id:
@@ -147,15 +148,14 @@ class EndedHistory:
                 again.setdefault(one.call.stage, one.call)
         return list(again.values())
 
-    async def advances_past(self, chosen: CallEvent) -> list[AdvancedPast]:
-        """Return an error for each signal by hand that ends the wait of the stage, whenever it came."""
-        stage, last = chosen.call.stage, await self._last_stage()
-        refusals = []
+    async def settled_by_hand(self, stage: int) -> list[SettledByHand]:
+        """Return an error for each signal and command of an operator that settles the stage at any call."""
+        last, refusals = await self._last_stage(), []
         for event in self._events:
-            if stage <= await self._advanced_to(event) <= last:
+            if stage <= await self._advanced_to(event) <= last or await self._is_settling(event, stage):
                 what = f"an operator ended the wait of stage {stage} of {self._workflow_id}"
                 at = f"{event.event_time.ToDatetime(UTC):%Y-%m-%d %H:%M:%S} UTC"
-                refusals.append(AdvancedPast(f"{what} at {at}, and this signal would end it again"))
+                refusals.append(SettledByHand(f"{what} at {at}, which a reset would repeat"))
         return refusals
 
     async def _advanced_to(self, event: HistoryEvent) -> int:
@@ -167,6 +167,17 @@ class EndedHistory:
             case [stage] | [stage, None] if type(stage) is int:
                 return stage
         return 0
+
+    async def _is_settling(self, event: HistoryEvent, stage: int) -> bool:
+        """Whether the event is a command that settles the stage and names no call."""
+        accepted = event.workflow_execution_update_accepted_event_attributes.accepted_request
+        # After an earlier reset, the command is in an event of its own.
+        admitted = event.workflow_execution_update_admitted_event_attributes.request
+        for request in (accepted, admitted):
+            match await self._decoded(request.input.args):
+                case [{"stage": number, "action": "succeed" | "skip" | "fail", **rest}] if number == stage:
+                    return not rest.get("attempt")
+        return False
 
     async def _last_stage(self) -> float:
         """Return the number of the last stage; infinity for a run of another class than the pipelines'."""

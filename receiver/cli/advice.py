@@ -14,7 +14,7 @@ from activities.callback_urls import BadToken, ExpiredToken
 from activities.client import TemporalUnreachable
 from activities.environment import SettingsError
 from activities.redaction.tokens import redact_tokens
-from activities.resets import AdvancedPast, HasCompleted, NeverCalled, StillOpen, URLsExpire
+from activities.resets import HasCompleted, NeverCalled, SettledByHand, StillOpen, URLsExpire
 from activities.run_errors import (
     NoProgressQuery,
     NoSuchStage,
@@ -37,7 +37,6 @@ from workflows.checking import InvalidRun
 
 ADVICE_BY_ERROR: dict[type[Exception], tuple[Exit, str]] = {
     BadToken: (Exit.BAD_TOKEN, "copy the whole callback URL, and use the CALLBACK_KEYS of the system that issued it"),
-    AdvancedPast: (Exit.FAILED, "resume it from a later stage, or start another run"),
     CannotSign: (Exit.USAGE, "use --mode verbatim, or give the partner's file a private key of your own"),
     ExpiredToken: (Exit.EXPIRED, "its stage closed long ago; `stagehook pipeline show` tells how"),
     HasCompleted: (Exit.FAILED, "`stagehook pipeline result` prints its result; start another run to do it again"),
@@ -59,6 +58,7 @@ ADVICE_BY_ERROR: dict[type[Exception], tuple[Exit, str]] = {
     SchemaMissing: (Exit.FAILED, "run `stagehook db upgrade`"),
     NewerSchema: (Exit.FAILED, "deploy the version that made it, or a later one"),
     PartlyAdded: (Exit.UNREACHABLE, "do it again when the store can be written to: what was added stays"),
+    SettledByHand: (Exit.FAILED, "resume it from a later stage, or start another run"),
     StillOpen: (Exit.FAILED, "`stagehook pipeline call-again` calls the partner of an open stage again"),
     StoreBusy: (Exit.UNREACHABLE, "do it again when that process is done, or end it"),
     StoreAway: (Exit.UNREACHABLE, "check DATABASE_URL, and that its server is up or its folder is there"),

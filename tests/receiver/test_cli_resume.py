@@ -36,7 +36,18 @@ from tests.support import (
     working,
 )
 from tests.workflows.classes import SideBySide
-from workflows.contract import ADVANCE_STAGE, REFUSED, TOKEN_SLACK, Answer, PipelineResult, Receipt, StageCall
+from workflows.contract import (
+    ADVANCE_STAGE,
+    OPERATE,
+    REFUSED,
+    TOKEN_SLACK,
+    Action,
+    Answer,
+    Command,
+    PipelineResult,
+    Receipt,
+    StageCall,
+)
 
 FAILED = Answer("failed", code="declined", message="no such account")
 
@@ -155,6 +166,37 @@ async def test_stages_after_a_resumed_one_are_called_again(real: WorkflowEnviron
         "called again too, unless their callbacks came: 2 step-2",
     ]
     assert [call.stage for call in partner.calls] == [1, 2, 2]
+
+
+async def test_commands_for_other_stages_are_kept_by_a_resume(real: WorkflowEnvironment) -> None:
+    """Stage 1 was settled by a command, in the very task that called stage 2; a command failed stage 2."""
+    partner = ScriptedPartner()
+    async with working(real.client, partner):
+        handle = await start(real.client, stage(1), stage(2))
+        actions: list[Action] = ["succeed", "fail"]
+        for number, action in enumerate(actions, start=1):
+            await waiting(handle, number)
+            command = Command(f"c-{number}", action, number, "ada", "as agreed", data={"n": number}, attempt=1)
+            await handle.execute_update(OPERATE, command)
+        await failure_of(handle)
+        assert (await told(real, "pipeline", "resume", "run")).code == 0
+        resumed = await waiting(latest(real, handle), 2)
+        await call_back(latest(real, handle), partner.calls[-1])
+        outcomes = (await result_of(latest(real, handle))).outcomes
+    assert [call.stage for call in partner.calls] == [1, 2, 2]
+    assert resumed.ledger == []
+    assert [(one.cause, one.data) for one in outcomes.values()] == [("operator", {"n": 1}), ("callback", {})]
+
+
+async def test_a_command_that_names_no_call_hinders_a_resume(real: WorkflowEnvironment) -> None:
+    async with working(real.client, ScriptedPartner()):
+        handle = await start(real.client, stage(1))
+        await waiting(handle)
+        await handle.execute_update(OPERATE, Command("c-1", "fail", 1, "ada", "as agreed"))
+        await failure_of(handle)
+        done = await told(real, "pipeline", "resume", "run")
+    assert done.code == 1
+    assert "an operator ended the wait of stage 1 of run at" in done.err
 
 
 async def test_two_operators_at_once_resume_a_run_once(real: WorkflowEnvironment) -> None:
