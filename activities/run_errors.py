@@ -26,7 +26,7 @@ class RunNotFound(Exception):
 
 
 class RunEnded(Exception):
-    """The run has ended, so it cannot be advanced or cancelled."""
+    """The run has ended, so it takes no signal, command or cancellation."""
 
 
 class RunExists(Exception):
@@ -50,7 +50,7 @@ class QueryFailed(ProgressUnknown):
 
 
 class NoProgressQuery(ProgressUnknown):
-    """The run's class has no `progress` query: it is not a staged workflow."""
+    """The run's class does not have the query: it is not a staged workflow, or its worker has an earlier version."""
 
 
 class NoSuchStage(Exception):

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from temporalio.client import (
     Client,
@@ -40,10 +40,12 @@ from activities.run_status import run_failure_text, status_name
 from workflows.checking import check_run
 from workflows.contract import (
     ADVANCE_STAGE,
+    OUTCOMES,
     PIPELINE_WORKFLOW,
     PROGRESS,
     TOKEN_SLACK,
     Carried,
+    Outcome,
     Pipeline,
     PipelineResult,
     PipelineRun,
@@ -52,6 +54,8 @@ from workflows.contract import (
     StageProgress,
     contract_of,
 )
+
+T = TypeVar("T")
 
 RUNS_QUERY: Final = f"WorkflowType = '{PIPELINE_WORKFLOW}' AND ExecutionStatus != 'ContinuedAsNew'"
 """Visibility query for runs. Of a run that continued as new, it finds only the latest execution."""
@@ -173,19 +177,27 @@ class Runs:
 
     async def progress(self, workflow_id: str) -> Progress:
         """Return the state of every stage; raises `RunNotFound`, or a `ProgressUnknown` subclass with the reason."""
+        return await self._query(workflow_id, PROGRESS, Progress)
+
+    async def outcomes(self, workflow_id: str) -> Mapping[str, Outcome]:
+        """Return the settled stages' outcomes by name, with their data; raises like `progress`.
+
+        Raises `NoProgressQuery` also for a run whose worker has a version before this query.
+        """
+        return (await self._query(workflow_id, OUTCOMES, PipelineResult)).outcomes
+
+    async def _query(self, workflow_id: str, name: str, kind: type[T]) -> T:
         handle = self.client.get_workflow_handle(workflow_id)
         async with self.reaching(workflow_id):
             try:
-                progress: Progress = await handle.query(
-                    PROGRESS, result_type=Progress, rpc_timeout=WORKER_ANSWERS_WITHIN
-                )
-                return progress
+                answer: T = await handle.query(name, result_type=kind, rpc_timeout=WORKER_ANSWERS_WITHIN)
+                return answer
             except WorkflowQueryFailedError as error:
                 if not NO_SUCH_QUERY.search(str(error)):
                     why = str(error)[:LONGEST_REASON]
                     raise QueryFailed(f"no worker can execute the run {workflow_id}: {why}") from error
-                kind = f"the type {(await handle.describe()).workflow_type}"
-                raise NoProgressQuery(f"the run {workflow_id} is of {kind}, which has no `progress` query") from error
+                of = f"the type {(await handle.describe()).workflow_type}"
+                raise NoProgressQuery(f"the run {workflow_id} is of {of}, which has no `{name}` query") from error
             except RPCError as error:
                 if error.status is RPCStatusCode.NOT_FOUND:
                     raise
@@ -210,7 +222,7 @@ class Runs:
         last = progress.last_stage if progress else stage
         if not 1 <= stage <= last:
             raise NoSuchStage(f"the run {workflow_id} has stages 1 to {last}, not {stage}")
-        await self._check_open(workflow_id)
+        await self.check_open(workflow_id)
         if progress is None:
             return None
         return [one for one in progress.stages if one.number <= stage and one.state not in {"pending", "settled"}]
@@ -265,11 +277,12 @@ class Runs:
 
     async def cancel(self, workflow_id: str) -> None:
         """Request the run to end; its open stage is settled as cancelled. Raises `RunNotFound`, `RunEnded`."""
-        await self._check_open(workflow_id)
+        await self.check_open(workflow_id)
         async with self.reaching(workflow_id):
             await self.client.get_workflow_handle(workflow_id).cancel()
 
-    async def _check_open(self, workflow_id: str) -> None:
+    async def check_open(self, workflow_id: str) -> None:
+        """Raise `RunEnded` if the run has ended, `RunNotFound` if there is none."""
         status = (await self.describe(workflow_id)).status
         if status is not WorkflowExecutionStatus.RUNNING:
             raise RunEnded(f"the run {workflow_id} has ended: {status_name(status)}")

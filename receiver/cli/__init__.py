@@ -74,7 +74,7 @@ def stagehook() -> None:
     """Durable pipelines through third-party partners that answer by callback.
 
     Exit codes: 0 ok, 1 failed, 2 usage, 3 the run failed or timed out, 4 not found, 5 bad token, 6 expired token,
-    7 Temporal or the store unreachable, 130 interrupted.
+    7 Temporal, the store or a worker unreachable, 8 not known whether it was carried out, 130 interrupted.
     """
 
 

@@ -16,6 +16,7 @@ class Exit(IntEnum):
     BAD_TOKEN = 5
     EXPIRED = 6
     UNREACHABLE = 7
+    UNSURE = 8
     INTERRUPTED = 130
 
 

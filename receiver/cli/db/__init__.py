@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import time
-from typing import Final
 
 import click
 
+from receiver.cli.durations import read_duration
 from receiver.cli.output import counted, json_option, print_json, say
-
-UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
 @click.group()
@@ -61,15 +58,8 @@ def prune(older_than: str, *, refused: bool, as_json: bool) -> None:
     """Delete deliveries older than AGE, except pending and parked ones."""
     from receiver.cli.db.store import need_archive
 
-    deleted = need_archive().prune(time.time() - read_age(older_than), refused=refused)
+    deleted = need_archive().prune(time.time() - read_duration(older_than, "age", "30d"), refused=refused)
     if as_json:
         print_json({"deleted": deleted})
     else:
         say(f"{counted(deleted, 'delivery', 'deliveries')} deleted")
-
-
-def read_age(text: str) -> float:
-    """Return the seconds of an age such as 30d; raises a usage error for anything else."""
-    if not (found := re.fullmatch(r"([0-9]{1,6})([smhdw])", text)):
-        raise click.BadParameter(f"invalid age {text!r}: use a number and one of s, m, h, d, w, such as 30d")
-    return float(int(found[1]) * UNITS[found[2]])

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import click
 
-from receiver.cli.db import read_age
+from receiver.cli.durations import read_duration
 from receiver.cli.names import PARTNER, PIPELINE, RUN_ID, VERDICT
 
 T = TypeVar("T")
@@ -76,7 +76,7 @@ def filter_options(run_by: str = "--") -> Callable[[Callable[..., T]], Callable[
 def _read_moment(option: str, text: str) -> float:
     """Return the unix seconds of `2h` (ago) or of an ISO 8601 time, which is UTC if it names no zone."""
     if re.fullmatch(r"[0-9]+[smhdw]", text):
-        return time.time() - read_age(text)
+        return time.time() - read_duration(text)
     try:
         moment = datetime.fromisoformat(text)
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

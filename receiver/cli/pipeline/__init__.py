@@ -7,11 +7,16 @@ import click
 from receiver.cli.names import PIPELINE, RUN_ID
 from receiver.cli.output import json_option, note, run_async
 from receiver.cli.pipeline.actors import actor_option
+from receiver.cli.pipeline.commands import COMMANDS
 
 
 @click.group()
 def pipeline() -> None:
     """Runs of pipelines."""
+
+
+for command in COMMANDS:
+    pipeline.add_command(command)
 
 
 @pipeline.command()

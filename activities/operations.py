@@ -1,0 +1,80 @@
+"""Operations: send an operator's command for a stage to its run, and tell for sure what became of it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from datetime import timedelta
+from typing import Final
+
+from temporalio.client import (
+    WorkflowExecutionStatus,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+)
+
+from activities.client import TemporalUnreachable
+from activities.run_errors import NoSuchStage, RunNotFound
+from activities.runs import Runs
+from workflows.contract import OPERATE, Applied, Command, Progress
+
+APPLIED_WITHIN: Final = timedelta(seconds=15)
+
+NO_SUCH_UPDATE: Final = re.compile(r"update handler for .* expected but not found", re.IGNORECASE)
+"""Matches the error of a worker whose code does not have the update."""
+
+
+class CommandRefused(Exception):
+    """The run refused the command. The message is its sentence for the operator."""
+
+
+class NoCommands(Exception):
+    """The run's worker has an earlier version, or the run's class takes no commands."""
+
+
+class CommandUnsure(Exception):
+    """It is not known whether the command was or will be carried out. The same id tells."""
+
+
+async def operate(runs: Runs, workflow_id: str, command: Command, *, repeated: bool = False) -> Applied:
+    """Have the run apply the command to its stage, at the call that the stage is at now.
+
+    Sends nothing if no worker answers: Temporal would keep the command, and a worker would apply it much later.
+
+    repeated: the command may have been sent before, by the same id; then it is found even if the run has ended since.
+    Raises `CommandRefused`, `CommandUnsure`, `NoCommands`; `RunNotFound`, `RunEnded`, `NoSuchStage`, `ProgressUnknown`.
+    """
+    if (await runs.describe(workflow_id)).status is WorkflowExecutionStatus.RUNNING:
+        progress = await runs.progress(workflow_id)
+        command = replace(command, attempt=_attempt_of(command.stage, progress, workflow_id))
+    elif not repeated:
+        await runs.check_open(workflow_id)
+    return await _send(runs, workflow_id, command)
+
+
+async def _send(runs: Runs, workflow_id: str, command: Command) -> Applied:
+    handle = runs.client.get_workflow_handle(workflow_id)
+    try:
+        async with runs.reaching(workflow_id, within=None):
+            applied: Applied = await handle.execute_update(
+                OPERATE, command, id=command.id, result_type=Applied, rpc_timeout=APPLIED_WITHIN
+            )
+            return applied
+    except WorkflowUpdateFailedError as error:
+        why = str(error.cause)
+        if NO_SUCH_UPDATE.search(why):
+            raise NoCommands(f"the worker of the run {workflow_id} takes no commands") from error
+        raise CommandRefused(why) from error
+    except (WorkflowUpdateRPCTimeoutOrCancelledError, TemporalUnreachable) as error:
+        what = f"no answer to the command {command.id} for {workflow_id}"
+        raise CommandUnsure(f"{what}: it may have been carried out, or may still be when a worker comes") from error
+    except RunNotFound:
+        await runs.check_open(workflow_id)
+        raise
+
+
+def _attempt_of(number: int, progress: Progress, workflow_id: str) -> int:
+    """Return the call that the stage is at; 0 before its first call."""
+    if not 1 <= number <= progress.last_stage:
+        raise NoSuchStage(f"the run {workflow_id} has stages 1 to {progress.last_stage}, not {number}")
+    return next((stage.attempts for stage in progress.stages if stage.number == number), 0)
