@@ -388,6 +388,7 @@ class StageProgress:
     calls_again_at: when `retry` calls the partner again, in unix seconds; None if no call is planned.
     attempts_planned: `Stage.attempts`; 0 if the stage is not known by its definition.
     on_timeout, on_failure: the stage's policies, or "".
+    trouble: what keeps an open stage from going on, by the cause that an outcome would have; "" if nothing does.
     """
 
     number: int
@@ -412,6 +413,7 @@ class StageProgress:
     attempts_planned: int = 0
     on_timeout: str = ""
     on_failure: str = ""
+    trouble: Cause | Literal[""] = ""
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,7 @@ def stage_progress(stage: Stage, record: StageRecord, commands: Sequence[LedgerE
         attempts_planned=stage.attempts if stage.partner else 0,
         on_timeout=on_timeout if stage.partner else "",
         on_failure=on_failure if stage.partner else "",
+        trouble=record.trouble.cause if record.trouble and not outcome else "",
     )
 
 

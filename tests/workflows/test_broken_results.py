@@ -12,7 +12,7 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 
 from activities.worker import WORKFLOWS
-from receiver.cli.pipeline.stage_table import stage_notes
+from receiver.cli.pipeline.stories import Teller
 from tests.support import (
     ScriptedPartner,
     call_back,
@@ -112,9 +112,11 @@ async def test_a_stage_waits_with_a_note_on_a_broken_receipt(
     async with working(skipping.client, partner):
         handle = await start(skipping.client, stage(1, timeout=60.0))
         assert flaw in (await waiting(handle)).note
-        [shown] = stage_notes(await progress_of(handle))
+        teller = Teller(handle.id, is_open=True, outcomes={}, now=0.0)
+        [shown] = teller.stories(await progress_of(handle))
         error = await failure_of(handle)
-    assert shown.startswith("stage 1 step-1: partner partner-1 answered, but its answer cannot be used: ")
+    assert shown.startswith("stage 1 step-1: called partner-1 at ")
+    assert "; trouble with this call: partner partner-1 answered, but its answer cannot be used: " in shown
     assert flaw in shown
     assert (error.type, len(partner.calls), partner.questions) == ("StageTimedOut", 1, [])
     assert flaw in error.message

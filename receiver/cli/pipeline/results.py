@@ -13,6 +13,7 @@ from receiver.cli.errors import CommandError, Exit
 from receiver.cli.output import print_json, say
 from receiver.cli.pipeline.runs import connect_runs
 from receiver.cli.pipeline.stage_table import utc_text
+from receiver.cli.pipeline.stories import data_lines
 from receiver.cli.terminal import printable
 from workflows.contract import Outcome, PipelineResult
 
@@ -42,7 +43,7 @@ def result_lines(workflow_id: str, result: Any) -> Iterator[str]:
     try:
         known: PipelineResult = value_to_type(PipelineResult, result)
     except Exception:  # a class of one's own may return anything
-        yield f"{workflow_id} completed: {_as_json(result)}"
+        yield f"{workflow_id} completed: {json.dumps(result, ensure_ascii=False)}"
         return
     yield f"{known.pipeline} {workflow_id} completed"
     # JSON does not keep the order of the stages.
@@ -53,9 +54,4 @@ def result_lines(workflow_id: str, result: Any) -> Iterator[str]:
 def _outcome_lines(name: str, outcome: Outcome) -> Iterator[str]:
     said = "".join(f": {part}" for part in (outcome.code, outcome.message) if part)
     yield f"{name}: {outcome.status} ({outcome.cause}), {utc_text(outcome.at)} UTC{said}"
-    for field, value in outcome.data.items():
-        yield f"  {field}: {value if isinstance(value, str) else _as_json(value)}"
-
-
-def _as_json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    yield from data_lines(outcome.data)

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import shlex
+import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from activities.run_errors import ProgressUnknown
 from activities.run_status import call_trouble, status_name
+from activities.runs import Runs
 from receiver.cli.output import note, print_json, say
 from receiver.cli.pipeline.runs import GOOD, connect_runs, print_as
-from receiver.cli.pipeline.stage_table import stage_notes, stage_table
+from receiver.cli.pipeline.stage_table import stage_table
+from receiver.cli.pipeline.stories import Teller
 from receiver.cli.tables import console, print_list
 from receiver.cli.terminal import printable
+from workflows.contract import Outcome
+
+RESUME: Final = "`stagehook pipeline resume {}` goes on from the stage that failed"
 
 
 async def print_runs(limit: int, *, as_json: bool) -> None:
@@ -46,14 +53,28 @@ async def show_run(workflow_id: str, *, as_json: bool) -> None:
         failure = f": {head['failure']}" if head["failure"] else ""
         print_as({**head, "progress": None}, f"{workflow_id} {head['status']}{failure}", as_json=as_json)
         raise
+    outcomes = await _outcomes(runs, workflow_id)
     if as_json:
-        print_json({**head, "progress": progress})
+        print_json({**head, "progress": progress, "outcomes": outcomes})
         return
     console().print(stage_table(progress, f"{progress.pipeline} {workflow_id}: {head['status']}"))
-    for line in (*stage_notes(progress), *described_notes(head)):
+    teller = Teller(workflow_id, head["status"] == "running", outcomes or {}, time.time())
+    for line in (*teller.stories(progress), *described_notes(head)):
         say(printable(line))
+
+
+async def _outcomes(runs: Runs, workflow_id: str) -> Mapping[str, Outcome] | None:
+    """Return the outcomes with their data; None if the run's worker has a version that does not tell them."""
+    try:
+        return await runs.outcomes(workflow_id)
+    except ProgressUnknown:
+        return None
 
 
 def described_notes(head: Mapping[str, Any]) -> list[str]:
     """Return what only Temporal knows, not the workflow: why the run failed, and the error of its open call."""
-    return [*([f"failed: {head['failure']}"] if head["failure"] else []), *head["trouble"]]
+    return [
+        *([f"failed: {head['failure']}"] if head["failure"] else []),
+        *head["trouble"],
+        *([] if head["status"] in GOOD else [RESUME.format(shlex.quote(head["workflow_id"]))]),
+    ]

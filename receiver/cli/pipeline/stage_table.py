@@ -43,30 +43,12 @@ def stage_table(progress: Progress, title: str = "") -> Table:
 
 def state_text(stage: StageProgress) -> str:
     """Return the state, such as `waiting` or `succeeded (callback)`."""
-    return f"{stage.outcome} ({stage.cause})" if stage.outcome else stage.state
+    return f"{stage.outcome} ({stage.cause})" if stage.outcome else stage.state.replace("_", " ")
 
 
 def stage_name(stage: StageProgress) -> str:
     """Return the stage's number and name, such as `2 account-check`."""
     return f"{stage.number} {stage.name}".rstrip()
-
-
-def stage_notes(progress: Progress) -> Iterator[str]:
-    """Yield what an operator should know in addition to the table; some of it is partners' text."""
-    yield from map(printable, _notes(progress))
-
-
-def _notes(progress: Progress) -> Iterator[str]:
-    for stage in progress.stages:
-        for text in (": ".join(part for part in (stage.code, stage.message) if part), stage.note):
-            if text:
-                yield f"stage {stage.number} {stage.name}: {text}"
-        for entry in stage.ledger:
-            yield f"stage {stage.number} {stage.name}: {utc_text(entry.at)} {entry.what}: {entry.why}"
-        if stage.ledger_total > len(stage.ledger):
-            yield f"stage {stage.number} {stage.name}: and {stage.ledger_total - len(stage.ledger)} more like these"
-    for reason, count in progress.ignored.items():
-        yield f"ignored signals: {count} ({reason})"
 
 
 def changes(before: Progress | None, after: Progress) -> Iterator[str]:
