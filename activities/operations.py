@@ -12,6 +12,7 @@ from temporalio.client import (
     WorkflowUpdateFailedError,
     WorkflowUpdateRPCTimeoutOrCancelledError,
 )
+from temporalio.exceptions import FailureError
 
 from activities.client import TemporalUnreachable
 from activities.run_errors import NoSuchStage, RunNotFound
@@ -61,13 +62,13 @@ async def _send(runs: Runs, workflow_id: str, command: Command) -> Applied:
             )
             return applied
     except WorkflowUpdateFailedError as error:
-        why = str(error.cause)
+        why = error.cause.message if isinstance(error.cause, FailureError) else str(error.cause)
         if NO_SUCH_UPDATE.search(why):
             raise NoCommands(f"the worker of the run {workflow_id} takes no commands") from error
         raise CommandRefused(why) from error
     except (WorkflowUpdateRPCTimeoutOrCancelledError, TemporalUnreachable) as error:
         what = f"no answer to the command {command.id} for {workflow_id}"
-        raise CommandUnsure(f"{what}: it may have been carried out, or may still be when a worker comes") from error
+        raise CommandUnsure(f"{what}: it may still be carried out, when a worker comes") from error
     except RunNotFound:
         await runs.check_open(workflow_id)
         raise

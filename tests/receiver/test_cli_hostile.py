@@ -133,6 +133,17 @@ CASES: dict[str, list[list[str]]] = {
     "pipeline watch": [[HOSTILE], [HOSTILE, "--json"], [f"none{HOSTILE}"]],
     "pipeline advance": [[OPEN, "7"], [f"none{HOSTILE}", "1"], [HOSTILE, HOSTILE]],
     "pipeline resume": [[HOSTILE, "7"], [OPEN, "--reason", HOSTILE], [f"none{HOSTILE}", "--actor", HOSTILE]],
+    "pipeline extend": [
+        [OPEN, "1", "2h", "--reason", HOSTILE, "--actor", HOSTILE],
+        [OPEN, "1", HOSTILE, "--reason", "x"],
+    ],
+    "pipeline call-again": [[f"none{HOSTILE}", "1", "--reason", HOSTILE], [OPEN, "7", "--reason", HOSTILE]],
+    "pipeline succeed": [
+        [HOSTILE, "1", "--reason", HOSTILE, "--id", HOSTILE, "--data", json.dumps({HOSTILE: HOSTILE})],
+        [OPEN, "1", "--reason", HOSTILE, "--data", HOSTILE],
+    ],
+    "pipeline skip": [[HOSTILE, "1", "--reason", HOSTILE], [HOSTILE, HOSTILE, "--reason", HOSTILE]],
+    "pipeline fail": [[HOSTILE, "1", "--reason", HOSTILE], [HOSTILE, "1"]],
     "pipeline reference": [[OPEN, "1", HOSTILE], [f"none{HOSTILE}", "1", "x"]],
     "pipeline cancel": [[f"none{HOSTILE}"]],
     "key generate": [],

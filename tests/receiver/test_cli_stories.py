@@ -107,7 +107,7 @@ ENDS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a skipped failure": (
         {"outcome": "skipped", "cause": "callback", **SAID},
-        "was skipped by its callback at 12:06 UTC: declined: no such account",
+        "it answered `declined: no such account`, and was skipped at 12:06 UTC",
     ),
     "advanced": ({"outcome": "advanced", "cause": "operator"}, "an operator advanced past it at 12:06 UTC"),
     "succeeded by hand": (

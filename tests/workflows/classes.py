@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from temporalio import workflow
 from temporalio.common import RawValue
 
-from workflows.contract import PIPELINE_WORKFLOW, PipelineResult, PipelineRun, Progress, Receipt, Stage
+from workflows.contract import PIPELINE_WORKFLOW, PipelineResult, PipelineRun, Progress, Receipt, Stage, StageProgress
 from workflows.pipeline import PipelineWorkflow
 from workflows.stage_run import StageRun
 from workflows.staged import StagedWorkflow
@@ -27,6 +27,20 @@ class SideBySide(StagedWorkflow):
         stages = [Stage(number=n, name=f"side-{n}", partner=f"partner-{n}", timeout=3600.0) for n in (1, 2)]
         outcomes = await asyncio.gather(*(self.stage(stage) for stage in stages))
         return [outcome.status for outcome in outcomes]
+
+
+@workflow.defn(name=PIPELINE_WORKFLOW)
+class BeforeCommands:
+    """The version before operators' commands, as far as a client sees it: a query, and no update."""
+
+    @workflow.run
+    async def run(self, run: Any) -> None:
+        await workflow.wait_condition(lambda: False)
+
+    @workflow.query
+    def progress(self) -> Progress:
+        waiting = StageProgress(number=1, name="step-1", partner="partner-1", state="waiting", attempts=1)
+        return Progress("testing", "chain", [waiting], last_stage=1)
 
 
 @workflow.defn(name=PIPELINE_WORKFLOW)

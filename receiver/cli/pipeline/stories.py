@@ -86,9 +86,11 @@ class Teller:
         at = f"at {self._moment(stage.settled_at)}" if stage.settled_at else ""
         if stage.cause == "operator":
             end = f"an operator {BY_OPERATOR.get(status, 'advanced past it')} {at}"
+        elif stage.cause in ANSWERS and status == "skipped":
+            return f"it answered `{said or 'failed'}`, and was skipped {at}"
         elif stage.cause in ANSWERS:
             of = f" to call {stage.outcome_attempt}" if 0 < stage.outcome_attempt != stage.attempts else ""
-            end = f"{'was skipped' if status == 'skipped' else status} {ANSWERS[stage.cause]}{of} {at}"
+            end = f"{status} {ANSWERS[stage.cause]}{of} {at}"
         elif stage.cause == "cancelled":
             end = f"was cancelled {at}"
         else:
