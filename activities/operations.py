@@ -25,7 +25,7 @@ NO_SUCH_UPDATE: Final = re.compile(r"update handler for .* expected but not foun
 """Matches the error of a worker whose code does not have the update."""
 
 
-class CommandRefused(Exception):
+class RefusedByRun(Exception):
     """The run refused the command. The message is its sentence for the operator."""
 
 
@@ -43,7 +43,7 @@ async def operate(runs: Runs, workflow_id: str, command: Command, *, repeated: b
     Sends nothing if no worker answers: Temporal would keep the command, and a worker would apply it much later.
 
     repeated: the command may have been sent before, by the same id; then it is found even if the run has ended since.
-    Raises `CommandRefused`, `CommandUnsure`, `NoCommands`; `RunNotFound`, `RunEnded`, `NoSuchStage`, `ProgressUnknown`.
+    Raises `RefusedByRun`, `CommandUnsure`, `NoCommands`; `RunNotFound`, `RunEnded`, `NoSuchStage`, `ProgressUnknown`.
     """
     if (await runs.describe(workflow_id)).status is WorkflowExecutionStatus.RUNNING:
         progress = await runs.progress(workflow_id)
@@ -65,7 +65,7 @@ async def _send(runs: Runs, workflow_id: str, command: Command) -> Applied:
         why = error.cause.message if isinstance(error.cause, FailureError) else str(error.cause)
         if NO_SUCH_UPDATE.search(why):
             raise NoCommands(f"the worker of the run {workflow_id} takes no commands") from error
-        raise CommandRefused(why) from error
+        raise RefusedByRun(why) from error
     except (WorkflowUpdateRPCTimeoutOrCancelledError, TemporalUnreachable) as error:
         what = f"no answer to the command {command.id} for {workflow_id}"
         raise CommandUnsure(f"{what}: it may still be carried out, when a worker comes") from error

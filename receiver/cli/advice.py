@@ -13,7 +13,7 @@ import click
 from activities.callback_urls import BadToken, ExpiredToken
 from activities.client import TemporalUnreachable
 from activities.environment import SettingsError
-from activities.operations import CommandRefused, NoCommands
+from activities.operations import NoCommands, RefusedByRun
 from activities.redaction.tokens import redact_tokens
 from activities.resets import HasCompleted, NeverCalled, SettledByHand, StillOpen, URLsExpire
 from activities.run_errors import (
@@ -40,7 +40,6 @@ ADVICE_BY_ERROR: dict[type[Exception], tuple[Exit, str]] = {
     BadToken: (Exit.BAD_TOKEN, "copy the whole callback URL, and use the CALLBACK_KEYS of the system that issued it"),
     CannotSign: (Exit.USAGE, "use --mode verbatim, or give the partner's file a private key of your own"),
     ExpiredToken: (Exit.EXPIRED, "its stage closed long ago; `stagehook pipeline show` tells how"),
-    CommandRefused: (Exit.FAILED, "`stagehook pipeline show` tells what the stage waits for"),
     HasCompleted: (Exit.FAILED, "`stagehook pipeline result` prints its result; start another run to do it again"),
     InvalidRun: (Exit.USAGE, "mend the definition in workflows/pipelines.py, or give what is missing with --input"),
     NoCommands: (Exit.FAILED, "deploy this version's worker; `stagehook pipeline advance` ends a wait without it"),
@@ -54,6 +53,7 @@ ADVICE_BY_ERROR: dict[type[Exception], tuple[Exit, str]] = {
     PartnerNotEnabled: (Exit.USAGE, "name them in PARTNERS with their variables, or use --mode verbatim"),
     PortTaken: (Exit.FAILED, "end what listens there, or choose another port (PORT, or --port)"),
     QueryFailed: (Exit.FAILED, "start a worker of the version that began the run; nothing is lost meanwhile"),
+    RefusedByRun: (Exit.FAILED, "`stagehook pipeline show` tells what the stage waits for"),
     RunEnded: (Exit.FAILED, "`stagehook pipeline show` tells how; `stagehook pipeline resume` goes on if it failed"),
     RunCompleted: (Exit.FAILED, "choose another --id, or start a second run with this id by --again"),
     RunExists: (Exit.FAILED, "choose another --id, or look at that run with `stagehook pipeline show`"),

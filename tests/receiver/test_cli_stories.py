@@ -152,7 +152,7 @@ def test_an_outcomes_data_and_the_ledger_follow_the_story() -> None:
     ]
 
 
-def test_a_stage_that_was_open_when_its_run_ended_waits_no_longer() -> None:
+def test_a_stage_left_open_by_its_run_waits_no_longer() -> None:
     [story] = stories(is_open=False, **CALLED, deadline=LATER)
     assert story == "stage 2 account-check: called bank at 12:01 UTC; it was open when the run ended"
     [pending] = stories(is_open=False, state="pending")

@@ -7,7 +7,7 @@ import click
 from receiver.cli.names import PIPELINE, RUN_ID
 from receiver.cli.output import json_option, note, run_async
 from receiver.cli.pipeline.actors import actor_option
-from receiver.cli.pipeline.commands import COMMANDS
+from receiver.cli.pipeline.commands import OPERATOR_COMMANDS
 
 
 @click.group()
@@ -15,7 +15,7 @@ def pipeline() -> None:
     """Runs of pipelines."""
 
 
-for command in COMMANDS:
+for command in OPERATOR_COMMANDS:
     pipeline.add_command(command)
 
 

@@ -81,7 +81,7 @@ def fail(**given: Any) -> None:
     _operate("fail", **given)
 
 
-COMMANDS: Final = (extend, call_again, succeed, skip, fail)
+OPERATOR_COMMANDS: Final = (extend, call_again, succeed, skip, fail)
 
 
 @run_async
