@@ -22,6 +22,7 @@ from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import WorkflowExecutionDescription, WorkflowExecutionStatus
 from temporalio.converter import DataConverter
 from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError, RPCStatusCode
 
 from activities.run_errors import NoSuchStage
 from activities.run_status import status_name
@@ -58,6 +59,10 @@ class NeverCalled(NoSuchStage):
 
 class SettledByHand(CannotResume):
     """What an operator has sent to end the stage's wait would be applied again."""
+
+
+class ResetRefused(CannotResume):
+    """Temporal cannot reset this execution."""
 
 
 class URLsExpire(CannotResume):
@@ -102,19 +107,29 @@ async def resume(runs: Runs, workflow_id: str, stage: int = 0, *, reason: str, a
     if (latest := await runs.describe(workflow_id)).run_id != described.run_id:
         # Temporal would take back what another operator has resumed, and the partner would be called twice.
         raise StillOpen(f"the run {workflow_id} was resumed meanwhile, as {latest.run_id}")
-    async with runs.reaching(workflow_id):
-        answer = await runs.client.workflow_service.reset_workflow_execution(
-            ResetWorkflowExecutionRequest(
-                namespace=runs.client.namespace,
-                workflow_execution=WorkflowExecution(workflow_id=workflow_id, run_id=described.run_id),
-                reason=reason,
-                workflow_task_finish_event_id=chosen.reset_to,
-                request_id=str(uuid.uuid4()),
-                reset_reapply_exclude_types=NOT_APPLIED,
-                identity=runs.client.identity,
-            ),
-        )
-    return Resumed(answer.run_id, await history.called_again(chosen))
+    run_id = await _reset(runs, described, chosen.reset_to, reason)
+    return Resumed(run_id, await history.called_again(chosen))
+
+
+async def _reset(runs: Runs, described: WorkflowExecutionDescription, event: int, reason: str) -> str:
+    """Reset the execution to the event, and return the id of the new execution."""
+    request = ResetWorkflowExecutionRequest(
+        namespace=runs.client.namespace,
+        workflow_execution=WorkflowExecution(workflow_id=described.id, run_id=described.run_id),
+        reason=reason,
+        workflow_task_finish_event_id=event,
+        request_id=str(uuid.uuid4()),
+        reset_reapply_exclude_types=NOT_APPLIED,
+        identity=runs.client.identity,
+    )
+    async with runs.reaching(described.id):
+        try:
+            # Not retried: a second reset would take back the first, and the partner would be called twice.
+            return (await runs.client.workflow_service.reset_workflow_execution(request)).run_id
+        except RPCError as error:
+            if error.status is not RPCStatusCode.INVALID_ARGUMENT:
+                raise
+            raise ResetRefused(f"Temporal does not reset the run {described.id}: {error.message}") from error
 
 
 class EndedHistory:

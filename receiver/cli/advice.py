@@ -15,7 +15,7 @@ from activities.client import TemporalUnreachable
 from activities.environment import SettingsError
 from activities.operations import NoCommands, RefusedByRun
 from activities.redaction.tokens import redact_tokens
-from activities.resets import HasCompleted, NeverCalled, SettledByHand, StillOpen, URLsExpire
+from activities.resets import HasCompleted, NeverCalled, ResetRefused, SettledByHand, StillOpen, URLsExpire
 from activities.run_errors import (
     NoProgressQuery,
     NoSuchStage,
@@ -54,6 +54,7 @@ ADVICE_BY_ERROR: dict[type[Exception], tuple[Exit, str]] = {
     PortTaken: (Exit.FAILED, "end what listens there, or choose another port (PORT, or --port)"),
     QueryFailed: (Exit.FAILED, "start a worker of the version that began the run; nothing is lost meanwhile"),
     RefusedByRun: (Exit.FAILED, "`stagehook pipeline show` tells what the stage waits for"),
+    ResetRefused: (Exit.FAILED, "start another run"),
     RunEnded: (Exit.FAILED, "`stagehook pipeline show` tells how; `stagehook pipeline resume` goes on if it failed"),
     RunCompleted: (Exit.FAILED, "choose another --id, or start a second run with this id by --again"),
     RunExists: (Exit.FAILED, "choose another --id, or look at that run with `stagehook pipeline show`"),

@@ -73,7 +73,7 @@ async def test_a_failed_run_says_why_in_place_of_a_result(real: WorkflowEnvironm
         await call_back(handle, partner.calls[0], Answer("failed", code="declined", message="no such account"))
         await failure_of(handle)
     done = await told(real, "pipeline", "result", "run", *more)
-    what = "the run run has no result, it is failed: stage 1 step-1: partner partner-1: declined: no such account"
+    what = "the run run has no result, because it failed: stage 1 step-1: partner partner-1: declined: no such account"
     assert (done.code, done.out) == (3, "")
     assert done.err.splitlines()[0] == f"error: {what}"
     assert "pipeline resume" in done.err.splitlines()[1]
@@ -88,7 +88,7 @@ async def test_a_cancelled_run_has_no_result(real: WorkflowEnvironment) -> None:
             await handle.result()
     done = await told(real, "pipeline", "result", "run")
     assert (done.code, done.out) == (3, "")
-    assert "the run run has no result, it is canceled" in done.err
+    assert "the run run has no result, because it was cancelled: " in done.err
 
 
 async def test_a_running_run_says_so_or_is_waited_for(real: WorkflowEnvironment) -> None:

@@ -53,7 +53,7 @@ async def list_runs(limit: int, *, as_json: bool) -> None:
 @json_option
 @run_async
 async def show(workflow_id: str, *, as_json: bool) -> None:
-    """Show the run ID: every stage with its state, attempts, deadline, outcome and cause."""
+    """Show the run ID: a table of its stages, and each stage's story with its outcome's data and what else came."""
     from receiver.cli.pipeline.showing import show_run
 
     await show_run(workflow_id, as_json=as_json)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from temporalio.converter import value_to_type
 
@@ -16,6 +16,9 @@ from receiver.cli.pipeline.stage_table import utc_text
 from receiver.cli.pipeline.stories import data_lines
 from receiver.cli.terminal import printable
 from workflows.contract import Outcome, PipelineResult
+
+ENDS: Final = {"canceled": "was cancelled", "terminated": "was terminated", "timed_out": "timed out"}
+"""How a run ended, in words, where that differs from its status."""
 
 
 async def print_result(workflow_id: str, *, wait: bool, as_json: bool) -> None:
@@ -30,7 +33,8 @@ async def print_result(workflow_id: str, *, wait: bool, as_json: bool) -> None:
     status, result, why = await runs.end(runs.client.get_workflow_handle(workflow_id))
     if status != "completed":
         advice = "`stagehook pipeline show` tells each stage's story; `stagehook pipeline resume` goes on from a stage"
-        raise CommandError(f"the run {workflow_id} has no result, it is {status}: {why}", advice, Exit.RUN_FAILED)
+        what = f"the run {workflow_id} has no result, because it {ENDS.get(status, status)}: {why}"
+        raise CommandError(what, advice, Exit.RUN_FAILED)
     if as_json:
         print_json(result)
         return
