@@ -17,6 +17,7 @@ from temporalio.exceptions import FailureError
 from activities.client import TemporalUnreachable
 from activities.run_errors import NoSuchStage, RunNotFound
 from activities.runs import Runs
+from workflows.commands import text_of
 from workflows.contract import OPERATE, Applied, Command, Progress
 
 APPLIED_WITHIN: Final = timedelta(seconds=15)
@@ -50,7 +51,12 @@ async def operate(runs: Runs, workflow_id: str, command: Command, *, repeated: b
         command = replace(command, attempt=_attempt_of(command.stage, progress, workflow_id))
     elif not repeated:
         await runs.check_open(workflow_id)
-    return await _send(runs, workflow_id, command)
+    applied = await _send(runs, workflow_id, command)
+    if (applied.stage, applied.what) != (command.stage, text_of(command)):
+        # Within an execution, Temporal itself answers a repeated id, whatever the command says.
+        was = f"stage {applied.stage}: {applied.what}"
+        raise RefusedByRun(f"the id {command.id!r} was used for another command ({was}): use a new id")
+    return applied
 
 
 async def _send(runs: Runs, workflow_id: str, command: Command) -> Applied:

@@ -324,10 +324,13 @@ async def test_an_id_acts_once_also_after_the_run_has_ended(real: WorkflowEnviro
         before = (await waiting(handle)).deadline or 0.0
         first, again = [await order(real, "extend", 1, "1h", "--id", "c-1") for _ in range(2)]
         assert (await waiting(handle)).deadline == before + 3600
+        other = await order(real, "skip", 1, "--id", "c-1")
         settled = await order(real, "succeed", 1, "--id", "c-2")
         await result_of(handle)
         found_out = await order(real, "succeed", 1, "--id", "c-2")
     assert (first.code, first) == (0, again)
+    assert (other.code, other.out) == (1, "")
+    assert "the id 'c-1' was used for another command (stage 1: extend by 1 hour, by ada)" in other.err
     assert (settled.code, settled) == (0, found_out)
 
 

@@ -309,7 +309,7 @@ async def test_a_stage_that_is_missing_or_was_not_called_is_told(real: WorkflowE
     assert "stage 3 of run was not called by the run; the stages called are: 1, 2" in uncalled.err
 
 
-async def test_a_run_that_called_nobody_is_told(real: WorkflowEnvironment) -> None:
+async def test_a_run_that_called_no_partner_is_told(real: WorkflowEnvironment) -> None:
     async with working(real.client, ScriptedPartner()):
         handle = await start(real.client, stage(1, needs={"x": "input.x"}))
         await failure_of(handle)
