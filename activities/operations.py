@@ -22,8 +22,8 @@ from workflows.contract import OPERATE, Applied, Command, Progress
 
 APPLIED_WITHIN: Final = timedelta(seconds=15)
 
-NO_SUCH_UPDATE: Final = re.compile(r"update handler for .* expected but not found", re.IGNORECASE)
-"""Matches the error of a worker whose code does not have the update."""
+NO_SUCH_UPDATE: Final = re.compile(r"update handler for .* expected but not found|unknown update", re.IGNORECASE)
+"""Matches the errors of the Python and Go SDKs for an update that the workflow does not have."""
 
 
 class RefusedByRun(Exception):
