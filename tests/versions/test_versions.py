@@ -96,7 +96,10 @@ class Traffic:
     async def _start(self, shape: Shape, tree: Tree) -> None:
         id_ = f"{shape.name}-{self.phase}"
         if shape.by_command:
-            await self.system.run(tree, "pipeline", "start", shape.name, "--id", id_, "--input", json.dumps(CUSTOMER))
+            # The run must also go on under the old version, after a roll-back.
+            older = ["--for-older-workers"] if tree.name == "new" else []
+            given = json.dumps(CUSTOMER)
+            await self.system.run(tree, "pipeline", "start", shape.name, "--id", id_, "--input", given, *older)
         else:
             await self.system.start_run(id_, shape.run_input())
 

@@ -24,17 +24,21 @@ for command in OPERATOR_COMMANDS:
 @click.option("--id", "workflow_id", default="", help="The run's workflow id; a new one by default.")
 @click.option("--again", is_flag=True, help="Also if a run with this id has completed.")
 @click.option("--input", "given", default="{}", metavar="JSON|@FILE|-", help="The run's input, a JSON object.")
+@click.option("--for-older-workers", is_flag=True, help="Where the definition says `escalate`, the run says `fail`.")
 @click.option("--wait", is_flag=True, help="Wait for the end; exits 3 if the run failed.")
 @json_option
 @run_async
-async def start(name: str, workflow_id: str, given: str, *, again: bool, wait: bool, as_json: bool) -> int:
+async def start(
+    name: str, workflow_id: str, given: str, *, again: bool, for_older_workers: bool, wait: bool, as_json: bool
+) -> int:
     """Start a run of the pipeline NAME.
 
     An --id whose run has failed or was cancelled can be used again; one whose run has completed only with --again.
     """
-    from receiver.cli.pipeline.starting import start_run
+    from receiver.cli.pipeline.starting import StartOptions, start_run
 
-    return await start_run(name, workflow_id, given, again=again, wait=wait, as_json=as_json)
+    kind = StartOptions(again=again, for_older_workers=for_older_workers)
+    return await start_run(name, workflow_id, given, kind, wait=wait, as_json=as_json)
 
 
 @pipeline.command("list")

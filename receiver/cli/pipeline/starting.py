@@ -3,26 +3,41 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 
 from activities.settings import DEFAULT_TASK_QUEUE
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.output import note, read_json_object
 from receiver.cli.pipeline.runs import connect_runs, print_as
+from workflows.contract import for_older_workers
 from workflows.pipelines import PIPELINES
 
 
-async def start_run(name: str, workflow_id: str, given: str, *, again: bool, wait: bool, as_json: bool) -> int:
-    """Start a run of the pipeline; with `wait`, RUN_FAILED if it did not complete. given: the input, as typed.
+@dataclass(frozen=True)
+class StartOptions:
+    """How a run is started.
 
     again: also if a run with this id has completed.
+    for_older_workers: so that workers of the version before can run it.
     """
+
+    again: bool = False
+    for_older_workers: bool = False
+
+
+async def start_run(
+    name: str, workflow_id: str, given: str, options: StartOptions, *, wait: bool, as_json: bool
+) -> int:
+    """Start a run of the pipeline; with `wait`, RUN_FAILED if it did not complete. given: the input, as typed."""
     definition = PIPELINES.get(name)
     if definition is None:
         raise CommandError(f"no pipeline is named {name}", f"use one of {', '.join(PIPELINES)}", Exit.NOT_FOUND)
+    if options.for_older_workers:
+        definition = for_older_workers(definition)
     data = read_json_object("--input", given)
     task_queue = os.environ.get("TASK_QUEUE", "").strip() or DEFAULT_TASK_QUEUE
     runs = await connect_runs()
-    handle = await runs.start(definition, data, task_queue=task_queue, workflow_id=workflow_id, again=again)
+    handle = await runs.start(definition, data, task_queue=task_queue, workflow_id=workflow_id, again=options.again)
     started = {"pipeline": name, "workflow_id": handle.id, "run_id": handle.first_execution_run_id}
     if not wait:
         print_as(started, handle.id, as_json=as_json)
