@@ -9,7 +9,16 @@ from typing import Any, ClassVar
 from temporalio import workflow
 from temporalio.common import RawValue
 
-from workflows.contract import PIPELINE_WORKFLOW, PipelineResult, PipelineRun, Progress, Receipt, Stage, StageProgress
+from workflows.contract import (
+    PIPELINE_WORKFLOW,
+    Outcome,
+    PipelineResult,
+    PipelineRun,
+    Progress,
+    Receipt,
+    Stage,
+    StageProgress,
+)
 from workflows.pipeline import PipelineWorkflow
 from workflows.stage_run import StageRun
 from workflows.staged import StagedWorkflow
@@ -96,6 +105,31 @@ class EarlierPipeline(PipelineWorkflow):
     @staticmethod
     def _is_strict() -> bool:
         return False
+
+
+@workflow.defn
+class WithChild(StagedWorkflow):
+    """A stage whose work is another pipeline."""
+
+    def __init__(self) -> None:
+        super().__init__(last_stage=1)
+
+    @workflow.run
+    async def run(self, stage: Stage, child: PipelineRun) -> Outcome:
+        return await self.run_child(stage, child)
+
+
+@workflow.defn
+class Meddler(StagedWorkflow):
+    """Advances one run, and cancels another."""
+
+    def __init__(self) -> None:
+        super().__init__(last_stage=1)
+
+    @workflow.run
+    async def run(self, advanced: str, cancelled: str) -> None:
+        await self.advance_run(advanced, 1)
+        await self.cancel_run(cancelled)
 
 
 @workflow.defn(name="AtOnce")
