@@ -15,6 +15,7 @@ from temporalio.api.common.v1 import Payload
 from temporalio.converter import PayloadConverter
 from temporalio.worker import WorkflowInstance, WorkflowInstanceDetails
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
+from temporalio.workflow import _Definition
 
 
 class GuardedConverter(PayloadConverter):
@@ -48,6 +49,11 @@ class GuardedRunner(SandboxedWorkflowRunner):
     """
 
     audited: frozenset[str] = frozenset()
+
+    def prepare_workflow(self, defn: _Definition) -> None:
+        """Check that the sandbox can import the workflow's module, if it is to."""
+        if defn.cls.__module__ not in self.audited:
+            super().prepare_workflow(defn)
 
     def create_instance(self, det: WorkflowInstanceDetails) -> WorkflowInstance:
         """Create a workflow: in its sandbox, or outside if its class's module is audited."""

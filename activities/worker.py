@@ -35,6 +35,7 @@ AUDITED: Final = frozenset(
     for module in (
         "beginning",
         "checking",
+        "commands",
         "contract",
         "durations",
         "failures",
@@ -42,9 +43,11 @@ AUDITED: Final = frozenset(
         "nesting",
         "pipeline",
         "pipelines",
+        "policies",
         "reading",
         "scheduling",
         "stage_record",
+        "stage_run",
         "staged",
         "views",
     )

@@ -1,8 +1,8 @@
 """What a run costs a worker: its CPU for a happy run of four stages, and its memory for a run that waits.
 
-`python -m benchmarks.worker [OLD]`: CPU of a worker as it is shipped, of one with every class in the sandbox, and of one
-of another commit, as shares of the first. Each worker is a process of its own beside a Temporal of its own; partners
-answer by signals. Rounds are interleaved, and medians compared.
+`python -m benchmarks.worker [OLD]`: CPU of a worker as it is shipped, of two with every class in the sandbox, which has
+our modules passed through, or imports them for each run, and of one of another commit. Each worker is a process of its
+own; all have one Temporal, and partners answer by signals. Rounds are interleaved, and medians compared.
 
 `python -m benchmarks.worker --waiting 1000 10000`: the memory that so many waiting runs add, each. A worker keeps the
 latest 1,000 runs; the others cost no memory, and are replayed when something happens to them.
@@ -72,9 +72,7 @@ class Measured:
             for number, (name, needs) in enumerate(STAGES, start=1)
         ]
         given = {"pipeline": {"name": "onboarding", "stages": stages}, "input": GIVEN}
-        return await self.client.start_workflow(
-            PIPELINE_WORKFLOW, given, id=uuid.uuid4().hex, task_queue=self.queue
-        )
+        return await self.client.start_workflow(PIPELINE_WORKFLOW, given, id=uuid.uuid4().hex, task_queue=self.queue)
 
     async def cpu_of_happy_runs(self) -> float:
         """Milliseconds of CPU for a run."""
