@@ -27,9 +27,8 @@ from typing import Any, Final
 from temporalio.client import Client, WorkflowHandle
 
 from receiver.cli.demo.processes import Processes, bare_environment, free_port
-from receiver.cli.demo.stack import temporal_server
 from tests.parts.happy_runs import GIVEN, answer_each_wait
-from tests.parts.temporal import connected
+from tests.parts.temporal import BINARIES, connected
 from tests.versions.trees import NoSuchVersion, Tree, new_tree, old_tree
 from workflows.contract import PIPELINE_WORKFLOW
 
@@ -113,9 +112,11 @@ async def working(client: Client, tree: Tree, way: str) -> AsyncIterator[Measure
 
 @asynccontextmanager
 async def temporal(folder: Path) -> AsyncIterator[Client]:
+    """A server in memory: the disk would be most of the time that the benchmark takes."""
     port = free_port()
+    command = [str(BINARIES / "temporal"), "server", "start-dev", "--ip", "127.0.0.1", "--port", str(port)]
     with Processes(folder, grace=10.0) as processes:
-        processes.start("temporal", temporal_server(port, folder / "temporal.db"), bare_environment())
+        processes.start("temporal", [*command, "--headless", "--log-level", "error"], bare_environment())
         yield await connected(f"127.0.0.1:{port}")
 
 

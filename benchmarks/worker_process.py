@@ -14,6 +14,7 @@ import time
 
 from temporalio import activity
 from temporalio.client import Client
+from temporalio.runtime import Runtime, TelemetryConfig
 from temporalio.worker import Worker, WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
@@ -44,6 +45,7 @@ def used() -> str:
 
 
 async def main(address: str, queue: str, way: str) -> None:
+    Runtime.set_default(Runtime(telemetry=TelemetryConfig(logging=None)))  # it would log to stdout
     client = await Client.connect(address)
     loop = asyncio.get_running_loop()
     activities = [call_partner]
