@@ -20,6 +20,7 @@ from tests.support import QUEUE, SOON, skip_time
 from tests.workflows.classes import FourSteps
 from tests.workflows.four_steps_worker import four_steps_worker
 from workflows.contract import ADVANCE_STAGE, PROGRESS, Progress
+from workflows.onboarding import ReviewedOnboarding
 
 ALL = ["registered", "verified", "provisioned", "reported"]
 PAGE = Path(__file__).parents[2] / "docs" / "event-based.md"
@@ -107,5 +108,6 @@ async def test_a_worker_may_be_killed_between_stages(real: WorkflowEnvironment) 
         assert await asyncio.wait_for(handle.result(), 3 * SOON) == ALL
 
 
-def test_the_page_shows_the_class_that_is_tested() -> None:
-    assert inspect.getsource(FourSteps) in PAGE.read_text()
+@pytest.mark.parametrize("shown", [FourSteps, ReviewedOnboarding])
+def test_the_page_shows_the_class_that_is_tested(shown: type) -> None:
+    assert inspect.getsource(shown) in PAGE.read_text()
