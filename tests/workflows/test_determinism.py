@@ -40,75 +40,98 @@ IMPORTED: Final = {
     "temporalio.exceptions",
     "typing",
 }
-"""Modules of the standard library and the SDK that do the same in every replay, apart from `ATTRIBUTES`."""
+"""Modules of the standard library and the SDK that do the same in every replay, apart from the names below."""
 
-ATTRIBUTES: Final = {
-    # the clock, in any module's spelling
-    *("now", "utcnow", "today", "astimezone", "time_ns", "monotonic", "perf_counter"),
-    # asyncio's threads, processes and sockets; what returns sets of tasks, in an order of its own
+CLOCKS: Final = {"now", "utcnow", "today", "astimezone", "time_ns", "monotonic", "perf_counter"}
+"""Methods that read the clock, or this machine's time zone."""
+
+OF_ASYNCIO: Final = {
     *("to_thread", "run_in_executor", "create_subprocess_exec", "create_subprocess_shell"),
-    *("open_connection", "start_server", "as_completed", "new_event_loop", "run"),
-    "wait",
-    # the workflow's own way around the sandbox
-    *("unsafe", "imports_passed_through"),
+    *("open_connection", "start_server", "new_event_loop", "run"),
+    *("wait", "as_completed"),  # the order of a set of tasks is not the same in every process
 }
-NAMES: Final = {
+OF_WORKFLOW: Final = {"unsafe"}
+BUILTINS: Final = {
     *("open", "input", "print", "exec", "eval", "__import__", "breakpoint", "id", "hash", "globals"),
     *("cache", "lru_cache"),  # they keep state
 }
-
-OURS: Final = {"run", "wait"}
-"""Methods of our own classes that have the name of one of `ATTRIBUTES`."""
+CHANGING: Final = {"append", "extend", "add", "update", "pop", "clear", "setdefault", "remove", "insert"}
+"""Methods that change a list, a dict or a set."""
 
 
 def flaws(code: str) -> Iterator[str]:
     """What a replay might not repeat, and what a run might leave behind for another."""
     tree = ast.parse(code)
     for node in ast.walk(tree):
-        match node:
-            case ast.Import(names=names):
-                yield from (f"imports {name.name}" for name in names if name.name not in IMPORTED)
-            case ast.ImportFrom(module=str(module)) if module not in IMPORTED and not module.startswith("workflows."):
+        yield from imports(node)
+        yield from uses(node)
+    yield from variables(tree)
+    own = set(bound(tree)) - {"workflow"}  # `workflow.update` is a decorator
+    yield from (f"changes {name}" for node in ast.walk(tree) for name in changed_by(node) if name in own)
+
+
+def imports(node: ast.AST) -> Iterator[str]:
+    match node:
+        case ast.Import(names=names):
+            yield from (f"imports {name.name}" for name in names if name.name not in IMPORTED)
+        case ast.ImportFrom(module=str(module), names=names):
+            if module not in IMPORTED and not module.startswith("workflows."):
                 yield f"imports {module}"
-            case ast.Attribute(value=ast.Name(id="asyncio" | "workflow" as of), attr=name) if name in ATTRIBUTES - (
-                {"run"} if of == "workflow" else set()
-            ):
-                yield f"uses {of}.{name}"
-            case ast.Attribute(attr=name) if name in ATTRIBUTES - OURS:
-                yield f"uses .{name}"
-            case ast.Name(id=name, ctx=ast.Load()) if name in NAMES:
-                yield f"uses {name}"
-            case ast.Global() | ast.Nonlocal():
-                yield f"changes {', '.join(node.names)} of an outer scope"
-    yield from _state_of(tree)
+            refused = {"asyncio": OF_ASYNCIO, "temporalio.workflow": OF_WORKFLOW}.get(module, set())
+            yield from (f"imports {module}.{name.name}" for name in names if name.name in refused)
 
 
-def _state_of(tree: ast.Module) -> Iterator[str]:
-    """Names of a module that hold what can change, unless they are constants that nothing changes."""
-    constants = {
-        target.id
-        for node in tree.body
-        if isinstance(node, ast.Assign | ast.AnnAssign)
-        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
-        if isinstance(target, ast.Name)
-    }
-    yield from (f"has the variable {name}" for name in constants if not name.isupper() and name not in ALIASES)
-    yield from (f"changes {name}" for node in ast.walk(tree) for name in _changed_by(node) if name in constants)
+def uses(node: ast.AST) -> Iterator[str]:
+    match node:
+        case ast.Attribute(value=ast.Name(id="workflow"), attr=name):  # the workflow's own clock is recorded
+            yield from [f"uses workflow.{name}"] if name in OF_WORKFLOW else []
+        case ast.Attribute(value=ast.Name(id="asyncio"), attr=name) if name in OF_ASYNCIO:
+            yield f"uses asyncio.{name}"
+        case ast.Attribute(attr=name) if name in CLOCKS:
+            yield f"uses .{name}"
+        case ast.Call(func=ast.Attribute(attr="fromtimestamp"), args=[_], keywords=[]):
+            yield "uses fromtimestamp without a time zone"
+        case ast.Name(id=name, ctx=ast.Load()) if name in BUILTINS:
+            yield f"uses {name}"
+        case ast.Global() | ast.Nonlocal():
+            yield f"changes {', '.join(node.names)} of an outer scope"
 
 
-def _changed_by(node: ast.AST) -> Iterator[str]:
+def variables(tree: ast.Module) -> Iterator[str]:
+    for node in tree.body:
+        match node:
+            case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
+                yield from [] if name.isupper() or name in ALIASES else [f"has the variable {name}"]
+
+
+def bound(tree: ast.Module) -> Iterator[str]:
+    """The names of a module: its constants, classes and functions, and what it imports."""
+    for node in tree.body:
+        match node:
+            case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
+                yield name
+            case ast.ClassDef(name=name) | ast.FunctionDef(name=name):
+                yield name
+            case ast.Import(names=names) | ast.ImportFrom(names=names):
+                yield from (alias.asname or alias.name for alias in names)
+    yield "type"  # of an object: its class
+
+
+def changed_by(node: ast.AST) -> Iterator[str]:
+    """The names whose value this changes: an item, an attribute, or a list, a dict or a set."""
     match node:
         case (
-            ast.Subscript(value=ast.Name(id=name), ctx=ast.Store() | ast.Del())
-            | ast.Attribute(value=ast.Name(id=name), ctx=ast.Store() | ast.Del())
+            ast.Subscript(value=ast.Name(id=name) | ast.Attribute(value=ast.Name(id=name)), ctx=ast.Store() | ast.Del())
+            | ast.Attribute(
+                value=ast.Name(id=name) | ast.Call(func=ast.Name(id="type" as name)), ctx=ast.Store() | ast.Del()
+            )
         ):
             yield name
-        case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr=method)) if method in CHANGING:
+        case ast.Call(
+            func=ast.Attribute(value=ast.Name(id=name) | ast.Attribute(value=ast.Name(id=name)), attr=method)
+        ) if method in CHANGING:
             yield name
 
-
-CHANGING: Final = {"append", "extend", "add", "update", "pop", "clear", "setdefault", "remove", "insert"}
-"""Methods that change a list, a dict or a set."""
 
 ALIASES: Final = {"T", "Status", "Cause", "State", "Policy", "Action"}
 """Type variables, and literals of the contract."""
@@ -137,6 +160,11 @@ def test_our_workflow_modules_do_the_same_in_every_replay(module: str) -> None:
         ("count = 0", "has the variable count"),
         ("SEEN = {}\ndef f(x):\n    SEEN[x] = 1", "changes SEEN"),
         ("SEEN = []\ndef f(x):\n    SEEN.append(x)", "changes SEEN"),
+        ("class A: ...\ndef f(a):\n    A.seen = a", "changes A"),
+        ("class A:\n    seen = []\ndef f(a):\n    A.seen.append(a)", "changes A"),
+        ("def f(a):\n    type(a).seen = a", "changes type"),
+        ("from asyncio import wait", "imports asyncio.wait"),
+        ("datetime.fromtimestamp(0.0)", "uses fromtimestamp without a time zone"),
         ("def f():\n    global x\n    x = 1", "changes x of an outer scope"),
         ("@cache\ndef f(): ...", "uses cache"),
     ],
