@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import re
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
 
 from temporalio.client import (
@@ -24,6 +25,7 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.callback_urls import Claims
+from activities.finding import LISTING_TIMEOUT, AttributesOff, RunFilter, missing_attributes, runs_query
 from activities.run_errors import (
     NoProgressQuery,
     NoSuchStage,
@@ -54,11 +56,9 @@ from workflows.contract import (
     StageProgress,
     contract_of,
 )
+from workflows.finding import start_attributes
 
 T = TypeVar("T")
-
-RUNS_QUERY: Final = f"WorkflowType = '{PIPELINE_WORKFLOW}' AND ExecutionStatus != 'ContinuedAsNew'"
-"""Visibility query for runs. Of a run that continued as new, it finds only the latest execution."""
 
 ANY_ENDED: Final = WorkflowIDReusePolicy.ALLOW_DUPLICATE
 UNLESS_COMPLETED: Final = WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY
@@ -96,6 +96,7 @@ class Runs:
     def __init__(self, client: Client, address: str = "") -> None:
         self.client = client
         self._address = address or client.service_client.config.target_host
+        self._is_findable: bool | None = None
 
     async def start(
         self,
@@ -106,25 +107,31 @@ class Runs:
         workflow_id: str = "",
         carried: Carried | None = None,
         again: bool = True,
+        workflow_type: str = PIPELINE_WORKFLOW,
+        findable: bool = True,
     ) -> WorkflowHandle[Any, PipelineResult]:
         """Check the definition and start a run; raises `InvalidRun`, `RunExists`.
 
         carried: state to begin with, instead of beginning at the first stage.
         again: also if a run with this id has completed; otherwise that raises `RunCompleted`.
+        workflow_type: the class that runs the stages.
+        findable: with search attributes, if the namespace has them; workers before 0.3 cannot continue such a run.
         """
         run = PipelineRun(pipeline=pipeline, input=data, carried=carried, contract=contract_of(pipeline))
         check_run(run)
         workflow_id = workflow_id or f"{pipeline.name}-{uuid.uuid4().hex[:12]}"
         async with self.reaching():
+            attributes = start_attributes(pipeline.name) if findable and await self.are_findable() else None
             try:
                 return await self.client.start_workflow(
-                    PIPELINE_WORKFLOW,
+                    workflow_type,
                     run,
                     id=workflow_id,
                     task_queue=task_queue,
                     id_reuse_policy=ANY_ENDED if again else UNLESS_COMPLETED,
                     result_type=PipelineResult,
                     memo={"pipeline": pipeline.name},
+                    search_attributes=attributes,
                     static_summary=f"{pipeline.name}: {len(pipeline.stages)} stages",
                     static_details="\n".join(
                         f"{stage.number}. {stage.name} ({stage.partner})" for stage in pipeline.stages
@@ -135,11 +142,29 @@ class Runs:
                     raise RunCompleted(f"the run {workflow_id} has completed") from error
                 raise RunExists(f"a run with the id {workflow_id} is open") from error
 
-    async def list(self, *, limit: int = 50) -> list[Run]:
-        """Return the latest runs, newest first."""
+    async def are_findable(self) -> bool:
+        """Whether the namespace has all search attributes; asked once. If Temporal does not say it, no."""
+        # A run that writes an attribute which its namespace lacks would be blocked.
+        if self._is_findable is None:
+            try:
+                async with asyncio.timeout(LISTING_TIMEOUT):
+                    self._is_findable = not await missing_attributes(self.client)
+            except Exception:
+                return False
+        return self._is_findable
+
+    async def list(self, *, limit: int = 50, where: RunFilter | None = None) -> list[Run]:
+        """Return the latest runs, newest first.
+
+        Raises for a filter: `AttributesOff`, and what `missing_attributes` does.
+        """
         runs: list[Run] = []
+        conditions = where.query(datetime.now(UTC)) if where else ""
         async with self.reaching():
-            async for found in self.client.list_workflows(RUNS_QUERY, limit=limit):
+            if conditions and (missing := await missing_attributes(self.client)):
+                names = ", ".join(key.name for key in missing)
+                raise AttributesOff(f"the namespace {self.client.namespace} lacks the search attributes {names}")
+            async for found in self.client.list_workflows(runs_query(conditions), limit=limit):
                 memo = await found.memo()
                 runs.append(
                     Run(

@@ -17,9 +17,10 @@ from activities.decoding import GuardedRunner
 from activities.http import http_client
 from activities.settings import Settings
 from activities.store.calls import Calls
+from workflows.onboarding import ReviewedOnboarding
 from workflows.pipeline import PipelineWorkflow
 
-WORKFLOWS: Final[Sequence[type]] = (PipelineWorkflow,)
+WORKFLOWS: Final[Sequence[type]] = (PipelineWorkflow, ReviewedOnboarding)
 """The workflow classes that the worker runs. Add your own class here."""
 
 GRACE: Final = timedelta(seconds=20)
@@ -39,8 +40,11 @@ AUDITED: Final = frozenset(
         "contract",
         "durations",
         "failures",
+        "finding",
         "mailbox",
         "nesting",
+        "onboarding",
+        "other_runs",
         "pipeline",
         "pipelines",
         "policies",

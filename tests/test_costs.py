@@ -10,9 +10,22 @@ from typing import Final
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.testing import WorkflowEnvironment
 
+from activities.finding import register_attributes
 from activities.runs import Runs
 from tests.parts.happy_runs import GIVEN, answer_each_wait
-from tests.support import QUEUE, RUN_TIMEOUT, ScriptedPartner, working
+from tests.support import (
+    QUEUE,
+    RUN_TIMEOUT,
+    ScriptedPartner,
+    call_back,
+    operate,
+    pipeline,
+    result_of,
+    stage,
+    until,
+    waiting,
+    working,
+)
 from workflows.pipelines import ONBOARDING
 
 BILLED: Final = {
@@ -41,6 +54,30 @@ def events_of_a_calm_server(events: Sequence[HistoryEvent]) -> int:
     kinds = Counter(str(event.WhichOneof("attributes")) for event in events)
     others = sum(count for kind, count in kinds.items() if not kind.startswith("workflow_task_"))
     return others + 3 * kinds["workflow_task_completed_event_attributes"]
+
+
+async def test_search_attributes_cost_an_action_for_each_stage(real: WorkflowEnvironment) -> None:
+    await register_attributes(real.client)
+    async with working(real.client, ScriptedPartner()), asyncio.timeout(RUN_TIMEOUT):
+        handle = await Runs(real.client).start(ONBOARDING, GIVEN, task_queue=QUEUE)
+        events = await answer_each_wait(handle)
+    assert actions(events) == {"starts": 1, "activities": 4, "timers": 4, "signals": 4, "upserts": 4}
+
+
+async def test_a_person_costs_two_more_search_attributes(real: WorkflowEnvironment) -> None:
+    """One when the person is needed, and one at the command; the end of the wait adds none."""
+    await register_attributes(real.client)
+    partner = ScriptedPartner()
+    stages = pipeline(stage(1, timeout=0.5, on_timeout="escalate"), stage(2))
+    async with working(real.client, partner):
+        handle = await Runs(real.client).start(stages, {}, task_queue=QUEUE)
+        await until(handle, 1, lambda one: one.state == "needs_person")
+        await operate(handle, "succeed")
+        await waiting(handle, 2)
+        await call_back(handle, partner.calls[1])
+        await result_of(handle)
+    events = (await handle.fetch_history()).events
+    assert actions(events) == {"starts": 1, "activities": 2, "timers": 3, "updates": 1, "signals": 1, "upserts": 4}
 
 
 async def test_a_happy_run_takes_53_events_and_13_actions(real: WorkflowEnvironment) -> None:

@@ -24,6 +24,7 @@ from workflows.contract import (
     Stage,
     StageCall,
 )
+from workflows.finding import is_findable, start_attributes
 from workflows.stage_record import StageRecord
 from workflows.stage_run import Execution, StageRun
 
@@ -41,6 +42,7 @@ class ChildStageRun(StageRun):
     async def _make(self, call: StageCall) -> bool:
         """Start the child. A child with this id is that of a call which the previous execution had not finished."""
         parent = Parent(call.workflow_id, call.stage, call.chain_id, call.attempt, call.issued_at)
+        pipeline, attributes = self._child_run.pipeline.name, workflow.info().typed_search_attributes
         child_id = f"{call.workflow_id}/{call.stage}-{call.name}/{call.issued_at}-{call.attempt}"
         with contextlib.suppress(WorkflowAlreadyStartedError):
             await workflow.start_child_workflow(
@@ -50,7 +52,8 @@ class ChildStageRun(StageRun):
                 # A parent that continues as new would end its children.
                 parent_close_policy=ParentClosePolicy.ABANDON,
                 static_summary=f"{call.stage} {call.name} of {call.workflow_id}",
-                memo={"pipeline": self._child_run.pipeline.name},
+                memo={"pipeline": pipeline},
+                search_attributes=start_attributes(pipeline) if is_findable(attributes) else None,
             )
         self._record.received(Receipt(reference=child_id))
         return True

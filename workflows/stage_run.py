@@ -34,12 +34,14 @@ class Execution:
 
     chain_id: the run's chain.
     show: shows the stages in Temporal's UI.
+    find: writes the search attributes by which operators find the run.
     is_long: whether the execution should end here, and continue as new.
     continue_as_new: ends the execution; every stage's record continues in the next one.
     """
 
     chain_id: str
     show: Callable[[], None]
+    find: Callable[[], None]
     is_long: Callable[[], bool]
     continue_as_new: Callable[[], NoReturn]
 
@@ -64,6 +66,8 @@ class StageRun:
             if _needs_call(record):
                 await self._call(self._begin(data))
             await self._see_through()
+        if record.escalated_at is not None:  # the stage no longer needs a person
+            self._execution.find()
         return record.outcome
 
     async def _see_through(self) -> None:
@@ -74,6 +78,8 @@ class StageRun:
             if self._record.is_idle:
                 decide(self._stage, self._record, at=workflow.time())
                 self._execution.show()
+                if self._record.state == "needs_person":
+                    self._execution.find()
 
     # --- calling
 
@@ -92,6 +98,7 @@ class StageRun:
                 at=now,
                 on_failure=stage.on_failure,
             )
+            self._execution.find()
         self._execution.show()
         return replace(self._current_call(), data=data, repeated=repeated)
 

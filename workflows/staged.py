@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any, ClassVar, Final, NoReturn
 
 from temporalio import workflow
-from temporalio.common import RawValue
+from temporalio.common import RawValue, SearchAttributeUpdate
 from temporalio.exceptions import ApplicationError
 
 from workflows.contract import (
@@ -31,6 +31,7 @@ from workflows.contract import (
     Stage,
     contract_of,
 )
+from workflows.finding import is_findable, open_stages
 from workflows.mailbox import Mailbox
 from workflows.other_runs import ChildStageRun
 from workflows.stage_record import StageRecord
@@ -71,11 +72,14 @@ class StagedWorkflow:
         self._execution = Execution(
             chain_id=self._mailbox.chain_id,
             show=self._show,
+            find=self._find,
             is_long=self._should_continue_as_new,
             continue_as_new=lambda: self.carry_over(self._mailbox.carry()),
         )
         self._stages: dict[int, Stage] = {}
         self._has_news = False
+        self._is_findable = is_findable(workflow.info().typed_search_attributes)
+        self._found: Sequence[SearchAttributeUpdate[Any]] = ()
 
     # --- signals and queries
 
@@ -104,6 +108,7 @@ class StagedWorkflow:
         """
         applied = self._mailbox.operate(args, at=workflow.time())
         self._show_soon()
+        self._find()
         return applied
 
     @operate.validator
@@ -198,6 +203,7 @@ class StagedWorkflow:
         record = self._mailbox.record(stage)
         record.wait(at=workflow.time())
         self._show()
+        self._find()
         await workflow.wait_condition(lambda: record.outcome is not None)
         assert record.outcome is not None
         return record.outcome
@@ -231,6 +237,14 @@ class StagedWorkflow:
     def _show(self) -> None:
         self._has_news = False
         workflow.set_current_details(details(self._name, self._known_records()))
+
+    def _find(self) -> None:
+        """Write the search attributes, if the run was started with them and they have changed."""
+        # Each write is a billed action: only when a call or a wait by hand begins, a person is needed or no longer is,
+        # and at commands. An attribute that the namespace lacks would block the run; see `workflows.finding`.
+        if self._is_findable and (found := open_stages(self._known_records())) != self._found:
+            self._found = found
+            workflow.upsert_search_attributes(found)
 
     def _show_soon(self) -> None:
         """Show once for all signals of a workflow task: there may be thousands, and a task has two seconds."""

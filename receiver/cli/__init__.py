@@ -23,6 +23,7 @@ COMMANDS: Final = (
     "serve",
     "worker",
     "pipeline",
+    "setup",
     "doctor",
     "key",
     "token",

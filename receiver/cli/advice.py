@@ -13,6 +13,7 @@ import click
 from activities.callback_urls import BadToken, ExpiredToken
 from activities.client import TemporalUnreachable
 from activities.environment import SettingsError
+from activities.finding import AttributesOff, AttributeTaken, SetupRefused, type_of
 from activities.operations import NoCommands, RefusedByRun
 from activities.redaction.tokens import redact_tokens
 from activities.resets import HasCompleted, NeverCalled, ResetRefused, SettledByHand, StillOpen, URLsExpire
@@ -35,8 +36,11 @@ from receiver.lifecycle import PortTaken
 from receiver.replay.sending import CannotSign, NotReplayable, PartnerNotEnabled
 from receiver.replay.stand_ins import NoStandIn
 from workflows.checking import InvalidRun
+from workflows.finding import ATTRIBUTES
 
 ADVICE_BY_ERROR: dict[type[Exception], tuple[Exit, str]] = {
+    AttributesOff: (Exit.FAILED, "run `stagehook setup`, or list without --pipeline, --state, --partner and --overdue"),
+    AttributeTaken: (Exit.FAILED, "remove or rename that attribute, or use another namespace"),
     BadToken: (Exit.BAD_TOKEN, "copy the whole callback URL, and use the CALLBACK_KEYS of the system that issued it"),
     CannotSign: (Exit.USAGE, "use --mode verbatim, or give the partner's file a private key of your own"),
     ExpiredToken: (Exit.EXPIRED, "its stage closed long ago; `stagehook pipeline show` tells how"),
@@ -64,6 +68,10 @@ ADVICE_BY_ERROR: dict[type[Exception], tuple[Exit, str]] = {
     PartlyAdded: (Exit.UNREACHABLE, "do it again when the store can be written to: what was added stays"),
     SettledByHand: (Exit.FAILED, "resume it from a later stage, or start another run"),
     StillOpen: (Exit.FAILED, "`stagehook pipeline call-again` calls the partner of an open stage again"),
+    SetupRefused: (
+        Exit.FAILED,
+        "have an administrator of Temporal register " + ", ".join(f"{key.name} ({type_of(key)})" for key in ATTRIBUTES),
+    ),
     StoreBusy: (Exit.UNREACHABLE, "do it again when that process is done, or end it"),
     StoreAway: (Exit.UNREACHABLE, "check DATABASE_URL, and that its server is up or its folder is there"),
     SettingsError: (

@@ -30,7 +30,8 @@ from temporalio.service import RPCError, RPCStatusCode
 from activities.callback_urls import Claims
 from activities.client import is_namespace_missing
 from receiver.sending.signal import Signal
-from workflows.contract import ADVANCE_STAGE, PIPELINE_WORKFLOW, Answer, Pipeline, PipelineRun
+from workflows.contract import ADVANCE_STAGE, Answer, Pipeline, PipelineRun
+from workflows.pipelines import PIPELINE_TYPES
 
 BUDGET_SECONDS: Final = 2.2
 """For all requests to Temporal about one callback. The least patient partners hang up after 3 s; the answer is promised
@@ -177,7 +178,7 @@ class Signals:
             _raise_unless_no_run(error)
             return Origin()
         started = answer.history.events[0].workflow_execution_started_event_attributes
-        if started.workflow_type.name != PIPELINE_WORKFLOW:
+        if started.workflow_type.name not in PIPELINE_TYPES:
             return Origin(pipeline=started.workflow_type.name)
         try:
             (run,) = await client.data_converter.decode(list(started.input.payloads), [PipelineRun])

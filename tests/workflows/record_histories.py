@@ -17,6 +17,7 @@ from typing import Final
 from temporalio.client import Client, WorkflowFailureError
 from temporalio.testing import WorkflowEnvironment
 
+from activities.runs import Runs
 from activities.worker import WORKFLOWS
 from receiver.cli import end_process
 from tests.parts.temporal import BINARIES
@@ -27,6 +28,7 @@ from tests.support import (
     call_back,
     nested,
     operate,
+    pipeline,
     result_of,
     stage,
     start,
@@ -38,14 +40,19 @@ from tests.support import (
 from tests.workflows.classes import AtOnce
 from workflows.contract import (
     ADVANCE_STAGE,
+    OPERATE,
     PIPELINE_WORKFLOW,
     Answer,
+    Command,
     PipelineResult,
+    PipelineRun,
     Question,
     Receipt,
     Stage,
     StageCall,
 )
+from workflows.finding import ATTRIBUTES
+from workflows.pipelines import REVIEWED_ONBOARDING, WORKFLOW_TYPES
 
 FOLDER: Final = Path(__file__).parents[1] / "histories"
 
@@ -171,6 +178,20 @@ async def continued(handle: Handle) -> Handle:
     return latest
 
 
+async def extend_and_answer(handle: Handle, partner: ScriptedPartner) -> None:
+    await until(handle, 1, lambda stage: stage.state == "needs_person")
+    await handle.execute_update(OPERATE, Command("c-1", "extend", 1, "ada", "a holiday", seconds=3600.0))
+    await call_back(handle, partner.calls[0])
+    await waiting(handle, 2)
+    await call_back(handle, partner.calls[1])
+
+
+async def decline_the_check(handle: Handle, partner: ScriptedPartner) -> None:
+    for number in (1, 2, 3):
+        await waiting(handle, number)
+        await call_back(handle, partner.calls[-1], Answer("failed" if number == 1 else "succeeded"))
+
+
 TWO: Final = (stage(1), stage(2, needs={"ref": "step-1.found"}))
 DEEP: Final = (stage(1, needs={"deep": "input.deep"}), stage(2, needs={"ref": "step-1.found"}))
 EACH_STATE: Final = (
@@ -203,6 +224,8 @@ SHAPES: Final[dict[str, tuple[Sequence[Stage], Script]]] = {
     "commanded": ((stage(1), stage(2)), command),
     "continues-in-each-state": (EACH_STATE, see_through_each_state),
     "continued-in-each-state": (EACH_STATE, see_through_each_state),
+    "found-by-attributes": ((stage(1, timeout=0.2, on_timeout="escalate"), stage(2)), extend_and_answer),
+    "reviewed": (REVIEWED_ONBOARDING.stages, decline_the_check),
 }
 """`stuck-...` were recorded before workflows read activity results guardedly: these runs come loose today."""
 
@@ -276,12 +299,32 @@ async def start_loosely(client: Client, *stages: Stage, id: str) -> Handle:  # n
     return await client.start_workflow(PIPELINE_WORKFLOW, run, id=id, task_queue=QUEUE, result_type=PipelineResult)
 
 
+async def start_findable(client: Client, *stages: Stage, id: str) -> Handle:  # noqa: A002
+    """Start a run that writes search attributes."""
+    return await Runs(client).start(pipeline(*stages), {}, task_queue=QUEUE, workflow_id=id)
+
+
+async def start_reviewed(client: Client, *stages: Stage, id: str) -> Handle:  # noqa: A002
+    """Start a run of a class of its own."""
+    run = PipelineRun(REVIEWED_ONBOARDING, {"full_name": "ada lovelace", "date_of_birth": "1815-12-10"})
+    kind = WORKFLOW_TYPES[REVIEWED_ONBOARDING.name]
+    return await client.start_workflow(kind, run, id=id, task_queue=QUEUE, result_type=PipelineResult)
+
+
+STARTS: Final = {
+    "unknown-field-and-deep-data": start_loosely,
+    "found-by-attributes": start_findable,
+    "reviewed": start_reviewed,
+}
+"""How the run is started, in the shapes where that is unusual."""
+
+
 async def record(env: WorkflowEnvironment, name: str) -> str:
     stages, script = SHAPES[name]
     partner = ScriptedPartner(RECEIPTS.get(name), STATUS.get(name))
     async with working(env.client, partner, [*WORKFLOWS, AtOnce]):
-        if name in UNFINISHED:
-            handle = await start_loosely(env.client, *stages, id=name)
+        if begin := STARTS.get(name):
+            handle = await begin(env.client, *stages, id=name)
         else:
             handle = await start(env.client, *stages, id=name, kind=KINDS.get(name, PIPELINE_WORKFLOW))
         await script(handle, partner)
@@ -306,6 +349,7 @@ async def main() -> None:
         identity="recorder",
         dev_server_log_level="error",
         dev_server_extra_args=["--dynamic-config-value", suggest],
+        search_attributes=ATTRIBUTES,
     ) as env:
         for name in SHAPES:
             file = FOLDER / f"{name}.json"

@@ -38,6 +38,7 @@ IMPORTED: Final = {
     "temporalio.common",
     "temporalio.converter",
     "temporalio.exceptions",
+    "temporalio.workflow",
     "typing",
 }
 """Modules of the standard library and the SDK that do the same in every replay, apart from the names below."""

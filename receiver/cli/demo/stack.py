@@ -17,11 +17,13 @@ import httpx
 from temporalio.client import Client
 
 from activities.client import TemporalUnreachable, connect
+from activities.finding import type_of
 from activities.store import migrations
 from activities.store.database import Database
 from receiver.cli.demo.processes import Processes, bare_environment, free_port
 from receiver.cli.errors import CommandError
 from receiver.sandbox.roles import ROLES
+from workflows.finding import ATTRIBUTES
 
 T = TypeVar("T")
 
@@ -113,6 +115,7 @@ async def start_stack(
     migrations.upgrade(Database(env["DATABASE_URL"]))
     script = [part for name, played in plays.items() for part in ("--plays", f"{name}={','.join(played)}")]
     server = temporal_server(temporal_port, folder / "temporal.db", ui_port if ui else None)
+    server += [word for key in ATTRIBUTES for word in ("--search-attribute", f"{key.name}={type_of(key)}")]
     processes.start("temporal", server, env)
     processes.start(
         "partner",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import click
 
-from receiver.cli.names import PIPELINE, RUN_ID
+from receiver.cli.names import PARTNER, PIPELINE, RUN_ID
 from receiver.cli.output import json_option, note, run_async
 from receiver.cli.pipeline.actors import actor_option
 from receiver.cli.pipeline.commands import OPERATOR_COMMANDS
+
+STATES = ("needs_person", "calling", "waiting")
 
 
 @click.group()
@@ -43,13 +45,26 @@ async def start(
 
 @pipeline.command("list")
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 1000))
+@click.option("--pipeline", default="", type=PIPELINE, help="Only runs of this pipeline.")
+@click.option("--state", type=click.Choice(STATES), help="Only open runs with a stage in this state.")
+@click.option("--partner", default="", type=PARTNER, help="Only open runs with an open stage of this partner.")
+@click.option("--overdue", is_flag=True, help="Only open runs with a stage past its deadline.")
 @json_option
 @run_async
-async def list_runs(limit: int, *, as_json: bool) -> None:
-    """List the latest runs."""
+async def list_runs(
+    limit: int, pipeline: str, state: str | None, partner: str, *, overdue: bool, as_json: bool
+) -> None:
+    """List the latest runs.
+
+    `--state needs_person` finds the runs that wait for an operator. `calling` and `waiting` find the same runs: those
+    that wait for a partner. A stage is overdue if no worker runs, or if its partner has reported progress.
+
+    The filters need search attributes, which `stagehook setup` registers, and find runs that were started since.
+    """
+    from activities.finding import RunFilter
     from receiver.cli.pipeline.showing import print_runs
 
-    await print_runs(limit, as_json=as_json)
+    await print_runs(limit, RunFilter(pipeline, state or "", partner, overdue), as_json=as_json)
 
 
 @pipeline.command()

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final
 
+from activities.finding import RunFilter
 from activities.run_errors import ProgressUnknown
 from activities.run_status import call_trouble, status_name
 from activities.runs import Runs
@@ -21,14 +22,16 @@ from workflows.contract import Outcome
 RESUME: Final = "`stagehook pipeline resume {}` goes on from the stage that failed"
 
 
-async def print_runs(limit: int, *, as_json: bool) -> None:
-    """Print the latest runs."""
-    runs = await (await connect_runs()).list(limit=limit)
+async def print_runs(limit: int, where: RunFilter, *, as_json: bool) -> None:
+    """Print the latest runs that match; raises `AttributesOff`."""
+    runs = await (await connect_runs()).list(limit=limit, where=where)
     if as_json:
         print_json(runs)
     elif runs:
         rows = [(run.workflow_id, run.pipeline, run.status, f"{run.started_at:%Y-%m-%d %H:%M:%S}") for run in runs]
         print_list(("id", "pipeline", "status", "started (UTC)"), rows, below=("started (UTC)", "status"))
+    elif where != RunFilter():
+        note("no run matches; runs that were started before `stagehook setup` are not found by these filters")
     else:
         note("no runs yet: start one with `stagehook pipeline start onboarding`")
 

@@ -10,7 +10,7 @@ from receiver.cli.errors import CommandError, Exit
 from receiver.cli.output import note, read_json_object
 from receiver.cli.pipeline.runs import connect_runs, print_as
 from workflows.contract import for_older_workers
-from workflows.pipelines import PIPELINES
+from workflows.pipelines import PIPELINES, WORKFLOW_TYPES
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,15 @@ async def start_run(
     data = read_json_object("--input", given)
     task_queue = os.environ.get("TASK_QUEUE", "").strip() or DEFAULT_TASK_QUEUE
     runs = await connect_runs()
-    handle = await runs.start(definition, data, task_queue=task_queue, workflow_id=workflow_id, again=options.again)
+    handle = await runs.start(
+        definition,
+        data,
+        task_queue=task_queue,
+        workflow_id=workflow_id,
+        again=options.again,
+        workflow_type=WORKFLOW_TYPES[name],
+        findable=not options.for_older_workers,
+    )
     started = {"pipeline": name, "workflow_id": handle.id, "run_id": handle.first_execution_run_id}
     if not wait:
         print_as(started, handle.id, as_json=as_json)

@@ -1,0 +1,70 @@
+"""Listing runs by what they wait for, and starting a class like a pipeline, on a whole local system."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import replace
+
+from tests.local_stack import Local, eventually
+from tests.parts.endings import refused, said
+from tests.parts.temporal import BINARIES
+from workflows.pipelines import REVIEWED_ONBOARDING
+
+DECLINED = {"full_name": "ada lovelace", "date_of_birth": "play:failing"}
+NEVER = {"full_name": "play:never", "date_of_birth": "1815-12-10"}
+
+
+def listed(local: Local, *filters: str) -> list[str]:
+    return [run["workflow_id"] for run in said(local.command("pipeline", "list", *filters, "--json"))]
+
+
+def test_a_class_is_started_shown_and_listed_like_a_pipeline(local: Local) -> None:
+    name = REVIEWED_ONBOARDING.name
+    words = ["pipeline", "start", name, "--id", "reviewed", "--input", json.dumps(DECLINED), "--wait"]
+    assert local.command(*words).returncode == 0
+    shown = said(local.command("pipeline", "show", "reviewed", "--json"))["progress"]
+    assert [(stage["name"], stage["outcome"]) for stage in shown["stages"]] == [
+        ("identity-check", "failed"),
+        ("manual-review", "succeeded"),
+        ("card", "succeeded"),
+    ]
+    assert shown["pipeline"] == name
+    eventually(lambda: "reviewed" in listed(local))
+    eventually(lambda: listed(local, "--pipeline", name) == ["reviewed"])
+    assert listed(local, "--pipeline", name, "--partner", "identity") == []
+    deliveries = eventually(lambda: said(local.command("delivery", "list", "--pipeline", name, "--json")))
+    assert {delivery["workflow_id"] for delivery in deliveries} == {"reviewed"}
+
+
+def test_open_runs_are_listed_by_their_partner_and_state(local: Local) -> None:
+    words = ["pipeline", "start", REVIEWED_ONBOARDING.name, "--id", "unanswered", "--input", json.dumps(NEVER)]
+    said(local.command(*words, "--json"))
+    eventually(lambda: "unanswered" in listed(local, "--partner", "identity", "--state", "waiting"))
+    assert "unanswered" not in listed(local, "--state", "needs_person")
+    assert "unanswered" not in listed(local, "--overdue")
+    none = local.command("pipeline", "list", "--partner", "nobody")
+    assert (none.returncode, none.stdout) == (0, b"")
+    assert b"no run matches" in none.stderr
+
+
+def test_setup_changes_nothing_that_is_there(local: Local) -> None:
+    for _ in range(2):
+        done = local.command("setup")
+        assert (done.returncode, done.stdout) == (0, b"")
+        assert b"the namespace default has all search attributes" in done.stderr
+
+
+def test_a_filter_without_attributes_says_what_to_do(local: Local) -> None:
+    """In a namespace of its own, which setup then prepares."""
+    create = ["operator", "namespace", "create", "--namespace", "bare", "--address", local.stack.address]
+    subprocess.run([BINARIES / "temporal", *create], check=True, capture_output=True, timeout=60)
+    there = replace(local.stack, environment={**local.stack.environment, "TEMPORAL_NAMESPACE": "bare"})
+    bare = replace(local, stack=there)
+    said_there = eventually(lambda: (done := bare.command("pipeline", "list", "--overdue")).returncode == 1 and done)
+    text = refused(said_there, 1)
+    assert "the namespace bare lacks the search attributes StagehookPipeline, StagehookStage" in text
+    assert "stagehook setup" in text
+    assert bare.command("pipeline", "list").returncode == 0
+    assert b"registered in the namespace bare: StagehookPipeline" in bare.command("setup").stderr
+    eventually(lambda: bare.command("pipeline", "list", "--overdue").returncode == 0)
