@@ -32,7 +32,7 @@ from activities.callback_urls import CallbackURLs, Claims
 from activities.http import NEVER_SENT, UNANSWERED, exchange
 from activities.http import http_client as http_client  # for the tests that `partner new` has written
 from activities.partners.answers import BrokenAnswer
-from activities.partners.partner import Partner
+from activities.partners.partner import SHORTER_URL, Partner
 from activities.receipts import accepted, built, one_line, status
 from activities.store.database import StoreAway
 from workflows.contract import (
@@ -150,19 +150,28 @@ class PartnerCalls:
             raise
 
     async def _make(self, partner: Partner, call: StageCall) -> Receipt:
-        claims = Claims.of(call)
-        callback_url = self._urls.issue(claims)
+        callback_url = self._callback_url(partner, call)
         try:
             request = built(partner.build_call, call, callback_url)
         except BrokenAnswer as error:
             raise _not_taken(f"partner {partner.name} cannot be called: {error}", call) from None
-        request.headers["Idempotency-Key"] = claims.idempotency_key
+        request.headers["Idempotency-Key"] = Claims.of(call).idempotency_key
         response = await self._send(partner, request, call)
         if not response.is_success:
             _raise_for(
                 call, response, answer_line(partner, response.status_code, partner_words(response, callback_url))
             )
         return replace(accepted(partner, response), key=self._urls.fingerprint)
+
+    def _callback_url(self, partner: Partner, call: StageCall) -> str:
+        """The call's URL. A URL that the partner cannot take is final: no later try has a shorter one."""
+        try:
+            callback_url = self._urls.of(call)
+        except ValueError as error:  # a worker of a later release has begun this call
+            raise _not_taken(f"{error}; a worker of a later release can make this call", call) from None
+        if flaw := partner.flaw_of_url(callback_url):
+            raise _refused(f"partner {partner.name} is not called: {flaw}: {SHORTER_URL}", call)
+        return callback_url
 
     @activity.defn
     async def ask_partner(self, question: Question) -> Answer:
@@ -183,7 +192,7 @@ class PartnerCalls:
                 f"the request to partner {partner.name} failed, perhaps in its auth ({type(error).__name__})"
             ) from None
         if not response.is_success:
-            said = partner_words(response, self._urls.issue(Claims.of(question.call)))
+            said = partner_words(response, self._urls.of(question.call))
             raise _no_status(answer_line(partner, response.status_code, said), _retry_after(response))
         try:
             return status(partner.read_status, response)
@@ -245,15 +254,21 @@ def _raise_for(call: StageCall, response: httpx.Response, said: str) -> NoReturn
         raise _not_taken(said, call, _retry_after(response))
     if status in RETRIED or status >= 500 or status < 400:
         raise _retryable(said, _retry_after(response))
-    # Example: the first try times out, and the second gets a 409. The partner may have accepted the first try, so its
-    # callback still counts: do not retry, but wait.
-    if _earlier_try_may_be_taken(call):
-        raise ApplicationError(said, type="PartnerUnclear", non_retryable=True)
-    raise ApplicationError(said, type=REFUSED, non_retryable=True)
+    raise _refused(said, call)
 
 
 def _retryable(message: str, delay: timedelta | None = None) -> ApplicationError:
     return ApplicationError(message, type="PartnerUnclear", next_retry_delay=delay)
+
+
+def _refused(message: str, call: StageCall) -> ApplicationError:
+    """The final error of a call.
+
+    Example: the first try times out, and the second gets a 409. The partner may have accepted the first try, so its
+    callback still counts: do not retry, but wait.
+    """
+    type_ = "PartnerUnclear" if _earlier_try_may_be_taken(call) else REFUSED
+    return ApplicationError(message, type=type_, non_retryable=True)
 
 
 def _no_status(message: str, delay: timedelta | None = None) -> ApplicationError:

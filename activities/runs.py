@@ -109,6 +109,7 @@ class Runs:
         again: bool = True,
         workflow_type: str = PIPELINE_WORKFLOW,
         findable: bool = True,
+        token_version: int = 1,
     ) -> WorkflowHandle[Any, PipelineResult]:
         """Check the definition and start a run; raises `InvalidRun`, `RunExists`.
 
@@ -116,10 +117,13 @@ class Runs:
         again: also if a run with this id has completed; otherwise that raises `RunCompleted`.
         workflow_type: the class that runs the stages.
         findable: with search attributes, if the namespace has them; workers before 0.3 cannot continue such a run.
+        token_version: of the callback tokens.
         """
-        run = PipelineRun(pipeline=pipeline, input=data, carried=carried, contract=contract_of(pipeline))
+        # Version one is not written: workers of earlier releases refuse a field that they do not know.
+        version = 0 if token_version == 1 else token_version
+        run = PipelineRun(pipeline, data, carried, contract=contract_of(pipeline), token_version=version)
         check_run(run)
-        workflow_id = workflow_id or f"{pipeline.name}-{uuid.uuid4().hex[:12]}"
+        workflow_id = workflow_id or new_run_id(pipeline)
         async with self.reaching():
             attributes = start_attributes(pipeline.name) if findable and await self.are_findable() else None
             try:
@@ -282,15 +286,21 @@ class Runs:
             attempt=found[0].attempts,
             issued_at=issued_at,
             expires_at=found[0].expires_at or int(issued_at + TOKEN_SLACK),
+            pipeline=progress.pipeline,
+            token_version=found[0].token_version,
         )
         return call, found[0]
 
-    async def open_claims(self, workflow_id: str, stage: int) -> Claims:
-        """Return the claims of an open stage's latest call; raises `NoSuchStage`, `RunNotFound`, `ProgressUnknown`."""
+    async def open_call(self, workflow_id: str, stage: int) -> StageCall:
+        """Return an open stage's latest call; raises like `latest_call`."""
         call, known = await self.latest_call(workflow_id, stage)
         if known.outcome:
             raise NoSuchStage(f"the run {workflow_id} has no open stage {stage}: it is settled")
-        return Claims.of(call)
+        return call
+
+    async def open_claims(self, workflow_id: str, stage: int) -> Claims:
+        """Return the claims of an open stage's latest call; raises like `latest_call`."""
+        return Claims.of(await self.open_call(workflow_id, stage))
 
     async def has(self, workflow_id: str, chain_id: str) -> bool:
         """Return whether the latest run with this id belongs to this chain."""
@@ -315,3 +325,8 @@ class Runs:
     def reaching(self, workflow_id: str = "", *, within: float | None = 15.0) -> AbstractAsyncContextManager[None]:
         """Return `reaching_run` for this run at the client's address."""
         return reaching_run(self._address, workflow_id, within=within)
+
+
+def new_run_id(pipeline: Pipeline) -> str:
+    """Make a workflow id for a new run."""
+    return f"{pipeline.name}-{uuid.uuid4().hex[:12]}"

@@ -18,6 +18,7 @@ from activities.partners.partner import Partner
 from activities.store.store import Store
 from activities.strength import SHORTEST_CALLBACK_KEY, is_patterned_key, is_weak_key
 from activities.variables import VARIABLES
+from workflows.contract import TOKEN_VERSIONS
 
 DEFAULT_TASK_QUEUE: Final = "stagehook"
 IP_AND_PORT: Final = re.compile(r"(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3}|\[[0-9a-fA-F:.]+\]):[0-9]{1,5}")
@@ -31,6 +32,7 @@ class Settings:
     public_url: the base URL at which partners reach the receiver; never taken from a request.
     callback_keys: keys of callback tokens; the first key signs, all keys verify.
     partners: the enabled partners by name.
+    token_version: the version of callback tokens of new runs.
     task_queue: the task queue that the worker polls.
     store: where deliveries and calls are kept, or None to keep none.
     build: the version of the code.
@@ -41,6 +43,7 @@ class Settings:
     public_url: str
     callback_keys: tuple[str, ...] = field(repr=False)
     partners: Mapping[str, Partner] = field(repr=False)
+    token_version: int
     task_queue: str
     store: Store | None
     build: Build
@@ -75,6 +78,7 @@ class Settings:
             store=store,
             callback_keys=read_callback_keys(env, public=bool(public_url) and not local),
             partners=partners,
+            token_version=read_token_version(env),
             task_queue=env.text("TASK_QUEUE", fix=VARIABLES["TASK_QUEUE"], default=DEFAULT_TASK_QUEUE),
             build=Build.read(env),
             worker_metrics=read_worker_metrics(env),
@@ -91,6 +95,12 @@ def read_worker_metrics(env: Environment) -> str:
     if address and not IP_AND_PORT.fullmatch(address):
         env.fault("WORKER_METRICS", "is not IP:PORT", "use an address such as 127.0.0.1:9464")
     return address
+
+
+def read_token_version(env: Environment) -> int:
+    """Return TOKEN_VERSION, which a run's input takes along; another value than 1 or 2 becomes a fault."""
+    fix = VARIABLES["TOKEN_VERSION"]
+    return env.number("TOKEN_VERSION", fix=fix, default=1, least=min(TOKEN_VERSIONS), most=max(TOKEN_VERSIONS))
 
 
 def read_callback_keys(env: Environment, *, public: bool = False) -> tuple[str, ...]:

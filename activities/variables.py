@@ -14,6 +14,7 @@ VARIABLES: Final[Mapping[str, str]] = {
     "CALLBACK_KEYS": "keys of callback tokens, joined by commas; the first signs, all verify",
     "PARTNERS": "the enabled partners, joined by commas",
     "TASK_QUEUE": "the task queue that runs are started on and the worker polls",
+    "TOKEN_VERSION": "version of callback tokens of new runs: 1, or 2 for short ones once every receiver takes them",
     "PORT": "a port to listen on",
     "WEB_CONCURRENCY": "the number of receiver processes on one machine",
     "DATABASE_URL": "where deliveries are kept: PostgreSQL, or a SQLite file on a disk that lasts",

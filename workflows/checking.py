@@ -17,7 +17,7 @@ from typing import Any, Final, get_args
 
 from temporalio.converter import value_to_type
 
-from workflows.contract import CONTRACT, Pipeline, PipelineRun, Policy, Stage
+from workflows.contract import CONTRACT, TOKEN_VERSIONS, Pipeline, PipelineRun, Policy, Stage
 from workflows.durations import DAY
 from workflows.nesting import MOST_LEVELS, is_deeper
 
@@ -136,6 +136,9 @@ def _argument_faults(argument: Any) -> Iterator[str]:
         case _ if is_deeper(argument, MOST_LEVELS + CARRIED_LEVELS):
             yield f"the argument is nested more than {MOST_LEVELS + CARRIED_LEVELS} levels deep"
     yield from _unknown_fields("the run", argument, PipelineRun)
+    match argument:
+        case {"token_version": version} if version not in (0, *TOKEN_VERSIONS):
+            yield f"token_version is {version!r}: use 1 or 2, or 0 for 1"
     match argument:
         case {"pipeline": {**pipeline}}:
             yield from _unknown_fields("the pipeline", pipeline, Pipeline)

@@ -65,6 +65,10 @@ ESCALATE_WITHIN: Final = 30 * DAY
 """Seconds for which a stage waits for a person, if the stage does not say it."""
 
 
+TOKEN_VERSIONS: Final = (1, 2)
+"""Versions of callback tokens; see `activities.callback_urls`."""
+
+
 @dataclass(frozen=True)
 class Stage:
     """A numbered step of a pipeline: a call to a partner, and the wait for its callback.
@@ -185,6 +189,7 @@ class PipelineRun:
     contract: number of the contract that the definition needs; see `contract_of`. A worker with an older contract does
         not refuse a run that it cannot read: its workflow task fails, and a newer worker takes the task.
     parent: the stage that this run reports its end to; null for a run that no other run has started.
+    token_version: the version of the run's callback tokens, from `TOKEN_VERSIONS`; 0 means 1.
     """
 
     pipeline: Pipeline
@@ -192,6 +197,7 @@ class PipelineRun:
     carried: Carried | None = None
     contract: int = 0
     parent: Parent | None = None
+    token_version: int = 0
 
 
 def contract_of(pipeline: Pipeline) -> int:
@@ -231,6 +237,9 @@ class StageCall:
     repeated: a previous execution began this same call, so the partner may already have accepted it.
     issued_at, expires_at: whole unix seconds, read once from the workflow's clock, so that a repeated activity sends
         the same bytes.
+    pipeline: the pipeline's name; for other workflows, the workflow's type.
+    definition: digest of the pipeline's definition; "" for other workflows.
+    token_version: the version of the callback token, from `TOKEN_VERSIONS`.
     """
 
     workflow_id: str
@@ -243,6 +252,9 @@ class StageCall:
     expires_at: int
     data: Mapping[str, Any] = field(default_factory=dict)
     repeated: bool = False
+    pipeline: str = ""
+    definition: str = ""
+    token_version: int = 1
 
 
 @dataclass(frozen=True)
@@ -389,6 +401,7 @@ class StageProgress:
     attempts_planned: `Stage.attempts`; 0 if the stage is not known by its definition.
     on_timeout, on_failure: the stage's policies, or "".
     trouble: what keeps an open stage from going on, by the cause that an outcome would have; "" if nothing does.
+    token_version: the version of the current call's token.
     """
 
     number: int
@@ -414,6 +427,7 @@ class StageProgress:
     on_timeout: str = ""
     on_failure: str = ""
     trouble: Cause | Literal[""] = ""
+    token_version: int = 1
 
 
 @dataclass(frozen=True)

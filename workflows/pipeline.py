@@ -9,7 +9,16 @@ from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
 from workflows.checking import InvalidRun, NewerContract, read_run
-from workflows.contract import PIPELINE_WORKFLOW, Carried, Outcome, PipelineResult, PipelineRun, Stage
+from workflows.contract import (
+    PIPELINE_WORKFLOW,
+    TOKEN_VERSIONS,
+    Carried,
+    Outcome,
+    PipelineResult,
+    PipelineRun,
+    Stage,
+)
+from workflows.definition import definition_digest
 from workflows.other_runs import reporting
 from workflows.staged import StagedWorkflow, StageFailed
 
@@ -38,7 +47,12 @@ class PipelineWorkflow(StagedWorkflow):
             super().__init__(last_stage=0)
         else:
             pipeline = self._run.pipeline
-            super().__init__(last_stage=len(pipeline.stages), name=pipeline.name)
+            super().__init__(
+                last_stage=len(pipeline.stages),
+                name=pipeline.name,
+                definition=definition_digest(pipeline),
+                token_version=self._run.token_version if self._run.token_version in TOKEN_VERSIONS else 1,
+            )
             self.announce(*pipeline.stages)
             self._stages_by_name = {stage.name: stage for stage in pipeline.stages}
             self._go_on_with(self._run.carried)

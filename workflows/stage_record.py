@@ -95,6 +95,7 @@ class StageRecord:
     call_due: bool = False
     prolonged: bool = False
     ask_every: float = 0.0
+    token_version: int = 1
 
     @property
     def state(self) -> State:
@@ -171,9 +172,11 @@ class StageRecord:
         at: float,
         expires_at: int = 0,
         on_failure: Policy | Literal[""] = "",
+        token_version: int = 1,
     ) -> None:
         """Record the start of a call. From now on a failed callback counts only if it answers this call."""
         self.in_call = True
+        self.token_version = token_version
         self.attempt = attempt
         self.issued_at = issued_at
         self.expires_at = expires_at
@@ -355,5 +358,6 @@ class StageRecord:
             self.escalate_within,
             self.extended,
             self.ask_every,
+            self.token_version,
         )
         return all(number is None or 0 <= number < FAR_FUTURE for number in (*times, *lengths))

@@ -33,6 +33,7 @@ class Execution:
     """What a stage needs of the workflow execution that it runs in.
 
     chain_id: the run's chain.
+    pipeline, definition, token_version: as in `StageCall`; the token version is for new calls.
     show: shows the stages in Temporal's UI.
     find: writes the search attributes by which operators find the run.
     is_long: whether the execution should end here, and continue as new.
@@ -40,6 +41,9 @@ class Execution:
     """
 
     chain_id: str
+    pipeline: str
+    definition: str
+    token_version: int
     show: Callable[[], None]
     find: Callable[[], None]
     is_long: Callable[[], bool]
@@ -97,6 +101,7 @@ class StageRun:
                 expires_at=_expires_at(stage, record),
                 at=now,
                 on_failure=stage.on_failure,
+                token_version=self._execution.token_version,
             )
             self._execution.find()
         self._execution.show()
@@ -113,6 +118,9 @@ class StageRun:
             attempt=record.attempt,
             issued_at=record.issued_at,
             expires_at=record.expires_at or _expires_at(stage, record),
+            pipeline=self._execution.pipeline,
+            definition=self._execution.definition,
+            token_version=record.token_version,
         )
 
     async def _call(self, call: StageCall) -> None:

@@ -62,15 +62,20 @@ class StagedWorkflow:
 
     last_stage: the highest stage number that `advance_stage` accepts.
     name: the pipeline's name in `progress` and the UI; by default the workflow type.
+    definition: digest of the pipeline's definition, for the table of calls.
+    token_version: the version of the callback tokens; see `activities.callback_urls`. Change it only for new runs.
     """
 
     _stage_run: ClassVar[type[StageRun]] = StageRun
 
-    def __init__(self, last_stage: int, name: str = "") -> None:
+    def __init__(self, last_stage: int, name: str = "", *, definition: str = "", token_version: int = 1) -> None:
         self._name = name or workflow.info().workflow_type
         self._mailbox = Mailbox(workflow.info().first_execution_run_id, last_stage, workflow.patched)
         self._execution = Execution(
             chain_id=self._mailbox.chain_id,
+            pipeline=self._name,
+            definition=definition,
+            token_version=token_version,
             show=self._show,
             find=self._find,
             is_long=self._should_continue_as_new,

@@ -47,6 +47,7 @@ def stage_progress(stage: Stage, record: StageRecord, commands: Sequence[LedgerE
         on_timeout=on_timeout if stage.partner else "",
         on_failure=on_failure if stage.partner else "",
         trouble=record.trouble.cause if record.trouble and not outcome else "",
+        token_version=record.token_version,
     )
 
 

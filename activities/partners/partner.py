@@ -53,6 +53,9 @@ StageBy = Literal["url", "token", "reference"]
 """How a callback tells which stage it is for. "url": by the callback URL of the call. "token": by the token of that
 URL, which the partner sends back in the body. "reference": by the partner's own id of the work."""
 
+SHORTER_URL: Final = "start runs with a shorter id, or with TOKEN_VERSION=2"
+"""What to do about a callback URL that is longer than `Partner.longest_url`."""
+
 OLD_SHAPE: Final = (
     "its file has read_callback(body), which is now read_event(received): write `def read_event(received: Received) -> "
     "Event`, read the body with received.json(), and return Event(answer). Instead of read_token, write "
@@ -101,6 +104,8 @@ class Partner:
     sample_event: makes the body of a callback that reports an answer, for `stagehook partner send`. Its second argument
         is what the callback names its stage by: the callback URL for "token", the partner's id of the work for
         "reference", and an id of the work that was made up for "url". None: the command sends whole bodies only.
+    longest_url: the maximum number of characters of a callback URL that the partner takes; 0 for any. A run whose URLs
+        would be longer is refused at `stagehook pipeline start`, and a call before its request.
     rate: the average number of callbacks per second that one receiver process accepts from the partner.
     loopback_only: the partner is for demo, development and tests, and is rejected where PUBLIC_URL is public.
     """
@@ -124,6 +129,7 @@ class Partner:
     split: Callable[[Received], Sequence[Part]] | None = None
     takes_get: bool = False
     sample_event: Callable[[Answer, str], bytes] | None = None
+    longest_url: int = 0
     rate: float = 500.0
     loopback_only: bool = False
     read_callback: InitVar[object] = None
@@ -139,10 +145,17 @@ class Partner:
             raise ConfigError(f"partner {self.name}: unknown stage_by {self.stage_by!r}: use one of {allowed}")
         if (self.build_ask is None) != (self.read_status is None):
             raise ConfigError(f"partner {self.name}: build_ask and read_status go together")
+        if self.longest_url < 0:
+            raise ConfigError(
+                f"partner {self.name}: longest_url is {self.longest_url}: use a number of characters, or 0"
+            )
         if not 0 < self.rate < math.inf:
             raise ConfigError(f"partner {self.name}: rate is a number above 0")
         if not all(media_type == "" or LOWER_MEDIA_TYPE.fullmatch(media_type) for media_type in self.media_types):
             raise ConfigError(f"partner {self.name}: content_type is a media type in lower case, without parameters")
+        self._check_answers()
+
+    def _check_answers(self) -> None:
         for case, answer in self.answers.items():
             if answer.status // 100 not in ANSWERS_OF_ITS_OWN.get(case, ()):
                 raise ConfigError(f"partner {self.name}: {case} cannot be answered {answer.status}")
@@ -153,6 +166,12 @@ class Partner:
     def media_types(self) -> tuple[str, ...]:
         """The media types of its callbacks."""
         return (self.content_type,) if isinstance(self.content_type, str) else tuple(self.content_type)
+
+    def flaw_of_url(self, callback_url: str) -> str:
+        """Why the partner cannot take this callback URL, or ""."""
+        if not 0 < self.longest_url < len(callback_url):
+            return ""
+        return f"its callback URL has {len(callback_url)} characters, and it takes {self.longest_url} (longest_url)"
 
     @property
     def has_one_url(self) -> bool:

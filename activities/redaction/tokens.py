@@ -14,16 +14,19 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Final
 
-from activities.callback_urls import VERSION
+from activities.callback_urls import PREFIX, VERSION, begins_with_claims
 from activities.redaction.text import REDACTED, Found, redact_bytes
 
 TOKEN: Final = "a callback token"  # noqa: S105 - a name, not a token
 REMOVED: Final = b"[removed]"
 
-LIKE_A_TOKEN: Final = re.compile(r"\.[A-Za-z0-9_-]{20}")
-"""Matches the second half of every token. A text without it holds a token only if it has `%` or `\\`: `%2E`."""
+LIKE_A_TOKEN: Final = re.compile(rf"\.[A-Za-z0-9_-]{{20}}|{PREFIX}[A-Za-z0-9_-]{{58}}")
+"""Matches the second half of every token of version one, and the beginning of every token of version two. A text
+without it holds a token only if it has `%` or `\\`: `%2E`."""
 
-CALLBACK_TOKEN: Final = re.compile(rb"/callbacks/(\.?[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{20,})", re.IGNORECASE)
+CALLBACK_TOKEN: Final = re.compile(
+    rb"/callbacks/(\.?[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{20,}|%b[A-Za-z0-9_-]{58,})" % PREFIX.encode(), re.IGNORECASE
+)
 """Matches a callback token after the path of callback URLs."""
 
 TWO_PARTS: Final = re.compile(rb"(?<![A-Za-z0-9_-])([A-Za-z0-9_-]{16,}+)(?=(\.[A-Za-z0-9_-]{43,}+))")
@@ -31,7 +34,15 @@ TWO_PARTS: Final = re.compile(rb"(?<![A-Za-z0-9_-])([A-Za-z0-9_-]{16,}+)(?=(\.[A
 This is a callback token if the first text holds claims. A match starts only where a base64url text starts: if every
 character could start a match, a long text would take minutes."""
 
-BARE_TOKEN: Final = re.compile(rb"(?<![A-Za-z0-9_-])\.?[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])")
+SHORT_TOKEN: Final = re.compile(rb"%b(?=[A-Za-z0-9_-]{58})" % PREFIX.encode())
+"""Matches where a token of version two may begin, also within a longer word."""
+
+REST_OF_WORD: Final = re.compile(rb"[A-Za-z0-9_-]*+")
+
+BARE_TOKEN: Final = re.compile(
+    rb"(?<![A-Za-z0-9_-])(?:\.?[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])|%b[A-Za-z0-9_-]{58,})"
+    % PREFIX.encode()
+)
 """Matches text in the form of a token, whatever its first part holds."""
 
 CLAIMS: Final = re.compile(
@@ -40,6 +51,9 @@ CLAIMS: Final = re.compile(
 """Matches the claims in a token; see `activities.callback_urls`."""
 
 BEGIN_OF_CLAIMS: Final = base64.b64encode(b'[%d,"' % VERSION)[:5]
+
+LONGEST_HEAD: Final = 400
+"""Characters of a token of version two that show that it is one: those before the workflow id."""
 
 LONGEST_CLAIMS: Final = 8192
 """Maximum bytes of claims. Temporal's ids have at most 1000 characters, and JSON may write each as six."""
@@ -58,6 +72,7 @@ def tokens(text: bytes, new: bytes = REDACTED) -> Iterator[Found]:
             yield Found(start - 1, found.end(2), TOKEN, new)
         elif (at := payload.find(BEGIN_OF_CLAIMS)) >= 0 and _holds_claims(payload[at:]):
             yield Found(start + at, found.end(2), TOKEN, new)
+    yield from _short_tokens(text, new)
 
 
 def scrubbed_text(text: str) -> str:
@@ -76,6 +91,20 @@ def without_tokens(text: bytes, new: bytes = REDACTED) -> bytes:
 def redact_tokens(text: bytes) -> bytes:
     """Redact everything in the form of a callback token, whether or not it holds claims."""
     return BARE_TOKEN.sub(REDACTED, without_tokens(text))
+
+
+def _short_tokens(text: bytes, new: bytes) -> Iterator[Found]:
+    """Find tokens of version two. Only redeeming tells where one ends, so it is found up to the end of the word.
+
+    Example: of `id-sh2AgFr...-retry`, all from `sh2` on is found.
+    """
+    end = 0
+    for found in SHORT_TOKEN.finditer(text):
+        start = found.start()
+        if start >= end and begins_with_claims(text[start : start + LONGEST_HEAD]):
+            rest = REST_OF_WORD.match(text, start)
+            end = rest.end() if rest else start
+            yield Found(start, end, TOKEN, new)
 
 
 def _holds_claims(payload: bytes, *, packed: bool = False) -> bool:

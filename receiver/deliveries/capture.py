@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from starlette.requests import Request
 
-from activities.callback_urls import CALLBACKS_PATH, Claims
+from activities.callback_urls import CALLBACKS_PATH, Claims, version_of
 from activities.redaction.headers import is_credential
 from activities.redaction.text import REDACTED
 from activities.redaction.tokens import LIKE_A_TOKEN, redact_tokens, without_tokens
@@ -147,7 +147,7 @@ class Capture:
     def _shown_token(self) -> str:
         if not self.token:
             return ""
-        return UNKNOWN_TOKEN if self.claims is None else placeholder(self.claims)
+        return UNKNOWN_TOKEN if self.claims is None else placeholder(self.claims, version_of(self.token))
 
     def _kept_body(self, verdict: Verdict) -> bytes | None:
         """The body as it may be kept: as it came, if it may be read again; see `delivery.without_tokens_in_body`.

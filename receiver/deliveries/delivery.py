@@ -16,7 +16,7 @@ from enum import Enum
 from typing import Any, Final, Self
 
 from activities import strict_json
-from activities.callback_urls import PARTNERS_PATH, Claims, stated_claims
+from activities.callback_urls import PARTNERS_PATH, Claims, stated_claims, version_of
 from activities.partners.received import Received
 from activities.redaction.tokens import tokens
 
@@ -184,9 +184,13 @@ def digest(body: bytes) -> str:
     return hashlib.sha256(body).hexdigest()
 
 
-def placeholder(claims: Claims) -> str:
-    """The text that replaces the token of these claims in a recorded target, such as `{order-7/2/1}`."""
-    return f"{{{claims.workflow_id}/{claims.stage}/{claims.attempt}}}"
+def placeholder(claims: Claims, version: int = 1) -> str:
+    """The text that replaces the token of these claims in a recorded target, such as `{order-7/2/1}`.
+
+    version: the token's; for version two the text is `{order-7/2/1/v2}`, so that a webhook replay makes the same token.
+    """
+    of_version = "" if version == 1 else f"/v{version}"
+    return f"{{{claims.workflow_id}/{claims.stage}/{claims.attempt}{of_version}}}"
 
 
 def without_tokens_in_body(delivery: Delivery) -> Delivery:
@@ -197,15 +201,22 @@ def without_tokens_in_body(delivery: Delivery) -> Delivery:
     """
     body, end, pieces = delivery.body or b"", 0, list[bytes]()
     for found in sorted(tokens(body), key=lambda found: found.start):  # a token in a callback URL is found twice
-        claims = stated_claims(body[found.start : found.end].decode("latin-1"))
-        if claims and found.start >= end:
-            # Not verified: they may hold what UTF-8 cannot encode.
-            pieces += [body[end : found.start], placeholder(claims).encode("utf-8", "replace")]
+        if found.start >= end and (text := _shown(body[found.start : found.end].decode("latin-1"))):
+            # The claims are not verified: they may hold what UTF-8 cannot encode.
+            pieces += [body[end : found.start], text.encode("utf-8", "replace")]
             end = found.end
     if not pieces:
         return delivery
     shown = b"".join([*pieces, body[end:]])
     return replace(delivery, body=shown, body_size=len(shown), body_digest=digest(shown))
+
+
+def _shown(token: str) -> str:
+    """The placeholder of a token; "" for a text of version one without claims, which is not a token of ours."""
+    version = version_of(token)
+    if claims := stated_claims(token):
+        return placeholder(claims, version)
+    return UNKNOWN_TOKEN if version == 2 else ""  # a token of version two that goes on as another word
 
 
 def read_line(line: bytes) -> Delivery:

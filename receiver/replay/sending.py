@@ -22,6 +22,7 @@ from activities.redaction.headers import is_credential
 from activities.signatures import ConfigError
 from receiver.answers import Verdict
 from receiver.deliveries.delivery import Delivery, placeholder
+from workflows.contract import TOKEN_VERSIONS
 
 Mode = Literal["resign", "verbatim"]
 
@@ -271,22 +272,29 @@ def addressed(delivery: Delivery, urls: CallbackURLs, claims: Claims) -> tuple[s
 
     Raises `NotReplayable`.
     """
-    captured, callback_url, kept = claims_of(delivery), urls.issue(claims), _kept_target(delivery)
-    if delivery.body is None:
+    captured, body, kept = claims_of(delivery), delivery.body, _kept_target(delivery)
+    if body is None:
         raise NotReplayable(f"the body of {delivery.id} was not kept")
     if delivery.target.startswith(PARTNERS_PATH):  # there the token is in the body
-        token = callback_url.rpartition(CALLBACKS_PATH)[2]
-        body = delivery.body.replace(placeholder(captured).encode(), token.encode())
+        for version in TOKEN_VERSIONS:
+            token = urls.issue(claims, version).rpartition(CALLBACKS_PATH)[2]
+            body = body.replace(placeholder(captured, version).encode(), token.encode())
         return urls.public_url + kept, body
-    return callback_url + kept, delivery.body
+    return urls.issue(claims, _version_in_target(delivery)) + kept, body
 
 
 def _kept_target(delivery: Delivery) -> str:
     """The part of the target that is replayed unchanged: the query, or all of it at a partner's single URL."""
     if delivery.target.startswith(PARTNERS_PATH):
         return delivery.target
-    query = delivery.target.removeprefix(CALLBACKS_PATH + placeholder(claims_of(delivery)))
+    shown = placeholder(claims_of(delivery), _version_in_target(delivery))
+    query = delivery.target.removeprefix(CALLBACKS_PATH + shown)
     return query if query.startswith("?") else ""
+
+
+def _version_in_target(delivery: Delivery) -> int:
+    """The version of the captured token in the path."""
+    return 2 if delivery.target.startswith(CALLBACKS_PATH + placeholder(claims_of(delivery), 2)) else 1
 
 
 def repeatable_headers(delivery: Delivery) -> list[tuple[str, str]]:

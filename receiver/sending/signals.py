@@ -7,11 +7,9 @@ with OK even after the run has completed, so the retry of a delivered callback i
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import Enum
 from typing import Final
@@ -31,6 +29,7 @@ from activities.callback_urls import Claims
 from activities.client import is_namespace_missing
 from receiver.sending.signal import Signal
 from workflows.contract import ADVANCE_STAGE, Answer, Pipeline, PipelineRun
+from workflows.definition import definition_digest
 from workflows.pipelines import PIPELINE_TYPES
 
 BUDGET_SECONDS: Final = 2.2
@@ -195,11 +194,6 @@ class Signals:
                 # Any error in making a client, from settings to certificates, is ours to fix, not the partner's.
                 raise TemporalAway(f"no client ({type(error).__name__})") from error
         return self._client
-
-
-def definition_digest(pipeline: Pipeline) -> str:
-    """Digest of a definition: twelve hexadecimal digits, equal for equal definitions."""
-    return hashlib.sha256(json.dumps(asdict(pipeline), sort_keys=True).encode()).hexdigest()[:12]
 
 
 @asynccontextmanager

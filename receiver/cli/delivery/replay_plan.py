@@ -11,7 +11,7 @@ from receiver.cli.output import counted, note, print_json
 from receiver.cli.terminal import printable
 from receiver.deliveries.delivery import Delivery
 from receiver.replay.sending import Aim, Mode
-from receiver.sending.signals import definition_digest
+from workflows.definition import definition_digest
 from workflows.pipelines import PIPELINES
 
 A_FEW_SECONDS: Final = 5.0

@@ -14,11 +14,13 @@ from typing import Any, Final
 
 from temporalio.client import WorkflowHandle
 
+from activities.environment import Environment
 from activities.known_secrets import known_secrets
 from activities.redaction.secrets import look_for
 from activities.run_errors import ProgressUnknown
 from activities.run_status import status_name
 from activities.runs import Runs
+from activities.settings import read_token_version
 from activities.store.database import Database
 from receiver.cli.demo.processes import Processes
 from receiver.cli.demo.stack import Stack, stagehook_command, start_stack
@@ -65,6 +67,9 @@ INPUT: Final = {"full_name": "ada lovelace", "date_of_birth": "1815-12-10", "iba
 async def run_demo(*, keep: bool, as_json: bool) -> None:
     """Run the demo and print a summary; raises `CommandError` if the run did not show everything."""
     _end_with_parent()
+    env = Environment(os.environ)
+    token_version = read_token_version(env)
+    env.check()
     with (
         tempfile.TemporaryDirectory(prefix="stagehook-demo-") as folder,
         Processes(Path(folder), grace=STOP_WITHIN) as processes,
@@ -73,7 +78,9 @@ async def run_demo(*, keep: bool, as_json: bool) -> None:
             if not as_json:
                 note("starting Temporal, receiver, worker and sandbox partner ...")
             stack = await start_stack(processes, Path(folder), plays=DEMO_PLAYS, delay=CALLBACK_DELAY, ui=keep)
-            handle = await Runs(stack.client).start(demonstrated(), INPUT, task_queue="stagehook")
+            handle = await Runs(stack.client).start(
+                demonstrated(), INPUT, task_queue="stagehook", token_version=token_version
+            )
             async with asyncio.timeout(RUN_WITHIN):
                 status, progress = await _follow(stack, handle, processes, as_json=as_json)
             summary = Summary(handle, status, progress, await stack.ledger())

@@ -14,11 +14,14 @@ import httpx
 from activities.callback_urls import CLOCK_GRACE, fingerprint
 from activities.client import TemporalUnreachable, connect, connect_config
 from activities.environment import SettingsError, is_loopback
+from activities.partners.partner import SHORTER_URL
+from activities.runs import new_run_id
 from activities.settings import Settings
 from activities.store.database import SchemaMissing, StoreAway
 from activities.store.store import Store
 from receiver.cli.errors import Exit
 from receiver.cli.output import ANSWER_TIMEOUT, print_json, say
+from receiver.cli.pipeline.urls import too_long_urls
 from receiver.cli.terminal import printable
 from receiver.sending.signals import Signals, TemporalAway
 from receiver.settings import WebSettings
@@ -118,6 +121,14 @@ def _partners(settings: Settings) -> Iterator[Finding]:
             yield Finding("partners", ok=False, says=says, fix="add them to PARTNERS, or remove the pipeline")
         else:
             yield Finding("partners", ok=True, says=f"pipeline {pipeline.name} has all of its partners")
+        for flaw in too_long_urls(
+            pipeline,
+            settings.partners.get,
+            public_url=settings.public_url,
+            workflow_id=new_run_id(pipeline),
+            token_version=settings.token_version,
+        ):
+            yield Finding("partners", ok=False, says=f"pipeline {pipeline.name}: {flaw}", fix=SHORTER_URL)
 
 
 async def _public_url(settings: Settings) -> AsyncIterator[Finding]:

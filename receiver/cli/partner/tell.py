@@ -68,7 +68,7 @@ def _partner_and_urls(call: StageCall) -> tuple[Partner, list[str]]:
     partners = load_partners([call.partner], env)
     keys = read_callback_keys(env)
     env.check()
-    return partners[call.partner], [CallbackURLs("", [key]).issue(Claims.of(call)) for key in keys]
+    return partners[call.partner], [CallbackURLs("", [key]).of(call) for key in keys]
 
 
 def _build(verb: Verb, partner: Partner, call: StageCall, known: StageProgress) -> httpx.Request:

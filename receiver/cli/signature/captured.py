@@ -36,7 +36,7 @@ REQUEST_LINE: Final = re.compile(rb"([A-Za-z]+) (\S+) HTTP/[0-9.]+\r?\n?")
 END_OF_HEAD: Final = re.compile(rb"\r?\n\r?\n")
 HEADER_LINE: Final = re.compile(r"([A-Za-z0-9!#$%&'*+.^_`|~-]+):(.*)", re.DOTALL)
 
-PLACEHOLDER: Final = re.compile(rb'\{(?:[^{}"]+/[0-9]+/[0-9]+|unknown)\}')
+PLACEHOLDER: Final = re.compile(rb'\{(?:[^{}"]+/[0-9]+/[0-9]+(?:/v2)?|unknown)\}')
 """The placeholder that replaces a callback token in a recorded body."""
 
 

@@ -35,8 +35,8 @@ async def issue_url(workflow_id: str, stage: int, *, as_json: bool) -> None:
     public_url = env.url("PUBLIC_URL", fix=VARIABLES["PUBLIC_URL"])
     keys = read_callback_keys(env)
     env.check()
-    claims = await Runs(await connect(os.environ)).open_claims(workflow_id, stage)
-    url = CallbackURLs(public_url, keys).issue(claims)
+    call = await Runs(await connect(os.environ)).open_call(workflow_id, stage)
+    url = CallbackURLs(public_url, keys).of(call)
     if as_json:
         print_json({"url": url})
     else:
