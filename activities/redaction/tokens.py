@@ -34,10 +34,12 @@ TWO_PARTS: Final = re.compile(rb"(?<![A-Za-z0-9_-])([A-Za-z0-9_-]{16,}+)(?=(\.[A
 This is a callback token if the first text holds claims. A match starts only where a base64url text starts: if every
 character could start a match, a long text would take minutes."""
 
-SHORT_TOKEN: Final = re.compile(rb"%b(?=[A-Za-z0-9_-]{58})" % PREFIX.encode())
-"""Matches where a token of version two may begin, also within a longer word."""
+SHORT_TOKENS: Final = re.compile(rb"%b[A-Za-z0-9_-]{58,}+" % PREFIX.encode())
+"""Matches the rest of a word in which tokens of version two may begin."""
 
-REST_OF_WORD: Final = re.compile(rb"[A-Za-z0-9_-]*+")
+LETTERS_PER_SEARCH: Final = 64
+"""In a word, one beginning is looked at for so many characters, and one more. The text is untrusted: of `sh2sh2sh2...`
+every third character could begin a token."""
 
 BARE_TOKEN: Final = re.compile(
     rb"(?<![A-Za-z0-9_-])(?:\.?[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])|%b[A-Za-z0-9_-]{58,})"
@@ -52,8 +54,8 @@ CLAIMS: Final = re.compile(
 
 BEGIN_OF_CLAIMS: Final = base64.b64encode(b'[%d,"' % VERSION)[:5]
 
-LONGEST_HEAD: Final = 400
-"""Characters of a token of version two that show that it is one: those before the workflow id."""
+LONGEST_HEAD: Final = 379
+"""Maximum characters of what shows that a token is of version two: all that is before the workflow id."""
 
 LONGEST_CLAIMS: Final = 8192
 """Maximum bytes of claims. Temporal's ids have at most 1000 characters, and JSON may write each as six."""
@@ -98,13 +100,21 @@ def _short_tokens(text: bytes, new: bytes) -> Iterator[Found]:
 
     Example: of `id-sh2AgFr...-retry`, all from `sh2` on is found.
     """
-    end = 0
-    for found in SHORT_TOKEN.finditer(text):
-        start = found.start()
-        if start >= end and begins_with_claims(text[start : start + LONGEST_HEAD]):
-            rest = REST_OF_WORD.match(text, start)
-            end = rest.end() if rest else start
-            yield Found(start, end, TOKEN, new)
+    for found in SHORT_TOKENS.finditer(text):
+        word, start = found[0], found.start()
+        if (at := _beginning(word)) is not None:
+            yield Found(start + at, found.end(), TOKEN, new)
+
+
+def _beginning(word: bytes) -> int | None:
+    """Where a token of version two begins in a word, or None. A word with too many beginnings counts as one."""
+    at, prefix = 0, PREFIX.encode()
+    for _ in range(1 + len(word) // LETTERS_PER_SEARCH):
+        if begins_with_claims(word[at : at + LONGEST_HEAD]):
+            return at
+        if (at := word.find(prefix, at + 1)) < 0:
+            return None
+    return at
 
 
 def _holds_claims(payload: bytes, *, packed: bool = False) -> bool:

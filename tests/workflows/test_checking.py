@@ -240,3 +240,16 @@ def test_what_a_newer_contract_says_is_left_to_newer_workers(contract: int) -> N
 
 def test_a_newer_contract_runs_if_it_says_nothing_new() -> None:
     assert read_run([{**plain(), "contract": 99}]).contract == 99
+
+
+@pytest.mark.parametrize("version", [0, 1, 2])
+def test_a_run_names_the_version_of_its_tokens(version: int) -> None:
+    assert read_run([{**plain(), "token_version": version}]).token_version == version
+
+
+@pytest.mark.parametrize("version", [3, -1])
+def test_an_unknown_token_version_is_refused_if_the_run_is_new(version: int) -> None:
+    argument = {**plain(), "token_version": version}
+    with pytest.raises(InvalidRun, match=f"token_version is {version}: use 1 or 2, or 0 for 1"):
+        read_run([argument])
+    assert read_run([argument], is_strict=lambda: False).token_version == version
