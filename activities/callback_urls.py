@@ -40,11 +40,11 @@ CLOCK_GRACE: Final = 15 * 60
 
 LATEST_TIME: Final = 2**40
 
-PREFIX: Final = "sh2"
+SHORT_PREFIX: Final = "sh2"
 """Beginning of every token of version two. Redaction looks for it, and leak scanners can."""
 
 SHORT_SALT: Final = b"stagehook.callback-url.v2"
-SHORT_SPELLING: Final = re.compile(rf"{PREFIX}[A-Za-z0-9_-]{{58,}}")
+SHORT_SPELLING: Final = re.compile(rf"{SHORT_PREFIX}[A-Za-z0-9_-]{{58,}}")
 SHORT_HEAD: Final = struct.Struct(">BBII16sB")
 """Stage, attempt, issued at, expires at, chain id, and the bytes of the partner's name, which follows. The workflow id
 is the rest."""
@@ -210,8 +210,8 @@ def stated_claims(token: str) -> Claims | None:
 
 
 def begins_with_claims(text: bytes) -> bool:
-    """Whether a text that begins with `PREFIX` goes on like a token of version two, whatever follows the token."""
-    letters = text[len(PREFIX) :]
+    """Whether a text that begins with `SHORT_PREFIX` goes on like a token of version two, whatever follows that."""
+    letters = text[len(SHORT_PREFIX) :]
     try:
         _read_head(base64_decode(letters[: len(letters) // 4 * 4]))
     except (BadToken, BadData):
@@ -250,12 +250,12 @@ def _short_signer(key: str) -> Signer:
 def _short_token(signer: Signer, payload: bytes) -> str:
     # One base64 text for both: two texts would be up to two characters longer.
     mac = base64_decode(signer.get_signature(payload))
-    return PREFIX + base64_encode(payload + mac).decode()
+    return SHORT_PREFIX + base64_encode(payload + mac).decode()
 
 
 def _short_payload(token: str) -> bytes:
     try:
-        return base64_decode(token.removeprefix(PREFIX))[:-MAC_BYTES]
+        return base64_decode(token.removeprefix(SHORT_PREFIX))[:-MAC_BYTES]
     except BadData as error:
         raise BadToken("the token is malformed") from error
 

@@ -14,18 +14,19 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Final
 
-from activities.callback_urls import PREFIX, VERSION, begins_with_claims
+from activities.callback_urls import SHORT_PREFIX, VERSION, begins_with_claims
 from activities.redaction.text import REDACTED, Found, redact_bytes
 
 TOKEN: Final = "a callback token"  # noqa: S105 - a name, not a token
 REMOVED: Final = b"[removed]"
 
-LIKE_A_TOKEN: Final = re.compile(rf"\.[A-Za-z0-9_-]{{20}}|{PREFIX}[A-Za-z0-9_-]{{58}}")
+LIKE_A_TOKEN: Final = re.compile(rf"\.[A-Za-z0-9_-]{{20}}|{SHORT_PREFIX}[A-Za-z0-9_-]{{58}}")
 """Matches the second half of every token of version one, and the beginning of every token of version two. A text
 without it holds a token only if it has `%` or `\\`: `%2E`."""
 
 CALLBACK_TOKEN: Final = re.compile(
-    rb"/callbacks/(\.?[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{20,}|%b[A-Za-z0-9_-]{58,})" % PREFIX.encode(), re.IGNORECASE
+    rb"/callbacks/(\.?[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{20,}|%b[A-Za-z0-9_-]{58,})" % SHORT_PREFIX.encode(),
+    re.IGNORECASE,
 )
 """Matches a callback token after the path of callback URLs."""
 
@@ -34,7 +35,7 @@ TWO_PARTS: Final = re.compile(rb"(?<![A-Za-z0-9_-])([A-Za-z0-9_-]{16,}+)(?=(\.[A
 This is a callback token if the first text holds claims. A match starts only where a base64url text starts: if every
 character could start a match, a long text would take minutes."""
 
-SHORT_TOKENS: Final = re.compile(rb"%b[A-Za-z0-9_-]{58,}+" % PREFIX.encode())
+SHORT_TOKENS: Final = re.compile(rb"%b[A-Za-z0-9_-]{58,}+" % SHORT_PREFIX.encode())
 """Matches the rest of a word in which tokens of version two may begin."""
 
 LETTERS_PER_SEARCH: Final = 64
@@ -43,7 +44,7 @@ every third character could begin a token."""
 
 BARE_TOKEN: Final = re.compile(
     rb"(?<![A-Za-z0-9_-])(?:\.?[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])|%b[A-Za-z0-9_-]{58,})"
-    % PREFIX.encode()
+    % SHORT_PREFIX.encode()
 )
 """Matches text in the form of a token, whatever its first part holds."""
 
@@ -108,7 +109,7 @@ def _short_tokens(text: bytes, new: bytes) -> Iterator[Found]:
 
 def _beginning(word: bytes) -> int | None:
     """Where a token of version two begins in a word, or None. A word with too many beginnings counts as one."""
-    at, prefix = 0, PREFIX.encode()
+    at, prefix = 0, SHORT_PREFIX.encode()
     for _ in range(1 + len(word) // LETTERS_PER_SEARCH):
         if begins_with_claims(word[at : at + LONGEST_HEAD]):
             return at

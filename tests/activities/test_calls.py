@@ -446,7 +446,7 @@ async def test_what_a_call_says_for_statistics_changes_no_key(calls: PartnerCall
 
 
 @respx.mock
-async def test_a_token_version_of_a_later_release_is_left_to_its_worker(calls: PartnerCalls) -> None:
+async def test_a_later_releases_token_version_is_left_to_its_worker(calls: PartnerCalls) -> None:
     route = respx.post(ENDPOINT).respond(202)
     with pytest.raises(
         ApplicationError, match="unknown token version 3: use one of 1, 2; a worker of a later"
@@ -465,7 +465,7 @@ async def test_an_echoed_short_token_is_removed_from_the_failure(calls: PartnerC
 
 
 @respx.mock
-async def test_a_url_that_the_partner_cannot_take_is_refused_before_any_request() -> None:
+async def test_a_too_long_url_is_refused_before_any_request() -> None:
     route = respx.post(ENDPOINT).respond(202, json={"id": "w-1"})
     urls = CallbackURLs("https://hooks.test", [KEY])
     plain = sandbox.partner("bank", Environment({"SANDBOX_URL": "http://sandbox.test"}))

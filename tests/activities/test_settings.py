@@ -205,3 +205,18 @@ def test_keys_are_not_shown_by_repr() -> None:
 )
 def test_loopback_is_told_from_the_rest(url: str, *, loopback: bool) -> None:
     assert is_loopback(url) is loopback
+
+
+def test_the_version_of_new_tokens_is_1_or_2() -> None:
+    read = [Settings.from_env({**GOOD, **given}).token_version for given in ({}, {"TOKEN_VERSION": "2"})]
+    assert read == [1, 2]
+    for wrong in ("0", "3", "two"):
+        assert "is not a number from 1 to 2" in faults(TOKEN_VERSION=wrong)["TOKEN_VERSION"]
+
+
+def test_a_negative_longest_url_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(env: Environment) -> Partner:
+        return replace(sandbox.partner("bank", env), longest_url=-1)
+
+    monkeypatch.setattr("activities.partners.PARTNERS", {"bank": broken})
+    assert "longest_url is -1: use a number of characters, or 0" in faults(PARTNERS="bank")["PARTNERS"]

@@ -16,9 +16,9 @@ from activities.callback_urls import (
     CLOCK_GRACE,
     LONGEST_TOKEN,
     MAC_BYTES,
-    PREFIX,
     SALT,
     SHORT_HEAD,
+    SHORT_PREFIX,
     SHORT_SALT,
     BadToken,
     CallbackURLs,
@@ -142,14 +142,14 @@ def test_whatever_is_issued_is_redeemed_and_stated(claims: Claims) -> None:
         lambda text: text[:62],
         lambda text: text.upper(),
         lambda text: text.lower(),
-        lambda text: text.removeprefix(PREFIX),
-        lambda text: PREFIX + text,
-        lambda text: text.replace(PREFIX, "sh3"),
-        lambda text: text.replace(PREFIX, "%73h2"),
+        lambda text: text.removeprefix(SHORT_PREFIX),
+        lambda text: SHORT_PREFIX + text,
+        lambda text: text.replace(SHORT_PREFIX, "sh3"),
+        lambda text: text.replace(SHORT_PREFIX, "%73h2"),
         lambda text: text.replace("-", "+").replace("_", "/"),
         lambda text: text * 100,
-        lambda text: PREFIX + "A" * 10_000_000,
-        lambda text: PREFIX,
+        lambda text: SHORT_PREFIX + "A" * 10_000_000,
+        lambda text: SHORT_PREFIX,
     ],
 )
 def test_a_token_has_one_spelling(respell: object) -> None:
@@ -176,10 +176,10 @@ ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
 
 @given(text=st.text(ALPHABET, min_size=50, max_size=300))
-def test_redeeming_a_made_up_token_raises_nothing_but_token_errors(text: str) -> None:
+def test_a_made_up_token_raises_nothing_but_token_errors(text: str) -> None:
     with pytest.raises(TokenError):
-        urls().redeem(PREFIX + text)
-    stated_claims(PREFIX + text)
+        urls().redeem(SHORT_PREFIX + text)
+    stated_claims(SHORT_PREFIX + text)
 
 
 @given(wide=st.integers(5, 64))
@@ -187,7 +187,7 @@ def test_unused_bits_of_the_last_character_are_refused(wide: int) -> None:
     """base64 ignores them, so that one text of 4 bytes more or less has up to 16 spellings."""
     text = token(replace(CLAIMS, workflow_id="x" * wide))
     place = ALPHABET.index(text[-1])
-    spare = {0: 0, 1: 0, 2: 4, 3: 2}[(len(text) - len(PREFIX)) % 4]
+    spare = {0: 0, 1: 0, 2: 4, 3: 2}[(len(text) - len(SHORT_PREFIX)) % 4]
     for bits in range(1, 2**spare):
         with pytest.raises(BadToken):
             urls().redeem(text[:-1] + ALPHABET[place ^ bits])
@@ -196,14 +196,14 @@ def test_unused_bits_of_the_last_character_are_refused(wide: int) -> None:
 def _signed(payload: bytes, *, salt: bytes = SHORT_SALT, cut: int = MAC_BYTES) -> str:
     """A short token with a valid HMAC of this payload under this salt."""
     signer = Signer(KEY, salt=salt, key_derivation="hmac", digest_method=hashlib.sha256)
-    return PREFIX + base64_encode(payload + base64_decode(signer.get_signature(payload))[:cut]).decode()
+    return SHORT_PREFIX + base64_encode(payload + base64_decode(signer.get_signature(payload))[:cut]).decode()
 
 
 def _payload(claims: Claims = CLAIMS) -> bytes:
-    return base64_decode(token(claims).removeprefix(PREFIX))[:-MAC_BYTES]
+    return base64_decode(token(claims).removeprefix(SHORT_PREFIX))[:-MAC_BYTES]
 
 
-def test_the_signature_is_hmac_sha256_under_its_own_salt_cut_to_128_bits() -> None:
+def test_the_signature_has_128_bits_and_a_salt_of_its_own() -> None:
     assert _signed(_payload()) == token()
     for other in (_signed(_payload(), salt=SALT), _signed(_payload(), cut=15), _signed(_payload(), cut=32)):
         with pytest.raises(BadToken):
@@ -217,8 +217,8 @@ def test_no_token_passes_as_one_of_the_other_version() -> None:
         KEY, salt=SHORT_SALT, signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256}
     )
     forged = [
-        PREFIX + payload + signature,
-        PREFIX + one,
+        SHORT_PREFIX + payload + signature,
+        SHORT_PREFIX + one,
         f"{two[:-22]}.{two[-22:]}",
         f"{payload}.{two[-22:]}",
         _signed(base64_decode(payload.strip(".")), salt=SALT),

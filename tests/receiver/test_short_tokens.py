@@ -56,7 +56,7 @@ def at_one_url(body: bytes, **changes: Any) -> Delivery:
     return delivery(target="/partners/bank", body=body, **{**vars(CLAIMS), **changes})
 
 
-async def test_a_callback_is_taken_at_both_urls_and_recorded_without_its_token(database: Database) -> None:
+async def test_it_is_taken_at_both_urls_and_recorded_without_token(database: Database) -> None:
     async with recording(database, replace(PLAIN, signature=GITHUB)) as http:
         assert (await post(http, URL, DONE)).status_code == 202
         assert (await post(http, URLS.issue(CLAIMS, 1), DONE)).status_code == 202  # the same call, so a duplicate
@@ -73,7 +73,7 @@ async def test_a_callback_is_taken_at_both_urls_and_recorded_without_its_token(d
     assert b'"callback": "http://receiver.test/callbacks/{another/1/1/v2}"' in (at_one_url.body or b"")
 
 
-async def test_a_result_that_the_file_overlooks_is_found_by_its_short_token(database: Database) -> None:
+async def test_a_result_that_the_file_overlooks_is_found_by_it(database: Database) -> None:
     partner = replace(PLAIN, signature=GITHUB, **ONE_URL)
     async with recording(database, partner) as http:
         answer = await post(http, "/partners/bank", {**carrying("none"), "note": f"for {TOKEN}"})
@@ -81,14 +81,14 @@ async def test_a_result_that_the_file_overlooks_is_found_by_its_short_token(data
 
 
 @BY_VERSION
-def test_a_replay_makes_a_token_of_the_captured_version_in_the_path(version: int) -> None:
+def test_a_replay_keeps_the_captured_version_in_the_path(version: int) -> None:
     one = delivery(target=f"/callbacks/{placeholder(CLAIMS, version)}?q=1", **vars(CLAIMS))
     assert addressed(one, URLS, CLAIMS) == (URLS.issue(CLAIMS, version) + "?q=1", one.body)
     assert addressed(one, URLS, OTHER) == (URLS.issue(OTHER, version) + "?q=1", one.body)
 
 
 @BY_VERSION
-def test_a_replay_makes_a_token_of_the_captured_version_in_the_body(version: int) -> None:
+def test_a_replay_keeps_the_captured_version_in_the_body(version: int) -> None:
     body = b'{"url": "' + URLS.issue(CLAIMS, version).encode() + b'"}'
     shown = without_tokens_in_body(at_one_url(body))
     assert shown.body == b'{"url": "http://receiver.test/callbacks/%b"}' % placeholder(CLAIMS, version).encode()
@@ -97,7 +97,7 @@ def test_a_replay_makes_a_token_of_the_captured_version_in_the_body(version: int
 
 
 @BY_VERSION
-async def test_a_verbatim_replay_on_its_own_system_keeps_the_signature_valid(database: Database, version: int) -> None:
+async def test_a_verbatim_replay_keeps_the_signature_valid(database: Database, version: int) -> None:
     """The signature covers the token, in the body or in the URL: another version's would be refused."""
     async with recording(database, replace(PLAIN, signature=GITHUB, **ONE_URL)) as http:
         assert (await post(http, "/partners/bank", carrying(URLS.issue(CLAIMS, version)))).status_code == 202
@@ -132,7 +132,7 @@ def test_a_refused_body_and_its_headers_keep_no_token(where: str) -> None:
     assert TOKEN[3:50] not in f"{one.target} {one.headers} {one.body!r}"
 
 
-def test_what_only_looks_like_a_token_is_redacted_in_refused_bodies_alone() -> None:
+def test_what_looks_like_a_token_is_redacted_if_refused() -> None:
     alike = b"sh2" + b"A" * 70
     assert list(tokens(alike)) == []
     assert redact_tokens(b"x " + alike + b" y") == b"x [redacted] y"
@@ -151,7 +151,7 @@ def test_partner_new_finds_a_short_token_in_a_captured_body() -> None:
     assert found.token == ("meta", "ours")
 
 
-def test_a_word_with_too_many_beginnings_is_not_searched_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_word_with_many_beginnings_is_not_searched_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each place could begin a token, and none does: the rest of the word counts as one."""
     looked: list[bytes] = []
     monkeypatch.setattr(redaction, "begins_with_claims", looked.append)

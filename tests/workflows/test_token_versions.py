@@ -123,7 +123,7 @@ def test_a_carried_call_of_an_earlier_release_is_of_version_one() -> None:
 
 
 @pytest.mark.parametrize(("version", "recorded"), [(1, 0), (2, 2)])
-async def test_version_one_is_not_written_so_that_old_workers_take_the_run(
+async def test_version_one_is_not_written_for_the_sake_of_old_workers(
     skipping: WorkflowEnvironment, version: int, recorded: int
 ) -> None:
     definition = Pipeline("testing", [stage(1)])
