@@ -34,6 +34,8 @@ from activities.http import http_client as http_client  # for the tests that `pa
 from activities.partners.answers import BrokenAnswer
 from activities.partners.partner import SHORTER_URL, Partner
 from activities.receipts import accepted, built, one_line, status
+from activities.store.call_notes import CallNotes
+from activities.store.calls import CallOrigin
 from activities.store.database import StoreAway
 from workflows.contract import (
     NOT_REACHED,
@@ -71,7 +73,7 @@ JSON_ESCAPE: Final = re.compile(r'\\(?:u([0-9A-Fa-f]{4})|(["\\/]))')
 class CallTable(Protocol):
     """What calls need of `activities.store.calls.Calls`. The methods raise `StoreAway`."""
 
-    async def begin(self, claims: Claims) -> None:
+    async def begin(self, claims: Claims, origin: CallOrigin) -> None:
         """Record a call that is about to be sent."""
 
     async def refer(self, claims: Claims, reference: str) -> None:
@@ -84,7 +86,7 @@ class CallTable(Protocol):
 class PartnerCalls:
     """Implements `workflows.contract.PartnerActivities`. The worker creates the arguments once.
 
-    calls: the store's table of calls, or None without a store.
+    calls: the store's table of calls, or None without a store. notes: writes to it behind the call.
     """
 
     def __init__(
@@ -93,11 +95,13 @@ class PartnerCalls:
         urls: CallbackURLs,
         partners: Mapping[str, Partner],
         calls: CallTable | None = None,
+        notes: CallNotes | None = None,
     ) -> None:
         self._http = http
         self._urls = urls
         self._partners = partners
         self._calls = calls
+        self._notes = notes
 
     @activity.defn
     async def call_partner(self, call: StageCall) -> Receipt:
@@ -107,7 +111,12 @@ class PartnerCalls:
             raise _not_taken(f"partner {call.partner} is not enabled: add it to PARTNERS and restart the worker", call)
         if partner.stage_by == "reference":
             return await self._call_for_reference(partner, call)
+        if self._notes is not None and activity.info().attempt == 1 and not call.repeated:  # when it was first sent
+            self._notes.put(Claims.of(call), self._origin(partner, call))
         return await self._make(partner, call)
+
+    def _origin(self, partner: Partner, call: StageCall) -> CallOrigin:
+        return CallOrigin(call.pipeline, call.definition, self._urls.fingerprint, partner.stage_by)
 
     async def _call_for_reference(self, partner: Partner, call: StageCall) -> Receipt:
         """Make a call whose callbacks are understood only by the partner's id of the work, and record that id.
@@ -120,7 +129,7 @@ class PartnerCalls:
         claims, receipt = Claims.of(call), _kept_receipt()
         if receipt is None:
             try:
-                await self._calls.begin(claims)
+                await self._calls.begin(claims, self._origin(partner, call))
             except StoreAway as error:
                 raise _not_taken(f"partner {partner.name} was not called: {error}", call) from None
             receipt = await self._begun(self._calls, partner, call)

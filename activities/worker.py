@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
@@ -16,6 +17,7 @@ from activities.calls import PartnerCalls
 from activities.decoding import GuardedRunner
 from activities.http import http_client
 from activities.settings import Settings
+from activities.store.call_notes import CallNotes
 from activities.store.calls import Calls
 from workflows.onboarding import ReviewedOnboarding
 from workflows.pipeline import PipelineWorkflow
@@ -101,8 +103,9 @@ async def run_worker(client: Client, settings: Settings) -> None:
     """Run until cancelled; calls in flight then have `GRACE` to finish. Raises `WorkerRefused`."""
     urls = CallbackURLs(settings.public_url, settings.callback_keys)
     table = Calls(settings.store.database) if settings.store else None
-    async with http_client() as http:
-        calls = PartnerCalls(http, urls, settings.partners, table)
+    notes = CallNotes(table) if table else None
+    async with http_client() as http, notes.running() if notes else contextlib.nullcontext():
+        calls = PartnerCalls(http, urls, settings.partners, table, notes)
         worker = build_worker(client, calls, task_queue=settings.task_queue, build=settings.build)
         try:
             await worker.run()

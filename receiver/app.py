@@ -47,8 +47,8 @@ def create_app(
     store: where deliveries are kept, or None; used during the app's lifespan. metrics_token, build: see `Metrics`.
     """
     inbox = None if store is None else Inbox(store.database, timing)
-    forwarder = Direct(signals) if inbox is None else Stored(signals, inbox, timing)
     metrics = Metrics(inbox, metrics_token, build)
+    forwarder = Direct(signals) if inbox is None else Stored(signals, inbox, timing, metrics.called_back)
     callbacks = Callbacks(urls, partners, forwarder, metrics)
     health = Health(forwarder, timing)
 

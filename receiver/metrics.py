@@ -25,6 +25,7 @@ from activities.store.database import StoreAway
 from receiver.answers import Verdict
 from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.statements import MOST_COUNTED
+from workflows.durations import DAY, HOUR
 
 SHARED_FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
 """prometheus_client's own variable, read when it is imported; `receiver.server` sets it for several processes."""
@@ -36,6 +37,10 @@ disable_created_metrics()  # type: ignore[no-untyped-call]  # would double the s
 
 LATENCIES: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 """Seconds. Answers are promised within 2.5."""
+
+
+CALL_TIMES: Final = (1.0, 10.0, 60.0, 600.0, HOUR, 6 * HOUR, DAY, 3 * DAY, 7 * DAY, 30 * DAY)
+"""Seconds. Partners answer at once, or after weeks."""
 
 
 class Metrics:
@@ -70,6 +75,13 @@ class Metrics:
             ["verdict", "partner"],
             registry=self._registry,
         )
+        self._call_times = Histogram(
+            "stagehook_call_seconds",
+            "From a call to the callback with its result, of the calls that the store knows.",
+            ["partner"],
+            buckets=CALL_TIMES,
+            registry=self._registry,
+        )
         if inbox is not None:
             inbox.budget.on_unrecorded = lambda verdict, partner: self._unrecorded.labels(verdict, partner).inc()
 
@@ -81,6 +93,10 @@ class Metrics:
         name = verdict.name.lower()
         self._answers.labels(name, known, partner, str(status)).inc()
         self._seconds.labels(name).observe(seconds)
+
+    def called_back(self, partner: str, seconds: float) -> None:
+        """Count the time from a call to the callback with its result."""
+        self._call_times.labels(partner).observe(seconds)
 
     async def show(self, request: Request) -> Response:
         """Answer a scraper."""

@@ -23,13 +23,16 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import NullPool
 
 from activities.store.dialects import BOUNDS, POSTGRES, SQLITE
-from activities.store.schema import RECORD
+from activities.store.schema import CALLS, RECORD
 
 DRIVERS: Final = {"sqlite": "sqlite+pysqlite", "postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg"}
 """By the scheme of DATABASE_URL. PaaS providers write `postgres`."""
 
-CHECK_COLUMNS: Final = f"SELECT {', '.join(column.name for column in RECORD)} FROM deliveries WHERE 1 = 0"  # noqa: S608
-"""Fails unless the table has the columns of a delivery in this version; no row is read."""
+CHECK_COLUMNS: Final = (
+    f"SELECT {', '.join(column.name for column in RECORD)} FROM deliveries WHERE 1 = 0",  # noqa: S608
+    f"SELECT {', '.join(column.name for column in CALLS.c)} FROM calls WHERE 1 = 0",  # noqa: S608
+)
+"""Fail unless the tables have this version's columns; no row is read."""
 
 LOCK_TIMEOUT_MS: Final = 200
 """How long a statement waits for another process's lock. After that the writer tries its jobs one by one, while the
@@ -167,7 +170,8 @@ class Database:
             try:
                 if not self.is_sqlite:
                     cast(Any, driver_connection).autocommit = True
-                proxy.cursor().execute(CHECK_COLUMNS)
+                for check in CHECK_COLUMNS:
+                    proxy.cursor().execute(check)
             except BaseException:
                 proxy.close()
                 raise

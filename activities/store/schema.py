@@ -124,6 +124,11 @@ CALLS: Final = sa.Table(
     # The partner's own id of the work, "" until the partner has answered the call.
     sa.Column("reference", sa.Text, nullable=False),
     sa.Column("called_at", sa.Double, nullable=False),
+    sa.Column("pipeline", sa.Text, nullable=False, server_default=""),
+    sa.Column("definition", sa.Text, nullable=False, server_default=""),
+    sa.Column("key_fingerprint", sa.Text, nullable=False, server_default=""),
+    # As in `Partner`. Only a call by reference is sure to have a row; the others are written behind the call.
+    sa.Column("stage_by", sa.Text, nullable=False, server_default="reference"),
     sa.Index("ix_calls_reference", "partner", "reference"),
     sqlite_autoincrement=True,
 )

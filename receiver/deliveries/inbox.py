@@ -13,13 +13,14 @@ from weakref import WeakSet
 
 from sqlalchemy.engine.interfaces import DBAPICursor
 
+from activities.callback_urls import Claims
 from activities.store.database import Database, StoreAway
 from receiver.budget import RecordBudget
 from receiver.deliveries.batch import Batch
 from receiver.deliveries.delivery import MAX_REFUSED_BODY_BYTES, Delivery
 from receiver.deliveries.judging import Judge, Keep, Kept
 from receiver.deliveries.keeping import Keeping
-from receiver.deliveries.matching import KnownCalls, MakeSignal, Matching
+from receiver.deliveries.matching import KnownCalls, KnownOrigin, MakeSignal, Matching
 from receiver.deliveries.memory import TakenMemory
 from receiver.deliveries.queue import Conclusion, Depth, Queued
 from receiver.deliveries.rows import UNREAD_CALLBACK, is_unread, stored_size, to_row
@@ -67,6 +68,7 @@ class Inbox:
         self._keeps: JobKind[Keep, Kept] = self._writer.add_kind(work.keep)
         self._batches: JobKind[Batch, None] = self._writer.add_kind(work.keep_batches)
         self._matching = Matching(database)
+        self._origins: JobKind[str, KnownOrigin | None] = self._writer.add_kind(self._find_origins)
         self._failed_at = float("-inf")
         self._away: set[str] = set()
         self._has_taken = asyncio.Event()
@@ -112,6 +114,10 @@ class Inbox:
             return self._matching.look_up(cursor, partner, references, time.time())
 
         return await self._writer.do(work, within=self._timing.query_timeout)
+
+    async def find_origin(self, claims: Claims) -> KnownOrigin | None:
+        """What the table of calls tells of a call; None if it does not have the call."""
+        return await self._origins.do(claims.idempotency_key, within=self._timing.query_timeout)
 
     async def match(self, make_signal: MakeSignal) -> int:
         """Queue unmatched deliveries whose call is known by now. Returns how many were matched."""
@@ -280,6 +286,10 @@ class Inbox:
     def _insert_notes(self, cursor: DBAPICursor, notes: Sequence[_Note]) -> dict[_Note, None]:
         self._statements.insert(cursor, [note.row for note in notes])
         return dict.fromkeys(notes)
+
+    def _find_origins(self, cursor: DBAPICursor, call_ids: Sequence[str]) -> dict[str, KnownOrigin | None]:
+        found = self._matching.find_origins(cursor, call_ids)
+        return {call_id: found.get(call_id) for call_id in call_ids}
 
     def _conclude(self, cursor: DBAPICursor, conclusions: Sequence[Conclusion]) -> None:
         """Record results. A delivery that ends as refused counts against the record budget, or is deleted."""

@@ -15,7 +15,7 @@ from typing import Any, Final
 from sqlalchemy.engine.interfaces import DBAPICursor
 
 from activities.callback_urls import Claims
-from activities.store.calls import FIND_CALLS, HAS_OPEN_CALL, PRUNE_CALLS
+from activities.store.calls import FIND_CALLS, FIND_ORIGINS, HAS_OPEN_CALL, PRUNE_CALLS
 from activities.store.database import Database
 from receiver.deliveries.driver import Driver
 from receiver.deliveries.queries import MATCH, MATCH_AGAIN, MATCHABLE
@@ -31,6 +31,15 @@ class KnownCalls:
 
     claims: dict[str, Claims]
     is_waiting: bool
+
+
+@dataclass(frozen=True)
+class KnownOrigin:
+    """What the table of calls tells of a call; see `StageCall`. called_at: unix seconds."""
+
+    pipeline: str
+    definition: str
+    called_at: float
 
 
 @dataclass(frozen=True)
@@ -68,6 +77,11 @@ class Matching:
         parameters = {"partner": partner, **self._driver.texts(set(references))}
         claims = {row["reference"]: _claims(row) for row in self._driver.rows(cursor, FIND_CALLS, parameters)}
         return KnownCalls(claims, is_waiting)
+
+    def find_origins(self, cursor: DBAPICursor, call_ids: Sequence[str]) -> dict[str, KnownOrigin]:
+        """What these calls are of, by call id: the claims' idempotency key."""
+        rows = self._driver.rows(cursor, FIND_ORIGINS, self._driver.texts(set(call_ids)))
+        return {row["call_id"]: KnownOrigin(row["pipeline"], row["definition"], row["called_at"]) for row in rows}
 
     def match(self, cursor: DBAPICursor, make_signal: MakeSignal, *, most: int, at: float) -> int:
         """Queue deliveries whose call is known by now, and return how many were matched. at: unix seconds, now."""

@@ -1,6 +1,7 @@
-"""Origins: which pipeline each run was started with. Asks Temporal once per run, a few at a time, and remembers it.
+"""Origins: which pipeline each run was started with. Asks once per run, a few at a time, and remembers it.
 
-The store shows it with each delivery. It is found out in the background: no callback and no signal waits for it.
+The table of calls says it, where the worker has recorded the call; otherwise the run's history does. The store shows it
+with each delivery. It is found out in the background: no callback and no signal waits for it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import replace
 from typing import Final
 
 from activities.callback_urls import Claims
+from activities.store.database import StoreAway
 from receiver.deliveries.delivery import Delivery
 from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.queue import Queued
@@ -33,7 +35,7 @@ MOST_HISTORIES_AT_ONCE: Final = 4
 class Origins:
     """The known origins of runs, by chain. Temporal is not asked while it is away.
 
-    inbox: where the origins of deliveries are recorded.
+    inbox: where calls are looked up, and the origins of deliveries are recorded.
     """
 
     def __init__(self, signals: Signals, watch: Watch, inbox: Inbox) -> None:
@@ -97,9 +99,9 @@ class Origins:
         return self._known.get(claims.chain_id, Origin())
 
     async def ask(self, claims: Claims) -> Origin:
-        """The origin, asked of Temporal if it is unknown; an empty origin if it cannot be found out now."""
+        """The origin, asked for if it is unknown; an empty origin if it cannot be found out now."""
         chain = claims.chain_id
-        if chain in self._known or self._watch.is_away or self._stopped:
+        if chain in self._known or self._stopped:
             return self.known(claims)
         if chain not in self._asked:
             if len(self._asked) >= MOST_RUNS_WAITING:
@@ -112,7 +114,10 @@ class Origins:
     async def _read(self, claims: Claims) -> None:
         try:
             async with self._turns:
-                if not self._watch.is_away and (origin := await self._signals.origin(claims)).pipeline:
+                origin = await self._recorded(claims)
+                if not origin.pipeline and not self._watch.is_away:
+                    origin = await self._signals.origin(claims)
+                if origin.pipeline:
                     self._known[claims.chain_id] = origin
         except TemporalAway:
             return
@@ -120,6 +125,14 @@ class Origins:
             logger.exception("origin-failed", extra={"workflow_id": claims.workflow_id})
         if len(self._known) > MOST_ORIGINS:
             self._known.popitem(last=False)
+
+    async def _recorded(self, claims: Claims) -> Origin:
+        """The origin by the table of calls; an empty origin if the call is not in it."""
+        try:
+            found = await self._inbox.find_origin(claims)
+        except StoreAway:
+            found = None
+        return Origin(found.pipeline, found.definition) if found else Origin()
 
 
 def _described(delivery: Delivery, origin: Origin) -> Delivery:

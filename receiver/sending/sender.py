@@ -57,16 +57,24 @@ class Sender:
     """Sends the deliveries of one store.
 
     retries: decides what becomes of a delivery that Temporal did not take. on_sent: called with each delivery for which
-    Temporal has answered.
+    Temporal has answered. on_result: called with each delivery of a partner's result when Temporal first takes it.
     """
 
     def __init__(
-        self, signals: Signals, inbox: Inbox, watch: Watch, retries: Retries, *, on_sent: Callable[[Queued], None]
+        self,
+        signals: Signals,
+        inbox: Inbox,
+        watch: Watch,
+        retries: Retries,
+        *,
+        on_sent: Callable[[Queued], None],
+        on_result: Callable[[Queued], None],
     ) -> None:
         self._signals = signals
         self._inbox = inbox
         self._watch = watch
         self._on_sent = on_sent
+        self._on_result = on_result
         self._retries = retries
         self._sending: dict[str, _Sending] = {}
         self._claiming: asyncio.Task[int] | None = None
@@ -233,6 +241,8 @@ class Sender:
             return None
         answer = await self._reached(queued, reached)
         self._on_sent(queued)
+        if reached is Reached.TAKEN and queued.fate is not Fate.TAKEN and callback.answer.settles:
+            self._on_result(queued)
         self._wake.set()  # the next delivery of this stage may have waited for it
         return answer
 

@@ -18,6 +18,7 @@ from receiver.deliveries.judging import How, Kept
 from receiver.deliveries.matching import KnownCalls
 from receiver.deliveries.queue import Queued
 from receiver.deliveries.statements import First
+from receiver.sending.call_times import CallTimes, OnCallTime
 from receiver.sending.direct import Direct
 from receiver.sending.forwarder import Unavailable
 from receiver.sending.origins import Origins
@@ -41,19 +42,26 @@ STORE_AWAY: Final = "the store is away"
 class Stored:
     """Keeps callbacks in the store and sends them from there. See `Forwarder` for the methods.
 
-    inbox: not running yet; `running` runs it too.
+    inbox: not running yet; `running` runs it too. on_call_time: see `CallTimes`.
     """
 
     keeps = True
 
-    def __init__(self, signals: Signals, inbox: Inbox, timing: Timing = DEFAULT_TIMING) -> None:
+    def __init__(
+        self,
+        signals: Signals,
+        inbox: Inbox,
+        timing: Timing = DEFAULT_TIMING,
+        on_call_time: OnCallTime | None = None,
+    ) -> None:
         self._inbox = inbox
         self._timing = timing
         self._direct = Direct(signals)
         watch = Watch(signals, timing)
         self._origins = Origins(signals, watch, inbox)
         retries = Retries(watch, timing)
-        self._sender = Sender(signals, inbox, watch, retries, on_sent=self._origins.add)
+        times = CallTimes(inbox, on_call_time)
+        self._sender = Sender(signals, inbox, watch, retries, on_sent=self._origins.add, on_result=times.add)
 
     async def deliver(
         self, delivery: Delivery, signal: Signal, *, at_one_url: bool = False, later: float = 0.0

@@ -20,6 +20,7 @@ from activities.partners.partner import Partner
 from activities.partners.reading import text_at
 from activities.partners.received import Received, Unreadable
 from activities.receipts import accepted, built, status
+from activities.store.calls import CallOrigin
 from tests.parts.providers import CHECKR, DOCUSIGN, GOCARDLESS, MOLLIE, ONFIDO, PLAID, PROVIDERS, SENDGRID
 from tests.support import KEY
 from workflows.contract import Answer, Receipt, StageCall
@@ -222,7 +223,7 @@ class Table:
     def __init__(self) -> None:
         self.references: list[str] = []
 
-    async def begin(self, claims: Claims) -> None:
+    async def begin(self, claims: Claims, origin: CallOrigin) -> None:
         assert self.references == []
 
     async def refer(self, claims: Claims, reference: str) -> None:

@@ -23,7 +23,7 @@ from activities.environment import Environment, SettingsError
 from activities.partners import sandbox
 from activities.partners.partner import Partner
 from activities.settings import Settings
-from activities.store.calls import Calls
+from activities.store.calls import UNKNOWN_ORIGIN, CallOrigin, Calls
 from activities.store.database import Database, StoreAway
 from activities.store.schema import CALLS
 from activities.worker import build_worker
@@ -51,9 +51,9 @@ class Table(Calls):
             self.away[method] -= 1
             raise StoreAway("the store cannot be reached")
 
-    async def begin(self, claims: Claims) -> None:
+    async def begin(self, claims: Claims, origin: CallOrigin = UNKNOWN_ORIGIN) -> None:
         self._check("begin")
-        await super().begin(claims)
+        await super().begin(claims, origin)
 
     async def refer(self, claims: Claims, reference: str) -> None:
         self._check("refer")
