@@ -12,7 +12,7 @@ import httpx
 import pytest
 from temporalio.client import Client
 
-from activities.callback_urls import CallbackURLs, Claims
+from activities.callback_urls import CallbackURLs, version_of
 from receiver.cli.demo.running import INPUT
 from tests.local_stack import Local, local_system
 from workflows.contract import StageCall
@@ -90,17 +90,17 @@ def written_by(local: Local, url: str, signed: str) -> dict[str, str]:
 
 
 @pytest.mark.timeout(120)
-def test_nothing_secret_is_written_anywhere(tmp_path: Path) -> None:
+@pytest.mark.parametrize("token_version", [1, 2])
+def test_nothing_secret_is_written_anywhere(tmp_path: Path, token_version: int) -> None:
     with local_system(tmp_path, PLAYS) as local:
-        started = local.command(
-            "pipeline", "start", "onboarding", "--id", "all", "--wait", "--json", "--input", json.dumps(INPUT)
-        )
+        start = ("pipeline", "start", "onboarding", "--id", "all", "--wait", "--json", "--input", json.dumps(INPUT))
+        started = local.command(*start, TOKEN_VERSION=str(token_version))
         assert started.returncode == 0, started.stderr
         calls, history = asyncio.run(read_run(local.stack.address, "all"))
         keys = local.stack.environment["CALLBACK_KEYS"]
-        urls = [CallbackURLs(local.stack.public_url, [keys]).issue(Claims.of(call)) for call in calls]
+        urls = [CallbackURLs(local.stack.public_url, [keys]).of(call) for call in calls]
         written = {"history": history, "start": started.stdout.decode(), **written_by(local, urls[3], urls[0])}
-    assert len(urls) == 4
+    assert [version_of(url.rpartition("/")[2]) for url in urls] == [token_version] * 4
     assert {"temporal.log", "partner.log", "receiver.log", "worker.log", "deliveries.db"} <= set(written)
     assert "ada lovelace" in written["history"]
     proofs = [value for name, value in local.stack.environment.items() if name.endswith(("_KEY", "_SECRET"))]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from dataclasses import replace
 
 import pytest
 
 from activities.builds import Build
+from activities.store.calls import CallOrigin, Calls, NotedCall
 from activities.store.database import Database
 from activities.store.store import Store
 from receiver import budget
@@ -17,6 +20,7 @@ from tests.parts.callbacks import BASE, CLAIMS, DONE, URLS, no_temporal
 from tests.parts.metrics import read, serving
 from tests.parts.switchable import Switchable
 from tests.stores import PATIENT
+from tests.support import RUN_TIMEOUT
 
 
 async def test_answers_are_counted_by_verdict_reason_and_partner(database: Database) -> None:
@@ -105,3 +109,24 @@ def test_a_public_receiver_shows_them_only_for_a_token(
         {"PUBLIC_URL": public_url, "CALLBACK_KEYS": "q7Wm3zTx9Lr2Vb8Nk5Jd1Hs6Pf4Gc0Ya", "PARTNERS": "x", **given}
     )
     assert settings.metrics_token == token
+
+
+async def test_the_time_from_call_to_result_is_counted(database: Database) -> None:
+    """Of each result that Temporal takes, once; of a call that is not in the table, nothing."""
+    now = time.time()
+    known, unknown = (replace(CLAIMS, workflow_id=name, chain_id=name) for name in ("known", "unknown"))
+    await Calls(database).note([NotedCall(known, CallOrigin("onboarding", stage_by="url"), now - 90)])
+    async with serving(Switchable(), store=Store(database), timing=PATIENT) as http:
+        for body in ({**DONE, "status": "progress"}, DONE, DONE):
+            assert (await http.post(URLS.issue(known), json=body)).status_code == 202
+        assert (await http.post(URLS.issue(unknown), json=DONE)).status_code == 202
+
+        async def count() -> float:
+            return read((await http.get("/metrics")).text).get(("stagehook_call_seconds_count", "bank"), 0)
+
+        async with asyncio.timeout(RUN_TIMEOUT):
+            while not await count():
+                await asyncio.sleep(0.02)
+        samples = read((await http.get("/metrics")).text)
+    assert samples["stagehook_call_seconds_count", "bank"] == 1
+    assert 90 <= samples["stagehook_call_seconds_sum", "bank"] < 90 + RUN_TIMEOUT

@@ -12,8 +12,10 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+from activities.callback_urls import Claims
 from activities.store import migrations
-from activities.store.database import Database, NewerSchema
+from activities.store.calls import CallOrigin, Calls, NotedCall
+from activities.store.database import Database, NewerSchema, SchemaMissing
 from activities.store.schema import DELIVERIES, METADATA
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.rows import to_row
@@ -85,6 +87,20 @@ def test_a_store_goes_back_to_the_version_before(database: Database) -> None:
     assert "calls" not in tables(database)
     migrations.upgrade(database)
     assert list(Archive(database).every()) == [kept]
+
+
+async def test_going_back_removes_calls_for_statistics_only(database: Database) -> None:
+    """The version before would wait for their references."""
+    table = Calls(database)
+    await table.begin(Claims("by-reference", "c", 1, 1, "bank", 1, 2))
+    await table.note([NotedCall(Claims("by-url", "c", 1, 1, "bank", 1, 2), CallOrigin(stage_by="url"), 1.0)])
+    migrations.downgrade(database, "0006")
+    with database.begin() as connection:
+        assert list(connection.execute(sa.text("SELECT workflow_id FROM calls")).scalars()) == ["by-reference"]
+    with pytest.raises(SchemaMissing):
+        database.check()
+    migrations.upgrade(database)
+    database.check()
 
 
 def test_an_operator_takes_a_store_back(database: Database) -> None:

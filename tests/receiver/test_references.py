@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from temporalio.testing import WorkflowEnvironment
 
 from activities.callback_urls import CLOCK_GRACE
-from activities.store.calls import Calls
+from activities.store.calls import CallOrigin, Calls, NotedCall
 from activities.store.database import Database
 from receiver.app import create_app
 from receiver.budget import BURST, RESERVE
@@ -153,6 +153,16 @@ async def test_an_unknown_reference_is_ignored_if_no_call_waits(
     await send(http, event("w-1"))
     await until_idle(database)
     assert temporal.heard == [("run-1", 1)]
+
+
+async def test_a_call_of_another_kind_waits_for_no_reference(http: httpx.AsyncClient, database: Database) -> None:
+    """Such as those before the partner's file changed: their references are never recorded."""
+    for number, kind in enumerate(("url", "token"), 1):
+        await Calls(database).note([NotedCall(claims(number), CallOrigin(stage_by=kind), time.time())])
+    assert await said(await send(http, event("w-1"))) == (202, "ignored")
+    await Calls(database).begin(claims(3))
+    await send(http, event("w-2"))
+    await eventually(lambda: sorted(verdicts(database)) == ["ignored", "unmatched"])
 
 
 async def test_an_expired_call_waits_for_no_reference(http: httpx.AsyncClient, database: Database) -> None:

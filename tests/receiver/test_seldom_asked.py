@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from activities.callback_urls import Claims
+from activities.store.calls import CallOrigin, Calls, NotedCall
 from activities.store.database import Database
 from receiver import health as health_module
 from receiver.deliveries.inbox import Inbox
@@ -84,6 +86,25 @@ async def test_origins_forget_the_oldest_run(tmp_path: Path, monkeypatch: pytest
     asked = temporal.asked
     await origins.ask(claims("chain-11"))
     assert temporal.asked == asked, "a known run is not asked about"
+
+
+async def test_a_recorded_call_tells_the_pipeline_without_temporal(database: Database) -> None:
+    """And while Temporal is away; a call that is not recorded is asked about when Temporal is back."""
+    temporal = Switchable()
+    watch, inbox = Watch(temporal), Inbox(database)
+    origins = Origins(temporal, watch, inbox)
+    recorded = CallOrigin("cards", "abcdefabcdef", "key", "url")
+    await Calls(database).note([NotedCall(claims("chain-1"), recorded, 1.0)])
+    async with inbox.running():
+        assert await origins.ask(claims("chain-1")) == Origin("cards", "abcdefabcdef")
+        assert temporal.asked == 0
+        temporal.there = False
+        assert not await watch.is_there()
+        asked = temporal.asked
+        assert (await origins.ask(claims("chain-2"))).pipeline == ""
+        assert (await origins.ask(replace(claims("chain-1"), stage=2))).pipeline == "cards", "it is the same run"
+        assert temporal.asked == asked
+    assert (await Origins(Switchable(), Watch(Switchable()), inbox).ask(claims("chain-1"))).pipeline == "onboarding"
 
 
 class Checked(Direct):
