@@ -8,6 +8,7 @@ import logging
 import re
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +20,7 @@ from receiver import protocol
 from receiver.body import LARGEST_BODY
 from receiver.protocol import LARGEST_HEAD, MOST_HEADERS
 from receiver.sending.signals import Signals
-from tests.parts.callbacks import CLAIMS
+from tests.parts.callbacks import BASE, CLAIMS, URLS
 from tests.parts.connections import (
     BODY,
     HEAD,
@@ -128,6 +129,10 @@ async def test_a_broken_or_hostile_request_gets_one_clear_answer(port: int, name
     assert await is_served(port)
 
 
+IN_SHORT = replace(CLAIMS, chain_id="01a20379-1751-78ce-ac76-c1d64654450f")
+SHORT = URLS.issue(IN_SHORT, 2).removeprefix(BASE).encode()
+
+
 async def test_every_token_that_is_none_gets_the_same_bytes(port: int) -> None:
     """Down to the order of the headers; only the date may differ."""
     tokens = [
@@ -145,6 +150,15 @@ async def test_every_token_that_is_none_gets_the_same_bytes(port: int) -> None:
         PATH[:60] + b"A" * 5000,
         b"A" * 10_000_000,
         CallbackURLs("", ["another-key-for-tests-0123456789-abc"]).issue(CLAIMS).encode(),
+        SHORT[:-1],
+        SHORT + b"=",
+        SHORT + b"A",
+        SHORT.replace(b"sh2", b"%73h2"),
+        SHORT.upper(),
+        SHORT[:-1] + (b"A" if SHORT[-1:] != b"A" else b"B"),
+        b"sh2",
+        b"sh2" + b"A" * 10_000_000,
+        CallbackURLs("", ["another-key-for-tests-0123456789-abc"]).issue(IN_SHORT, 2).encode(),
     ]
     paths = [token if token.startswith(b"/") else b"/callbacks/" + token for token in tokens]
     answers = {re.sub(rb"date: [^\r]*", b"date", await exchange(port, WHOLE.replace(PATH, path))) for path in paths}
