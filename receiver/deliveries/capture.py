@@ -19,7 +19,7 @@ from starlette.requests import Request
 from activities.callback_urls import CALLBACKS_PATH, Claims, version_of
 from activities.redaction.headers import is_credential
 from activities.redaction.text import REDACTED
-from activities.redaction.tokens import LIKE_A_TOKEN, redact_tokens, without_tokens
+from activities.redaction.tokens import LIKE_A_SHORT_TOKEN, LIKE_A_TOKEN, redact_tokens, without_tokens
 from receiver.answers import Verdict
 from receiver.deliveries.delivery import MAX_REFUSED_BODY_BYTES, UNKNOWN_TOKEN, Delivery, digest, new_id, placeholder
 
@@ -190,7 +190,8 @@ class Capture:
         repeats_token = len(self.token) >= SHORTEST_TOKEN and self.token in text
         has_escapes = "%" in text or "\\" in text
         unstorable = "\0" in text or (not text.isascii() and SURROGATE.search(text))
-        return bool(repeats_token or has_escapes or unstorable or LIKE_A_TOKEN.search(text))
+        is_like_a_token = LIKE_A_TOKEN.search(text) or LIKE_A_SHORT_TOKEN.search(text)
+        return bool(repeats_token or has_escapes or unstorable or is_like_a_token)
 
     def _without_token(self, text: str) -> str:
         """The text without tokens, the request's own included, and without NUL, which PostgreSQL cannot store."""

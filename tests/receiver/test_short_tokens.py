@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -26,11 +27,13 @@ from receiver.deliveries.archive import Archive
 from receiver.deliveries.capture import Capture
 from receiver.deliveries.delivery import Delivery, placeholder, without_tokens_in_body
 from receiver.replay.sending import Replay, addressed
+from tests.commands import command
 from tests.parts.callbacks import BASE, DONE, URLS
 from tests.parts.deliveries import delivery
 from tests.parts.one_url import GITHUB, ONE_URL, PLAIN, carrying, post
 from tests.parts.switchable import Switchable
 from tests.stores import PATIENT
+from tests.support import KEY
 from workflows.contract import TOKEN_VERSIONS
 
 CLAIMS = Claims("run", "01a20379-1751-78ce-ac76-c1d64654450f", 1, 1, "bank", 1_790_000_000, 4_000_000_000)
@@ -160,3 +163,10 @@ def test_a_word_with_many_beginnings_is_not_searched_to_its_end(monkeypatch: pyt
     looked.clear()
     list(tokens(b" ".join([b"sh2" * 40] * 1_000)))
     assert len(looked) <= 3_000
+
+
+def test_the_command_line_reads_a_short_token() -> None:
+    done = command("token", "inspect", URL, "--json", CALLBACK_KEYS=KEY)
+    assert (done.code, json.loads(done.out)["idempotency_key"]) == (0, CLAIMS.idempotency_key)
+    refused = command("token", "inspect", URL + "A", CALLBACK_KEYS=KEY)
+    assert (refused.code != 0, TOKEN in refused.err) == (True, False)
