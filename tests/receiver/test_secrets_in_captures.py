@@ -7,7 +7,7 @@ import json
 import random
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -32,6 +32,8 @@ URLS = CallbackURLs("https://hooks.example.com", [KEY])
 URL = URLS.issue(Claims("run", "chain", 1, 1, "bank", 1, 2))
 PACKED = URLS.issue(Claims("run" * 20, "chain", 1, 1, "bank", 1, 2)).rpartition("/")[2]
 TOKEN = URL.rpartition("/")[2]
+SHORT_URL = URLS.issue(Claims("run", "01a20379-1751-78ce-ac76-c1d64654450f", 1, 1, "bank", 1, 2), 2)
+SHORT = SHORT_URL.rpartition("/")[2]
 JWT = ".".join(
     base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in (b'{"alg": "HS256"}', b'{"sub": "ada"}', b"s" * 32)
 )
@@ -234,6 +236,14 @@ SPELLINGS = [
 ]
 
 
+@pytest.mark.parametrize("spell", SPELLINGS)
+def test_a_short_token_is_found_in_every_spelling(spell: Callable[[str], str]) -> None:
+    for text in (SHORT, f"id_{SHORT}-again"):
+        one = line(f"before {spell(text)} after".encode())
+        assert find(one, {}) == ["a callback token"]
+        assert find(json.dumps(redact(read_line(one), {}).as_json()).encode(), {}) == []
+
+
 @given(
     st.lists(
         st.tuples(st.text("%2e.\\u/ab\n", max_size=8), st.lists(st.sampled_from(SPELLINGS), max_size=5)), max_size=4
@@ -242,7 +252,7 @@ SPELLINGS = [
 def test_nothing_is_found_in_what_was_redacted(written: list[tuple[str, list[Any]]]) -> None:
     text = ""
     for before, spellings in written:
-        hidden = URL + SECRET
+        hidden = f"{SHORT_URL}/{URL}{SECRET}"
         for spell in spellings:
             hidden = spell(hidden)
         text += before + hidden
