@@ -300,7 +300,11 @@ def _error(status: int, code: str, message: str, headers: Mapping[str, str] | No
     return JSONResponse({"error": {"code": code, "message": message}}, status, headers)
 
 
+IN_CLAIMS: Final = 30
+"""A place in the claims of a token of any version: they begin after 3 characters at most, and have 40 and more."""
+
+
 def _forge(url: str) -> str:
-    """The same URL with a character of the token's payload changed: well-formed, but with an invalid signature."""
-    head, _, signature = url.rpartition(".")
-    return f"{head[:-1]}{'A' if head[-1] != 'A' else 'B'}.{signature}"
+    """The same URL with a character of the token's claims changed: well-formed, but with an invalid signature."""
+    place = url.rindex("/") + IN_CLAIMS
+    return f"{url[:place]}{'A' if url[place] != 'A' else 'B'}{url[place + 1 :]}"

@@ -9,14 +9,15 @@ from dataclasses import replace
 import httpx
 import pytest
 
-from activities.callback_urls import Claims
+from activities.callback_urls import CALLBACKS_PATH, BadToken, Claims, version_of
 from activities.environment import Environment
 from activities.partners import load_partners
 from receiver.cli.demo.stack import sample_partners
-from receiver.sandbox.app import SandboxPartner, Work
+from receiver.sandbox.app import SandboxPartner, Work, _forge
 from receiver.sandbox.roles import ROLES
+from tests.parts.callbacks import BASE, URLS
 from tests.support import SOON
-from workflows.contract import StageCall
+from workflows.contract import TOKEN_VERSIONS, StageCall
 
 SAMPLES = load_partners([*ROLES, "sandbox"], Environment(sample_partners("http://sandbox.test")))
 CALL = StageCall("run", "chain", 3, "contract", "esign", 1, 1_800_000_000, 1_900_000_000, {"signer": "Ada"})
@@ -111,3 +112,15 @@ async def test_work_that_nobody_asked_for_is_unknown(sandbox: SandboxPartner, pa
     request = built(getattr(SAMPLES[partner], field), "../x?y")
     assert "..%2Fx%3Fy" in str(request.url)
     assert await send(sandbox, request) == 404
+
+
+@pytest.mark.parametrize("version", TOKEN_VERSIONS)
+def test_a_forged_token_is_well_formed_and_differs_in_one_letter(version: int) -> None:
+    claims = Claims("run", "01a20379-1751-78ce-ac76-c1d64654450f", 1, 1, "bank", 1_790_000_000, 4_000_000_000)
+    url = URLS.issue(claims, version)
+    forged = _forge(url)
+    assert [one != other for one, other in zip(url, forged, strict=True)].count(True) == 1
+    assert forged.startswith(f"{BASE}{CALLBACKS_PATH}")
+    assert version_of(forged.rpartition("/")[2]) == version
+    with pytest.raises(BadToken, match="not signed by us"):
+        URLS.redeem(forged.rpartition("/")[2])
