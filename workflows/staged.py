@@ -177,13 +177,16 @@ class StagedWorkflow:
 
         The stage's `partner` is a name for the child, such as the pipeline's. Its timeout and policies apply: `retry`
         starts another child. A child that fails or is cancelled answers `failed`; a completed child's outcome holds the
-        data of each of its stages by name. A terminated child says nothing. The child lives on if this run ends.
+        data of each of its stages by name. A terminated child says nothing. The child lives on if this run ends. It
+        has this run's version of callback tokens, unless `run` names one.
 
         Example: `await self.run_child(Stage(2, "kyc", "kyc", timeout=9 * DAY), PipelineRun(KYC, {"name": "ada"}))`
         """
         self.announce(stage)
         record = self._mailbox.record(stage.number)
-        child = (workflow_type, replace(run, contract=max(1, contract_of(run.pipeline))))
+        version = run.token_version or self._execution.token_version
+        whole = replace(run, contract=max(1, contract_of(run.pipeline)), token_version=version)
+        child = (workflow_type, whole)
         return await self._settle(record, ChildStageRun(stage, record, self._execution, child).run({}))
 
     async def advance_run(self, workflow_id: str, stage: int) -> None:

@@ -20,11 +20,11 @@ from activities.store.database import StoreAway
 
 logger = logging.getLogger("stagehook.calls")
 
-MOST_WAITING: Final = 1_000
+MOST_CALLS_WAITING: Final = 1_000
 """Calls that may wait to be written."""
 
 WRITTEN_TOGETHER: Final = 100
-ENDS_WITHIN: Final = 3.0
+WRITE_REST_WITHIN: Final = 3.0
 """Seconds to write what waits when the worker stops."""
 
 
@@ -33,7 +33,7 @@ class CallNotes:
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
-        self._waiting: asyncio.Queue[NotedCall] = asyncio.Queue(MOST_WAITING)
+        self._waiting: asyncio.Queue[NotedCall] = asyncio.Queue(MOST_CALLS_WAITING)
         self._dropped = 0
 
     def put(self, claims: Claims, origin: CallOrigin) -> None:
@@ -51,7 +51,7 @@ class CallNotes:
             yield
         finally:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._waiting.join(), ENDS_WITHIN)
+                await asyncio.wait_for(self._waiting.join(), WRITE_REST_WITHIN)
             writing.cancel()
 
     async def _write_for_ever(self) -> None:

@@ -14,7 +14,7 @@ from activities.store.database import StoreAway
 from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.queue import Queued
 
-MOST_WAITING: Final = 200
+MOST_LOOKED_UP: Final = 200
 """Look-ups that may be under way. The times of further callbacks are not counted."""
 
 
@@ -32,7 +32,7 @@ class CallTimes:
 
     def add(self, queued: Queued) -> None:
         """Count the time of a callback, in the background."""
-        if self._on_time and len(self._looking) < MOST_WAITING:
+        if self._on_time and len(self._looking) < MOST_LOOKED_UP:
             task = asyncio.create_task(self._look(queued, queued.since or time.time(), self._on_time))
             self._looking.add(task)
             task.add_done_callback(self._looking.discard)

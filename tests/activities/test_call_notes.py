@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 import respx
@@ -54,7 +55,9 @@ def told(database: Database) -> list[tuple[str, ...]]:
 async def make(notes: CallNotes, call: StageCall = CALL, partner: Partner = BANK, calls: Calls | None = None) -> None:
     async with http_client() as http:
         made = PartnerCalls(http, CallbackURLs("https://hooks.test", [KEY]), {"bank": partner}, calls, notes)
-        await ActivityEnvironment().run(made.call_partner, call)
+        env = ActivityEnvironment()
+        env.info = replace(env.info, start_to_close_timeout=timedelta(minutes=10))  # the store's share is a twentieth
+        await env.run(made.call_partner, call)
 
 
 class Away(Calls):
@@ -100,7 +103,7 @@ async def test_a_store_that_hangs_delays_no_call(database: Database, monkeypatch
     route = respx.post(ENDPOINT).respond(202, json={"id": "w-1"})
     table, never = Calls(database), asyncio.Event()
     monkeypatch.setattr(table, "note", lambda calls: never.wait())
-    monkeypatch.setattr(call_notes, "ENDS_WITHIN", 0.1)
+    monkeypatch.setattr(call_notes, "WRITE_REST_WITHIN", 0.1)
     notes = CallNotes(table)
     async with asyncio.timeout(3 * SOON), notes.running():
         for number in range(3):
@@ -125,7 +128,7 @@ async def test_an_outage_is_logged_once_with_what_it_cost(database: Database, ca
 async def test_more_calls_than_may_wait_are_dropped(
     database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(call_notes, "MOST_WAITING", 10)
+    monkeypatch.setattr(call_notes, "MOST_CALLS_WAITING", 10)
     notes = CallNotes(Calls(database))
     for number in range(1, 26):
         notes.put(replace(CLAIMS, attempt=number), ORIGIN)
@@ -207,7 +210,7 @@ async def test_a_note_changes_no_call_that_is_recorded(database: Database) -> No
     assert told(database)[1][-1] == "reference"
 
 
-def test_a_worker_of_the_version_before_writes_calls_by_reference(database: Database) -> None:
+def test_an_earlier_worker_writes_calls_by_reference(database: Database) -> None:
     """Its statement does not name the new columns."""
     row = {"call_id": "c", "workflow_id": "w", "chain_id": "c", "stage": 1, "attempt": 1, "issued_at": 1}
     row |= {"expires_at": 2, "partner": "bank", "reference": "", "called_at": 1.0}

@@ -12,6 +12,7 @@ from temporalio.common import RawValue
 from workflows.contract import (
     PIPELINE_WORKFLOW,
     Outcome,
+    Pipeline,
     PipelineResult,
     PipelineRun,
     Progress,
@@ -208,3 +209,18 @@ class Unstaged:
     @workflow.run
     async def run(self) -> None:
         await workflow.wait_condition(lambda: self._is_over)
+
+
+@workflow.defn
+class ShortTokens(StagedWorkflow):
+    """A class with tokens of version two that runs two pipelines: the first names no version, the second names one."""
+
+    def __init__(self) -> None:
+        super().__init__(last_stage=2, token_version=2)
+
+    @workflow.run
+    async def run(self) -> None:
+        child = Pipeline("child", [Stage(number=1, name="only", partner="partner-1", timeout=60.0)])
+        for number, version in ((1, 0), (2, 1)):
+            stage = Stage(number=number, name=f"child-{number}", partner="child", timeout=60.0)
+            await self.run_child(stage, PipelineRun(child, token_version=version))

@@ -13,10 +13,12 @@ from temporalio.testing import WorkflowEnvironment
 
 from activities.callback_urls import version_of
 from activities.runs import Runs
+from activities.worker import WORKFLOWS
 from tests.parts.callbacks import URLS
 from tests.parts.junk import junk_until_continued
 from tests.support import (
     QUEUE,
+    RUN_TIMEOUT,
     SOON,
     Handle,
     ScriptedPartner,
@@ -29,7 +31,7 @@ from tests.support import (
     waiting,
     working,
 )
-from tests.workflows.classes import SideBySide
+from tests.workflows.classes import ShortTokens, SideBySide
 from workflows.contract import (
     PIPELINE_WORKFLOW,
     Answer,
@@ -142,3 +144,15 @@ async def test_the_url_that_is_issued_by_hand_is_the_calls_own(skipping: Workflo
         await handle.terminate()
     assert call.token_version == 2
     assert version_of(URLS.of(call).rpartition("/")[2]) == 2
+
+
+async def test_a_child_has_its_parents_version_unless_it_names_one(skipping: WorkflowEnvironment) -> None:
+    async def at_once(call: StageCall) -> Receipt:
+        return Receipt(answer=Answer("succeeded"))
+
+    partner = ScriptedPartner(at_once)
+    async with working(skipping.client, partner, [*WORKFLOWS, ShortTokens]):
+        handle = await skipping.client.start_workflow(ShortTokens.run, id="parent", task_queue=QUEUE)
+        async with asyncio.timeout(RUN_TIMEOUT):
+            await handle.result()
+    assert [call.token_version for call in partner.calls] == [2, 1]
