@@ -38,12 +38,15 @@ def _narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("workflows.pipelines.PIPELINES", {"narrow": NARROW})
 
 
-def start(**env: Any) -> Done:
-    return command(*START, TEMPORAL_ADDRESS=NOWHERE, **{**ENVIRONMENT, **env})
+def start(*words: str, **env: Any) -> Done:
+    return command(*START, *words, TEMPORAL_ADDRESS=NOWHERE, **{**ENVIRONMENT, **env})
 
 
-def test_a_run_whose_urls_are_too_long_is_not_started() -> None:
-    done = start()
+@pytest.mark.parametrize(
+    ("words", "env"), [((), {}), (("--for-older-workers",), {"TOKEN_VERSION": "2"})], ids=["long", "for older workers"]
+)
+def test_a_run_whose_urls_are_too_long_is_not_started(words: tuple[str, ...], env: dict[str, Any]) -> None:
+    done = start(*words, **env)
     assert done.code == 2
     assert "stage 1 first: partner bank: its callback URL has" in done.err
     assert "and it takes 140 (longest_url)" in done.err

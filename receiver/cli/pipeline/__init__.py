@@ -26,7 +26,7 @@ for command in OPERATOR_COMMANDS:
 @click.option("--id", "workflow_id", default="", help="The run's workflow id; a new one by default.")
 @click.option("--again", is_flag=True, help="Also if a run with this id has completed.")
 @click.option("--input", "given", default="{}", metavar="JSON|@FILE|-", help="The run's input, a JSON object.")
-@click.option("--for-older-workers", is_flag=True, help="Where the definition says `escalate`, the run says `fail`.")
+@click.option("--for-older-workers", is_flag=True, help="Say `fail` for `escalate`, and use long tokens.")
 @click.option("--wait", is_flag=True, help="Wait for the end; exits 3 if the run failed.")
 @json_option
 @run_async
