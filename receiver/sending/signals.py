@@ -28,7 +28,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from activities.callback_urls import Claims
 from activities.client import is_namespace_missing
 from receiver.sending.signal import Signal
-from workflows.contract import ADVANCE_STAGE, Answer, Pipeline, PipelineRun
+from workflows.contract import ADVANCE_STAGE, Answer, PipelineRun
 from workflows.definition import definition_digest
 from workflows.pipelines import PIPELINE_TYPES
 
