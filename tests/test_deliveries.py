@@ -20,9 +20,7 @@ from activities.partners import PARTNERS, answers, load_partners
 from activities.partners.events import Event
 from activities.partners.partner import Partner
 from activities.runs import Runs
-from activities.store import migrations
 from activities.store.calls import Calls
-from activities.store.database import Database
 from activities.store.store import Store
 from receiver.app import create_app
 from receiver.cli.delivery.selection import read_file
@@ -31,6 +29,7 @@ from receiver.replay.sending import Replay, select
 from receiver.replay.stand_ins import StandIns
 from tests.parts.callbacks import for_temporal
 from tests.parts.deliveries import delivery
+from tests.parts.empty_stores import SQLiteFiles
 from tests.stores import PATIENT
 from tests.support import KEY, QUEUE, ScriptedPartner, working
 
@@ -104,7 +103,9 @@ def read_again(partner: Partner, one: Delivery, body: bytes) -> str:
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}/{file.name}")
-async def test_a_capture_is_answered_as_it_was(file: Path, real: WorkflowEnvironment, tmp_path: Path) -> None:
+async def test_a_capture_is_answered_as_it_was(
+    file: Path, real: WorkflowEnvironment, sqlite_files: SQLiteFiles, tmp_path: Path
+) -> None:
     captured, environment, urls = replayable(file), Environment(variables()), CallbackURLs(BASE, [KEY])
     partners = load_partners([file.parent.name], environment)
     environment.check()
@@ -114,8 +115,7 @@ async def test_a_capture_is_answered_as_it_was(file: Path, real: WorkflowEnviron
             assert read == one.says, f"{one.id} says {one.says}, and {one.partner}'s file reads {read}: change either"
     runs = Runs(real.client)
     aim = StandIns(runs, captured, QUEUE)
-    store = Database(f"sqlite:///{tmp_path}/deliveries.db")
-    migrations.upgrade(store)
+    store = sqlite_files.copy(tmp_path)
     app = create_app(urls, partners, for_temporal(real.client), store=Store(store), timing=PATIENT)
     async with (
         app.router.lifespan_context(app),

@@ -12,8 +12,10 @@ import gzip
 import json
 import os
 import pty
+import re
 import shutil
 import subprocess
+from collections.abc import Iterable
 from itertools import cycle
 from pathlib import Path
 
@@ -36,6 +38,7 @@ from tests.parts.temporal import BINARIES
 from tests.support import KEY
 
 ROOT = Path(__file__).parents[2]
+DELIVERIES = "tests/test_deliveries.py"
 CAPTURED = b"""POST /hooks HTTP/1.1
 Content-Type: application/json; charset=utf-8
 Authorization: Bearer a-credential
@@ -186,7 +189,7 @@ def new(project: Path, *args: str, given: bytes = b"") -> Done:
 
 
 def write_all(project: Path) -> list[str]:
-    """Write a partner for each capture; together they have every name and every scheme. Return the paths of the tests.
+    """Write a partner for each capture; together they have every name and every scheme. Return their names.
 
     The two without a capture are signed and unsigned.
     """
@@ -203,7 +206,27 @@ def write_all(project: Path) -> list[str]:
         made = new(project, name, "--kind", kind, "--scheme", next(signing), *options, given=shape)
         assert made.code == 0, made.err
         names.append(name)
+    return names
+
+
+def written_tests(names: Iterable[str]) -> list[str]:
+    """The paths of the tests that were written for these partners."""
     return [f"tests/activities/test_{name.replace('-', '_')}.py" for name in names]
+
+
+def replays_of(names: Iterable[str]) -> list[str]:
+    """The tests that answer the captures of these partners."""
+    return [f"{DELIVERIES}::test_a_capture_is_answered_as_it_was[{name}/first.jsonl]" for name in names]
+
+
+def one_of_each() -> set[str]:
+    """The first partner of each kind, and the first whose callbacks have this media type, as a list or not."""
+    found: dict[str, str] = {}
+    for place, (kind, shape, _) in enumerate(SHAPES):
+        head, _, body = shape.replace(b"\r", b"").partition(b"\n\n")
+        for sort in (kind, (re.findall(rb"Content-Type: ([^;\n]*)", head), body[:1] == b"[")):
+            found.setdefault(str(sort), f"{kind}-{place}")
+    return set(found.values())
 
 
 def are_tidy(project: Path) -> None:
@@ -215,11 +238,18 @@ def are_tidy(project: Path) -> None:
 def test_what_it_writes_passes_its_tests_and_ours_and_is_tidy(project: Path) -> None:
     written = write_all(project)
     are_tidy(project)
-    run(project, "pytest", "-q", *written, "tests/test_deliveries.py", "-k", "not demo")
+    ours = [f"{DELIVERIES}::test_a_capture_of_any_partner_can_be_dropped_in", *replays_of(sorted(one_of_each()))]
+    run(project, "pytest", "-q", *written_tests(written), *ours)
     assert not list(project.rglob("pwned"))
     assert (
         "a-credential" not in (project / f"tests/deliveries/{NAMES[CAPTURES.index(CAPTURED)]}/first.jsonl").read_text()
     )
+
+
+@pytest.mark.fault
+@pytest.mark.timeout(300)
+def test_every_capture_that_it_writes_is_answered_as_it_was(project: Path) -> None:
+    run(project, "pytest", "-q", *replays_of(write_all(project)))
 
 
 @pytest.mark.fault
@@ -229,7 +259,7 @@ def test_whatever_it_writes_has_the_right_types(project: Path) -> None:
     if (cache := ROOT / ".mypy_cache").exists():
         shutil.copytree(cache, project / ".mypy_cache")
     written = write_all(project)
-    run(project, "mypy", "activities/partners", *written)
+    run(project, "mypy", "activities/partners", *written_tests(written))
 
 
 @pytest.mark.parametrize("scheme", ["", "basic"])

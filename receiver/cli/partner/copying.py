@@ -140,8 +140,8 @@ def _calling(new: Scaffold) -> dict[str, str]:
         HAS_URL: "    with store.begin() as connection:\n"
         '        recorded = connection.execute(sa.text("SELECT partner, reference FROM calls")).all()\n'
         '    assert [tuple(row) for row in recorded] == [("new-partner", "work-1")]\n'.replace("new-partner", new.name),
-        "import json\n\nimport httpx\nimport pytest\nimport respx\n": "import json\nfrom pathlib import Path\n\n"
-        "import httpx\nimport pytest\nimport respx\nimport sqlalchemy as sa\n",
+        "import timedelta\n\nimport httpx\nimport pytest\nimport respx\n": "import timedelta\n"
+        "from pathlib import Path\n\nimport httpx\nimport pytest\nimport respx\nimport sqlalchemy as sa\n",
         "from workflows.contract import Answer, StageCall\n": "from activities.store import migrations\n"
         "from activities.store.calls import Calls\nfrom activities.store.database import Database\n"
         "from workflows.contract import Answer, StageCall\n",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from datetime import timedelta
 
 import httpx
 import pytest
@@ -31,9 +33,11 @@ CALL = StageCall("run-1", "chain-1", 1, "first", "new-partner", 1, 1_800_000_000
 async def test_the_call_carries_data_key_and_callback_url() -> None:
     route = respx.post("https://api.new-partner.example/work").respond(202, json={"id": "work-1"})
     partner = new_partner.partner(Environment(VARIABLES))
+    activity = ActivityEnvironment()
+    activity.info = replace(activity.info, start_to_close_timeout=timedelta(seconds=30))
     async with http_client() as http:
         calls = PartnerCalls(http, URLS, {"new-partner": partner})
-        receipt = await ActivityEnvironment().run(calls.call_partner, CALL)
+        receipt = await activity.run(calls.call_partner, CALL)
     request: httpx.Request = route.calls.last.request
     sent = json.loads(request.content)
     assert receipt.reference == "work-1"
