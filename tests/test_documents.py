@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import inspect
+import itertools
 import json
 import os
 import re
@@ -20,6 +21,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+import click
 import httpx
 import pytest
 
@@ -31,6 +33,7 @@ from activities.partners.partner import Partner
 from activities.partners.received import Part, Received
 from activities.signatures import SCHEMES
 from receiver.answers import Verdict
+from receiver.cli import stagehook
 from receiver.cli.demo.processes import free_port
 from tests.parts.temporal import BINARIES
 from workflows.checking import pipeline_faults
@@ -166,6 +169,43 @@ def _answers(url: str) -> bool:
         return False
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_on_a_page_has_options_that_exist(page: str) -> None:
+    """Parsed, not run: `make faults` runs them against a `make dev`."""
+    calls = [words for line in commands(PAGES[page]) for words in calls_of_stagehook(line)]
+    assert len(calls) == len(re.findall(r"\bstagehook [a-z]", "\n".join(commands(PAGES[page]))))
+    for words in calls:
+        parse(words)
+
+
+def calls_of_stagehook(line: str) -> Iterator[list[str]]:
+    """The words behind `stagehook` of each call in a line of a shell, such as `stagehook a | stagehook b > file`."""
+    lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+    lexer.whitespace_split = True
+    for is_punctuation, words in itertools.groupby(lexer, lambda word: set(word) <= set("();<>|&")):
+        found = list(words)
+        if not is_punctuation and found[0] == "stagehook":
+            yield found[1:]
+
+
+def parse(words: list[str]) -> None:
+    """Raises `click.UsageError`, unless these words are valid for the command that they name."""
+    command: click.Command = stagehook
+    context = command.make_context("stagehook", list(words))
+    while isinstance(command, click.Group):
+        name, found, rest = command.resolve_command(context, [*context._protected_args, *context.args])
+        assert found is not None
+        command, context = found, found.make_context(name, rest, parent=context)
+        context.close()
+
+
+@pytest.mark.parametrize("words", [["pipeline", "lists"], ["pipeline", "list", "--al"], ["pipeline", "show"]])
+def test_a_command_that_does_not_exist_is_found(words: list[str]) -> None:
+    with pytest.raises(click.UsageError):
+        parse(words)
+
+
+@pytest.mark.fault
 @pytest.mark.timeout(360)
 def test_the_commands_for_beginners_do_what_their_pages_say(dev: dict[str, str]) -> None:
     """In the order of the pages, in one shell, with the settings of this very `make dev`."""
