@@ -91,6 +91,7 @@ def test_demo_stays_up_until_ctrl_c_and_logs_no_token_url_or_key(tmp_path: Path)
         assert "callbacks%2F" not in text
 
 
+@pytest.mark.fault  # make test ends such processes in tests/receiver/test_demo_processes.py
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_demo_that_is_killed_leaves_no_process_behind(tmp_path: Path, number: signal.Signals) -> None:
     with running(stagehook_command("demo"), demo_environment(tmp_path), tmp_path / "demo.log") as demo:
@@ -100,6 +101,7 @@ def test_a_demo_that_is_killed_leaves_no_process_behind(tmp_path: Path, number: 
         eventually(lambda: processes_of(tmp_path) == [], STOP_WITHIN)
 
 
+@pytest.mark.fault
 def test_a_demo_whose_part_ends_says_which_and_shows_its_log(tmp_path: Path) -> None:
     log = tmp_path / "demo.log"
     with running(stagehook_command("demo"), demo_environment(tmp_path), log) as demo:

@@ -1,0 +1,55 @@
+"""The processes of the demo: they end with the command that started them, however it ends."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from receiver.cli.demo.processes import PartFailed, Processes
+from tests.local_stack import eventually
+
+SLEEP = ["sleep", "300"]
+TWO_SLEEPERS = """
+import sys
+from pathlib import Path
+from receiver.cli.demo.processes import Processes
+
+with Processes(Path(sys.argv[1]), grace=5.0) as processes:
+    for name in ("one", "two"):
+        print(processes.start(name, ["sleep", "300"], {}).process.pid, flush=True)
+    sys.stdin.read()
+"""
+
+
+def is_running(pid: int) -> bool:
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
+    return state.strip() != "" and not state.startswith("Z")
+
+
+def test_a_part_that_ends_is_named_with_the_end_of_its_log(tmp_path: Path) -> None:
+    with Processes(tmp_path, grace=5.0) as processes:
+        running = processes.start("running", SLEEP, {}).process
+        processes.start("ending", ["sh", "-c", "echo too early; exit 3"], {}).process.wait()
+        with pytest.raises(PartFailed, match="ending ended with exit code 3; the end of its log:\ntoo early"):
+            processes.check()
+    assert running.poll() is not None
+
+
+def test_a_part_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
+    with Processes(tmp_path, grace=0.1) as processes:
+        deaf = processes.start("deaf", ["sh", "-c", "trap '' TERM; echo ready; exec sleep 300"], {})
+        eventually(lambda: "ready" in deaf.tail())
+    assert deaf.process.poll() == -9
+
+
+def test_a_command_that_is_killed_leaves_no_process_behind(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", TWO_SLEEPERS, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        pids = [int(process.stdout.readline()) for _ in range(2)]
+        assert all(is_running(pid) for pid in pids)
+        process.kill()
+    eventually(lambda: not any(is_running(pid) for pid in pids))
