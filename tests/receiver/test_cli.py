@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import respx
@@ -44,6 +45,7 @@ def wait_for_stage(local: Local, workflow_id: str, number: int) -> dict[str, Any
         stages = said(local.command("pipeline", "show", workflow_id, "--json"))["progress"]["stages"]
         if stages[number - 1]["state"] == "waiting":
             return dict(stages[number - 1])
+        time.sleep(0.05)
     raise AssertionError(f"stage {number} does not wait")
 
 
@@ -425,9 +427,7 @@ def test_a_port_that_is_taken_is_told_in_a_sentence(local: Local, command: list[
     "setting", [{"TEMPORAL_ADDRESS": "foo bar"}, {"TEMPORAL_ADDRESS": "http://x:1"}, {"TEMPORAL_PROFILE": "missing"}]
 )
 def test_wrong_temporal_settings_are_told_at_start(local: Local, command: list[str], setting: dict[str, str]) -> None:
-    if command == ["worker"]:  # it sets up the logging of its process before it connects
-        done = run_command(*command, env={**local.stack.environment, **setting})
-    else:
+    with patch("logging.config.dictConfig"):  # a worker sets up the logging of its whole process
         done = local.command(*command, given=b"", **setting)
     assert "TEMPORAL_" in refused(done, 2)
 

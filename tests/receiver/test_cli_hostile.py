@@ -25,7 +25,7 @@ from receiver.cli import stagehook
 from receiver.cli.terminal import CONTROLS
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.delivery import Delivery, digest
-from tests.local_stack import Local, local_system
+from tests.local_stack import Local
 from tests.parts.deliveries import delivery
 from tests.parts.local_runs import begin, call_of, until
 from tests.parts.terminals import on_terminal_raw
@@ -45,7 +45,6 @@ class Hostile:
     """A system with a hostile run, store, file and partner."""
 
     local: Local
-    folder: Path
     file: str
     store: str
     partner: str
@@ -96,21 +95,20 @@ def answering() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def hostile(tmp_path_factory: pytest.TempPathFactory, answering: str) -> Iterator[Hostile]:
+def hostile(tmp_path_factory: pytest.TempPathFactory, answering: str, local: Local) -> Hostile:
     folder = tmp_path_factory.mktemp("hostile")
     file, store = folder / f"{HOSTILE.replace('/', '')}.jsonl", f"sqlite:///{folder}/deliveries.db"
     file.write_text("".join(json.dumps(hostile_delivery(id=f"{n}{HOSTILE}").as_json()) + "\n" for n in range(2)))
     migrations.upgrade(Database(store))
     Archive(Database(store)).add([hostile_delivery(), hostile_delivery(id=f"0{HOSTILE}", client="")])
-    with local_system(folder) as system:
-        stages = [{"partner": "esign", "needs": {"signer": "input.signer"}}] * 2
-        begin(system, HOSTILE, *stages)
-        until(system, HOSTILE, 1, lambda stage: stage["state"] == "waiting")
-        answered = Answer("failed", code=HOSTILE, message=HOSTILE, data={HOSTILE: HOSTILE})
-        asyncio.run(settle(system, HOSTILE, answered))
-        begin(system, f"open{HOSTILE}", stages[0])
-        until(system, f"open{HOSTILE}", 1, lambda stage: stage["state"] == "waiting")
-        yield Hostile(system, folder, str(file), store, answering)
+    stages = [{"partner": "esign", "needs": {"signer": "input.signer"}}] * 2
+    begin(local, HOSTILE, *stages)
+    until(local, HOSTILE, 1, lambda stage: stage["state"] == "waiting")
+    answered = Answer("failed", code=HOSTILE, message=HOSTILE, data={HOSTILE: HOSTILE})
+    asyncio.run(settle(local, HOSTILE, answered))
+    begin(local, f"open{HOSTILE}", stages[0])
+    until(local, f"open{HOSTILE}", 1, lambda stage: stage["state"] == "waiting")
+    return Hostile(local, str(file), store, answering)
 
 
 async def settle(local: Local, workflow_id: str, answer: Answer) -> None:
@@ -121,6 +119,9 @@ async def settle(local: Local, workflow_id: str, answer: Answer) -> None:
 
 
 OPEN = f"open{HOSTILE}"
+ALL = ["--limit", "1000"]
+"""Of the runs of other tests too."""
+
 CASES: dict[str, list[list[str]]] = {
     "demo": [],
     "serve": [],
@@ -128,7 +129,13 @@ CASES: dict[str, list[list[str]]] = {
     "doctor": [[], ["--json"]],
     "setup": [[]],
     "pipeline start": [[HOSTILE], ["onboarding", "--input", HOSTILE], ["onboarding", "--input", f"@{HOSTILE}"]],
-    "pipeline list": [[], ["--json"], ["--partner", HOSTILE], ["--pipeline", HOSTILE, "--json"], ["--state", HOSTILE]],
+    "pipeline list": [
+        ALL,
+        [*ALL, "--json"],
+        ["--partner", HOSTILE],
+        ["--pipeline", HOSTILE, "--json"],
+        ["--state", HOSTILE],
+    ],
     "pipeline show": [[HOSTILE], [HOSTILE, "--json"], [f"none{HOSTILE}"]],
     "pipeline result": [[HOSTILE], [HOSTILE, "--json"], [OPEN], [f"none{HOSTILE}"]],
     "pipeline watch": [[HOSTILE], [HOSTILE, "--json"], [f"none{HOSTILE}"]],
@@ -241,7 +248,8 @@ def named(words: list[str], hostile: Hostile) -> list[str]:
 
 @pytest.mark.parametrize("name", ["pipeline show", "pipeline watch", "pipeline list", "delivery list", "delivery show"])
 def test_json_means_what_was_written(name: str, hostile: Hostile) -> None:
-    argument = {"pipeline show": [HOSTILE], "pipeline watch": [HOSTILE], "delivery show": ["id"]}.get(name, [])
+    arguments = {"pipeline show": [HOSTILE], "pipeline watch": [HOSTILE], "pipeline list": ALL, "delivery show": ["id"]}
+    argument = arguments.get(name, [])
     done = hostile.local.command(*name.split(), *argument, "--json", DATABASE_URL=hostile.store)
     text = done.stdout.decode().splitlines()[-1] if name == "pipeline watch" else done.stdout.decode()
     value = json.loads(text)
@@ -265,7 +273,7 @@ def contains(value: object, text: str) -> bool:
     [
         ["pipeline", "show", HOSTILE],
         ["pipeline", "watch", HOSTILE],
-        ["pipeline", "list"],
+        ["pipeline", "list", *ALL],
         ["delivery", "list"],
         ["delivery", "show", "id"],
         ["delivery", "show", "id", "--body"],

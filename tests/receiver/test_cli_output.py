@@ -16,28 +16,26 @@ import click
 import pytest
 
 from activities.callback_urls import CallbackURLs, Claims
-from activities.store import migrations
 from activities.store.database import Database
 from receiver.cli import stagehook
 from receiver.cli.demo.stack import stagehook_command
 from receiver.deliveries.archive import Archive
 from tests.commands import command
 from tests.parts.deliveries import delivery
+from tests.parts.empty_stores import SQLiteFiles
 from tests.parts.listeners import listening
 from tests.parts.terminals import on_terminal
 from tests.support import KEY
 
 SETTINGS = {"PUBLIC_URL": "http://127.0.0.1:9", "CALLBACK_KEYS": KEY, "PARTNERS": "sandbox"}
-LINES = 1000
+LINES = 300
 """Of half a kilobyte: more than a pipe holds."""
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> str:
+def store(sqlite_files: SQLiteFiles, tmp_path: Path) -> str:
     """The URL of a store."""
-    url = f"sqlite:///{tmp_path}/deliveries.db"
-    migrations.upgrade(Database(url))
-    return url
+    return sqlite_files.copy(tmp_path).url.render_as_string()
 
 
 def shell(words: list[str], rest: str, **env: str) -> subprocess.CompletedProcess[bytes]:
