@@ -1,4 +1,7 @@
-"""The providers' own libraries as the other side: they sign and we verify, we sign and they verify."""
+"""The providers' own libraries as the other side: they sign and we verify, we sign and they verify.
+
+They take a second to import, so each test imports its own: every process of the tests reads this file.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,8 @@ from datetime import UTC, datetime
 from urllib.parse import parse_qsl
 
 import pytest
-import stripe
-import svix
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from slack_sdk.signature import SignatureVerifier
-from standardwebhooks import Webhook
-from twilio.request_validator import RequestValidator
 
 from activities.signatures import SCHEMES, Scheme, SignatureError, SignedRequest
 
@@ -32,6 +30,8 @@ def verify(scheme: Scheme, headers: dict[str, str], body: bytes, url: str = URL)
 @given(body=st.just(b'{"a": 1}') | st.just(b"{}"))
 @settings(max_examples=5)
 def test_standardwebhooks(body: bytes) -> None:
+    from standardwebhooks import Webhook
+
     theirs, ours = Webhook(SECRET), SCHEMES["standard-webhooks"](secrets=[SECRET])
     now = datetime.now(UTC)
     signature = theirs.sign("msg_1", now, body.decode())
@@ -41,6 +41,8 @@ def test_standardwebhooks(body: bytes) -> None:
 
 
 def test_svix() -> None:
+    import svix
+
     theirs, ours = svix.Webhook(SECRET), SCHEMES["svix"](secrets=[SECRET])
     now = datetime.now(UTC)
     signature = theirs.sign("msg_1", now, '{"a": 1}')
@@ -52,6 +54,8 @@ def test_svix() -> None:
 @given(body=bodies)
 @settings(max_examples=20)
 def test_stripe(body: bytes) -> None:
+    import stripe
+
     ours = SCHEMES["stripe"](secrets=["whsec_test"])
     now = int(time.time())
     signature = stripe.WebhookSignature._compute_signature(f"{now}.{body.decode()}", "whsec_test")
@@ -63,6 +67,8 @@ def test_stripe(body: bytes) -> None:
 @given(body=bodies)
 @settings(max_examples=20)
 def test_slack(body: bytes) -> None:
+    from slack_sdk.signature import SignatureVerifier
+
     theirs, ours = SignatureVerifier("secret"), SCHEMES["slack"](secrets=["secret"])
     now = str(int(time.time()))
     signature = theirs.generate_signature(timestamp=now, body=body)
@@ -76,6 +82,8 @@ def test_slack(body: bytes) -> None:
 @pytest.mark.parametrize("signed", [URL, URL.replace(".com/", ".com:443/"), URL.replace(".com/", ".com:8443/")])
 def test_twilio(body: bytes, signed: str, received: str) -> None:
     """With every URL and port that one may sign and the other receive."""
+    from twilio.request_validator import RequestValidator
+
     theirs, ours = RequestValidator("secret"), SCHEMES["twilio"](secrets=["secret"])
     params = MultiDict(parse_qsl(body.decode(), keep_blank_values=True))
     signature = theirs.compute_signature(signed, params)
@@ -105,6 +113,8 @@ def test_a_port_that_twilio_leaves_out_when_it_signs() -> None:
 
 
 def test_twilio_json() -> None:
+    from twilio.request_validator import RequestValidator
+
     theirs, ours = RequestValidator("secret"), SCHEMES["twilio"](secrets=["secret"])
     body = '{"a": 1}'
     url = f"{URL}?bodySHA256={hashlib.sha256(body.encode()).hexdigest()}"
