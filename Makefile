@@ -26,8 +26,8 @@ demo: setup  ## Run one pipeline from start to end on real parts (KEEP=1 stays u
 test: setup  ## Run the tests, real servers included
 	@$(RUN) pytest -n 3 --dist worksteal $(ARGS)
 
-faults: setup  ## Run the slow fault tests: outages, floods, every entry point 30 times
-	@$(RUN) pytest -m fault $(ARGS)
+faults: setup  ## Run the slow fault tests, and more examples of the property tests
+	@$(RUN) pytest -m "fault or hypothesis" --hypothesis-profile=thorough $(ARGS)
 
 # The version in production, which a deploy replaces and a roll-back brings back: a commit or a tag. Name the new release
 # here with each release. It is written down, not computed: the commit before HEAD is nearly the same code, and a fresh

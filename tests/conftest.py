@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hypothesis
 import pytest
 
 from receiver.cli.demo.processes import free_port
 from tests.local_stack import local
 from tests.parts.doors import door, temporal
+from tests.parts.examples import register_profiles
 from tests.parts.filled_stores import filled
 from tests.parts.temporal import dev_server, real, restless, skipping
 from tests.stores import database, empty_database, inbox, postgres, postgres_databases, proxy, sqlite_files, timing
@@ -31,11 +31,7 @@ __all__ = [
     "timing",
 ]
 
-# Machines are noisy: how long an example takes says nothing.
-hypothesis.settings.register_profile(
-    "stagehook", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
-)
-hypothesis.settings.load_profile("stagehook")
+register_profiles()
 
 
 @pytest.fixture

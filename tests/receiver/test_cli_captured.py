@@ -10,10 +10,11 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from receiver.cli import run
+from tests.parts.examples import examples
 from tests.parts.setups import NOW, URL
 from tests.parts.signature_command import (
     BODY,
@@ -170,7 +171,7 @@ def test_what_is_no_request_is_two_lines_and_exits_2(given: bytes) -> None:
 @given(
     given=st.one_of(st.binary(max_size=300), st.binary(max_size=200).map(lambda rest: b"POST /x HTTP/1.1\r\n" + rest))
 )
-@settings(max_examples=150)
+@examples(150)
 def test_any_bytes_end_with_a_verdict_or_two_lines(given: bytes) -> None:
     done = command("verify", *GITHUB, given=given)
     assert done.code in {1, 2}

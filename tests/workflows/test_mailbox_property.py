@@ -9,10 +9,10 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from tests.parts.examples import examples
 from tests.support import nested
 from workflows.contract import Answer, Callback, Carried, Outcome, Receipt
 from workflows.mailbox import Mailbox
@@ -164,4 +164,4 @@ class Deliveries(RuleBasedStateMachine):
 
 
 TestDeliveries = Deliveries.TestCase
-TestDeliveries.settings = settings(max_examples=60, stateful_step_count=40)
+TestDeliveries.settings = examples(75, steps=40)

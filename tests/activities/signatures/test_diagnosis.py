@@ -9,11 +9,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from activities.signatures import SCHEMES, ConfigError, SignatureError, SignedRequest
 from activities.signatures.diagnosis import STEP_OF, STEPS, Diagnosis, diagnose
+from tests.parts.examples import examples
 from tests.parts.setups import NOW, SETUPS, URL, WHSEC, Setup, every, timed
 from tests.parts.vectors import CASES, body_of
 
@@ -306,7 +307,7 @@ def test_a_signature_whose_length_varies_is_never_misshapen() -> None:
 @example(value="=,=,v1=", body=b'{"a": ' * 3)
 @example(value="\udcff", body=b'"\\ud800"')
 @given(value=st.text(max_size=80), body=st.binary(max_size=80))
-@settings(max_examples=30)
+@examples(30)
 def test_no_diagnosis_quotes_a_secret(setup: Setup, value: str, body: bytes) -> None:
     request = setup.signed()
     headers = [(name, value if name == setup.scheme().header else old) for name, old in request.headers]

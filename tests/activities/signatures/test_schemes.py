@@ -12,13 +12,14 @@ from urllib.parse import urlencode
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from activities.environment import Environment
 from activities.partners.partner import signature
 from activities.signatures import SCHEMES, ConfigError, SignatureError, SignedRequest
 from activities.signatures.ed25519 import PRIME, SIGN_BIT, SMALL_ORDER
+from tests.parts.examples import examples
 from tests.parts.setups import (
     EC_PUBLIC,
     ED,
@@ -101,7 +102,7 @@ def test_each_secret_verifies_and_says_which_it_was(setup: Setup) -> None:
 
 @covering
 @given(body=st.binary(max_size=200), bit=st.integers(0, 10_000))
-@settings(max_examples=25)
+@examples(25)
 def test_any_body_signs_and_any_changed_bit_of_it_is_refused(setup: Setup, body: bytes, bit: int) -> None:
     if setup.name == "twilio":  # of a pair that stands there twice, one is not covered
         body = setup.body.replace(b"&To=%2B1", b"", 1)
@@ -115,7 +116,7 @@ def test_any_body_signs_and_any_changed_bit_of_it_is_refused(setup: Setup, body:
 
 @every
 @given(place=st.integers(0, 5), bit=st.integers(0, 10_000))
-@settings(max_examples=40)
+@examples(40)
 def test_any_changed_bit_of_a_signed_header_is_refused(setup: Setup, place: int, bit: int) -> None:
     request = setup.signed()
     at = place % len(request.headers)
@@ -128,7 +129,7 @@ def test_any_changed_bit_of_a_signed_header_is_refused(setup: Setup, place: int,
 
 @pytest.mark.parametrize("name", ["square", "twilio form", "twilio json", "hmac timed"])
 @given(bit=st.integers(0, 10_000))
-@settings(max_examples=40)
+@examples(40)
 def test_any_changed_bit_of_a_signed_url_is_refused(name: str, bit: int) -> None:
     setup = SETUPS[name]
     request = setup.signed()
@@ -154,7 +155,7 @@ headers_of_any_kind = st.lists(
     url=st.text(max_size=40) | st.sampled_from(["https://[/?bodySHA256=%", "", None]),
     body=st.binary(max_size=50),
 )
-@settings(max_examples=60)
+@examples(60)
 def test_any_request_raises_a_signature_error_or_nothing(
     setup: Setup, headers: list[tuple[str, str]], url: Any, body: bytes
 ) -> None:
@@ -285,7 +286,7 @@ def test_a_key_that_is_not_a_point_is_an_error_at_construction(y: int, sign: int
 
 
 @given(seed=st.binary(min_size=32, max_size=32))
-@settings(max_examples=50)
+@examples(50)
 def test_every_private_key_has_a_public_one(seed: bytes) -> None:
     SCHEMES["discord"](secrets=[Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw().hex()])
 
