@@ -66,15 +66,18 @@ async def test_nothing_is_claimed_where_there_is_no_room(inbox: Inbox) -> None:
     assert await inbox.claim(0) == []
 
 
+def rows_of(count: int, stages: int, **columns: Any) -> list[dict[str, Any]]:
+    """Rows of deliveries to so many stages. A delivery for each row would take longer to make than the row to write."""
+    row = {**to_row(delivery()), **columns}
+    return [{**row, "chain_id": f"chain-{n % stages}", "id": f"{n:020x}", "request_id": str(n)} for n in range(count)]
+
+
 @pytest.mark.parametrize("stages", [12_000, 20])
 async def test_a_backlog_is_claimed_as_quickly_as_it_was_unexpected(
     inbox: Inbox, database: Database, stages: int
 ) -> None:
     """What a database has learnt of its queue in quiet times is that there is none."""
-    rows = [
-        {**to_row(delivery(f"chain-{n % stages}", id=f"{n:020x}")), "request_id": str(n), "callback": "{}"}
-        for n in range(12_000)
-    ]
+    rows = rows_of(12_000, stages, callback="{}")
     for start in range(0, len(rows), 1_000):  # a server ends a transaction whose client is slow for 5 s
         with database.begin() as connection:
             connection.execute(sa.insert(DELIVERIES), rows[start : start + 1_000])
@@ -136,15 +139,7 @@ async def test_gauges_readiness_and_claims_read_as_much_of_any_queue(
     if database.is_sqlite:
         pytest.skip("it does not tell how many rows a plan has read")
     monkeypatch.setattr(statements_module, "MOST_COUNTED", 200)
-    rows = [
-        {
-            **to_row(delivery(f"chain-{n}", id=f"{n:020x}", fate=fate)),
-            "request_id": str(n),
-            "callback": "{}",
-            "due_at": 1.0 if fate is Fate.PENDING else None,
-        }
-        for n in range(3_000)
-    ]
+    rows = rows_of(3_000, 3_000, fate=fate.value, callback="{}", due_at=1.0 if fate is Fate.PENDING else None)
     with database.begin() as connection:
         connection.execute(sa.insert(DELIVERIES), rows)
     with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
