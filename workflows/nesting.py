@@ -8,6 +8,9 @@ from typing import Any, Final
 MOST_LEVELS: Final = 64
 """Maximum levels of nested data: of a callback's body, of an answer, and of what a run keeps."""
 
+LEAVES: Final = frozenset({str, int, float, bool, type(None)})
+"""The types of JSON values without members. Most values are such, and `isinstance` is slow in a workflow's sandbox."""
+
 
 def is_deeper(value: Any, levels: int = MOST_LEVELS) -> bool:
     """Whether the value has more than `levels` levels of nested lists and objects."""
@@ -19,6 +22,8 @@ def is_deeper(value: Any, levels: int = MOST_LEVELS) -> bool:
 
 
 def _members(value: Any) -> Iterable[Any]:
+    if type(value) in LEAVES:
+        return ()
     if isinstance(value, Mapping):
         return value.values()
     return value if isinstance(value, list | tuple) else ()
