@@ -16,6 +16,7 @@ from activities.store.database import Database
 from receiver.deliveries.inbox import Inbox
 from receiver.sending.unmatched import signal_of
 from tests.parts.empty_stores import SQLiteFiles
+from tests.parts.examples import examples
 from tests.parts.waits import eventually
 from tests.parts.webhooks import Listening, claims, event, receiving, said, send, until_idle, verdicts
 from tests.stores import PATIENT
@@ -78,7 +79,7 @@ def busy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("receiver.sending.sender.POLL_SECONDS", 0.05)
 
 
-@hypothesis.settings(max_examples=30, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture])
+@hypothesis.settings(examples(30), suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture])
 @hypothesis.given(steps=STEPS)
 @hypothesis.example(steps=[("begin", 1), ("event", 1), ("event", 1), ("poll", 1), ("refer", 1), ("event", 1)])
 @hypothesis.example(steps=[("event", 1), ("begin", 2), ("event", 1), ("begin", 1), ("event", 2)])
