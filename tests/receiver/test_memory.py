@@ -141,7 +141,7 @@ def test_the_memory_is_bounded_in_bytes_and_forgets_the_oldest() -> None:
     assert one.claims is not None
     tracemalloc.start()
     try:
-        for n in range(5_000):
+        for n in range(2_500):
             chain = f"{n:036x}"
             taken = replace(one, id=f"{n:020x}", chain_id=chain, body_digest=f"{n:064x}")
             memory.add(taken, Queued(taken.id, replace(one.claims, chain_id=chain), callback, f"{n:064x}"))
@@ -151,6 +151,6 @@ def test_the_memory_is_bounded_in_bytes_and_forgets_the_oldest() -> None:
     assert 1_000 < len(memory) < 2_000
     assert used < 1.5 * 1024 * 1024
     oldest = memory.oldest(1)[0]
-    assert oldest["request_id"] == f"{5_000 - len(memory):064x}"
-    memory.remove(memory.oldest(5_000))
+    assert oldest["request_id"] == f"{2_500 - len(memory):064x}"
+    memory.remove(memory.oldest(2_500))
     assert (len(memory), memory.size) == (0, 0)
