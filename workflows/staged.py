@@ -151,10 +151,7 @@ class StagedWorkflow:
         settled the stage, its partner is not called. If an operator has advanced past the stage, its partner is called,
         but the run does not wait for a callback.
         """
-        outcome = await self.try_stage(stage, data)
-        if outcome.status == "failed":
-            raise StageFailed(stage, outcome)
-        return outcome
+        return _not_failed(stage, await self.try_stage(stage, data))
 
     async def try_stage(self, stage: Stage, data: Mapping[str, Any] | None = None) -> Outcome:
         """Like `stage`, but return an outcome with the status `failed` instead of raising, for an `if`."""
@@ -173,12 +170,12 @@ class StagedWorkflow:
         return outcome
 
     async def run_child(self, stage: Stage, run: PipelineRun, workflow_type: str = PIPELINE_WORKFLOW) -> Outcome:
-        """Run another pipeline as a stage: start a child run, and return an outcome when it has ended.
+        """Run another pipeline as a stage: start a child run, and return its outcome when it has ended.
 
         The stage's `partner` is a name for the child, such as the pipeline's. Its timeout and policies apply: `retry`
         starts another child. A child that fails or is cancelled answers `failed`; a completed child's outcome holds the
         data of each of its stages by name. A terminated child says nothing. The child lives on if this run ends. It
-        has this run's version of callback tokens, unless `run` names one.
+        has this run's version of callback tokens, unless `run` names one. Raises `StageFailed`, as `stage` does.
 
         Example: `await self.run_child(Stage(2, "kyc", "kyc", timeout=9 * DAY), PipelineRun(KYC, {"name": "ada"}))`
         """
@@ -186,8 +183,8 @@ class StagedWorkflow:
         record = self._mailbox.record(stage.number)
         version = run.token_version or self._execution.token_version
         whole = replace(run, contract=max(1, contract_of(run.pipeline)), token_version=version)
-        child = (workflow_type, whole)
-        return await self._settle(record, ChildStageRun(stage, record, self._execution, child).run({}))
+        running = ChildStageRun(stage, record, self._execution, (workflow_type, whole)).run({})
+        return _not_failed(stage, await self._settle(record, running))
 
     async def advance_run(self, workflow_id: str, stage: int) -> None:
         """Advance another run past a stage, as an operator does. Raises `ApplicationError` if it is not open.
@@ -265,3 +262,9 @@ class StagedWorkflow:
         numbers = sorted(self._stages.keys() | self._mailbox.touched())
         unnamed = (Stage(number=number, name="", partner="", timeout=0.0) for number in numbers)
         return [(self._stages.get(stage.number, stage), self._mailbox.record(stage.number)) for stage in unnamed]
+
+
+def _not_failed(stage: Stage, outcome: Outcome) -> Outcome:
+    if outcome.status == "failed":
+        raise StageFailed(stage, outcome)
+    return outcome
