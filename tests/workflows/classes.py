@@ -121,6 +121,25 @@ class WithChild(StagedWorkflow):
 
 
 @workflow.defn
+class PipelineWithChild(PipelineWorkflow):
+    """A pipeline whose only stage is the pipeline of a child; it continues as new."""
+
+    @workflow.init
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+
+    @workflow.run
+    async def run(self, *args: Any) -> PipelineResult:
+        return await super().run(*args)
+
+    async def run_stages(self) -> None:
+        assert isinstance(self._run, PipelineRun)
+        [stage] = self._run.pipeline.stages
+        child = PipelineRun(Pipeline("child", [Stage(1, "inner", "partner", 3600.0)]))
+        self._outcomes[stage.name] = await self.run_child(stage, child)
+
+
+@workflow.defn
 class Meddler(StagedWorkflow):
     """Advances one run, and cancels another."""
 

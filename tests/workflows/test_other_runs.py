@@ -11,12 +11,14 @@ from temporalio.exceptions import ApplicationError, CancelledError
 from temporalio.testing import WorkflowEnvironment
 
 from activities.worker import WORKFLOWS
+from tests.parts.junk import junk_until_continued
 from tests.support import (
     QUEUE,
     RUN_TIMEOUT,
     Handle,
     ScriptedPartner,
     call_back,
+    operate,
     pipeline,
     progress_of,
     result_of,
@@ -26,8 +28,8 @@ from tests.support import (
     waiting,
     working,
 )
-from tests.workflows.classes import Meddler, WithChild
-from workflows.contract import LARGEST_OUTCOME, Answer, Outcome, PipelineRun, Stage
+from tests.workflows.classes import Meddler, PipelineWithChild, WithChild
+from workflows.contract import LARGEST_OUTCOME, Answer, Outcome, PipelineResult, PipelineRun, Stage
 
 CHILD = PipelineRun(pipeline(stage(1), stage(2)))
 
@@ -105,6 +107,23 @@ async def test_a_child_lives_on_when_its_parent_has_ended(real: WorkflowEnvironm
         async with asyncio.timeout(RUN_TIMEOUT):
             result = cast(Any, await child.result())  # the handle does not know the result's type
     assert result["outcomes"]["step-1"]["status"] == "succeeded"
+
+
+async def test_a_child_goes_on_when_its_parent_continues(restless: WorkflowEnvironment) -> None:
+    """While it is waited for, and while the parent's stage is operated."""
+    partner = ScriptedPartner()
+    async with working(restless.client, partner, [*WORKFLOWS, PipelineWithChild]):
+        parent = await start(restless.client, stage(1, partner="child"), id="parent", kind="PipelineWithChild")
+        known = await waiting(parent)
+        child = cast(Handle, restless.client.get_workflow_handle(known.reference))
+        await waiting(child)
+        await junk_until_continued(restless, parent)
+        latest = restless.client.get_workflow_handle("parent", result_type=PipelineResult)
+        await operate(latest, "extend", seconds=60.0)
+        await call_back(child, partner.calls[0], Answer("succeeded", {"found": 1}))
+        outcome = (await result_of(latest)).outcomes["step-1"]
+    assert (outcome.status, outcome.cause, outcome.data) == ("succeeded", "callback", {"inner": {"found": 1}})
+    assert len(partner.calls) == 1
 
 
 async def test_a_run_advances_one_run_and_cancels_another(real: WorkflowEnvironment) -> None:
