@@ -17,9 +17,9 @@ import sys
 import time
 import types
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 import httpx
@@ -37,7 +37,7 @@ from receiver.cli import stagehook
 from receiver.cli.demo.processes import free_port
 from tests.parts.temporal import BINARIES
 from workflows.checking import pipeline_faults
-from workflows.contract import Answer, Pipeline, Receipt, Stage, StageCall
+from workflows.contract import Action, Answer, Pipeline, Policy, Receipt, Stage, StageCall
 from workflows.durations import DAY, HOUR
 
 ROOT = Path(__file__).parents[1]
@@ -350,6 +350,20 @@ def test_the_readmes_pipeline_is_sound() -> None:
     refund = names["REFUND"]
     assert isinstance(refund, Pipeline)
     assert list(pipeline_faults(refund)) == []
+
+
+@pytest.mark.parametrize(
+    "block", blocks(PAGES["stages"], "python"), ids=lambda block: str(block).split("=")[-1].strip()
+)
+def test_the_definitions_to_copy_are_sound(block: str) -> None:
+    stage = eval(block, {"Stage": Stage, "HOUR": HOUR, "DAY": DAY})
+    assert list(pipeline_faults(Pipeline("copied", [replace(stage, number=1)]))) == []
+
+
+def test_the_page_of_stages_explains_every_policy_and_command() -> None:
+    page = PAGES["stages"]
+    assert re.findall(r"^\*\*`([a-z]+)`\*\*", page, re.MULTILINE) == list(get_args(Policy))
+    assert {f"stagehook pipeline {action} RUN STAGE" in page for action in get_args(Action)} == {True}
 
 
 def test_the_page_of_pipelines_explains_every_field_of_a_stage() -> None:
