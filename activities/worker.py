@@ -40,6 +40,7 @@ AUDITED: Final = frozenset(
         "checking",
         "commands",
         "contract",
+        "definition",
         "durations",
         "failures",
         "finding",

@@ -31,6 +31,7 @@ IMPORTED: Final = {
     "dataclasses",
     "datetime",
     "difflib",
+    "hashlib",
     "json",
     "math",
     "re",
