@@ -39,18 +39,21 @@ NAMES: Final = {
     "Outcome": "status cause at attempt data code message",
     "Pipeline": "name stages description",
     "PipelineResult": "pipeline outcomes",
-    "PipelineRun": "pipeline input carried contract",
+    "Parent": "workflow_id stage chain_id attempt issued_at",
+    "PipelineRun": "pipeline input carried contract parent token_version",
     "Progress": "pipeline chain_id stages advanced_to last_stage ignored",
     "Question": "call reference",
     "Receipt": "reference key answer askable note",
     "Stage": "number name partner timeout on_timeout attempts needs call_timeout call_within longest_wait on_failure "
     "retry_pause escalate_within ask_every",
-    "StageCall": "workflow_id chain_id stage name partner attempt issued_at expires_at data repeated",
+    "StageCall": "workflow_id chain_id stage name partner attempt issued_at expires_at data repeated "
+    "pipeline definition token_version",
     "StageProgress": "number name partner state attempts called_at deadline outcome cause settled_at code message note "
-    "ledger ledger_total expires_at reference outcome_attempt calls_again_at attempts_planned on_timeout on_failure",
+    "ledger ledger_total expires_at reference outcome_attempt calls_again_at attempts_planned on_timeout on_failure "
+    "trouble token_version",
     "StageRecord": "opened_at attempt issued_at expires_at in_call called_at note outcome ledger ledger_total "
     "waiting_since progressed_at timeout wait_cap reference askable ask_wanted asking asks asked_at on_failure trouble "
-    "pause_until escalated_at escalate_within extended call_due prolonged ask_every",
+    "pause_until escalated_at escalate_within extended call_due prolonged ask_every token_version",
     "Trouble": "cause is_silence at attempt code message",
 }
 """The fields of every recorded type. Add a field at the end of its line; never rename or remove one."""
@@ -65,7 +68,8 @@ CONSTANTS: Final = {
     "NOT_REACHED": "PartnerNotReached",
     "COMMAND_REFUSED": "CommandRefused",
 }
-CALLS: Final = {"call_partner", "ask_partner"}
+LATER: Final = {"pipeline", "definition"}
+"""Fields of a call whose values are never the defaults, and which the first histories lack."""
 
 
 def test_recorded_fields_keep_their_names() -> None:
@@ -93,10 +97,11 @@ def without_defaults(kind: type, value: dict[str, Any]) -> dict[str, Any]:
 
 
 def argument(value: dict[str, Any]) -> dict[str, Any]:
-    """A `StageCall` or a `Question` about one, without defaults."""
+    """A `StageCall` or a `Question` about one, without defaults, and without what older histories lack."""
     if "call" in value:
-        return {**value, "call": without_defaults(contract.StageCall, value["call"])}
-    return without_defaults(contract.StageCall, value)
+        return {**value, "call": argument(value["call"])}
+    call = without_defaults(contract.StageCall, value)
+    return {name: given for name, given in call.items() if name not in LATER}
 
 
 class Asked:
