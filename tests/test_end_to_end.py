@@ -25,8 +25,8 @@ from receiver.cli.demo.running import INPUT
 from receiver.cli.demo.stack import sample_partners
 from receiver.sandbox.app import SandboxPartner, Work
 from receiver.sending.signals import Signals
-from tests.support import KEY, QUEUE, SOON, Handle, failure_of, progress_of, result_of, waiting
-from workflows.contract import Pipeline
+from tests.support import KEY, QUEUE, SOON, Handle, failure_of, operate, progress_of, result_of, until, waiting
+from workflows.contract import Pipeline, for_older_workers
 from workflows.pipelines import ONBOARDING
 
 NAMES = ("identity", "bank", "esign", "cards")
@@ -48,7 +48,9 @@ class House:
 
 
 def impatient(timeout: float = 20.0) -> Pipeline:
-    return replace(ONBOARDING, stages=[replace(stage, timeout=timeout) for stage in ONBOARDING.stages])
+    """Onboarding with short timeouts, in which no stage waits for a person."""
+    stages = [replace(stage, timeout=timeout) for stage in ONBOARDING.stages]
+    return for_older_workers(replace(ONBOARDING, stages=stages))
 
 
 @asynccontextmanager
@@ -145,6 +147,16 @@ async def test_a_partner_that_declines_ends_the_run_with_its_words(real: Workflo
     async with house(real, bank=["failing"]) as parts:
         error = await failure_of(await parts.onboard())
     assert error.message == "stage 2 account-check: partner bank: declined: the sandbox was told to decline"
+
+
+async def test_a_declined_stage_of_onboarding_waits_for_a_person(real: WorkflowEnvironment) -> None:
+    async with house(real, bank=["failing"]) as parts:
+        handle = await parts.onboard(ONBOARDING)
+        shown = await until(handle, 2, lambda stage: stage.state == "needs_person")
+        await operate(handle, "succeed", 2, data={"account_id": "acc-1"})
+        result = await result_of(handle)
+    assert shown.message == "the sandbox was told to decline"
+    assert (result.outcomes["account-check"].cause, result.outcomes["card"].status) == ("operator", "succeeded")
 
 
 async def test_a_partner_that_refuses_the_call_ends_the_run_at_once(real: WorkflowEnvironment) -> None:
