@@ -91,6 +91,8 @@ def apply(command: Command, record: StageRecord, *, at: float) -> None:
 def _extend_refusal(command: Command, record: StageRecord) -> str:
     if not 0 < command.seconds < record.expires_at + EXPIRY_MARGIN:
         return f"cannot extend by {command.seconds:.15g} s: use a number of seconds above 0"
+    if record.call_due:
+        return f"stage {command.stage} is about to be called: a deadline is extended while the stage waits"
     if record.pause_until is not None:
         return f"stage {command.stage} waits for its next call: use call-again, or extend the deadline of that call"
     if record.deadline is None:

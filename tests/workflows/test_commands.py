@@ -132,6 +132,12 @@ def test_call_again_makes_the_next_call_due() -> None:
     assert box.refusal([command("call-again", id="id-2")]).startswith("stage 1 is being called")
 
 
+def test_a_deadline_is_not_extended_once_the_next_call_is_due() -> None:
+    box = box_with(needing_a_person)
+    box.operate([command("call-again")], at=5.0)
+    assert box.refusal([command(id="id-2")]).startswith("stage 1 is about to be called")
+
+
 def test_a_command_for_an_earlier_call_is_refused() -> None:
     box = box_with(waiting)
     box.record(1).begin(attempt=2, issued_at=9, at=9.0, expires_at=EXPIRES_AT)
