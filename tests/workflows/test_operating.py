@@ -43,6 +43,7 @@ from workflows.contract import (
     Applied,
     Command,
     PipelineResult,
+    Question,
     Receipt,
     StageCall,
 )
@@ -155,6 +156,22 @@ async def test_a_call_again_gets_a_url_that_lives_long_enough(skipping: Workflow
     assert second.expires_at > first.expires_at
 
 
+async def test_extending_a_deadline_changes_no_call(skipping: WorkflowEnvironment) -> None:
+    """A question about a call, and a repeated call, name the expiry that the call's URL has."""
+
+    async def status(question: Question) -> Answer:
+        return Answer("succeeded")
+
+    partner = ScriptedPartner(status=status)
+    async with working(skipping.client, partner):
+        handle = await start(skipping.client, stage(1, on_timeout="escalate"))
+        await waiting(handle)
+        await operate(handle, "extend", seconds=20 * DAY)
+        assert (await result_of(handle)).outcomes["step-1"].cause == "asked"
+    [call], [question] = partner.calls, partner.questions
+    assert question.call.expires_at == call.expires_at
+
+
 async def test_a_command_settles_a_stage_before_its_turn(skipping: WorkflowEnvironment) -> None:
     partner = ScriptedPartner()
     async with working(skipping.client, partner):
@@ -166,9 +183,11 @@ async def test_a_command_settles_a_stage_before_its_turn(skipping: WorkflowEnvir
         await call_back(handle, partner.calls[1])
         outcomes = (await result_of(handle)).outcomes
         shown = await handle.query(OUTCOMES, result_type=PipelineResult)
+        attempts = [known.attempts for known in (await progress_of(handle)).stages]
     assert [call.stage for call in partner.calls] == [1, 3]
     assert partner.calls[1].data == {"x": "by hand"}
     assert outcomes["step-2"].attempt == 0
+    assert attempts == [1, 0, 1]
     assert shown.outcomes == outcomes
 
 

@@ -184,6 +184,23 @@ async def test_a_success_ends_the_pause(skipping: WorkflowEnvironment) -> None:
     assert len(partner.calls) == 1
 
 
+async def test_the_end_of_a_pause_asks_nothing(skipping: WorkflowEnvironment) -> None:
+    """The call is over, whatever became of its work: the next call is due."""
+
+    async def status(question: Question) -> Answer:
+        return Answer("progress")
+
+    partner = ScriptedPartner(status=status)
+    async with working(skipping.client, partner):
+        handle = await start(skipping.client, stage(1, on_failure="retry", attempts=2, retry_pause=60.0))
+        await decline(handle, partner)
+        await skip_time(skipping, seconds=70)
+        await waiting(handle, attempt=2)
+        await call_back(handle, partner.calls[1])
+        await result_of(handle)
+    assert partner.questions == []
+
+
 async def test_a_partner_is_asked_as_often_as_the_stage_says(skipping: WorkflowEnvironment) -> None:
     said = [Answer("progress", message="in review")] * 5 + [Answer("succeeded")]
 
