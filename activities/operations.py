@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from dataclasses import replace
 from datetime import timedelta
@@ -13,6 +14,7 @@ from temporalio.client import (
     WorkflowUpdateRPCTimeoutOrCancelledError,
 )
 from temporalio.exceptions import FailureError
+from temporalio.service import RPCError, RPCStatusCode
 
 from activities.client import TemporalUnreachable
 from activities.run_errors import NoSuchStage, RunNotFound
@@ -21,6 +23,8 @@ from workflows.commands import text_of
 from workflows.contract import OPERATE, Applied, Command, Progress
 
 APPLIED_WITHIN: Final = timedelta(seconds=15)
+DROPPED_PAUSES: Final = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 1.6, 1.6)
+"""Seconds between two attempts to send a command that Temporal has dropped."""
 
 NO_SUCH_UPDATE: Final = re.compile(r"update handler for .* expected but not found|unknown update", re.IGNORECASE)
 """Matches the errors of the Python and Go SDKs for an update that the workflow does not have."""
@@ -60,6 +64,20 @@ async def operate(runs: Runs, workflow_id: str, command: Command, *, repeated: b
 
 
 async def _send(runs: Runs, workflow_id: str, command: Command) -> Applied:
+    """Send the command until the run has answered: its id acts once, however often it is sent."""
+    for pause in DROPPED_PAUSES:
+        try:
+            return await _send_once(runs, workflow_id, command)
+        except RPCError as error:
+            # Temporal drops a command that ends the run, if a callback arrives during the same workflow task.
+            if error.status is not RPCStatusCode.FAILED_PRECONDITION:
+                raise
+            await asyncio.sleep(pause)
+    what = f"Temporal dropped the command {command.id} for {workflow_id} {len(DROPPED_PAUSES)} times"
+    raise CommandUnsure(f"{what}, because callbacks arrived at the same moments")
+
+
+async def _send_once(runs: Runs, workflow_id: str, command: Command) -> Applied:
     handle = runs.client.get_workflow_handle(workflow_id)
     try:
         async with runs.reaching(workflow_id, within=None):

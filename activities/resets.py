@@ -24,10 +24,11 @@ from temporalio.converter import DataConverter
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
+from activities.callback_urls import LATEST_TIME
 from activities.run_errors import NoSuchStage
 from activities.run_status import status_name
 from activities.runs import Runs
-from workflows.contract import ADVANCE_STAGE, TOKEN_SLACK, PartnerActivities, StageCall
+from workflows.contract import ADVANCE_STAGE, TOKEN_SLACK, Parent, PartnerActivities, PipelineRun, StageCall
 
 HISTORY_TIMEOUT: Final = 60.0
 """Seconds for reading a history, which has at most 50 MB."""
@@ -208,6 +209,11 @@ class EndedHistory:
             if scheduled.activity_type.name == PartnerActivities.call_partner.__name__:
                 for call in await self._decoded(scheduled.input, [StageCall]):
                     calls.append(CallEvent(call, scheduled.workflow_task_completed_event_id))
+            child = event.start_child_workflow_execution_initiated_event_attributes
+            for run in await self._decoded(child.input, [PipelineRun]):
+                if isinstance(run, PipelineRun) and run.parent:
+                    call = _call_of_child(run.parent, run.pipeline.name)
+                    calls.append(CallEvent(call, child.workflow_task_completed_event_id))
         return calls
 
     async def _failed_stage(self) -> int:
@@ -228,6 +234,20 @@ class EndedHistory:
             return await self._converter.decode(payloads.payloads, types)
         except Exception:
             return []
+
+
+def _call_of_child(parent: Parent, pipeline: str) -> StageCall:
+    """The start of a child as a call. It has no callback URL that could expire."""
+    return StageCall(
+        workflow_id=parent.workflow_id,
+        chain_id=parent.chain_id,
+        stage=parent.stage,
+        name=pipeline,
+        partner=pipeline,
+        attempt=parent.attempt,
+        issued_at=parent.issued_at,
+        expires_at=LATEST_TIME,
+    )
 
 
 def _stage_in(details: Sequence[Any]) -> int:

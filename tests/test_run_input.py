@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from temporalio.api.common.v1 import Payload
@@ -21,6 +21,7 @@ from tests.support import (
     count_events,
     failure_of,
     nested,
+    pipeline,
     progress_of,
     reset,
     result_of,
@@ -32,7 +33,7 @@ from tests.support import (
 )
 from tests.workflows.classes import EarlierPipeline
 from tests.workflows.record_histories import start_loosely
-from workflows.contract import ADVANCE_STAGE, PIPELINE_WORKFLOW, Answer, PipelineResult
+from workflows.contract import ADVANCE_STAGE, PIPELINE_WORKFLOW, Answer, PipelineResult, Question
 
 FAILED_TASK = "workflow_task_failed_event_attributes"
 MARKER = "marker_recorded_event_attributes"
@@ -120,6 +121,37 @@ async def test_a_run_of_a_newer_contract_waits_for_a_newer_worker(real: Workflow
         await until_event(handle, FAILED_TASK)
         described = await handle.describe()
     assert described.status is WorkflowExecutionStatus.RUNNING
+
+
+TIMED_OUT: Final = {"cause": "timeout", "is_silence": True, "at": 1, "attempt": 1}
+ENDLESS: Final[dict[str, dict[str, Any]]] = {
+    "a long wait": {"waiting_since": 1.7e9, "timeout": 9e11, "wait_cap": 9e11},
+    "a long pause": {"pause_until": 1e12},
+    "a long escalation": {"escalated_at": 1e12, "trouble": TIMED_OUT},
+    "a long extension": {"waiting_since": 1.7e9, "timeout": 9e11, "wait_cap": 9e11, "extended_to": 1e12},
+    "hurried questions": {"waiting_since": 1.7e9, "timeout": 3e9, "wait_cap": 3e9, "askable": True, "ask_every": 1e-9},
+}
+
+
+async def test_carried_state_that_is_far_off_blocks_no_run(real: WorkflowEnvironment) -> None:
+    begun = {"opened_at": 1.7e9, "attempt": 1, "issued_at": 1_700_000_000, "called_at": 1.7e9}
+    asked: list[Question] = []
+
+    async def status(question: Question) -> Answer:
+        asked.append(question)
+        return Answer("progress")
+
+    async with working(real.client, ScriptedPartner(status=status)):
+        for name, written in ENDLESS.items():
+            carried = {"advanced_to": 0, "ignored": {}, "records": {"1": {**begun, **written}}}
+            run = {"pipeline": asdict(pipeline(stage(1))), "carried": carried}
+            handle = await real.client.start_workflow(
+                PIPELINE_WORKFLOW, run, id=name, task_queue=QUEUE, result_type=PipelineResult
+            )
+            await handle.signal(ADVANCE_STAGE, 1)
+            assert (await result_of(handle)).outcomes["step-1"].status == "advanced"
+            assert await count_events(handle, FAILED_TASK) == 0
+    assert len(asked) < 10
 
 
 async def in_flight(client: Client, partner: ScriptedPartner, stages: int = 1) -> Handle:

@@ -20,6 +20,7 @@ from temporalio.converter import value_to_type
 from workflows.contract import CONTRACT, TOKEN_VERSIONS, Pipeline, PipelineRun, Policy, Stage
 from workflows.durations import DAY
 from workflows.nesting import MOST_LEVELS, is_deeper
+from workflows.stage_record import SHORTEST_ASK_EVERY
 
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 LONGEST_SECONDS = 366 * DAY
@@ -51,9 +52,6 @@ ZERO_MEANS: Final = {
     "ask_every": "asking at the deadline only",
 }
 """What 0 seconds mean in a stage's optional times."""
-
-SHORTEST_ASK_EVERY: Final = 1.0
-"""Minimum seconds between two questions: each question is an activity in the run's history."""
 
 EMPTY_VALUES: Final[Sequence[Any]] = (None, "", 0, [], {})
 """Empty values. `False` is included, because it equals 0."""

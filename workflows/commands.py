@@ -48,6 +48,8 @@ def read_command(args: Sequence[Any]) -> Command:
     ):
         if not text.strip() or len(text) > most:
             raise CommandRefused(f"the command's {name} has {len(text.strip())} characters: use 1 to {most}")
+    if not command.id.isascii():
+        raise CommandRefused("the command's id has characters that are not ASCII: use letters, digits and hyphens")
     return command
 
 
@@ -70,6 +72,8 @@ def why_refused(command: Command, record: StageRecord) -> str:
             return _call_refusal(command, record)
         case "succeed":
             return _data_refusal(command)
+        case "fail" if record.state == "pending":
+            return f"stage {command.stage} has not begun: wait for its turn, skip it, or cancel the run"
     return ""
 
 
@@ -89,8 +93,6 @@ def apply(command: Command, record: StageRecord, *, at: float) -> None:
 
 
 def _extend_refusal(command: Command, record: StageRecord) -> str:
-    if not 0 < command.seconds < record.expires_at + EXPIRY_MARGIN:
-        return f"cannot extend by {command.seconds:.15g} s: use a number of seconds above 0"
     if record.call_due:
         return f"stage {command.stage} is about to be called: a deadline is extended while the stage waits"
     if record.pause_until is not None:
@@ -98,6 +100,8 @@ def _extend_refusal(command: Command, record: StageRecord) -> str:
     if record.deadline is None:
         what = "has no deadline" if record.state == "waiting" else f"is {record.state}"
         return f"stage {command.stage} {what}: a deadline is extended while the stage waits"
+    if not 0 < command.seconds < record.expires_at + EXPIRY_MARGIN:
+        return f"cannot extend by {command.seconds:.15g} s: use a number of seconds above 0"
     if (left := record.expires_at - EXPIRY_MARGIN - record.deadline) < command.seconds:
         way_out = f"extend by at most {int(left)} s, or use call-again" if left >= 1 else "use call-again"
         what = f"cannot extend by {command.seconds:.15g} s"
@@ -109,7 +113,8 @@ def _call_refusal(command: Command, record: StageRecord) -> str:
     if record.in_call or record.call_due:
         return f"stage {command.stage} is being called: wait until call {record.attempt} has ended"
     if not record.attempt:
-        return f"stage {command.stage} was not called yet: its first call comes with its turn"
+        why = "it waits without a call" if record.state == "waiting" else "its first call comes with its turn"
+        return f"stage {command.stage} was not called yet: {why}"
     return ""
 
 

@@ -143,7 +143,7 @@ class Stage:
 
     def pause_after(self, attempt: int) -> float:
         """Seconds between the end of this attempt and the next call."""
-        # At most 2 ** 30: an operator's calls are not counted among `attempts`, and a float has an end.
+        # At most 2 ** 30, because a float has an end. An operator's calls can exceed `attempts`.
         return min(self.retry_pause * 2.0 ** min(attempt - 1, 30), LONGEST_RETRY_PAUSE)
 
 

@@ -6,6 +6,7 @@ makes it raise, because an exception in a handler would block the run for ever.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -21,6 +22,9 @@ from workflows.stage_record import LONGEST_TEXT, StageRecord
 
 CARRIED_LEDGER: Final = 5
 """Ledger entries per stage carried to the next execution; with the largest outcomes and input they fit into 2 MiB."""
+
+CARRIED_TEXT: Final = 60
+"""Bytes, as JSON, of the texts of each command that are carried to the next execution."""
 
 COMMANDS_KEPT: Final = 100
 """Commands kept per chain, so that the id of each acts once, also after the run has continued as new."""
@@ -51,7 +55,8 @@ class Mailbox:
         records = {str(number): asdict(record) for number, record in self._records.items()}
         for record in records.values():
             record["ledger"] = record["ledger"][:CARRIED_LEDGER]
-        return Carried(self.advanced_to, dict(self.ignored), records, list(self.commands))
+        commands = [replace(done, what=_cut(done.what), why=_cut(done.why)) for done in self.commands]
+        return Carried(self.advanced_to, dict(self.ignored), records, commands)
 
     def take_over(self, carried: Carried) -> None:
         """Restore what the previous execution carried; raises ValueError if no execution can have carried it."""
@@ -108,7 +113,7 @@ class Mailbox:
         if not self._is_stage(command.stage):
             return f"no stage {command.stage}: the run has stages 1 to {self.last_stage}"
         if applied := self._applied(command.id):
-            same = (applied.stage, applied.what) == (command.stage, text_of(command))
+            same = (applied.stage, _cut(applied.what)) == (command.stage, _cut(text_of(command)))
             return "" if same else f"the id {command.id!r} was used for another command: use a new id"
         # Not `self.record`: a replay does not repeat this check, so it must leave no trace.
         return why_refused(command, self._records.get(command.stage, StageRecord()))
@@ -195,6 +200,13 @@ class Mailbox:
         else:
             record.progressed(at=at)
             record.enter(what, answer.message, at=at)
+
+
+def _cut(text: str) -> str:
+    """The beginning of the text that fits into `CARRIED_TEXT` bytes of JSON."""
+    while len(json.dumps(text)) > CARRIED_TEXT:
+        text = text[:-1]
+    return text
 
 
 def _same(answer: Answer, outcome: Outcome) -> bool:

@@ -26,6 +26,9 @@ ASK_PAUSE: Final = 1.0
 LONGEST_ASK_PAUSE: Final = 60.0
 """Maximum pause in seconds: however many callbacks say `ask`, a run asks about once a minute."""
 
+SHORTEST_ASK_EVERY: Final = 1.0
+"""Minimum seconds between two questions of `Stage.ask_every`: each question is an activity in the run's history."""
+
 CANNOT_BE_ASKED: Final = "the partner cannot be asked"
 
 NO_ANSWER: Final = Answer(status="failed")
@@ -62,6 +65,7 @@ class StageRecord:
     pause_until: end of the pause before the next call.
     escalated_at: since when the stage waits for a person.
     extended: seconds by which operators have put off the current deadline.
+    extended_to: the earliest moment of the deadline, by operators' commands.
     call_due: the next call is due, by the policy `retry` or by an operator's command.
     prolonged: an operator has put off a deadline or called again, so the stage may be open longer than planned.
     """
@@ -96,6 +100,7 @@ class StageRecord:
     prolonged: bool = False
     ask_every: float = 0.0
     token_version: int = 1
+    extended_to: float = 0.0
 
     @property
     def state(self) -> State:
@@ -117,11 +122,11 @@ class StageRecord:
         if self.pause_until is not None:
             return self.pause_until
         if self.escalated_at is not None:
-            return self.escalated_at + self.escalate_within + self.extended
+            return max(self.escalated_at + self.escalate_within, self.extended_to)
         if self.waiting_since is None or self.timeout is None:
             return None
         put_off = max(self.waiting_since, self.progressed_at) + self.timeout
-        return min(put_off, self.waiting_since + self.wait_cap) + self.extended
+        return max(min(put_off, self.waiting_since + self.wait_cap), self.extended_to)
 
     @property
     def is_undecided(self) -> bool:
@@ -158,7 +163,8 @@ class StageRecord:
             return self.asked_at + min(self.asks * ASK_PAUSE, LONGEST_ASK_PAUSE)
         if not self.ask_every or self.waiting_since is None:
             return None
-        return max(self.waiting_since, self.asked_at) + self.ask_every
+        # A definition cannot say less than a second, but carried state of another client could.
+        return max(self.waiting_since, self.asked_at) + max(self.ask_every, SHORTEST_ASK_EVERY)
 
     def open(self, *, at: float) -> None:
         """Record the start of the stage's turn; does nothing if the stage is already open."""
@@ -195,6 +201,7 @@ class StageRecord:
         self.pause_until = None
         self.escalated_at = None
         self.extended = 0.0
+        self.extended_to = 0.0
         self.call_due = False
 
     def received(self, receipt: Receipt) -> None:
@@ -299,9 +306,11 @@ class StageRecord:
         self.escalated_at = at
         self.escalate_within = within
         self.extended = 0.0
+        self.extended_to = 0.0
 
     def extend(self, seconds: float) -> None:
-        """Record an operator's command to put off the deadline."""
+        """Record an operator's command to put off the deadline. Later progress does not put it off further."""
+        self.extended_to = (self.deadline or 0.0) + seconds
         self.extended += seconds
         self.prolonged = True
 
@@ -357,6 +366,7 @@ class StageRecord:
             self.asks,
             self.escalate_within,
             self.extended,
+            self.extended_to,
             self.ask_every,
             self.token_version,
         )

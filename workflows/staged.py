@@ -15,6 +15,7 @@ from temporalio import workflow
 from temporalio.common import RawValue, SearchAttributeUpdate
 from temporalio.exceptions import ApplicationError
 
+from workflows.checking import InvalidRun, check_run
 from workflows.contract import (
     ADVANCE_STAGE,
     COMMAND_REFUSED,
@@ -175,7 +176,8 @@ class StagedWorkflow:
         The stage's `partner` is a name for the child, such as the pipeline's. Its timeout and policies apply: `retry`
         starts another child. A child that fails or is cancelled answers `failed`; a completed child's outcome holds the
         data of each of its stages by name. A terminated child says nothing. The child lives on if this run ends. It
-        has this run's version of callback tokens, unless `run` names one. Raises `StageFailed`, as `stage` does.
+        has this run's version of callback tokens, unless `run` names one. Raises `StageFailed`, as `stage` does,
+        and `ApplicationError` for an invalid definition or input.
 
         Example: `await self.run_child(Stage(2, "kyc", "kyc", timeout=9 * DAY), PipelineRun(KYC, {"name": "ada"}))`
         """
@@ -183,6 +185,10 @@ class StagedWorkflow:
         record = self._mailbox.record(stage.number)
         version = run.token_version or self._execution.token_version
         whole = replace(run, contract=max(1, contract_of(run.pipeline)), token_version=version)
+        try:
+            check_run(whole)
+        except InvalidRun as fault:  # the child would end without knowing its parent
+            raise ApplicationError(str(fault), *fault.faults, type="InvalidRun", non_retryable=True) from fault
         running = ChildStageRun(stage, record, self._execution, (workflow_type, whole)).run({})
         return _not_failed(stage, await self._settle(record, running))
 

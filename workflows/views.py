@@ -55,10 +55,17 @@ def _in_words(record: StageRecord) -> str:
     if record.outcome is not None:
         return f"{record.outcome.status} by {record.outcome.cause}"
     if record.deadline is not None:
-        until = f"{datetime.fromtimestamp(record.deadline, UTC):%Y-%m-%d %H:%M:%S} UTC"
+        until = _moment(record.deadline)
         if record.pause_until is not None:
             return f"calling again at {until}"
         if record.state == "needs_person":
             return f"**needs a person** until {until}"
         return f"call {record.attempt}, waiting until {until}"
     return f"call {record.attempt}, calling" if record.state == "calling" else record.state
+
+
+def _moment(at: float) -> str:
+    try:
+        return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    except (ValueError, OverflowError):  # after the year 9999, as carried state of another client may say
+        return f"{at:.0f}"

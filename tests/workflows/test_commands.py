@@ -10,6 +10,7 @@ from typing import Any, Final
 import pytest
 
 from tests.support import nested
+from workflows.checking import LARGEST_DEFINITION, LARGEST_INPUT
 from workflows.commands import EXPIRY_MARGIN
 from workflows.contract import LARGEST_OUTCOME, Answer, Applied, Carried, Command
 from workflows.durations import DAY, HOUR
@@ -61,7 +62,7 @@ TAKEN: Final = {
     "call-again": {waiting, pausing, needing_a_person},
     "succeed": {pending, calling, waiting, pausing, needing_a_person, without_a_call},
     "skip": {pending, calling, waiting, pausing, needing_a_person, without_a_call},
-    "fail": {pending, calling, waiting, pausing, needing_a_person, without_a_call},
+    "fail": {calling, waiting, pausing, needing_a_person, without_a_call},
 }
 
 
@@ -122,6 +123,22 @@ def test_extend_ends_fifteen_days_before_the_url_expires() -> None:
     )
     box.operate([command(seconds=float(most))], at=2.0)
     assert box.refusal([command(id="id-2")]).endswith("expires: use call-again for a new URL")
+
+
+def test_a_stage_that_has_not_begun_says_so_to_a_long_extension() -> None:
+    assert box_with(pending).refusal([command(seconds=20 * DAY)]).startswith("stage 1 is pending")
+
+
+def test_progress_after_an_extension_does_not_add_it_again() -> None:
+    box = box_with(waiting)
+    record = box.record(1)
+    record.wait(at=1.0, timeout=HOUR, cap=20 * DAY)
+    box.operate([command(seconds=3 * DAY)], at=2.0)
+    extended = 1.0 + HOUR + 3 * DAY
+    record.progressed(at=HOUR)
+    assert record.deadline == extended
+    record.progressed(at=extended)
+    assert record.deadline == extended + HOUR
 
 
 def test_call_again_makes_the_next_call_due() -> None:
@@ -187,6 +204,7 @@ BROKEN: Final = {
     "no reason": ((command(reason="  "),), "reason has 0 characters"),
     "a long reason": ((command(reason="x" * 301),), "reason has 301 characters"),
     "no actor": ((command(actor=""),), "actor has 0 characters"),
+    "an id that is not ASCII": ((command(id="Zoë"),), "not ASCII"),
     "a long id": ((command(id="x" * 101),), "id has 101 characters"),
     "a reason as number": ((command(reason=5),), "not a command"),
     "data as list": ((command("succeed", data=[1]),), "not a command"),
@@ -210,6 +228,20 @@ def test_a_command_that_cannot_be_is_refused_with_a_sentence(args: tuple[Any, ..
     # A replay under stricter rules applies what an earlier version accepted: nothing may raise.
     box.operate(args, at=5.0)
     json.dumps(asdict(box.carry()))
+
+
+def test_the_largest_state_fits_into_a_payload() -> None:
+    """Temporal takes at most 2 MiB, and would block a run that continues as new with more."""
+    box = Mailbox("chain", 50)
+    for number in range(1, 51):
+        data = {"x": "y" * (LARGEST_OUTCOME - 60)}
+        box.record(number).settle("succeeded", "callback", at=1e9, answer=Answer("succeeded", data))
+    box.record(1).outcome = None
+    waiting(box.record(1))
+    for n in range(COMMANDS_KEPT):
+        box.operate([command(id=f"{n:0100}", seconds=1.0, actor="é" * 100, reason="é" * 300)], at=1e9)
+    assert len(box.commands) == COMMANDS_KEPT
+    assert len(json.dumps(asdict(box.carry()))) + LARGEST_INPUT + LARGEST_DEFINITION <= 2 * 1024 * 1024
 
 
 def test_a_refusal_leaves_no_trace() -> None:

@@ -15,6 +15,8 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
 from temporalio.testing import WorkflowEnvironment
 
+from activities.operations import operate as send
+from activities.runs import Runs
 from tests.parts.junk import junk_until_continued
 from tests.support import (
     SOON,
@@ -228,6 +230,25 @@ async def test_a_callback_in_the_task_of_a_command_settles(real: WorkflowEnviron
     assert (shown.outcome, shown.cause, shown.ledger_total) == ("succeeded", "callback", 0)
     assert isinstance(answer, WorkflowUpdateFailedError)
     assert str(answer.cause).endswith("stage 1 is settled: succeeded by callback")
+
+
+async def test_a_last_command_is_applied_while_callbacks_arrive(real: WorkflowEnvironment) -> None:
+    """Temporal drops a command that ends the run, if a signal arrives during its task: it is sent again."""
+    partner = ScriptedPartner()
+    async with working(real.client, partner):
+        handle = await start(real.client, stage(1))
+        await waiting(handle)
+
+        async def call_back_often() -> None:
+            for _ in range(60):
+                await call_back(handle, partner.calls[0], Answer("progress"))
+
+        flood = asyncio.ensure_future(call_back_often())
+        async with asyncio.timeout(3 * SOON):
+            applied = await send(Runs(real.client), "run", Command("id-1", "succeed", 1, "alice", "as agreed"))
+            assert (await result_of(handle)).outcomes["step-1"].cause == "operator"
+        await asyncio.gather(flood, return_exceptions=True)  # the run has ended
+    assert applied.what == "succeed, by alice"
 
 
 async def test_of_two_operators_at_once_one_settles(real: WorkflowEnvironment) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any, cast
 
 import pytest
@@ -10,6 +11,8 @@ from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import ApplicationError, CancelledError
 from temporalio.testing import WorkflowEnvironment
 
+from activities.resets import resume
+from activities.runs import Runs
 from activities.worker import WORKFLOWS
 from tests.parts.junk import junk_until_continued
 from tests.support import (
@@ -18,6 +21,7 @@ from tests.support import (
     Handle,
     ScriptedPartner,
     call_back,
+    nested,
     operate,
     pipeline,
     progress_of,
@@ -30,14 +34,19 @@ from tests.support import (
 )
 from tests.workflows.classes import Meddler, PipelineWithChild, WithChild
 from workflows.contract import LARGEST_OUTCOME, Answer, Outcome, PipelineResult, PipelineRun, Stage
+from workflows.nesting import MOST_LEVELS, is_deeper
+from workflows.other_runs import success_of
 
 CHILD = PipelineRun(pipeline(stage(1), stage(2)))
 
 
-async def begin(client: Client, of: Stage, child: PipelineRun = CHILD) -> WorkflowHandle[Any, Outcome]:
-    return await client.start_workflow(
-        "WithChild", args=[of, child], id="parent", task_queue=QUEUE, result_type=Outcome
-    )
+async def begin(
+    client: Client,
+    of: Stage,
+    child: PipelineRun = CHILD,
+    id: str = "parent",  # noqa: A002
+) -> WorkflowHandle[Any, Outcome]:
+    return await client.start_workflow("WithChild", args=[of, child], id=id, task_queue=QUEUE, result_type=Outcome)
 
 
 async def child_of(parent: WorkflowHandle[Any, Outcome], client: Client, attempt: int = 1) -> Handle:
@@ -94,7 +103,45 @@ async def test_a_large_result_of_a_child_is_left_out(real: WorkflowEnvironment) 
         await call_back(child, partner.calls[1], Answer("succeeded", half))
         outcome = await outcome_of(parent)
     assert (outcome.status, outcome.data) == ("succeeded", {})
-    assert outcome.message == "the outcomes are too large"
+    assert outcome.message == "the outcomes are too large, or nested too deeply"
+
+
+async def test_a_child_that_cannot_run_ends_its_parent_at_once(real: WorkflowEnvironment) -> None:
+    child = PipelineRun(pipeline(stage(1, needs={"x": "input.missing"})))
+    async with working(real.client, ScriptedPartner(), [*WORKFLOWS, WithChild]):
+        with pytest.raises(WorkflowFailureError) as raised:
+            await outcome_of(await begin(real.client, stage(1, partner="child"), child))
+    assert isinstance(raised.value.cause, ApplicationError)
+    assert (raised.value.cause.type, raised.value.cause.message) == (
+        "InvalidRun",
+        "input.missing is missing: stage 1 step-1 needs it",
+    )
+
+
+async def test_a_parent_with_a_long_id_starts_its_child(real: WorkflowEnvironment) -> None:
+    long = stage(1, partner="child", name="-".join(["long"] * 40))
+    async with working(real.client, ScriptedPartner(), [*WORKFLOWS, WithChild]):
+        parent = await begin(real.client, long, id="p" * 980)
+        assert len((await child_of(parent, real.client)).id) < 600
+
+
+async def test_a_run_whose_child_failed_starts_another(real: WorkflowEnvironment) -> None:
+    partner = ScriptedPartner()
+    async with working(real.client, partner, [*WORKFLOWS, WithChild]):
+        parent = await begin(real.client, stage(1, partner="child"))
+        child = await child_of(parent, real.client)
+        await operate(child, "fail")
+        with pytest.raises(WorkflowFailureError):
+            await outcome_of(parent)
+        await resume(Runs(real.client), "parent", reason="as agreed", at=time.time())
+        latest = real.client.get_workflow_handle("parent", result_type=Outcome)
+        assert (await child_of(latest, real.client)).id != child.id
+
+
+def test_deep_data_of_a_child_is_left_out() -> None:
+    deep = {"x": nested(MOST_LEVELS)}
+    assert not is_deeper(deep)
+    assert success_of({"step-1": Outcome("succeeded", "callback", 1.0, data=deep)}).data == {}
 
 
 async def test_a_child_lives_on_when_its_parent_has_ended(real: WorkflowEnvironment) -> None:

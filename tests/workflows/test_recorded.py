@@ -53,7 +53,7 @@ NAMES: Final = {
     "trouble token_version",
     "StageRecord": "opened_at attempt issued_at expires_at in_call called_at note outcome ledger ledger_total "
     "waiting_since progressed_at timeout wait_cap reference askable ask_wanted asking asks asked_at on_failure trouble "
-    "pause_until escalated_at escalate_within extended call_due prolonged ask_every token_version",
+    "pause_until escalated_at escalate_within extended call_due prolonged ask_every token_version extended_to",
     "Trouble": "cause is_silence at attempt code message",
 }
 """The fields of every recorded type. Add a field at the end of its line; never rename or remove one."""

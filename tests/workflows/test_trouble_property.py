@@ -29,7 +29,8 @@ OPEN: Final = frozenset({"pending", "calling", "waiting", "pausing", "escalated"
 TAKEN: Final = {
     "extend": {"waiting", "escalated"},
     "call-again": {"waiting", "pausing", "escalated"},
-    **dict.fromkeys(("succeed", "skip", "fail"), OPEN),
+    **dict.fromkeys(("succeed", "skip"), OPEN),
+    "fail": OPEN - {"pending"},
 }
 """The phases of the model in which each command is taken."""
 STATES: Final = {
