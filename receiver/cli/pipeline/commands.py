@@ -67,7 +67,10 @@ def succeed(data: str, **given: Any) -> None:
 @click.command()
 @_parameters
 def skip(**given: Any) -> None:
-    """Settle RUN's stage number STAGE as skipped: the run goes on without its data."""
+    """Settle RUN's stage number STAGE as skipped: the run goes on without its data.
+
+    A later stage that needs a field of this stage ends the run: use `succeed --data` for that.
+    """
     _operate("skip", **given)
 
 
