@@ -182,6 +182,9 @@ def test_the_latest_hundred_commands_are_kept() -> None:
         box.operate([command(id=f"id-{n}", seconds=1.0)], at=5.0)
     assert len(box.commands) == len(box.carry().commands) == COMMANDS_KEPT == 100
     assert box.commands[0].id == "id-1"
+    other = Mailbox("chain", 2)
+    other.take_over(Carried(0, {}, {}, [*box.commands, *box.commands]))  # as another client may start a run
+    assert len(other.commands) == COMMANDS_KEPT
 
 
 def test_commands_are_shown_however_full_the_ledger_is() -> None:

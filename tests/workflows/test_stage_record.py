@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from workflows.contract import Answer, Receipt
+from workflows.contract import Answer, LedgerEntry, Receipt, Stage
 from workflows.stage_record import ASK_PAUSE, LONGEST_ASK_PAUSE, StageRecord
+from workflows.views import stage_progress
 
 
 def test_the_pauses_between_asks_grow_up_to_a_minute() -> None:
@@ -22,3 +23,26 @@ def test_the_pauses_between_asks_grow_up_to_a_minute() -> None:
         record.asked(Answer("progress"), at=at)
     assert pauses == [min(ASK_PAUSE * n, LONGEST_ASK_PAUSE) for n in range(200)]
     assert pauses[-1] == LONGEST_ASK_PAUSE == 60.0
+
+
+def test_questions_by_the_clock_do_not_delay_those_by_callbacks() -> None:
+    record = StageRecord()
+    record.begin(attempt=1, issued_at=1, at=1.0)
+    record.received(Receipt(reference="work-1", askable=True))
+    record.returned(at=1.0)
+    record.wait(at=1.0, timeout=3600.0, cap=3600.0, ask_every=60.0)
+    for n in range(1, 30):
+        assert record.ask_due == 1.0 + 60.0 * n
+        record.ask()
+        record.asked(Answer("progress"), at=1.0 + 60.0 * n)
+    record.ask_requested("callback ask of call 1", Answer("ask"), at=2000.0)
+    assert record.ask_due == record.asked_at
+
+
+def test_a_ledger_is_shown_in_the_order_of_time() -> None:
+    record = StageRecord()
+    record.enter("callback progress of call 1", "", at=1.0)
+    record.enter("callback progress of call 1", "", at=3.0)
+    shown = stage_progress(Stage(1, "step", "partner", 60.0), record, [LedgerEntry("skip, by alice", "as agreed", 2.0)])
+    assert [entry.at for entry in shown.ledger] == [1.0, 2.0, 3.0]
+    assert shown.ledger_total == 3
