@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
-from temporalio.worker import WorkerDeploymentConfig
 
 from activities.environment import Environment
+
+if TYPE_CHECKING:
+    from temporalio.worker import WorkerDeploymentConfig
 
 BUILD_ID: Final = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9._+-]{0,99}")
 NOT_IN_A_NAME: Final = re.compile(r"[.:]")
@@ -47,6 +49,9 @@ class Build:
         """
         if not self.id:
             return None
+        # Imported only in a worker: loading it takes longer than most commands.
+        from temporalio.worker import WorkerDeploymentConfig
+
         version = WorkerDeploymentVersion(NOT_IN_A_NAME.sub("-", task_queue), self.id)
         if not self.versioned:
             return WorkerDeploymentConfig(version, use_worker_versioning=False)

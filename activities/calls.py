@@ -36,7 +36,7 @@ from activities.partners.partner import SHORTER_URL, Partner
 from activities.receipts import accepted, built, one_line, status
 from activities.store.call_notes import CallNotes
 from activities.store.calls import CallOrigin
-from activities.store.database import StoreAway
+from activities.store.errors import StoreAway
 from workflows.contract import (
     NOT_REACHED,
     REFUSED,

@@ -21,7 +21,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from activities.builds import NO_BUILD, Build
-from activities.store.database import StoreAway
+from activities.store.errors import StoreAway
 from receiver.answers import Verdict
 from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.statements import MOST_COUNTED

@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 
 from activities.callback_urls import CallbackURLs
 from activities.client import connect, connect_config
-from activities.store.database import SchemaMissing, StoreAway
+from activities.store.errors import SchemaMissing, StoreAway
 from activities.store.store import Store
 from receiver.app import create_app
 from receiver.lifecycle import check_port, end_with_parent, stop_quietly

@@ -16,7 +16,7 @@ from typing import Final
 
 from activities.callback_urls import Claims
 from activities.store.calls import CallOrigin, Calls, NotedCall
-from activities.store.database import StoreAway
+from activities.store.errors import StoreAway
 
 logger = logging.getLogger("stagehook.calls")
 

@@ -23,6 +23,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import NullPool
 
 from activities.store.dialects import BOUNDS, POSTGRES, SQLITE
+from activities.store.errors import BadDatabaseURL, SchemaMissing, StoreAway, StoreBusy, StoreMute, Unanswered
 from activities.store.schema import CALLS, RECORD
 
 DRIVERS: Final = {"sqlite": "sqlite+pysqlite", "postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg"}
@@ -62,34 +63,6 @@ POSTGRES_OPTIONS: Final[dict[str, Any]] = {
     # Connection poolers in transaction mode do not keep prepared statements.
     "prepare_threshold": None,
 }
-
-
-class StoreAway(Exception):
-    """The store cannot be used now. The message says why, without the database's password."""
-
-
-class StoreBusy(StoreAway):
-    """Another process has been writing to SQLite's file for longer than a statement waits."""
-
-
-class StoreMute(StoreAway):
-    """The store has not answered in time. It may have committed what it was sent, or may still commit it."""
-
-
-class Unanswered(Exception):
-    """Base of the driver's error for a server that has not answered in time."""
-
-
-class SchemaMissing(StoreAway):
-    """The store is reachable, but its tables are missing, or belong to an earlier version."""
-
-
-class NewerSchema(StoreAway):
-    """The store has a revision that this version does not know."""
-
-
-class BadDatabaseURL(ValueError):
-    """DATABASE_URL is invalid. The message completes the sentence that begins with the variable's name."""
 
 
 class Database:

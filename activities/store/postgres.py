@@ -12,7 +12,8 @@ import psycopg
 from psycopg.abc import PQGen
 from psycopg.pq import TransactionStatus
 
-from activities.store.database import CLIENT_GRACE, TRANSACTION_SECONDS, Unanswered
+from activities.store.database import CLIENT_GRACE, TRANSACTION_SECONDS
+from activities.store.errors import Unanswered
 
 T = TypeVar("T")
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from activities.environment import Environment, is_loopback
-from activities.store.database import BadDatabaseURL, Database
+from activities.store.errors import BadDatabaseURL
 from activities.variables import VARIABLES
+
+if TYPE_CHECKING:
+    from activities.store.database import Database
 
 DEFAULT_DAYS: Final = 30
 FIX: Final = "use postgresql://USER:PASSWORD@HOST/NAME, or sqlite:///FILE on one machine with a lasting disk"
@@ -31,6 +34,9 @@ class Store:
         url = env.optional("DATABASE_URL")
         if not url:
             return None
+        # Imported only if there is a store: loading SQLAlchemy takes longer than most commands.
+        from activities.store.database import Database
+
         try:
             database = Database(url)
         except BadDatabaseURL as error:

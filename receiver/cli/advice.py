@@ -27,14 +27,13 @@ from activities.run_errors import (
     RunNotFound,
     WorkerAway,
 )
-from activities.store.database import NewerSchema, SchemaMissing, StoreAway, StoreBusy
+from activities.store.errors import NewerSchema, SchemaMissing, StoreAway, StoreBusy
 from receiver.cli.demo.processes import PartFailed
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.output import note
-from receiver.deliveries.archive import NoSuchDelivery, PartlyAdded
+from receiver.deliveries.errors import NoSuchDelivery, PartlyAdded
 from receiver.lifecycle import PortTaken
-from receiver.replay.sending import CannotSign, NotReplayable, PartnerNotEnabled
-from receiver.replay.stand_ins import NoStandIn
+from receiver.replay.errors import CannotSign, NoStandIn, NotReplayable, PartnerNotEnabled
 from workflows.checking import InvalidRun
 from workflows.finding import ATTRIBUTES
 

@@ -13,9 +13,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from activities.callback_urls import Claims
 from activities.environment import is_text
-from activities.store.database import Database, StoreAway
+from activities.store.database import Database
+from activities.store.errors import StoreAway
 from activities.store.schema import CALLS, DELIVERIES, RECORD
 from receiver.deliveries.delivery import Delivery, Fate
+from receiver.deliveries.errors import NeverForwarded, NoSuchDelivery, PartlyAdded
 from receiver.deliveries.queries import PRUNE, PRUNE_REFUSED
 from receiver.deliveries.rows import to_delivery, to_row
 
@@ -34,18 +36,6 @@ CHANGING: Final = frozenset({Fate.PENDING, Fate.PARKED, Fate.REFUSED})
 
 UPDATED: Final = {"pipeline", "definition", "verdict", "status", "fate", "fate_reason", "fate_at", "tries"}
 """Columns that are updated when more is known. All others hold what was received."""
-
-
-class NoSuchDelivery(Exception):
-    """No delivery has this id, or several ids begin with the given text."""
-
-
-class NeverForwarded(NoSuchDelivery):
-    """This delivery is never forwarded: it was imported, or never had a signal."""
-
-
-class PartlyAdded(StoreAway):
-    """The store went away while deliveries were being added. The message says how many were added."""
 
 
 class ReadAgain(NamedTuple):

@@ -14,7 +14,8 @@ from weakref import WeakSet
 from sqlalchemy.engine.interfaces import DBAPICursor
 
 from activities.callback_urls import Claims
-from activities.store.database import Database, StoreAway
+from activities.store.database import Database
+from activities.store.errors import StoreAway
 from receiver.budget import RecordBudget
 from receiver.deliveries.batch import Batch
 from receiver.deliveries.delivery import MAX_REFUSED_BODY_BYTES, Delivery

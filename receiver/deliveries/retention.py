@@ -11,7 +11,7 @@ from functools import partial
 from typing import Final
 
 from activities.store.calls import KEPT_AFTER_EXPIRY
-from activities.store.database import StoreAway
+from activities.store.errors import StoreAway
 from receiver.deliveries.inbox import Inbox
 from workflows.durations import DAY, HOUR, MINUTE
 

@@ -19,7 +19,8 @@ from typing import Any, Final, Generic, TypeVar
 
 from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 
-from activities.store.database import Database, StoreAway, StoreMute
+from activities.store.database import Database
+from activities.store.errors import StoreAway, StoreMute
 
 logger = logging.getLogger("stagehook.store")
 

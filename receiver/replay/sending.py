@@ -22,6 +22,7 @@ from activities.redaction.headers import is_credential
 from activities.signatures import ConfigError
 from receiver.answers import Verdict
 from receiver.deliveries.delivery import Delivery, placeholder
+from receiver.replay.errors import CannotSign, NotReplayable, PartnerNotEnabled
 from workflows.contract import TOKEN_VERSIONS
 
 Mode = Literal["resign", "verbatim"]
@@ -39,18 +40,6 @@ NOT_REPEATED: Final = {
     "proxy-connection",
 }
 """Headers that belong to the connection, not to the request."""
-
-
-class NotReplayable(Exception):
-    """A delivery that cannot be sent again. The message says why."""
-
-
-class CannotSign(Exception):
-    """The partner's scheme cannot sign here: it has only a public key, or does not cover such a body."""
-
-
-class PartnerNotEnabled(Exception):
-    """A delivery's partner is not among PARTNERS here, so its signature cannot be made."""
 
 
 UNPROVEN: Final = Verdict.UNPROVEN.name.lower()

@@ -21,6 +21,7 @@ from activities.callback_urls import Claims
 from activities.run_errors import ProgressUnknown
 from activities.runs import Runs
 from receiver.deliveries.delivery import Delivery
+from receiver.replay.errors import NoStandIn
 from receiver.replay.sending import Replayed, claims_of
 from workflows.beginning import waiting_state
 from workflows.checking import MOST_STAGES, NAME, InvalidRun, pipeline_faults
@@ -38,10 +39,6 @@ TAKEN_WITHIN: Final = 10.0
 LOOKS_EVERY: Final = 0.1
 
 OWN_ID: Final = re.compile(r"replay-[0-9a-f]{8}-")
-
-
-class NoStandIn(Exception):
-    """A captured run cannot have a stand-in. The message says why."""
 
 
 @dataclass(frozen=True)

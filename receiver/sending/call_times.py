@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from activities.store.database import StoreAway
+from activities.store.errors import StoreAway
 from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.queue import Queued
 

@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Final
 
 from activities.callback_urls import Claims
-from activities.store.database import StoreAway
+from activities.store.errors import StoreAway
 from receiver.deliveries.delivery import Delivery
 from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.queue import Queued

@@ -16,8 +16,9 @@ from activities.partners import answers
 from activities.partners.events import Event
 from activities.partners.partner import Partner
 from activities.partners.received import Part, Received, Unreadable
-from receiver.deliveries.archive import Archive, NoSuchDelivery, ReadAgain
+from receiver.deliveries.archive import Archive, ReadAgain
 from receiver.deliveries.delivery import Delivery, Fate
+from receiver.deliveries.errors import NoSuchDelivery
 from receiver.sending.signal import Signal, read_kept_callback
 
 

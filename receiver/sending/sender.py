@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from activities.store.database import StoreAway
+from activities.store.errors import StoreAway
 from receiver.answers import Verdict
 from receiver.deliveries.delivery import Fate
 from receiver.deliveries.inbox import Inbox

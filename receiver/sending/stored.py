@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Final
 
-from activities.store.database import StoreAway
+from activities.store.errors import StoreAway
 from receiver.answers import Verdict
 from receiver.deliveries.batch import Batch
 from receiver.deliveries.delivery import Delivery

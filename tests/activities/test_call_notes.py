@@ -22,7 +22,8 @@ from activities.partners.partner import Partner
 from activities.store import call_notes
 from activities.store.call_notes import CallNotes
 from activities.store.calls import CallOrigin, Calls, NotedCall
-from activities.store.database import Database, StoreAway
+from activities.store.database import Database
+from activities.store.errors import StoreAway
 from activities.store.schema import CALLS
 from tests.parts.waits import eventually
 from tests.support import KEY, SOON

@@ -24,7 +24,8 @@ from activities.partners import sandbox
 from activities.partners.partner import Partner
 from activities.settings import Settings
 from activities.store.calls import UNKNOWN_ORIGIN, CallOrigin, Calls
-from activities.store.database import Database, StoreAway
+from activities.store.database import Database
+from activities.store.errors import StoreAway
 from activities.store.schema import CALLS
 from activities.worker import build_worker
 from receiver.settings import WebSettings

@@ -22,7 +22,8 @@ from activities.partners.reading import read_object, text_at
 from activities.partners.received import Part, Received
 from activities.signatures import SCHEMES, Scheme
 from activities.store.calls import Calls
-from activities.store.database import Database, StoreAway
+from activities.store.database import Database
+from activities.store.errors import StoreAway
 from activities.store.schema import CALLS, DELIVERIES
 from activities.store.store import Store
 from receiver.app import create_app

@@ -11,7 +11,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from unittest.mock import patch
 
@@ -24,6 +24,7 @@ from activities.partners import PARTNERS
 from receiver.cli import names, stagehook
 from receiver.cli.demo.processes import bare_environment
 from receiver.cli.demo.stack import stagehook_command
+from receiver.cli.errors import Exit
 from tests.commands import Done, command
 from tests.support import SOON, stage, start
 from workflows.pipelines import PIPELINES
@@ -42,6 +43,7 @@ HEAVY = {
     "temporalio",
     "uvicorn",
 }
+SECRET = "a-callback-key-for-tests-0123456789-abcdef"
 TELLING = """
 import os, sys
 before = set(sys.modules)
@@ -85,12 +87,12 @@ def groups(group: click.Group = stagehook, path: tuple[str, ...] = ()) -> Iterat
             yield (*path, name)
 
 
-def imported(*words: str, **env: str) -> set[str]:
+def imported(*words: str, env: Mapping[str, str] = {}, code: int = 0) -> set[str]:
     done = subprocess.run(
-        [sys.executable, "-c", TELLING, *words], env={**bare_environment(), **env}, capture_output=True, check=True
+        [sys.executable, "-c", TELLING, *words], env={**bare_environment(), **env}, capture_output=True, check=False
     )
-    assert done.stdout
-    return set(done.stderr.decode().split())
+    assert (done.returncode, bool(done.stdout)) == (code, code == 0), done.stderr
+    return set(done.stderr.decode().splitlines()[-1].split())
 
 
 def completing(typed: str, **env: str) -> dict[str, str]:
@@ -134,7 +136,14 @@ def test_no_help_imports_what_is_heavy() -> None:
     ],
 )
 def test_a_tab_imports_nothing_heavy(typed: str) -> None:
-    assert imported(**completing(typed), TEMPORAL_ADDRESS="") & HEAVY == set()
+    assert imported(env=completing(typed, TEMPORAL_ADDRESS="")) & HEAVY == set()
+
+
+@pytest.mark.parametrize(
+    ("words", "code"), [(("token", "inspect", "x"), Exit.BAD_TOKEN), (("pipeline", "start", "none"), Exit.NOT_FOUND)]
+)
+def test_a_command_without_a_store_imports_no_sqlalchemy(words: tuple[str, ...], code: Exit) -> None:
+    assert "sqlalchemy" not in imported(*words, env={"CALLBACK_KEYS": SECRET}, code=code)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells it there")
@@ -227,11 +236,10 @@ def test_commands_keep_names_that_a_tab_completes(tmp_path: Path) -> None:
 
 def test_the_file_of_names_is_private_and_written_once(tmp_path: Path) -> None:
     file = tmp_path / "stagehook" / "names.json"
-    secret = "a-callback-key-for-tests-0123456789-abcdef"
     for _ in range(2):
-        run("pipeline", "start", "none", XDG_CACHE_HOME=str(tmp_path), CALLBACK_KEYS=secret)
+        run("pipeline", "start", "none", XDG_CACHE_HOME=str(tmp_path), CALLBACK_KEYS=SECRET)
         os.utime(file, (1, 1))
-    again = run("pipeline", "start", "none", XDG_CACHE_HOME=str(tmp_path), CALLBACK_KEYS=secret)
+    again = run("pipeline", "start", "none", XDG_CACHE_HOME=str(tmp_path), CALLBACK_KEYS=SECRET)
     assert (again.code, file.stat().st_mtime) == (4, 1)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert json.loads(file.read_text()) == {"partners": sorted(PARTNERS), "pipelines": sorted(PIPELINES)}

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from activities.store.database import Database, StoreAway
+from activities.store.database import Database
+from activities.store.errors import StoreAway
 from activities.store.schema import DELIVERIES
 from receiver.budget import PER_MINUTE
 from receiver.deliveries.archive import Archive

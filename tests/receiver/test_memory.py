@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from activities.store.database import Database, StoreAway
+from activities.store.database import Database
+from activities.store.errors import StoreAway
 from receiver.answers import Verdict
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.content import request_id, said_digest

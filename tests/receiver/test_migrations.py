@@ -15,7 +15,8 @@ from alembic.script import ScriptDirectory
 from activities.callback_urls import Claims
 from activities.store import migrations
 from activities.store.calls import CallOrigin, Calls, NotedCall
-from activities.store.database import Database, NewerSchema, SchemaMissing
+from activities.store.database import Database
+from activities.store.errors import NewerSchema, SchemaMissing
 from activities.store.schema import DELIVERIES, METADATA
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.rows import to_row

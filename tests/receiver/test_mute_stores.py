@@ -15,7 +15,8 @@ import pytest
 
 from activities.store import database as database_module
 from activities.store import migrations
-from activities.store.database import CLIENT_GRACE, TRANSACTION_TIMEOUT_SINCE, Database, StoreAway, StoreMute
+from activities.store.database import CLIENT_GRACE, TRANSACTION_TIMEOUT_SINCE, Database
+from activities.store.errors import StoreAway, StoreMute
 from activities.store.store import Store
 from receiver.deliveries import driver as driver_module
 from receiver.deliveries.archive import Archive

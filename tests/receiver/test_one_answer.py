@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from activities.store.database import Database, StoreAway
+from activities.store.database import Database
+from activities.store.errors import StoreAway
 from receiver.deliveries.archive import Archive
 from receiver.sending.forwarder import Unavailable
 from receiver.sending.signals import Reached

@@ -22,7 +22,8 @@ from activities.store.store import Store
 from receiver.app import create_app
 from receiver.deliveries.archive import Archive, Filters
 from receiver.deliveries.delivery import Delivery
-from receiver.replay.sending import NotReplayable, Replay, select
+from receiver.replay.errors import NotReplayable
+from receiver.replay.sending import Replay, select
 from tests.parts.callbacks import BASE, CLAIMS, URLS
 from tests.parts.one_url import GITHUB, PLAIN, post
 from tests.parts.switchable import Switchable

@@ -25,7 +25,8 @@ from receiver.app import create_app
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.delivery import Delivery, digest
 from receiver.replay.aims import CapturedClaims
-from receiver.replay.sending import CannotSign, NotReplayable, Replay, select
+from receiver.replay.errors import CannotSign, NotReplayable
+from receiver.replay.sending import Replay, select
 from tests.parts.callbacks import BASE, CLAIMS, DONE, URLS
 from tests.parts.deliveries import delivery
 from tests.parts.listeners import listening

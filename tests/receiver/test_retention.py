@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from activities.store.database import Database, StoreAway
+from activities.store.database import Database
+from activities.store.errors import StoreAway
 from receiver.deliveries import retention, statements
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.inbox import Inbox

@@ -14,8 +14,9 @@ from activities.callback_urls import Claims
 from activities.runs import Runs
 from receiver.deliveries.delivery import Delivery
 from receiver.replay import stand_ins
+from receiver.replay.errors import NoStandIn
 from receiver.replay.sending import Replayed
-from receiver.replay.stand_ins import NoStandIn, StandIns, is_stand_in, new_stand_in_id, stand_in
+from receiver.replay.stand_ins import StandIns, is_stand_in, new_stand_in_id, stand_in
 from tests.parts.deliveries import delivery
 from tests.support import QUEUE, ScriptedPartner, working
 from workflows.checking import MOST_STAGES, pipeline_faults

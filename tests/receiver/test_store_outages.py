@@ -12,7 +12,8 @@ import pytest
 import sqlalchemy as sa
 
 from activities.store import migrations
-from activities.store.database import Database, SchemaMissing, StoreAway
+from activities.store.database import Database
+from activities.store.errors import SchemaMissing, StoreAway
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.delivery import digest
 from receiver.deliveries.inbox import Inbox

@@ -12,7 +12,8 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 
-from activities.store.database import Database, NewerSchema
+from activities.store.database import Database
+from activities.store.errors import NewerSchema
 
 ONE_AT_A_TIME: Final = 0x57A6E400
 """Number of the PostgreSQL advisory lock that an upgrade holds: two deploys may upgrade at the same time."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from activities.store import migrations
-from activities.store.database import NewerSchema
+from activities.store.errors import NewerSchema
 from receiver.cli.db.store import need_store, read_store
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.output import confirm_first, note, print_json, say

@@ -19,8 +19,9 @@ from receiver.cli.delivery.selection import refuse_both
 from receiver.cli.errors import Exit
 from receiver.cli.output import counted, note, say
 from receiver.cli.terminal import printable
-from receiver.deliveries.archive import ANY, Archive, Filters, NeverForwarded, NoSuchDelivery
+from receiver.deliveries.archive import ANY, Archive, Filters
 from receiver.deliveries.delivery import Delivery, Fate
+from receiver.deliveries.errors import NeverForwarded, NoSuchDelivery
 from receiver.deliveries.rows import is_unread
 from receiver.sending import releases
 

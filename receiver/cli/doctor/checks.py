@@ -17,7 +17,7 @@ from activities.environment import SettingsError, is_loopback
 from activities.partners.partner import SHORTER_URL
 from activities.runs import new_run_id
 from activities.settings import Settings
-from activities.store.database import SchemaMissing, StoreAway
+from activities.store.errors import SchemaMissing, StoreAway
 from activities.store.store import Store
 from receiver.cli.errors import Exit
 from receiver.cli.output import ANSWER_TIMEOUT, print_json, say

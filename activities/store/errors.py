@@ -1,0 +1,31 @@
+"""The errors of the store, apart from `database`, which imports SQLAlchemy: most commands have no store."""
+
+from __future__ import annotations
+
+
+class StoreAway(Exception):
+    """The store cannot be used now. The message says why, without the database's password."""
+
+
+class StoreBusy(StoreAway):
+    """Another process has been writing to SQLite's file for longer than a statement waits."""
+
+
+class StoreMute(StoreAway):
+    """The store has not answered in time. It may have committed what it was sent, or may still commit it."""
+
+
+class Unanswered(Exception):
+    """Base of the driver's error for a server that has not answered in time."""
+
+
+class SchemaMissing(StoreAway):
+    """The store is reachable, but its tables are missing, or belong to an earlier version."""
+
+
+class NewerSchema(StoreAway):
+    """The store has a revision that this version does not know."""
+
+
+class BadDatabaseURL(ValueError):
+    """DATABASE_URL is invalid. The message completes the sentence that begins with the variable's name."""
