@@ -10,11 +10,11 @@ import json
 from dataclasses import asdict
 from typing import Any, Final, get_args
 
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from temporalio.converter import value_to_type
 
+from tests.parts.examples import examples
 from workflows.contract import Action, Answer, Callback, Carried, Command, Policy, Stage
 from workflows.mailbox import Mailbox
 from workflows.policies import decide
@@ -215,4 +215,4 @@ class Troubles(RuleBasedStateMachine):
 
 
 TestTroubles = Troubles.TestCase
-TestTroubles.settings = settings(max_examples=200, stateful_step_count=25)
+TestTroubles.settings = examples(200, steps=25)
