@@ -146,16 +146,25 @@ def temporal_of(env: dict[str, str], folder: Path) -> list[str]:
     return temporal_server(int(env["TEMPORAL_ADDRESS"].rpartition(":")[2]), folder / "temporal.db")
 
 
-def test_the_receiver_listens_before_temporal_and_serves_after(tmp_path: Path) -> None:
-    with system(tmp_path) as env, running(stagehook_command("serve"), env, tmp_path / "web.log") as web:
+def started(log: Path) -> str:
+    """The line by which a process says that it has started."""
+    [line] = eventually(lambda: [line for line in log.read_text().splitlines() if " started " in line])
+    return str(line)
+
+
+def test_web_listens_before_temporal_serves_after_and_says_build(tmp_path: Path) -> None:
+    log = tmp_path / "web.log"
+    with system(tmp_path, BUILD_ID="0a1b2c3") as env, running(stagehook_command("serve"), env, log) as web:
         eventually(lambda: status_of(env, "/healthz") == 200)
         assert (status_of(env, "/readyz"), callback_status(env)) == (503, 503)
         with running(temporal_of(env, tmp_path), env, tmp_path / "temporal.log"):
             eventually(lambda: status_of(env, "/readyz") == 200)
             assert callback_status(env) == 404
+        assert "build_id=0a1b2c3" in started(log)
+        assert 'stagehook_build_info{build_id="0a1b2c3"} 1.0' in shown_at(f"{env['PUBLIC_URL']}/metrics")
         web.terminate()
         assert web.wait(3 * 10) == 0
-    assert env["CALLBACK_KEYS"] not in (tmp_path / "web.log").read_text()
+    assert env["CALLBACK_KEYS"] not in log.read_text()
 
 
 def test_several_receivers_share_a_port_and_stop_with_code_0(tmp_path: Path) -> None:
@@ -170,22 +179,6 @@ def test_several_receivers_share_a_port_and_stop_with_code_0(tmp_path: Path) -> 
     eventually(lambda: processes_of(tmp_path) == [], STOP_WITHIN)
 
 
-def test_worker_and_web_say_which_build_they_are(tmp_path: Path) -> None:
-    build = {"BUILD_ID": "0a1b2c3", "WORKER_METRICS": f"127.0.0.1:{free_port()}"}
-    logs = {name: tmp_path / f"{name}.log" for name in ("web", "worker")}
-    with (
-        system(tmp_path, **build) as env,
-        running(temporal_of(env, tmp_path), env, tmp_path / "temporal.log"),
-        running(stagehook_command("serve"), env, logs["web"]),
-        running(stagehook_command("worker"), env, logs["worker"]),
-    ):
-        for log in logs.values():
-            eventually(lambda: [line for line in log.read_text().splitlines() if " started " in line])  # noqa: B023
-        assert all("build_id=0a1b2c3" in log.read_text() for log in logs.values())
-        eventually(lambda: 'stagehook_build_info{build_id="0a1b2c3"} 1.0' in shown_at(f"{env['PUBLIC_URL']}/metrics"))
-        eventually(lambda: 'build_id="0a1b2c3"' in shown_at(f"http://{env['WORKER_METRICS']}/metrics"))
-
-
 def test_a_worker_whose_metrics_cannot_be_listened_on_says_so(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
@@ -195,12 +188,15 @@ def test_a_worker_whose_metrics_cannot_be_listened_on_says_so(tmp_path: Path) ->
     assert "WORKER_METRICS names an address that cannot be listened on" in done.stderr.decode()
 
 
-def test_the_worker_waits_for_temporal_and_stops_with_code_0(tmp_path: Path) -> None:
-    log = tmp_path / "worker.log"
-    with system(tmp_path) as env, running(stagehook_command("worker"), env, log) as worker:
+def test_the_worker_waits_for_temporal_says_its_build_and_stops(tmp_path: Path) -> None:
+    log, metrics = tmp_path / "worker.log", f"127.0.0.1:{free_port()}"
+    build = {"BUILD_ID": "0a1b2c3", "WORKER_METRICS": metrics}
+    with system(tmp_path, **build) as env, running(stagehook_command("worker"), env, log) as worker:
         eventually(lambda: "temporal-away" in log.read_text())
         with running(temporal_of(env, tmp_path), env, tmp_path / "temporal.log"):
             eventually(lambda: "started task_queue=stagehook" in log.read_text())
+            assert "build_id=0a1b2c3" in started(log)
+            eventually(lambda: 'build_id="0a1b2c3"' in shown_at(f"http://{metrics}/metrics"))
             worker.terminate()
             assert worker.wait(3 * 25) == 0
         assert "stopped" in log.read_text()
