@@ -268,7 +268,7 @@ class StageRecord:
 
     def fail(self, cause: Cause, *, at: float, answer: Answer) -> None:
         """Record that the partner says `failed`, or refused the call: it settles the stage, or is trouble to decide."""
-        if self.on_failure in {"", "fail"} and self.trouble is None:
+        if self.on_failure in {"", "fail"} and self.trouble is None and not self.call_due:
             self.settle("failed", cause, at=at, answer=answer)
         else:
             self._enter_trouble(cause, is_silence=False, at=at, answer=answer)
@@ -278,8 +278,9 @@ class StageRecord:
         self._enter_trouble(cause, is_silence=True, at=at, answer=Answer("failed", message=message))
 
     def _enter_trouble(self, cause: Cause, *, is_silence: bool, at: float, answer: Answer) -> None:
-        if self.outcome is not None or self.trouble is not None:
-            # Example: the stage waits for a person after a timeout, and then the partner calls back `failed`.
+        if self.outcome is not None or self.trouble is not None or self.call_due:
+            # Example: the stage waits for a person after a timeout, or an operator has just commanded another call, and
+            # then the partner calls back `failed`.
             said = ": ".join(part for part in (answer.code, answer.message) if part)
             self.enter(f"failed by {cause}", self.closed or said, at=at)
             return
