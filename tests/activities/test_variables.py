@@ -48,7 +48,7 @@ def test_app_json_describes_variables_as_the_list_does() -> None:
     "page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.stem
 )
 def test_a_page_names_no_unknown_variable(page: Path) -> None:
-    """ACME is the partner that the pages add; NOT_OURS is what its file returns, WORKFLOW_TYPES is a name in our code."""
+    """ACME is the partner that the pages add; NOT_OURS and WORKFLOW_TYPES are names in code."""
     named = set(re.findall(r"`([A-Z]+_[A-Z_]+)(?:=[^`]*)?`", page.read_text()))
     unknown = {name for name in named if not of_others(name) and not name.startswith("ACME_")}
     assert unknown - set(VARIABLES) - NO_SETTINGS - {"NOT_OURS", "WORKFLOW_TYPES"} == set()
