@@ -58,7 +58,9 @@ class ChildStageRun(StageRun):
                 self._child_type,
                 replace(self._child_run, parent=parent),
                 id=child_id,
-                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                # A run that was reset may begin its call in the same second as before: a child that failed runs again,
+                # and one that completed has called back.
+                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
                 # A parent that continues as new would end its children.
                 parent_close_policy=ParentClosePolicy.ABANDON,
                 static_summary=f"{call.stage} {call.name[:LONGEST_STAGE_NAME]}: a child",
