@@ -1,7 +1,7 @@
 """What histories record keeps its names and values: a rename would drop state in the middle of a run.
 
 Replay compares only the kinds of commands. Here, what today's code asks for is compared with what was recorded: each
-activity's argument, and each timer's duration.
+activity's argument, each timer's duration, and each write of search attributes.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import base64
 import dataclasses
 import inspect
 import json
+from datetime import datetime
 from typing import Any, Final
 
 import pytest
@@ -110,6 +111,7 @@ class Asked:
     def __init__(self) -> None:
         self.arguments: list[dict[str, Any]] = []
         self.timers: list[float] = []
+        self.upserts: list[dict[str, Any]] = []
 
 
 def watching(asked: Asked) -> Interceptor:
@@ -137,19 +139,38 @@ def recorded(history: dict[str, Any]) -> Asked:
             asked.arguments.append(argument(json.loads(base64.b64decode(payload["data"]))))
         if started := event.get("timerStartedEventAttributes"):
             asked.timers.append(float(started["startToFireTimeout"].rstrip("s")))
+        if upserted := event.get("upsertWorkflowSearchAttributesEventAttributes"):
+            fields = upserted["searchAttributes"]["indexedFields"]
+            asked.upserts.append({name: decoded(field) for name, field in fields.items()})
     return asked
+
+
+def decoded(field: dict[str, Any]) -> Any:
+    """The value of a recorded search attribute; None if the write removes it."""
+    return json.loads(base64.b64decode(field["data"])) if "data" in field else None
+
+
+def as_json(value: Any) -> Any:
+    """The value of a search attribute as the SDK writes it."""
+    return value.isoformat() if isinstance(value, datetime) else value
 
 
 @pytest.mark.parametrize("name", sorted(name for name in SHAPES if not name.startswith("stuck-")))
 async def test_a_replay_asks_for_what_was_recorded(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     text = (FOLDER / f"{name}.json").read_text()
     asked, start_timer = Asked(), instance._WorkflowInstanceImpl._timer_impl
+    upsert = instance._WorkflowInstanceImpl.workflow_upsert_search_attributes
 
     def timer(self: Any, delay: float, *args: Any, **options: Any) -> Any:
         asked.timers.append(delay)
         return start_timer(self, delay, *args, **options)
 
+    def write(self: Any, attributes: Any, **options: Any) -> None:
+        asked.upserts.append({change.key.name: as_json(change.value) for change in attributes})
+        upsert(self, attributes, **options)
+
     monkeypatch.setattr(instance._WorkflowInstanceImpl, "_timer_impl", timer)
+    monkeypatch.setattr(instance._WorkflowInstanceImpl, "workflow_upsert_search_attributes", write)
     replayer = Replayer(
         workflows=[*WORKFLOWS, AtOnce], workflow_runner=workflow_runner(), interceptors=[watching(asked)]
     )
@@ -157,3 +178,4 @@ async def test_a_replay_asks_for_what_was_recorded(name: str, monkeypatch: pytes
     expected = recorded(json.loads(text))
     assert asked.arguments == expected.arguments
     assert asked.timers == pytest.approx(expected.timers, abs=0.01)
+    assert asked.upserts == expected.upserts
