@@ -365,9 +365,10 @@ async def test_a_stage_opened_long_ago_is_not_resumed(
     """Only an earlier execution knows when the stage was opened, and so when its URLs expire."""
     partner = ScriptedPartner()
     async with working(restless.client, partner):
-        handle = await start(restless.client, stage(1, timeout=8.0, on_timeout="retry", attempts=2))
+        handle = await start(restless.client, stage(1, on_failure="retry", attempts=2))
         await waiting(handle)
         await junk_until_continued(restless, handle)
+        await call_back(latest(restless, handle), partner.calls[0], FAILED)
         await until(latest(restless, handle), 1, lambda one: one.state == "waiting" and one.attempts == 2)
         await call_back(latest(restless, handle), partner.calls[-1], FAILED)
         with pytest.raises(WorkflowFailureError):
