@@ -317,7 +317,7 @@ class Runs:
             await self.client.get_workflow_handle(workflow_id).cancel()
 
     async def check_open(self, workflow_id: str) -> None:
-        """Raise `RunEnded` if the run has ended, `RunNotFound` if there is none."""
+        """Raise `RunEnded` if the run has ended, `RunNotFound` if Temporal does not know it."""
         status = (await self.describe(workflow_id)).status
         if status is not WorkflowExecutionStatus.RUNNING:
             raise RunEnded(f"the run {workflow_id} has ended: {status_name(status)}")

@@ -48,7 +48,7 @@ ADVICE_BY_ERROR: dict[type[Exception], tuple[Exit, str]] = {
     NoCommands: (Exit.FAILED, "deploy this version's worker; `stagehook pipeline advance` ends a wait without it"),
     NoProgressQuery: (Exit.FAILED, "`stagehook pipeline watch` follows its status; Temporal's UI shows the rest"),
     NoSuchDelivery: (Exit.NOT_FOUND, "`stagehook delivery list` lists the deliveries"),
-    NeverCalled: (Exit.NOT_FOUND, "name a stage that was called; what else there is, `stagehook pipeline show` tells"),
+    NeverCalled: (Exit.NOT_FOUND, "name a stage that was called, with `stagehook pipeline resume RUN STAGE`"),
     NoSuchStage: (Exit.NOT_FOUND, "`stagehook pipeline show` lists the stages"),
     NoStandIn: (Exit.USAGE, "leave that run out, or use --workflow with one of your own, or --mode verbatim"),
     NotReplayable: (Exit.FAILED, "`stagehook delivery show` has all that is known of it"),

@@ -43,7 +43,7 @@ def test_open_runs_are_listed_by_their_partner_and_state(local: Local) -> None:
     eventually(lambda: "unanswered" in listed(local, "--partner", "identity", "--state", "waiting"))
     assert "unanswered" not in listed(local, "--state", "needs_person")
     assert "unanswered" not in listed(local, "--overdue")
-    none = local.command("pipeline", "list", "--partner", "nobody")
+    none = local.command("pipeline", "list", "--partner", "unknown")
     assert (none.returncode, none.stdout) == (0, b"")
     assert b"no run matches" in none.stderr
 

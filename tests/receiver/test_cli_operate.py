@@ -128,7 +128,9 @@ async def test_each_command_is_carried_out_and_told(real: WorkflowEnvironment) -
     assert "; it answered `declined: no such account`; waits for a person until " in shown.out
     assert "settle it with `stagehook pipeline succeed run 2 --reason ...`" in shown.out
     assert "; an operator skipped it at " in ended.out
-    assert "`stagehook pipeline resume run` goes on from the stage that failed" in ended.out
+    assert (
+        "`stagehook pipeline resume run` goes on from the stage that failed, or from a STAGE that you name" in ended.out
+    )
 
 
 async def test_show_has_the_outcomes_with_their_data_in_json(real: WorkflowEnvironment) -> None:

@@ -373,7 +373,7 @@ BOMB = base64.urlsafe_b64encode(zlib.compress(b'[1,"' + b"a" * 2**20))[:99]
 
 
 def hostile_texts(size: int) -> dict[str, bytes]:
-    """Texts of this many bytes that anybody may send."""
+    """Texts of this many bytes, as any sender may choose them."""
 
     def repeated(text: bytes) -> bytes:
         return text * (size // len(text))

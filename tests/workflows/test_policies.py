@@ -215,7 +215,7 @@ async def test_a_partner_is_asked_as_often_as_the_stage_says(skipping: WorkflowE
     assert (outcome.status, outcome.cause) == ("succeeded", "asked")
     assert shown.called_at is not None
     assert outcome.at - shown.called_at == pytest.approx(HOUR, abs=30)
-    # The same answer again is no news.
+    # The ledger does not repeat an answer.
     assert [(entry.what, entry.why) for entry in shown.ledger] == [("asked: progress", "in review")]
 
 

@@ -19,7 +19,7 @@ from receiver.cli.tables import console, print_list
 from receiver.cli.terminal import printable
 from workflows.contract import Outcome
 
-RESUME: Final = "`stagehook pipeline resume {}` goes on from the stage that failed"
+RESUME: Final = "`stagehook pipeline resume {}` goes on from the stage that failed, or from a STAGE that you name"
 
 
 async def print_runs(limit: int, where: RunFilter, *, as_json: bool) -> None:
