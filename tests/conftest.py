@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 
 from receiver.cli.demo.processes import free_port
@@ -9,7 +11,8 @@ from tests.local_stack import local
 from tests.parts.doors import door, temporal
 from tests.parts.examples import register_profiles
 from tests.parts.filled_stores import filled
-from tests.parts.temporal import dev_server, real, restless, skipping
+from tests.parts.shared_contexts import shared_contexts
+from tests.parts.temporal import dev_server, real, restless, restless_server, skipping
 from tests.stores import database, empty_database, inbox, postgres, postgres_databases, proxy, sqlite_files, timing
 
 __all__ = [
@@ -25,6 +28,8 @@ __all__ = [
     "proxy",
     "real",
     "restless",
+    "restless_server",
+    "shared_contexts",
     "skipping",
     "sqlite_files",
     "temporal",
@@ -32,6 +37,12 @@ __all__ = [
 ]
 
 register_profiles()
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests stay to the end: the garbage collector need not look at them again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import ast
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -20,8 +21,13 @@ ROOMS = sorted(ALLOWED_OF_OURS)
 UNREACHABLE_FROM_HISTORY = {"socket", "subprocess", "threading", "random", "secrets", "time", "os", "pathlib"}
 
 
+@cache
+def parsed(file: Path) -> ast.Module:
+    return ast.parse(file.read_text())
+
+
 def imported_by(file: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(file.read_text())):
+    for node in ast.walk(parsed(file)):
         if isinstance(node, ast.Import):
             yield from (name.name for name in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -88,7 +94,7 @@ def test_names_of_tests_have_at_most_60_characters() -> None:
     names = {
         node.name
         for file in TEST_MODULES
-        for node in ast.walk(ast.parse(file.read_text()))
+        for node in ast.walk(parsed(file))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_")
     }
     assert [name for name in names if len(name) > 60] == []
@@ -102,7 +108,7 @@ OF_EVERY_MODULE = {
 
 def defined(file: Path) -> Iterator[str]:
     """Classes, public functions and constants of a module. A command has its word's name, and may call its namesake."""
-    for node in ast.parse(file.read_text()).body:
+    for node in parsed(file).body:
         match node:
             case ast.ClassDef(name=name):
                 yield name

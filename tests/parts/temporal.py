@@ -7,6 +7,7 @@ import sys
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,15 @@ from tests.local_stack import running
 BINARIES = Path(sys.executable).parent
 START_TIMEOUT = 3 * 10.0
 """Seconds."""
-LAZY = {"GOGC": "400"}
-"""A Go program that collects its garbage four times less often than by default."""
+LAZY = {"GOGC": "off", "GOMEMLIMIT": "300MiB"}
+"""A Go program that collects its garbage only where memory runs out."""
+# Temporal's own workers of a namespace, for schedules and batches, would poll for all namespaces to the end. A queue in
+# one part is found at once, and one in four costs a quarter more of the server's CPU.
+QUIET = (
+    "worker.perNamespaceWorkerCount=0",
+    "matching.numTaskqueueReadPartitions=1",
+    "matching.numTaskqueueWritePartitions=1",
+)
 
 
 async def connected(address: str) -> Client:
@@ -35,38 +43,51 @@ async def connected(address: str) -> Client:
                 await asyncio.sleep(0.02)
 
 
-@pytest.fixture(scope="session")
-def dev_server() -> Iterator[str]:
-    """The address of a real server, in memory. Starting a server for each test takes most of the test's CPU."""
+@contextmanager
+def serving(*settings: str) -> Iterator[str]:
+    """A real server in memory, with these values of its dynamic configuration; gives its address."""
     address = f"127.0.0.1:{free_port()}"
     words = ["server", "start-dev", "--ip", "127.0.0.1", "--port", address.rpartition(":")[2]]
-    # Temporal's own workers of a namespace, for schedules and batches, would poll for all namespaces to the end.
-    quiet = ["--headless", "--log-level", "error", "--dynamic-config-value", "worker.perNamespaceWorkerCount=0"]
-    command = [str(BINARIES / "temporal"), *words, *quiet]
+    words += ["--headless", "--log-level", "error"]
+    words += [word for setting in (*QUIET, *settings) for word in ("--dynamic-config-value", setting)]
+    command = [str(BINARIES / "temporal"), *words]
     with tempfile.NamedTemporaryFile(prefix="stagehook-temporal-") as log, running(command, LAZY, Path(log.name)):
+        yield address
+
+
+async def with_new_namespace(address: str) -> WorkflowEnvironment:
+    namespace = f"t-{uuid.uuid4().hex}"
+    client = await connected(address)
+    await client.workflow_service.register_namespace(
+        RegisterNamespaceRequest(namespace=namespace, workflow_execution_retention_period=Duration(seconds=86_400))
+    )
+    return WorkflowEnvironment.from_client(await Client.connect(address, namespace=namespace))
+
+
+@pytest.fixture(scope="session")
+def dev_server() -> Iterator[str]:
+    """The address of a real server. Starting a server for each test takes most of the test's CPU."""
+    with serving() as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def restless_server() -> Iterator[str]:
+    """The address of a real server that suggests to continue as new after very few events."""
+    with serving("limit.historyCount.suggestContinueAsNew=40") as address:
         yield address
 
 
 @pytest.fixture
 async def real(dev_server: str) -> WorkflowEnvironment:
     """The real server, with a namespace of the test's own."""
-    namespace = f"t-{uuid.uuid4().hex}"
-    client = await connected(dev_server)
-    await client.workflow_service.register_namespace(
-        RegisterNamespaceRequest(namespace=namespace, workflow_execution_retention_period=Duration(seconds=86_400))
-    )
-    return WorkflowEnvironment.from_client(await Client.connect(dev_server, namespace=namespace))
+    return await with_new_namespace(dev_server)
 
 
 @pytest.fixture
-async def restless() -> AsyncIterator[WorkflowEnvironment]:
-    """A real server that suggests to continue as new after very few events."""
-    async with await WorkflowEnvironment.start_local(
-        dev_server_existing_path=str(BINARIES / "temporal"),
-        dev_server_log_level="error",
-        dev_server_extra_args=["--dynamic-config-value", "limit.historyCount.suggestContinueAsNew=40"],
-    ) as env:
-        yield env
+async def restless(restless_server: str) -> WorkflowEnvironment:
+    """The restless server, with a namespace of the test's own."""
+    return await with_new_namespace(restless_server)
 
 
 @pytest.fixture
