@@ -1,4 +1,4 @@
-"""Run `stagehook` on a terminal of a given width, in this process."""
+"""Run `stagehook` on a terminal, in this process: of a given width, or with an answer that is typed there."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from unittest.mock import patch
 import click
 
 from receiver.cli import run
+from tests.commands import Done
 
 OUTPUT_TIMEOUT = 3 * 10.0
 """Seconds."""
@@ -32,6 +33,17 @@ def on_terminal_raw(columns: int, *words: str, code: int | None = None, **env: s
             ended = _run(words, output, {"COLUMNS": str(columns), "TERM": "xterm", **env})
         assert ended == code or code is None
         return shown.result(OUTPUT_TIMEOUT)
+
+
+def answered(typed: bytes, *words: str, **env: str) -> Done:
+    """How the command ends where stdin is a terminal, on which this is typed."""
+    ours, theirs = pty.openpty()
+    out, err = io.StringIO(), io.StringIO()
+    with open(ours, "wb", buffering=0) as keyboard, open(theirs, encoding="utf-8") as given:
+        keyboard.write(typed)
+        outputs = (contextlib.redirect_stdout(out), contextlib.redirect_stderr(err))
+        with patch.dict(os.environ, env), patch("sys.stdin", given), outputs[0], outputs[1]:
+            return Done(run(words), out.getvalue(), err.getvalue())
 
 
 def _run(words: tuple[str, ...], output: io.TextIOWrapper, env: Mapping[str, str]) -> int:

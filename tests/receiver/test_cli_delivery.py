@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -12,13 +11,14 @@ from typing import Any
 import pytest
 
 from activities.store.database import Database
-from receiver.cli.demo.stack import stagehook_command
 from receiver.deliveries.archive import ANY, Archive, Filters
-from receiver.deliveries.delivery import Delivery, Fate
+from receiver.deliveries.delivery import Delivery, Fate, digest
 from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.queue import Conclusion
-from tests.commands import command
+from tests.commands import command, run_alone
+from tests.local_stack import run_command
 from tests.parts.deliveries import delivery, keep
+from tests.parts.empty_stores import SQLiteFiles
 from tests.parts.filled_stores import KEYS, on
 from tests.stores import url_of
 
@@ -172,14 +172,16 @@ def test_one_thing_is_shown_at_a_time(filled: Database, options: tuple[str, ...]
 
 def test_a_body_is_printed_byte_for_byte(filled: Database) -> None:
     one = next(Archive(filled).every())
-    printed = subprocess.run(
-        stagehook_command("delivery", "show", one.id, "--body"),
-        env={"DATABASE_URL": url_of(filled)},
-        capture_output=True,
-        timeout=60,
-        check=True,
-    )
-    assert printed.stdout == one.body
+    printed = run_alone("delivery", "show", one.id, "--body", DATABASE_URL=url_of(filled))
+    assert (printed.returncode, printed.stdout) == (0, one.body)
+
+
+def test_a_process_prints_a_body_byte_for_byte(sqlite_files: SQLiteFiles, tmp_path: Path) -> None:
+    database = sqlite_files.copy(tmp_path)
+    one = delivery(body=(body := b"\x00\r\n\xff"), body_size=len(body), body_digest=digest(body))
+    Archive(database).add([one])
+    printed = run_command("delivery", "show", one.id, "--body", env={"DATABASE_URL": url_of(database)})
+    assert (printed.returncode, printed.stdout) == (0, body)
 
 
 def test_a_header_that_curl_cannot_send_is_told(database: Database) -> None:

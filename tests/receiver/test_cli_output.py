@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import pty
@@ -17,14 +19,14 @@ import pytest
 
 from activities.callback_urls import CallbackURLs, Claims
 from activities.store.database import Database
-from receiver.cli import stagehook
+from receiver.cli import run, stagehook
 from receiver.cli.demo.stack import stagehook_command
 from receiver.deliveries.archive import Archive
 from tests.commands import command
 from tests.parts.deliveries import delivery
 from tests.parts.empty_stores import SQLiteFiles
 from tests.parts.listeners import listening
-from tests.parts.terminals import on_terminal
+from tests.parts.terminals import answered, on_terminal
 from tests.support import KEY
 
 SETTINGS = {"PUBLIC_URL": "http://127.0.0.1:9", "CALLBACK_KEYS": KEY, "PARTNERS": "sandbox"}
@@ -43,11 +45,27 @@ def shell(words: list[str], rest: str, **env: str) -> subprocess.CompletedProces
     return subprocess.run(["bash", "-c", line], env={**os.environ, **env}, capture_output=True, timeout=60, check=False)
 
 
-@pytest.mark.parametrize("words", [["export"], ["list", "--limit", "5000"], ["list", "--limit", "5000", "--json"]])
-def test_a_reader_that_has_had_enough_is_no_failure(words: list[str], store: str) -> None:
+def test_a_reader_that_has_had_enough_is_no_failure(store: str) -> None:
     Archive(Database(store)).add([delivery() for _ in range(LINES)])
-    done = shell(["delivery", *words], "| { head -c 1 >/dev/null; }", DATABASE_URL=store)
+    done = shell(["delivery", "list", "--limit", "5000"], "| { head -c 1 >/dev/null; }", DATABASE_URL=store)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("words", [["export"], ["list", "--limit", "5000"], ["list", "--limit", "5000", "--json"]])
+def test_a_reader_that_has_gone_is_no_failure(words: list[str], store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", store)
+    Archive(Database(store)).add([delivery() for _ in range(LINES)])
+    reader, writer = os.pipe()
+    os.close(reader)
+    errors = io.StringIO()
+    with (
+        contextlib.suppress(BrokenPipeError),  # of closing it
+        open(writer, "w", encoding="utf-8") as output,
+        contextlib.redirect_stdout(output),
+        contextlib.redirect_stderr(errors),
+    ):
+        code = run(["delivery", *words])
+    assert (code, errors.getvalue()) == (0, "")
 
 
 @pytest.mark.parametrize("columns", [80, 200])
@@ -128,12 +146,25 @@ def test_a_replay_that_is_stopped_says_how_far_it_came(tmp_path: Path) -> None:
     assert b"stopped: 0 of 2 deliveries had been answered" in said
 
 
-@pytest.mark.parametrize("answer", [b"n\n", b"\x04", signal.SIGINT])
-def test_a_question_is_ended_by_no_by_ctrl_d_and_by_ctrl_c(answer: bytes | signal.Signals, tmp_path: Path) -> None:
+@pytest.fixture
+def asking(tmp_path: Path) -> list[str]:
+    """A command that asks whether to go on."""
     file = tmp_path / "export.jsonl"
     file.write_text(json.dumps(delivery().as_json()))
-    words = stagehook_command("delivery", "replay", "--from", str(file), "--mode", "verbatim", "--allow-remote")
-    words += ["--to", "https://receiver.invalid"]
+    words = ["delivery", "replay", "--from", str(file), "--mode", "verbatim", "--allow-remote"]
+    return [*words, "--to", "https://receiver.invalid"]
+
+
+@pytest.mark.parametrize("answer", [b"n\n", b"\x04"])
+def test_a_question_is_ended_by_no_and_by_ctrl_d(answer: bytes, asking: list[str]) -> None:
+    done = answered(answer, *asking, **SETTINGS)
+    assert done.code == 130
+    assert "Go on?" in done.err
+    assert "nothing was sent" in done.err
+
+
+def test_a_question_is_ended_by_ctrl_c(asking: list[str]) -> None:
+    words = stagehook_command(*asking)
     ours, theirs = pty.openpty()
     with open(ours, "r+b", buffering=0) as terminal, open(theirs, "r+b", buffering=0) as given:
         process = subprocess.Popen(words, env={**os.environ, **SETTINGS}, stdin=given, stdout=given, stderr=given)
@@ -141,10 +172,7 @@ def test_a_question_is_ended_by_no_by_ctrl_d_and_by_ctrl_c(answer: bytes | signa
             shown = b""
             while b"Go on?" not in shown:
                 shown += terminal.read(1000)
-            if isinstance(answer, bytes):
-                terminal.write(answer)
-            else:
-                process.send_signal(answer)
+            process.send_signal(signal.SIGINT)
             assert process.wait(timeout=30) == 130
             assert b"nothing was sent" in terminal.read(1000)
         finally:

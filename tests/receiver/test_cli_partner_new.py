@@ -1,7 +1,7 @@
 """`stagehook partner new`: what it writes passes, is tidy, and overwrites nothing.
 
 A run of pytest, ruff or mypy takes seconds to start. So partners of all kinds are written into one project, and each
-tool runs once on all of them.
+tool runs once on all of them. `make test` writes some of them, `make faults` all.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pty
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from itertools import cycle
 from pathlib import Path
 
@@ -188,25 +188,31 @@ def new(project: Path, *args: str, given: bytes = b"") -> Done:
         return command("partner", "new", *args, given=given)
 
 
-def write_all(project: Path) -> list[str]:
+def write_all(project: Path, wanted: Container[str] | None = None) -> list[str]:
     """Write a partner for each capture; together they have every name and every scheme. Return their names.
 
-    The two without a capture are signed and unsigned.
+    The two without a capture are signed and unsigned. wanted: write only the partners with these names.
     """
+    written = []
     schemes = cycle([*SCHEMES_WITH_A_SAMPLE[:1], "none", *SCHEMES_WITH_A_SAMPLE[1:]])
     names = [*NAMES, *(f"odd-{place}" for place in range(len(NAMES), len(CAPTURES)))]
     assert len(CAPTURES) > len(SCHEMES_WITH_A_SAMPLE)
     for name, scheme, capture in zip(names, schemes, CAPTURES, strict=False):
+        if wanted is not None and name not in wanted:
+            continue
+        written.append(name)
         given = ("--from", "-") if capture else ()
         assert new(project, name, "--scheme", scheme, *given, given=capture).code == 0
     signing = cycle(name for name in SCHEMES_WITH_A_SAMPLE if SCHEMES[name].covers_body)
     for place, (kind, shape, more) in enumerate(SHAPES):
         options = ("--from", "-", *more) if shape else ()
-        name = f"{kind}-{place}"
-        made = new(project, name, "--kind", kind, "--scheme", next(signing), *options, given=shape)
+        name, scheme = f"{kind}-{place}", next(signing)
+        if wanted is not None and name not in wanted:
+            continue
+        written.append(name)
+        made = new(project, name, "--kind", kind, "--scheme", scheme, *options, given=shape)
         assert made.code == 0, made.err
-        names.append(name)
-    return names
+    return written
 
 
 def written_tests(names: Iterable[str]) -> list[str]:
@@ -234,9 +240,16 @@ def are_tidy(project: Path) -> None:
         run(project, "ruff", *check, "activities/partners", "tests/activities")
 
 
+RUNNING_CODE = [place for place, capture in enumerate(CAPTURES) if b"touch pwned" in capture]
+SOME = {*NAMES, *(f"odd-{place}" for place in RUNNING_CODE), *one_of_each()}
+"""One without a capture and signed, one unsigned, every name, what would run as code, and one of each form."""
+
+
 @pytest.mark.timeout(300)  # a run of pytest within
-def test_what_it_writes_passes_its_tests_and_ours_and_is_tidy(project: Path) -> None:
-    written = write_all(project)
+@pytest.mark.parametrize("wanted", [SOME, pytest.param(None, marks=pytest.mark.fault)], ids=["some", "all"])
+def test_what_it_writes_passes_its_tests_and_ours_and_is_tidy(project: Path, wanted: set[str] | None) -> None:
+    written = write_all(project, wanted)
+    assert wanted is None or set(written) == wanted
     are_tidy(project)
     ours = [f"{DELIVERIES}::test_a_capture_of_any_partner_can_be_dropped_in", *replays_of(sorted(one_of_each()))]
     run(project, "pytest", "-q", *written_tests(written), *ours)

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import pty
-import subprocess
 from typing import Any
 
 import httpx
@@ -16,12 +13,12 @@ import respx
 from activities.callback_urls import CallbackURLs, Claims
 from activities.environment import Environment
 from activities.partners import PARTNERS
-from receiver.cli.demo.stack import stagehook_command
 from receiver.cli.errors import CommandError
 from receiver.cli.partner.tell import _build
 from tests.local_stack import Local
 from tests.parts.endings import Done, refused, said
 from tests.parts.local_runs import begin, call_of, until
+from tests.parts.terminals import answered
 from workflows.contract import StageCall, StageProgress
 
 pytestmark = pytest.mark.usefixtures("both")
@@ -142,21 +139,10 @@ def test_without_a_terminal_or_yes_nothing_is_sent(local: Local) -> None:
 def test_on_a_terminal_it_asks_first(local: Local, answer: str, code: int) -> None:
     begin(local, f"asked-{code}", {"partner": "esign", "needs": {"signer": "input.signer"}})
     until(local, f"asked-{code}", 1, lambda stage: stage["state"] == "waiting")
-    ours, theirs = pty.openpty()
-    os.write(ours, answer.encode())
-    done = subprocess.run(
-        stagehook_command("partner", "stop", f"asked-{code}", "1", "--json"),
-        stdin=theirs,
-        capture_output=True,
-        timeout=60,
-        env=dict(local.stack.environment),
-        check=False,
-    )
-    os.close(ours)
-    os.close(theirs)
-    asked = done.stderr.decode()
-    assert (done.returncode, done.stdout != b"") == (code, code == 0), asked
-    assert f"stage 1 step-1 of asked-{code}, call 1, waiting" in asked
+    words = ("partner", "stop", f"asked-{code}", "1", "--json")
+    done = answered(answer.encode(), *words, **local.stack.environment)
+    assert (done.code, done.out.strip() != "") == (code, code == 0), done.err
+    assert f"stage 1 step-1 of asked-{code}, call 1, waiting" in done.err
 
 
 # --- what the partner may answer

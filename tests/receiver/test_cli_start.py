@@ -189,9 +189,9 @@ def test_every_shell_is_told_commands_options_and_choices(shell: str, typed: lis
     # fish gives the word that is typed instead of its number.
     place = typed[-1] if shell == "fish" else str(len(typed))
     asked = {"_STAGEHOOK_COMPLETE": f"{shell}_complete", "COMP_WORDS": " ".join(["stagehook", *typed])}
-    env = {**bare_environment(), **asked, "COMP_CWORD": place}
-    told = subprocess.run(stagehook_command(), env=env, capture_output=True, check=True).stdout.decode()
-    assert wanted <= set(told.replace(",", "\n").replace("\t", "\n").splitlines())
+    done = command(**asked, COMP_CWORD=place)
+    assert (done.code, done.err) == (0, "")
+    assert wanted <= set(done.out.replace(",", "\n").replace("\t", "\n").splitlines())
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")

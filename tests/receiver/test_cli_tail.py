@@ -14,17 +14,25 @@ import sqlalchemy as sa
 
 from activities.store.database import Database
 from activities.store.schema import DELIVERIES
-from receiver.cli.delivery.following import OVERLAP_POSITIONS
 from receiver.cli.demo.stack import stagehook_command
-from receiver.deliveries.archive import PAGE, Archive
+from receiver.deliveries.archive import Archive
 from receiver.deliveries.delivery import Fate
 from tests.local_stack import running
 from tests.parts.deliveries import delivery
+from tests.parts.empty_stores import SQLiteFiles
 from tests.parts.filled_stores import on
 from tests.stores import url_of
 
 
-def test_tail_prints_what_comes_in(database: Database, tmp_path: Path) -> None:
+def test_tail_prints_what_comes_in(database: Database) -> None:
+    Archive(database).add([delivery(workflow_id="before")])
+    one, other = delivery(), delivery(workflow_id="other", partner="other")
+    pauses = [lambda: Archive(database).add([other, one])]
+    assert tailed(database, "--partner", "bank", pauses=pauses) == [one.id]
+
+
+def test_a_process_prints_what_comes_in(sqlite_files: SQLiteFiles, tmp_path: Path) -> None:
+    database = sqlite_files.copy(tmp_path)
     Archive(database).add([delivery(workflow_id="before")])
     printed = tmp_path / "printed"
     words = ["delivery", "tail", "--json", "--partner", "bank"]
@@ -81,6 +89,17 @@ def test_tail_loses_nothing_that_comes_in_behind_its_first_look(
     assert tailed(database) == [one.id]
 
 
+PAGE = OVERLAP_POSITIONS = 20
+
+
+@pytest.fixture
+def _small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tenth of the real ones, so that several of them are soon written."""
+    monkeypatch.setattr("receiver.cli.delivery.following.OVERLAP_POSITIONS", OVERLAP_POSITIONS)
+    monkeypatch.setattr("receiver.deliveries.archive.PAGE", PAGE)
+
+
+@pytest.mark.usefixtures("_small_pages")
 @pytest.mark.parametrize("of_tail", [(), ("--since", "1h")], ids=["from now on", "since"])
 def test_tail_loses_nothing_that_commits_behind_an_import(database: Database, of_tail: tuple[str, ...]) -> None:
     first, late, *page = (delivery() for _ in range(2 + 3 * OVERLAP_POSITIONS))
@@ -103,19 +122,15 @@ def test_tail_loses_nothing_that_commits_behind_an_import(database: Database, of
     assert tailed(database, *of_tail, pauses=pauses) == [one.id for one in (first, *page, late)]
 
 
-def test_tail_prints_what_is_there_since_then_and_follows(filled: Database, tmp_path: Path) -> None:
-    printed = tmp_path / "printed"
-    words = ["delivery", "tail", "--json", "--since", "150m", "--partner", "bank"]
-    with running(stagehook_command(*words), {"DATABASE_URL": url_of(filled)}, printed):
-        for count in (2, 3):
-            deadline = time.monotonic() + 90
-            while len(printed.read_text().splitlines()) < count and time.monotonic() < deadline:
-                time.sleep(0.1)
-            Archive(filled).add([delivery(workflow_id="after")])
-    runs = [json.loads(line)["workflow_id"] for line in printed.read_text().splitlines()]
-    assert runs[:3] == ["run-0", "run-2", "after"]
+def test_tail_prints_what_is_there_since_then_and_follows(filled: Database) -> None:
+    runs = {one.id: one.workflow_id for one in Archive(filled).every()}
+    after = delivery(workflow_id="after")
+    pauses = [lambda: Archive(filled).add([after])]
+    printed = tailed(filled, "--since", "150m", "--partner", "bank", pauses=pauses)
+    assert [{**runs, after.id: "after"}[id_] for id_ in printed] == ["run-0", "run-2", "after"]
 
 
+@pytest.mark.usefixtures("_small_pages")
 def test_a_long_past_is_printed_once_and_without_a_pause(database: Database) -> None:
     made = [delivery(received_at=1.8e9 + n) for n in range(-OVERLAP_POSITIONS, 3 * PAGE)]
     Archive(database).add(made)

@@ -66,10 +66,22 @@ async def test_nothing_is_claimed_where_there_is_no_room(inbox: Inbox) -> None:
     assert await inbox.claim(0) == []
 
 
-def rows_of(count: int, stages: int, **columns: Any) -> list[dict[str, Any]]:
-    """Rows of deliveries to so many stages. A delivery for each row would take longer to make than the row to write."""
-    row = {**to_row(delivery()), **columns}
-    return [{**row, "chain_id": f"chain-{n % stages}", "id": f"{n:020x}", "request_id": str(n)} for n in range(count)]
+def fill(database: Database, count: int, stages: int, **columns: Any) -> None:
+    """Write rows of deliveries to so many stages. The database makes them of one: to send each would take seconds."""
+    first = sa.select(sa.literal(0).label("n")).cte("counted", recursive=True)
+    counted = first.union_all(sa.select(first.c.n + 1).where(first.c.n < count - 1))
+    n = counted.c.n
+    row = {name: sa.literal(value, DELIVERIES.c[name].type) for name, value in to_row(delivery()).items()}
+    row |= {name: sa.literal(value, DELIVERIES.c[name].type) for name, value in columns.items()}
+    made = {
+        "chain_id": sa.literal("chain-").concat(sa.cast(n % stages, sa.String)),
+        "id": sa.literal("0" * 14).concat(sa.cast(n + 100_000, sa.String)),
+        "request_id": sa.cast(n, sa.String),
+    }
+    filled: dict[str, sa.ColumnElement[Any]] = {**row, **made}
+    with database.begin() as connection:
+        connection.execute(sa.insert(DELIVERIES).from_select(list(filled), sa.select(*filled.values())))
+        assert connection.execute(sa.select(sa.func.count()).select_from(DELIVERIES)).scalar() == count
 
 
 @pytest.mark.parametrize("stages", [12_000, 20])
@@ -77,10 +89,7 @@ async def test_a_backlog_is_claimed_as_quickly_as_it_was_unexpected(
     inbox: Inbox, database: Database, stages: int
 ) -> None:
     """What a database has learnt of its queue in quiet times is that there is none."""
-    rows = rows_of(12_000, stages, callback="{}")
-    for start in range(0, len(rows), 1_000):  # a server ends a transaction whose client is slow for 5 s
-        with database.begin() as connection:
-            connection.execute(sa.insert(DELIVERIES), rows[start : start + 1_000])
+    fill(database, 12_000, stages, callback="{}")
     with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.exec_driver_sql("ANALYZE")
     with database.begin() as connection:
@@ -139,9 +148,7 @@ async def test_gauges_readiness_and_claims_read_as_much_of_any_queue(
     if database.is_sqlite:
         pytest.skip("it does not tell how many rows a plan has read")
     monkeypatch.setattr(statements_module, "MOST_COUNTED", 200)
-    rows = rows_of(3_000, 3_000, fate=fate.value, callback="{}", due_at=1.0 if fate is Fate.PENDING else None)
-    with database.begin() as connection:
-        connection.execute(sa.insert(DELIVERIES), rows)
+    fill(database, 3_000, 3_000, fate=fate.value, callback="{}", due_at=1.0 if fate is Fate.PENDING else None)
     with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.exec_driver_sql("ANALYZE")
     statements, moments = Statements(database), {"at": time.time(), "never": time.time() + 1e6, "until": 2.0}
