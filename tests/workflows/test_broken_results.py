@@ -62,12 +62,12 @@ class RawPartner(ScriptedPartner):
 
     def __init__(self, receipt: Any, status: Callable[[], Any] | None = None) -> None:
         super().__init__()
-        self._receipt, self._said = receipt, status
+        self.receipt, self._said = receipt, status
 
     @activity.defn(name="call_partner")
     async def call_partner(self, call: StageCall) -> Any:
         self.calls.append(call)
-        return self._receipt
+        return self.receipt
 
     @activity.defn(name="ask_partner")
     async def ask_partner(self, question: Question) -> Any:
@@ -76,66 +76,66 @@ class RawPartner(ScriptedPartner):
         return self._said()
 
 
-@pytest.mark.parametrize(("changes", "flaw"), BROKEN)
-async def test_a_stage_waits_with_a_note_on_a_broken_immediate_answer(
-    skipping: WorkflowEnvironment, changes: dict[str, Any], flaw: str
-) -> None:
-    partner = RawPartner({"reference": "w-1", "key": "", "answer": broken(changes), "askable": False})
+async def test_a_stage_waits_with_a_note_on_a_broken_immediate_answer(skipping: WorkflowEnvironment) -> None:
+    partner = RawPartner(None)
     async with working(skipping.client, partner):
-        handle = await start(skipping.client, stage(1))
-        seen = await waiting(handle)
-        await call_back(handle, partner.calls[0])
-        assert (await result_of(handle)).outcomes["step-1"].cause == "callback"
-    assert flaw in seen.note
-    assert seen.note.startswith("partner partner-1 answered, but its answer cannot be used: ")
-    assert seen.reference == "w-1"
-    assert await count_events(handle, "workflow_task_failed_event_attributes") == 0
-    assert len(partner.calls) == 1
+        for number, (changes, flaw) in enumerate(BROKEN):
+            partner.receipt = {"reference": "w-1", "key": "", "answer": broken(changes), "askable": False}
+            handle = await start(skipping.client, stage(1), id=f"run-{number}")
+            seen = await waiting(handle)
+            await call_back(handle, partner.calls[-1])
+            assert (await result_of(handle)).outcomes["step-1"].cause == "callback"
+            assert flaw in seen.note
+            assert seen.note.startswith("partner partner-1 answered, but its answer cannot be used: ")
+            assert seen.reference == "w-1"
+            assert await count_events(handle, "workflow_task_failed_event_attributes") == 0
+            assert len(partner.calls) == number + 1
 
 
-@pytest.mark.parametrize(
-    ("receipt", "flaw"),
-    [
-        (None, "expected a Receipt, got null"),
-        ([], "expected a Receipt, got a list"),
-        ("w-1", "expected a Receipt, got a str"),
-        ({"reference": 12345, "askable": True}, "Receipt.reference is an int: return text"),
-        ({"reference": "\ud83d", "askable": True}, "Receipt.reference holds NaN, infinity or a lone surrogate"),
-        ({"reference": "w-1", "note": 7}, "Receipt.note is an int: return text"),
-        ({"reference": "w-1", "answer": "yes"}, "expected an Answer, got a str"),
-    ],
-)
-async def test_a_stage_waits_with_a_note_on_a_broken_receipt(
-    skipping: WorkflowEnvironment, receipt: Any, flaw: str
-) -> None:
-    partner = RawPartner(receipt)
+BROKEN_RECEIPTS: list[tuple[Any, str]] = [
+    (None, "expected a Receipt, got null"),
+    ([], "expected a Receipt, got a list"),
+    ("w-1", "expected a Receipt, got a str"),
+    ({"reference": 12345, "askable": True}, "Receipt.reference is an int: return text"),
+    ({"reference": "\ud83d", "askable": True}, "Receipt.reference holds NaN, infinity or a lone surrogate"),
+    ({"reference": "w-1", "note": 7}, "Receipt.note is an int: return text"),
+    ({"reference": "w-1", "answer": "yes"}, "expected an Answer, got a str"),
+]
+
+
+async def test_a_stage_waits_with_a_note_on_a_broken_receipt(skipping: WorkflowEnvironment) -> None:
+    partner = RawPartner(None)
     async with working(skipping.client, partner):
-        handle = await start(skipping.client, stage(1, timeout=60.0))
-        assert flaw in (await waiting(handle)).note
-        teller = Teller(handle.id, is_open=True, outcomes={}, now=0.0)
-        [shown] = teller.stories(await progress_of(handle))
-        error = await failure_of(handle)
-    assert shown.startswith("stage 1 step-1: called partner-1 at ")
-    assert "; trouble with this call: partner partner-1 answered, but its answer cannot be used: " in shown
-    assert flaw in shown
-    assert (error.type, len(partner.calls), partner.questions) == ("StageTimedOut", 1, [])
-    assert flaw in error.message
+        for number, (receipt, flaw) in enumerate(BROKEN_RECEIPTS, 1):
+            partner.receipt = receipt
+            handle = await start(skipping.client, stage(1, timeout=60.0), id=f"run-{number}")
+            assert flaw in (await waiting(handle)).note
+            teller = Teller(handle.id, is_open=True, outcomes={}, now=0.0)
+            [shown] = teller.stories(await progress_of(handle))
+            error = await failure_of(handle)
+            assert shown.startswith("stage 1 step-1: called partner-1 at ")
+            assert "; trouble with this call: partner partner-1 answered, but its answer cannot be used: " in shown
+            assert flaw in shown
+            assert (error.type, len(partner.calls), partner.questions) == ("StageTimedOut", number, [])
+            assert flaw in error.message
 
 
-@pytest.mark.parametrize(("changes", "flaw"), [*BROKEN, ({}, "")])
-async def test_a_broken_status_is_no_answer(skipping: WorkflowEnvironment, changes: dict[str, Any], flaw: str) -> None:
-    said = [broken(changes) if flaw else None, {"status": "succeeded", "data": {"found": 7}}]
+async def test_a_broken_status_is_no_answer(skipping: WorkflowEnvironment) -> None:
+    said: list[Any] = []
     partner = RawPartner({"reference": "w-1", "askable": True}, lambda: said.pop(0))
     async with working(skipping.client, partner):
-        handle = await start(skipping.client, stage(1))
-        await waiting(handle)
-        await call_back(handle, partner.calls[0], Answer("ask"))
-        asked = await until(handle, 1, lambda stage: stage.ledger_total == 2)
-        outcome = (await result_of(handle)).outcomes["step-1"]
-    assert (asked.state, outcome.cause, outcome.data) == ("waiting", "asked", {"found": 7})
-    assert asked.ledger[1].why.startswith("no answer: partner partner-1 answered, but its answer cannot be used: ")
-    assert (flaw or "expected an Answer, got null") in asked.ledger[1].why
-    assert await count_events(handle, "workflow_task_failed_event_attributes") == 0
+        for number, (changes, flaw) in enumerate([*BROKEN, ({}, "")]):
+            said += [broken(changes) if flaw else None, {"status": "succeeded", "data": {"found": 7}}]
+            handle = await start(skipping.client, stage(1), id=f"run-{number}")
+            await waiting(handle)
+            await call_back(handle, partner.calls[-1], Answer("ask"))
+            asked = await until(handle, 1, lambda stage: stage.ledger_total == 2)
+            outcome = (await result_of(handle)).outcomes["step-1"]
+            assert (asked.state, outcome.cause, outcome.data) == ("waiting", "asked", {"found": 7})
+            why = asked.ledger[1].why
+            assert why.startswith("no answer: partner partner-1 answered, but its answer cannot be used: ")
+            assert (flaw or "expected an Answer, got null") in why
+            assert await count_events(handle, "workflow_task_failed_event_attributes") == 0
 
 
 async def test_the_partner_of_a_broken_answer_is_asked_at_the_deadline(skipping: WorkflowEnvironment) -> None:
