@@ -24,7 +24,7 @@ demo: setup  ## Run one pipeline from start to end on real parts (KEEP=1 stays u
 	@$(RUN) stagehook demo $(if $(KEEP),--keep)
 
 test: setup  ## Run the tests, real servers included
-	@$(RUN) pytest -n 3 --dist worksteal $(ARGS)
+	@$(RUN) pytest -n 4 --dist worksteal $(ARGS)
 
 faults: setup  ## Run the slow fault tests, and more examples of the property tests
 	@$(RUN) pytest -m "fault or hypothesis" --hypothesis-profile=thorough $(ARGS)

@@ -48,6 +48,9 @@ SOON = 10.0
 RUN_TIMEOUT = 3 * SOON
 """For what takes a worker, a server and a client, which a busy machine runs one after another."""
 
+DEADLOCK_TIMEOUT = 15
+"""Seconds that a workflow may compute in a task. A busy machine lets a sound one exceed Temporal's two."""
+
 Handle = WorkflowHandle[Any, PipelineResult]
 
 
@@ -111,6 +114,8 @@ async def working(
         workflow_runner=workflow_runner(),
         sticky_queue_schedule_to_start_timeout=timedelta(seconds=1),
     ) as worker:
+        if of_workflows := worker._workflow_worker:
+            of_workflows._deadlock_timeout_seconds = DEADLOCK_TIMEOUT
         yield worker
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import pytest
 from temporalio.api.common.v1 import Payload
+from temporalio.api.enums.v1 import WorkflowTaskFailedCause
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.common import RawValue
 from temporalio.testing import WorkflowEnvironment
@@ -150,8 +151,19 @@ async def test_carried_state_that_is_far_off_blocks_no_run(real: WorkflowEnviron
             )
             await handle.signal(ADVANCE_STAGE, 1)
             assert (await result_of(handle)).outcomes["step-1"].status == "advanced"
-            assert await count_events(handle, FAILED_TASK) == 0
+            assert await failures_of_the_worker(handle) == [], name
     assert len(asked) < 10
+
+
+async def failures_of_the_worker(handle: Handle) -> list[str]:
+    """Why tasks failed, but for what came while a task ended its run: the server repeats that one."""
+    failed = [
+        event.workflow_task_failed_event_attributes
+        async for event in handle.fetch_history_events()
+        if event.WhichOneof("attributes") == FAILED_TASK
+    ]
+    unhandled = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND
+    return [f"{one.cause}: {one.failure.message}" for one in failed if one.cause != unhandled]
 
 
 async def in_flight(client: Client, partner: ScriptedPartner, stages: int = 1) -> Handle:

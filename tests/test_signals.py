@@ -200,7 +200,18 @@ async def test_no_payload_moves_the_run_or_blocks_it(real: WorkflowEnvironment) 
     assert (failed, status) == (0, WorkflowExecutionStatus.RUNNING)
 
 
-BAD_INPUTS = ([], ['"1"'], ["1.5"], ["null"], ["{}"], ["[1]"], ["true"], ["99"], ["-1"], ["1", "2", "3"])
+BAD_INPUTS: tuple[list[str], ...] = (
+    [],
+    ['"1"'],
+    ["1.5"],
+    ["null"],
+    ["{}"],
+    ["[1]"],
+    ["true"],
+    ["99"],
+    ["-1"],
+    ["1", "2", "3"],
+)
 
 
 async def test_the_temporal_cli_can_send_nothing_that_sticks(real: WorkflowEnvironment) -> None:

@@ -82,11 +82,11 @@ async def calling(table: Table | None, **changes: Any) -> AsyncIterator[PartnerC
 
 
 async def make(
-    table: Table | None, *, attempt: int = 1, heartbeats: tuple[Any, ...] = (), within: float = 30.0, **changes: Any
+    table: Table | None, *, attempt: int = 1, heartbeats: tuple[Any, ...] = (), within: float = 120.0, **changes: Any
 ) -> tuple[Receipt | ApplicationError, tuple[Any, ...]]:
     """Run the activity as its n-th try: the receipt or the error, and the heartbeat that the next try finds.
 
-    within: seconds of the try.
+    within: seconds of the try. A store of a busy machine has a twentieth of it to record the reference.
     """
     beats = [heartbeats]
     env = ActivityEnvironment()
@@ -196,7 +196,7 @@ async def test_temporal_brings_the_receipt_to_the_next_try(
                     202, json={"id": "w-1", "status": "succeeded", "data": {"n": 1}}, headers={"X-Try": "1"}
                 )
             )
-            outcome = (await result_of(await start(real.client, stage(1)))).outcomes["step-1"]
+            outcome = (await result_of(await start(real.client, stage(1, call_timeout=120.0)))).outcomes["step-1"]
     assert (outcome.cause, outcome.data, route.call_count) == ("answered", {"n": 1}, 1)
     assert (table.away["refer"], references(database)) == (0, ["w-1"])
 
@@ -229,7 +229,7 @@ async def test_a_stage_without_an_id_waits_and_shows_the_command(real: WorkflowE
     async with calling(table) as calls, build_worker(real.client, calls, task_queue=QUEUE):
         with respx.mock as mock:
             mock.post("http://sandbox.test/partner-1/calls").mock(return_value=WITHOUT_ID)
-            handle = await start(real.client, stage(1))
+            handle = await start(real.client, stage(1, call_timeout=120.0))
             found = await until(handle, 1, lambda one: one.state == "waiting" and one.note != "")
     assert f"stagehook pipeline reference {handle.id} 1 ID" in found.note
 

@@ -23,7 +23,7 @@ from receiver.deliveries.rows import to_row
 from receiver.deliveries.statements import Statements
 from tests.parts.deliveries import delivery, keep, queued
 from tests.parts.hanging import Hanging
-from tests.stores import PATIENT, timed
+from tests.stores import PATIENCE, PATIENT, timed
 
 
 async def test_a_kept_delivery_is_read_back_as_it_was(inbox: Inbox, database: Database) -> None:
@@ -339,7 +339,7 @@ async def test_every_commit_is_on_the_disk(inbox: Inbox, database: Database) -> 
         with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             name = database.url.database
             connection.exec_driver_sql(f'ALTER DATABASE "{name}" SET synchronous_commit = off')
-    shown = await inbox._writer.do(ask, within=5.0)
+    shown = await inbox._writer.do(ask, within=PATIENCE)
     assert shown in ({"journal_mode": "wal", "synchronous": "2"}, {"fsync": "on", "synchronous_commit": "on"})
 
 

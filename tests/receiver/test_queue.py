@@ -105,7 +105,8 @@ async def test_a_backlog_is_claimed_as_quickly_as_it_was_unexpected(
         for one in claimed:
             inbox.conclude(Conclusion(one.id, Fate.TAKEN))
     assert max(took) < PATIENCE, "callbacks wait for it"
-    assert "ix_deliveries_line" in await inbox._writer.do(lambda cursor: plan_of_a_claim(inbox, cursor), within=5.0)
+    plan = await inbox._writer.do(lambda cursor: plan_of_a_claim(inbox, cursor), within=PATIENCE)
+    assert "ix_deliveries_line" in plan
 
 
 def plan_of_a_claim(inbox: Inbox, cursor: Any) -> str:
@@ -126,7 +127,7 @@ async def test_the_queue_is_read_by_its_index_however_much_is_retained(inbox: In
         depth = plan_of(inbox, cursor, DEPTH, {"most": 10_000, "among": 100})
         return plan_of_a_claim(inbox, cursor) + depth
 
-    shown = await inbox._writer.do(plans, within=5.0)
+    shown = await inbox._writer.do(plans, within=PATIENCE)
     assert shown.count("ix_deliveries_queued") == 3
     assert shown.count("ix_deliveries_line") == 1
     assert "ix_deliveries_parked" in shown

@@ -17,6 +17,7 @@ from receiver.deliveries.queries import PRUNE_REFUSED
 from receiver.deliveries.retention import prune_for_ever
 from tests.parts.deliveries import delivery
 from tests.parts.waits import eventually
+from tests.stores import PATIENCE
 from workflows.durations import DAY
 
 
@@ -69,7 +70,7 @@ async def test_refused_requests_are_found_by_their_index(inbox: Inbox, database:
         cursor.execute(explain + database.sql(PRUNE_REFUSED), {"before": 1000.0, "most": 50})
         return str(cursor.fetchall())
 
-    assert "ix_deliveries_refused" in await inbox._writer.do(plan, within=5.0)
+    assert "ix_deliveries_refused" in await inbox._writer.do(plan, within=PATIENCE)
 
 
 @pytest.mark.usefixtures("hurried")

@@ -18,7 +18,7 @@ from receiver.replay.errors import NoStandIn
 from receiver.replay.sending import Replayed
 from receiver.replay.stand_ins import StandIns, is_stand_in, new_stand_in_id, stand_in
 from tests.parts.deliveries import delivery
-from tests.support import QUEUE, ScriptedPartner, working
+from tests.support import QUEUE, RUN_TIMEOUT, ScriptedPartner, working
 from workflows.checking import MOST_STAGES, pipeline_faults
 from workflows.contract import ADVANCE_STAGE, Answer, Callback
 from workflows.durations import DAY, HOUR
@@ -123,13 +123,16 @@ async def test_without_a_worker_what_is_in_the_history_has_come(real: WorkflowEn
     assert (stage.outcome, stage.cause) == ("succeeded", "callback")
 
 
-async def test_a_stand_in_that_has_ended_is_not_waited_for(real: WorkflowEnvironment) -> None:
+async def test_a_stand_in_that_has_ended_is_not_waited_for(
+    real: WorkflowEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A failure ends it, and what comes for a later stage is too late, as it was for the captured run."""
+    monkeypatch.setattr("receiver.replay.stand_ins.TAKEN_WITHIN", 10 * RUN_TIMEOUT)
     runs, ones = Runs(real.client), [captured(), captured(2)]
     aim = StandIns(runs, ones, QUEUE)
     async with working(real.client, ScriptedPartner()):
         claims = [await aim.claims(one) for one in ones]
         await signal(real, claims[0], "failed")
         sent = [answered(ones[0], claims[0], "failed"), answered(ones[1], claims[1])]
-        async with asyncio.timeout(5.0):
+        async with asyncio.timeout(RUN_TIMEOUT):
             assert await aim.late(sent) == []
