@@ -15,7 +15,7 @@ ENV ?= .env
 RUN := $(UV) run --locked --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev replay test faults versions bench check format clean python
+.PHONY: help setup demo dev replay test faults versions bench check audit format clean python
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -48,6 +48,9 @@ check: setup  ## Lint, check types and the import rule
 	@$(RUN) ruff format --check .
 	@$(RUN) mypy
 	@$(RUN) pytest -q tests/test_imports.py
+
+audit: | $(UV)  ## Look for known vulnerabilities of the locked dependencies
+	@UV="$(UV)" bash .ci/audit
 
 dev: setup $(ENV)  ## Run Temporal, receiver, worker and sandbox partner in this terminal
 	@mkdir -p .dev
