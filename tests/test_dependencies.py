@@ -115,7 +115,7 @@ def test_the_readme_names_each_licence_that_is_not_permissive() -> None:
 def installed(name: str) -> bool:
     """Not so where the lock has a package for another system alone."""
     try:
-        return metadata.version(name) == LOCKED[name]["version"]
+        return bool(metadata.version(name) == LOCKED[name]["version"])
     except metadata.PackageNotFoundError:
         return False
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
@@ -16,10 +17,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
+from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 from click.types import StringParamType
 
 from activities.signatures import SCHEMES
+from receiver.cli.terminal import CONTROLS, printable
 
 SOURCES: Final = {
     "partners": ("activities.partners", "PARTNERS"),
@@ -32,6 +35,9 @@ RUNS_TIMEOUT: Final = 0.75
 
 RUNS_LIMIT: Final = 100
 
+LONGEST_ID: Final = 1_000
+"""Bytes of UTF-8 in an id, as Temporal limits it."""
+
 
 class Name(StringParamType):
     """A text that a TAB completes. names: returns the names at the time of the TAB. Other texts are accepted too."""
@@ -43,6 +49,43 @@ class Name(StringParamType):
         """Return the printable names that begin with `incomplete`: a name with a line feed would become two words."""
         found = (name for name in self._names() if name.startswith(incomplete) and name.isprintable())
         return [CompletionItem(name) for name in found]
+
+
+class Id(StringParamType):
+    """The id of a run or a command. An empty id is a usage error, as from an unset variable of a script, or a long one.
+
+    is_new: the id may be given to something new, so it may hold no control character.
+    """
+
+    def __init__(self, *, is_new: bool = False) -> None:
+        self._is_new = is_new
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the id; fails as a click type does."""
+        text: str = super().convert(value, param, ctx)
+        if ctx and param and ctx.get_parameter_source(param.name or "") is ParameterSource.DEFAULT:
+            return text
+        if flaw := self._flaw(text):
+            self.fail(flaw, param, ctx)
+        return text
+
+    def _flaw(self, text: str) -> str:
+        size = len(text.encode("utf-8", "surrogatepass"))
+        if not text.strip():
+            return "the id is empty"
+        if size > LONGEST_ID:
+            return f"the id has {size} bytes, more than {LONGEST_ID}"
+        if self._is_new and (found := re.search(rf"[\t\n]|{CONTROLS.pattern}", text)):
+            return f"the id holds the control character {printable(found[0])}"
+        return ""
+
+
+class RunId(Id, Name):
+    """The id of a run that exists, which a TAB completes."""
+
+    def __init__(self) -> None:
+        Id.__init__(self)
+        Name.__init__(self, latest_runs)
 
 
 class VerdictName(StringParamType):
@@ -133,5 +176,6 @@ def _write(file: Path, text: str) -> None:
 SCHEME: Final = Name(lambda: (*sorted(SCHEMES), "none"))
 PARTNER: Final = Name(lambda: recall("partners"))
 PIPELINE: Final = Name(lambda: recall("pipelines"))
-RUN_ID: Final = Name(latest_runs)
+RUN_ID: Final = RunId()
+NEW_ID: Final = Id(is_new=True)
 VERDICT: Final = VerdictName()

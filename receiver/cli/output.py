@@ -44,6 +44,7 @@ class NumberRange(click.FloatRange):
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+yes_option = click.option("--yes", is_flag=True, help="Do not ask whether to go on.")
 
 
 def counted(things: Sized | int, one: str, several: str = "") -> str:

@@ -160,7 +160,8 @@ def test_start_and_wait_exits_3_when_the_run_fails(local: Local) -> None:
     done = local.command("pipeline", "start", "onboarding", "--wait", "--id", "waits", "--json", given=b"")
     assert done.returncode == 2
     start_run(local, "waits")
-    local.command("pipeline", "cancel", "waits")
+    assert "say --yes" in refused(local.command("pipeline", "cancel", "waits"), 2)
+    assert local.command("pipeline", "cancel", "waits", "--yes").returncode == 0
     watched = local.command("pipeline", "watch", "waits", "--json")
     assert watched.returncode == 3
     last = json.loads(watched.stdout.splitlines()[-1])

@@ -151,9 +151,13 @@ CASES: dict[str, list[list[str]]] = {
         [OPEN, "1", "--reason", HOSTILE, "--data", HOSTILE],
     ],
     "pipeline skip": [[HOSTILE, "1", "--reason", HOSTILE], [HOSTILE, HOSTILE, "--reason", HOSTILE]],
-    "pipeline fail": [[HOSTILE, "1", "--reason", HOSTILE], [HOSTILE, "1"]],
+    "pipeline fail": [
+        [HOSTILE, "1", "--reason", HOSTILE, "--yes"],
+        [HOSTILE, "1", "--reason", HOSTILE],
+        [HOSTILE, "1"],
+    ],
     "pipeline reference": [[OPEN, "1", HOSTILE], [f"none{HOSTILE}", "1", "x"]],
-    "pipeline cancel": [[f"none{HOSTILE}"]],
+    "pipeline cancel": [[f"none{HOSTILE}"], [HOSTILE]],
     "key generate": [],
     "key list": [[]],
     "key rotate": [[]],
@@ -183,7 +187,9 @@ CASES: dict[str, list[list[str]]] = {
     "db current": [[], ["--json"]],
     "db downgrade": [["--to", HOSTILE], ["--to", "0001"]],
     "completion": [[HOSTILE], ["bash"]],
-    "db prune": [["--older-than", "9000d"], ["--older-than", HOSTILE], ["--older-than", "9000d", "--json"]],
+    "db prune": [
+        ["--older-than", age, "--yes", *more] for age, more in (("9000d", []), (HOSTILE, []), ("9000d", ["--json"]))
+    ],
 }
 """What each command is told, besides what all of them are told. A new command needs a line here."""
 

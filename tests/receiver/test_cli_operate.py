@@ -112,7 +112,7 @@ async def test_each_command_is_carried_out_and_told(real: WorkflowEnvironment) -
         await waiting(handle, 2, attempt=2)
         skipped = await order(real, "skip", 2)
         await waiting(handle, 3)
-        failed = await order(real, "fail", 3)
+        failed = await order(real, "fail", 3, "--yes")
         assert "as agreed" in (await failure_of(handle)).message
         ended = await told(real, "pipeline", "show", "run")
     for done, what in (
@@ -290,7 +290,7 @@ async def test_a_command_for_an_earlier_call_is_refused(
         handle = await start(real.client, stage(1))
         await waiting(handle)
         gate = Gate(monkeypatch)
-        sending = asyncio.create_task(order(real, "fail", 1))
+        sending = asyncio.create_task(order(real, "fail", 1, "--yes"))
         await gate.asked()
         await handle.execute_update(OPERATE, Command("c-1", "call-again", 1, "ben", "as agreed"))
         await waiting(handle, attempt=2)

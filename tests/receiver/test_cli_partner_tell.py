@@ -59,7 +59,7 @@ def test_a_partner_is_told_to_stop_work_and_the_run_is_not(local: Local) -> None
 def test_work_is_stopped_after_its_run_was_cancelled(local: Local) -> None:
     begin(local, "cancelled", {"partner": "esign", "needs": {"signer": "input.signer"}})
     until(local, "cancelled", 1, lambda stage: stage["state"] == "waiting")
-    assert local.command("pipeline", "cancel", "cancelled").returncode == 0
+    assert local.command("pipeline", "cancel", "cancelled", "--yes").returncode == 0
     until(local, "cancelled", 1, lambda stage: stage["cause"] == "cancelled")
     done = local.command("partner", "stop", "cancelled", "1", "--yes")
     assert done.stdout.decode().startswith('partner esign answered 200: {"envelopeId"'), done.stderr

@@ -149,9 +149,9 @@ def test_operators_upgrade_and_ask(empty_database: Database) -> None:
     old, late = delivery(received_at=1.0), delivery("chain-2")
     refused = delivery(verdict="unproven", status=401, received_at=1.0)
     Archive(empty_database).add([old, late, refused])
-    assert command("db", "prune", "--older-than", "7d", "--refused", **url).out == "1 delivery deleted\n"
+    assert command("db", "prune", "--older-than", "7d", "--refused", "--yes", **url).out == "1 delivery deleted\n"
     assert list(Archive(empty_database).every()) == [old, late]
-    assert command("db", "prune", "--older-than", "30d", **url).out == "1 delivery deleted\n"
+    assert command("db", "prune", "--older-than", "30d", "--yes", **url).out == "1 delivery deleted\n"
     assert list(Archive(empty_database).every()) == [late]
 
 

@@ -7,7 +7,7 @@ import time
 import click
 
 from receiver.cli.durations import read_duration
-from receiver.cli.output import counted, json_option, print_json, say
+from receiver.cli.output import confirm_first, counted, json_option, print_json, say, yes_option
 
 
 @click.group()
@@ -29,7 +29,7 @@ def upgrade() -> None:
 
 @db.command()
 @click.option("--to", "revision", required=True, metavar="REVISION", help="The revision to go back to, such as 0005.")
-@click.option("--yes", is_flag=True, help="Do not ask whether to go on.")
+@yes_option
 def downgrade(revision: str, *, yes: bool) -> None:
     """Take the store back to an earlier schema, and delete what only later ones keep.
 
@@ -53,12 +53,18 @@ def current(*, as_json: bool) -> int:
 @db.command()
 @click.option("--older-than", required=True, metavar="AGE", help="For example 30d, 12h, 90m.")
 @click.option("--refused", is_flag=True, help="Only requests that were refused.")
+@yes_option
 @json_option
-def prune(older_than: str, *, refused: bool, as_json: bool) -> None:
-    """Delete deliveries older than AGE, except pending and parked ones."""
-    from receiver.cli.db.store import need_archive
+def prune(older_than: str, *, refused: bool, yes: bool, as_json: bool) -> None:
+    """Delete deliveries older than AGE, except pending and parked ones. Asks first."""
+    from receiver.cli.db.store import need_store
+    from receiver.deliveries.archive import Archive
 
-    deleted = need_archive().prune(time.time() - read_duration(older_than, "age", "30d"), refused=refused)
+    before, store = time.time() - read_duration(older_than, "age", "30d"), need_store()
+    if not yes:
+        which = "refused requests" if refused else "deliveries"
+        confirm_first(f"delete the {which} in {store} that are older than {older_than}", declined="nothing was deleted")
+    deleted = Archive(store).prune(before, refused=refused)
     if as_json:
         print_json({"deleted": deleted})
     else:

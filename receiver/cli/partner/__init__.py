@@ -9,7 +9,7 @@ from typing import Final, Literal
 import click
 
 from receiver.cli.names import RUN_ID, SCHEME
-from receiver.cli.output import NumberRange, choose, json_option, note, read_argument, run_async
+from receiver.cli.output import NumberRange, choose, json_option, note, read_argument, run_async, yes_option
 
 DEFAULT_PORT: Final = 8090
 
@@ -18,7 +18,6 @@ KINDS: Final[Mapping[str, Literal["url", "token", "reference"]]] = {"one": "url"
 
 run_argument = click.argument("workflow_id", metavar="RUN", type=RUN_ID)
 stage_argument = click.argument("stage", type=int)
-yes_option = click.option("--yes", is_flag=True, help="Do not ask whether to go on.")
 
 
 @click.group()

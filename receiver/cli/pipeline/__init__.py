@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from receiver.cli.names import PARTNER, PIPELINE, RUN_ID
-from receiver.cli.output import json_option, note, run_async
+from receiver.cli.names import NEW_ID, PARTNER, PIPELINE, RUN_ID
+from receiver.cli.output import json_option, run_async, yes_option
 from receiver.cli.pipeline.actors import actor_option
 from receiver.cli.pipeline.commands import OPERATOR_COMMANDS
 
@@ -23,7 +23,7 @@ for command in OPERATOR_COMMANDS:
 
 @pipeline.command()
 @click.argument("name", type=PIPELINE)
-@click.option("--id", "workflow_id", default="", help="The run's workflow id; a new one by default.")
+@click.option("--id", "workflow_id", default="", type=NEW_ID, help="The run's workflow id; a new one by default.")
 @click.option("--again", is_flag=True, help="Also if a run with this id has completed.")
 @click.option("--input", "given", default="{}", metavar="JSON|@FILE|-", help="The run's input, a JSON object.")
 @click.option("--for-older-workers", is_flag=True, help="Say `fail` for `escalate`, and use long tokens.")
@@ -142,13 +142,13 @@ async def resume(workflow_id: str, stage: int | None, reason: str, actor: str) -
 
 @pipeline.command()
 @click.argument("workflow_id", metavar="ID", type=RUN_ID)
+@yes_option
 @run_async
-async def cancel(workflow_id: str) -> None:
-    """Cancel the run ID."""
-    from receiver.cli.pipeline.runs import connect_runs
+async def cancel(workflow_id: str, *, yes: bool) -> None:
+    """Cancel the run ID. Asks first."""
+    from receiver.cli.pipeline.cancelling import cancel_run
 
-    await (await connect_runs()).cancel(workflow_id)
-    note(f"sent: {workflow_id} is asked to end")
+    await cancel_run(workflow_id, yes=yes)
 
 
 @pipeline.command()

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from receiver.cli.durations import read_duration
-from receiver.cli.names import RUN_ID
-from receiver.cli.output import read_json_object, run_async
+from receiver.cli.names import NEW_ID, RUN_ID
+from receiver.cli.output import confirm_first, read_json_object, run_async, yes_option
 from receiver.cli.pipeline.actors import actor_option
 
 if TYPE_CHECKING:
@@ -23,7 +23,9 @@ PARAMETERS: Final = (
     click.argument("stage", type=click.IntRange(1)),
     click.option("--reason", required=True, help="Why, for the stage's ledger."),
     actor_option,
-    click.option("--id", "command_id", default="", help="The command's id, which acts once; a new one by default."),
+    click.option(
+        "--id", "command_id", default="", type=NEW_ID, help="The command's id, which acts once; a new one by default."
+    ),
 )
 """What every command takes, in this order; DURATION follows STAGE."""
 
@@ -76,11 +78,14 @@ def skip(**given: Any) -> None:
 
 @click.command()
 @_parameters
-def fail(**given: Any) -> None:
-    """Settle RUN's stage number STAGE as failed, which ends the run.
+@yes_option
+def fail(*, yes: bool, **given: Any) -> None:
+    """Settle RUN's stage number STAGE as failed, which ends the run. Asks first.
 
     `stagehook pipeline resume` goes on with it.
     """
+    if not yes:
+        confirm_first(f"settle stage {given['stage']} of {given['workflow_id']} as failed, which ends the run")
     _operate("fail", **given)
 
 
