@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import Final, NoReturn, Protocol
+from typing import Any, Final, NoReturn, Protocol
 from urllib.parse import quote, unquote, unquote_plus
 
 import httpx
@@ -28,6 +28,7 @@ from temporalio import activity
 from temporalio.converter import value_to_type
 from temporalio.exceptions import ApplicationError
 
+from activities.call_errors import CallError, logged
 from activities.callback_urls import CallbackURLs, Claims
 from activities.http import NEVER_SENT, UNANSWERED, exchange
 from activities.http import http_client as http_client  # for the tests that `partner new` has written
@@ -106,6 +107,10 @@ class PartnerCalls:
     @activity.defn
     async def call_partner(self, call: StageCall) -> Receipt:
         """Send the call and return the partner's immediate answer."""
+        with logged("call-failed", call):
+            return await self._call(call)
+
+    async def _call(self, call: StageCall) -> Receipt:
         partner = self._partners.get(call.partner)
         if partner is None:
             raise _not_taken(f"partner {call.partner} is not enabled: add it to PARTNERS and restart the worker", call)
@@ -185,6 +190,10 @@ class PartnerCalls:
     @activity.defn
     async def ask_partner(self, question: Question) -> Answer:
         """Ask the partner for the work's status. No error is final, because an error says nothing about the work."""
+        with logged("ask-failed", question.call):
+            return await self._ask(question)
+
+    async def _ask(self, question: Question) -> Answer:
         partner = self._partners.get(question.call.partner)
         if partner is None or partner.build_ask is None or partner.read_status is None:
             raise _no_status(f"partner {question.call.partner} cannot be asked by this worker")
@@ -202,7 +211,7 @@ class PartnerCalls:
             ) from None
         if not response.is_success:
             said = partner_words(response, self._urls.of(question.call))
-            raise _no_status(answer_line(partner, response.status_code, said), _retry_after(response))
+            raise _no_status(answer_line(partner, response.status_code, said), response)
         try:
             return status(partner.read_status, response)
         except BrokenAnswer as error:
@@ -260,39 +269,44 @@ def _raise_for(call: StageCall, response: httpx.Response, said: str) -> NoReturn
     # A 429, or a 503 with Retry-After, refuses to begin the work. A bare 503 may come from a router, and says nothing
     # about the application behind it.
     if status == 429 or (status == 503 and "retry-after" in response.headers):
-        raise _not_taken(said, call, _retry_after(response))
+        raise _not_taken(said, call, response)
     if status in RETRIED or status >= 500 or status < 400:
-        raise _retryable(said, _retry_after(response))
-    raise _refused(said, call)
+        raise _retryable(said, response)
+    raise _refused(said, call, response)
 
 
-def _retryable(message: str, delay: timedelta | None = None) -> ApplicationError:
-    return ApplicationError(message, type="PartnerUnclear", next_retry_delay=delay)
+def _retryable(message: str, response: httpx.Response | None = None) -> CallError:
+    return CallError(message, kind="PartnerUnclear", **_of_answer(response))
 
 
-def _refused(message: str, call: StageCall) -> ApplicationError:
+def _refused(message: str, call: StageCall, response: httpx.Response | None = None) -> CallError:
     """The final error of a call.
 
     Example: the first try times out, and the second gets a 409. The partner may have accepted the first try, so its
     callback still counts: do not retry, but wait.
     """
     type_ = "PartnerUnclear" if _earlier_try_may_be_taken(call) else REFUSED
-    return ApplicationError(message, type=type_, non_retryable=True)
+    return CallError(message, kind=type_, status=0 if response is None else response.status_code, final=True)
 
 
-def _no_status(message: str, delay: timedelta | None = None) -> ApplicationError:
-    return ApplicationError(message, type="PartnerNotAsked", next_retry_delay=delay)
+def _no_status(message: str, response: httpx.Response | None = None) -> CallError:
+    return CallError(message, kind="PartnerNotAsked", **_of_answer(response))
 
 
-def _not_taken(message: str, call: StageCall, delay: timedelta | None = None) -> ApplicationError:
+def _not_taken(message: str, call: StageCall, response: httpx.Response | None = None) -> CallError:
     """The error of a try that the partner certainly did not accept.
 
     It is `PartnerNotReached` only if the partner cannot have accepted an earlier try either.
     """
     if _earlier_try_may_be_taken(call):
-        return _retryable(message, delay)
+        return _retryable(message, response)
     activity.heartbeat(NOT_TAKEN, activity.info().attempt)
-    return ApplicationError(message, type=NOT_REACHED, next_retry_delay=delay)
+    return CallError(message, kind=NOT_REACHED, **_of_answer(response))
+
+
+def _of_answer(response: httpx.Response | None) -> dict[str, Any]:
+    """What an error takes from the partner's answer."""
+    return {} if response is None else {"status": response.status_code, "delay": _retry_after(response)}
 
 
 def _earlier_try_may_be_taken(call: StageCall) -> bool:

@@ -109,7 +109,13 @@ def make_runtime(metrics: str = "", labels: Mapping[str, str] = {}) -> Runtime:
     metrics: the address at which it serves the SDK's metrics for Prometheus; "" for none. labels: of each metric.
     Raises `SettingsError` if the address cannot be listened on.
     """
-    forwarding = LogForwardingConfig(logger=logging.getLogger("temporalio.core"), append_target_to_name=False)
+    # The target and the fields are facts of the line: `receiver.logs` takes them from the record.
+    forwarding = LogForwardingConfig(
+        logger=logging.getLogger("temporalio.core"),
+        append_target_to_name=False,
+        prepend_target_on_message=False,
+        append_log_fields_to_message=False,
+    )
     levels = TelemetryFilter(core_level="WARN", other_level="ERROR")
     logging_config = LoggingConfig(filter=levels, forwarding=forwarding)
     shown = PrometheusConfig(bind_address=metrics) if metrics else None

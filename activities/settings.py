@@ -13,6 +13,7 @@ from typing import Final, Self
 
 from activities.builds import Build
 from activities.environment import Environment, is_loopback
+from activities.log_settings import LogSettings
 from activities.partners import PARTNERS, load_partners
 from activities.partners.partner import Partner
 from activities.store.store import Store
@@ -37,6 +38,7 @@ class Settings:
     store: where deliveries and calls are kept, or None to keep none.
     build: the version of the code.
     worker_metrics: the address at which the worker shows its metrics, or "".
+    logs: how the processes log.
     host, port, processes: the receiver's listening address and number of processes.
     """
 
@@ -48,6 +50,7 @@ class Settings:
     store: Store | None
     build: Build
     worker_metrics: str
+    logs: LogSettings
     host: str
     port: int
     processes: int
@@ -82,6 +85,7 @@ class Settings:
             task_queue=env.text("TASK_QUEUE", fix=VARIABLES["TASK_QUEUE"], default=DEFAULT_TASK_QUEUE),
             build=Build.read(env),
             worker_metrics=read_worker_metrics(env),
+            logs=LogSettings.read(env),
             # A public receiver must be reachable from a router on another machine; a local receiver must not.
             host="127.0.0.1" if local else "0.0.0.0",  # noqa: S104
             port=env.number("PORT", fix=VARIABLES["PORT"], default=8000, least=1, most=65535),

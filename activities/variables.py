@@ -24,5 +24,7 @@ VARIABLES: Final[Mapping[str, str]] = {
     "WORKER_VERSIONING": "1 to have Temporal give runs only to workers whose BUILD_ID was made current",
     "WORKER_METRICS": "IP:PORT at which the worker shows its metrics; without it, it shows none",
     "METRICS_TOKEN": "the bearer token with which /metrics can be read; without one, a public receiver has no /metrics",
+    "LOG_FORMAT": "the form of the log: text for people, json for machines",
+    "LOG_LEVEL": "the least level that is logged: debug, info, warning, error or critical",
 }
 """What each setting holds, by its name."""

@@ -41,6 +41,7 @@ from receiver.handshakes import HandshakeDone, reply_to
 from receiver.heads import check_headers, is_callback
 from receiver.metrics import Metrics
 from receiver.reading import read_whole
+from receiver.request_ids import request_id_of
 from receiver.sending.forwarder import Forwarder, Unavailable
 from receiver.sending.signal import Signal
 from receiver.stages import Stages, can_be_ours
@@ -286,6 +287,7 @@ def _log(verdict: Verdict, reason: str, status: int, capture: Capture, took: flo
             "attempt": claims.attempt,
         }
     )
-    ms = round(took * 1000)
     why = {"why": reason} if reason else {}
-    logger.info("callback", extra={"verdict": verdict.name.lower(), "status": status, **why, **known, "ms": ms})
+    routed = {"request_id": request_id} if (request_id := request_id_of(capture.headers)) else {}
+    ids = {"delivery": capture.id, **routed, "ms": round(took * 1000)}
+    logger.info("callback", extra={"verdict": verdict.name.lower(), "status": status, **why, **known, **ids})

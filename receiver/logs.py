@@ -1,16 +1,19 @@
-"""How the processes log: one line per event on stderr, with the event's name and then its facts as key=value.
+"""How the processes log: one line per event on stderr, for people or for machines.
 
-A traceback follows its event in indented lines. Untrusted text, such as the message of an exception from a partner's
-file, stays within its line: it cannot forge an event or control a terminal.
+For people, a line has the event's name and then its facts as key=value, and a traceback follows its event in indented
+lines. For machines, a line is a JSON object, and a traceback is one of its fields. Untrusted text, such as the message
+of an exception from a partner's file, stays within its line: it cannot forge an event or control a terminal.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 import time
 import traceback
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any, Final, TypeAlias
 
@@ -26,10 +29,23 @@ STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {
     "temporal_log",
 }
 
+NESTED: Final = ("temporal_activity", "temporal_workflow")
+"""Where Temporal's SDK puts the facts of a line: the ids of the activity or the workflow."""
+
+RESERVED: Final = ("time", "level", "logger", "event", "traceback")
+"""The fields of every line for machines. A fact with such a name gets an underscore at its end."""
+
 FRAME: Final = re.compile(r'[ |+-]*File "[^"\n]*", line [0-9]+, in ')
 LONGEST_LINE: Final = 1_000
+LONGEST_TEXT: Final = 10_000
 LONGEST_TRACEBACK: Final = 50_000
 """Characters."""
+
+LARGEST_NUMBER: Final = 2**53
+"""Larger whole numbers are written as text: many readers of JSON would change them."""
+
+DEEPEST: Final = 4
+"""Levels of lists and objects in a fact for machines. What is deeper is written as text."""
 
 
 class LineFormatter(logging.Formatter):
@@ -48,24 +64,90 @@ class LineFormatter(logging.Formatter):
 
     def formatException(self, ei: ExcInfo) -> str:  # noqa: N802 - logging's own name
         """The traceback in indented lines, with the text of each exception on a single line."""
-        if ei[0] is None:
-            return ""
-        text = "".join(map(_indented, traceback.TracebackException(*ei).format()))
+        text = "".join(f"    {line}\n" for line in _traceback_lines(ei))
         return text[:LONGEST_TRACEBACK].rstrip("\n")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
         """The line, with the record's extra facts at its end."""
         record.message = _printable(record.message)
-        facts = {key: value for key, value in vars(record).items() if key not in STANDARD and not key.startswith("_")}
         return " ".join(
-            [super().formatMessage(record), *(f"{key}={_logfmt_value(value)}" for key, value in facts.items())]
+            [super().formatMessage(record), *(f"{key}={_logfmt_value(value)}" for key, value in facts_of(record))]
         )
 
 
-def _indented(piece: str) -> str:
-    """A piece of a traceback, indented: the lines of a frame, or an exception's text as a single line."""
-    lines = piece.rstrip("\n").split("\n") if FRAME.match(piece) else [piece.rstrip("\n")]
-    return "".join(f"    {_printable(line)[:LONGEST_LINE]}\n" for line in lines)
+class JSONFormatter(logging.Formatter):
+    """A JSON object in ASCII: `{"time": "2026-01-02T03:04:05.678Z", "level": "INFO", "logger": ..., "event": ...}`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format the event. Facts keep their types, and no text holds a callback token or a control character."""
+        line: dict[str, Any] = {
+            "time": f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(record.created))}.{int(record.msecs):03}Z",
+            "level": record.levelname,
+            "logger": _clean(record.name),
+            "event": _clean(_message(record)),
+        }
+        for key, value in facts_of(record):
+            name = _clean(key)
+            line[f"{name}_" if name in RESERVED else name] = _plain(value)
+        if record.exc_info and (lines := list(_traceback_lines(record.exc_info))):
+            line["traceback"] = scrubbed_text("\n".join(lines))[:LONGEST_TRACEBACK]
+        return json.dumps(line, allow_nan=False)
+
+
+def facts_of(record: logging.LogRecord) -> Iterator[tuple[str, Any]]:
+    """Yield the facts of an event, with those that Temporal's SDK and its core have nested."""
+    for key, value in vars(record).items():
+        if key in NESTED and isinstance(value, Mapping):
+            yield from value.items()
+        elif key not in STANDARD and not key.startswith("_"):
+            yield key, value
+    if (core := getattr(record, "temporal_log", None)) is not None:
+        yield "target", core.target
+        yield from core.fields.items()
+
+
+def _message(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except Exception:  # a library's arguments that do not fit its message
+        return _text(record.msg)
+
+
+def _plain(value: Any, deep: int = DEEPEST) -> Any:
+    """A value for JSON: numbers, booleans and None as they are, and anything unknown as clean text."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int) and abs(value) <= LARGEST_NUMBER:
+        return int(value)
+    if isinstance(value, float) and math.isfinite(value):
+        return float(value)
+    if deep and isinstance(value, Mapping):
+        return {_clean(_text(key)): _plain(one, deep - 1) for key, one in value.items()}
+    if deep and isinstance(value, list | tuple | set | frozenset):
+        return [_plain(one, deep - 1) for one in value]
+    return _clean(_text(value))
+
+
+def _text(value: Any) -> str:
+    try:
+        return str(value)
+    except Exception:
+        return f"a {type(value).__name__}"
+
+
+def _clean(text: str) -> str:
+    """The text without callback tokens, with unprintable characters escaped, at most `LONGEST_TEXT` long."""
+    return scrubbed_text(_printable(text))[:LONGEST_TEXT]
+
+
+def _traceback_lines(ei: ExcInfo) -> Iterator[str]:
+    """The lines of a traceback, each printable: the lines of a frame, or an exception's text as a single line."""
+    if ei[0] is None:
+        return
+    for piece in traceback.TracebackException(*ei).format():
+        lines = piece.rstrip("\n").split("\n") if FRAME.match(piece) else [piece.rstrip("\n")]
+        for line in lines:
+            yield _printable(line)[:LONGEST_LINE]
 
 
 def _printable(text: str) -> str:
@@ -78,18 +160,3 @@ def _printable(text: str) -> str:
 def _logfmt_value(value: Any) -> str:
     text = str(value)
     return text if text and text.isprintable() and not set(text) & set(" =\"'") else json.dumps(text)
-
-
-LOG_CONFIG: Final[dict[str, Any]] = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"line": {"()": "receiver.logs.LineFormatter"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "stream": "ext://sys.stderr"}},
-    "root": {"level": "INFO", "handlers": ["stderr"]},
-    "loggers": {
-        # httpx logs every request with its URL at INFO.
-        "httpx": {"level": "WARNING"},
-        "httpcore": {"level": "WARNING"},
-    },
-}
-"""For `logging.config.dictConfig`, and for uvicorn, which applies it in each of its processes."""

@@ -16,7 +16,7 @@ from activities.store.errors import SchemaMissing, StoreAway
 from activities.store.store import Store
 from receiver.app import create_app
 from receiver.lifecycle import check_port, end_with_parent, stop_quietly
-from receiver.logs import LOG_CONFIG
+from receiver.log_setup import log_config, start_logging
 from receiver.metrics import SHARED_FOLDER
 from receiver.protocol import BoundedProtocol
 from receiver.sending.signals import Signals
@@ -29,6 +29,7 @@ def app_from_env() -> Starlette:
     """Make the app from the environment. Each of uvicorn's processes calls this."""
     end_with_parent()
     settings = WebSettings.from_env(os.environ)
+    start_logging(settings.shared.logs)
     urls = CallbackURLs(settings.shared.public_url, settings.shared.callback_keys)
     signals = Signals(lambda: connect(os.environ, lazy=True))
     shared = settings.shared
@@ -44,7 +45,7 @@ def uvicorn_options() -> dict[str, Any]:
         # httptools is three times as fast as h11, and answers 400 to a request with two lengths instead of serving it.
         "http": BoundedProtocol,
         "ws": "none",
-        "log_config": LOG_CONFIG,
+        "log_config": log_config(),
         "access_log": False,  # it would log the path, and with it the token
         "server_header": False,
         "proxy_headers": False,  # forwarded headers are not trusted
@@ -60,8 +61,9 @@ def serve(settings: WebSettings) -> None:
     Raises `SettingsError` for Temporal's settings, `PortTaken` for the port, and `SchemaMissing` for a store that has
     not been upgraded. If the store or Temporal is away, serve and wait for it.
     """
-    connect_config(os.environ)
     shared = settings.shared
+    start_logging(shared.logs)
+    connect_config(os.environ)
     check_port(shared.host, shared.port)
     check_schema(settings.shared.store)
     stop_quietly()
@@ -74,7 +76,7 @@ def serve(settings: WebSettings) -> None:
             host=shared.host,
             port=shared.port,
             workers=shared.processes,
-            **uvicorn_options(),
+            **{**uvicorn_options(), "log_config": log_config(shared.logs)},
         )
 
 

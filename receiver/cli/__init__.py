@@ -35,6 +35,10 @@ COMMANDS: Final = (
 )
 
 
+SERVICES: Final = (("serve",), ("worker",), ("partner", "serve"))
+"""The commands that run until they are stopped, and log."""
+
+
 class OneModuleEach(click.Group):
     """A group that imports a command's module when the command is named.
 
@@ -122,9 +126,18 @@ def _run_command(args: Sequence[str]) -> int:
         error.show()
         return Exit.USAGE
     except Exception as error:
-        if os.environ.get("STAGEHOOK_TRACEBACK"):
-            traceback.print_exc()
-        from receiver.cli.advice import report_error  # imports Temporal's client
+        from receiver.cli import advice  # imports Temporal's client
 
-        return report_error(error)
+        with_traceback = bool(os.environ.get("STAGEHOOK_TRACEBACK"))
+        if _logs_for_machines(args):
+            return advice.log_error(error, with_traceback=with_traceback)
+        if with_traceback:
+            traceback.print_exc()
+        return advice.report_error(error)
     return result if isinstance(result, int) else Exit.OK
+
+
+def _logs_for_machines(args: Sequence[str]) -> bool:
+    """Whether a machine reads the stderr of this command."""
+    for_machines = os.environ.get("LOG_FORMAT", "").strip().lower() == "json"
+    return for_machines and any(tuple(args[: len(words)]) == words for words in SERVICES)

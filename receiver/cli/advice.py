@@ -6,6 +6,7 @@ Imported only when a command has failed, because the errors' modules import Temp
 from __future__ import annotations
 
 import errno
+import logging
 from typing import Final
 
 import click
@@ -33,6 +34,7 @@ from receiver.cli.errors import CommandError, Exit
 from receiver.cli.output import note
 from receiver.deliveries.errors import NoSuchDelivery, PartlyAdded
 from receiver.lifecycle import PortTaken
+from receiver.logs import JSONFormatter
 from receiver.replay.errors import CannotSign, NoStandIn, NotReplayable, PartnerNotEnabled
 from workflows.checking import InvalidRun
 from workflows.finding import ATTRIBUTES
@@ -94,9 +96,29 @@ UNWRITABLE: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 def report_error(error: Exception) -> Exit:
     """Print the error to stderr, without callback tokens that were typed, and return the exit code."""
     code, advice = _advice(error)
-    note(f"error: {redact_tokens(_what(error).encode('utf-8', 'surrogatepass')).decode('utf-8', 'surrogatepass')}")
+    note(f"error: {_without_tokens(_what(error))}")
     note(f"  try: {advice}")
     return code
+
+
+def log_error(error: Exception, *, with_traceback: bool) -> Exit:
+    """Write the error to stderr as an event for machines, and return the exit code."""
+    code, advice = _advice(error)
+    record = logging.LogRecord("stagehook", logging.ERROR, "", 0, "failed", (), None)
+    if with_traceback or not _is_expected(error):
+        record.exc_info = (type(error), error, error.__traceback__)
+    faults = {"faults": list(map(str, error.faults))} if isinstance(error, SettingsError) else {}
+    vars(record).update(why=_without_tokens(_what(error)), **faults, advice=advice, code=int(code))
+    note(JSONFormatter().format(record))
+    return code
+
+
+def _without_tokens(text: str) -> str:
+    return redact_tokens(text.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
+
+
+def _is_expected(error: Exception) -> bool:
+    return isinstance(error, (CommandError, click.ClickException, *ADVICE_BY_ERROR))
 
 
 def _what(error: Exception) -> str:

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment, WorkflowEnvironment
 
+from activities.call_errors import CallError
 from activities.callback_urls import CallbackURLs, Claims
 from activities.calls import NOT_TAKEN, TAKEN, PartnerCalls, http_client
 from activities.environment import Environment, SettingsError
@@ -159,7 +160,7 @@ async def test_a_store_away_after_the_2xx_costs_tries_but_no_request(table: Tabl
     for attempt in range(1, 5):
         result, beats = await make(table, attempt=attempt, heartbeats=beats)
         results.append(result)
-    assert [type(result) for result in results] == [ApplicationError] * 3 + [Receipt]
+    assert [type(result) for result in results] == [CallError] * 3 + [Receipt]
     assert not any(isinstance(result, ApplicationError) and result.non_retryable for result in results)
     assert beats[0] == TAKEN
     assert (route.call_count, references(database)) == (1, ["w-1"])

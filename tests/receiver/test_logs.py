@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 
 from receiver.logs import LONGEST_TRACEBACK, LineFormatter
+from tests.parts import hostile_errors
 from tests.parts.callbacks import CLAIMS, URLS
-
-FORGED = "2026-01-02T03:04:05Z INFO stagehook.callbacks callback verdict=accepted"
-HOSTILE = f"bad\n{FORGED}\r\x1b]52;c;eA==\x07\x9b2J\u2028\u202e\ud83d"
+from tests.parts.hostile_errors import ERRORS, FORGED, HOSTILE, chained, raised
 
 
 def line(message: str = "event", error: BaseException | None = None, **facts: Any) -> str:
@@ -21,46 +20,6 @@ def line(message: str = "event", error: BaseException | None = None, **facts: An
     record = logging.LogRecord("stagehook", logging.ERROR, "x.py", 1, message, (), exc_info)
     vars(record).update(facts)
     return LineFormatter().format(record)
-
-
-def raised(error: BaseException) -> BaseException:
-    try:
-        raise error  # noqa: TRY301
-    except BaseException as caught:
-        return caught
-
-
-def chained(text: str) -> BaseException:
-    try:
-        try:
-            raise KeyError(text)  # noqa: TRY301
-        except KeyError as cause:
-            raise ValueError(text) from cause
-    except ValueError as caught:
-        return caught
-
-
-def noted(text: str) -> BaseException:
-    error = raised(ValueError("x"))
-    error.add_note(text)
-    return error
-
-
-class Odd(Exception):
-    def __str__(self) -> str:
-        raise RuntimeError("no text")
-
-
-ERRORS: dict[str, Callable[[str], BaseException]] = {
-    "a text": lambda text: raised(ValueError(text)),
-    "a KeyError": lambda text: raised(KeyError(text)),
-    "a chain": chained,
-    "a note": noted,
-    "a group": lambda text: raised(BaseExceptionGroup(text, [raised(ValueError(text)), chained(text)])),
-    "a SyntaxError": lambda text: raised(SyntaxError(text, (text, 1, 1, text))),
-    "no text": lambda text: raised(Odd()),
-    "never raised": ValueError,
-}
 
 
 @pytest.mark.parametrize("make", ERRORS.values(), ids=ERRORS)
@@ -78,7 +37,7 @@ def test_an_exceptions_text_stays_in_one_line() -> None:
 
 def test_a_traceback_shows_its_frames() -> None:
     text = line(error=chained("why"))
-    assert f'File "{__file__}"' in text
+    assert f'File "{hostile_errors.__file__}"' in text
     assert "raise KeyError(text)" in text
     assert "    KeyError: 'why'\n" in text
     assert text.endswith("    ValueError: why")

@@ -20,6 +20,8 @@ from activities.variables import VARIABLES
 
 GUARD: Final = 'while read -r pid; do pids="$pids $pid"; done; [ -z "$pids" ] || kill -9 $pids 2>/dev/null'
 TAIL_LINES: Final = 15
+PASSED_ON: Final = {"LOG_FORMAT", "LOG_LEVEL"}
+"""Our variables that a local system takes over: they lead to no real system."""
 
 
 class PartFailed(Exception):
@@ -124,7 +126,7 @@ def bare_environment() -> dict[str, str]:
     return {
         name: value
         for name, value in os.environ.items()
-        if name not in VARIABLES and not name.startswith(("TEMPORAL_", "SANDBOX_"))
+        if name not in VARIABLES.keys() - PASSED_ON and not name.startswith(("TEMPORAL_", "SANDBOX_"))
     }
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-import logging.config
 import os
 import signal
 from typing import Final
@@ -13,7 +12,7 @@ from typing import Final
 from activities.client import TemporalUnreachable, connect, make_runtime
 from activities.settings import Settings
 from activities.worker import WorkerRefused, run_worker
-from receiver.logs import LOG_CONFIG
+from receiver.log_setup import start_logging
 
 logger = logging.getLogger("stagehook.worker")
 
@@ -24,7 +23,7 @@ AGAIN_SECONDS: Final = (1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0)
 async def run_until_stopped() -> None:
     """Run the worker of this environment until SIGTERM or SIGINT; raises `SettingsError`."""
     settings = Settings.from_env(os.environ)
-    logging.config.dictConfig(LOG_CONFIG)
+    start_logging(settings.logs)
     running = asyncio.ensure_future(_run(settings))
     stopping = asyncio.Event()
 

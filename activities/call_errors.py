@@ -1,0 +1,92 @@
+"""CallError: the error of a call to a partner, or of a question, and the one line in the log that tells of it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from temporalio import activity
+from temporalio.common import RetryPolicy
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
+
+from workflows.contract import StageCall
+
+logger = logging.getLogger("stagehook.calls")
+
+MOST_DOUBLINGS: Final = 20
+"""Tries after which a pause has certainly reached its maximum. Without a limit the number would overflow."""
+
+
+class CallError(ApplicationError):
+    """What went wrong with a call. `logged` logs it, so the SDK's own line with a traceback is dropped.
+
+    status: the HTTP status of the partner's answer, 0 without an answer. final: it is not retried. delay: the partner's
+    own time until the next try.
+    """
+
+    is_logged: Final = True
+
+    def __init__(
+        self, message: str, *, kind: str, status: int = 0, final: bool = False, delay: timedelta | None = None
+    ) -> None:
+        super().__init__(
+            message,
+            type=kind,
+            non_retryable=final,
+            next_retry_delay=delay,
+            # A try that is repeated is no failure of the worker: the SDK's metrics do not count it as one.
+            category=ApplicationErrorCategory.UNSPECIFIED if final else ApplicationErrorCategory.BENIGN,
+        )
+        self.status = status
+
+
+@contextmanager
+def logged(event: str, call: StageCall) -> Iterator[None]:
+    """Log a `CallError` of the block in one line. event: the line's name."""
+    try:
+        yield
+    except CallError as error:
+        status = {"status": error.status} if error.status else {}
+        facts = {
+            "partner": call.partner,
+            "pipeline": call.pipeline,
+            "workflow_id": call.workflow_id,
+            "stage": call.stage,
+            "attempt": call.attempt,
+            "try": activity.info().attempt,
+            **status,
+            "why": error.message,
+            **_next_try(error),
+        }
+        logger.warning(event, extra=facts)
+        raise
+
+
+def _next_try(error: CallError) -> dict[str, float | bool]:
+    """Tell in how many seconds the next try begins, or that there is none; nothing if only Temporal knows."""
+    if error.non_retryable:
+        return {"final": True}
+    info = activity.info()
+    pause, policy = error.next_retry_delay, info.retry_policy
+    if policy is not None:
+        if policy.maximum_attempts and info.attempt >= policy.maximum_attempts:
+            return {"final": True}
+        pause = pause or _pause_after(info.attempt, policy)
+    if pause is None:
+        return {}
+    if (
+        info.schedule_to_close_timeout
+        and datetime.now(UTC) + pause >= info.scheduled_time + info.schedule_to_close_timeout
+    ):
+        return {"final": True}
+    return {"again_in": round(pause.total_seconds(), 3)}
+
+
+def _pause_after(attempt: int, policy: RetryPolicy) -> timedelta:
+    """Return Temporal's pause after this try."""
+    longest = policy.maximum_interval or 100 * policy.initial_interval
+    growth = policy.backoff_coefficient ** min(attempt - 1, MOST_DOUBLINGS)
+    return min(policy.initial_interval * growth, longest)
