@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from temporalio import activity
 from temporalio.common import RetryPolicy
@@ -45,24 +45,22 @@ class CallError(ApplicationError):
 
 @contextmanager
 def logged(event: str, call: StageCall) -> Iterator[None]:
-    """Log a `CallError` of the block in one line. event: the line's name."""
+    """Log the block in one line: `EVENT-failed` with the reason for a `CallError`, `EVENT` at the level DEBUG else."""
+    facts: dict[str, Any] = {
+        "partner": call.partner,
+        "pipeline": call.pipeline,
+        "workflow_id": call.workflow_id,
+        "stage": call.stage,
+        "attempt": call.attempt,
+        "try": activity.info().attempt,
+    }
     try:
         yield
     except CallError as error:
         status = {"status": error.status} if error.status else {}
-        facts = {
-            "partner": call.partner,
-            "pipeline": call.pipeline,
-            "workflow_id": call.workflow_id,
-            "stage": call.stage,
-            "attempt": call.attempt,
-            "try": activity.info().attempt,
-            **status,
-            "why": error.message,
-            **_next_try(error),
-        }
-        logger.warning(event, extra=facts)
+        logger.warning(f"{event}-failed", extra={**facts, **status, "why": error.message, **_next_try(error)})
         raise
+    logger.debug(event, extra=facts)
 
 
 def _next_try(error: CallError) -> dict[str, float | bool]:

@@ -107,7 +107,7 @@ class PartnerCalls:
     @activity.defn
     async def call_partner(self, call: StageCall) -> Receipt:
         """Send the call and return the partner's immediate answer."""
-        with logged("call-failed", call):
+        with logged("call", call):
             return await self._call(call)
 
     async def _call(self, call: StageCall) -> Receipt:
@@ -190,7 +190,7 @@ class PartnerCalls:
     @activity.defn
     async def ask_partner(self, question: Question) -> Answer:
         """Ask the partner for the work's status. No error is final, because an error says nothing about the work."""
-        with logged("ask-failed", question.call):
+        with logged("ask", question.call):
             return await self._ask(question)
 
     async def _ask(self, question: Question) -> Answer:

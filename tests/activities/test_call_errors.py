@@ -23,7 +23,7 @@ from activities.partners import sandbox
 from activities.worker import WORKFLOWS, build_worker, workflow_runner
 from receiver.logs import facts_of
 from tests.support import KEY, QUEUE, failure_of, stage, start
-from workflows.contract import Question, StageCall
+from workflows.contract import Answer, Question, StageCall
 
 CALL = StageCall("run-1", "chain-1", 2, "account-check", "bank", 1, 1_800_000_000, 1_900_000_000, pipeline="onboarding")
 ENDPOINT = "http://sandbox.test/bank/calls"
@@ -33,9 +33,15 @@ RETRIES = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=ti
 
 @pytest.fixture
 async def calls() -> AsyncIterator[PartnerCalls]:
-    env = Environment({"SANDBOX_URL": "http://sandbox.test"})
+    """Of a bank that can be asked."""
+
+    def build_ask(call: StageCall, reference: str) -> httpx.Request:
+        return httpx.Request("GET", f"{ENDPOINT}/{reference}")
+
+    plain = sandbox.partner("bank", Environment({"SANDBOX_URL": "http://sandbox.test"}))
+    bank = dataclasses.replace(plain, build_ask=build_ask, read_status=lambda _: Answer("ask"))
     async with http_client() as http:
-        yield PartnerCalls(http, CallbackURLs("https://hooks.test", [KEY]), {"bank": sandbox.partner("bank", env)})
+        yield PartnerCalls(http, CallbackURLs("https://hooks.test", [KEY]), {"bank": bank})
 
 
 async def failed(calls: PartnerCalls, what: StageCall | Question = CALL, **info: Any) -> ApplicationError:
@@ -74,6 +80,18 @@ async def test_a_partner_that_cannot_be_reached_has_no_status(
     await failed(calls)
     why = "partner bank could not be reached (ConnectError)"
     assert logged(caplog) == {"event": "call-failed", **KNOWN, "try": 1, "why": why, "again_in": 1.0}
+
+
+@respx.mock
+async def test_a_call_that_is_accepted_is_a_line_for_debugging(
+    calls: PartnerCalls, caplog: pytest.LogCaptureFixture
+) -> None:
+    respx.post(ENDPOINT).respond(202, json={"id": "w-1"})
+    caplog.set_level(logging.DEBUG, "stagehook")
+    await ActivityEnvironment().run(calls.call_partner, CALL)
+    [record] = [one for one in caplog.records if one.name == "stagehook.calls"]
+    assert (record.getMessage(), record.levelno) == ("call", logging.DEBUG)
+    assert dict(facts_of(record)) == {**KNOWN, "try": 1}
 
 
 @respx.mock

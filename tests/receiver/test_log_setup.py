@@ -14,6 +14,7 @@ from temporalio.exceptions import ApplicationError
 from activities.call_errors import CallError
 from activities.environment import SettingsError
 from activities.log_settings import LogSettings
+from receiver.cli.demo.processes import bare_environment
 from receiver.log_setup import ACTIVITY_FAILURE, OncePerFailure, log_config
 from tests.commands import command
 
@@ -47,6 +48,14 @@ def test_every_process_refuses_a_wrong_level(process: list[str]) -> None:
     done = command(*process, LOG_LEVEL="loud")
     assert done.code == 2
     assert "LOG_LEVEL is not the name of a level: use one of debug, info" in done.err
+
+
+def test_a_local_system_logs_as_its_command_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOG_FORMAT", "json")
+    monkeypatch.setenv("LOG_LEVEL", "debug")
+    monkeypatch.setenv("DATABASE_URL", "sqlite:////elsewhere")
+    env = bare_environment()
+    assert (env["LOG_FORMAT"], env["LOG_LEVEL"], "DATABASE_URL" in env) == ("json", "debug", False)
 
 
 # --- levels
@@ -84,6 +93,8 @@ def test_the_sdks_line_is_dropped_only_for_what_we_have_logged() -> None:
 
 STRAY = """
 import threading, warnings
+from temporalio import activity
+from activities.call_errors import CallError
 from activities.log_settings import LogSettings
 from receiver.log_setup import start_logging
 
@@ -96,6 +107,8 @@ def fail():
 
 start_logging(LogSettings("json"))
 warnings.warn("a warning")
+for error in (CallError("no", kind="PartnerRefused", final=True), ValueError("a bug")):
+    activity.logger.warning("failed", exc_info=error, extra={"__temporal_error_identifier": "ActivityFailure"})
 Odd()
 thread = threading.Thread(target=fail)
 thread.start()
@@ -105,12 +118,13 @@ raise ValueError("uncaught")
 
 
 def test_what_python_writes_to_stderr_is_an_event_too() -> None:
+    """And the SDK's line about an activity is one only for an error that was not expected."""
     done = subprocess.run([sys.executable, "-c", STRAY], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     lines = [json.loads(line) for line in done.stderr.splitlines()]
     assert "a warning" in lines[0]["event"]
     assert [line["traceback"].splitlines()[-1] for line in lines[1:]] == [
-        f"ValueError: {text}" for text in ("unraisable", "in a thread", "uncaught")
+        f"ValueError: {text}" for text in ("a bug", "unraisable", "in a thread", "uncaught")
     ]
 
 
