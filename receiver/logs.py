@@ -37,7 +37,7 @@ RESERVED: Final = ("time", "level", "logger", "event", "traceback")
 
 FRAME: Final = re.compile(r'[ |+-]*File "[^"\n]*", line [0-9]+, in ')
 LONGEST_LINE: Final = 1_000
-LONGEST_TEXT: Final = 10_000
+LONGEST_FACT: Final = 10_000
 LONGEST_TRACEBACK: Final = 50_000
 """Characters."""
 
@@ -136,8 +136,8 @@ def _text(value: Any) -> str:
 
 
 def _clean(text: str) -> str:
-    """The text without callback tokens, with unprintable characters escaped, at most `LONGEST_TEXT` long."""
-    return scrubbed_text(_printable(text))[:LONGEST_TEXT]
+    """The text without callback tokens, with unprintable characters escaped, at most `LONGEST_FACT` long."""
+    return scrubbed_text(_printable(text))[:LONGEST_FACT]
 
 
 def _traceback_lines(ei: ExcInfo) -> Iterator[str]:

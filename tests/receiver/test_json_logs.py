@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from temporalio.runtime import LogForwardingConfig
 
-from receiver.logs import LONGEST_TEXT, LONGEST_TRACEBACK, JSONFormatter
+from receiver.logs import LONGEST_FACT, LONGEST_TRACEBACK, JSONFormatter
 from tests.parts.callbacks import CLAIMS, URLS
 from tests.parts.hostile_errors import ERRORS, FORGED, HOSTILE, chained, raised
 
@@ -120,7 +120,7 @@ def test_long_texts_are_cut() -> None:
         error.add_note("note")
     shown = line(error=error, why="x" * 1_000_000)
     assert len(shown["traceback"]) <= LONGEST_TRACEBACK
-    assert len(shown["why"]) == LONGEST_TEXT
+    assert len(shown["why"]) == LONGEST_FACT
 
 
 def test_arguments_that_do_not_fit_their_message_are_no_error() -> None:
