@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
-from collections.abc import Mapping
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from unittest.mock import patch
 
 from click.testing import CliRunner
 
@@ -12,11 +17,25 @@ from receiver.cli import run
 from receiver.cli.demo.processes import bare_environment
 
 
+@contextmanager
+def unchanged_log() -> Iterator[None]:
+    """Keep `serve` and `worker` from setting up the log of their process: it is that of pytest here."""
+    hooks = [(sys, "excepthook"), (sys, "unraisablehook"), (threading, "excepthook")]
+    before = [(module, name, getattr(module, name)) for module, name in hooks]
+    with patch("logging.config.dictConfig"):
+        try:
+            yield
+        finally:
+            logging.captureWarnings(capture=False)
+            for module, name, hook in before:
+                setattr(module, name, hook)
+
+
 def run_in_process(
     args: tuple[str, ...], given: bytes, env: Mapping[str, str | None]
 ) -> subprocess.CompletedProcess[bytes]:
     """Run the command with these changes to the environment; None removes a variable."""
-    with CliRunner().isolation(given, env) as (out, err, _):
+    with unchanged_log(), CliRunner().isolation(given, env) as (out, err, _):
         code = run(args)
         return subprocess.CompletedProcess(args, code, out.getvalue(), err.getvalue())
 

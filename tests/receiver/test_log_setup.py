@@ -6,6 +6,7 @@ import json
 import logging
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from activities.log_settings import LogSettings
 from receiver.cli.demo.processes import bare_environment
 from receiver.log_setup import ACTIVITY_FAILURE, OncePerFailure, log_config
 from tests.commands import command
+from tests.support import KEY
 
 
 def levels(level: str) -> dict[str, int]:
@@ -168,3 +170,15 @@ def test_an_unexpected_error_has_its_traceback(monkeypatch: pytest.MonkeyPatch) 
 def test_other_commands_and_other_formats_stay_for_people() -> None:
     assert command("pipeline", "show", "", LOG_FORMAT="json").err.startswith("error: ")
     assert command("serve", LOG_FORMAT="xml").err.startswith("error: ")
+
+
+def test_a_process_that_is_played_here_leaves_the_log_of_the_tests(tmp_path: Path, unused_port: int) -> None:
+    handlers, hook = list(logging.getLogger().handlers), sys.excepthook
+    settings: dict[str, Any] = {"PUBLIC_URL": "http://127.0.0.1:8000", "CALLBACK_KEYS": KEY, "PARTNERS": "sandbox"}
+    settings |= {
+        "SANDBOX_URL": "http://127.0.0.1:9",
+        "DATABASE_URL": f"sqlite:///{tmp_path}/none.db",
+        "PORT": str(unused_port),
+    }
+    assert command("serve", **settings).code == 1
+    assert (logging.getLogger().handlers, sys.excepthook) == (handlers, hook)

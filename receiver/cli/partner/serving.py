@@ -11,7 +11,7 @@ import uvicorn
 from activities.log_settings import LogSettings
 from receiver.cli.partner.settings import partner_from_environment
 from receiver.lifecycle import check_port, stop_quietly
-from receiver.log_setup import log_config
+from receiver.log_setup import log_config, start_logging
 from receiver.sandbox.app import DEFAULT_RECEIVER, PLAYS, SandboxPartner
 from receiver.sandbox.roles import ROLES
 
@@ -19,6 +19,7 @@ from receiver.sandbox.roles import ROLES
 async def serve_sandbox(port: int, plays: tuple[str, ...], delay: float | None, seed: int) -> None:
     """Serve the sandbox until SIGTERM. delay: seconds. Raises `PortTaken`, and a usage error for an unknown play."""
     script, logs = _read_plays(plays), LogSettings.from_env(os.environ)
+    start_logging(logs)
     check_port("127.0.0.1", port)
     schemes = {name: made.signature for name in ROLES if (made := partner_from_environment(name)) and made.signature}
     async with httpx.AsyncClient(timeout=10, trust_env=False) as http:
