@@ -52,9 +52,8 @@ check: setup  ## Lint, check types and the import rule
 audit: | $(UV)  ## Look for known vulnerabilities of the locked dependencies
 	@UV="$(UV)" bash .ci/audit
 
-dev: setup $(ENV)  ## Run Temporal, receiver, worker and sandbox partner in this terminal
-	@mkdir -p .dev
-	@$(RUN) honcho -e $(ENV) -f Procfile.dev start
+dev: setup  ## Run Temporal, receiver, worker and sandbox partner in this terminal
+	@$(RUN) stagehook dev --env $(ENV) $(ARGS)
 
 replay: setup $(ENV)  ## Send captured deliveries again, to make dev (FROM=FILE)
 	@test -n "$$FROM" || { echo "error: no file to replay from" >&2; \
@@ -83,7 +82,5 @@ python:
 		{ echo "error: uv could not be installed" >&2; \
 		  echo "  try: install uv yourself, or Python with its venv or pip module" >&2; exit 1; }
 
-$(ENV): | $(UV)
-	@umask 077; $(PYTHON) -c 'import base64, re, secrets; new = lambda: base64.b64encode(secrets.token_bytes(30)).decode(); \
-		print(re.sub("(?m)^([A-Z_]+=)$$", lambda name: name[1] + new(), open(".env.example").read()), end="")' > $@
-	@echo "made $@ from .env.example, with keys and secrets of its own"
+$(ENV): | setup
+	@$(RUN) stagehook dev --env $@ --only-env

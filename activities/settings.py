@@ -68,11 +68,12 @@ class Settings:
         """Read the settings and add each fault to `env`; do not use the settings if there are faults."""
         public_url = env.url("PUBLIC_URL", fix=VARIABLES["PUBLIC_URL"])
         local = is_loopback(public_url)
+        development = read_development(env)
         partners = load_partners(env.names("PARTNERS", fix=f"enable some of {', '.join(PARTNERS)}"), env)
-        if public_url and not local:
+        if public_url and not local and not development:
             for name in (name for name, partner in partners.items() if partner.loopback_only):
                 env.fault("PARTNERS", f"names {name}, only for tests", "only a loopback PUBLIC_URL may enable it")
-        store = Store.read(env, public_url)
+        store = Store.read(env, "" if development else public_url)
         if store is None:
             for name in (name for name, partner in partners.items() if partner.needs_store):
                 env.fault("PARTNERS", f"names {name}, whose file needs a store", "set DATABASE_URL for web and worker")
@@ -87,10 +88,24 @@ class Settings:
             worker_metrics=read_worker_metrics(env),
             logs=LogSettings.read(env),
             # A public receiver must be reachable from a router on another machine; a local receiver must not.
-            host="127.0.0.1" if local else "0.0.0.0",  # noqa: S104
+            host="127.0.0.1" if local or development else "0.0.0.0",  # noqa: S104
             port=env.number("PORT", fix=VARIABLES["PORT"], default=8000, least=1, most=65535),
             processes=env.number("WEB_CONCURRENCY", fix=VARIABLES["WEB_CONCURRENCY"], default=1, least=1, most=100),
         )
+
+
+def read_development(env: Environment) -> bool:
+    """Whether DEVELOPMENT is 1: a public PUBLIC_URL is then a tunnel's, and may go with the sample partners and SQLite.
+
+    A production system cannot run with it by accident: its receiver listens on loopback only, and a Temporal on another
+    machine becomes a fault.
+    """
+    if env.optional("DEVELOPMENT") != "1":
+        return False
+    if not is_loopback(f"http://{env.optional('TEMPORAL_ADDRESS')}"):
+        problem = "is 1, but TEMPORAL_ADDRESS does not name this machine"
+        env.fault("DEVELOPMENT", problem, "leave it out in production; `stagehook dev` sets it beside a Temporal here")
+    return True
 
 
 def read_worker_metrics(env: Environment) -> str:

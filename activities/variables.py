@@ -19,6 +19,7 @@ VARIABLES: Final[Mapping[str, str]] = {
     "WEB_CONCURRENCY": "the number of receiver processes on one machine",
     "DATABASE_URL": "where deliveries are kept: PostgreSQL, or a SQLite file on a disk that lasts",
     "ALLOW_SQLITE": "1 to keep deliveries in SQLite although PUBLIC_URL is public",
+    "DEVELOPMENT": "1 on a developer's machine: a tunnel's PUBLIC_URL may go with the sample partners and SQLite",
     "RETENTION_DAYS": "days to keep deliveries",
     "BUILD_ID": "the deployed version, such as the id of the commit; shown in logs and metrics",
     "WORKER_VERSIONING": "1 to have Temporal give runs only to workers whose BUILD_ID was made current",

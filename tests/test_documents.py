@@ -135,7 +135,7 @@ def dev(tmp_path: Path) -> Iterator[dict[str, str]]:
     for default, port in ports.items():
         text = text.replace(default, port)
     text = text.replace(".dev/stagehook.db", f"{tmp_path}/deliveries.db")
-    env_file.write_text(text + f"DEV_DATABASE={tmp_path / 'temporal.db'}\n")
+    env_file.write_text(text)
     env = {
         **os.environ,
         "DEV_ENV": str(env_file),
@@ -144,7 +144,8 @@ def dev(tmp_path: Path) -> Iterator[dict[str, str]]:
     }
     log = tmp_path / "dev.log"
     with log.open("w") as out:
-        process = subprocess.Popen([*MAKE, "dev", f"ENV={env_file}"], stdout=out, stderr=out, start_new_session=True)
+        words = [*MAKE, "dev", f"ENV={env_file}", f"ARGS=--data {tmp_path}"]
+        process = subprocess.Popen(words, stdout=out, stderr=out, start_new_session=True)
     try:
         ready = f"http://127.0.0.1:{ports['8000']}/readyz"
         deadline = time.monotonic() + 90

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from unittest.mock import AsyncMock
 
 import pytest
@@ -25,7 +24,6 @@ from activities.finding import (
     missing_attributes,
     quoted,
     register_attributes,
-    type_of,
 )
 from activities.runs import Runs
 from activities.worker import WORKFLOWS
@@ -282,10 +280,3 @@ async def test_a_quoted_name_finds_nothing_else(findable: WorkflowEnvironment) -
     runs = Runs(findable.client)
     assert await runs.list(where=RunFilter(pipeline="x' OR StagehookPipeline != 'x")) == []
     assert quoted("it's \\") == "'it\\'s \\\\'"
-
-
-def test_the_dev_stack_registers_every_attribute() -> None:
-    [line] = [line for line in Path("Procfile.dev").read_text().splitlines() if line.startswith("temporal:")]
-    assert line.split("--search-attribute ")[1:] == [
-        f"{key.name}={type_of(key)}" + (" " if key is not ATTRIBUTES[-1] else "") for key in ATTRIBUTES
-    ]

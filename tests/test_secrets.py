@@ -111,7 +111,7 @@ def test_nothing_secret_is_written_anywhere(tmp_path: Path) -> None:
             urls += of_run
             more = written_by(local, run, of_run[3], of_run[0])
             written |= {f"{name} of {run}": text for name, text in more.items()}
-    sources = ("temporal.log", "partner.log", "receiver.log", "worker.log", "deliveries.db")
+    sources = ("temporal.log", "partner.log", "web.log", "worker.log", "deliveries.db")
     assert {f"{name} of all-{version}" for name in sources for version in (1, 2)} <= set(written)
     assert all("ada lovelace" in written[f"history all-{version}"] for version in (1, 2))
     proofs = [value for name, value in local.stack.environment.items() if name.endswith(("_KEY", "_SECRET"))]

@@ -20,6 +20,7 @@ from receiver.cli.terminal import guarded
 
 COMMANDS: Final = (
     "demo",
+    "dev",
     "serve",
     "worker",
     "pipeline",

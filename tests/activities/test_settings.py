@@ -220,3 +220,40 @@ def test_a_negative_longest_url_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr("activities.partners.PARTNERS", {"bank": broken})
     assert "longest_url is -1: use a number of characters, or 0" in faults(PARTNERS="bank")["PARTNERS"]
+
+
+# --- development
+
+
+def in_development(**changes: str) -> dict[str, str]:
+    local = {"DEVELOPMENT": "1", "TEMPORAL_ADDRESS": "127.0.0.1:7233", "DATABASE_URL": "sqlite:///deliveries.db"}
+    return {
+        **GOOD,
+        "PUBLIC_URL": "https://a-tunnel.example.com",
+        "CALLBACK_KEYS": secrets.token_urlsafe(32),
+        **local,
+    } | changes
+
+
+def test_development_lets_a_tunnel_go_with_samples_and_sqlite() -> None:
+    settings = Settings.from_env(in_development())
+    assert (settings.public_url, settings.host) == ("https://a-tunnel.example.com", "127.0.0.1")
+    assert settings.store is not None
+
+
+@pytest.mark.parametrize("address", ["", "temporal.example.com:7233", "10.0.0.1:7233", "localhost.example.com:7233"])
+def test_development_is_refused_beside_another_temporal(address: str) -> None:
+    with pytest.raises(SettingsError, match="DEVELOPMENT is 1, but TEMPORAL_ADDRESS does not name this machine"):
+        Settings.from_env(in_development(TEMPORAL_ADDRESS=address))
+
+
+@pytest.mark.parametrize("value", ["", "0", "true", "yes"])
+def test_no_other_value_is_development(value: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        Settings.from_env(in_development(DEVELOPMENT=value))
+    assert {fault.name for fault in error.value.faults} == {"PARTNERS", "DATABASE_URL"}
+
+
+def test_development_takes_no_guessable_key_with_a_tunnel() -> None:
+    with pytest.raises(SettingsError, match="a guessable key"):
+        Settings.from_env(in_development(CALLBACK_KEYS=SAMPLE))

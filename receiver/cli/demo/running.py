@@ -22,10 +22,10 @@ from activities.run_status import status_name
 from activities.runs import Runs
 from activities.settings import read_token_version
 from activities.store.database import Database
-from receiver.cli.demo.processes import Processes
+from receiver.cli.demo.processes import Processes, cancel_with_parent
 from receiver.cli.demo.stack import Stack, stagehook_command, start_stack
 from receiver.cli.errors import CommandError
-from receiver.cli.output import cancel_on_signals, note, print_json, say
+from receiver.cli.output import note, print_json, say
 from receiver.cli.pipeline.stage_table import changes, stage_table
 from receiver.cli.tables import live_table
 from receiver.deliveries.archive import Archive
@@ -66,7 +66,7 @@ INPUT: Final = {"full_name": "ada lovelace", "date_of_birth": "1815-12-10", "iba
 
 async def run_demo(*, keep: bool, as_json: bool) -> None:
     """Run the demo and print a summary; raises `CommandError` if the run did not show everything."""
-    _end_with_parent()
+    cancel_with_parent()
     env = Environment(os.environ)
     token_version = read_token_version(env)
     env.check()
@@ -298,18 +298,3 @@ def shown_command() -> str:
     """Return this `stagehook` command as it can be typed here."""
     path = stagehook_command()[0]
     return min(path, os.path.relpath(path), key=len)
-
-
-def _end_with_parent() -> None:
-    """End the demo, as Ctrl-C does, when its parent process ends."""
-    cancel_on_signals()
-    task, loop, parent = asyncio.current_task(), asyncio.get_running_loop(), os.getppid()
-
-    def look_after_parent() -> None:
-        if os.getppid() == parent:
-            loop.call_later(REFRESH_SECONDS, look_after_parent)
-        elif task:
-            task.cancel()
-
-    # Otherwise, a killed `uv run` or make would leave this process running.
-    look_after_parent()

