@@ -106,7 +106,7 @@ async def test_real_partners_alone_need_no_sandbox(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(
         "activities.partners.PARTNERS",
-        {"real": lambda env: replace(sandbox.partner("sandbox", env), loopback_only=False)},
+        {"real": lambda env: replace(sandbox.partner("real", env), loopback_only=False)},
     )
     system = await plan(tmp_path, PUBLIC_URL=TUNNEL, PARTNERS="real")
     assert system.sandbox_port is None
