@@ -96,7 +96,7 @@ def test_every_end_of_dev_ends_its_processes(tmp_path: Path, number: signal.Sign
         process.send_signal(number)
         assert process.wait(ENDS_WITHIN) == (-9 if number == signal.SIGKILL else 130)
         eventually(lambda: parts_of(tmp_path) == {}, ENDS_WITHIN)
-    assert "error" not in out.read_text()
+    assert "\nerror: " not in out.read_text()
 
 
 @pytest.mark.fault  # it installs a wheel

@@ -273,3 +273,31 @@ def test_a_partner_that_is_not_enabled_here_is_said(systems: tuple[Local, Local]
     ended = systems[1].command("delivery", "replay", "--from", str(exported), PARTNERS="sandbox")
     assert ended.returncode == 2
     assert b"PARTNERS does not name bank, cards, esign, identity" in ended.stderr
+
+
+def test_new_deliveries_of_production_are_replayed_to_a_laptop(systems: tuple[Local, Local], tmp_path: Path) -> None:
+    """As they come in, until Ctrl-C; the laptop has other keys and secrets, and production's store is only read."""
+    production, laptop = systems
+    before = recorded(production)
+    env = dict(laptop.stack.environment)
+    words = ["delivery", "tail", "--since", "1h", "--replay-to", env["PUBLIC_URL"], "--json"]
+    env["DATABASE_URL"] = production.stack.environment["DATABASE_URL"]
+    out = tmp_path / "tail.log"
+
+    def lines() -> list[dict[str, Any]]:
+        return [json.loads(line) for line in out.read_text().splitlines() if line.startswith("{")]
+
+    with running(stagehook_command(*words), env, out) as tailing:
+        eventually(lambda: len(lines()) >= 6)
+        done(production, "pipeline", "start", "onboarding", "--id", "customer-8", "--input", INPUT, "--wait")
+        eventually(lambda: {line["stage"] for line in lines() if line["workflow_id"] == "customer-8"} == {1, 2, 3, 4})
+        tailing.send_signal(signal.SIGINT)
+        assert tailing.wait(3 * 12) == 130
+    accepted = [line for line in lines() if line["verdict"] == "accepted"]
+    assert {line["answered"] for line in accepted} == {202}
+    settled = {line["into"] for line in accepted if line["stage"] == 2}
+    for run in settled:
+        assert progress(laptop, run)["account-check"]["cause"] == "callback"
+        assert json.loads(done(laptop, "pipeline", "show", run, "--json"))["status"] == "completed"
+    assert set(before) < set(recorded(production))
+    assert not [run for run in settled if run.startswith("customer-")]

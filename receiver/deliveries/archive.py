@@ -197,6 +197,15 @@ class Archive:
         rows = {row["id"]: row for row in map(self._row, ids)}.values()
         return [to_delivery(row) for row in sorted(rows, key=lambda row: (row["received_at"], row["position"]))]
 
+    def those(self, ids: Sequence[str]) -> list[Delivery]:
+        """The deliveries of these ids that are still there, with their bodies, in the order of receipt."""
+        found: list[Delivery] = []
+        for start in range(0, len(ids), PAGE):
+            query = sa.select(*RECORD).where(C.id.in_(ids[start : start + PAGE]))
+            with self._database.begin() as connection:
+                found += [to_delivery(dict(row)) for row in connection.execute(query).mappings()]
+        return sorted(found, key=lambda one: (one.received_at, one.part))
+
     def with_requests(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         """These deliveries, the requests that they are parts of, and the parts of the requests among them."""
         found = {one.id: one for one in deliveries}

@@ -128,12 +128,16 @@ def requests_of(deliveries: Sequence[Delivery]) -> list[list[Delivery]]:
     return list(grouped.values())
 
 
-class Aim(Protocol):
+class Aiming(Protocol):
     """Decides which run and stage each delivery is sent to."""
 
     async def claims(self, delivery: Delivery) -> Claims:
         """The claims for the delivery's new token."""
         ...
+
+
+class Aim(Aiming, Protocol):
+    """Aims the deliveries of a replay, and ends what it has begun for them."""
 
     def is_begun(self, chain_id: str) -> bool:
         """Whether the deliveries of this captured run go to a run that the replay begins."""
@@ -183,7 +187,7 @@ class Replay:
         """The sum of the pauses between the deliveries, in seconds."""
         return sum(map(self._pause, deliveries, deliveries[1:]))
 
-    async def send_all(self, deliveries: Sequence[Delivery], aim: Aim) -> AsyncIterator[Replayed]:
+    async def send_all(self, deliveries: Sequence[Delivery], aim: Aiming) -> AsyncIterator[Replayed]:
         """Send the deliveries one after another, and yield each result. Stops if the receiver cannot be reached."""
         before: Delivery | None = None
         for request in requests_of(deliveries):

@@ -19,9 +19,17 @@ BUSY_MS: Final = 10_000
 """Milliseconds that a command waits while another process writes to SQLite's file. No request waits for a command."""
 
 
-def need_archive() -> Archive:
-    """Return the deliveries in the store of DATABASE_URL; raises as `need_store` does."""
-    return Archive(need_store())
+def need_archive(*, read_only: bool = False) -> Archive:
+    """Return the deliveries in the store of DATABASE_URL; raises as `need_store` does.
+
+    read_only: have the database refuse every write, for a store that may be another system's.
+    """
+    store = need_store()
+    if read_only and store.is_sqlite:
+        sa.event.listen(store.engine, "connect", _refuse_writes)
+    elif read_only:
+        sa.event.listen(store.engine, "begin", _begin_read_only)
+    return Archive(store)
 
 
 def read_store() -> Database | None:
@@ -50,3 +58,11 @@ def need_store() -> Database:
 
 def _be_patient(connection: DBAPIConnection, record: object) -> None:
     connection.cursor().execute(f"PRAGMA busy_timeout={BUSY_MS}")
+
+
+def _refuse_writes(connection: DBAPIConnection, record: object) -> None:
+    connection.cursor().execute("PRAGMA query_only=ON")
+
+
+def _begin_read_only(connection: sa.Connection) -> None:
+    connection.exec_driver_sql("SET TRANSACTION READ ONLY")

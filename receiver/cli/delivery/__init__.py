@@ -8,6 +8,7 @@ import click
 
 from receiver.cli.delivery.filters import filter_options
 from receiver.cli.delivery.replay import replay
+from receiver.cli.names import RUN_ID
 from receiver.cli.output import json_option
 
 if TYPE_CHECKING:
@@ -47,16 +48,38 @@ def show(id_: str, *, body: bool, curl: bool, as_json: bool) -> None:
 
 @delivery.command()
 @filter_options()
+@click.option("--replay-to", default="", metavar="URL", help="Send each to this receiver too, with a new token.")
+@click.option("--to-run", default="", type=RUN_ID, metavar="ID", help="With --replay-to: into this run.")
+@click.option(
+    "--to-store", default="", metavar="URL", help="With --replay-to: that receiver's store, for partners' ids."
+)
+@click.option("--allow-remote", is_flag=True, help="Let --replay-to be another machine.")
+@click.option("--yes", is_flag=True, help="With --allow-remote: do not ask.")
 @json_option
-def tail(filters: Filters, *, as_json: bool) -> None:
+def tail(
+    filters: Filters, replay_to: str, to_run: str, to_store: str, *, allow_remote: bool, yes: bool, as_json: bool
+) -> None:
     """Print deliveries as they come in, until Ctrl-C. With --since, first print the stored ones since then.
 
     If a delivery does not match the filters yet, it is printed later, as soon as it has the requested verdict,
     pipeline or fate.
-    """
-    from receiver.cli.delivery.listing import print_as_they_come
 
-    print_as_they_come(filters, as_json=as_json)
+    With --replay-to, each is also replayed to a receiver on this machine, as `delivery replay` does: to the captured
+    run if this Temporal has it, or to a stand-in. The store of DATABASE_URL is only read. While that receiver is away,
+    the deliveries wait.
+    """
+    if not replay_to:
+        if to_run or to_store or allow_remote or yes:
+            raise click.UsageError("--to-run, --to-store, --allow-remote and --yes go with --replay-to")
+        from receiver.cli.delivery.listing import print_as_they_come
+
+        print_as_they_come(filters, as_json=as_json)
+        return
+    import asyncio
+
+    from receiver.cli.delivery.relaying import RelayOptions, relay_as_they_come
+
+    asyncio.run(relay_as_they_come(RelayOptions(filters, replay_to, to_run, to_store, allow_remote, yes, as_json)))
 
 
 @delivery.command()

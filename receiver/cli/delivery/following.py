@@ -6,7 +6,7 @@ import time
 from collections import deque
 from typing import Final
 
-from receiver.deliveries.archive import Archive
+from receiver.deliveries.archive import Archive, Filters
 from receiver.deliveries.delivery import Delivery
 
 COMMIT_LAG_SECONDS: Final = 30.0
@@ -20,6 +20,33 @@ OVERLAP_POSITIONS: Final = 200
 
 MOST_OVERLAP_POSITIONS: Final = 10_000
 """The maximum number of positions to look at again."""
+
+TAIL_OPEN: Final = 10_000
+"""Deliveries that are looked at again until their fate is final. If there are more, the oldest are dropped."""
+
+
+class Matching:
+    """Looks for new deliveries that match filters, each once: at once, or as soon as it matches."""
+
+    def __init__(self, archive: Archive, filters: Filters) -> None:
+        self._archive = archive
+        self._filters = filters
+        self._following = Following(archive, filters.since)
+        self._open: list[str] = []
+        self._new: list[Delivery] | None = None
+
+    def more(self) -> tuple[list[Delivery], bool]:
+        """Return the deliveries, without bodies, that match since the last look, and whether there may be more now.
+
+        If it raises `StoreAway`, the next look loses nothing.
+        """
+        if self._new is None:
+            self._new = self._following.more()
+        changed, still_open = self._archive.later(self._open, self._filters)
+        new, self._new = self._new, None
+        waiting = [one.id for one in new if self._filters.may_match(one) and not self._filters.matches(one)]
+        self._open = [*still_open, *waiting][-TAIL_OPEN:]
+        return [*changed, *filter(self._filters.matches, new)], bool(new)
 
 
 class Following:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from receiver.cli.db.store import need_archive
-from receiver.cli.delivery.following import Following
+from receiver.cli.delivery.following import Matching
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.output import note, print_json, say
 from receiver.cli.tables import print_list
@@ -19,8 +19,6 @@ from receiver.deliveries.archive import Filters
 from receiver.deliveries.delivery import Delivery
 
 TAIL_SECONDS: Final = 0.5
-TAIL_OPEN: Final = 10_000
-"""Deliveries that are looked at again until their fate is final. If there are more, the oldest are dropped."""
 
 
 def print_latest(filters: Filters, *, limit: int, as_json: bool) -> None:
@@ -44,24 +42,29 @@ def print_latest(filters: Filters, *, limit: int, as_json: bool) -> None:
 
 def print_as_they_come(filters: Filters, *, as_json: bool) -> None:
     """Print deliveries as they are recorded, without end; raises `CommandError` for a filter by an end time."""
-    if filters.until != math.inf:
-        raise CommandError("--until ends nothing here", "`stagehook delivery list --until TIME`", Exit.USAGE)
-    archive = need_archive()
-    following = Following(archive, filters.since)
-    open_: list[str] = []
+    refuse_end(filters)
+    matching = Matching(need_archive(), filters)
     while True:
-        new = following.more()
-        changed, open_ = archive.later(open_, filters)
-        for one in (*changed, *filter(filters.matches, new)):
+        found, may_be_more = matching.more()
+        for one in found:
             if as_json:
                 print_json(summary(one), indent=None)
             else:
-                say(printable("  ".join((*cells(one), part_text(one)))).rstrip())
+                say(printable(line_of(one)))
         sys.stdout.flush()
-        open_ += [one.id for one in new if filters.may_match(one) and not filters.matches(one)]
-        del open_[:-TAIL_OPEN]
-        if not new:  # after a page there may be another
+        if not may_be_more:
             time.sleep(TAIL_SECONDS)
+
+
+def refuse_end(filters: Filters) -> None:
+    """Raise `CommandError` for a filter by an end time: following has no end."""
+    if filters.until != math.inf:
+        raise CommandError("--until ends nothing here", "`stagehook delivery list --until TIME`", Exit.USAGE)
+
+
+def line_of(one: Delivery) -> str:
+    """Return the line of a delivery that came in."""
+    return "  ".join((*cells(one), part_text(one))).rstrip()
 
 
 def cells(one: Delivery) -> tuple[str, ...]:

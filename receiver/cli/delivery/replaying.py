@@ -53,8 +53,8 @@ async def replay_deliveries(options: ReplayOptions) -> Exit:
     Plan(request, chosen, aim, left_out, seconds).tell(as_json=options.dry_run and options.as_json)
     if options.dry_run:
         return Exit.OK
-    if not options.yes and _is_remote(request):
-        _confirm_other_machine()
+    if not options.yes and is_remote(request):
+        confirm_other_machine()
     replayed = await _send_and_report(replaying, chosen, aim, left_out, as_json=options.as_json)
     _check_answers(request, replayed.sent, not_sent=len(chosen) - len(replayed.sent))
     if replayed.late:
@@ -65,7 +65,7 @@ async def replay_deliveries(options: ReplayOptions) -> Exit:
 
 
 def _requested(options: ReplayOptions, settings: Settings) -> ReplayRequest:
-    to = _receiver(options.to, settings, allow_remote=options.allow_remote)
+    to = receiver_url("--to", options.to or settings.public_url, allow_remote=options.allow_remote)
     return ReplayRequest(to, options.allow_remote, options.mode, options.start, options.workflow, options.stage or 0)
 
 
@@ -81,7 +81,8 @@ def _replay(request: ReplayRequest, settings: Settings, options: ReplayOptions) 
     )
 
 
-def _confirm_other_machine() -> None:
+def confirm_other_machine() -> None:
+    """Ask whether to send to another machine; raises `CommandError` without a terminal."""
     if not sys.stdin.isatty():
         raise CommandError(
             "stdin is not a terminal, so a replay to another machine cannot be confirmed", "say --yes", Exit.USAGE
@@ -115,19 +116,19 @@ async def _send_and_report(
     return Sent(replayed, late)
 
 
-def _receiver(to: str, settings: Settings, *, allow_remote: bool) -> str:
-    """Return the base URL to send to."""
-    given = Environment({"--to": to or settings.public_url})
-    url = given.url("--to", fix="give the receiver's base URL, such as http://127.0.0.1:8000; https for other machines")
+def receiver_url(option: str, to: str, *, allow_remote: bool) -> str:
+    """Return the base URL to send to; raises `CommandError` for another machine without `allow_remote`."""
+    given = Environment({option: to})
+    url = given.url(option, fix="give the receiver's base URL, such as http://127.0.0.1:8000; https for other machines")
     for fault in given.faults:
         raise CommandError(f"{fault.name} {fault.problem}", fault.fix, Exit.USAGE)
     if not is_loopback(url) and not allow_remote:
         what = f"{url} is not this machine"
-        raise CommandError(what, "give --to a loopback URL, or say --allow-remote if you mean it", Exit.USAGE)
+        raise CommandError(what, f"give {option} a loopback URL, or say --allow-remote if you mean it", Exit.USAGE)
     return url
 
 
-def _is_remote(request: ReplayRequest) -> bool:
+def is_remote(request: ReplayRequest) -> bool:
     """Whether the receiver or Temporal, to which the replay sends, is on another machine."""
     return not is_loopback(request.to) or (
         request.mode != "verbatim" and not is_loopback(f"http://{_temporal_address()}")
@@ -170,14 +171,19 @@ def _select(found: Sequence[Delivery], options: ReplayOptions) -> tuple[list[Del
     return chosen, len(found) - len(chosen)
 
 
-async def _aim(request: ReplayRequest, deliveries: Sequence[Delivery], settings: Settings, seconds: float) -> Aim:
-    if request.mode == "verbatim":
-        return CapturedClaims()
+def tell_temporal(request: ReplayRequest) -> None:
+    """Print where runs are begun or answered; raises `CommandError` for another machine without `allow_remote`."""
     address = _temporal_address()
     if not is_loopback(f"http://{address}") and not request.allow_remote:
         what = f"Temporal at {address} is not on this machine, and runs would be begun or answered there"
         raise CommandError(what, "set TEMPORAL_ADDRESS to a local one, or say --allow-remote", Exit.USAGE)
     note(f"Temporal at {address}, namespace {connect_config(os.environ).get('namespace', 'default')}")
+
+
+async def _aim(request: ReplayRequest, deliveries: Sequence[Delivery], settings: Settings, seconds: float) -> Aim:
+    if request.mode == "verbatim":
+        return CapturedClaims()
+    tell_temporal(request)
     runs = Runs(await connect(os.environ))
     if request.workflow:
         await runs.describe(request.workflow)
