@@ -179,6 +179,16 @@ def test_every_command_on_a_page_has_options_that_exist(page: str) -> None:
         parse(words)
 
 
+def test_the_page_of_development_names_options_that_exist() -> None:
+    """They run without end, or need another system; tests/test_dev.py and tests/test_replay.py run such commands."""
+    lines = [line for name in ("develop", "replay") for block in blocks(PAGES[name], "") for line in block.splitlines()]
+    calls = [re.sub(r"^(?:[A-Z_]+=\S+ )*", "", line) for line in lines]
+    calls = [line for line in calls if line.startswith("stagehook ")]
+    assert len(calls) >= 5
+    for line in calls:
+        parse(shlex.split(line)[1:])
+
+
 def calls_of_stagehook(line: str) -> Iterator[list[str]]:
     """The words behind `stagehook` of each call in a line of a shell, such as `stagehook a | stagehook b > file`."""
     lexer = shlex.shlex(line, posix=True, punctuation_chars=True)

@@ -275,6 +275,7 @@ def test_a_partner_that_is_not_enabled_here_is_said(systems: tuple[Local, Local]
     assert b"PARTNERS does not name bank, cards, esign, identity" in ended.stderr
 
 
+@pytest.mark.usefixtures("exported")  # before there is a second run
 def test_new_deliveries_of_production_are_replayed_to_a_laptop(systems: tuple[Local, Local], tmp_path: Path) -> None:
     """As they come in, until Ctrl-C; the laptop has other keys and secrets, and production's store is only read."""
     production, laptop = systems

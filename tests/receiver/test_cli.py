@@ -445,4 +445,5 @@ def test_a_demo_names_commands_that_there_are_where_it_is_run(tmp_path: Path, mo
     monkeypatch.chdir(tmp_path)
     shown = "\n".join(next_commands(Path(".dev/demo.jsonl")))
     assert "stagehook delivery replay --from .dev/demo.jsonl" in shown
+    assert "stagehook dev " in shown
     assert "  make" not in shown

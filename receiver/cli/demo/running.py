@@ -264,7 +264,8 @@ def next_commands(captured: Path | None) -> list[str]:
     if Path.cwd() != PROJECT:  # no Makefile here
         replay = f"  {shown_command()} delivery replay --from {captured}     sends again what this captured"
         kept = f"  {shown_command()} demo --keep     the same, staying up, with Temporal's UI"
-        return ["", "next:", kept, *([f"{replay}, to your receiver"] if captured else [])]
+        parts = f"  {shown_command()} dev     the four parts in one terminal"
+        return ["", "next:", kept, parts, *([f"{replay}, to your receiver"] if captured else [])]
     replay = f"  make replay FROM={captured}     then: sends again what this captured"
     return [
         "",
