@@ -25,7 +25,7 @@ TAIL_OPEN: Final = 10_000
 """Deliveries that are looked at again until their fate is final. If there are more, the oldest are dropped."""
 
 
-class Matching:
+class FilteredFollowing:
     """Looks for new deliveries that match filters, each once: at once, or as soon as it matches."""
 
     def __init__(self, archive: Archive, filters: Filters) -> None:

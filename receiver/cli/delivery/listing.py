@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from receiver.cli.db.store import need_archive
-from receiver.cli.delivery.following import Matching
+from receiver.cli.delivery.following import FilteredFollowing
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.output import note, print_json, say
 from receiver.cli.tables import print_list
@@ -43,7 +43,7 @@ def print_latest(filters: Filters, *, limit: int, as_json: bool) -> None:
 def print_as_they_come(filters: Filters, *, as_json: bool) -> None:
     """Print deliveries as they are recorded, without end; raises `CommandError` for a filter by an end time."""
     refuse_end(filters)
-    matching = Matching(need_archive(), filters)
+    matching = FilteredFollowing(need_archive(), filters)
     while True:
         found, may_be_more = matching.more()
         for one in found:

@@ -21,7 +21,7 @@ from activities.store.calls import Calls
 from activities.store.database import Database
 from activities.store.errors import BadDatabaseURL, StoreAway
 from receiver.cli.db.store import need_archive
-from receiver.cli.delivery.following import Matching
+from receiver.cli.delivery.following import FilteredFollowing
 from receiver.cli.delivery.listing import TAIL_SECONDS, line_of, refuse_end, summary
 from receiver.cli.delivery.replay_plan import ReplayRequest
 from receiver.cli.delivery.replaying import confirm_other_machine, is_remote, receiver_url, tell_temporal
@@ -105,7 +105,7 @@ class Relay:
         self._options = options
         self._replay = replay
         self._aim = aim
-        self._matching = Matching(archive, options.filters)
+        self._matching = FilteredFollowing(archive, options.filters)
         self._found: list[str] | None = None
         self._may_be_more = False
         self._seen: dict[str, None] = {}
