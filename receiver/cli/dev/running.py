@@ -137,6 +137,8 @@ def _environment(merged: Mapping[str, str], folder: Path) -> dict[str, str]:
         **own,
         # An empty file. Otherwise the file in the user's home could connect the processes to a real system.
         "TEMPORAL_CONFIG_FILE": str(no_config),
+        # Some shells export the machine's name under this name, and the receiver takes it for an address.
+        "HOST": LOOPBACK,
         "DEVELOPMENT": "1",
         "PYTHONUNBUFFERED": "1",
     }
