@@ -142,6 +142,7 @@ def dev(tmp_path: Path) -> Iterator[dict[str, str]]:
         "TEMPORAL_ADDRESS": f"127.0.0.1:{ports['7233']}",
         "PATH": f"{BINARIES}:{os.environ['PATH']}",
     }
+    (ROOT / ".dev").mkdir(exist_ok=True)  # the pages write there; the data of other such systems may lie there
     log = tmp_path / "dev.log"
     with log.open("w") as out:
         words = [*MAKE, "dev", f"ENV={env_file}", f"ARGS=--data {tmp_path}"]
