@@ -14,8 +14,8 @@ from activities.variables import VARIABLES
 ROOT = Path(__file__).parents[2]
 EXAMPLE = (ROOT / ".env.example").read_text()
 NAMED_BY_PARTNERS = tuple(f"{name.upper()}_" for name in PARTNERS)
-NO_SETTINGS = {"STAGEHOOK_TRACEBACK", "XDG_CACHE_HOME"}
-"""Variables of the command line, which no deployment sets."""
+NO_SETTINGS = {"STAGEHOOK_TRACEBACK", "XDG_CACHE_HOME", "SSL_CERT_FILE"}
+"""Variables of the command line and of OpenSSL, which no deployment sets."""
 
 READ = re.compile(r'\b(?:env|environ)\.(?:get|text|secret|optional|url|names|number)\(\s*"([A-Z_]+)"')
 
