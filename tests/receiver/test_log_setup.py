@@ -172,7 +172,7 @@ def test_other_commands_and_other_formats_stay_for_people() -> None:
     assert command("serve", LOG_FORMAT="xml").err.startswith("error: ")
 
 
-def test_a_process_that_is_played_here_leaves_the_log_of_the_tests(tmp_path: Path, unused_port: int) -> None:
+def test_a_process_played_here_leaves_the_log_of_the_tests(tmp_path: Path, unused_port: int) -> None:
     handlers, hook = list(logging.getLogger().handlers), sys.excepthook
     settings: dict[str, Any] = {"PUBLIC_URL": "http://127.0.0.1:8000", "CALLBACK_KEYS": KEY, "PARTNERS": "sandbox"}
     settings |= {
