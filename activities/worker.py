@@ -19,6 +19,7 @@ from activities.http import http_client
 from activities.settings import Settings
 from activities.store.call_notes import CallNotes
 from activities.store.calls import Calls
+from activities.wait_order import keep_wait_order
 from workflows.onboarding import ReviewedOnboarding
 from workflows.pipeline import PipelineWorkflow
 
@@ -69,6 +70,7 @@ def workflow_runner() -> GuardedRunner:
     # code that a replay would not repeat, and the audit finds such code before it is deployed.
     # A class of your own runs in the sandbox, and shares the audited modules, because they hold no state. It must share
     # the contract: the converter and the activities would not recognize a second copy of its classes.
+    keep_wait_order()
     return GuardedRunner(
         restrictions=SandboxRestrictions.default.with_passthrough_modules(*AUDITED),
         audited=AUDITED,
