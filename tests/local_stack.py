@@ -18,7 +18,7 @@ from unittest.mock import patch
 import pytest
 
 from receiver.cli.demo.processes import Processes
-from receiver.cli.demo.stack import Stack, stagehook_command, start_stack
+from receiver.cli.demo.stack import Stack, stagehook_command, start_stack, temporal_server
 from tests.commands import run_in_process
 
 COMMAND_WITHIN = 60.0
@@ -52,9 +52,18 @@ def eventually(holds: Callable[[], Any], within: float = 60.0) -> Any:
     return found
 
 
+def lazy_server(port: int, database: Path, ui_port: int | None = None) -> list[str]:
+    """The command of the real one, for a server that collects its garbage more seldom."""
+    return ["env", "GOGC=400", *temporal_server(port, database, ui_port)]
+
+
 @contextmanager
 def local_system(folder: Path, plays: Mapping[str, Sequence[str]] = PLAYS, *, delay: float = 0.05) -> Iterator[Local]:
-    with patch("receiver.cli.demo.stack.READY_WITHIN", 120.0), Processes(folder, grace=25.0) as processes:
+    with (
+        patch("receiver.cli.demo.stack.READY_WITHIN", 120.0),
+        patch("receiver.cli.demo.stack.temporal_server", lazy_server),
+        Processes(folder, grace=25.0) as processes,
+    ):
         stack = asyncio.run(start_stack(processes, folder, plays=plays, delay=delay, ui=False))
         yield Local(stack, processes, folder)
 

@@ -167,6 +167,7 @@ def test_web_listens_before_temporal_serves_after_and_says_build(tmp_path: Path)
     assert env["CALLBACK_KEYS"] not in log.read_text()
 
 
+@pytest.mark.fault  # make test serves with one process, above
 def test_several_receivers_share_a_port_and_stop_with_code_0(tmp_path: Path) -> None:
     with (
         system(tmp_path, WEB_CONCURRENCY="2") as env,

@@ -7,6 +7,7 @@ import os
 import signal
 import socketserver
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread, Timer
@@ -226,6 +227,7 @@ def test_a_killed_replay_ends_its_stand_in(systems: tuple[Local, Local], exporte
     with running(words, {**os.environ, **laptop.stack.environment}, tmp_path / "log") as process:
         while not (begun := listed(laptop) - before):
             assert process.poll() is None, (tmp_path / "log").read_text()
+            time.sleep(0.2)
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 130
     done(laptop, "pipeline", "watch", *begun)

@@ -180,6 +180,7 @@ def test_check_says_in_which_line_of_a_json_document_a_secret_is() -> None:
     assert [one["line"] for one in found] == [1 + given[:at].count(b"\n") for at in places(given, SECRET.encode())]
 
 
+@pytest.mark.fault
 def test_check_reads_a_file_of_findings_once() -> None:
     given = f"{SECRET}\n".encode() * 2**16
     began = time.monotonic()

@@ -11,7 +11,6 @@ import contextlib
 import gzip
 import json
 import os
-import pty
 import re
 import shutil
 import subprocess
@@ -24,7 +23,6 @@ import pytest
 from activities.callback_urls import CallbackURLs
 from activities.partners.partner import StageBy
 from activities.signatures import SCHEMES
-from receiver.cli.demo.stack import stagehook_command
 from receiver.cli.partner import KINDS
 from receiver.cli.partner.copying import SAMPLE, sample_changes
 from receiver.cli.partner.finding import FoundPaths
@@ -35,6 +33,7 @@ from receiver.deliveries.delivery import read_line
 from tests.commands import Done, command
 from tests.parts.callbacks import CLAIMS
 from tests.parts.temporal import BINARIES
+from tests.parts.terminals import answered
 from tests.support import KEY
 
 ROOT = Path(__file__).parents[2]
@@ -323,14 +322,9 @@ def test_one_url_needs_a_signature_that_covers_the_body(untouched: Path, kind: s
 
 
 def test_the_kind_is_asked_for_on_a_terminal(project: Path) -> None:
-    ours, theirs = pty.openpty()
-    os.write(ours, b"three\n")
-    env = {**os.environ, "PYTHONPATH": str(project)}
-    words = stagehook_command("partner", "new", "acme")
-    done = subprocess.run(words, cwd=project, env=env, stdin=theirs, capture_output=True, timeout=60, check=False)
-    os.close(ours)
-    os.close(theirs)
-    assert (done.returncode, b"has one URL" in done.stderr) == (0, True), done.stderr
+    with contextlib.chdir(project):
+        done = answered(b"three\n", "partner", "new", "acme")
+    assert (done.code, "has one URL" in done.err) == (0, True), done.err
     assert stage_by_of(project, "acme") == "reference"
 
 

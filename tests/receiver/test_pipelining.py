@@ -188,6 +188,7 @@ async def test_a_client_that_reads_no_answers_is_cut_off(monkeypatch: pytest.Mon
             await asyncio.wait_for(reader.readexactly(10_000_000), SOON)
 
 
+@pytest.mark.fault
 @pytest.mark.skipif(sys.platform != "linux", reason="this system does not tell")
 @pytest.mark.timeout(120)
 async def test_memory_stays_flat_under_unread_pipelined_requests(tmp_path: Path) -> None:

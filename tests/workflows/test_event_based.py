@@ -95,8 +95,9 @@ async def test_the_temporal_cli_drives_it_past_lower_waits(
         assert await asyncio.wait_for(handle.result(), SOON) == ALL
 
 
+@pytest.mark.fault
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("kills", [1, pytest.param(2, marks=pytest.mark.fault)])
+@pytest.mark.parametrize("kills", [1, 2])
 async def test_a_worker_may_be_killed_between_stages(real: WorkflowEnvironment, kills: int) -> None:
     handle = await begin(real)
     for stage in range(1, kills + 1):

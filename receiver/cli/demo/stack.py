@@ -154,10 +154,11 @@ async def start_parts(
     start("web", stagehook_command("serve"), env)
     client = await _until(processes, "temporal", lambda: connect(env), within)
     start("worker", stagehook_command("worker"), env)
-    await _until(processes, "web", lambda: _get(f"http://{LOOPBACK}:{env['PORT']}/readyz"), within)
-    if sandbox is not None:
-        ledger = f"http://{LOOPBACK}:{sandbox[sandbox.index('--port') + 1]}/ledger"
-        await _until(processes, "partner", lambda: _get(ledger), within)
+    async with httpx.AsyncClient(trust_env=False) as http:  # to make one takes longer than a request
+        await _until(processes, "web", lambda: _get(http, f"http://{LOOPBACK}:{env['PORT']}/readyz"), within)
+        if sandbox is not None:
+            ledger = f"http://{LOOPBACK}:{sandbox[sandbox.index('--port') + 1]}/ledger"
+            await _until(processes, "partner", lambda: _get(http, ledger), within)
     return client
 
 
@@ -173,6 +174,5 @@ async def _until(processes: Processes, name: str, attempt: Callable[[], Awaitabl
             await asyncio.sleep(0.05)
 
 
-async def _get(url: str) -> None:
-    async with httpx.AsyncClient(trust_env=False) as http:
-        (await http.get(url)).raise_for_status()
+async def _get(http: httpx.AsyncClient, url: str) -> None:
+    (await http.get(url)).raise_for_status()
