@@ -27,6 +27,8 @@ from tests.parts.empty_stores import PostgresDatabases, SQLiteFiles
 PATIENCE = 3 * DEFAULT_TIMING.commit_timeout
 PATIENT = Timing(commit_timeout=PATIENCE, query_timeout=PATIENCE)
 """Three times as long as in production to keep a delivery."""
+UNHURRIED = replace(PATIENT, commit_timeout=30.0, query_timeout=30.0, fate_wait=30.0)
+"""No store or Temporal that answers at all is too late."""
 
 
 def timed(**changes: Any) -> pytest.MarkDecorator:

@@ -20,7 +20,7 @@ from receiver.timing import Timing
 from tests.parts.deliveries import delivery
 from tests.parts.doors import Door, opened
 from tests.parts.switchable import Switchable
-from tests.stores import PATIENT
+from tests.stores import PATIENT, UNHURRIED
 from tests.support import SOON
 
 STEPS = 3
@@ -135,8 +135,7 @@ async def test_fifty_at_each_of_two_receivers_get_one_answer(
 ) -> None:
     """If the refusal is beyond the budget of records, some are asked to come again."""
     temporal = temporal_without(ended)
-    patient = replace(PATIENT, fate_wait=5.0)  # else a busy machine answers 202 first
-    async with opened(database, temporal, patient) as one, opened(database, temporal, patient) as other:
+    async with opened(database, temporal, UNHURRIED) as one, opened(database, temporal, UNHURRIED) as other:
         for door in (one, other):
             monkeypatch.setattr(door.inbox.budget, "allows", lambda *_: recorded)
         statuses = await asyncio.gather(*(status_of(door) for door in (one, other) for _ in range(50)))

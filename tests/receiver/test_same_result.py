@@ -33,7 +33,7 @@ from tests.parts.deliveries import delivery
 from tests.parts.doors import fate_of
 from tests.parts.switchable import Switchable
 from tests.parts.waits import eventually
-from tests.stores import PATIENT
+from tests.stores import UNHURRIED
 from tests.support import ScriptedPartner, progress_of, result_of, stage, start, waiting, working
 from workflows.contract import Answer, Callback
 
@@ -55,7 +55,7 @@ async def receiver(
         name: replace(partner, read_event=read_document, signature=SIGNED if signs else None)
         for name, partner in partners().items()
     }
-    app = create_app(URLS, reading, signals, store=Store(database) if database else None, timing=PATIENT)
+    app = create_app(URLS, reading, signals, store=Store(database) if database else None, timing=UNHURRIED)
     async with (
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=BASE) as http,
