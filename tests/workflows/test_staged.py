@@ -403,28 +403,26 @@ async def test_a_run_started_with_anything_else_ends_at_once(skipping: WorkflowE
             assert (await failure_of(handle)).type == "InvalidRun", str(args)[:200]
 
 
-@pytest.mark.parametrize(
-    "carried",
-    [
-        {},
-        {"advanced_to": "x", "ignored": {}, "records": {}},
-        {"advanced_to": 9, "ignored": {}, "records": {}},
-        {"advanced_to": 0, "ignored": {"a": "b"}, "records": {}},
-        {"advanced_to": 0, "ignored": {}, "records": {"7": {}}},
-        {"advanced_to": 0, "ignored": {}, "records": {"1": {"waiting_since": 1e300}}},
-        {"advanced_to": 0, "ignored": {}, "records": {"1": {"attempt": -1}}},
-        {"advanced_to": 0, "ignored": {}, "records": {"1": {"outcome": {"status": "odd"}}}},
-    ],
-)
-async def test_a_run_with_a_false_carried_state_ends_at_once(
-    skipping: WorkflowEnvironment, carried: dict[str, Any]
-) -> None:
+FALSE_STATES: list[dict[str, Any]] = [
+    {},
+    {"advanced_to": "x", "ignored": {}, "records": {}},
+    {"advanced_to": 9, "ignored": {}, "records": {}},
+    {"advanced_to": 0, "ignored": {"a": "b"}, "records": {}},
+    {"advanced_to": 0, "ignored": {}, "records": {"7": {}}},
+    {"advanced_to": 0, "ignored": {}, "records": {"1": {"waiting_since": 1e300}}},
+    {"advanced_to": 0, "ignored": {}, "records": {"1": {"attempt": -1}}},
+    {"advanced_to": 0, "ignored": {}, "records": {"1": {"outcome": {"status": "odd"}}}},
+]
+
+
+async def test_a_run_with_a_false_carried_state_ends_at_once(skipping: WorkflowEnvironment) -> None:
     plain = {"pipeline": {"name": "x", "stages": [{"number": 1, "name": "a", "partner": "p", "timeout": 5}]}}
     async with working(skipping.client, ScriptedPartner()):
-        handle = await skipping.client.start_workflow(
-            PIPELINE_WORKFLOW, {**plain, "carried": carried}, id="forged", task_queue=QUEUE
-        )
-        assert (await failure_of(handle)).type == "InvalidRun"
+        for number, carried in enumerate(FALSE_STATES):
+            handle = await skipping.client.start_workflow(
+                PIPELINE_WORKFLOW, {**plain, "carried": carried}, id=f"forged-{number}", task_queue=QUEUE
+            )
+            assert (await failure_of(handle)).type == "InvalidRun", carried
 
 
 async def test_stages_can_run_side_by_side(skipping: WorkflowEnvironment) -> None:
