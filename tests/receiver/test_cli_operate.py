@@ -220,7 +220,8 @@ def test_a_command_that_cannot_be_meant_is_a_usage_error(words: list[str], says:
 # --- races
 
 
-async def test_without_a_worker_nothing_is_sent(real: WorkflowEnvironment) -> None:
+async def test_without_a_worker_nothing_is_sent(real: WorkflowEnvironment, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("activities.runs.WORKER_ANSWERS_WITHIN", timedelta(seconds=1))
     async with working(real.client, ScriptedPartner()):
         handle = await start(real.client, stage(1))
         await waiting(handle)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -151,7 +152,10 @@ async def test_advance_past_a_single_wait_does_not_ask(real: WorkflowEnvironment
     ]
 
 
-async def test_advance_without_a_worker_asks_unless_it_is_stage_1(real: WorkflowEnvironment) -> None:
+async def test_advance_without_a_worker_asks_unless_it_is_stage_1(
+    real: WorkflowEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("activities.runs.WORKER_ANSWERS_WITHIN", timedelta(seconds=1))
     async with working(real.client, ScriptedPartner()):
         handle = await start(real.client, stage(1), stage(2))
         await waiting(handle, 1)
