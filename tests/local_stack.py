@@ -48,7 +48,7 @@ def eventually(holds: Callable[[], Any], within: float = 60.0) -> Any:
     deadline = time.monotonic() + within
     while not (found := holds()):
         assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
+        time.sleep(0.1)  # a look may be a whole command
     return found
 
 

@@ -35,7 +35,7 @@ def until(local: Local, workflow_id: str, number: int, holds: Callable[[dict[str
         shown = said(local.command("pipeline", "show", workflow_id, "--json"))["progress"]["stages"]
         if holds(shown[number - 1]):
             return
-        time.sleep(0.05)
+        time.sleep(0.1)
     raise AssertionError(f"stage {number} of {workflow_id} is not as expected")
 
 

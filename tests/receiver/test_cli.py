@@ -45,7 +45,7 @@ def wait_for_stage(local: Local, workflow_id: str, number: int) -> dict[str, Any
         stages = said(local.command("pipeline", "show", workflow_id, "--json"))["progress"]["stages"]
         if stages[number - 1]["state"] == "waiting":
             return dict(stages[number - 1])
-        time.sleep(0.05)
+        time.sleep(0.1)
     raise AssertionError(f"stage {number} does not wait")
 
 
