@@ -44,11 +44,11 @@ def end(process: subprocess.Popen[bytes]) -> None:
 async def test_a_machine_can_read_all_that_web_and_worker_log(
     real: WorkflowEnvironment, unused_port: int, tmp_path: Path
 ) -> None:
-    """The partner cannot be reached. Two web processes; callbacks, a forged token, and a start that fails."""
+    """The partner cannot be reached. Callbacks, a forged token, and a start that fails."""
     database = Database(f"sqlite:///{tmp_path}/store.db")
     migrations.upgrade(database)
     web = Web(database, real.client, tmp_path)
-    changes: dict[str, Any] = {"LOG_FORMAT": "json", "WEB_CONCURRENCY": "2", "TASK_QUEUE": "tests"}
+    changes: dict[str, Any] = {"LOG_FORMAT": "json", "TASK_QUEUE": "tests"}
     changes["SANDBOX_URL"] = f"http://127.0.0.1:{unused_port}"
     log, url = tmp_path / "worker.log", ""
     worker_environment = {**web.env, **changes}
@@ -74,7 +74,7 @@ async def test_a_machine_can_read_all_that_web_and_worker_log(
     assert text.isascii()
     assert url.rpartition("/")[2] not in text
     # the starts and the ends
-    assert len(events(web.log, "started")) == 2
+    assert len(events(web.log, "started")) == 1
     [started] = events(log, "started")
     assert started["logger"] == "stagehook.worker"
     assert "stopped" in [line["event"] for line in drained(log)]
