@@ -16,6 +16,8 @@ AUTHORITY: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\[\]@:]+)(?::[0-9]{1,5})
 BASE_URL: Final = re.compile(r"(?:(?![?#\\])[!-~])+")
 """Visible ASCII without `?` and `#`, which end the path, and without `\\`, which some parsers read as a slash."""
 
+HTTP_IS_READ: Final = "keys and callback URLs can be read on the way; in a private network, ALLOW_HTTP=1 permits http"
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -67,11 +69,20 @@ class Environment:
 
     def url(self, name: str, *, fix: str, default: str = "") -> str:
         """Return a base URL without trailing slashes. It must be https, or http on this machine; else it is a fault."""
-        value = self.text(name, fix=fix, default=default).rstrip("/")
+        return self.checked_url(name, self.text(name, fix=fix, default=default), fix=fix)
+
+    def checked_url(
+        self, name: str, value: str, *, fix: str = "use an address such as https://hooks.example.com"
+    ) -> str:
+        """Return a base URL without trailing slashes. If it is not one that `url` takes, it becomes a fault of `name`.
+
+        ALLOW_HTTP=1 takes http on other machines too: in a private network, or behind a proxy that encrypts.
+        """
+        value = value.rstrip("/")
         if value and not _is_base_url(value):
             self.fault(name, "is not a plain http or https URL", fix)
-        elif urlsplit(value).scheme == "http" and not is_loopback(value):
-            self.fault(name, "is http", "use https: keys and callback URLs can be read on the way")
+        elif urlsplit(value).scheme == "http" and not is_loopback(value) and self.optional("ALLOW_HTTP") != "1":
+            self.fault(name, "is http", f"use https: {HTTP_IS_READ}")
         return value
 
     def names(self, name: str, *, fix: str) -> list[str]:
@@ -89,6 +100,18 @@ class Environment:
             return int(value)
         self.fault(name, f"is not a number from {least} to {most}", fix)
         return default
+
+    def switch(self, name: str) -> bool:
+        """Whether the variable is 1. Anything other than 1, 0 and nothing is a fault."""
+        value = self.optional(name)
+        if value not in {"", "0", "1"}:
+            self.fault(name, "is neither 0 nor 1", "set it to 1, or remove it")
+        return value == "1"
+
+    def add_defaults(self, defaults: Mapping[str, str]) -> None:
+        """Use these values for variables that are missing or empty."""
+        given = {name: value for name, value in self._variables.items() if value.strip()}
+        self._variables = {**defaults, **given}
 
     def beside(self) -> Environment:
         """Return a reader of the same variables with a separate list of faults."""

@@ -1,7 +1,8 @@
 """Variables: Stagehook's own settings in the environment, each with what it holds.
 
 Two kinds of variables are not here: Temporal's own, which begin with TEMPORAL_, and those of a partner, which the
-partner's file names. Tests compare the list with the code that reads settings, with .env.example and with app.json.
+partner's file names. `PLATFORM_VARIABLES` are set by a platform. Tests compare the list with the code that reads
+settings, with .env.example and with app.json.
 """
 
 from __future__ import annotations
@@ -13,9 +14,13 @@ VARIABLES: Final[Mapping[str, str]] = {
     "PUBLIC_URL": "the https address at which partners reach the receiver",
     "CALLBACK_KEYS": "keys of callback tokens, joined by commas; the first signs, all verify",
     "PARTNERS": "the enabled partners, joined by commas",
+    "TRIAL": "1 to play the sample partners inside web, for a first deploy without partners of your own",
     "TASK_QUEUE": "the task queue that runs are started on and the worker polls",
     "TOKEN_VERSION": "version of callback tokens of new runs: 1, or 2 for short ones once every receiver takes them",
     "PORT": "a port to listen on",
+    "HOST": "the IP address to listen on, such as :: for IPv6; by default every IPv4 address if PUBLIC_URL is public",
+    "ALLOW_HTTP": "1 to permit http URLs of other machines, in a private network",
+    "KEEP_ALIVE_SECONDS": "seconds to keep an idle connection open; more than the router does",
     "WEB_CONCURRENCY": "the number of receiver processes on one machine",
     "DATABASE_URL": "where deliveries are kept: PostgreSQL, or a SQLite file on a disk that lasts",
     "ALLOW_SQLITE": "1 to keep deliveries in SQLite although PUBLIC_URL is public",
@@ -29,3 +34,12 @@ VARIABLES: Final[Mapping[str, str]] = {
     "LOG_LEVEL": "the least level that is logged: debug, info, warning, error or critical",
 }
 """What each setting holds, by its name."""
+
+PLATFORM_VARIABLES: Final[Mapping[str, str]] = {
+    "HEROKU_APP_DEFAULT_DOMAIN_NAME": "Heroku, with dyno metadata: the host of the app, the same in web and worker",
+    "RENDER_EXTERNAL_URL": "Render: the address of the service, only in web services",
+    "RENDER_SERVICE_TYPE": "Render: the kind of the service",
+    "RAILWAY_PUBLIC_DOMAIN": "Railway: the host of the service, if it has one",
+    "RAILWAY_SERVICE_NAME": "Railway: the name of the service",
+}
+"""Variables of platforms, by their names, from which `activities.public_url` learns an address or its lack."""

@@ -9,20 +9,25 @@ from typing import Final
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 
 from activities.builds import NO_BUILD, Build
 from activities.callback_urls import CALLBACKS_PATH, PARTNERS_PATH, CallbackURLs
 from activities.partners.partner import Partner
+from activities.public_url import path_of
 from activities.store.store import Store
+from activities.trial import TRIAL_PATH
 from receiver.answers import Verdict
+from receiver.below import Below
 from receiver.callbacks import Callbacks
 from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.retention import prune_for_ever
 from receiver.health import Health
 from receiver.metrics import Metrics
+from receiver.sandbox.trial import TrialSandbox
 from receiver.sending.direct import Direct
 from receiver.sending.signals import Signals
 from receiver.sending.stored import Stored
@@ -41,10 +46,12 @@ def create_app(
     metrics_token: str | None = "",
     build: Build = NO_BUILD,
     timing: Timing = DEFAULT_TIMING,
+    trial: TrialSandbox | None = None,
 ) -> Starlette:
     """Make the receiver's app. Any number of processes may serve it: between requests it keeps only limits.
 
     store: where deliveries are kept, or None; used during the app's lifespan. metrics_token, build: see `Metrics`.
+    trial: the sandbox to mount, or None.
     """
     inbox = None if store is None else Inbox(store.database, timing)
     metrics = Metrics(inbox, metrics_token, build)
@@ -60,6 +67,8 @@ def create_app(
                 running.callback(asyncio.create_task(prune_for_ever(inbox, store.days)).cancel)
             # Checks before the first probe, in the background: the receiver listens at once, whatever is away.
             running.callback(asyncio.create_task(health.find_out()).cancel)
+            if trial is not None:
+                await running.enter_async_context(trial.running(app))
             yield
 
     app = Starlette(
@@ -69,7 +78,9 @@ def create_app(
             Route("/healthz", health.healthz),
             Route("/readyz", health.readyz),
             Route("/metrics", metrics.show),
+            *([Mount(TRIAL_PATH, app=trial)] if trial else []),
         ],
+        middleware=[Middleware(Below, path=path)] if (path := path_of(urls.public_url)) else [],
         exception_handlers={HTTPException: _refuse_request, Exception: _break},
         lifespan=lifespan,
     )

@@ -16,12 +16,12 @@ class PortTaken(Exception):
 
 def check_port(host: str, port: int) -> None:
     """Raise `PortTaken` if the port cannot be listened on. uvicorn's exit code for this means something else."""
-    with socket.socket() as listener:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, port))
         except OSError as error:
-            raise PortTaken(f"port {port} cannot be listened on: {error.strerror}") from error
+            raise PortTaken(f"port {port} cannot be listened on at {host}: {error.strerror}") from error
 
 
 def stop_quietly() -> None:

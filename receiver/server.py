@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import tempfile
-from typing import Any
+from typing import Any, Final
 
 import uvicorn
 from starlette.applications import Starlette
@@ -19,10 +20,15 @@ from receiver.lifecycle import check_port, end_with_parent, stop_quietly
 from receiver.log_setup import log_config, start_logging
 from receiver.metrics import SHARED_FOLDER
 from receiver.protocol import BoundedProtocol
+from receiver.sandbox.trial import TrialSandbox
 from receiver.sending.signals import Signals
-from receiver.settings import WebSettings
+from receiver.settings import LONGER_THAN_A_ROUTER, WebSettings
+from receiver.start_warnings import warn_of
 
 logger = logging.getLogger("stagehook.server")
+
+STARTUP_FAILURE: Final = 3
+"""uvicorn's exit code for an app that did not start."""
 
 
 def app_from_env() -> Starlette:
@@ -33,9 +39,17 @@ def app_from_env() -> Starlette:
     urls = CallbackURLs(settings.shared.public_url, settings.shared.callback_keys)
     signals = Signals(lambda: connect(os.environ, lazy=True))
     shared = settings.shared
-    logger.info("started", extra={"partners": ",".join(shared.partners), **shared.build.facts})
+    facts = {"partners": ",".join(shared.partners), **shared.address.facts}
+    logger.info("started", extra={**facts, **shared.build.facts})
+    warn_of(shared, logger)
     return create_app(
-        urls, shared.partners, signals, store=shared.store, metrics_token=settings.metrics_token, build=shared.build
+        urls,
+        shared.partners,
+        signals,
+        store=shared.store,
+        metrics_token=settings.metrics_token,
+        build=shared.build,
+        trial=TrialSandbox.of(shared),
     )
 
 
@@ -49,7 +63,7 @@ def uvicorn_options() -> dict[str, Any]:
         "access_log": False,  # it would log the path, and with it the token
         "server_header": False,
         "proxy_headers": False,  # forwarded headers are not trusted
-        "timeout_keep_alive": 100,  # longer than a PaaS router's 90 s: if we closed first, a callback in flight is lost
+        "timeout_keep_alive": LONGER_THAN_A_ROUTER,
         "timeout_graceful_shutdown": 6,  # a hung request must not delay SIGTERM; a PaaS kills after 30 s
         "backlog": 2048,
     }
@@ -70,14 +84,20 @@ def serve(settings: WebSettings) -> None:
     with tempfile.TemporaryDirectory(prefix="stagehook-metrics-") as folder:
         if shared.processes > 1:
             os.environ[SHARED_FOLDER] = folder
-        uvicorn.run(
-            "receiver.server:app_from_env",
-            factory=True,
-            host=shared.host,
-            port=shared.port,
-            workers=shared.processes,
-            **{**uvicorn_options(), "log_config": log_config(shared.logs)},
-        )
+        options = {**uvicorn_options(), "log_config": log_config(shared.logs), "timeout_keep_alive": settings.keep_alive}
+        options |= {"factory": True, "host": shared.host, "port": shared.port}
+        if ":" in shared.host and shared.processes == 1:
+            _run_on_ipv6(uvicorn.Config("receiver.server:app_from_env", **options))
+        else:
+            uvicorn.run("receiver.server:app_from_env", workers=shared.processes, **options)
+
+
+def _run_on_ipv6(config: uvicorn.Config) -> None:
+    """Serve in this process, with uvicorn's socket as for several: on `::` it takes IPv4 too; asyncio's does not."""
+    server = uvicorn.Server(config)
+    server.run(sockets=[config.bind_socket()])
+    if not server.started:
+        sys.exit(STARTUP_FAILURE)
 
 
 def check_schema(store: Store | None) -> None:

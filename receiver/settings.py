@@ -8,8 +8,13 @@ from typing import Final, Self
 
 from activities.environment import Environment, is_loopback
 from activities.settings import Settings
+from activities.variables import VARIABLES
 
 SHORTEST_METRICS_TOKEN: Final = 16
+LONGER_THAN_A_ROUTER: Final = 100
+"""Seconds, more than the 90 s of a PaaS router: if the receiver closed first, a callback in flight would be lost."""
+
+LONGEST_KEEP_ALIVE: Final = 7_200
 
 
 @dataclass(frozen=True)
@@ -18,16 +23,18 @@ class WebSettings:
 
     shared: the settings of web and worker.
     metrics_token: the bearer token for `/metrics`; "" for public metrics, None for no metrics (404).
+    keep_alive: seconds until an idle connection is closed.
     """
 
     shared: Settings
     metrics_token: str | None = field(repr=False)
+    keep_alive: int
 
     @classmethod
     def from_env(cls, variables: Mapping[str, str]) -> Self:
         """Read the settings. Raises `SettingsError` with all faults together."""
         env = Environment(variables)
-        shared = Settings.read(env)
+        shared = Settings.read(env, of_web=True)
         token = env.optional("METRICS_TOKEN")
         if token and len(token) < SHORTEST_METRICS_TOKEN:
             env.fault("METRICS_TOKEN", "is short", f"use {SHORTEST_METRICS_TOKEN} random characters or more")
@@ -35,6 +42,13 @@ class WebSettings:
             shared=shared,
             # A public receiver shows its metrics only to a scraper with a token.
             metrics_token=token or ("" if is_loopback(shared.public_url) else None),
+            keep_alive=env.number(
+                "KEEP_ALIVE_SECONDS",
+                fix=VARIABLES["KEEP_ALIVE_SECONDS"],
+                default=LONGER_THAN_A_ROUTER,
+                least=1,
+                most=LONGEST_KEEP_ALIVE,
+            ),
         )
         env.check()
         return settings

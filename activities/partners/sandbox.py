@@ -2,22 +2,25 @@
 
 `receiver.sandbox` is the other side; it also plays the sample partners, each in its own form. A call to this partner is
 answered 202 with an id, or 200 with the result. A callback is JSON of the same form: `{"id": "...", "status":
-"succeeded", "data": {...}}`, or `"failed"` with `"error": {"code", "message"}`, or `"progress"`, or `"ask"`. Only the
-callback URL is signed.
+"succeeded", "data": {...}}`, or `"failed"` with `"error": {"code", "message"}`, or `"progress"`, or `"ask"`. With
+SANDBOX_KEY a call has a bearer token, and with SANDBOX_SECRET the callbacks are signed; TRIAL=1 sets both.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import httpx
 
 from activities.environment import Environment
+from activities.partners.auth import HeaderKey
 from activities.partners.events import Event
-from activities.partners.partner import Partner
+from activities.partners.partner import Partner, signature
 from activities.partners.reading import object_or_empty, read_object, text_at, text_or_empty
 from activities.partners.received import Received, Unreadable
 from workflows.contract import Answer, Receipt, StageCall
+
+HOW_TO_SIGN: Final = "the secret of `stagehook partner serve`, base64 with or without whsec_"
 
 
 def partner(name: str, environment: Environment) -> Partner:
@@ -26,16 +29,20 @@ def partner(name: str, environment: Environment) -> Partner:
         "SANDBOX_URL", fix="the address of `stagehook partner serve`", default="http://127.0.0.1:8090"
     )
 
+    key = environment.optional("SANDBOX_KEY")
+    is_signed = environment.optional("SANDBOX_SECRET") != ""
+
     def build_call(call: StageCall, callback_url: str) -> httpx.Request:
         body = {"callback_url": callback_url, "attempt": call.attempt, "data": call.data}
         return httpx.Request("POST", f"{url}/{name}/calls", json=body)
 
     return Partner(
         name=name,
-        signature=None,  # it is only used on loopback
+        signature=signature("standard-webhooks", environment, "SANDBOX_SECRET", fix=HOW_TO_SIGN) if is_signed else None,
         build_call=build_call,
         read_receipt=read_receipt,
         read_event=read_event,
+        auth=HeaderKey("Authorization", f"Bearer {key}") if key else None,
         loopback_only=True,
     )
 

@@ -9,11 +9,12 @@ get one. The app keeps a ledger of its calls and of the answers to its callbacks
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import random
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, Literal
 
@@ -25,7 +26,8 @@ from starlette.routing import Route
 
 from activities.callback_urls import PARTNERS_PATH
 from activities.signatures import Scheme
-from receiver.sandbox.roles import Role, role_of
+from receiver.sandbox.roles import Order, Role, role_of
+from receiver.sandbox.work_ids import data_in, work_id
 from workflows.contract import Answer
 
 RETRY_DELAYS: Final = (0.2, 0.5, 1.0, 2.0, 5.0, 5.0, 5.0, 10.0, 10.0, 10.0)
@@ -33,6 +35,12 @@ RETRY_DELAYS: Final = (0.2, 0.5, 1.0, 2.0, 5.0, 5.0, 5.0, 10.0, 10.0, 10.0)
 
 DEFAULT_RECEIVER: Final = "http://127.0.0.1:8000"
 """Where the receiver listens that is started without settings."""
+
+MOST_SENDING: Final = 500
+"""Works whose callbacks are on their way. Further calls are answered 503, so that they are made again."""
+
+MOST_WORKS: Final = 10_000
+"""Works in the ledger. The oldest is forgotten first."""
 
 BETWEEN_TIMES: Final = 0.1
 """Seconds between a callback and its duplicate."""
@@ -87,6 +95,8 @@ ASKED: Final = "play:"
 """Prefix of a value in the call's data that chooses the play for this call, such as `play:twice`, over the script."""
 
 
+NO_RESULT: Final = Answer("progress")
+
 Kind = Literal["callback", "progress", "forged", "missigned"]
 
 
@@ -104,7 +114,7 @@ class Work:
     """Work that a call started, identified by the call's idempotency key. Times are unix seconds.
 
     done: the result can be asked for. asked: how often the status was asked for.
-    stopped: no result will come. undone: the result was revoked.
+    stopped: no result will come. undone: the result was revoked. result: what the callback says; not shown.
     """
 
     id: str
@@ -119,6 +129,7 @@ class Work:
     asked: int = 0
     stopped: bool = False
     undone: bool = False
+    result: Answer = NO_RESULT
     deliveries: list[SentCallback] = field(default_factory=list)
 
 
@@ -129,6 +140,9 @@ class SandboxPartner:
     script: plays by partner and attempt; a partner without plays uses `later`.
     schemes: how each partner signs its callbacks; a partner without a scheme does not sign.
     public_url: where partners reach the receiver. A partner with one webhook URL sends its callbacks below it.
+    may_call_back: whether a callback may be sent to the URL of a call. A call with another URL is answered 422.
+    remembers_by_id: whether the id of a work holds its data, so that its status is known after a restart, and in
+        another process.
     seed: decides what `mixed` picks. delay: seconds to a callback, replacing the delay of every play.
     """
 
@@ -139,6 +153,8 @@ class SandboxPartner:
         *,
         schemes: Mapping[str, Scheme] | None = None,
         public_url: str = DEFAULT_RECEIVER,
+        may_call_back: Callable[[str], bool] = lambda url: True,
+        remembers_by_id: bool = False,
         seed: int = 0,
         delay: float | None = None,
     ) -> None:
@@ -146,11 +162,14 @@ class SandboxPartner:
         self._script = script or {}
         self._schemes = schemes or {}
         self._webhook_urls = public_url + PARTNERS_PATH
+        self._may_call_back = may_call_back
+        self._remembers_by_id = remembers_by_id
+        self._stopping = asyncio.Event()
         self._random = random.Random(seed)  # noqa: S311 - picks plays, protects nothing
         self._delay = delay
         self._sending: set[asyncio.Task[None]] = set()
-        self._results: dict[str, Answer] = {}
         self.ledger: dict[str, Work] = {}
+        self._by_id: dict[tuple[str, str], Work] = {}
         self.app = Starlette(
             routes=[
                 Route("/{partner}/{collection}", self._take_call, methods=["POST"]),
@@ -159,6 +178,14 @@ class SandboxPartner:
                 Route("/ledger", self._show_ledger),
             ]
         )
+        self.app.router.redirect_slashes = False
+
+    async def finish(self, http: httpx.AsyncClient, within: float) -> None:
+        """Send all remaining callbacks now, by `http`, each of them once. within: seconds for all of them."""
+        self._http = http
+        self._stopping.set()
+        if self._sending:
+            await asyncio.wait(self._sending, timeout=within)
 
     async def aclose(self) -> None:
         """Stop sending callbacks."""
@@ -176,13 +203,25 @@ class SandboxPartner:
             key = request.headers["idempotency-key"]
         except (ValueError, KeyError, TypeError):
             return _error(400, "malformed", "send an Idempotency-Key, and a call in this partner's form")
-        if key not in self.ledger:
-            play = self._choose(partner, order.attempt, order.data)
-            self.ledger[key] = Work(f"{partner}-{key[:8]}", partner, order.attempt, play, time.time())
-        work = self.ledger[key]
+        url = self._webhook_urls + partner if role.has_one_url else order.callback_url
+        if not self._may_call_back(url):
+            return _error(422, "foreign", "this partner calls back only the receiver that it is part of")
+        if key not in self.ledger and (len(self._sending) >= MOST_SENDING or self._stopping.is_set()):
+            return _error(503, "busy", "come back later", {"Retry-After": "1"})
+        work = self.ledger[key] if key in self.ledger else self._begin(key, partner, order)
         work.tries += 1
-        self._results[work.id] = _result(work, order.data)
-        return await self._answer(work, self._webhook_urls + partner if role.has_one_url else order.callback_url)
+        work.result = _result(work, order.data)
+        return await self._answer(work, url)
+
+    def _begin(self, key: str, partner: str, order: Order) -> Work:
+        play = self._choose(partner, order.attempt, order.data)
+        name = work_id(partner, key, order.data if self._remembers_by_id else None)
+        work = self.ledger[key] = Work(name, partner, order.attempt, play, time.time())
+        self._by_id[partner, work.id] = work
+        if len(self.ledger) > MOST_WORKS:
+            oldest = self.ledger.pop(next(iter(self.ledger)))
+            self._by_id.pop((oldest.partner, oldest.id), None)
+        return work
 
     async def _answer(self, work: Work, url: str) -> Response:
         play, role = work.play, role_of(work.partner)
@@ -200,7 +239,7 @@ class SandboxPartner:
         await asyncio.sleep(play.slow)
         work.done = work.done or play.at_once
         work.returned_at = time.time()
-        said = self._results[work.id] if play.at_once else Answer("progress")
+        said = work.result if play.at_once else NO_RESULT
         return JSONResponse(role.receipt(work.id, said), 200 if play.at_once else play.status)
 
     async def _tell_status(self, request: Request) -> Response:
@@ -211,7 +250,7 @@ class SandboxPartner:
         if work is None or role.status is None:
             return _error(404, "unknown", "unknown work, or it cannot be asked about")
         work.asked += 1
-        return JSONResponse(role.status(work.id, self._results[work.id] if work.done else Answer("progress")))
+        return JSONResponse(role.status(work.id, work.result if work.done else NO_RESULT))
 
     async def _take_telling(self, request: Request) -> Response:
         work, role = self._find(request)
@@ -236,17 +275,26 @@ class SandboxPartner:
         return self._work(partner, name), role_of(partner)
 
     def _work(self, partner: str, name: str) -> Work | None:
-        found = [work for work in self.ledger.values() if (work.partner, work.id) == (partner, name)]
-        return found[0] if found else None
+        found = self._by_id.get((partner, name))
+        return found if found or not self._remembers_by_id else self._remembered(partner, name)
+
+    def _remembered(self, partner: str, name: str) -> Work | None:
+        """A finished work of another process, or from before a restart, made again of its id."""
+        if (data := data_in(partner, name)) is None:
+            return None
+        play = self._choose(partner, 1, data)
+        work = Work(name, partner, 1, play, 0.0, done=play.times > 0 or play.lost)
+        work.result = _result(work, data)
+        return work
 
     async def _send_all(self, work: Work, url: str) -> None:
-        play, result = work.play, self._results[work.id]
+        play, result = work.play, work.result
         pause = 0.0 if play.early else play.delay / 2
-        await asyncio.sleep(0.0 if play.early else play.slow)
-        await asyncio.sleep(pause)
+        await self._pause(0.0 if play.early else play.slow)
+        await self._pause(pause)
         if play.times and role_of(work.partner).reports_progress:
-            await self._send(work, "progress", url, Answer("progress"))
-        await asyncio.sleep(pause)
+            await self._send(work, "progress", url, NO_RESULT)
+        await self._pause(pause)
         if work.stopped:
             return
         work.done = play.times > 0 or play.lost
@@ -264,14 +312,32 @@ class SandboxPartner:
         delivery_id = delivery_id or uuid.uuid4().hex
         for delay in (*RETRY_DELAYS, None):
             headers = self._sign(work.partner, b"another body" if kind == "missigned" else body, url, delivery_id)
-            try:
-                status = (await self._http.post(url, content=body, headers=headers)).status_code
-            except httpx.TransportError:
-                status = 0
+            is_last = delay is None or self._stopping.is_set()
+            status = await self._post(url, body, headers)
             work.deliveries.append(SentCallback(kind, status, time.time()))
-            if delay is None or (status and status != 429 and status < 500):
+            if is_last or (status and status != 429 and status < 500):
                 return
-            await asyncio.sleep(delay)
+            await self._pause(delay or 0.0)
+
+    async def _post(self, url: str, body: bytes, headers: list[tuple[str, str]]) -> int:
+        """Send once; return the status, or 0 without an answer. A stop ends a try that has begun before it."""
+        sending = asyncio.ensure_future(self._http.post(url, content=body, headers=headers))
+        if not self._stopping.is_set():
+            stopping = asyncio.ensure_future(self._stopping.wait())
+            await asyncio.wait([sending, stopping], return_when=asyncio.FIRST_COMPLETED)
+            stopping.cancel()
+            if not sending.done():
+                sending.cancel()
+                return 0
+        try:
+            return (await sending).status_code
+        except httpx.TransportError:
+            return 0
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, but not beyond the stop."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
 
     def _sign(self, partner: str, body: bytes, url: str, delivery_id: str) -> list[tuple[str, str]]:
         """The headers of a callback. Each try gets a new signature with the current time and the delivery's id."""
@@ -287,7 +353,13 @@ class SandboxPartner:
         return play if self._delay is None else replace(play, delay=self._delay)
 
     async def _show_ledger(self, request: Request) -> Response:
-        return JSONResponse([asdict(work) for work in self.ledger.values()])
+        return JSONResponse([_shown(work) for work in self.ledger.values()])
+
+
+def _shown(work: Work) -> dict[str, Any]:
+    shown = asdict(work)
+    del shown["result"]
+    return shown
 
 
 def _result(work: Work, data: Mapping[str, Any]) -> Answer:

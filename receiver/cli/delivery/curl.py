@@ -14,8 +14,8 @@ from typing import Final
 
 from activities.callback_urls import CallbackURLs
 from activities.environment import Environment
+from activities.public_url import read_public_url
 from activities.settings import read_callback_keys
-from activities.variables import VARIABLES
 from receiver.cli.errors import CommandError
 from receiver.deliveries.delivery import Delivery
 from receiver.replay.sending import addressed, repeatable_headers
@@ -44,7 +44,7 @@ def curl_line(delivery: Delivery, variables: Mapping[str, str]) -> str:
             f"{delivery.id} cannot be sent again: {why}", "`stagehook delivery show` has all that is known"
         )
     env = Environment(variables)
-    public_url = env.url("PUBLIC_URL", fix=VARIABLES["PUBLIC_URL"])
+    public_url = read_public_url(env).url
     keys = read_callback_keys(env)
     env.check()
     url, body = addressed(delivery, CallbackURLs(public_url, keys), delivery.claims)

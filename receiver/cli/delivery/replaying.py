@@ -118,7 +118,7 @@ async def _send_and_report(
 
 def receiver_url(option: str, to: str, *, allow_remote: bool) -> str:
     """Return the base URL to send to; raises `CommandError` for another machine without `allow_remote`."""
-    given = Environment({option: to})
+    given = Environment({option: to, "ALLOW_HTTP": os.environ.get("ALLOW_HTTP", "")})
     url = given.url(option, fix="give the receiver's base URL, such as http://127.0.0.1:8000; https for other machines")
     for fault in given.faults:
         raise CommandError(f"{fault.name} {fault.problem}", fault.fix, Exit.USAGE)

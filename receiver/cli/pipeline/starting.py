@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from activities.environment import Environment
 from activities.partners.partner import SHORTER_URL
+from activities.public_url import stated_public_url
 from activities.runs import new_run_id
 from activities.settings import DEFAULT_TASK_QUEUE, read_token_version
 from receiver.cli.errors import CommandError, Exit
@@ -73,12 +74,12 @@ def _check_urls(definition: Pipeline, workflow_id: str, token_version: int) -> N
 
     Without PUBLIC_URL here, only the worker can know their length; it refuses such a call.
     """
-    if not (public_url := os.environ.get("PUBLIC_URL", "").strip()):
+    if not (address := stated_public_url(Environment(os.environ))):
         return
     flaws = too_long_urls(
         definition,
         lambda name: partner_from_environment(name, to_sign=False),
-        public_url=public_url,
+        public_url=address.url,
         workflow_id=workflow_id,
         token_version=token_version,
     )

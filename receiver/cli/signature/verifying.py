@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from activities.environment import Environment
+from activities.public_url import read_public_url, stated_public_url
 from activities.signatures.diagnosis import Diagnosis, diagnose
-from activities.variables import VARIABLES
 from receiver.cli.errors import Exit
 from receiver.cli.output import note, print_json, say
 from receiver.cli.signature.captured import read_request, read_time
@@ -97,9 +97,9 @@ def _advice_on(diagnosis: Diagnosis, *, covers_url: bool) -> str:
 
 
 def _url_from_environment() -> str:
-    if not os.environ.get("PUBLIC_URL", "").strip():
-        return ""
     env = Environment(os.environ)
-    url = env.url("PUBLIC_URL", fix=VARIABLES["PUBLIC_URL"])
+    if stated_public_url(env) is None:
+        return ""
+    address = read_public_url(env)
     env.check()
-    return url
+    return address.url

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from activities.callback_urls import CALLBACKS_PATH, CallbackURLs, Claims, ExpiredToken
 from activities.client import connect
 from activities.environment import Environment
+from activities.public_url import read_public_url
 from activities.runs import Runs
 from activities.settings import read_callback_keys
-from activities.variables import VARIABLES
 from receiver.cli.output import print_json, say
 from receiver.cli.terminal import printable
 
@@ -32,7 +32,7 @@ def inspect_token(token_or_url: str, *, as_json: bool) -> None:
 async def issue_url(workflow_id: str, stage: int, *, as_json: bool) -> None:
     """Print the callback URL of an open stage; raises `SettingsError`, `RunNotFound`, `NoSuchStage`."""
     env = Environment(os.environ)
-    public_url = env.url("PUBLIC_URL", fix=VARIABLES["PUBLIC_URL"])
+    public_url = read_public_url(env).url
     keys = read_callback_keys(env)
     env.check()
     call = await Runs(await connect(os.environ)).open_call(workflow_id, stage)

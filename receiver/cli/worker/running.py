@@ -13,6 +13,7 @@ from activities.client import TemporalUnreachable, connect, make_runtime
 from activities.settings import Settings
 from activities.worker import WorkerRefused, run_worker
 from receiver.log_setup import start_logging
+from receiver.start_warnings import warn_of
 
 logger = logging.getLogger("stagehook.worker")
 
@@ -48,7 +49,8 @@ async def _run(settings: Settings) -> None:
         try:
             client = await connect(os.environ, runtime=runtime)
             facts = {"task_queue": settings.task_queue, "partners": ",".join(settings.partners)}
-            logger.info("started", extra={**facts, **settings.build.facts})
+            logger.info("started", extra={**facts, **settings.address.facts, **settings.build.facts})
+            warn_of(settings, logger)
             await run_worker(client, settings)
             return
         except (TemporalUnreachable, WorkerRefused) as error:
