@@ -23,7 +23,7 @@ SAMPLES: Final = ("identity", "bank", "esign", "cards", "idcheck", "payments", "
 DEFAULT_PARTNERS: Final = "identity,bank,esign,cards,sandbox"
 """What PARTNERS is without a value: the partners of the onboarding pipeline, none of which needs a store."""
 
-SALT: Final = b"stagehook.trial.v1:"
+TRIAL_SALT: Final = b"stagehook.trial.v1:"
 """Differs from the salts of `activities.callback_urls`."""
 
 SECRET_BYTES: Final = 30
@@ -64,5 +64,5 @@ def derived_secrets(keys: Sequence[str]) -> dict[str, str]:
 
 def _derive(key: str, purpose: str) -> str:
     """A secret for one purpose, in base64, which every sample's scheme takes."""
-    digest = hmac.digest(key.encode(), SALT + purpose.encode(), "sha256")
+    digest = hmac.digest(key.encode(), TRIAL_SALT + purpose.encode(), "sha256")
     return base64.b64encode(digest[:SECRET_BYTES]).decode()

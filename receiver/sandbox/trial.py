@@ -39,7 +39,7 @@ CALLS_PER_SECOND: Final = 50.0
 STOP_SECONDS: Final = 2.0
 """From the stop of the web process until the callbacks that are due later must have been handed over."""
 
-Credentials = Sequence[tuple[str, str]]
+CallHeaders = Sequence[tuple[str, str]]
 """Headers that authenticate a call."""
 
 
@@ -50,7 +50,7 @@ class TrialSandbox:
     """
 
     def __init__(
-        self, partners: Mapping[str, Partner], credentials: Mapping[str, Sequence[Credentials]], public_url: str
+        self, partners: Mapping[str, Partner], credentials: Mapping[str, Sequence[CallHeaders]], public_url: str
     ) -> None:
         self._credentials = {name: credentials.get(name, ()) for name in partners}
         self._budget = RateBudget()
@@ -115,7 +115,7 @@ class TrialSandbox:
         return await Incoming(request).read()
 
 
-def _all_credentials(name: str, partner: Partner, settings: Settings) -> list[Credentials]:
+def _all_credentials(name: str, partner: Partner, settings: Settings) -> list[CallHeaders]:
     """The credentials of a partner: its own, and those that a worker has while the callback keys are rotated."""
     made = [partner]
     for key in settings.callback_keys:
@@ -125,7 +125,7 @@ def _all_credentials(name: str, partner: Partner, settings: Settings) -> list[Cr
     return [found for one in made if (found := credentials_of(one))]
 
 
-def credentials_of(partner: Partner) -> Credentials:
+def credentials_of(partner: Partner) -> CallHeaders:
     """The headers that the partner's file adds to a request; none if it adds none."""
     if partner.auth is None:
         return ()
@@ -135,7 +135,7 @@ def credentials_of(partner: Partner) -> Credentials:
     return [header for header in request.headers.items() if header not in before]
 
 
-def _has(request: Request, credentials: Credentials) -> bool:
+def _has(request: Request, credentials: CallHeaders) -> bool:
     """Whether the request has these headers, each of them once. Takes the same time for every wrong value."""
     found = [(request.headers.getlist(name), value) for name, value in credentials]
     return all(hmac.compare_digest(",".join(given).encode(), value.encode()) for given, value in found)

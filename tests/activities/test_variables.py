@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from activities.partners import PARTNERS
-from activities.variables import VARIABLES
+from activities.variables import PLATFORM_VARIABLES, VARIABLES
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = (ROOT / ".env.example").read_text()
@@ -51,4 +51,4 @@ def test_a_page_names_no_unknown_variable(page: Path) -> None:
     """ACME is the partner that the pages add; NOT_OURS and WORKFLOW_TYPES are names in code."""
     named = set(re.findall(r"`([A-Z]+_[A-Z_]+)(?:=[^`]*)?`", page.read_text()))
     unknown = {name for name in named if not of_others(name) and not name.startswith("ACME_")}
-    assert unknown - set(VARIABLES) - NO_SETTINGS - {"NOT_OURS", "WORKFLOW_TYPES"} == set()
+    assert unknown - set(VARIABLES) - set(PLATFORM_VARIABLES) - NO_SETTINGS - {"NOT_OURS", "WORKFLOW_TYPES"} == set()

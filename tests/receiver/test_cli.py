@@ -18,6 +18,7 @@ import respx
 import sqlalchemy as sa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from temporalio.client import Client
+from temporalio.common import SearchAttributeKey
 
 from activities.callback_urls import CallbackURLs, Claims, fingerprint
 from activities.environment import Environment
@@ -33,7 +34,9 @@ from tests.local_stack import Local, run_command
 from tests.parts.deliveries import delivery
 from tests.parts.endings import refused, said
 from tests.support import KEY
-from workflows.contract import PIPELINE_WORKFLOW, Answer
+from workflows.contract import PIPELINE_WORKFLOW, Answer, Stage
+from workflows.finding import ATTRIBUTES
+from workflows.pipelines import ONBOARDING
 
 ONBOARD = ("pipeline", "start", "onboarding", "--input", json.dumps(INPUT))
 CLAIMS = Claims("run", "chain", 2, 1, "bank", 1_790_000_000, 4_000_000_000)
@@ -276,13 +279,37 @@ def test_keys_rotate_in_two_phases() -> None:
     assert "phase 2" in shown.stderr.decode()
 
 
-def test_the_doctor_finds_a_local_system_in_place_but_loopback(local: Local) -> None:
+def test_the_doctor_is_green_beside_a_local_system(local: Local) -> None:
     done = local.command("doctor", "--json")
     found = {finding["subject"]: finding["ok"] for finding in json.loads(done.stdout) if finding["fix"] == ""}
     assert found == dict.fromkeys(("settings", "temporal", "store", "keys", "partners", "public url", "clock"), True)
-    [wrong] = [finding for finding in json.loads(done.stdout) if not finding["ok"]]
-    assert (wrong["subject"], done.returncode) == ("public url", 1)
-    assert "loopback" in wrong["says"]
+    notes = [finding for finding in json.loads(done.stdout) if finding["note"]]
+    assert [note["subject"] for note in notes] == ["public url"]
+    assert "loopback" in notes[0]["says"]
+    assert done.returncode == 0
+
+
+def test_the_doctor_refuses_loopback_beside_a_real_partner(local: Local, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PARTNERS, "bank", lambda env: replace(sandbox.partner("bank", env), loopback_only=False))
+    done = local.command("doctor")
+    assert done.returncode == 1
+    assert "WRONG public url" in done.stdout.decode()
+
+
+def test_the_doctor_only_notes_a_pipeline_without_partners(local: Local, monkeypatch: pytest.MonkeyPatch) -> None:
+    unused = replace(ONBOARDING, name="unused", stages=[Stage(number=1, name="pay", partner="payments", timeout=1.0)])
+    monkeypatch.setattr("receiver.cli.doctor.checks.PIPELINES", {"onboarding": ONBOARDING, "unused": unused})
+    done = local.command("doctor")
+    assert done.returncode == 0
+    assert "note  partners   pipeline unused cannot run: none of its partners is enabled" in done.stdout.decode()
+
+
+def test_the_doctor_notes_missing_search_attributes(local: Local, monkeypatch: pytest.MonkeyPatch) -> None:
+    more = [*ATTRIBUTES, SearchAttributeKey.for_keyword("StagehookAbsent")]
+    monkeypatch.setattr("activities.finding.ATTRIBUTES", more)
+    done = local.command("doctor")
+    assert done.returncode == 0
+    assert "note  temporal   the namespace lacks search attributes: StagehookAbsent" in done.stdout.decode()
 
 
 @pytest.mark.parametrize(("apart", "code"), [(0, 0), (600, 1)])

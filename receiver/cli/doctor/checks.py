@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -10,10 +11,12 @@ from email.utils import parsedate_to_datetime
 from typing import Final
 
 import httpx
+from temporalio.service import RPCError
 
 from activities.callback_urls import CLOCK_GRACE, fingerprint
-from activities.client import TemporalUnreachable, connect, connect_config
+from activities.client import TemporalUnreachable, connect, connect_config, reaching_temporal
 from activities.environment import SettingsError, is_loopback
+from activities.finding import AttributeTaken, SetupRefused, missing_attributes
 from activities.partners.partner import SHORTER_URL
 from activities.runs import new_run_id
 from activities.settings import Settings
@@ -33,12 +36,19 @@ CLOCKS_APART: Final = CLOCK_GRACE / 3
 
 @dataclass(frozen=True)
 class Finding:
-    """A line of the report. fix: what to do if it is not ok."""
+    """A line of the report. fix: what to do if it is not ok. note: it is ok, but only on purpose."""
 
     subject: str
     ok: bool
     says: str
     fix: str = ""
+    note: bool = False
+
+    def line(self) -> str:
+        """The line for people."""
+        mark = ("note " if self.note else "ok   ") if self.ok else "WRONG"
+        fix = f"; try: {self.fix}" if self.fix else ""
+        return f"{mark} {self.subject:10} {self.says}{fix}"
 
 
 async def print_findings(*, as_json: bool) -> Exit:
@@ -47,8 +57,7 @@ async def print_findings(*, as_json: bool) -> Exit:
     async for finding in _examine():
         findings.append(finding)
         if not as_json:
-            fix = f"; try: {finding.fix}" if finding.fix else ""
-            say(printable(f"{'ok   ' if finding.ok else 'WRONG'} {finding.subject:10} {finding.says}{fix}"))
+            say(printable(finding.line()))
     if as_json:
         print_json(findings)
     return Exit.OK if all(finding.ok for finding in findings) else Exit.FAILED
@@ -63,7 +72,11 @@ async def _examine() -> AsyncIterator[Finding]:
             yield Finding("settings", ok=False, says=f"{fault.name} {fault.problem}", fix=fault.fix)
     else:
         yield Finding("settings", ok=True, says="complete")
-    yield await _temporal()
+    temporal = await _temporal()
+    yield temporal
+    if temporal.ok:
+        async for finding in _attributes():
+            yield finding
     if web is None:
         says = "store, keys, partners, public url, clock: not checked"
         yield Finding("the rest", ok=False, says=says, fix="settings first")
@@ -72,7 +85,7 @@ async def _examine() -> AsyncIterator[Finding]:
     settings = web.shared
     prints = ", ".join(fingerprint(key) for key in settings.callback_keys)
     yield Finding("keys", ok=True, says=f"{prints} (the first one signs)")
-    for finding in _partners(settings):
+    for finding in itertools.chain(_trial(settings), _partners(settings)):
         yield finding
     async for finding in _public_url(settings):
         yield finding
@@ -113,10 +126,38 @@ def _store(store: Store | None) -> Finding:
     return Finding("store", ok=True, says=f"{store.database}, kept for {store.days} days")
 
 
+async def _attributes() -> AsyncIterator[Finding]:
+    """Tell of missing search attributes, without which runs are found by their id only."""
+    try:
+        client = await connect(os.environ)
+        async with reaching_temporal(client.service_client.config.target_host):
+            missing = await missing_attributes(client)
+    except AttributeTaken as taken:
+        fix = "use another namespace, or find runs by their id only"
+        yield Finding("temporal", ok=True, says=str(taken), fix=fix, note=True)
+        return
+    except (TemporalUnreachable, SetupRefused, RPCError):
+        return  # the key may read no search attributes; runs do without them
+    if missing:
+        says = f"the namespace lacks search attributes: {', '.join(key.name for key in missing)}"
+        yield Finding("temporal", ok=True, says=says, fix="run `stagehook setup`, to find runs by them", note=True)
+
+
+def _trial(settings: Settings) -> Iterator[Finding]:
+    if settings.trial:
+        fix = "remove TRIAL before you enable a partner of your own"
+        yield Finding("trial", ok=True, says="web itself plays the sample partners (TRIAL=1)", fix=fix, note=True)
+
+
 def _partners(settings: Settings) -> Iterator[Finding]:
     for pipeline in PIPELINES.values():
-        missing = sorted({stage.partner for stage in pipeline.stages} - set(settings.partners))
-        if missing:
+        used = {stage.partner for stage in pipeline.stages}
+        missing = sorted(used - set(settings.partners))
+        if missing and set(missing) == used:
+            says = f"pipeline {pipeline.name} cannot run: none of its partners is enabled"
+            fix = "add them to PARTNERS to run it, or remove the pipeline"
+            yield Finding("partners", ok=True, says=says, fix=fix, note=True)
+        elif missing:
             says = f"pipeline {pipeline.name} needs {', '.join(missing)}"
             yield Finding("partners", ok=False, says=says, fix="add them to PARTNERS, or remove the pipeline")
         else:
@@ -134,7 +175,11 @@ def _partners(settings: Settings) -> Iterator[Finding]:
 async def _public_url(settings: Settings) -> AsyncIterator[Finding]:
     if is_loopback(settings.public_url):
         says = f"{settings.public_url} is loopback: only partners on this machine can call back"
-        yield Finding("public url", ok=False, says=says, fix="use the public https address; for `make dev` leave it")
+        # The sample partners are on this machine. A real partner is not.
+        has_real = any(not partner.loopback_only for partner in settings.partners.values())
+        yield Finding(
+            "public url", ok=not has_real, says=says, fix="use the public https address" if has_real else "", note=True
+        )
     try:
         async with httpx.AsyncClient(timeout=ANSWER_TIMEOUT, trust_env=False) as http:
             asked_at = time.time()
