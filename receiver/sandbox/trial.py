@@ -84,9 +84,10 @@ class TrialSandbox:
         try:
             yield
         finally:
-            async with httpx.AsyncClient(transport=httpx.ASGITransport(app)) as handing_over, self._http:
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(app)) as handing_over:
                 await self._sandbox.finish(handing_over, STOP_SECONDS)
                 await self._sandbox.aclose()
+            await self._http.aclose()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a call, a status request, or a request that stops or undoes work."""

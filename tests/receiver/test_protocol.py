@@ -311,6 +311,41 @@ async def test_a_body_behind_an_offered_upgrade_is_read(port: int) -> None:
     assert statuses(await exchange(port, chunked.replace(b"\r\n16\r\n", b"\r\nzz\r\n"))) == [400]
 
 
+JAVAS_OFFER: Final = (
+    b"Connection: Upgrade, HTTP2-Settings\r\n",
+    b"HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA\r\n",
+    b"Upgrade: h2c\r\n",
+    b"User-Agent: Java-http-client/21.0.2\r\n",
+)
+
+
+@pytest.mark.parametrize("framing", [LENGTH, b"Transfer-encoding: chunked\r\n"], ids=["length", "chunked"])
+@pytest.mark.parametrize("place", [0, 1, 3, 4])
+async def test_javas_offer_of_h2c_is_served_with_its_body(port: int, framing: bytes, place: int) -> None:
+    """Whatever stands where in the head, and however the body is cut into chunks and packets."""
+    head = HEAD + b"".join([*JAVAS_OFFER[:place], framing, *JAVAS_OFFER[place:]]) + b"\r\n"
+    bodies = [BODY] if framing == LENGTH else [chunked_in(BODY, size) for size in (1, 7, len(BODY))]
+    for body in bodies:
+        for pieces in ([head + body], [head, body], [head + body[:3], body[3:]], [head[:-2], head[-2:] + body]):
+            assert statuses(await exchange(port, *pieces, pause=0.02)) == [503]
+
+
+@pytest.mark.parametrize("framing", [LENGTH, b"Transfer-encoding: chunked\r\n"], ids=["length", "chunked"])
+async def test_javas_offer_of_h2c_may_wait_for_100_continue(port: int, framing: bytes) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    async with asyncio.timeout(SOON):
+        writer.write(HEAD + b"".join([*JAVAS_OFFER, framing, b"Expect: 100-continue\r\n\r\n"]))
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100 Continue\r\n")
+        writer.write(BODY if framing == LENGTH else chunked_in(BODY, 5))
+        assert statuses(await reader.read()) == [503]
+    writer.close()
+
+
+def chunked_in(body: bytes, size: int) -> bytes:
+    pieces = [body[begin : begin + size] for begin in range(0, len(body), size)]
+    return b"".join([b"%x\r\n%s\r\n" % (len(piece), piece) for piece in [*pieces, b""]])
+
+
 async def test_no_raw_request_leaves_a_token_in_the_log(port: int, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     for request, _ in REFUSED.values():
