@@ -64,6 +64,7 @@ def uvicorn_options() -> dict[str, Any]:
         "server_header": False,
         "proxy_headers": False,  # forwarded headers are not trusted
         "timeout_keep_alive": LONGER_THAN_A_ROUTER,
+        "timeout_worker_healthcheck": 30,  # a process that starts on a busy machine may not answer within uvicorn's 5 s
         "timeout_graceful_shutdown": 6,  # a hung request must not delay SIGTERM; a PaaS kills after 30 s
         "backlog": 2048,
     }
