@@ -57,7 +57,7 @@ class TrialSandbox:
         self._http = httpx.AsyncClient(timeout=10, trust_env=False)
         ours = re.escape(public_url)
         own_url = re.compile(
-            rf"{ours}(?:{re.escape(CALLBACKS_PATH)}[A-Za-z0-9._-]+|{re.escape(PARTNERS_PATH)}[a-z0-9-]+)"
+            rf"{ours}(?:{re.escape(CALLBACKS_PATH)}\.?[A-Za-z0-9_-][A-Za-z0-9._-]*|{re.escape(PARTNERS_PATH)}[a-z0-9-]+)"
         )
         self._sandbox = SandboxPartner(
             self._http,

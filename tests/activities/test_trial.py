@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import base64
+import json
 import secrets
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from activities.callback_urls import CallbackURLs, Claims
 from activities.environment import SettingsError
+from activities.partners import PARTNERS, sandbox
 from activities.settings import Settings
 from activities.strength import is_patterned_key, is_weak_key
 from activities.trial import DEFAULT_PARTNERS, SAMPLES, derived_secrets
 from receiver.sandbox.roles import ROLES
+from receiver.settings import WebSettings
 from workflows.pipelines import ONBOARDING
 
 NEW, OLD = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
@@ -49,6 +54,22 @@ def test_without_trial_a_public_address_takes_no_samples(value: str) -> None:
     assert said == [f"PARTNERS names sandbox, only for tests: {fix}"]
 
 
+def test_trial_is_refused_beside_a_real_partner(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PARTNERS, "acme", lambda env: replace(sandbox.partner("acme", env), loopback_only=False))
+    [said] = trial_faults(PARTNERS="identity,acme")
+    assert said.startswith("PARTNERS names acme, a real partner, beside TRIAL=1")
+
+
+def test_trial_is_1_or_0() -> None:
+    assert "TRIAL is neither 0 nor 1: set it to 1, or remove it" in trial_faults(TRIAL="yes", PARTNERS="sandbox")
+
+
+def test_a_samples_address_elsewhere_is_refused() -> None:
+    [said] = trial_faults(BANK_URL="https://elsewhere.example.com")
+    assert said == "BANK_URL is set beside TRIAL=1, which plays this partner inside web: remove it"
+    assert Settings.from_env({**TRIAL, "BANK_URL": "https://hooks.example.com/trial/bank/"})
+
+
 @pytest.mark.parametrize("key", ["short-key", "a-key-of-at-least-32-characters-0123"])
 def test_a_given_key_must_be_strong_on_a_public_address(key: str) -> None:
     [said] = trial_faults(BANK_KEY=key)
@@ -73,6 +94,16 @@ def test_secrets_of_both_keys_verify_while_keys_are_rotated() -> None:
     both, old = derived_secrets([NEW, OLD]), derived_secrets([OLD])
     assert both["BANK_SECRET"].split(",")[1] == old["BANK_SECRET"]
     assert both["BANK_KEY"] == derived_secrets([NEW])["BANK_KEY"]
+
+
+@pytest.mark.parametrize("settings", [Settings, WebSettings])
+def test_app_json_asks_for_nothing_but_temporal(settings: type[Settings | WebSettings]) -> None:
+    asked = json.loads((Path(__file__).parents[2] / "app.json").read_text())["env"]
+    given = {name: entry["value"] for name, entry in asked.items() if "value" in entry}
+    given |= {name: secrets.token_hex(32) for name, entry in asked.items() if entry.get("generator") == "secret"}
+    needed = {name for name, entry in asked.items() if entry.get("required", True)} - set(given)
+    assert needed == {"TEMPORAL_ADDRESS"}
+    assert settings.from_env({**given, "HEROKU_APP_DEFAULT_DOMAIN_NAME": "app-1.herokuapp.com"})
 
 
 def test_a_generated_secret_of_heroku_is_a_callback_key() -> None:

@@ -131,6 +131,7 @@ async def test_a_repeated_header_is_not_a_key() -> None:
         "http://hooks.test/callbacks/a.b",
         f"{PUBLIC}/trial/bank/verifications",
         f"{PUBLIC}/callbacks/../metrics",
+        f"{PUBLIC}/callbacks/..",
         f"{PUBLIC}/callbacks/a.b?x=https://evil.test",
         f"{PUBLIC}/callbacks/a.b\n",
         f"{PUBLIC}/partners/",

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from activities.environment import Environment, SettingsError
 from activities.store.store import Store
+from receiver.server import serve
 from receiver.settings import WebSettings
+from tests.support import KEY
 
 LOCAL = "http://127.0.0.1:8000"
 PUBLIC = "https://hooks.example.com"
@@ -41,6 +44,15 @@ def test_sqlite_on_a_paas_is_refused_unless_its_disk_lasts(tmp_path: Path) -> No
         read(PUBLIC, DATABASE_URL=url)
     assert read(PUBLIC, DATABASE_URL=url, ALLOW_SQLITE="1") is not None
     assert read(LOCAL, DATABASE_URL=url) is not None
+
+
+def test_the_server_keeps_connections_as_long_as_it_is_told(monkeypatch: pytest.MonkeyPatch, unused_port: int) -> None:
+    told: dict[str, Any] = {}
+    monkeypatch.setattr("uvicorn.run", lambda app, **options: told.update(options))
+    monkeypatch.setattr("receiver.server.stop_quietly", lambda: None)
+    given = {"PUBLIC_URL": LOCAL, "CALLBACK_KEYS": KEY, "PARTNERS": "sandbox", "KEEP_ALIVE_SECONDS": "4060"}
+    serve(WebSettings.from_env({**given, "HOST": "127.0.0.2", "PORT": str(unused_port)}))
+    assert (told["timeout_keep_alive"], told["host"], told["port"]) == (4060, "127.0.0.2", unused_port)
 
 
 def test_every_fault_is_reported_at_once() -> None:

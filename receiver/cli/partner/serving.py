@@ -21,7 +21,8 @@ async def serve_sandbox(port: int, plays: tuple[str, ...], delay: float | None, 
     script, logs = _read_plays(plays), LogSettings.from_env(os.environ)
     start_logging(logs)
     check_port("127.0.0.1", port)
-    schemes = {name: made.signature for name in ROLES if (made := partner_from_environment(name)) and made.signature}
+    names = [*ROLES, "sandbox"]
+    schemes = {name: made.signature for name in names if (made := partner_from_environment(name)) and made.signature}
     # SSL_CERT_FILE counts, so that callbacks get through a tunnel whose certificate is from an authority of one's own.
     certificates = httpx.create_ssl_context()
     async with httpx.AsyncClient(timeout=10, trust_env=False, verify=certificates) as http:
