@@ -85,8 +85,9 @@ def serve(settings: WebSettings) -> None:
     with tempfile.TemporaryDirectory(prefix="stagehook-metrics-") as folder:
         if shared.processes > 1:
             os.environ[SHARED_FOLDER] = folder
-        options = {**uvicorn_options(), "log_config": log_config(shared.logs), "timeout_keep_alive": settings.keep_alive}
+        options = {**uvicorn_options(), "log_config": log_config(shared.logs)}
         options |= {"factory": True, "host": shared.host, "port": shared.port}
+        options["timeout_keep_alive"] = settings.keep_alive
         if ":" in shared.host and shared.processes == 1:
             _run_on_ipv6(uvicorn.Config("receiver.server:app_from_env", **options))
         else:
