@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager
 from functools import cache
 from typing import Final
 
-from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure
 from temporalio.client import Client
 from temporalio.envconfig import ClientConfig, ClientConnectConfig
 from temporalio.runtime import (
@@ -21,13 +20,18 @@ from temporalio.runtime import (
     TelemetryConfig,
     TelemetryFilter,
 )
-from temporalio.service import KeepAliveConfig, RPCError, RPCStatusCode
+from temporalio.service import KeepAliveConfig, RPCError, TLSConfig
 
+from activities.certificates import check_certificates
+from activities.connection_errors import NO_ANSWER_IN_TIME, OTHER, ConnectionFault
 from activities.environment import Environment, Fault, SettingsError
+from activities.target import Target
+from activities.tls_probe import explain
 
 HOST_AND_PORT: Final = re.compile(r"[^\s/:@]+:[0-9]{1,5}|\[[0-9a-fA-F:.]+\]:[0-9]{1,5}")
 DEFAULT_ADDRESS: Final = "localhost:7233"
 DEFAULT_FILE: Final = "temporal.toml"
+LAST_PORT: Final = 65535
 TOML_PLACE: Final = re.compile(r"line [0-9]+, column [0-9]+")
 TOML_REASONS: Final = (
     "string values must be quoted",
@@ -45,16 +49,21 @@ KEEP_ALIVE: Final = KeepAliveConfig(interval_millis=11_000, timeout_millis=4_000
 """Replaces a silent connection within 15 s instead of the default 45 s. The interval must be over 10 s: if a client
 pings more often, a Temporal server closes its connection (`too_many_pings`), and with it a worker's polls."""
 
-AWAY: Final = {
-    RPCStatusCode.UNAVAILABLE,
-    RPCStatusCode.DEADLINE_EXCEEDED,
-    # The SDK's status for a request that timed out.
-    RPCStatusCode.CANCELLED,
-}
-
 
 class TemporalUnreachable(Exception):
-    """Temporal did not answer, or refused the client. The message names the address."""
+    """Temporal did not answer, or refused the client. The message names the address and the cause.
+
+    fault: the cause.
+    """
+
+    def __init__(self, message: str, fault: ConnectionFault | None = None) -> None:
+        super().__init__(message)
+        self.fault = fault or ConnectionFault(OTHER)
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """The facts of a log line."""
+        return {"why": str(self), "cause": self.fault.cause.word, "fix": self.fault.cause.fix}
 
 
 def connect_config(variables: Mapping[str, str]) -> ClientConnectConfig:
@@ -66,10 +75,22 @@ def connect_config(variables: Mapping[str, str]) -> ClientConnectConfig:
         fault = _config_fault(error, variables.get("TEMPORAL_CONFIG_FILE") or DEFAULT_FILE)
         # Omit the cause: it quotes a line of the file, so a traceback could show the API key.
         raise SettingsError([fault]) from None
-    if not HOST_AND_PORT.fullmatch(config.setdefault("target_host", DEFAULT_ADDRESS)):
+    address = config.setdefault("target_host", DEFAULT_ADDRESS)
+    if not HOST_AND_PORT.fullmatch(address):
         env.fault("TEMPORAL_ADDRESS", "is not HOST:PORT", "use an address such as temporal.example.com:7233")
+    elif not 1 <= int(address.rpartition(":")[2]) <= LAST_PORT:
+        env.fault("TEMPORAL_ADDRESS", f"has a port outside 1 to {LAST_PORT}", "Temporal's default port is 7233")
+    if not (key := config.get("api_key", "")).isprintable() or key != key.strip():
+        env.fault("TEMPORAL_API_KEY", "has a line break or a blank around it", "give the key alone")
+    if isinstance(tls := config.get("tls"), TLSConfig):
+        check_certificates(tls, env)
     env.check()
     return config
+
+
+def target_of(config: ClientConnectConfig) -> Target:
+    """What `connect_config` has read, for log lines and errors."""
+    return Target.of(**config)
 
 
 def _config_fault(error: Exception, file: str) -> Fault:
@@ -94,7 +115,7 @@ async def connect(variables: Mapping[str, str], *, lazy: bool = False, runtime: 
     runtime: see `make_runtime`; by default one without metrics.
     """
     config = connect_config(variables)
-    async with reaching_temporal(config["target_host"]):
+    async with reaching_temporal(target_of(config)):
         return await Client.connect(**config, lazy=lazy, runtime=runtime or _runtime(), keep_alive_config=KEEP_ALIVE)
 
 
@@ -127,28 +148,19 @@ def make_runtime(metrics: str = "", labels: Mapping[str, str] = {}) -> Runtime:
 
 
 @asynccontextmanager
-async def reaching_temporal(address: str, *, within: float | None = 10.0) -> AsyncIterator[None]:
+async def reaching_temporal(target: Target, *, within: float | None = 10.0) -> AsyncIterator[None]:
     """Turn every sign of an unreachable Temporal into `TemporalUnreachable`, within `within` seconds."""
     try:
         async with asyncio.timeout(within):
             yield
     except TimeoutError as error:
-        raise TemporalUnreachable(f"Temporal at {address} did not answer within {within:g} s") from error
-    except RPCError as error:
-        if error.status in AWAY:
-            raise TemporalUnreachable(f"Temporal at {address} is not available") from error
-        if is_namespace_missing(error):
-            raise TemporalUnreachable(f"Temporal at {address} has no such namespace") from error
-        if error.status in {RPCStatusCode.UNAUTHENTICATED, RPCStatusCode.PERMISSION_DENIED}:
-            raise TemporalUnreachable(f"Temporal at {address} refuses our credentials") from error
+        raise unreachable(ConnectionFault(NO_ANSWER_IN_TIME, f"{within:g} s"), target) from error
+    except (RPCError, RuntimeError) as error:
+        if fault := await explain(error, target):
+            raise unreachable(fault, target) from error
         raise
-    except RuntimeError as error:
-        # The bridge reports a failed connection as a bare RuntimeError.
-        if "connect" not in str(error).lower():
-            raise
-        raise TemporalUnreachable(f"Temporal at {address} cannot be reached") from error
 
 
-def is_namespace_missing(error: RPCError) -> bool:
-    """Whether a NOT_FOUND error is about the namespace instead of a run."""
-    return any(detail.Is(NamespaceNotFoundFailure.DESCRIPTOR) for detail in error.grpc_status.details)
+def unreachable(fault: ConnectionFault, target: Target) -> TemporalUnreachable:
+    """The error that says what is wrong with Temporal, and where."""
+    return TemporalUnreachable(fault.sentence(target), fault)

@@ -91,6 +91,8 @@ async def _send_once(runs: Runs, workflow_id: str, command: Command) -> Applied:
             raise NoCommands(f"the worker of the run {workflow_id} takes no commands") from error
         raise RefusedByRun(why) from error
     except (WorkflowUpdateRPCTimeoutOrCancelledError, TemporalUnreachable) as error:
+        if isinstance(error, TemporalUnreachable) and error.fault.cause.is_final:
+            raise  # Temporal has just described the run to this client, and does not permit it to send commands
         what = f"no answer to the command {command.id} for {workflow_id}"
         raise CommandUnsure(f"{what}: it may still be carried out, when a worker comes") from error
     except RunNotFound:

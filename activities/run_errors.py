@@ -19,6 +19,7 @@ from contextlib import asynccontextmanager
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.client import reaching_temporal
+from activities.target import Target
 
 
 class RunNotFound(Exception):
@@ -58,10 +59,10 @@ class NoSuchStage(Exception):
 
 
 @asynccontextmanager
-async def reaching_run(address: str, workflow_id: str, *, within: float | None = 15.0) -> AsyncIterator[None]:
+async def reaching_run(target: Target, workflow_id: str, *, within: float | None = 15.0) -> AsyncIterator[None]:
     """Turn Temporal's NOT_FOUND into `RunNotFound`, and signs that it is unreachable into `TemporalUnreachable`."""
     try:
-        async with reaching_temporal(address, within=within):
+        async with reaching_temporal(target, within=within):
             yield
     except RPCError as error:
         if error.status is not RPCStatusCode.NOT_FOUND:

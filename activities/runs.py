@@ -39,6 +39,7 @@ from activities.run_errors import (
     reaching_run,
 )
 from activities.run_status import run_failure_text, status_name
+from activities.target import Target
 from workflows.checking import check_run
 from workflows.contract import (
     ADVANCE_STAGE,
@@ -90,12 +91,10 @@ class Runs:
     """The runs in a client's namespace.
 
     client: the client, for what has a module of its own (`activities.resets`).
-    address: Temporal's address, for error messages only.
     """
 
-    def __init__(self, client: Client, address: str = "") -> None:
+    def __init__(self, client: Client) -> None:
         self.client = client
-        self._address = address or client.service_client.config.target_host
         self._is_findable: bool | None = None
 
     async def start(
@@ -323,8 +322,8 @@ class Runs:
             raise RunEnded(f"the run {workflow_id} has ended: {status_name(status)}")
 
     def reaching(self, workflow_id: str = "", *, within: float | None = 15.0) -> AbstractAsyncContextManager[None]:
-        """Return `reaching_run` for this run at the client's address."""
-        return reaching_run(self._address, workflow_id, within=within)
+        """Return `reaching_run` for this run with this client."""
+        return reaching_run(Target.of_client(self.client), workflow_id, within=within)
 
 
 def new_run_id(pipeline: Pipeline) -> str:

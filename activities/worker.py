@@ -14,11 +14,14 @@ from temporalio.worker.workflow_sandbox import SandboxRestrictions
 from activities.builds import NO_BUILD, Build
 from activities.callback_urls import CallbackURLs
 from activities.calls import PartnerCalls
+from activities.client import TemporalUnreachable
 from activities.decoding import GuardedRunner
 from activities.http import http_client
 from activities.settings import Settings
 from activities.store.call_notes import CallNotes
 from activities.store.calls import Calls
+from activities.target import Target
+from activities.tls_probe import explain
 from activities.wait_order import keep_wait_order
 from workflows.onboarding import ReviewedOnboarding
 from workflows.pipeline import PipelineWorkflow
@@ -32,6 +35,9 @@ GRACE: Final = timedelta(seconds=20)
 STICKY_TIMEOUT: Final = timedelta(seconds=1)
 """Time that a run waits for the worker that caches it, before another worker may take it. With the default of 10 s,
 callbacks would stall for 10 s after a worker was killed."""
+
+NEVER_BEGAN: Final = "validation failed"
+"""In the SDK's error if Temporal is unreachable, or refuses the worker or its namespace, when the worker starts."""
 
 
 AUDITED: Final = frozenset(
@@ -98,22 +104,31 @@ def build_worker(
     )
 
 
-class WorkerRefused(Exception):
-    """The worker could not start: Temporal became unreachable meanwhile, or the namespace is missing."""
-
-
 async def run_worker(client: Client, settings: Settings) -> None:
-    """Run until cancelled; calls in flight then have `GRACE` to finish. Raises `WorkerRefused`."""
+    """Run until cancelled; calls in flight then have `GRACE` to finish.
+
+    Raises `TemporalUnreachable` before it has begun to poll, and `WorkerStopped` if Temporal refuses it later.
+    """
     urls = CallbackURLs(settings.public_url, settings.callback_keys)
     table = Calls(settings.store.database) if settings.store else None
     notes = CallNotes(table) if table else None
     async with http_client() as http, notes.running() if notes else contextlib.nullcontext():
         calls = PartnerCalls(http, urls, settings.partners, table, notes)
         worker = build_worker(client, calls, task_queue=settings.task_queue, build=settings.build)
-        try:
-            await worker.run()
-        except RuntimeError as error:
-            # The bridge's only text if Temporal is unreachable or the namespace is missing when the worker starts.
-            if "validation failed" not in str(error):
-                raise
-            raise WorkerRefused(str(error).partition(": Status")[0]) from error
+        await _run(worker, Target.of_client(client))
+
+
+class WorkerStopped(TemporalUnreachable):
+    """Temporal has refused a worker that had been running: its key has expired, say."""
+
+
+async def _run(worker: Worker, target: Target) -> None:
+    try:
+        await worker.run()
+    except RuntimeError as error:
+        # The SDK says no more than that a part of the worker failed; why is in the error's causes.
+        fault = await explain(error, target)
+        if fault is None:
+            raise
+        refused = TemporalUnreachable if NEVER_BEGAN in str(error) else WorkerStopped
+        raise refused(fault.sentence(target), fault) from error

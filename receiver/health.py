@@ -29,11 +29,14 @@ class Health:
     async def readyz(self, request: Request) -> Response:
         """200 if the store or Temporal would take a callback now, else 503 with the reason.
 
-        If the store is away and Temporal takes callbacks in its place, the 200 says so.
+        If the store is away and Temporal takes callbacks in its place, the 200 says so. If Temporal is away, `temporal`
+        is the word for the cause, also in the 200 of a store that keeps callbacks meanwhile.
         """
-        if why := await self.find_out():
-            return JSONResponse({"ready": False, "why": why}, 503)
-        return JSONResponse({"ready": True, **({"why": self._away} if self._away else {})})
+        why = await self.find_out()
+        temporal = {"temporal": self._forwarder.outage} if self._forwarder.outage else {}
+        if why:
+            return JSONResponse({"ready": False, "why": why, **temporal}, 503)
+        return JSONResponse({"ready": True, **({"why": self._away} if self._away else {}), **temporal})
 
     async def find_out(self) -> str:
         """Why callbacks cannot be taken, or "" if they can. Reused for a while; checked once at a time."""

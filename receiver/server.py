@@ -6,13 +6,14 @@ import logging
 import os
 import sys
 import tempfile
+from dataclasses import replace
 from typing import Any, Final
 
 import uvicorn
 from starlette.applications import Starlette
 
 from activities.callback_urls import CallbackURLs
-from activities.client import connect, connect_config
+from activities.client import connect, connect_config, target_of
 from activities.store.errors import SchemaMissing, StoreAway
 from activities.store.store import Store
 from receiver.app import create_app
@@ -21,7 +22,7 @@ from receiver.log_setup import log_config, start_logging
 from receiver.metrics import SHARED_FOLDER
 from receiver.protocol import BoundedProtocol
 from receiver.sandbox.trial import TrialSandbox
-from receiver.sending.signals import Signals
+from receiver.sending.signals import RECEIVER_IDENTITY, Signals
 from receiver.settings import LONGER_THAN_A_ROUTER, WebSettings
 from receiver.start_warnings import warn_of
 
@@ -39,6 +40,8 @@ def app_from_env() -> Starlette:
     urls = CallbackURLs(settings.shared.public_url, settings.shared.callback_keys)
     signals = Signals(lambda: connect(os.environ, lazy=True))
     shared = settings.shared
+    target = replace(target_of(connect_config(os.environ)), identity=RECEIVER_IDENTITY)
+    logger.info("temporal", extra=target.facts)
     facts = {"partners": ",".join(shared.partners), **shared.address.facts}
     logger.info("started", extra={**facts, **shared.build.facts})
     warn_of(shared, logger)

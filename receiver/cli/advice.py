@@ -81,10 +81,6 @@ ADVICE_BY_ERROR: dict[type[Exception], tuple[Exit, str]] = {
         "that are not a partner's",
     ),
     URLsExpire: (Exit.FAILED, "start another run"),
-    TemporalUnreachable: (
-        Exit.UNREACHABLE,
-        "start Temporal (`make dev`), or check TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE and what else it asks for",
-    ),
     WorkerAway: (Exit.FAILED, "start a worker with `stagehook worker`; nothing is lost meanwhile"),
 }
 """The advice for each error that can end a command."""
@@ -133,6 +129,8 @@ def _what(error: Exception) -> str:
 def _advice(error: Exception) -> tuple[Exit, str]:
     if isinstance(error, CommandError):
         return error.code, error.advice
+    if isinstance(error, TemporalUnreachable):
+        return Exit.UNREACHABLE, error.fault.cause.fix
     for kind, (code, advice) in ADVICE_BY_ERROR.items():
         if isinstance(error, kind):
             return code, advice

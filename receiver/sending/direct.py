@@ -13,6 +13,7 @@ from receiver.deliveries.delivery import Delivery
 from receiver.deliveries.inbox import FAILURE_MEMORY
 from receiver.deliveries.matching import KnownCalls
 from receiver.sending.forwarder import Unavailable
+from receiver.sending.outages import Outages
 from receiver.sending.refusals import VERDICTS
 from receiver.sending.signal import Signal
 from receiver.sending.signals import BUDGET_SECONDS, Reached, SignalRefused, Signals, TemporalAway
@@ -30,10 +31,16 @@ class Direct:
 
     keeps = False
 
-    def __init__(self, signals: Signals) -> None:
+    def __init__(self, signals: Signals, outages: Outages | None = None) -> None:
         self._signals = signals
+        self._outages = outages or Outages()
         self._failed_at = float("-inf")
         self._failing: set[str] = set()
+
+    @property
+    def outage(self) -> str:
+        """The word for the cause of the present outage of Temporal, or ""."""
+        return self._outages.cause
 
     async def deliver(
         self, delivery: Delivery, signal: Signal, *, at_one_url: bool = False, later: float = 0.0
@@ -64,9 +71,11 @@ class Direct:
             if not isinstance(error, SignalRefused):
                 self._failed_at = time.monotonic()
                 self._failing = {signal.claims.chain_id, *list(self._failing)[:1]}
+            self._outages.note(error)
             raise Unavailable(f"Temporal: {error}") from error
         if reached is Reached.TAKEN:
             self._failing.clear()
+            self._outages.end()
         return reached
 
     async def check(self) -> str:
@@ -74,7 +83,9 @@ class Direct:
         try:
             await self._signals.check(within=CHECK_TIMEOUT)
         except TemporalAway as error:
+            self._outages.begin(error)
             raise Unavailable(f"Temporal: {error}") from error
+        self._outages.end()
         # If a single run fails, that run may be at fault, not Temporal.
         if len(self._failing) > 1 and time.monotonic() - self._failed_at < FAILURE_MEMORY:
             raise Unavailable("Temporal: took no signal a moment ago")

@@ -30,6 +30,10 @@ class Forwarder(Protocol):
 
     keeps: bool
 
+    @property
+    def outage(self) -> str:
+        """The word for the cause of the present outage of Temporal (`activities.connection_errors`), or ""."""
+
     async def deliver(
         self, delivery: Delivery, signal: Signal, *, at_one_url: bool = False, later: float = 0.0
     ) -> Verdict:

@@ -7,7 +7,7 @@ with OK even after the run has completed, so the retry of a delivered callback i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -26,7 +26,9 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.callback_urls import Claims
-from activities.client import is_namespace_missing
+from activities.connection_errors import NO_ANSWER_IN_TIME, ConnectionFault, is_namespace_missing
+from activities.target import Target
+from activities.tls_probe import explain
 from receiver.sending.signal import Signal
 from workflows.contract import ADVANCE_STAGE, Answer, PipelineRun
 from workflows.definition import definition_digest
@@ -35,6 +37,10 @@ from workflows.pipelines import PIPELINE_TYPES
 BUDGET_SECONDS: Final = 2.2
 """For all requests to Temporal about one callback. The least patient partners hang up after 3 s; the answer is promised
 within 2.5 s."""
+
+
+RECEIVER_IDENTITY: Final = "stagehook-receiver"
+"""As whom Temporal records the receiver's signals."""
 
 
 NO_RUN: Final = "stagehook-readiness"
@@ -61,7 +67,24 @@ class Reached(Enum):
 
 
 class TemporalAway(Exception):
-    """Temporal did not take the signal, and the partner is not the cause. The message names the cause, for our log."""
+    """Temporal did not take the signal, and the partner is not the cause.
+
+    The message names the cause without naming the server, because `/readyz` is public. fault: the cause, if it is a
+    known one. target: where Temporal was looked for, for our log.
+    """
+
+    def __init__(self, message: str, fault: ConnectionFault | None = None, target: Target | None = None) -> None:
+        super().__init__(message)
+        self.fault = fault
+        self.target = target
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """The facts of a log line."""
+        if self.fault is None or self.target is None:
+            return {"why": str(self)}
+        cause = self.fault.cause
+        return {"why": self.fault.sentence(self.target), "cause": cause.word, "fix": cause.fix}
 
 
 class SignalRefused(TemporalAway):
@@ -92,7 +115,7 @@ class Signals:
 
     async def send(self, signal: Signal, *, within: float = BUDGET_SECONDS) -> Reached:
         """Signal the run that the claims name. Raises `TemporalAway`. within: seconds for all of it."""
-        async with _asking_temporal(within):
+        async with self._asking(within):
             if await self._signal(signal):
                 return Reached.TAKEN
             # Temporal still answers OK for a signal that the run took before it ended.
@@ -113,12 +136,12 @@ class Signals:
         Temporal can write is not checked.
         """
         no_run = Claims(NO_RUN, NO_RUN, 1, 1, "", 1, 1)
-        async with _asking_temporal(within):
+        async with self._asking(within):
             await self._signal(Signal.of(no_run, Answer("progress"), b""))
 
     async def origin(self, claims: Claims) -> Origin:
         """What the claims' chain was started with; an empty origin if unknown. Raises `TemporalAway`."""
-        async with _asking_temporal(BUDGET_SECONDS):
+        async with self._asking(BUDGET_SECONDS):
             return await self._read_origin(claims)
 
     async def _signal(self, signal: Signal) -> bool:
@@ -127,7 +150,7 @@ class Signals:
             namespace=client.namespace,
             workflow_execution=WorkflowExecution(workflow_id=signal.claims.workflow_id),
             signal_name=ADVANCE_STAGE,
-            identity="stagehook-receiver",
+            identity=RECEIVER_IDENTITY,
             request_id=signal.request_id,
         )
         request.input.payloads.extend(await client.data_converter.encode([signal.claims.stage, signal.callback]))
@@ -195,26 +218,31 @@ class Signals:
                 raise TemporalAway(f"no client ({type(error).__name__})") from error
         return self._client
 
+    @asynccontextmanager
+    async def _asking(self, within: float) -> AsyncIterator[None]:
+        """Bound the block to `within` seconds, and raise `TemporalAway` for every sign that Temporal is away."""
+        try:
+            async with asyncio.timeout(within):
+                try:
+                    yield
+                except (RPCError, RuntimeError) as error:
+                    raise await self._away(error) from error
+        except TimeoutError as error:
+            raise self._away_by(ConnectionFault(NO_ANSWER_IN_TIME)) from error
 
-@asynccontextmanager
-async def _asking_temporal(within: float) -> AsyncIterator[None]:
-    """Bound the block to `within` seconds, and raise `TemporalAway` for every sign that Temporal is away."""
-    try:
-        async with asyncio.timeout(within):
-            yield
-    except TimeoutError as error:
-        raise TemporalAway("no answer in time") from error
-    except RPCError as error:
-        away = SignalRefused if error.status in REFUSING else TemporalAway
-        raise away(error.status.name) from error
-    except RuntimeError as error:
-        # The bridge reports a failed connection as a bare RuntimeError.
-        raise TemporalAway("no connection") from error
+    async def _away(self, error: RPCError | RuntimeError) -> TemporalAway:
+        if isinstance(error, RPCError) and error.status in REFUSING:
+            return SignalRefused(error.status.name)
+        if self._client and (fault := await explain(error, Target.of_client(self._client))):
+            return self._away_by(fault)
+        return TemporalAway(error.status.name if isinstance(error, RPCError) else "no connection")
+
+    def _away_by(self, fault: ConnectionFault) -> TemporalAway:
+        target = Target.of_client(self._client) if self._client else None
+        return TemporalAway(fault.cause.says, fault, target)
 
 
 def _raise_unless_no_run(error: RPCError) -> None:
     """Return for NOT_FOUND, which means no such run. A missing namespace is NOT_FOUND too, but ours to fix: raise."""
-    if error.status is not RPCStatusCode.NOT_FOUND:
+    if error.status is not RPCStatusCode.NOT_FOUND or is_namespace_missing(error):
         raise error
-    if is_namespace_missing(error):
-        raise TemporalAway("the namespace does not exist") from error

@@ -22,6 +22,7 @@ from receiver.sending.call_times import CallTimes, OnCallTime
 from receiver.sending.direct import Direct
 from receiver.sending.forwarder import Unavailable
 from receiver.sending.origins import Origins
+from receiver.sending.outages import Outages
 from receiver.sending.refusals import refusal
 from receiver.sending.retries import Retries
 from receiver.sending.sender import Sender
@@ -56,12 +57,18 @@ class Stored:
     ) -> None:
         self._inbox = inbox
         self._timing = timing
-        self._direct = Direct(signals)
-        watch = Watch(signals, timing)
+        outages = Outages()
+        self._direct = Direct(signals, outages)
+        watch = Watch(signals, timing, outages)
         self._origins = Origins(signals, watch, inbox)
         retries = Retries(watch, timing)
         times = CallTimes(inbox, on_call_time)
         self._sender = Sender(signals, inbox, watch, retries, on_sent=self._origins.add, on_result=times.add)
+
+    @property
+    def outage(self) -> str:
+        """The word for the cause of the present outage of Temporal, or ""."""
+        return self._direct.outage
 
     async def deliver(
         self, delivery: Delivery, signal: Signal, *, at_one_url: bool = False, later: float = 0.0

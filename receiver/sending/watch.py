@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 
-from receiver.sending.signals import Signals, TemporalAway
+from receiver.sending.outages import Outages
+from receiver.sending.signals import Signals
 from receiver.timing import DEFAULT_TIMING, Timing
-
-logger = logging.getLogger("stagehook.watch")
 
 
 class Watch:
-    """What is known about Temporal being reachable."""
+    """What is known about Temporal being reachable. outages: logs each outage, and its end."""
 
-    def __init__(self, signals: Signals, timing: Timing = DEFAULT_TIMING) -> None:
+    def __init__(self, signals: Signals, timing: Timing = DEFAULT_TIMING, outages: Outages | None = None) -> None:
         self._signals = signals
+        self._outages = outages or Outages()
         self._timing = timing
         self._asking = asyncio.Lock()
         self._pause = 0.0
@@ -52,16 +51,13 @@ class Watch:
                 await self._signals.check()
             except Exception as error:
                 # Whatever the check raises, no signal is to be sent now.
-                if not self.was_away:
-                    why = str(error) if isinstance(error, TemporalAway) else f"{type(error).__name__}: {error}"
-                    logger.warning("temporal-away", extra={"why": why})
+                self._outages.begin(error)
                 pause = 2 * self._pause or self._timing.first_check_pause
                 self._pause = min(self._timing.longest_check_pause, pause)
                 self._away_until = time.monotonic() + self._pause
                 self._there_since = float("inf")
                 return False
-            if self.was_away:
-                logger.warning("temporal-back")
+            self._outages.end()
             self._pause = 0.0
             self._there_since = min(self._there_since, time.monotonic())
             return True

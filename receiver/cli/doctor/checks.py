@@ -14,7 +14,8 @@ import httpx
 from temporalio.service import RPCError
 
 from activities.callback_urls import CLOCK_GRACE, fingerprint
-from activities.client import TemporalUnreachable, connect, connect_config, reaching_temporal
+from activities.client import TemporalUnreachable, connect, connect_config, reaching_temporal, target_of
+from activities.connection_errors import OTHER, ConnectionFault
 from activities.environment import SettingsError, is_loopback
 from activities.finding import AttributeTaken, SetupRefused, missing_attributes
 from activities.partners.partner import SHORTER_URL
@@ -22,6 +23,7 @@ from activities.runs import new_run_id
 from activities.settings import Settings
 from activities.store.errors import SchemaMissing, StoreAway
 from activities.store.store import Store
+from activities.target import Target
 from receiver.cli.errors import Exit
 from receiver.cli.output import ANSWER_TIMEOUT, print_json, say
 from receiver.cli.pipeline.urls import too_long_urls
@@ -96,19 +98,16 @@ async def _temporal() -> Finding:
         where = connect_config(os.environ)
     except SettingsError as error:
         return Finding("temporal", ok=False, says=str(error), fix="set TEMPORAL_ADDRESS and its companions")
-    name = f"{where['target_host']}, namespace {where.get('namespace', 'default')}"
+    target = target_of(where)
     try:
         await connect(os.environ)
         await Signals(lambda: connect(os.environ, lazy=True)).check()
     except TemporalUnreachable as error:
-        return Finding(
-            "temporal", ok=False, says=str(error), fix="start it, or set TEMPORAL_ADDRESS and its companions"
-        )
+        return Finding("temporal", ok=False, says=str(error), fix=error.fault.cause.fix)
     except TemporalAway as error:
-        return Finding(
-            "temporal", ok=False, says=f"{name}: {error}", fix="check TEMPORAL_NAMESPACE and the credentials"
-        )
-    return Finding("temporal", ok=True, says=name)
+        fault = error.fault or ConnectionFault(OTHER, str(error))
+        return Finding("temporal", ok=False, says=fault.sentence(target), fix=fault.cause.fix)
+    return Finding("temporal", ok=True, says=f"{target.address}, namespace {target.namespace}, TLS {target.tls}")
 
 
 def _store(store: Store | None) -> Finding:
@@ -130,7 +129,7 @@ async def _attributes() -> AsyncIterator[Finding]:
     """Tell of missing search attributes, without which runs are found by their id only."""
     try:
         client = await connect(os.environ)
-        async with reaching_temporal(client.service_client.config.target_host):
+        async with reaching_temporal(Target.of_client(client)):
             missing = await missing_attributes(client)
     except AttributeTaken as taken:
         fix = "use another namespace, or find runs by their id only"

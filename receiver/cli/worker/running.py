@@ -7,11 +7,12 @@ import itertools
 import logging
 import os
 import signal
+from collections.abc import Iterator
 from typing import Final
 
-from activities.client import TemporalUnreachable, connect, make_runtime
+from activities.client import TemporalUnreachable, connect, connect_config, make_runtime, target_of
 from activities.settings import Settings
-from activities.worker import WorkerRefused, run_worker
+from activities.worker import WorkerStopped, run_worker
 from receiver.log_setup import start_logging
 from receiver.start_warnings import warn_of
 
@@ -22,7 +23,7 @@ AGAIN_SECONDS: Final = (1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0)
 
 
 async def run_until_stopped() -> None:
-    """Run the worker of this environment until SIGTERM or SIGINT; raises `SettingsError`."""
+    """Run the worker of this environment until SIGTERM or SIGINT; raises `SettingsError`, `TemporalUnreachable`."""
     settings = Settings.from_env(os.environ)
     start_logging(settings.logs)
     running = asyncio.ensure_future(_run(settings))
@@ -43,9 +44,16 @@ async def run_until_stopped() -> None:
 
 
 async def _run(settings: Settings) -> None:
-    """Run the worker, and wait for Temporal: processes start in any order, and Temporal may stop during a start."""
+    """Run the worker, and wait for Temporal: processes start in any order, and Temporal may stop during a start.
+
+    Raises `TemporalUnreachable` if Temporal refuses a worker that has not run yet, and waiting does not help: a deploy
+    with a wrong key fails at once. A worker that has run waits, because a permission
+    that was taken away may come back.
+    """
     runtime = make_runtime(settings.worker_metrics, settings.build.facts)
-    for again_in in itertools.chain(AGAIN_SECONDS, itertools.repeat(AGAIN_SECONDS[-1])):
+    logger.info("temporal", extra=target_of(connect_config(os.environ)).facts)
+    pauses, has_run = _pauses(), False
+    while True:
         try:
             client = await connect(os.environ, runtime=runtime)
             facts = {"task_queue": settings.task_queue, "partners": ",".join(settings.partners)}
@@ -53,6 +61,16 @@ async def _run(settings: Settings) -> None:
             warn_of(settings, logger)
             await run_worker(client, settings)
             return
-        except (TemporalUnreachable, WorkerRefused) as error:
-            logger.warning("temporal-away", extra={"why": str(error), "again_in": again_in})
+        except TemporalUnreachable as error:
+            if isinstance(error, WorkerStopped):
+                pauses, has_run = _pauses(), True
+            if error.fault.cause.is_final and not has_run:
+                raise
+            again_in = next(pauses)
+            logger.warning("temporal-away", extra={**error.facts, "again_in": again_in})
             await asyncio.sleep(again_in)
+
+
+def _pauses() -> Iterator[float]:
+    """Seconds between attempts to start."""
+    return itertools.chain(AGAIN_SECONDS, itertools.repeat(AGAIN_SECONDS[-1]))
