@@ -11,6 +11,7 @@ from tests.local_stack import local
 from tests.parts.doors import door, temporal
 from tests.parts.examples import register_profiles
 from tests.parts.filled_stores import filled
+from tests.parts.guarded import guarded
 from tests.parts.shared_contexts import shared_contexts
 from tests.parts.temporal import dev_server, real, restless, restless_server, skipping
 from tests.stores import database, empty_database, inbox, postgres, postgres_databases, proxy, sqlite_files, timing
@@ -21,6 +22,7 @@ __all__ = [
     "door",
     "empty_database",
     "filled",
+    "guarded",
     "inbox",
     "local",
     "postgres",
