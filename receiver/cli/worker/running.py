@@ -47,8 +47,7 @@ async def _run(settings: Settings) -> None:
     """Run the worker, and wait for Temporal: processes start in any order, and Temporal may stop during a start.
 
     Raises `TemporalUnreachable` if Temporal refuses a worker that has not run yet, and waiting does not help: a deploy
-    with a wrong key fails at once. A worker that has run waits, because a permission
-    that was taken away may come back.
+    with a wrong key fails at once. A worker that has run waits, because a permission that was taken away may come back.
     """
     runtime = make_runtime(settings.worker_metrics, settings.build.facts)
     logger.info("temporal", extra=target_of(connect_config(os.environ)).facts)
