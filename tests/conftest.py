@@ -41,6 +41,20 @@ __all__ = [
 register_profiles()
 
 
+DEAR = ("systems", "local")
+"""Fixtures that start whole systems."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the tests of a dear fixture first: the last tests are shared out, and each process would start its own."""
+
+    def place(item: pytest.Item) -> int:
+        of_item = getattr(item, "fixturenames", ())
+        return next((place for place, name in enumerate(DEAR) if name in of_item), len(DEAR))
+
+    items.sort(key=place)
+
+
 def pytest_collection_finish() -> None:
     """Thousands of tests stay to the end: the garbage collector need not look at them again and again."""
     gc.collect()
