@@ -54,7 +54,7 @@ class Delivery:
     headers: in order, repeated headers included, without credentials; names in lower case, as the server gives them.
     body: None if it was not kept whole. body_size, body_digest (SHA-256, hex): of the part of the body that was read.
     client: the address that connected.
-    pipeline, definition: the run's pipeline and the digest of its definition, if Temporal could be asked for them.
+    pipeline, definition: the run's pipeline and the digest of its definition, if the table of calls has the call.
     workflow_id to expires_at: the token's claims; workflow_id is "" if no valid token was read.
     signed_id: the partner's id of the delivery, if the body signature covers an id.
     says: what the partner reports: succeeded, failed, progress, ... or "" if the body was not read.

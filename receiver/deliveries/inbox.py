@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -13,7 +13,6 @@ from weakref import WeakSet
 
 from sqlalchemy.engine.interfaces import DBAPICursor
 
-from activities.callback_urls import Claims
 from activities.store.database import Database
 from activities.store.errors import StoreAway
 from receiver.budget import RecordBudget
@@ -21,9 +20,9 @@ from receiver.deliveries.batch import Batch
 from receiver.deliveries.delivery import MAX_REFUSED_BODY_BYTES, Delivery
 from receiver.deliveries.judging import Judge, Keep, Kept
 from receiver.deliveries.keeping import Keeping
-from receiver.deliveries.matching import KnownCalls, KnownOrigin, MakeSignal, Matching
+from receiver.deliveries.matching import KnownCalls, MakeSignal, Matching
 from receiver.deliveries.memory import TakenMemory
-from receiver.deliveries.queue import Conclusion, Depth, Queued
+from receiver.deliveries.queue import Concluded, Conclusion, Depth, Queued
 from receiver.deliveries.rows import UNREAD_CALLBACK, is_unread, stored_size, to_row
 from receiver.deliveries.statements import First, Statements
 from receiver.deliveries.writer import JobKind, Writer
@@ -54,6 +53,7 @@ class Inbox:
     """The receiver's side of the store.
 
     Every coroutine raises `StoreAway`; `note` and `conclude` do not wait for the store.
+    on_concluded: called in the event loop with what was found out while results were recorded.
     """
 
     def __init__(self, database: Database, timing: Timing = DEFAULT_TIMING) -> None:
@@ -62,14 +62,14 @@ class Inbox:
         self._statements = Statements(database)
         self._taken = TakenMemory()
         judge = Judge(self._statements, self.budget, timing)
-        self._work = work = Keeping(self._statements, judge, self._taken, self.budget)
+        self._matching = Matching(database)
+        self._work = work = Keeping(self._statements, judge, self._matching, self._taken, self.budget)
         self._writer = Writer(database, self._statements.begin)
         self._conclusions: JobKind[Conclusion, None] = self._writer.add_kind(self._conclude_all)
         self._notes: JobKind[_Note, None] = self._writer.add_kind(self._insert_notes)
         self._keeps: JobKind[Keep, Kept] = self._writer.add_kind(work.keep)
         self._batches: JobKind[Batch, None] = self._writer.add_kind(work.keep_batches)
-        self._matching = Matching(database)
-        self._origins: JobKind[str, KnownOrigin | None] = self._writer.add_kind(self._find_origins)
+        self.on_concluded: Callable[[Concluded], None] = lambda concluded: None
         self._failed_at = float("-inf")
         self._away: set[str] = set()
         self._has_taken = asyncio.Event()
@@ -115,10 +115,6 @@ class Inbox:
             return self._matching.look_up(cursor, partner, references, time.time())
 
         return await self._writer.do(work, within=self._timing.query_timeout)
-
-    async def find_origin(self, claims: Claims) -> KnownOrigin | None:
-        """What the table of calls tells of a call; None if it does not have the call."""
-        return await self._origins.do(claims.idempotency_key, within=self._timing.query_timeout)
 
     async def match(self, make_signal: MakeSignal) -> int:
         """Queue unmatched deliveries whose call is known by now. Returns how many were matched."""
@@ -199,10 +195,6 @@ class Inbox:
         """Record the HTTP status of a delivery's answer, where it differs from the verdict's status."""
         self._writer.put(lambda cursor: self._statements.answer(cursor, id_, status))
 
-    def note_origin(self, id_: str, pipeline: str, definition: str) -> None:
-        """Record the pipeline that a delivery is for."""
-        self._writer.put(lambda cursor: self._statements.describe(cursor, id_, pipeline, definition))
-
     async def claim(self, most: int) -> list[Queued]:
         """Lease at most `most` due deliveries, of each stage only the oldest in the queue.
 
@@ -282,15 +274,32 @@ class Inbox:
 
     def _conclude_all(self, cursor: DBAPICursor, conclusions: Sequence[Conclusion]) -> dict[Conclusion, None]:
         self._conclude(cursor, conclusions)
+        concluded = Concluded(self._has_next(cursor, conclusions), self._describe_late(cursor, conclusions))
+        if concluded.has_next or concluded.call_times:
+            self._writer.tell_loop(self.on_concluded, concluded)
         return dict.fromkeys(conclusions)
 
-    def _insert_notes(self, cursor: DBAPICursor, notes: Sequence[_Note]) -> dict[_Note, None]:
-        self._statements.insert(cursor, [note.row for note in notes])
-        return dict.fromkeys(notes)
+    def _has_next(self, cursor: DBAPICursor, conclusions: Sequence[Conclusion]) -> bool:
+        chains = {one.chain_id for one in conclusions if one.chain_id}
+        return bool(chains and self._statements.queued_stages(cursor, chains))
 
-    def _find_origins(self, cursor: DBAPICursor, call_ids: Sequence[str]) -> dict[str, KnownOrigin | None]:
-        found = self._matching.find_origins(cursor, call_ids)
-        return {call_id: found.get(call_id) for call_id in call_ids}
+    def _describe_late(self, cursor: DBAPICursor, conclusions: Sequence[Conclusion]) -> list[tuple[str, float]]:
+        """Look up calls that were not known when their deliveries were kept. Returns the times that they took.
+
+        Example: a callback overtakes the record of its call, which the worker writes behind the call.
+        """
+        calls = {one: one.call.idempotency_key for one in conclusions if one.call}
+        found = self._matching.find_origins(cursor, set(calls.values())) if calls else {}
+        known = [(one, found[id_]) for one, id_ in calls.items() if id_ in found]
+        if known:
+            self._statements.describe(
+                cursor, [{"id": one.id, "pipeline": of.pipeline, "definition": of.definition} for one, of in known]
+            )
+        return [(one.call.partner, one.settled_at - of.called_at) for one, of in known if one.call and one.settled_at]
+
+    def _insert_notes(self, cursor: DBAPICursor, notes: Sequence[_Note]) -> dict[_Note, None]:
+        self._work.insert_refused(cursor, [note.row for note in notes])
+        return dict.fromkeys(notes)
 
     def _conclude(self, cursor: DBAPICursor, conclusions: Sequence[Conclusion]) -> None:
         """Record results. A delivery that ends as refused counts against the record budget, or is deleted."""

@@ -30,6 +30,7 @@ from sqlalchemy.engine.interfaces import DBAPICursor
 from receiver.budget import RecordBudget, UrlBudget
 from receiver.deliveries.content import request_id, said_in
 from receiver.deliveries.delivery import MAX_REFUSED_BODY_BYTES, Delivery, Fate
+from receiver.deliveries.matching import KnownOrigin
 from receiver.deliveries.queue import Queued
 from receiver.deliveries.rows import ROW_OVERHEAD, stored_size, to_row
 from receiver.deliveries.statements import First, Lookup, Statements, Success
@@ -65,10 +66,14 @@ class How(Enum):
 
 @dataclass(frozen=True)
 class Kept:
-    """How a delivery was kept. first: the earlier delivery with the same content, if there is one."""
+    """How a delivery was kept.
+
+    first: the earlier delivery with the same content, if there is one. origin: what its call is of, if that is known.
+    """
 
     how: How
     first: First | None = None
+    origin: KnownOrigin | None = None
 
     @property
     def first_id(self) -> str:

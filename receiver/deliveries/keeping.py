@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy.engine.interfaces import DBAPICursor
@@ -12,20 +13,24 @@ from receiver.budget import RecordBudget
 from receiver.deliveries.batch import Batch
 from receiver.deliveries.delivery import Fate
 from receiver.deliveries.judging import Judge, Keep, Kept
+from receiver.deliveries.matching import KnownOrigin, Matching
 from receiver.deliveries.memory import TAKEN_REASON, TakenMemory
 from receiver.deliveries.queue import Conclusion
-from receiver.deliveries.rows import stored_size, to_row
+from receiver.deliveries.rows import claims_of, stored_size, to_row
 from receiver.deliveries.statements import Statements
 
 
 class Keeping:
     """The inbox's work on new deliveries, in the writer's thread.
 
-    taken: the deliveries that Temporal took while the store was away.
+    taken: the deliveries that Temporal took while the store was away. matching: looks up what calls are of.
     """
 
-    def __init__(self, statements: Statements, judge: Judge, taken: TakenMemory, budget: RecordBudget) -> None:
+    def __init__(
+        self, statements: Statements, judge: Judge, matching: Matching, taken: TakenMemory, budget: RecordBudget
+    ) -> None:
         self._statements = statements
+        self._matching = matching
         self._judge = judge
         self._taken = taken
         self._budget = budget
@@ -41,13 +46,27 @@ class Keeping:
         if taken := self._taken.of_stages({keep.queued.stage for keep in keeps}):
             self.insert_taken(cursor, taken)
         rows = list(self._judge.judge(cursor, keeps))
+        origins = self.describe(cursor, rows)
         # By stage in every process, or two transactions with the same contents in other orders would block each other.
         # Within a stage the order stays.
         new = sorted((row for row in rows if "request_id" in row), key=lambda row: (row["chain_id"], row["stage"]))
         lost = {row["id"] for row in new} - (self._statements.insert(cursor, new) if new else set())
         if rest := [row for row in rows if "request_id" not in row and row["duplicate_of"] not in lost]:
             self._statements.insert(cursor, rest)
-        return {keep: keep.kept for keep in keeps if not lost & {keep.delivery.id, keep.kept.first_id}}
+        if lost:
+            keeps = [keep for keep in keeps if not lost & {keep.delivery.id, keep.kept.first_id}]
+        return {keep: _with_origin(keep, origins) for keep in keeps}
+
+    def describe(self, cursor: DBAPICursor, rows: Sequence[dict[str, Any]]) -> Mapping[str, KnownOrigin]:
+        """Put into rows which pipeline they are for, as far as their calls are known. Returns it by delivery id."""
+        calls = {row["id"]: claims_of(row).idempotency_key for row in rows if row["workflow_id"]}
+        found = self._matching.find_origins(cursor, set(calls.values())) if calls else {}
+        if not found:
+            return {}
+        for row in rows:
+            if (origin := found.get(calls.get(row["id"], ""))) and not row["pipeline"]:
+                row |= {"pipeline": origin.pipeline, "definition": origin.definition}
+        return {id_: found[call_id] for id_, call_id in calls.items() if call_id in found}
 
     def keep_batches(self, cursor: DBAPICursor, batches: Sequence[Batch]) -> dict[Batch, None]:
         """Keep the events of requests. Leaves out those to judge again; see `keep`."""
@@ -57,6 +76,7 @@ class Keeping:
         rows = [row for batch in done for row in self._whole_row(batch)]
         rows += [row for batch in done for row in batch.rows]
         if rows:
+            self.describe(cursor, rows)
             self._statements.insert(cursor, rows)
         return dict.fromkeys(done)
 
@@ -70,8 +90,19 @@ class Keeping:
         if self._budget.allows(batch.verdict, batch.whole.partner, stored_size(row)):
             yield row
 
+    def insert_refused(self, cursor: DBAPICursor, rows: Sequence[dict[str, Any]]) -> None:
+        """Insert refused requests."""
+        self.describe(cursor, rows)
+        self._statements.insert(cursor, rows)
+
     def insert_taken(self, cursor: DBAPICursor, rows: Sequence[dict[str, Any]]) -> None:
         """Insert deliveries that Temporal took. If the store did commit one, its pending row becomes taken."""
+        self.describe(cursor, rows)
         self._statements.insert(cursor, rows)
         taken = [Conclusion(row["id"], Fate.TAKEN, TAKEN_REASON) for row in rows]
         self._statements.conclude(cursor, taken, time.time())
+
+
+def _with_origin(keep: Keep, origins: Mapping[str, KnownOrigin]) -> Kept:
+    origin = origins.get(keep.delivery.id)
+    return replace(keep.kept, origin=origin) if origin else keep.kept

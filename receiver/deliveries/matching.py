@@ -9,8 +9,8 @@ reference is committed later, and whichever commit comes last, the next look fin
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final
 
 from sqlalchemy.engine.interfaces import DBAPICursor
 
@@ -19,6 +19,7 @@ from activities.store.calls import FIND_CALLS, FIND_ORIGINS, HAS_OPEN_CALL, PRUN
 from activities.store.database import Database
 from receiver.deliveries.driver import Driver
 from receiver.deliveries.queries import MATCH, MATCH_AGAIN, MATCHABLE
+from receiver.deliveries.rows import claims_of
 
 
 @dataclass(frozen=True)
@@ -75,19 +76,19 @@ class Matching:
         # round, its call would neither be found nor wait.
         is_waiting = bool(self._driver.rows(cursor, HAS_OPEN_CALL, {"partner": partner, "now": at}))
         parameters = {"partner": partner, **self._driver.texts(set(references))}
-        claims = {row["reference"]: _claims(row) for row in self._driver.rows(cursor, FIND_CALLS, parameters)}
+        claims = {row["reference"]: claims_of(row) for row in self._driver.rows(cursor, FIND_CALLS, parameters)}
         return KnownCalls(claims, is_waiting)
 
-    def find_origins(self, cursor: DBAPICursor, call_ids: Sequence[str]) -> dict[str, KnownOrigin]:
+    def find_origins(self, cursor: DBAPICursor, call_ids: set[str]) -> dict[str, KnownOrigin]:
         """What these calls are of, by call id: the claims' idempotency key."""
-        rows = self._driver.rows(cursor, FIND_ORIGINS, self._driver.texts(set(call_ids)))
+        rows = self._driver.rows(cursor, FIND_ORIGINS, self._driver.texts(call_ids))
         return {row["call_id"]: KnownOrigin(row["pipeline"], row["definition"], row["called_at"]) for row in rows}
 
     def match(self, cursor: DBAPICursor, make_signal: MakeSignal, *, most: int, at: float) -> int:
         """Queue deliveries whose call is known by now, and return how many were matched. at: unix seconds, now."""
         found = self._driver.rows(cursor, MATCHABLE, {"most": most})
         for row in found:
-            matched = Matched(row["id"], _claims(row), row["callback"], row["signed_id"], row["part"])
+            matched = Matched(row["id"], claims_of(row), row["callback"], row["signed_id"], row["part"])
             request_id, callback = make_signal(matched)
             signal = {
                 **vars(matched.claims),
@@ -105,7 +106,3 @@ class Matching:
         """Delete some calls that expired before this moment. Returns how many. before: unix seconds."""
         self._driver.execute(cursor, PRUNE_CALLS, {"before": before, "most": CALLS_PRUNED_TOGETHER})
         return cursor.rowcount
-
-
-def _claims(row: dict[str, Any]) -> Claims:
-    return Claims(**{field.name: row[field.name] for field in fields(Claims)})

@@ -104,8 +104,10 @@ GIVE_UP: Final = "UPDATE deliveries SET request_id = NULL WHERE id = :id"
 ANSWER: Final = "UPDATE deliveries SET status = :status WHERE id = :id"
 """Record the HTTP status of a delivery's answer."""
 
-DESCRIBE: Final = "UPDATE deliveries SET pipeline = :pipeline, definition = :definition WHERE id = :id"
-"""Record the pipeline that a delivery is for."""
+DESCRIBE: Final = """
+    UPDATE deliveries SET pipeline = :pipeline, definition = :definition WHERE id = :id AND pipeline = ''
+"""
+"""Record the pipeline that a delivery is for, unless it was recorded when the delivery was kept."""
 
 # --- deliveries that wait for their call
 
@@ -157,7 +159,7 @@ CLAIM: Final = _define(
         ORDER BY position LIMIT :most {skip_locked}
     )
     RETURNING id, workflow_id, chain_id, stage, attempt, partner, issued_at, expires_at, callback, request_id, tries,
-        pipeline, fate, {queued_since} AS since
+        fate, {queued_since} AS since
 """
 )
 """Lease deliveries that are due, in order; of each stage, only the oldest queued.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from activities.callback_urls import Claims
 from receiver.deliveries.delivery import Fate
+from workflows.contract import Callback
 
 
 @dataclass(frozen=True)
@@ -13,9 +15,9 @@ class Queued:
     """A delivery that waits for Temporal.
 
     callback: the signal's argument, as JSON. tries: tries that failed through the delivery's own fault.
-    pipeline: "" if it is still to be asked for.
     fate: TAKEN if Temporal has taken it before, and it is sent again. since: when it was queued, in unix seconds.
     earlier_id: see `content.earlier_request_id`; known only while the delivery is being received, otherwise "".
+    at_hand: the callback itself, while the delivery is being received; None if it has to be read from its JSON.
     """
 
     id: str
@@ -23,10 +25,10 @@ class Queued:
     callback: str
     request_id: str
     tries: int = 0
-    pipeline: str = ""
     fate: Fate = Fate.PENDING
     since: float = 0.0
     earlier_id: str = ""
+    at_hand: Callback | None = None
 
     @property
     def stage(self) -> tuple[str, int]:
@@ -41,6 +43,8 @@ class Conclusion:
     verdict, status: the refusal that the partner is told; "" and 0 leave the recorded answer as it is.
     if_promised: the fate to record instead of a refusal, if another request with the same content was answered 2xx;
     verdict and status are then left as well.
+    chain_id: where further deliveries may have waited for this one, or "". call: the call to look up, if it is not known
+    yet what the delivery is for; or None. settled_at: when its result came, in unix seconds, or 0.0; see `Concluded`.
     """
 
     id: str
@@ -51,11 +55,26 @@ class Conclusion:
     verdict: str = ""
     status: int = 0
     if_promised: Fate = Fate.REFUSED
+    chain_id: str = ""
+    call: Claims | None = None
+    settled_at: float = 0.0
 
     @property
     def told(self) -> bool:
         """Whether its partner was told that the run takes it no more."""
         return self.fate is Fate.REFUSED and self.verdict != ""
+
+
+@dataclass(frozen=True)
+class Concluded:
+    """What was found out while results were recorded.
+
+    has_next: whether further deliveries of the same stages are queued. call_times: for results of calls that are known,
+    the partner and the seconds from the call to the result.
+    """
+
+    has_next: bool
+    call_times: Sequence[tuple[str, float]] = ()
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, Final
 
+from activities.callback_urls import Claims
 from receiver.deliveries.delivery import Delivery, Fate, without_tokens_in_body
 
 UNREAD_CALLBACK: Final = ""
@@ -35,6 +36,19 @@ def to_delivery(row: Mapping[str, Any]) -> Delivery:
     headers = tuple((name, value) for name, value in json.loads(values["headers"]))
     delivery = Delivery(**{**values, "headers": headers, "body": body, "fate": Fate(values["fate"])})
     return without_tokens_in_body(delivery) if delivery.is_at_one_url and body else delivery
+
+
+def claims_of(row: Mapping[str, Any]) -> Claims:
+    """The claims in a row that has their columns."""
+    return Claims(
+        row["workflow_id"],
+        row["chain_id"],
+        row["stage"],
+        row["attempt"],
+        row["partner"],
+        row["issued_at"],
+        row["expires_at"],
+    )
 
 
 ROW_OVERHEAD: Final = 512

@@ -6,12 +6,11 @@ Each method is part of the inbox's transaction. Only `begin` begins a transactio
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy.engine.interfaces import DBAPICursor
 
-from activities.callback_urls import Claims
 from activities.store import dialects
 from activities.store.database import LOCK_TIMEOUT_MS, Database
 from receiver.deliveries import queries
@@ -19,9 +18,8 @@ from receiver.deliveries.content import said_in
 from receiver.deliveries.delivery import MAX_REFUSED_BODY_BYTES, Fate
 from receiver.deliveries.driver import Driver
 from receiver.deliveries.queue import Conclusion, Depth, Queued
-from receiver.deliveries.rows import ROW_OVERHEAD
+from receiver.deliveries.rows import ROW_OVERHEAD, claims_of
 
-CLAIM_COLUMNS: Final = tuple(field.name for field in fields(Claims))
 PRUNED_TOGETHER: Final = 50
 """Rows deleted in a transaction. Few, so that callbacks do not wait long: each row may have a body of a mebibyte."""
 
@@ -114,7 +112,8 @@ class Statements:
 
     def look(self, cursor: DBAPICursor, queued: Sequence[Queued]) -> Lookup:
         """Look up what is known about the contents and stages of these deliveries."""
-        chains = self._driver.texts({one.claims.chain_id for one in queued})
+        ids = {one.claims.chain_id for one in queued}
+        chains = self._driver.texts(ids)
         requests = {id_ for one in queued for id_ in (one.request_id, one.earlier_id) if id_}
         firsts = map(_first, self._driver.rows(cursor, queries.FIRSTS, self._driver.texts(requests)))
         successes: dict[tuple[str, int], list[Success]] = {}
@@ -122,9 +121,13 @@ class Statements:
             successes.setdefault(_stage(row), []).append(_success(row))
         return Lookup(
             firsts={str(first.request_id): first for first in firsts},
-            queued={_stage(row) for row in self._driver.rows(cursor, queries.QUEUED_STAGES, chains)},
+            queued=self.queued_stages(cursor, ids),
             successes=successes,
         )
+
+    def queued_stages(self, cursor: DBAPICursor, chains: set[str]) -> set[tuple[str, int]]:
+        """The stages of these chains that have a queued delivery, as chain id and number."""
+        return {_stage(row) for row in self._driver.rows(cursor, queries.QUEUED_STAGES, self._driver.texts(chains))}
 
     def first(self, cursor: DBAPICursor, id_: str) -> First | None:
         """The delivery of this id; None if it is not kept."""
@@ -177,9 +180,9 @@ class Statements:
         """Give up a delivery's request id, so that its content counts as new."""
         self._driver.execute(cursor, queries.GIVE_UP, {"id": id_})
 
-    def describe(self, cursor: DBAPICursor, id_: str, pipeline: str, definition: str) -> None:
-        """Record the pipeline that a delivery is for."""
-        self._driver.execute(cursor, queries.DESCRIBE, {"id": id_, "pipeline": pipeline, "definition": definition})
+    def describe(self, cursor: DBAPICursor, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Record the pipelines that deliveries are for, if they are not recorded. rows: see `queries.DESCRIBE`."""
+        self._driver.execute_many(cursor, queries.DESCRIBE, rows)
 
     def answer(self, cursor: DBAPICursor, id_: str, status: int) -> None:
         """Record the status that a delivery was answered with."""
@@ -262,14 +265,12 @@ def _success(row: Mapping[str, Any]) -> Success:
 
 
 def _queued(row: Mapping[str, Any]) -> Queued:
-    claims = Claims(**{name: row[name] for name in CLAIM_COLUMNS})
     return Queued(
         id=row["id"],
-        claims=claims,
+        claims=claims_of(row),
         callback=row["callback"],
         request_id=row["request_id"],
         tries=row["tries"],
-        pipeline=row["pipeline"],
         fate=Fate(row["fate"]),
         since=row["since"],
     )

@@ -260,12 +260,16 @@ class Writer:
                 self._connection.close()
         self._connection = None
 
+    def tell_loop(self, call: Callable[[OutcomeT], object], told: OutcomeT) -> None:
+        """Call a function in the event loop, from the thread."""
+        if (loop := self._loop) is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has closed
+                loop.call_soon_threadsafe(call, told)
+
     def _hand_over(self, jobs: Sequence[Job[Any, Any]], error: StoreAway | None = None) -> None:
         waited_for = [job for job in jobs if job.result is not None]
-        if waited_for and (loop := self._loop) is not None:
-            # If the loop has closed, no caller is waiting.
-            with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(_resolve, waited_for, error)
+        if waited_for:
+            self.tell_loop(lambda jobs: _resolve(jobs, error), waited_for)
 
 
 def _call_each(

@@ -20,18 +20,24 @@ from activities.store.errors import StoreAway
 from receiver.answers import Verdict
 from receiver.deliveries.delivery import Fate
 from receiver.deliveries.inbox import Inbox
-from receiver.deliveries.queue import Conclusion, Queued
+from receiver.deliveries.matching import KnownOrigin
+from receiver.deliveries.queue import Concluded, Conclusion, Queued
+from receiver.sending.places import Places
 from receiver.sending.refusals import VERDICTS, refusal
 from receiver.sending.retries import Retries
 from receiver.sending.signal import Signal, read_kept_callback
 from receiver.sending.signals import BUDGET_SECONDS, Reached, Signals, TemporalAway
 from receiver.sending.unmatched import signal_of
 from receiver.sending.watch import Watch
+from receiver.timing import DEFAULT_TIMING, Timing
 
 logger = logging.getLogger("stagehook.sender")
 
-MOST_SIGNALS_AT_ONCE: Final = 64
-"""Signals on their way at once."""
+MOST_LEASED: Final = 64
+"""Deliveries that a process leases at once: those on their way to Temporal, and those that wait for a place."""
+
+CLAIMED_FROM: Final = MOST_LEASED // 4
+"""With so much room, further deliveries are claimed. Claims of a few at a time would cost more than the signals."""
 
 MATCH_SECONDS: Final = 0.5
 """The shortest time between two looks for deliveries whose call has become known. Each look reads all that wait."""
@@ -40,15 +46,20 @@ POLL_SECONDS: Final = 1.0
 """How often a process looks for deliveries that became due, or that another process has left."""
 
 
+OnCallTime = Callable[[str, float], None]
+"""Called with the partner, and the seconds from a call to its callback."""
+
+
 @dataclass
 class _Sending:
     """A delivery that is being sent. The task's result is the verdict to answer, or None if it is retried or parked.
 
-    awaited: the delivery's own HTTP request is waiting for the task.
+    origin: what its call is of, if that is known. awaited: the delivery's own HTTP request is waiting for the task.
     told: that request gets the refusal, unless another request with the same content was promised a 2xx.
     """
 
     task: asyncio.Task[Verdict | None]
+    origin: KnownOrigin | None = None
     awaited: bool = False
     told: bool = False
 
@@ -56,8 +67,8 @@ class _Sending:
 class Sender:
     """Sends the deliveries of one store.
 
-    retries: decides what becomes of a delivery that Temporal did not take. on_sent: called with each delivery for which
-    Temporal has answered. on_result: called with each delivery of a partner's result when Temporal first takes it.
+    retries: decides what becomes of a delivery that Temporal did not take. on_call_time: called with the partner and the
+    seconds from a call to its result, when Temporal first takes the result.
     """
 
     def __init__(
@@ -65,22 +76,23 @@ class Sender:
         signals: Signals,
         inbox: Inbox,
         watch: Watch,
-        retries: Retries,
-        *,
-        on_sent: Callable[[Queued], None],
-        on_result: Callable[[Queued], None],
+        timing: Timing = DEFAULT_TIMING,
+        on_call_time: OnCallTime | None = None,
     ) -> None:
         self._signals = signals
         self._inbox = inbox
         self._watch = watch
-        self._on_sent = on_sent
-        self._on_result = on_result
-        self._retries = retries
+        self._timing = timing
+        self._on_call_time = on_call_time
+        self._retries = Retries(watch, timing)
+        self._places = Places()
         self._sending: dict[str, _Sending] = {}
         self._claiming: asyncio.Task[int] | None = None
         self._matched_at = float("-inf")
         self._reserved = 0
         self._wake = asyncio.Event()
+        self._company: asyncio.Future[None] | None = None
+        inbox.on_concluded = self._follow
 
     # --- what is received
 
@@ -91,29 +103,32 @@ class Sender:
         with self._reserving(int(lease)):
             yield lease
 
-    def send_soon(self, queued: Queued) -> None:
-        """Send a delivery that this process has leased."""
+    def send_soon(self, queued: Queued, origin: KnownOrigin | None = None) -> None:
+        """Send a delivery that this process has leased. origin: what its call is of, if that is known."""
         if queued.request_id in self._sending:
             return  # claimed a second time, because a try took longer than its lease
-        sending = _Sending(asyncio.create_task(self._send(queued)))
+        sending = _Sending(asyncio.create_task(self._send(queued)), origin)
         self._sending[queued.request_id] = sending
         sending.task.add_done_callback(lambda _: self._sending.pop(queued.request_id))
+        if self._company is not None and len(self._sending) > 1 and not self._company.done():
+            self._company.set_result(None)
 
     def wake(self) -> None:
         """Look for due deliveries now, before the next poll."""
         self._wake.set()
 
     async def answer(self, request_id: str, *, within: float) -> Verdict | None:
-        """The verdict by Temporal for this request's own delivery, or None if it is unknown after `within` seconds.
+        """The verdict by Temporal for this request's own delivery, or None if it is not known soon.
 
+        That is after `within` seconds, or as soon as another delivery is being sent: in a burst no answer waits.
         A refusal is returned only once it is committed; `Verdict.UNAVAILABLE` if the store went away before that.
         """
         sending = self._sending.get(request_id)
-        if sending is None:
+        if sending is None or len(self._sending) > 1:
             return None
         sending.awaited = True
         try:
-            await asyncio.wait([sending.task], timeout=within)
+            await self._wait_alone(sending, within)
         finally:
             sending.awaited = False
         if sending.told:
@@ -121,9 +136,17 @@ class Sender:
         return sending.task.result() if sending.task.done() else None
 
     async def wait(self, request_id: str, *, within: float) -> None:
-        """Wait for another request's delivery with this content, if this process is sending it."""
-        if sending := self._sending.get(request_id):
-            await asyncio.wait([sending.task], timeout=within)
+        """Wait for another request's delivery with this content, if this process is sending nothing else."""
+        sending = self._sending.get(request_id)
+        if sending is not None and len(self._sending) == 1:
+            await self._wait_alone(sending, within)
+
+    async def _wait_alone(self, sending: _Sending, within: float) -> None:
+        """Wait for the only delivery that is being sent, until another one is being sent."""
+        if self._company is None or self._company.done():
+            self._company = asyncio.get_running_loop().create_future()
+        either: list[asyncio.Future[Any]] = [sending.task, self._company]
+        await asyncio.wait(either, timeout=within, return_when=asyncio.FIRST_COMPLETED)
 
     # --- sending what is kept
 
@@ -150,7 +173,7 @@ class Sender:
     @property
     def _room(self) -> int:
         """How many more deliveries may be sent at once."""
-        return MOST_SIGNALS_AT_ONCE - len(self._sending) - self._reserved
+        return MOST_LEASED - len(self._sending) - self._reserved
 
     @contextmanager
     def _reserving(self, places: int) -> Iterator[None]:
@@ -178,15 +201,14 @@ class Sender:
         while not self._watch.is_away:
             if self._watch.was_away and not await self._watch.is_there():
                 return
-            if (room := self._room) <= 0:
+            if (room := self._room) < CLAIMED_FROM:
                 await self._until_one_is_sent()
                 continue
             most = (room + 1) // 2  # the other half is for callbacks that arrive meanwhile
             # Shielded: a claim that is committed has to be sent, also while the receiver stops.
             self._claiming = asyncio.create_task(self._claim(most))
-            if not await asyncio.shield(self._claiming):
+            if await asyncio.shield(self._claiming) < most:
                 return
-            await self._until_one_is_sent()
 
     async def _claim(self, most: int) -> int:
         """Lease due deliveries and start sending them. Returns how many were leased.
@@ -224,8 +246,15 @@ class Sender:
 
     async def _send(self, queued: Queued) -> Verdict | None:
         """Try once, and record the result. Returns the verdict, or None if the delivery is retried or parked."""
+        leased_at = time.monotonic()
+        async with self._places.place():
+            if time.monotonic() - leased_at > self._timing.lease / 2:
+                return None  # a try would outlast the lease: whichever process is free claims the delivery next
+            return await self._try(queued)
+
+    async def _try(self, queued: Queued) -> Verdict | None:
         try:
-            callback = read_kept_callback(queued.callback)
+            callback = queued.at_hand or read_kept_callback(queued.callback)
         except Exception as error:
             # The stored text would be just as unreadable on the next try.
             self._park(queued, f"what is kept cannot be read: {error}")
@@ -239,20 +268,43 @@ class Sender:
                 logger.exception("delivery-failed", extra={"delivery": queued.id})
             self._conclude(await self._retries.after(error, queued, began))
             return None
-        answer = await self._reached(queued, reached)
-        self._on_sent(queued)
-        if reached is Reached.TAKEN and queued.fate is not Fate.TAKEN and callback.answer.settles:
-            self._on_result(queued)
-        self._wake.set()  # the next delivery of this stage may have waited for it
-        return answer
-
-    async def _reached(self, queued: Queued, reached: Reached) -> Verdict:
-        sending, why = self._sending[queued.request_id], f"the run is {reached.value}"
         if reached is Reached.TAKEN:
             self._retries.note_taken()
         if reached is Reached.TAKEN or queued.fate is Fate.TAKEN:
-            self._inbox.conclude(Conclusion(queued.id, Fate.TAKEN, tries=queued.tries))
+            is_result = queued.fate is not Fate.TAKEN and callback.answer.settles
+            self._conclude_taken(queued, is_result=is_result)
             return Verdict.ACCEPTED
+        return await self._conclude_refused(queued, reached)
+
+    def _conclude_taken(self, queued: Queued, *, is_result: bool) -> None:
+        """Record that Temporal has taken a delivery. is_result: it is the first signal of a partner's result."""
+        origin, claims = self._sending[queued.request_id].origin, queued.claims
+        settled_at = (queued.since or time.time()) if is_result else 0.0
+        taken = Conclusion(
+            queued.id,
+            Fate.TAKEN,
+            tries=queued.tries,
+            chain_id=claims.chain_id,
+            call=claims if origin is None else None,
+            settled_at=settled_at,
+        )
+        self._inbox.conclude(taken)
+        if origin is not None and settled_at:
+            self._count_call_time(claims.partner, settled_at - origin.called_at)
+
+    def _follow(self, concluded: Concluded) -> None:
+        """Count call times, and look for due deliveries if one may have waited for what was concluded."""
+        for partner, seconds in concluded.call_times:
+            self._count_call_time(partner, seconds)
+        if concluded.has_next:
+            self.wake()
+
+    def _count_call_time(self, partner: str, seconds: float) -> None:
+        if self._on_call_time is not None:
+            self._on_call_time(partner, max(0.0, seconds))
+
+    async def _conclude_refused(self, queued: Queued, reached: Reached) -> Verdict:
+        sending, why = self._sending[queued.request_id], f"the run is {reached.value}"
         sending.told = sending.awaited
         if sending.told:
             return await self._tell(queued, VERDICTS[reached], why)
@@ -266,7 +318,7 @@ class Sender:
             self._park(queued, why)
             return
         logger.warning("delivery-too-late", extra={"delivery": queued.id, "why": why})
-        self._inbox.conclude(Conclusion(queued.id, Fate.REFUSED, why, queued.tries))
+        self._conclude(Conclusion(queued.id, Fate.REFUSED, why, queued.tries, chain_id=queued.claims.chain_id))
 
     async def _tell(self, queued: Queued, verdict: Verdict, why: str) -> Verdict:
         """Refuse the delivery, unless another process has promised a 2xx for its content; see `judging`."""
@@ -276,12 +328,13 @@ class Sender:
             # Unknown: whether the refusal was recorded, and so how repeats of this content are answered.
             self._inbox.note_answer(queued.id, Verdict.UNAVAILABLE.status)
             return Verdict.UNAVAILABLE
+        self.wake()  # the next delivery of this stage may have waited for it
         if not told:
             logger.warning("delivery-too-late", extra={"delivery": queued.id, "why": f"{why}, and was answered 202"})
         return verdict if told else Verdict.ACCEPTED
 
     def _park(self, queued: Queued, why: str) -> None:
-        self._conclude(Conclusion(queued.id, Fate.PARKED, why, queued.tries))
+        self._conclude(Conclusion(queued.id, Fate.PARKED, why, queued.tries, chain_id=queued.claims.chain_id))
 
     def _conclude(self, conclusion: Conclusion) -> None:
         if conclusion.fate is Fate.PARKED:

@@ -1,4 +1,4 @@
-"""Signals: the receiver's three requests to Temporal: send a signal, check readiness, find a run's pipeline.
+"""Signals: the receiver's two requests to Temporal: send a signal, and check readiness.
 
 `send` signals first, and describes the run only if Temporal does not find it. The server answers a repeated request id
 with OK even after the run has completed, so the retry of a delivered callback is answered like the first try.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from enum import Enum
 from typing import Final
@@ -19,7 +19,6 @@ from temporalio.api.enums.v1 import WorkflowExecutionStatus
 from temporalio.api.workflowservice.v1 import (
     DescribeWorkflowExecutionRequest,
     DescribeWorkflowExecutionResponse,
-    GetWorkflowExecutionHistoryRequest,
     SignalWorkflowExecutionRequest,
 )
 from temporalio.client import Client
@@ -30,9 +29,7 @@ from activities.connection_errors import NO_ANSWER_IN_TIME, ConnectionFault, is_
 from activities.target import Target
 from activities.tls_probe import explain
 from receiver.sending.signal import Signal
-from workflows.contract import ADVANCE_STAGE, Answer, PipelineRun
-from workflows.definition import definition_digest
-from workflows.pipelines import PIPELINE_TYPES
+from workflows.contract import ADVANCE_STAGE, Answer
 
 BUDGET_SECONDS: Final = 2.2
 """For all requests to Temporal about one callback. The least patient partners hang up after 3 s; the answer is promised
@@ -91,18 +88,6 @@ class SignalRefused(TemporalAway):
     """Temporal is reachable, but refuses this signal."""
 
 
-@dataclass(frozen=True)
-class Origin:
-    """What a chain of executions was started with.
-
-    pipeline: the pipeline's name; for other workflows, the workflow's type.
-    definition: digest of the pipeline's definition, "" for other workflows.
-    """
-
-    pipeline: str = ""
-    definition: str = ""
-
-
 class Signals:
     """The receiver's client of Temporal.
 
@@ -138,11 +123,6 @@ class Signals:
         no_run = Claims(NO_RUN, NO_RUN, 1, 1, "", 1, 1)
         async with self._asking(within):
             await self._signal(Signal.of(no_run, Answer("progress"), b""))
-
-    async def origin(self, claims: Claims) -> Origin:
-        """What the claims' chain was started with; an empty origin if unknown. Raises `TemporalAway`."""
-        async with self._asking(BUDGET_SECONDS):
-            return await self._read_origin(claims)
 
     async def _signal(self, signal: Signal) -> bool:
         client = await self._connected()
@@ -185,29 +165,6 @@ class Signals:
         except RPCError as error:
             _raise_unless_no_run(error)
             return None
-
-    async def _read_origin(self, claims: Claims) -> Origin:
-        client = await self._connected()
-        request = GetWorkflowExecutionHistoryRequest(
-            namespace=client.namespace,
-            # The chain id is the run id of the first execution, whose first event holds the input.
-            execution=WorkflowExecution(workflow_id=claims.workflow_id, run_id=claims.chain_id),
-            maximum_page_size=1,
-        )
-        try:
-            answer = await client.workflow_service.get_workflow_execution_history(request, retry=True)
-        except RPCError as error:
-            _raise_unless_no_run(error)
-            return Origin()
-        started = answer.history.events[0].workflow_execution_started_event_attributes
-        if started.workflow_type.name not in PIPELINE_TYPES:
-            return Origin(pipeline=started.workflow_type.name)
-        try:
-            (run,) = await client.data_converter.decode(list(started.input.payloads), [PipelineRun])
-            return Origin(run.pipeline.name, definition_digest(run.pipeline))
-        except Exception:
-            # Any client may start a run with invalid input; the run itself reports what is wrong.
-            return Origin()
 
     async def _connected(self) -> Client:
         if self._client is None:

@@ -18,14 +18,11 @@ from receiver.deliveries.judging import How, Kept
 from receiver.deliveries.matching import KnownCalls
 from receiver.deliveries.queue import Queued
 from receiver.deliveries.statements import First
-from receiver.sending.call_times import CallTimes, OnCallTime
 from receiver.sending.direct import Direct
 from receiver.sending.forwarder import Unavailable
-from receiver.sending.origins import Origins
 from receiver.sending.outages import Outages
 from receiver.sending.refusals import refusal
-from receiver.sending.retries import Retries
-from receiver.sending.sender import Sender
+from receiver.sending.sender import OnCallTime, Sender
 from receiver.sending.signal import Signal
 from receiver.sending.signals import Reached, Signals
 from receiver.sending.unmatched import unmatched_row
@@ -43,7 +40,7 @@ STORE_AWAY: Final = "the store is away"
 class Stored:
     """Keeps callbacks in the store and sends them from there. See `Forwarder` for the methods.
 
-    inbox: not running yet; `running` runs it too. on_call_time: see `CallTimes`.
+    inbox: not running yet; `running` runs it too. on_call_time: see `Sender`.
     """
 
     keeps = True
@@ -59,11 +56,7 @@ class Stored:
         self._timing = timing
         outages = Outages()
         self._direct = Direct(signals, outages)
-        watch = Watch(signals, timing, outages)
-        self._origins = Origins(signals, watch, inbox)
-        retries = Retries(watch, timing)
-        times = CallTimes(inbox, on_call_time)
-        self._sender = Sender(signals, inbox, watch, retries, on_sent=self._origins.add, on_result=times.add)
+        self._sender = Sender(signals, inbox, Watch(signals, timing, outages), timing, on_call_time)
 
     @property
     def outage(self) -> str:
@@ -74,20 +67,19 @@ class Stored:
         self, delivery: Delivery, signal: Signal, *, at_one_url: bool = False, later: float = 0.0
     ) -> Verdict:
         """Commit the delivery, or have Temporal take it, and return the verdict. Raises `Unavailable`."""
-        known = self._origins.described(delivery)
-        queued = _queued(known, signal)
+        queued = _queued(delivery, signal)
         if self._inbox.has_taken(queued):
             return Verdict.DUPLICATE
         try:
             with self._sender.leasing() as lease:
-                kept = await self._inbox.keep(known, queued, lease=lease and not later, later=later)
+                kept = await self._inbox.keep(delivery, queued, lease=lease and not later, later=later)
         except StoreAway as away:
             if later:
                 raise Unavailable(f"the store: {away}") from away
-            return await self._deliver_without_store(known, signal, queued)
+            return await self._deliver_without_store(delivery, signal, queued)
         if at_one_url and kept.how is How.LEASED:
             # Not awaited: whatever Temporal says, the answer is 2xx.
-            self._sender.send_soon(queued)
+            self._sender.send_soon(queued, kept.origin)
             return Verdict.ACCEPTED
         return await self._answer(queued, kept)
 
@@ -132,7 +124,7 @@ class Stored:
     async def _answer(self, queued: Queued, kept: Kept) -> Verdict:
         """The verdict for a delivery, by how it was kept."""
         if kept.how is How.LEASED:
-            self._sender.send_soon(queued)
+            self._sender.send_soon(queued, kept.origin)
             told = await self._sender.answer(queued.request_id, within=self._timing.fate_wait)
             if told is Verdict.UNAVAILABLE:
                 raise Unavailable("the store: it went away before a refusal was recorded")
@@ -140,7 +132,6 @@ class Stored:
         self._sender.wake()
         if kept.how is How.QUEUED:
             return Verdict.ACCEPTED
-        self._origins.add(queued)
         if kept.first is None:
             return Verdict.CONFLICT
         if kept.how is How.TOLD:
@@ -169,7 +160,7 @@ class Stored:
 
     def note(self, delivery: Delivery) -> None:
         """Record a refused delivery."""
-        self._origins.note(delivery)
+        self._inbox.note(delivery)
 
     def note_answer(self, id_: str, status: int) -> None:
         """Record that a kept delivery was answered with the partner's own status."""
@@ -188,11 +179,8 @@ class Stored:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Write to the store and send its queue while the block runs. At its end, finish both."""
-        async with self._inbox.running(), self._origins.running(), self._sender.running():
-            try:
-                yield
-            finally:
-                self._origins.stop()  # before the sender finishes: the last signals come first
+        async with self._inbox.running(), self._sender.running():
+            yield
 
 
 def _queued(delivery: Delivery, signal: Signal) -> Queued:
@@ -201,8 +189,8 @@ def _queued(delivery: Delivery, signal: Signal) -> Queued:
         signal.claims,
         signal.text,
         signal.request_id,
-        pipeline=delivery.pipeline,
         earlier_id=signal.earlier_id,
+        at_hand=signal.callback,
     )
 
 

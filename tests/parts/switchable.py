@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from activities.callback_urls import Claims
 from receiver.sending.signal import Signal
-from receiver.sending.signals import Origin, Reached, Signals, TemporalAway
+from receiver.sending.signals import Reached, Signals, TemporalAway
 
 
 class Switchable(Signals):
@@ -21,7 +20,7 @@ class Switchable(Signals):
         self.answering = asyncio.Event()
         self.answering.set()
         self.hanging = ""
-        self.asked = self.at_once = self.most = self.reading = self.most_readings = 0
+        self.asked = self.at_once = self.most = 0
         self.sent: list[tuple[str, int, str]] = []
         self.answers: dict[str, Reached | Exception] = {}
 
@@ -46,13 +45,3 @@ class Switchable(Signals):
         self.asked += 1
         if not self.there:
             raise TemporalAway("no connection")
-
-    async def origin(self, claims: Claims) -> Origin:
-        self.asked += 1
-        self.reading += 1
-        self.most_readings = max(self.most_readings, self.reading)
-        try:
-            await asyncio.sleep(self.slow)
-        finally:
-            self.reading -= 1
-        return Origin("onboarding", "0123456789ab")

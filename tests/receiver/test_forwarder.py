@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 
-from activities.callback_urls import Claims
 from activities.store import migrations
+from activities.store.calls import CallOrigin, Calls, NotedCall
 from activities.store.database import Database
 from receiver.answers import Verdict
 from receiver.deliveries.archive import Archive
-from receiver.deliveries.delivery import Fate
+from receiver.deliveries.delivery import Delivery, Fate
 from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.queue import Queued
-from receiver.sending import origins as origins_module
 from receiver.sending import sender as sender_module
 from receiver.sending.direct import Direct
 from receiver.sending.forwarder import Unavailable
-from receiver.sending.signals import Origin, Reached, TemporalAway
+from receiver.sending.signals import Reached, TemporalAway
 from receiver.timing import DEFAULT_TIMING
 from tests.parts.deliveries import delivery
 from tests.parts.doors import Door, deliver, fate_of, opened
@@ -29,6 +27,12 @@ from tests.parts.switchable import Switchable
 from tests.parts.waits import eventually
 from tests.stores import PATIENT, timed
 from tests.support import SOON
+
+
+def called(one: Delivery) -> NotedCall:
+    """The record of the delivery's call."""
+    assert one.claims is not None
+    return NotedCall(one.claims, CallOrigin("onboarding", "0123456789ab", "key", "url"), called_at=1.0)
 
 
 def slow_down(inbox: Inbox, monkeypatch: pytest.MonkeyPatch, *, seconds: float) -> None:
@@ -46,10 +50,35 @@ async def test_a_delivery_is_kept_sent_and_marked_with_its_pipeline(
     door: Door, database: Database, temporal: Switchable
 ) -> None:
     one = delivery()
+    await Calls(database).note([called(one)])
+    temporal.answering.clear()
     assert await door.deliver(one) is Verdict.ACCEPTED
-    await eventually(lambda: fate_of(database, one) is Fate.TAKEN and bool(Archive(database).get(one.id).pipeline))
     found = Archive(database).get(one.id)
-    assert (found.pipeline, found.definition, len(temporal.sent)) == ("onboarding", "0123456789ab", 1)
+    assert (found.pipeline, found.definition, found.fate) == ("onboarding", "0123456789ab", Fate.PENDING)
+    temporal.answering.set()
+    await eventually(lambda: fate_of(database, one) is Fate.TAKEN)
+    assert len(temporal.sent) == 1
+
+
+async def test_a_call_recorded_after_its_callback_tells_the_pipeline(
+    door: Door, database: Database, temporal: Switchable
+) -> None:
+    """The worker records most calls behind the call: a fast callback overtakes the record."""
+    temporal.answering.clear()
+    one = delivery()
+    assert await door.deliver(one) is Verdict.ACCEPTED
+    assert Archive(database).get(one.id).pipeline == ""
+    await Calls(database).note([called(one)])
+    temporal.answering.set()
+    await eventually(lambda: fate_of(database, one) is Fate.TAKEN)
+    assert Archive(database).get(one.id).pipeline == "onboarding"
+
+
+async def test_a_refused_request_is_marked_with_its_pipeline(door: Door, database: Database) -> None:
+    one = delivery(verdict="unproven")
+    await Calls(database).note([called(one)])
+    door.forwarder.note(one)
+    await eventually(lambda: [each.pipeline for each in Archive(database).every()] == ["onboarding"])
 
 
 @pytest.mark.parametrize(
@@ -156,8 +185,7 @@ async def test_a_burst_or_backlog_is_limited_to_some_signals_at_once(database: D
         burst = [door.deliver(delivery(f"burst-{n}")) for n in range(200)]
         assert set(await asyncio.gather(*burst)) == {Verdict.ACCEPTED}
         await eventually(lambda: len(temporal.sent) == 500)
-    assert temporal.most <= sender_module.MOST_SIGNALS_AT_ONCE
-    assert temporal.most_readings <= origins_module.MOST_HISTORIES_AT_ONCE
+    assert temporal.most <= sender_module.MOST_LEASED
     assert len(set(temporal.sent)) == 500
 
 
@@ -256,29 +284,6 @@ async def test_what_is_leased_when_the_receiver_stops_is_sent(
     assert sorted(sent for _, _, sent in temporal.sent) == sorted(leased)
 
 
-async def test_what_is_noted_at_the_stop_has_no_pipeline(database: Database, temporal: Switchable) -> None:
-    temporal.slow, refused = 3600.0, delivery(verdict="unproven")
-    async with opened(database, temporal) as door:
-        door.forwarder.note(refused)
-        await eventually(lambda: temporal.reading == 1)
-    assert (Archive(database).get(refused.id).pipeline, temporal.reading) == ("", 0)
-
-
-async def test_at_the_stop_the_last_signal_is_sent_before_pipelines(database: Database, temporal: Switchable) -> None:
-    temporal.slow, temporal.hanging = 3600.0, "chain-h"
-    async with AsyncExitStack() as stack:
-        door = await stack.enter_async_context(opened(database, temporal))
-        door.forwarder.note(delivery("chain-r", verdict="unproven"))
-        await eventually(lambda: temporal.reading == 1)
-        temporal.slow = 0.0
-        await door.deliver(delivery("chain-h"))
-        stopping = asyncio.create_task(stack.aclose())
-        await eventually(lambda: temporal.reading == 0)
-        temporal.hanging = ""
-        await stopping
-    assert [chain for chain, _, _ in temporal.sent] == ["chain-h"]
-
-
 async def test_without_the_store_temporal_decides(empty_database: Database, temporal: Switchable) -> None:
     async with opened(empty_database, temporal) as door:  # it has no tables
         assert await door.deliver(delivery()) is Verdict.ACCEPTED
@@ -295,22 +300,6 @@ async def test_without_the_store_temporal_decides(empty_database: Database, temp
 
 async def test_it_connects_ahead_of_the_first_callback(door: Door, temporal: Switchable) -> None:
     await eventually(lambda: temporal.asked == 1)
-
-
-async def test_a_pipeline_that_was_not_to_be_found_is_asked_for_again(
-    door: Door, database: Database, temporal: Switchable, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A receiver that was led to another Temporal for a while."""
-
-    async def nothing(claims: Claims) -> Origin:
-        return Origin()
-
-    with monkeypatch.context() as elsewhere:
-        elsewhere.setattr(temporal, "origin", nothing)
-        await door.deliver(delivery(says="progress"))
-        await asyncio.sleep(0.1)
-    await door.deliver(one := delivery())
-    await eventually(lambda: Archive(database).get(one.id).pipeline == "onboarding")
 
 
 async def test_without_a_store_an_untaken_signal_means_not_ready(temporal: Switchable) -> None:

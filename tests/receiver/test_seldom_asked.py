@@ -1,33 +1,20 @@
-"""What is asked seldom: an absent Temporal, a run's pipeline, whether the receiver is ready."""
+"""What is asked seldom: an absent Temporal, and whether the receiver is ready."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from activities.callback_urls import Claims
-from activities.store.calls import CallOrigin, Calls, NotedCall
-from activities.store.database import Database
 from receiver import health as health_module
-from receiver.deliveries.inbox import Inbox
 from receiver.health import Health
-from receiver.sending import origins as origins_module
 from receiver.sending import watch as watch_module
 from receiver.sending.direct import Direct
 from receiver.sending.forwarder import Unavailable
-from receiver.sending.origins import Origins
-from receiver.sending.signals import Origin
 from receiver.sending.watch import Watch
 from receiver.timing import DEFAULT_TIMING
 from tests.parts.clocks import Clock
 from tests.parts.switchable import Switchable
-
-
-def claims(chain: str) -> Claims:
-    return Claims("run", chain, 1, 1, "bank", 1, 2)
 
 
 @pytest.fixture
@@ -72,39 +59,6 @@ async def test_the_pauses_begin_again_after_temporal_was_back(clock: Clock) -> N
     temporal.there = False
     await watch.is_there()
     assert watch.seconds_left == pytest.approx(DEFAULT_TIMING.first_check_pause)
-
-
-async def test_origins_forget_the_oldest_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(origins_module, "MOST_ORIGINS", 5)
-    temporal = Switchable()
-    origins = Origins(temporal, Watch(temporal), Inbox(Database(f"sqlite:///{tmp_path}/deliveries.db")))
-    for n in range(12):
-        assert (await origins.ask(claims(f"chain-{n}"))).pipeline == "onboarding"
-    assert len(origins._known) == 5
-    assert origins.known(claims("chain-0")) == Origin()
-    assert origins.known(claims("chain-11")).pipeline == "onboarding"
-    asked = temporal.asked
-    await origins.ask(claims("chain-11"))
-    assert temporal.asked == asked, "a known run is not asked about"
-
-
-async def test_a_recorded_call_tells_the_pipeline_without_temporal(database: Database) -> None:
-    """And while Temporal is away; a call that is not recorded is asked about when Temporal is back."""
-    temporal = Switchable()
-    watch, inbox = Watch(temporal), Inbox(database)
-    origins = Origins(temporal, watch, inbox)
-    recorded = CallOrigin("cards", "abcdefabcdef", "key", "url")
-    await Calls(database).note([NotedCall(claims("chain-1"), recorded, 1.0)])
-    async with inbox.running():
-        assert await origins.ask(claims("chain-1")) == Origin("cards", "abcdefabcdef")
-        assert temporal.asked == 0
-        temporal.there = False
-        assert not await watch.is_there()
-        asked = temporal.asked
-        assert (await origins.ask(claims("chain-2"))).pipeline == ""
-        assert (await origins.ask(replace(claims("chain-1"), stage=2))).pipeline == "cards", "it is the same run"
-        assert temporal.asked == asked
-    assert (await Origins(Switchable(), Watch(Switchable()), inbox).ask(claims("chain-1"))).pipeline == "onboarding"
 
 
 class Checked(Direct):
