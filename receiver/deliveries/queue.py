@@ -43,8 +43,9 @@ class Conclusion:
     verdict, status: the refusal that the partner is told; "" and 0 leave the recorded answer as it is.
     if_promised: the fate to record instead of a refusal, if another request with the same content was answered 2xx;
     verdict and status are then left as well.
-    chain_id: where further deliveries may have waited for this one, or "". call: the call to look up, if it is not known
-    yet what the delivery is for; or None. settled_at: when its result came, in unix seconds, or 0.0; see `Concluded`.
+    chain_id: where further deliveries may have waited for this one, or "".
+    call: the call to look up, if it is not known yet which pipeline the delivery is for; or None.
+    settled_at: when its result came, in unix seconds, or 0.0; see `Concluded`.
     """
 
     id: str

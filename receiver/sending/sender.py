@@ -67,8 +67,7 @@ class _Sending:
 class Sender:
     """Sends the deliveries of one store.
 
-    retries: decides what becomes of a delivery that Temporal did not take. on_call_time: called with the partner and the
-    seconds from a call to its result, when Temporal first takes the result.
+    on_call_time: called with the partner and the seconds from a call to its result, when Temporal first takes it.
     """
 
     def __init__(
