@@ -135,6 +135,7 @@ class CallbackURLs:
             raise ValueError("a callback URL needs at least one key, and no empty one")
         self.public_url = public_url.rstrip("/")
         self._serializers = [_serializer(key) for key in keys]
+        self._long_signers = [_derived(one.make_signer(SALT), _HMAC()) for one in self._serializers]
         self._signers = [_short_signer(key) for key in keys]
         self._now = now
         self.fingerprint = fingerprint(keys[0])
@@ -176,8 +177,8 @@ class CallbackURLs:
 
     def _redeem_long(self, token: str) -> Claims:
         payload = token.rpartition(".")[0].encode()
-        for serializer in self._serializers:
-            if hmac.compare_digest(serializer.make_signer(SALT).sign(payload), token.encode()):
+        for serializer, signer in zip(self._serializers, self._long_signers, strict=True):
+            if hmac.compare_digest(signer.sign(payload), token.encode()):
                 return Claims._from_fields(_load_payload(serializer, payload))
         raise BadToken("the token is not signed by us")
 
@@ -236,6 +237,13 @@ def _load_payload(serializer: URLSafeSerializer, payload: bytes) -> Any:
         raise BadToken("the token's payload is unreadable") from error
 
 
+class _HMAC(SigningAlgorithm):
+    """HMAC-SHA256."""
+
+    def get_signature(self, key: bytes, value: bytes) -> bytes:
+        return hmac.digest(key, value, "sha256")
+
+
 class _ShortHMAC(SigningAlgorithm):
     """HMAC-SHA256, cut to 128 bits."""
 
@@ -244,7 +252,12 @@ class _ShortHMAC(SigningAlgorithm):
 
 
 def _short_signer(key: str) -> Signer:
-    return Signer(key, salt=SHORT_SALT, key_derivation="hmac", digest_method=hashlib.sha256, algorithm=_ShortHMAC())
+    return _derived(Signer(key, salt=SHORT_SALT, key_derivation="hmac", digest_method=hashlib.sha256), _ShortHMAC())
+
+
+def _derived(signer: Signer, algorithm: SigningAlgorithm) -> Signer:
+    """The same signer with its key derived once, not for each signature."""
+    return Signer(signer.derive_key(), salt=signer.salt, key_derivation="none", algorithm=algorithm)
 
 
 def _short_token(signer: Signer, payload: bytes) -> str:

@@ -7,8 +7,9 @@ client sent in that time is in the socket, unread. A plain timer would expire be
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
 from typing import Final
 
 LATE_SECONDS: Final = 0.2
@@ -41,12 +42,27 @@ class Deadline:
             self._expire()
 
 
-@asynccontextmanager
-async def deadline(seconds: float) -> AsyncIterator[None]:
+def deadline(seconds: float) -> AbstractAsyncContextManager[None]:
     """Like `asyncio.timeout(seconds)`, with the extra time of `Deadline`. Raises `TimeoutError`."""
-    async with asyncio.timeout(None) as timeout:
-        timer = Deadline(seconds, lambda: timeout.reschedule(0.0))
-        try:
-            yield
-        finally:
-            timer.cancel()
+    return _Bounded(seconds)
+
+
+class _Bounded(AbstractAsyncContextManager[None]):
+    # A class: every callback enters it, and a generator would cost three times as much.
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._timeout = asyncio.timeout(None)
+
+    async def __aenter__(self) -> None:
+        await self._timeout.__aenter__()
+        self._timer = Deadline(self._seconds, self._expire)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._timer.cancel()
+        await self._timeout.__aexit__(kind, error, trace)
+
+    def _expire(self) -> None:
+        self._timeout.reschedule(0.0)

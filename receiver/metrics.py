@@ -10,7 +10,7 @@ import hmac
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -43,6 +43,9 @@ CALL_TIMES: Final = (1.0, 10.0, 60.0, 600.0, HOUR, 6 * HOUR, DAY, 3 * DAY, 7 * D
 """Seconds. Partners answer at once, or after weeks."""
 
 
+MetricT = TypeVar("MetricT", Counter, Histogram)
+
+
 class Metrics:
     """The receiver's counters, and the endpoint that shows them.
 
@@ -56,6 +59,7 @@ class Metrics:
         self._token = token
         self._registry = CollectorRegistry()
         self._reasons: set[str] = set()
+        self._series: dict[tuple[Any, ...], Any] = {}
         self._answers = Counter(
             "stagehook_answers",
             "Answers to callbacks.",
@@ -91,8 +95,15 @@ class Metrics:
             self._reasons.add(reason)
         known = reason if reason in self._reasons else "other"
         name = verdict.name.lower()
-        self._answers.labels(name, known, partner, str(status)).inc()
-        self._seconds.labels(name).observe(seconds)
+        self._count(self._answers, name, known, partner, str(status)).inc()
+        self._count(self._seconds, name).observe(seconds)
+
+    def _count(self, metric: MetricT, *labels: str) -> MetricT:
+        """The series of these labels. prometheus_client takes longer to find it."""
+        if (found := self._series.get((metric, *labels))) is None:
+            found = self._series[metric, *labels] = metric.labels(*labels)
+        series: MetricT = found
+        return series
 
     def called_back(self, partner: str, seconds: float) -> None:
         """Count the time from a call to the callback with its result."""

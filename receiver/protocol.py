@@ -147,13 +147,15 @@ class BoundedProtocol(HttpToolsProtocol):
     def _parse(self) -> None:
         while self._unread and not self._refused and not self._is_answering:
             self._unset_keepalive_if_required()
-            if self._in_head and self._head_deadline is None:
-                self._start_head_deadline()
+            was_in_head = self._in_head
             piece = self._unread[: self._piece_size()]
+            del self._unread[: len(piece)]
+            if piece:
+                self._feed(piece)
+            if was_in_head and self._in_head and not self._refused and not self._is_answering:
+                self._start_head_deadline()
             if not piece:
                 return
-            del self._unread[: len(piece)]
-            self._feed(piece)
         if self._unread:
             self._flow.hold()
 
@@ -249,7 +251,8 @@ class BoundedProtocol(HttpToolsProtocol):
     # --- ending
 
     def _start_head_deadline(self) -> None:
-        self._head_deadline = Deadline(HEADER_SECONDS, self._give_up)
+        if self._head_deadline is None:
+            self._head_deadline = Deadline(HEADER_SECONDS, self._give_up)
 
     def _stop_head_deadline(self) -> None:
         if self._head_deadline is not None:

@@ -76,7 +76,8 @@ class Received:
 
     def headers_named(self, name: str) -> list[str]:
         """Return the values of all headers of this name, in order."""
-        return [value for key, value in self.headers if key.lower() == name.lower()]
+        wanted = name.lower()
+        return [value for key, value in self.headers if key.lower() == wanted]
 
     @property
     def media_type(self) -> str:

@@ -11,6 +11,7 @@ import hmac
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar, Final, Literal, Self
 
 from activities.environment import is_text
@@ -101,6 +102,12 @@ ROWS: Final[dict[str, Row]] = {
 }
 
 
+@lru_cache(maxsize=256)
+def _parts(template: str) -> list[str]:
+    """A template's texts, and the names of the places between them."""
+    return PLACE.split(template)
+
+
 class HmacScheme(Scheme):
     """A scheme that a `Row` describes."""
 
@@ -174,7 +181,7 @@ class HmacScheme(Scheme):
     def _mac(self, key: bytes, timestamp: str, url: str, body: bytes) -> str:
         """Return the signature's text, including its prefix."""
         values = {"body": body, "timestamp": timestamp.encode(), "url": _plain(url) if self.covers_url else b""}
-        parts = PLACE.split(self._row.signed)
+        parts = _parts(self._row.signed)
         signed = b"".join(values[part] if at % 2 else part.encode() for at, part in enumerate(parts))
         mac = hmac.digest(key, signed, self._row.algorithm)
         return self._row.prefix + ENCODINGS[self._row.encoding](mac)

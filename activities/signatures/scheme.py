@@ -70,7 +70,8 @@ class SignedRequest:
 
     def all(self, name: str) -> list[str]:
         """Return every value of the header, in order."""
-        return [value for key, value in self.headers if lower(key) == lower(name)]
+        wanted = lower(name)
+        return [value for key, value in self.headers if lower(key) == wanted]
 
     def one(self, name: str) -> str:
         """Return the header's only value; raises `SignatureError` if the header is missing or repeated."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -21,8 +22,7 @@ from workflows.contract import Answer, Callback
 
 def said_digest(answer: Answer) -> str:
     """SHA-256 (hex) of what the answer says. It is the same for any order of keys, and for 1 and 1.0."""
-    plain = json.dumps(asdict(answer))
-    said = json.dumps(json.loads(plain, parse_float=_number), sort_keys=True)
+    said = json.dumps(_with_whole_numbers(vars(answer)), sort_keys=True)
     return hashlib.sha256(said.encode()).hexdigest()
 
 
@@ -57,6 +57,10 @@ def earlier_request_id(claims: Claims, body: bytes, answer: Answer, signed_id: s
     return request_id(claims, hashlib.sha256(said).hexdigest(), signed_id)
 
 
-def _number(digits: str) -> Any:
-    number = float(digits)
-    return int(number) if number.is_integer() else number
+def _with_whole_numbers(value: Any) -> Any:
+    """The value with 1 in place of 1.0."""
+    if isinstance(value, Mapping):
+        return {key: _with_whole_numbers(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_with_whole_numbers(inner) for inner in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import uuid
-from dataclasses import asdict, dataclass, replace
-from typing import Self
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 from temporalio.converter import value_to_type
 
@@ -47,7 +47,12 @@ class Signal:
     @property
     def text(self) -> str:
         """The callback as JSON, for the store."""
-        return json.dumps(asdict(self.callback))
+        return json.dumps(plain_callback(self.callback))
+
+
+def plain_callback(callback: Callback) -> dict[str, Any]:
+    """The callback as a JSON object: what `asdict` makes of it, without a copy of its data."""
+    return {**vars(callback), "answer": vars(callback.answer)}
 
 
 def read_kept_callback(text: str) -> Callback:

@@ -28,7 +28,7 @@ from activities.callback_urls import Claims
 from activities.connection_errors import NO_ANSWER_IN_TIME, ConnectionFault, is_namespace_missing
 from activities.target import Target
 from activities.tls_probe import explain
-from receiver.sending.signal import Signal
+from receiver.sending.signal import Signal, plain_callback
 from workflows.contract import ADVANCE_STAGE, Answer
 
 BUDGET_SECONDS: Final = 2.2
@@ -133,7 +133,8 @@ class Signals:
             identity=RECEIVER_IDENTITY,
             request_id=signal.request_id,
         )
-        request.input.payloads.extend(await client.data_converter.encode([signal.claims.stage, signal.callback]))
+        arguments = [signal.claims.stage, plain_callback(signal.callback)]
+        request.input.payloads.extend(await client.data_converter.encode(arguments))
         try:
             await client.workflow_service.signal_workflow_execution(
                 request, retry=True, timeout=timedelta(seconds=BUDGET_SECONDS)
