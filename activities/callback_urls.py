@@ -135,7 +135,7 @@ class CallbackURLs:
             raise ValueError("a callback URL needs at least one key, and no empty one")
         self.public_url = public_url.rstrip("/")
         self._serializers = [_serializer(key) for key in keys]
-        self._long_signers = [_derived(one.make_signer(SALT), _HMAC()) for one in self._serializers]
+        self._long_signers = [_derived(one.make_signer(SALT), _HMAC) for one in self._serializers]
         self._signers = [_short_signer(key) for key in keys]
         self._now = now
         self.fingerprint = fingerprint(keys[0])
@@ -238,26 +238,32 @@ def _load_payload(serializer: URLSafeSerializer, payload: bytes) -> Any:
 
 
 class _HMAC(SigningAlgorithm):
-    """HMAC-SHA256."""
+    """HMAC-SHA256 of one key, which is prepared once."""
+
+    def __init__(self, key: bytes) -> None:
+        self._prepared = hmac.new(key, digestmod="sha256")
 
     def get_signature(self, key: bytes, value: bytes) -> bytes:
-        return hmac.digest(key, value, "sha256")
+        mac = self._prepared.copy()
+        mac.update(value)
+        return mac.digest()
 
 
-class _ShortHMAC(SigningAlgorithm):
+class _ShortHMAC(_HMAC):
     """HMAC-SHA256, cut to 128 bits."""
 
     def get_signature(self, key: bytes, value: bytes) -> bytes:
-        return hmac.digest(key, value, "sha256")[:MAC_BYTES]
+        return super().get_signature(key, value)[:MAC_BYTES]
 
 
 def _short_signer(key: str) -> Signer:
-    return _derived(Signer(key, salt=SHORT_SALT, key_derivation="hmac", digest_method=hashlib.sha256), _ShortHMAC())
+    return _derived(Signer(key, salt=SHORT_SALT, key_derivation="hmac", digest_method=hashlib.sha256), _ShortHMAC)
 
 
-def _derived(signer: Signer, algorithm: SigningAlgorithm) -> Signer:
+def _derived(signer: Signer, algorithm: type[_HMAC]) -> Signer:
     """The same signer with its key derived once, not for each signature."""
-    return Signer(signer.derive_key(), salt=signer.salt, key_derivation="none", algorithm=algorithm)
+    key = signer.derive_key()
+    return Signer(key, salt=signer.salt, key_derivation="none", algorithm=algorithm(key))
 
 
 def _short_token(signer: Signer, payload: bytes) -> str:

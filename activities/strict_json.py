@@ -16,12 +16,12 @@ class NotStrictJSON(ValueError):
 def loads(body: bytes) -> Any:
     """Read UTF-8 JSON; raises `NotStrictJSON`, also for repeated keys, NaN, lone surrogates or more than 64 levels."""
     try:
-        value = json.loads(
-            body.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_reject_constant, parse_float=_finite
-        )
+        text = body.decode("utf-8")
+        value = _STRICT.decode(text)
         _check_depth(value, 0)
-        # An escaped lone surrogate can be parsed, but fails wherever it is encoded.
-        json.dumps(value, ensure_ascii=False).encode("utf-8")
+        if "\\u" in text:
+            # An escaped lone surrogate can be parsed, but fails wherever it is encoded.
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
     except NotStrictJSON:
         raise
     except UnicodeDecodeError as error:
@@ -85,6 +85,9 @@ def _finite(digits: str) -> float:
     if number in (float("inf"), float("-inf")):
         raise NotStrictJSON("a number out of range")
     return number
+
+
+_STRICT: Final = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_reject_constant, parse_float=_finite)
 
 
 def _check_depth(value: Any, depth: int) -> None:

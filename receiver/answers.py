@@ -8,13 +8,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Final
+from functools import lru_cache
+from typing import Final
 
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from activities.partners.partner import Partner
 
 RETRY_AFTER_SECONDS: Final = 5
+
+
+@lru_cache(maxsize=256)  # there are few answers, and most have no detail
+def _body(says: str, detail: str) -> bytes:
+    return bytes(JSONResponse({"answer": says} | ({"detail": detail} if detail else {})).body)
 
 
 @dataclass(frozen=True)
@@ -55,22 +61,19 @@ class Verdict(Enum):
         """The HTTP status."""
         return self.value.status
 
-    def respond(self, *, detail: str = "", close: bool = False, retry_after: int = 0) -> JSONResponse:
+    def respond(self, *, detail: str = "", close: bool = False, retry_after: int = 0) -> Response:
         """Make the response.
 
         detail: what exactly was wrong, in our own words. close: whether to close the connection, because the body was
         not read to its end. retry_after: seconds, or 0.
         """
         line: Line = self.value
-        content: dict[str, Any] = {"answer": line.says}
-        if detail:
-            content["detail"] = detail
         headers = dict(line.headers)
         if close:
             headers["Connection"] = "close"
         if retry_after:
             headers["Retry-After"] = str(retry_after)
-        return JSONResponse(content, line.status, headers=headers)
+        return Response(_body(line.says, detail), line.status, headers, media_type="application/json")
 
 
 AT_ONE_URL: Final = {Verdict.GONE: 202, Verdict.CONFLICT: 202}

@@ -195,7 +195,7 @@ class Capture:
 
     def _without_token(self, text: str) -> str:
         """The text without tokens, the request's own included, and without NUL, which PostgreSQL cannot store."""
-        if not self._is_suspect(text):
+        if not text or not self._is_suspect(text):
             return text
         own = text.replace(self.token, self._shown_token) if len(self.token) >= SHORTEST_TOKEN else text
         raw = own.encode("utf-8", "replace")

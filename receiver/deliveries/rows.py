@@ -22,11 +22,7 @@ def is_unread(delivery: Delivery) -> bool:
 
 def to_row(delivery: Delivery) -> dict[str, Any]:
     """The delivery as a row: values by column name."""
-    return {
-        **{field.name: getattr(delivery, field.name) for field in fields(delivery)},
-        "headers": json.dumps(delivery.headers),
-        "fate": delivery.fate.value,
-    }
+    return {**vars(delivery), "headers": json.dumps(delivery.headers), "fate": delivery.fate.value}
 
 
 def to_delivery(row: Mapping[str, Any]) -> Delivery:
@@ -57,5 +53,9 @@ ROW_OVERHEAD: Final = 512
 
 def stored_size(row: Mapping[str, Any]) -> int:
     """Bytes that a row of the store takes."""
-    texts = sum(len(value.encode("utf-8", "surrogatepass")) for value in row.values() if isinstance(value, str))
+    texts = sum(_size(value) for value in row.values() if isinstance(value, str))
     return ROW_OVERHEAD + texts + len(row["body"] or b"")
+
+
+def _size(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))

@@ -34,6 +34,10 @@ MAX_MUTE_PAUSE: Final = 30.0
 """Maximum seconds between two attempts while the server does not answer. Each attempt may leave a process on the server
 that waits for a standby and that no client can end. Such processes must not use up the server's connections."""
 
+GATHERED_SECONDS: Final = 0.02
+"""How long a job for which no caller waits may wait for others. A delivery of the same stage, which has to wait for the
+job, may be in another process's hands."""
+
 MAX_JOBS_TOGETHER: Final = 500
 MAX_QUEUED_JOBS: Final = 2_000
 """Jobs that may wait for the thread. Further ones would only be answered too late."""
@@ -166,10 +170,7 @@ class Writer:
 
     def _do_what_is_queued(self) -> bool:
         """Wait for jobs, and do them all. Returns whether the thread goes on. No job stays referenced afterwards."""
-        jobs = [self._jobs.get()]
-        with contextlib.suppress(queue.Empty):
-            while len(jobs) < MAX_JOBS_TOGETHER:
-                jobs.append(self._jobs.get_nowait())
+        jobs = self._next_jobs()
         todo = [job for job in jobs if job is not None]
         try:
             self._commit(todo)
@@ -178,6 +179,22 @@ class Writer:
             logger.exception("store-failed")
             self._hand_over(todo, StoreAway(f"{type(error).__name__}: {error}"))
         return None not in jobs
+
+    def _next_jobs(self) -> list[Job[Any, Any] | None]:
+        """Wait for a job, and take all that are queued. None among them ends the thread.
+
+        While no caller waits for any of them, further jobs are awaited for `GATHERED_SECONDS`. Example: the fate of a
+        callback is then committed together with the next callback.
+        """
+        jobs = [self._jobs.get()]
+        until = time.monotonic() + GATHERED_SECONDS
+        with contextlib.suppress(queue.Empty):
+            while len(jobs) < MAX_JOBS_TOGETHER:
+                if jobs[-1] is None or jobs[-1].result is not None:
+                    until = 0.0
+                left = until and until - time.monotonic()
+                jobs.append(self._jobs.get(timeout=left) if left > 0 else self._jobs.get_nowait())
+        return jobs
 
     def _commit(self, jobs: Sequence[Job[Any, Any]], *, alone: bool = False) -> None:
         """Do the jobs in one transaction. If it fails, do each in its own, so that a bad job does not fail the others.
