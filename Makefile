@@ -38,6 +38,8 @@ versions: setup  ## Run this version and an old one side by side (OLD=COMMIT)
 	@OLD="$(OLD)" $(RUN) pytest -m versions -n 2 --dist worksteal tests/versions $(ARGS)
 
 bench: setup  ## Measure what a run costs a worker, beside an old version's (OLD=COMMIT), and the store a callback
+	@$(RUN) python -m benchmarks.door
+	@$(RUN) python -m benchmarks.door --temporal --rounds 3
 	@$(RUN) python -m benchmarks.answers
 	@$(RUN) python -m benchmarks.inbox
 	@$(RUN) python -m benchmarks.batches

@@ -19,9 +19,9 @@ SLOW_SECONDS: Final = 0.5
 
 
 class Places:
-    """The places for signals on their way."""
+    """The places for signals on their way: most at once. slow: seconds after which a signal no longer counts."""
 
-    def __init__(self, most: int = MOST_AT_ONCE, slow: float = SLOW_SECONDS) -> None:
+    def __init__(self, most: int, slow: float) -> None:
         self._free = asyncio.Semaphore(most)
         self._slow = slow
 

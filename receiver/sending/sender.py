@@ -22,6 +22,7 @@ from receiver.deliveries.delivery import Fate
 from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.matching import KnownOrigin
 from receiver.deliveries.queue import Concluded, Conclusion, Queued
+from receiver.sending import places
 from receiver.sending.places import Places
 from receiver.sending.refusals import VERDICTS, refusal
 from receiver.sending.retries import Retries
@@ -84,7 +85,7 @@ class Sender:
         self._timing = timing
         self._on_call_time = on_call_time
         self._retries = Retries(watch, timing)
-        self._places = Places()
+        self._places = Places(places.MOST_AT_ONCE, places.SLOW_SECONDS)
         self._sending: dict[str, _Sending] = {}
         self._claiming: asyncio.Task[int] | None = None
         self._matched_at = float("-inf")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -16,9 +16,11 @@ from receiver.deliveries.archive import Archive
 from receiver.deliveries.delivery import Delivery, Fate
 from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.queue import Queued
+from receiver.sending import places as places_module
 from receiver.sending import sender as sender_module
 from receiver.sending.direct import Direct
 from receiver.sending.forwarder import Unavailable
+from receiver.sending.places import Places
 from receiver.sending.signals import Reached, TemporalAway
 from receiver.timing import DEFAULT_TIMING
 from tests.parts.deliveries import delivery
@@ -174,6 +176,91 @@ async def test_what_came_too_late_can_be_released_after_a_reset(
     temporal.answers.clear()
     Archive(database).release(one.id, time.time())
     await eventually(lambda: fate_of(database, one) is Fate.TAKEN)
+
+
+@timed(fate_wait=SOON)
+async def test_an_answer_waits_for_no_fate_beside_other_signals(
+    door: Door, database: Database, temporal: Switchable
+) -> None:
+    """With `fate_wait` this long, only the commit can be what each answer waits for."""
+    temporal.answering.clear()
+    temporal.answers["run"] = Reached.FINISHED
+    first = asyncio.create_task(door.deliver(one := delivery("chain-1")))
+    await eventually(lambda: temporal.at_once == 1)
+    assert not first.done(), "alone, it waits"
+    assert await door.deliver(delivery("chain-2")) is Verdict.ACCEPTED
+    assert await first is Verdict.ACCEPTED, "it stops waiting when another is sent"
+    assert await door.deliver(delivery("chain-1"), one.id) is Verdict.DUPLICATE, "and so does a repeat"
+    temporal.answering.set()
+    await eventually(lambda: fate_of(database, one) is Fate.REFUSED)
+    assert Archive(database).get(one.id).status == 202
+
+
+async def test_signals_are_few_at_once_but_slow_ones_do_not_count(
+    database: Database, temporal: Switchable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(places_module, "SLOW_SECONDS", 3600.0)
+    async with opened(database, temporal) as door:
+        temporal.answering.clear()
+        await asyncio.gather(*(door.deliver(delivery(f"chain-{n}")) for n in range(30)))
+        await eventually(lambda: temporal.at_once == places_module.MOST_AT_ONCE)
+        temporal.answering.set()
+        await eventually(lambda: len(temporal.sent) == 30)
+    assert temporal.most == places_module.MOST_AT_ONCE
+
+
+async def test_runs_that_hang_hold_up_no_other_run(database: Database, temporal: Switchable) -> None:
+    temporal.hanging = "hanging"
+    async with opened(database, temporal) as door:
+        for n in range(2 * places_module.MOST_AT_ONCE):
+            await door.deliver(delivery("hanging", stage=n + 1))
+        await door.deliver(delivery("chain-1"))
+        await eventually(lambda: [chain for chain, _, _ in temporal.sent] == ["chain-1"])
+        temporal.hanging = ""
+
+
+@timed(lease=1.0)
+async def test_a_delivery_that_waited_too_long_is_left_to_a_claim(
+    door: Door, database: Database, temporal: Switchable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lease might end during the try: another process would send it at the same time."""
+    monkeypatch.setattr(door.forwarder._sender, "_places", places := Places(1, slow=3600.0))
+    async with places.place():
+        one = delivery()
+        assert await door.deliver(one) is Verdict.ACCEPTED
+        await asyncio.sleep(0.6)
+    assert temporal.sent == []
+    await eventually(lambda: fate_of(database, one) is Fate.TAKEN)
+
+
+async def test_what_is_at_hand_is_not_read_from_its_json(
+    door: Door, database: Database, temporal: Switchable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unread(text: str) -> NoReturn:
+        raise AssertionError(text)
+
+    monkeypatch.setattr(sender_module, "read_kept_callback", unread)
+    one = delivery()
+    assert await door.deliver(one) is Verdict.ACCEPTED
+    await eventually(lambda: fate_of(database, one) is Fate.TAKEN)
+
+
+async def test_without_a_backlog_no_signal_costs_a_claim(
+    door: Door, database: Database, temporal: Switchable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claims, claim = 0, door.inbox.claim
+
+    async def counted(most: int) -> list[Queued]:
+        nonlocal claims
+        claims += 1
+        return await claim(most)
+
+    monkeypatch.setattr(door.inbox, "claim", counted)
+    began = time.monotonic()
+    for n in range(40):
+        await door.deliver(delivery(f"chain-{n}"))
+    await eventually(lambda: len(temporal.sent) == 40)
+    assert claims <= 2 + (time.monotonic() - began) / sender_module.POLL_SECONDS
 
 
 async def test_a_burst_or_backlog_is_limited_to_some_signals_at_once(database: Database, temporal: Switchable) -> None:

@@ -14,6 +14,7 @@ from activities.store.database import Database
 from activities.store.errors import StoreAway
 from activities.store.schema import DELIVERIES
 from receiver.budget import PER_MINUTE
+from receiver.deliveries import writer as writer_module
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.delivery import MAX_REFUSED_BODY_BYTES, Fate, digest
 from receiver.deliveries.inbox import MOST_REFUSED, Inbox
@@ -169,6 +170,18 @@ async def test_a_call_that_was_made_anew_after_a_reset_is_another(inbox: Inbox) 
     inbox.conclude(Conclusion(first.id, Fate.TAKEN))
     assert await keep(inbox, delivery(issued_at=100), "b") is How.CONFLICT
     assert await keep(inbox, delivery(issued_at=200), "c") is How.LEASED
+
+
+async def test_a_fate_is_committed_together_with_the_next_callback(
+    inbox: Inbox, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer_module, "GATHERED_SECONDS", 3600.0)
+    await keep(inbox, one := delivery(), "a")
+    inbox.conclude(Conclusion(one.id, Fate.TAKEN))
+    await asyncio.sleep(0.1)
+    assert Archive(database).get(one.id).fate is Fate.PENDING
+    await keep(inbox, delivery("chain-2"), "b")
+    assert Archive(database).get(one.id).fate is Fate.TAKEN
 
 
 async def test_a_late_failure_changes_no_final_fate(inbox: Inbox, database: Database) -> None:
