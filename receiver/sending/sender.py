@@ -91,6 +91,7 @@ class Sender:
         self._matched_at = float("-inf")
         self._reserved = 0
         self._wake = asyncio.Event()
+        self._has_room = asyncio.Event()
         self._company: asyncio.Future[None] | None = None
         inbox.on_concluded = self._follow
 
@@ -109,9 +110,14 @@ class Sender:
             return  # claimed a second time, because a try took longer than its lease
         sending = _Sending(asyncio.create_task(self._send(queued)), origin)
         self._sending[queued.request_id] = sending
-        sending.task.add_done_callback(lambda _: self._sending.pop(queued.request_id))
+        sending.task.add_done_callback(lambda _: self._forget(queued.request_id))
         if self._company is not None and len(self._sending) > 1 and not self._company.done():
             self._company.set_result(None)
+
+    def _forget(self, request_id: str) -> None:
+        del self._sending[request_id]
+        if self._room >= CLAIMED_FROM:
+            self._has_room.set()
 
     def wake(self) -> None:
         """Look for due deliveries now, before the next poll."""
@@ -202,7 +208,7 @@ class Sender:
             if self._watch.was_away and not await self._watch.is_there():
                 return
             if (room := self._room) < CLAIMED_FROM:
-                await self._until_one_is_sent()
+                await self._until_there_is_room()
                 continue
             most = (room + 1) // 2  # the other half is for callbacks that arrive meanwhile
             # Shielded: a claim that is committed has to be sent, also while the receiver stops.
@@ -232,17 +238,12 @@ class Sender:
         self._matched_at = time.monotonic()
         await self._inbox.match(signal_of)
 
-    async def _until_one_is_sent(self) -> None:
-        """Wait until any delivery has been sent, or more may be due. A delivery that hangs does not block this."""
-        waking = asyncio.ensure_future(self._wake.wait())
-        tasks = [sending.task for sending in self._sending.values()]
-        try:
-            # Without tasks, all slots are reserved for deliveries that are being kept: look again soon.
-            within = None if tasks else POLL_SECONDS / 10
-            await asyncio.wait([waking, *tasks], timeout=within, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            waking.cancel()
-        self._wake.clear()
+    async def _until_there_is_room(self) -> None:
+        """Wait until enough deliveries have been sent. Those that hang delay this for as long as a try may take."""
+        self._has_room.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(POLL_SECONDS):  # slots may also be reserved for deliveries that are being kept
+                await self._has_room.wait()
 
     async def _send(self, queued: Queued) -> Verdict | None:
         """Try once, and record the result. Returns the verdict, or None if the delivery is retried or parked."""
