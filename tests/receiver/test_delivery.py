@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -88,3 +90,18 @@ def test_a_document_is_a_delivery_or_a_list_of_some() -> None:
 
 def test_ids_sort_by_time() -> None:
     assert new_id(1.0) < new_id(1.5) < new_id(1e9)
+
+
+def test_a_forked_process_makes_ids_of_its_own() -> None:
+    """Ids come from the process's own chance: a copy of it would make the same ids."""
+    script = """
+import os, sys
+from receiver.deliveries.delivery import new_id
+if child := os.fork():
+    os.waitpid(child, 0)
+sys.stdout.write(new_id(1.0) + " ")
+sys.stdout.flush()
+os._exit(0)
+"""
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    assert len(set(said)) == 2
