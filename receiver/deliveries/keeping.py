@@ -16,7 +16,7 @@ from receiver.deliveries.judging import Judge, Keep, Kept
 from receiver.deliveries.matching import KnownOrigin, Matching
 from receiver.deliveries.memory import TAKEN_REASON, TakenMemory
 from receiver.deliveries.queue import Conclusion
-from receiver.deliveries.rows import claims_of, stored_size, to_row
+from receiver.deliveries.rows import claims_in, stored_size, to_row
 from receiver.deliveries.statements import Statements
 
 
@@ -59,7 +59,7 @@ class Keeping:
 
     def describe(self, cursor: DBAPICursor, rows: Sequence[dict[str, Any]]) -> Mapping[str, KnownOrigin]:
         """Put into rows which pipeline they are for, as far as their calls are known. Returns it by delivery id."""
-        calls = {row["id"]: claims_of(row).idempotency_key for row in rows if row["workflow_id"]}
+        calls = {row["id"]: claims_in(row).idempotency_key for row in rows if row["workflow_id"]}
         found = self._matching.find_origins(cursor, set(calls.values())) if calls else {}
         if not found:
             return {}

@@ -19,7 +19,7 @@ from activities.store.calls import FIND_CALLS, FIND_ORIGINS, HAS_OPEN_CALL, PRUN
 from activities.store.database import Database
 from receiver.deliveries.driver import Driver
 from receiver.deliveries.queries import MATCH, MATCH_AGAIN, MATCHABLE
-from receiver.deliveries.rows import claims_of
+from receiver.deliveries.rows import claims_in
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Matching:
         # round, its call would neither be found nor wait.
         is_waiting = bool(self._driver.rows(cursor, HAS_OPEN_CALL, {"partner": partner, "now": at}))
         parameters = {"partner": partner, **self._driver.texts(set(references))}
-        claims = {row["reference"]: claims_of(row) for row in self._driver.rows(cursor, FIND_CALLS, parameters)}
+        claims = {row["reference"]: claims_in(row) for row in self._driver.rows(cursor, FIND_CALLS, parameters)}
         return KnownCalls(claims, is_waiting)
 
     def find_origins(self, cursor: DBAPICursor, call_ids: set[str]) -> dict[str, KnownOrigin]:
@@ -88,7 +88,7 @@ class Matching:
         """Queue deliveries whose call is known by now, and return how many were matched. at: unix seconds, now."""
         found = self._driver.rows(cursor, MATCHABLE, {"most": most})
         for row in found:
-            matched = Matched(row["id"], claims_of(row), row["callback"], row["signed_id"], row["part"])
+            matched = Matched(row["id"], claims_in(row), row["callback"], row["signed_id"], row["part"])
             request_id, callback = make_signal(matched)
             signal = {
                 **vars(matched.claims),

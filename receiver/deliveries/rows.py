@@ -34,7 +34,7 @@ def to_delivery(row: Mapping[str, Any]) -> Delivery:
     return without_tokens_in_body(delivery) if delivery.is_at_one_url and body else delivery
 
 
-def claims_of(row: Mapping[str, Any]) -> Claims:
+def claims_in(row: Mapping[str, Any]) -> Claims:
     """The claims in a row that has their columns."""
     return Claims(
         row["workflow_id"],

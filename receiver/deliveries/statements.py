@@ -18,7 +18,7 @@ from receiver.deliveries.content import said_in
 from receiver.deliveries.delivery import MAX_REFUSED_BODY_BYTES, Fate
 from receiver.deliveries.driver import Driver
 from receiver.deliveries.queue import Conclusion, Depth, Queued
-from receiver.deliveries.rows import ROW_OVERHEAD, claims_of
+from receiver.deliveries.rows import ROW_OVERHEAD, claims_in
 
 PRUNED_TOGETHER: Final = 50
 """Rows deleted in a transaction. Few, so that callbacks do not wait long: each row may have a body of a mebibyte."""
@@ -267,7 +267,7 @@ def _success(row: Mapping[str, Any]) -> Success:
 def _queued(row: Mapping[str, Any]) -> Queued:
     return Queued(
         id=row["id"],
-        claims=claims_of(row),
+        claims=claims_in(row),
         callback=row["callback"],
         request_id=row["request_id"],
         tries=row["tries"],
