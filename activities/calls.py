@@ -100,7 +100,7 @@ class PartnerCalls:
     ) -> None:
         self._http = http
         self._urls = urls
-        self._partners = partners
+        self.partners = partners
         self._calls = calls
         self._notes = notes
 
@@ -111,7 +111,7 @@ class PartnerCalls:
             return await self._call(call)
 
     async def _call(self, call: StageCall) -> Receipt:
-        partner = self._partners.get(call.partner)
+        partner = self.partners.get(call.partner)
         if partner is None:
             raise _not_taken(f"partner {call.partner} is not enabled: add it to PARTNERS and restart the worker", call)
         if partner.stage_by == "reference":
@@ -194,7 +194,7 @@ class PartnerCalls:
             return await self._ask(question)
 
     async def _ask(self, question: Question) -> Answer:
-        partner = self._partners.get(question.call.partner)
+        partner = self.partners.get(question.call.partner)
         if partner is None or partner.build_ask is None or partner.read_status is None:
             raise _no_status(f"partner {question.call.partner} cannot be asked by this worker")
         try:

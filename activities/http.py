@@ -40,13 +40,13 @@ WIRE_HEADERS: Final = {b"content-encoding", b"content-length", b"transfer-encodi
 """Headers that are wrong for a body that has been read and decoded."""
 
 
-def http_client() -> httpx.AsyncClient:
-    """Return the worker's only client.
+def http_client(connections: int = 100) -> httpx.AsyncClient:
+    """Return a client with a pool of at most so many connections.
 
     It limits connections and responses, follows no redirects, keeps no cookies, and takes no credentials from the
     environment.
     """
-    limits = httpx.Limits(max_connections=100, max_keepalive_connections=20)
+    limits = httpx.Limits(max_connections=connections, max_keepalive_connections=20)
     return httpx.AsyncClient(
         transport=BoundedTransport(httpx.AsyncHTTPTransport(limits=limits, trust_env=False)),
         timeout=TIMEOUTS,

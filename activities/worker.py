@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final, Self
 
 from temporalio.client import Client
 from temporalio.worker import Worker
@@ -17,12 +19,14 @@ from activities.calls import PartnerCalls
 from activities.client import TemporalUnreachable
 from activities.decoding import GuardedRunner
 from activities.http import http_client
+from activities.partners.partner import Partner
 from activities.settings import Settings
 from activities.store.call_notes import CallNotes
 from activities.store.calls import Calls
 from activities.target import Target
 from activities.tls_probe import explain
 from activities.wait_order import keep_wait_order
+from workflows.lanes import ask_lane, call_lane
 from workflows.onboarding import ReviewedOnboarding
 from workflows.pipeline import PipelineWorkflow
 
@@ -51,6 +55,7 @@ AUDITED: Final = frozenset(
         "durations",
         "failures",
         "finding",
+        "lanes",
         "mailbox",
         "nesting",
         "onboarding",
@@ -83,25 +88,101 @@ def workflow_runner() -> GuardedRunner:
     )
 
 
+MAIN_CONNECTIONS: Final = 100
+"""Maximum number of connections for the calls of the main queue."""
+
+ASKS_AT_ONCE: Final = 20
+"""Maximum number of questions that one worker process asks one partner at the same time."""
+
+LANE_POLLS: Final = 2
+"""Requests for tasks that a lane has open at the same time, instead of 5: there may be 30 partners."""
+
+
+@dataclass(frozen=True)
+class Lane:
+    """A partner with its own part of the worker. calls: makes its calls, with a connection pool of its own."""
+
+    partner: Partner
+    calls: PartnerCalls
+
+
+class LanedWorker:
+    """The workers of one process: that of the main queue, and for each lane one for calls and one for questions."""
+
+    def __init__(self, workers: Sequence[Worker]) -> None:
+        self._workers = workers
+
+    async def run(self) -> None:
+        """Run until cancelled; calls in flight then have `GRACE` to finish. Raises what the first worker raises."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                for worker in self._workers:
+                    group.create_task(worker.run())
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0]  # noqa: B904 - it keeps its own cause, which tells what is wrong
+
+    async def __aenter__(self) -> Self:
+        for worker in self._workers:
+            await worker.__aenter__()
+        return self
+
+    async def __aexit__(self, *exc: Any) -> None:
+        await asyncio.gather(*(worker.__aexit__(*exc) for worker in self._workers))
+
+
 def build_worker(
     client: Client,
     calls: PartnerCalls,
     *,
     task_queue: str,
+    lanes: Sequence[Lane] | None = None,
     workflows: Sequence[type] = WORKFLOWS,
     build: Build = NO_BUILD,
-) -> Worker:
-    """Return a worker with these parts; `async with` runs it."""
-    return Worker(
-        client,
-        task_queue=task_queue,
-        workflows=workflows,
-        activities=[calls.call_partner, calls.ask_partner],
-        workflow_runner=workflow_runner(),
-        graceful_shutdown_timeout=GRACE,
-        sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
-        deployment_config=build.deployment(task_queue),
-    )
+) -> LanedWorker:
+    """Return a worker with these parts; `async with` runs it.
+
+    calls: makes the calls that were scheduled on the main queue, before lanes.
+    lanes: by default one for each partner of `calls`, all with its connection pool.
+    """
+    if lanes is None:
+        lanes = [Lane(partner, calls) for partner in calls.partners.values()]
+    shared: dict[str, Any] = {
+        "graceful_shutdown_timeout": GRACE,
+        "deployment_config": build.deployment(task_queue),
+    }
+    workers = [
+        Worker(
+            client,
+            task_queue=task_queue,
+            workflows=workflows,
+            activities=[calls.call_partner, calls.ask_partner],
+            workflow_runner=workflow_runner(),
+            sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
+            **shared,
+        )
+    ]
+    for lane in lanes:
+        partner = lane.partner
+        workers += [
+            Worker(
+                client,
+                task_queue=call_lane(task_queue, partner.name),
+                activities=[lane.calls.call_partner],
+                max_concurrent_activities=partner.calls_at_once,
+                max_concurrent_activity_task_polls=LANE_POLLS,
+                max_task_queue_activities_per_second=partner.calls_per_second or None,
+                **shared,
+            ),
+            Worker(
+                client,
+                task_queue=ask_lane(task_queue, partner.name),
+                activities=[lane.calls.ask_partner],
+                max_concurrent_activities=ASKS_AT_ONCE,
+                max_concurrent_activity_task_polls=LANE_POLLS,
+                **shared,
+            ),
+        ]
+    return LanedWorker(workers)
 
 
 async def run_worker(client: Client, settings: Settings) -> None:
@@ -112,9 +193,25 @@ async def run_worker(client: Client, settings: Settings) -> None:
     urls = CallbackURLs(settings.public_url, settings.callback_keys)
     table = Calls(settings.store.database) if settings.store else None
     notes = CallNotes(table) if table else None
-    async with http_client() as http, notes.running() if notes else contextlib.nullcontext():
-        calls = PartnerCalls(http, urls, settings.partners, table, notes)
-        worker = build_worker(client, calls, task_queue=settings.task_queue, build=settings.build)
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def calls_of(partners: Mapping[str, Partner], connections: int) -> PartnerCalls:
+            http = await stack.enter_async_context(http_client(connections))
+            return PartnerCalls(http, urls, partners, table, notes)
+
+        if notes:
+            await stack.enter_async_context(notes.running())
+        lanes = [
+            Lane(partner, await calls_of({name: partner}, partner.calls_at_once + ASKS_AT_ONCE))
+            for name, partner in settings.partners.items()
+        ]
+        worker = build_worker(
+            client,
+            await calls_of(settings.partners, MAIN_CONNECTIONS),
+            task_queue=settings.task_queue,
+            lanes=lanes,
+            build=settings.build,
+        )
         await _run(worker, Target.of_client(client))
 
 
@@ -122,7 +219,7 @@ class WorkerStopped(TemporalUnreachable):
     """Temporal has refused a worker that had been running: its key has expired, say."""
 
 
-async def _run(worker: Worker, target: Target) -> None:
+async def _run(worker: LanedWorker, target: Target) -> None:
     try:
         await worker.run()
     except RuntimeError as error:

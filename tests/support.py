@@ -20,6 +20,7 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
 from activities.worker import WORKFLOWS, workflow_runner
+from tests.parts.one_queue import OneQueue
 from workflows.contract import (
     ADVANCE_STAGE,
     OPERATE,
@@ -111,6 +112,7 @@ async def working(
         task_queue=QUEUE,
         workflows=workflows,
         activities=[partner.call_partner, partner.ask_partner],
+        interceptors=[OneQueue()],
         workflow_runner=workflow_runner(),
         sticky_queue_schedule_to_start_timeout=timedelta(seconds=1),
     ) as worker:

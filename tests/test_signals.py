@@ -21,6 +21,7 @@ from activities.worker import WORKFLOWS
 from receiver.budget import BURST
 from tests.flood import AT_ONCE, BATCHES, persist
 from tests.parts.callbacks import for_temporal, receiver, url_for
+from tests.parts.one_queue import OneQueue
 from tests.parts.temporal import BINARIES
 from tests.support import (
     QUEUE,
@@ -103,6 +104,7 @@ async def test_many_signals_in_one_task_write_the_details_once(
         task_queue=QUEUE,
         workflows=WORKFLOWS,
         activities=[partner.call_partner, partner.ask_partner],
+        interceptors=[OneQueue()],
         workflow_runner=UnsandboxedWorkflowRunner(),  # the sandbox has modules of its own
     ):
         await waiting(handle)

@@ -107,6 +107,9 @@ class Partner:
     longest_url: the maximum number of characters of a callback URL that the partner takes; 0 for any. A run whose URLs
         would be longer is refused at `stagehook pipeline start`, and a call before its request.
     rate: the average number of callbacks per second that one receiver process accepts from the partner.
+    calls_at_once: the maximum number of calls that one worker process makes to the partner at the same time.
+    calls_per_second: the maximum number of calls per second that all worker processes together begin; 0 for any. It
+        counts tries too. Temporal holds it.
     loopback_only: the partner is for demo, development and tests, and is rejected where PUBLIC_URL is public.
     """
 
@@ -131,6 +134,8 @@ class Partner:
     sample_event: Callable[[Answer, str], bytes] | None = None
     longest_url: int = 0
     rate: float = 500.0
+    calls_at_once: int = 100
+    calls_per_second: float = 0.0
     loopback_only: bool = False
     read_callback: InitVar[object] = None
     read_token: InitVar[object] = None
@@ -151,6 +156,12 @@ class Partner:
             )
         if not 0 < self.rate < math.inf:
             raise ConfigError(f"partner {self.name}: rate is a number above 0")
+        if self.calls_at_once < 1:
+            raise ConfigError(f"partner {self.name}: calls_at_once is {self.calls_at_once}: use a number above 0")
+        if not 0 <= self.calls_per_second < math.inf:
+            raise ConfigError(
+                f"partner {self.name}: calls_per_second is {self.calls_per_second}: use a number above 0, or 0 for any"
+            )
         if not all(media_type == "" or LOWER_MEDIA_TYPE.fullmatch(media_type) for media_type in self.media_types):
             raise ConfigError(f"partner {self.name}: content_type is a media type in lower case, without parameters")
         self._check_answers()

@@ -13,6 +13,7 @@ from temporalio.worker import Worker
 
 from activities.worker import WORKFLOWS, workflow_runner
 from tests.parts.junk import junk_until_continued
+from tests.parts.one_queue import OneQueue
 from tests.support import (
     QUEUE,
     SOON,
@@ -248,6 +249,7 @@ async def test_a_worker_that_does_not_know_the_activity_fails_no_run(skipping: W
         task_queue=QUEUE,
         workflows=WORKFLOWS,
         activities=[partner.call_partner],
+        interceptors=[OneQueue()],
         workflow_runner=workflow_runner(),
         sticky_queue_schedule_to_start_timeout=timedelta(seconds=1),
     )
