@@ -34,6 +34,7 @@ from activities.http import NEVER_SENT, UNANSWERED, exchange
 from activities.http import http_client as http_client  # for the tests that `partner new` has written
 from activities.partners.answers import BrokenAnswer
 from activities.partners.partner import SHORTER_URL, Partner
+from activities.reach import Reach
 from activities.receipts import accepted, built, one_line, status
 from activities.store.call_notes import CallNotes
 from activities.store.calls import CallOrigin
@@ -88,6 +89,7 @@ class PartnerCalls:
     """Implements `workflows.contract.PartnerActivities`. The worker creates the arguments once.
 
     calls: the store's table of calls, or None without a store. notes: writes to it behind the call.
+    reach: learns from each try whether it reached the partner, if there is only one.
     """
 
     def __init__(
@@ -97,12 +99,14 @@ class PartnerCalls:
         partners: Mapping[str, Partner],
         calls: CallTable | None = None,
         notes: CallNotes | None = None,
+        reach: Reach | None = None,
     ) -> None:
         self._http = http
         self._urls = urls
         self.partners = partners
         self._calls = calls
         self._notes = notes
+        self._reach = reach
 
     @activity.defn
     async def call_partner(self, call: StageCall) -> Receipt:
@@ -220,15 +224,23 @@ class PartnerCalls:
     async def _send(self, partner: Partner, request: httpx.Request, call: StageCall) -> httpx.Response:
         """Send a call; map what goes wrong to retryable errors."""
         try:
-            return await self._exchange(partner, request)
+            response = await self._exchange(partner, request)
         except NEVER_SENT as error:
+            self._note_reach(reached=isinstance(error, httpx.PoolTimeout))
             raise _not_taken(f"partner {partner.name} could not be reached ({type(error).__name__})", call) from None
         except UNANSWERED as error:
+            self._note_reach(reached=True)
             raise _retryable(f"partner {partner.name} gave no whole answer ({type(error).__name__})") from None
         except Exception as error:
             raise _retryable(
                 f"the request to partner {partner.name} failed, perhaps in its auth ({type(error).__name__})"
             ) from None
+        self._note_reach(reached=True)
+        return response
+
+    def _note_reach(self, *, reached: bool) -> None:
+        if self._reach is not None:
+            self._reach.reached() if reached else self._reach.missed()
 
     async def _exchange(self, partner: Partner, request: httpx.Request) -> httpx.Response:
         return await exchange(self._http, partner, request, within=_seconds_of_try() * ANSWER_SHARE)

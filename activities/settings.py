@@ -99,7 +99,7 @@ class Settings:
             callback_keys=keys,
             partners=partners,
             token_version=read_token_version(env),
-            task_queue=env.text("TASK_QUEUE", fix=VARIABLES["TASK_QUEUE"], default=DEFAULT_TASK_QUEUE),
+            task_queue=read_task_queue(env),
             build=Build.read(env),
             worker_metrics=read_worker_metrics(env),
             logs=LogSettings.read(env),
@@ -162,6 +162,11 @@ def read_host(env: Environment, public_url: str, *, development: bool = False) -
     if not is_loopback(public_url):
         return "0.0.0.0"  # noqa: S104
     return "::1" if ":" in (urlsplit(public_url).hostname or "") else "127.0.0.1"
+
+
+def read_task_queue(env: Environment) -> str:
+    """Return TASK_QUEUE, or the default."""
+    return env.text("TASK_QUEUE", fix=VARIABLES["TASK_QUEUE"], default=DEFAULT_TASK_QUEUE)
 
 
 def read_worker_metrics(env: Environment) -> str:

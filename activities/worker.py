@@ -20,6 +20,7 @@ from activities.client import TemporalUnreachable
 from activities.decoding import GuardedRunner
 from activities.http import http_client
 from activities.partners.partner import Partner
+from activities.reach import Reach
 from activities.settings import Settings
 from activities.store.call_notes import CallNotes
 from activities.store.calls import Calls
@@ -195,16 +196,20 @@ async def run_worker(client: Client, settings: Settings) -> None:
     notes = CallNotes(table) if table else None
     async with contextlib.AsyncExitStack() as stack:
 
-        async def calls_of(partners: Mapping[str, Partner], connections: int) -> PartnerCalls:
+        async def calls_of(
+            partners: Mapping[str, Partner], connections: int, reach: Reach | None = None
+        ) -> PartnerCalls:
             http = await stack.enter_async_context(http_client(connections))
-            return PartnerCalls(http, urls, partners, table, notes)
+            return PartnerCalls(http, urls, partners, table, notes, reach)
+
+        async def lane_of(partner: Partner) -> Lane:
+            reach = Reach(client, call_lane(settings.task_queue, partner.name))
+            await stack.enter_async_context(reach.running())
+            return Lane(partner, await calls_of({partner.name: partner}, partner.calls_at_once + ASKS_AT_ONCE, reach))
 
         if notes:
             await stack.enter_async_context(notes.running())
-        lanes = [
-            Lane(partner, await calls_of({name: partner}, partner.calls_at_once + ASKS_AT_ONCE))
-            for name, partner in settings.partners.items()
-        ]
+        lanes = [await lane_of(partner) for partner in settings.partners.values()]
         worker = build_worker(
             client,
             await calls_of(settings.partners, MAIN_CONNECTIONS),

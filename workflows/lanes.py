@@ -11,3 +11,8 @@ def call_lane(task_queue: str, partner: str) -> str:
 def ask_lane(task_queue: str, partner: str) -> str:
     """The task queue of the questions to the partner, so that a question does not wait for calls that hang."""
     return f"{call_lane(task_queue, partner)}.ask"
+
+
+def partner_of(lane: str) -> str:
+    """The partner of a lane's task queue; the names of partners have no dots."""
+    return lane.removesuffix(".ask").rpartition(".")[2]

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import math
-import re
-import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from functools import wraps
 from typing import Any, TypeVar
 
 import click
 
-from receiver.cli.durations import read_duration
+from receiver.cli.durations import read_moment
 from receiver.cli.names import PARTNER, PIPELINE, RUN_ID, VERDICT
 
 T = TypeVar("T")
@@ -61,8 +58,8 @@ def filter_options(run_by: str = "--") -> Callable[[Callable[..., T]], Callable[
                 **texts,
                 workflow=of_workflow,
                 stage=of_stage or 0,
-                since=_read_moment("--since", since) if since else 0.0,
-                until=_read_moment("--until", until) if until else math.inf,
+                since=read_moment("--since", since) if since else 0.0,
+                until=read_moment("--until", until) if until else math.inf,
             )
             return command(*args, filters=filters, **others)
 
@@ -71,16 +68,3 @@ def filter_options(run_by: str = "--") -> Callable[[Callable[..., T]], Callable[
         return run
 
     return decorate
-
-
-def _read_moment(option: str, text: str) -> float:
-    """Return the unix seconds of `2h` (ago) or of an ISO 8601 time, which is UTC if it names no zone."""
-    if re.fullmatch(r"[0-9]+[smhdw]", text):
-        return time.time() - read_duration(text)
-    try:
-        moment = datetime.fromisoformat(text)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError) as error:
-        raise click.BadParameter(
-            f"invalid {option} {text!r}: use an age such as 2h, or a time such as 2026-01-31T12:00"
-        ) from error

@@ -18,6 +18,7 @@ from activities.client import TemporalUnreachable, connect, connect_config, reac
 from activities.connection_errors import OTHER, ConnectionFault
 from activities.environment import SettingsError, is_loopback
 from activities.finding import AttributeTaken, SetupRefused, missing_attributes
+from activities.lanes import look_at_lane
 from activities.partners.partner import SHORTER_URL
 from activities.runs import new_run_id
 from activities.settings import Settings
@@ -26,10 +27,12 @@ from activities.store.store import Store
 from activities.target import Target
 from receiver.cli.errors import Exit
 from receiver.cli.output import ANSWER_TIMEOUT, print_json, say
+from receiver.cli.partner.lanes import hold_text
 from receiver.cli.pipeline.urls import too_long_urls
 from receiver.cli.terminal import printable
 from receiver.sending.signals import Signals, TemporalAway
 from receiver.settings import WebSettings
+from workflows.lanes import call_lane
 from workflows.pipelines import PIPELINES
 
 CLOCKS_APART: Final = CLOCK_GRACE / 3
@@ -88,6 +91,8 @@ async def _examine() -> AsyncIterator[Finding]:
     prints = ", ".join(fingerprint(key) for key in settings.callback_keys)
     yield Finding("keys", ok=True, says=f"{prints} (the first one signs)")
     for finding in itertools.chain(_trial(settings), _partners(settings)):
+        yield finding
+    async for finding in _lanes(settings):
         yield finding
     async for finding in _public_url(settings):
         yield finding
@@ -169,6 +174,30 @@ def _partners(settings: Settings) -> Iterator[Finding]:
             token_version=settings.token_version,
         ):
             yield Finding("partners", ok=False, says=f"pipeline {pipeline.name}: {flaw}", fix=SHORTER_URL)
+
+
+async def _lanes(settings: Settings) -> AsyncIterator[Finding]:
+    """A line for each enabled partner whose calls are held, or are taken by no worker; nothing without Temporal."""
+    try:
+        client = await connect(os.environ)
+        async with reaching_temporal(Target.of_client(client)):
+            lanes = {
+                name: await look_at_lane(client, call_lane(settings.task_queue, name)) for name in settings.partners
+            }
+    except (TemporalUnreachable, SettingsError, RPCError) as error:
+        yield Finding("lanes", ok=False, says=f"not checked: {error}", fix="temporal first")
+        return
+    unserved = [name for name, lane in lanes.items() if not lane.served]
+    if unserved:
+        says = f"no worker takes calls to {', '.join(unserved)}"
+        yield Finding(
+            "lanes", ok=False, says=says, fix="start `stagehook worker` with the same PARTNERS and TASK_QUEUE"
+        )
+    for name, lane in lanes.items():
+        if lane.hold is not None:
+            yield Finding("lanes", ok=True, says=f"{name} is {hold_text(name, lane.hold)}")
+    if not unserved:
+        yield Finding("lanes", ok=True, says="a worker takes the calls to every partner")
 
 
 async def _public_url(settings: Settings) -> AsyncIterator[Finding]:

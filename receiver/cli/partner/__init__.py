@@ -1,4 +1,4 @@
-"""`stagehook partner`: play or add a partner, or tell a partner to stop or undo work."""
+"""`stagehook partner`: list, pause, play or add partners, or tell a partner to stop or undo work."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import Final, Literal
 
 import click
 
-from receiver.cli.names import RUN_ID, SCHEME
+from receiver.cli.durations import read_moment
+from receiver.cli.names import PARTNER, RUN_ID, SCHEME
 from receiver.cli.output import NumberRange, choose, json_option, note, read_argument, run_async, yes_option
+from receiver.cli.pipeline.actors import actor_option
 
 DEFAULT_PORT: Final = 8090
 
@@ -22,7 +24,54 @@ stage_argument = click.argument("stage", type=int)
 
 @click.group()
 def partner() -> None:
-    """Play or add a partner, or tell a partner to stop or undo work."""
+    """List, pause, play or add partners, or tell a partner to stop or undo work."""
+
+
+@partner.command("list")
+@json_option
+@run_async
+async def list_partners(*, as_json: bool) -> None:
+    """List the partners that can be enabled, and how the lane of each enabled one is served.
+
+    A lane is the task queue of a partner's calls: Temporal says whether a worker takes them, and what holds them.
+    Without Temporal that column is empty.
+    """
+    from receiver.cli.partner.lanes import print_partners
+
+    await print_partners(as_json=as_json)
+
+
+@partner.command()
+@click.argument("name", type=PARTNER)
+@click.option("--reason", required=True, help="Why, for those who look at the lane.")
+@click.option("--until", default="", metavar="TIME", help="When it ends by itself: 2h for in two hours, or ISO 8601.")
+@actor_option
+@run_async
+async def pause(name: str, reason: str, until: str, actor: str) -> None:
+    """Let no call to partner NAME begin, in any worker, until `stagehook partner resume`.
+
+    Calls that have begun go on, and their callbacks count. A call that waits for another try fails when its
+    `call_within` has passed, as if the partner had not been reached; a call that was not tried yet waits. Questions,
+    `partner stop` and `partner undo` are not held.
+
+    The pause is kept by Temporal. A worker ends it at the time of --until.
+    """
+    from receiver.cli.partner.lanes import pause_partner
+
+    moment = read_moment("--until", until, ahead=True) if until else 0.0
+    await pause_partner(name, reason, moment, actor)
+
+
+@partner.command()
+@click.argument("name", type=PARTNER)
+@click.option("--reason", default="", help="Why, for those who look at the lane.")
+@actor_option
+@run_async
+async def resume(name: str, reason: str, actor: str) -> None:
+    """Let the calls to partner NAME begin again, whatever holds them."""
+    from receiver.cli.partner.lanes import resume_partner
+
+    await resume_partner(name, reason, actor)
 
 
 @partner.command()

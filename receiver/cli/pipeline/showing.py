@@ -7,17 +7,23 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final
 
+from temporalio.client import WorkflowExecutionDescription
+from temporalio.service import RPCError
+
 from activities.finding import RunFilter
+from activities.lanes import held_lanes
 from activities.run_errors import ProgressUnknown
 from activities.run_status import call_trouble, status_name
 from activities.runs import Runs
 from receiver.cli.output import note, print_json, say
+from receiver.cli.partner.lanes import lane_text
 from receiver.cli.pipeline.runs import GOOD, connect_runs, print_as
 from receiver.cli.pipeline.stage_table import stage_table
 from receiver.cli.pipeline.stories import Teller
 from receiver.cli.tables import console, print_list
 from receiver.cli.terminal import printable
 from workflows.contract import Outcome
+from workflows.lanes import partner_of
 
 RESUME: Final = "`stagehook pipeline resume {}` goes on from the stage that failed, or from a STAGE that you name"
 
@@ -47,7 +53,7 @@ async def show_run(workflow_id: str, *, as_json: bool) -> None:
         "started_at": described.start_time,
         "closed_at": described.close_time,
         "failure": "" if status_name(described.status) in GOOD else await runs.failure(workflow_id),
-        "trouble": list(call_trouble(described)),
+        "trouble": [*call_trouble(described), *await _lane_trouble(runs, described)],
     }
     try:
         progress = await runs.progress(workflow_id)
@@ -64,6 +70,18 @@ async def show_run(workflow_id: str, *, as_json: bool) -> None:
     teller = Teller(workflow_id, head["status"] == "running", outcomes or {}, time.time())
     for line in (*teller.stories(progress), *described_notes(head)):
         say(printable(line))
+
+
+async def _lane_trouble(runs: Runs, described: WorkflowExecutionDescription) -> list[str]:
+    """Return a line for each lane on which a call of the run waits, and which is held or served by no worker."""
+    try:
+        return [
+            f"waits: {lane_text(partner_of(lane.task_queue), lane)}"
+            async for lane in held_lanes(runs.client, described)
+            if lane.hold or not lane.served
+        ]
+    except RPCError as error:
+        return [f"what its call waits for is not known: {error.message}"]
 
 
 async def _outcomes(runs: Runs, workflow_id: str) -> Mapping[str, Outcome] | None:

@@ -1,0 +1,165 @@
+"""A partner's lane as Temporal knows it: whether a worker serves it, and what holds its calls.
+
+What holds calls is the rate of the lane's task queue, which Temporal keeps for all workers together. Its reason is
+JSON, so that every worker and operator can read who set it and when it ends.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from temporalio.api.enums.v1 import PendingActivityState, TaskQueueType
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import (
+    DescribeTaskQueueRequest,
+    DescribeTaskQueueResponse,
+    UpdateTaskQueueConfigRequest,
+)
+from temporalio.client import Client, WorkflowExecutionDescription
+
+from activities.finding import runs_query
+
+POLLS_WITHIN: Final = 90.0
+"""Seconds. A worker asks for tasks at least once a minute; Temporal forgets one that has ended only after five."""
+
+MOST_RUNS: Final = 500
+"""Runs that `retried_calls` looks at."""
+
+SLOW_RATE: Final = 1 / 30
+"""Calls a second to a partner that is not reached."""
+
+ACTIVITY: Final = TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
+
+HeldBy = Literal["operator", "worker", "other"]
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Why a lane's calls are held.
+
+    by: an operator's pause; a worker that did not reach the partner; or something other than Stagehook.
+    reason: why. actor: who paused it. until: when the pause ends, in unix seconds; 0 for never by itself.
+    since: when it was set, in unix seconds. rate: calls a second that still begin.
+    """
+
+    by: HeldBy
+    reason: str
+    actor: str = ""
+    until: float = 0.0
+    since: float = 0.0
+    rate: float = 0.0
+
+    def is_over(self, now: float) -> bool:
+        """Whether its end has passed."""
+        return 0 < self.until <= now
+
+
+@dataclass(frozen=True)
+class LaneState:
+    """What Temporal says of a lane.
+
+    served: whether a worker asked for its calls within `POLLS_WITHIN`. hold: what holds its calls, or None.
+    """
+
+    task_queue: str
+    served: bool
+    hold: Hold | None
+
+
+async def look_at_lane(client: Client, task_queue: str) -> LaneState:
+    """Ask Temporal for the state of a lane's task queue; raises `RPCError`."""
+    found = await client.workflow_service.describe_task_queue(
+        DescribeTaskQueueRequest(
+            namespace=client.namespace,
+            task_queue=TaskQueue(name=task_queue),
+            task_queue_type=ACTIVITY,
+            report_config=True,
+        )
+    )
+    oldest = time.time() - POLLS_WITHIN
+    return LaneState(
+        task_queue=task_queue,
+        served=any(poller.last_access_time.ToSeconds() >= oldest for poller in found.pollers),
+        hold=_hold_of(found),
+    )
+
+
+async def hold_lane(client: Client, task_queue: str, hold: Hold) -> None:
+    """Let Temporal begin at most `hold.rate` calls a second of this lane; raises `RPCError`."""
+    request = _update(client, task_queue, hold.actor or hold.by)
+    request.update_queue_rate_limit.rate_limit.requests_per_second = hold.rate
+    words = {"by": hold.by, "actor": hold.actor, "until": hold.until, "reason": hold.reason}
+    request.update_queue_rate_limit.reason = json.dumps(words, ensure_ascii=False)
+    await client.workflow_service.update_task_queue_config(request)
+
+
+async def release_lane(client: Client, task_queue: str, *, actor: str, reason: str) -> None:
+    """Let the lane's calls begin again, as fast as its workers allow; raises `RPCError`."""
+    request = _update(client, task_queue, actor)
+    request.update_queue_rate_limit.SetInParent()
+    request.update_queue_rate_limit.reason = reason
+    await client.workflow_service.update_task_queue_config(request)
+
+
+async def retried_calls(client: Client, lane: str) -> tuple[int, bool]:
+    """Count the lane's calls that wait for another try; raises `RPCError`.
+
+    Returns the number, and whether there were more open runs than were looked at (`MOST_RUNS`).
+    """
+    count = looked_at = 0
+    async for run in client.list_workflows(runs_query("ExecutionStatus = 'Running'")):
+        if looked_at == MOST_RUNS:
+            return count, True
+        looked_at += 1
+        described = await client.get_workflow_handle(run.id, run_id=run.run_id).describe()
+        count += sum(
+            pending.attempt > 1 and pending.activity_options.task_queue.name == lane
+            for pending in described.raw_description.pending_activities
+        )
+    return count, False
+
+
+async def held_lanes(client: Client, described: WorkflowExecutionDescription) -> AsyncIterator[LaneState]:
+    """Yield the state of each lane on which one of the run's calls or questions waits; raises `RPCError`."""
+    queues = {
+        pending.activity_options.task_queue.name
+        for pending in described.raw_description.pending_activities
+        if pending.state == PendingActivityState.PENDING_ACTIVITY_STATE_SCHEDULED
+    }
+    for queue in sorted(queues - {"", described.task_queue}):
+        yield await look_at_lane(client, queue)
+
+
+def _update(client: Client, task_queue: str, identity: str) -> UpdateTaskQueueConfigRequest:
+    return UpdateTaskQueueConfigRequest(
+        namespace=client.namespace, identity=identity, task_queue=task_queue, task_queue_type=ACTIVITY
+    )
+
+
+def _hold_of(found: DescribeTaskQueueResponse) -> Hold | None:
+    limit = found.config.queue_rate_limit
+    if not limit.HasField("rate_limit"):
+        return None
+    words = _words(limit.metadata.reason)
+    by: Any = words.get("by")
+    return Hold(
+        by=by if by in {"operator", "worker"} else "other",
+        reason=str(words.get("reason", limit.metadata.reason)),
+        actor=str(words.get("actor", limit.metadata.update_identity)),
+        until=float(until) if isinstance(until := words.get("until"), int | float) else 0.0,
+        since=limit.metadata.update_time.ToNanoseconds() / 1e9,
+        rate=limit.rate_limit.requests_per_second,
+    )
+
+
+def _words(reason: str) -> dict[str, Any]:
+    """The words of a hold that Stagehook has set; {} for another reason."""
+    try:
+        words = json.loads(reason)
+    except ValueError:
+        return {}
+    return words if isinstance(words, dict) else {}

@@ -1,0 +1,114 @@
+"""The partners with their lanes: list them, hold one's calls, and let them begin again."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Final
+
+from temporalio.client import Client
+
+from activities.client import TemporalUnreachable, connect, reaching_temporal
+from activities.environment import Environment, SettingsError
+from activities.lanes import MOST_RUNS, Hold, LaneState, hold_lane, look_at_lane, release_lane, retried_calls
+from activities.partners import PARTNERS
+from activities.settings import read_task_queue
+from activities.target import Target
+from receiver.cli.errors import CommandError, Exit
+from receiver.cli.output import counted, note, print_json
+from receiver.cli.pipeline.stage_table import utc_text
+from receiver.cli.tables import print_list
+from workflows.lanes import call_lane
+
+LONGEST_REASON: Final = 300
+"""Characters."""
+
+
+async def print_partners(*, as_json: bool) -> None:
+    """Print every partner, and the state of the enabled ones' lanes as far as Temporal tells it."""
+    enabled = Environment(os.environ).optional("PARTNERS")
+    names = {part.strip() for part in enabled.split(",")}
+    lanes = await _lanes([name for name in PARTNERS if name in names])
+    if as_json:
+        print_json([{"name": name, "enabled": name in names, "lane": lanes.get(name)} for name in PARTNERS])
+        return
+    rows = [
+        (name, "yes" if name in names else "no", lane_text(name, lanes[name]) if name in lanes else "")
+        for name in PARTNERS
+    ]
+    print_list(("partner", "enabled", "lane"), rows, below=("lane",))
+
+
+async def _lanes(names: list[str]) -> dict[str, LaneState]:
+    """Return the lanes of these partners; none if Temporal cannot be asked, with a note that says why."""
+    try:
+        client = await connect(os.environ)
+        queue = read_task_queue(Environment(os.environ))
+        async with reaching_temporal(Target.of_client(client)):
+            return {name: await look_at_lane(client, call_lane(queue, name)) for name in names}
+    except (TemporalUnreachable, SettingsError) as error:
+        note(f"lanes: not known: {error}")
+        return {}
+
+
+def lane_text(partner: str, lane: LaneState) -> str:
+    """Describe a lane in one line, with what to do where something holds its calls."""
+    if lane.hold is not None:
+        return hold_text(partner, lane.hold)
+    if not lane.served:
+        return f"no worker takes calls to {partner}: start `stagehook worker` with {partner} in PARTNERS"
+    return "served"
+
+
+def hold_text(partner: str, hold: Hold) -> str:
+    """Describe in one line what holds a partner's calls, and what ends it."""
+    since = f"since {utc_text(hold.since)}"
+    if hold.by == "worker":
+        return f"slow {since}: {hold.reason}; a call is tried every {round(1 / hold.rate)} s until one reaches it"
+    until = f"until {utc_text(hold.until)}" if hold.until else f"until `stagehook partner resume {partner}`"
+    if hold.by == "operator":
+        return f"paused by {hold.actor} {since}, {until}: {hold.reason}"
+    return f"held to {hold.rate:g} calls a second by {hold.actor or 'another program'} {since}, {until}: {hold.reason}"
+
+
+async def pause_partner(name: str, reason: str, until: float, actor: str) -> None:
+    """Hold the partner's calls. until: unix seconds, or 0. Raises `CommandError` for what cannot be a pause."""
+    if name not in PARTNERS:
+        raise CommandError(f"there is no partner {name!r}", "`stagehook partner list` lists the partners", Exit.USAGE)
+    if until and until <= time.time():
+        raise CommandError(f"--until {utc_text(until)} is over", "name a time to come", Exit.USAGE)
+    if not 0 < len(reason.strip()) <= LONGEST_REASON:
+        raise CommandError(
+            f"--reason has {len(reason)} characters", f"use 1 to {LONGEST_REASON} characters", Exit.USAGE
+        )
+    client, lane = await _lane_of(name)
+    async with reaching_temporal(Target.of_client(client)):
+        await hold_lane(client, lane, Hold("operator", reason.strip(), actor=actor, until=until))
+        count, is_part = await retried_calls(client, lane)
+    note(f"paused: no call to {name} begins {_end_of(name, until)}")
+    if count:
+        note(f"{counted(count, 'call')} to {name} had a try already, and may fail before the pause ends (call_within)")
+    if is_part:
+        note(f"only {MOST_RUNS} open runs were looked at for such calls")
+
+
+def _end_of(name: str, until: float) -> str:
+    return f"until {utc_text(until)}" if until else f"until `stagehook partner resume {name}`"
+
+
+async def resume_partner(name: str, reason: str, actor: str) -> None:
+    """Release the partner's calls; raises `CommandError` if nothing holds them."""
+    client, lane = await _lane_of(name)
+    async with reaching_temporal(Target.of_client(client)):
+        hold = (await look_at_lane(client, lane)).hold
+        if hold is None:
+            raise CommandError(f"nothing holds the calls to {name}", "`stagehook partner list` shows the lanes")
+        await release_lane(client, lane, actor=actor, reason=reason or f"resumed by {actor}")
+    note(f"resumed: calls to {name} begin again ({hold_text(name, hold)})")
+
+
+async def _lane_of(name: str) -> tuple[Client, str]:
+    env = Environment(os.environ)
+    queue = read_task_queue(env)
+    env.check()
+    return await connect(os.environ), call_lane(queue, name)
