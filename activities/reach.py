@@ -27,7 +27,7 @@ MOST_MISSES: Final = 10
 LOOK_SECONDS: Final = 20.0
 """Between two looks at a lane."""
 
-UNANSWERED: Final = {RPCStatusCode.UNIMPLEMENTED, RPCStatusCode.PERMISSION_DENIED}
+RATES_REFUSED: Final = {RPCStatusCode.UNIMPLEMENTED, RPCStatusCode.PERMISSION_DENIED}
 """Answers of a Temporal that lets this worker set no rates: it does without."""
 
 
@@ -71,7 +71,7 @@ class Reach:
                 await self.look()
                 self._is_known = True
             except RPCError as error:
-                if error.status in UNANSWERED:
+                if error.status in RATES_REFUSED:
                     logger.info("lane-not-held", extra={"lane": self._lane, "why": error.message})
                     return
                 if self._is_known:

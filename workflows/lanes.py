@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
+PARTNER_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,100}")
+"""A name that the queue of a lane can have."""
+
 
 def call_lane(task_queue: str, partner: str) -> str:
     """The task queue of the partner's calls, for runs of this task queue."""
-    return f"{task_queue}.{partner}"
+    return _lane(task_queue, partner)
 
 
 def ask_lane(task_queue: str, partner: str) -> str:
     """The task queue of the questions to the partner, so that a question does not wait for calls that hang."""
-    return f"{call_lane(task_queue, partner)}.ask"
+    return _lane(task_queue, partner, ".ask")
+
+
+def _lane(task_queue: str, partner: str, end: str = "") -> str:
+    # A definition may name its partners as it likes. Example: a name of 2,000 characters. Temporal refuses a task queue
+    # of that name, and the run would be stuck; on the main queue a worker says that it has no such partner.
+    return f"{task_queue}.{partner}{end}" if PARTNER_NAME.fullmatch(partner) else task_queue
 
 
 def partner_of(lane: str) -> str:

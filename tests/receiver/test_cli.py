@@ -282,7 +282,8 @@ def test_keys_rotate_in_two_phases() -> None:
 def test_the_doctor_is_green_beside_a_local_system(local: Local) -> None:
     done = local.command("doctor", "--json")
     found = {finding["subject"]: finding["ok"] for finding in json.loads(done.stdout) if finding["fix"] == ""}
-    assert found == dict.fromkeys(("settings", "temporal", "store", "keys", "partners", "public url", "clock"), True)
+    subjects = ("settings", "temporal", "store", "keys", "partners", "lanes", "public url", "clock")
+    assert found == dict.fromkeys(subjects, True)
     notes = [finding for finding in json.loads(done.stdout) if finding["note"]]
     assert [note["subject"] for note in notes] == ["public url"]
     assert "loopback" in notes[0]["says"]

@@ -163,6 +163,13 @@ CASES: dict[str, list[list[str]]] = {
     "key rotate": [[]],
     "token inspect": [["TOKEN"], ["TOKEN", "--json"], [HOSTILE], ["-"]],
     "token issue": [[OPEN, "1"], [OPEN, "1", "--json"], [f"none{HOSTILE}", "1"]],
+    "partner list": [[], ["--json"]],
+    "partner pause": [  # a partner that no run of these tests calls
+        ["idcheck", "--reason", HOSTILE, "--actor", HOSTILE],
+        [HOSTILE, "--reason", "x"],
+        ["idcheck", "--reason", "x", "--until", HOSTILE],
+    ],
+    "partner resume": [["idcheck", "--reason", HOSTILE], [HOSTILE]],
     "partner new": [[HOSTILE], ["x", "--scheme", HOSTILE], ["x", "--from", HOSTILE], ["x", "--kind", HOSTILE]],
     "partner serve": [["--plays", HOSTILE], ["--plays", f"x={HOSTILE}"]],
     "partner send": [["PARTNER"], ["PARTNER", "--json"], [HOSTILE], ["PARTNER", "--data", HOSTILE]],

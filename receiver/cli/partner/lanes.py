@@ -20,7 +20,7 @@ from receiver.cli.pipeline.stage_table import utc_text
 from receiver.cli.tables import print_list
 from workflows.lanes import call_lane
 
-LONGEST_REASON: Final = 300
+LONGEST_PAUSE_REASON: Final = 300
 """Characters."""
 
 
@@ -73,13 +73,12 @@ def hold_text(partner: str, hold: Hold) -> str:
 
 async def pause_partner(name: str, reason: str, until: float, actor: str) -> None:
     """Hold the partner's calls. until: unix seconds, or 0. Raises `CommandError` for what cannot be a pause."""
-    if name not in PARTNERS:
-        raise CommandError(f"there is no partner {name!r}", "`stagehook partner list` lists the partners", Exit.USAGE)
+    _check_name(name)
     if until and until <= time.time():
         raise CommandError(f"--until {utc_text(until)} is over", "name a time to come", Exit.USAGE)
-    if not 0 < len(reason.strip()) <= LONGEST_REASON:
+    if not 0 < len(reason.strip()) <= LONGEST_PAUSE_REASON:
         raise CommandError(
-            f"--reason has {len(reason)} characters", f"use 1 to {LONGEST_REASON} characters", Exit.USAGE
+            f"--reason has {len(reason)} characters", f"use 1 to {LONGEST_PAUSE_REASON} characters", Exit.USAGE
         )
     client, lane = await _lane_of(name)
     async with reaching_temporal(Target.of_client(client)):
@@ -92,12 +91,18 @@ async def pause_partner(name: str, reason: str, until: float, actor: str) -> Non
         note(f"only {MOST_RUNS} open runs were looked at for such calls")
 
 
+def _check_name(name: str) -> None:
+    if name not in PARTNERS:
+        raise CommandError(f"there is no partner {name!r}", "`stagehook partner list` lists the partners", Exit.USAGE)
+
+
 def _end_of(name: str, until: float) -> str:
     return f"until {utc_text(until)}" if until else f"until `stagehook partner resume {name}`"
 
 
 async def resume_partner(name: str, reason: str, actor: str) -> None:
-    """Release the partner's calls; raises `CommandError` if nothing holds them."""
+    """Release the partner's calls; raises `CommandError` if nothing holds them, or for an unknown partner."""
+    _check_name(name)
     client, lane = await _lane_of(name)
     async with reaching_temporal(Target.of_client(client)):
         hold = (await look_at_lane(client, lane)).hold
