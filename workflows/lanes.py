@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-PARTNER_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,100}")
-"""A name that the queue of a lane can have."""
+LANE_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,100}")
+"""A partner's name that can be in the name of a task queue."""
 
 
 def call_lane(task_queue: str, partner: str) -> str:
@@ -22,7 +22,7 @@ def ask_lane(task_queue: str, partner: str) -> str:
 def _lane(task_queue: str, partner: str, end: str = "") -> str:
     # A definition may name its partners as it likes. Example: a name of 2,000 characters. Temporal refuses a task queue
     # of that name, and the run would be stuck; on the main queue a worker says that it has no such partner.
-    return f"{task_queue}.{partner}{end}" if PARTNER_NAME.fullmatch(partner) else task_queue
+    return f"{task_queue}.{partner}{end}" if LANE_NAME.fullmatch(partner) else task_queue
 
 
 def partner_of(lane: str) -> str:

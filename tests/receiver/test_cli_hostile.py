@@ -124,6 +124,7 @@ ALL = ["--limit", "1000"]
 
 CASES: dict[str, list[list[str]]] = {
     "demo": [],
+    "dev": [],
     "serve": [],
     "worker": [],
     "doctor": [[], ["--json"]],
