@@ -150,8 +150,8 @@ def read_host(env: Environment, public_url: str, *, development: bool = False) -
     DEVELOPMENT=1, to which a tunnel leads.
     """
     given = env.optional("HOST").removeprefix("[").removesuffix("]")
-    if development and given:
-        env.fault("HOST", "is set beside DEVELOPMENT=1", "remove it: the tunnel leads to 127.0.0.1")
+    if development and given not in {"", "localhost", "127.0.0.1", "::1"}:
+        env.fault("HOST", "is not this machine, beside DEVELOPMENT=1", "remove it: the tunnel leads to 127.0.0.1")
     try:
         if given:
             return given if given == "localhost" else str(ip_address(given))

@@ -10,7 +10,7 @@ import json
 import logging
 import re
 import uuid
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -32,7 +32,7 @@ from activities.settings import Settings
 from activities.store import migrations
 from activities.store.database import Database
 from activities.store.store import Store
-from activities.worker import WorkerStopped
+from activities.worker import Lane, LanedWorker, WorkerStopped
 from receiver.app import create_app
 from receiver.cli.demo.processes import free_port
 from receiver.cli.demo.stack import stagehook_command
@@ -45,6 +45,7 @@ from tests.parts.callbacks import BASE, CLAIMS, DONE, URLS, partners
 from tests.parts.guarded import GOOD, READER, UNKNOWN, Guarded
 from tests.parts.strangers import hanging_up, mute, refusing
 from tests.support import KEY, SOON
+from workflows.lanes import call_lane
 
 ROOT = Path(__file__).parents[1]
 Env = dict[str, Any]
@@ -101,10 +102,15 @@ def stage_env(monkeypatch: pytest.MonkeyPatch) -> Callable[[Env], None]:
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes the worker cheap: without workflows to check, and with a build id, or the SDK hashes every module."""
 
-    def build(client: Client, calls: PartnerCalls, *, task_queue: str, build: Build) -> Worker:
+    def build(
+        client: Client, calls: PartnerCalls, *, task_queue: str, lanes: Sequence[Lane], build: Build
+    ) -> LanedWorker:
         version = WorkerDeploymentVersion(task_queue, "small")
         small = WorkerDeploymentConfig(version=version, use_worker_versioning=False)
-        return Worker(client, task_queue=task_queue, activities=[calls.call_partner], deployment_config=small)
+        queues = [task_queue, *(call_lane(task_queue, lane.partner.name) for lane in lanes)]
+        call = [calls.call_partner]
+        workers = [Worker(client, task_queue=queue, activities=call, deployment_config=small) for queue in queues]
+        return LanedWorker(workers)
 
     monkeypatch.setattr("activities.worker.build_worker", build)
 

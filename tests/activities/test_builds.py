@@ -18,7 +18,8 @@ from temporalio.testing import WorkflowEnvironment
 from activities.builds import Build
 from activities.calls import PartnerCalls
 from activities.environment import Environment, SettingsError
-from activities.worker import build_worker
+from activities.partners import sandbox
+from activities.worker import Lane, build_worker
 from tests.parts.temporal import BINARIES
 from tests.support import QUEUE, RUN_TIMEOUT, ScriptedPartner, call_back, result_of, stage, start, waiting
 
@@ -64,6 +65,10 @@ async def versioning() -> AsyncIterator[WorkflowEnvironment]:
         yield env
 
 
+def lane(name: str, calls: PartnerCalls) -> Lane:
+    return Lane(sandbox.partner(name, Environment({"SANDBOX_URL": "http://sandbox.test"})), calls)
+
+
 async def described(env: WorkflowEnvironment, version: WorkerDeploymentVersion) -> Any:
     """The version, as soon as the server knows it from its worker."""
     request = DescribeWorkerDeploymentVersionRequest(namespace=env.client.namespace, deployment_version=version)
@@ -78,7 +83,8 @@ async def described(env: WorkflowEnvironment, version: WorkerDeploymentVersion) 
 async def test_a_versioned_worker_waits_until_its_version_is_current(versioning: WorkflowEnvironment) -> None:
     partner, build = ScriptedPartner(), Build("0a1b2c3", versioned=True)
     version = WorkerDeploymentVersion(deployment_name=QUEUE, build_id=build.id)
-    async with build_worker(versioning.client, cast(PartnerCalls, partner), task_queue=QUEUE, build=build):
+    calls = cast(PartnerCalls, partner)
+    async with build_worker(versioning.client, calls, task_queue=QUEUE, lanes=[lane("partner-1", calls)], build=build):
         handle = await start(versioning.client, stage(1))
         await described(versioning, version)
         before = (await handle.describe()).history_length
@@ -98,7 +104,8 @@ async def test_an_unversioned_worker_with_an_id_gets_runs_at_once(real: Workflow
     """Temporal notes the id with each task that the worker completes."""
     partner = ScriptedPartner()
     build = Build("v1.2+0a1b2c3")
-    async with build_worker(real.client, cast(PartnerCalls, partner), task_queue=queue, build=build):
+    calls = cast(PartnerCalls, partner)
+    async with build_worker(real.client, calls, task_queue=queue, lanes=[lane("b", calls)], build=build):
         handle = await real.client.start_workflow(
             "PipelineWorkflow",
             {"pipeline": {"name": "x", "stages": [{"number": 1, "name": "a", "partner": "b", "timeout": 60}]}},

@@ -166,6 +166,8 @@ async def test_pause_counts_the_calls_that_had_a_try(real: WorkflowEnvironment, 
             await tried.wait()
             await once(lambda: between_tries(handle))
         paused = await told(real, "partner", "pause", "bank", "--reason", "x", TASK_QUEUE=QUEUE)
+        shown = await told(real, "pipeline", "show", "run")
+    assert "call tried 2 times, last: partner bank answered 503" in shown.out
     assert "1 call to bank had a try already, and may fail before the pause ends (call_within)" in paused.err
 
 

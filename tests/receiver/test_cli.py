@@ -90,7 +90,7 @@ def test_a_run_that_failed_says_why_wherever_it_is_shown(local: Local) -> None:
     assert reason in said(local.command("pipeline", "show", "missing", "--json"))["failure"]
 
 
-def test_a_call_that_is_tried_again_says_what_it_fails_with(local: Local) -> None:
+def test_a_call_that_no_worker_takes_says_what_it_waits_for(local: Local) -> None:
     stage = {"number": 1, "name": "only", "partner": "sandbox", "timeout": 60}
     given = {"pipeline": {"name": "unheard", "stages": [stage]}}
 
@@ -100,7 +100,7 @@ def test_a_call_that_is_tried_again_says_what_it_fails_with(local: Local) -> Non
 
     asyncio.run(begin())
     deadline = time.monotonic() + 60
-    while "partner sandbox is not enabled" not in local.command("pipeline", "show", "unheard").stdout.decode():
+    while "waits: no worker takes calls to sandbox" not in local.command("pipeline", "show", "unheard").stdout.decode():
         assert time.monotonic() < deadline
         time.sleep(0.2)
 

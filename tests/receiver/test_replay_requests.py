@@ -19,6 +19,7 @@ from activities.partners.events import Event
 from activities.partners.partner import OwnAnswer, Partner
 from activities.partners.received import Received
 from activities.signatures import SCHEMES, SignedRequest
+from activities.store.calls import CallOrigin, Calls, NotedCall
 from activities.store.database import Database
 from activities.store.store import Store
 from receiver.app import create_app
@@ -236,6 +237,7 @@ async def test_the_answer_that_is_recorded_is_the_one_that_was_given(database: D
 
 
 async def test_a_request_is_recorded_whatever_its_answer(database: Database) -> None:
+    await Calls(database).note([NotedCall(CLAIMS, CallOrigin("onboarding"), called_at=1.0)])
     async with recording(database, replace(PLAIN, signature=GITHUB)) as http:
         await http.get(URLS.issue(CLAIMS))
         await http.post(URLS.issue(CLAIMS)[:-1], json=DONE)
