@@ -40,6 +40,7 @@ versions: setup  ## Run this version and an old one side by side (OLD=COMMIT)
 bench: setup  ## Measure what a run costs a worker, beside an old version's (OLD=COMMIT), and the store a callback
 	@$(RUN) python -m benchmarks.door
 	@$(RUN) python -m benchmarks.door --temporal --rounds 3
+	@$(RUN) python -m benchmarks.lanes
 	@$(RUN) python -m benchmarks.answers
 	@$(RUN) python -m benchmarks.inbox
 	@$(RUN) python -m benchmarks.batches

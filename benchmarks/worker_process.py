@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import time
+from contextlib import AsyncExitStack
 
 from temporalio import activity
 from temporalio.client import Client
@@ -38,6 +39,15 @@ def runner(way: str) -> WorkflowRunner:
     return SandboxedWorkflowRunner(restrictions=default.with_passthrough_modules(*passed_through[way]))
 
 
+def lanes(queue: str) -> list[str]:
+    """The task queues of the calls that benchmarks make; none in a version before lanes."""
+    try:
+        from workflows.lanes import call_lane
+    except ImportError:
+        return []
+    return [call_lane(queue, name) for name in ("bench", "sandbox")]
+
+
 def used() -> str:
     with open("/proc/self/statm") as file:
         resident = int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -49,9 +59,12 @@ async def main(address: str, queue: str, way: str) -> None:
     client = await Client.connect(address)
     loop = asyncio.get_running_loop()
     activities = [call_partner]
-    async with Worker(
-        client, task_queue=queue, workflows=WORKFLOWS, activities=activities, workflow_runner=runner(way)
-    ):
+    async with AsyncExitStack() as stack:
+        for lane in lanes(queue):
+            await stack.enter_async_context(Worker(client, task_queue=lane, activities=activities))
+        await stack.enter_async_context(
+            Worker(client, task_queue=queue, workflows=WORKFLOWS, activities=activities, workflow_runner=runner(way))
+        )
         while await loop.run_in_executor(None, sys.stdin.readline):
             print(used(), flush=True)
         os._exit(0)  # the interpreter's own teardown may crash after a Temporal core was used

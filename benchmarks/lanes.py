@@ -1,0 +1,132 @@
+"""What 300 calls that hang at one partner cost another partner's runs: `python -m benchmarks.lanes`.
+
+A worker of this version calls two partners over loopback: one takes connections and never answers, the other answers
+with the result. Runs of the second are timed alone and beside the calls that hang, in one process of the server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import statistics
+import tempfile
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from temporalio.client import Client
+from temporalio.runtime import Runtime, TelemetryConfig
+
+from activities.callback_urls import CallbackURLs
+from activities.calls import PartnerCalls
+from activities.environment import Environment
+from activities.http import http_client
+from activities.partners import sandbox
+from activities.partners.partner import Partner
+from activities.worker import Lane, build_worker
+from benchmarks.answers import KEY
+from benchmarks.worker import temporal
+from workflows.contract import PIPELINE_WORKFLOW
+
+HANGING: Final = 300
+RUNS: Final = 40
+"""Runs of the other partner that are timed, one after another, alone and beside."""
+
+ANSWER: Final = b'{"id": "work-1", "status": "succeeded", "data": {}}'
+QUEUE: Final = "bench"
+
+
+class Hanging:
+    """A partner that takes calls and never answers. `full` is set once so many calls hang as its lane has slots."""
+
+    def __init__(self, slots: int) -> None:
+        self._slots, self._taken = slots, 0
+        self.full = asyncio.Event()
+
+    async def take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._taken += 1
+        if self._taken == self._slots:
+            self.full.set()
+        await reader.read()
+        writer.close()
+
+
+async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer each request on a connection with the result."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(ANSWER)
+    with contextlib.suppress(asyncio.IncompleteReadError, asyncio.CancelledError):  # the worker hangs up at the end
+        while True:
+            lines = (await reader.readuntil(b"\r\n\r\n")).lower().split(b"\r\n")
+            length = next(line for line in lines if line.startswith(b"content-length:"))
+            await reader.readexactly(int(length.partition(b":")[2]))
+            writer.write(head + ANSWER)
+
+
+@asynccontextmanager
+async def working(client: Client, *partners: Partner) -> AsyncIterator[None]:
+    """A worker with a lane for each partner, and connections of its own, as in production."""
+    urls = CallbackURLs("http://127.0.0.1:1", [KEY])
+    async with http_client() as shared, http_client() as first, http_client() as second:
+        lanes = [
+            Lane(one, PartnerCalls(http, urls, {one.name: one}))
+            for one, http in zip(partners, (first, second), strict=True)
+        ]
+        calls = PartnerCalls(shared, urls, {one.name: one for one in partners})
+        async with build_worker(client, calls, task_queue=QUEUE, lanes=lanes):
+            yield
+
+
+async def run(client: Client, partner: str, *, wait: bool = True) -> float:
+    """Seconds from the start of a run to its end."""
+    stage = {"number": 1, "name": "check", "partner": partner, "timeout": 60.0, "call_timeout": 600.0}
+    given = {"pipeline": {"name": "bench", "stages": [stage]}, "input": {}}
+    began = time.perf_counter()
+    handle = await client.start_workflow(PIPELINE_WORKFLOW, given, id=uuid.uuid4().hex, task_queue=QUEUE)
+    if wait:
+        await handle.result()
+    return time.perf_counter() - began
+
+
+async def timed(client: Client) -> list[float]:
+    return [await run(client, "answers") for _ in range(RUNS)]
+
+
+def partner(name: str, port: int) -> Partner:
+    return sandbox.partner(name, Environment({"SANDBOX_URL": f"http://127.0.0.1:{port}"}))
+
+
+async def main() -> None:
+    Runtime.set_default(Runtime(telemetry=TelemetryConfig(logging=None)))  # it would tell of each call that is ended
+    with tempfile.TemporaryDirectory() as folder:
+        async with temporal(Path(folder)) as client:
+            hanging = Hanging(slots=100)
+            mute = await asyncio.start_server(hanging.take, "127.0.0.1", 0)
+            quick = await asyncio.start_server(answer, "127.0.0.1", 0)
+            hangs = replace(partner("hangs", mute.sockets[0].getsockname()[1]), calls_at_once=100)
+            answers = partner("answers", quick.sockets[0].getsockname()[1])
+            async with working(client, hangs, answers):
+                await timed(client)  # to warm up
+                alone = await timed(client)
+                await asyncio.gather(*(run(client, "hangs", wait=False) for _ in range(HANGING)))
+                async with asyncio.timeout(120):
+                    await hanging.full.wait()
+                beside = await timed(client)
+                mute.close()
+                show(alone, beside)
+                async for one in client.list_workflows("ExecutionStatus = 'Running'"):
+                    await client.get_workflow_handle(one.id).terminate()
+
+
+def show(alone: list[float], beside: list[float]) -> None:
+    for name, seconds in (("alone", alone), (f"beside {HANGING} calls that hang", beside)):
+        slow = sorted(seconds)[int(len(seconds) * 0.95)]
+        print(f"{name:>30}: {statistics.median(seconds) * 1000:6.1f} ms a run, 95 of 100 within {slow * 1000:6.1f} ms")
+    print(f"{'ratio of the medians':>30}: {statistics.median(beside) / statistics.median(alone):6.2f}")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
