@@ -110,6 +110,7 @@ class Deployment:
         replaces_web = [tree for tree, _, _ in self.webs] != list(versions.webs)
         if replaces_worker and self.worker:
             await self._stop_worker()
+        self.partner.prepare_switch()
         if during:
             await during()
         if replaces_web and self.webs:

@@ -160,7 +160,7 @@ class RestingPartner:
         self._http = http
         self._urls = urls
         self._schemes = schemes
-        self._switched = asyncio.Event()
+        self._switched = self._switching = asyncio.Event()
         self._released = asyncio.Event()
         self._sending: set[asyncio.Task[None]] = set()
         self._messages: dict[str, Message] = {}
@@ -195,10 +195,16 @@ class RestingPartner:
 
     # --- what the test says
 
+    def prepare_switch(self) -> None:
+        """Let works that come from now on rest until the switch after the next one.
+
+        Example: an operator ends a wait before a switch. The call of the following stage may come before it as well.
+        """
+        self._switching, self._switched = self._switched, asyncio.Event()
+
     def switch(self) -> None:
-        """Let every work that rests go on; works that come from now on rest until the next switch."""
-        self._switched.set()
-        self._switched = asyncio.Event()
+        """Let every work go on that rested when the switch was prepared."""
+        self._switching.set()
         self.release_calls()
 
     def go_on(self) -> None:
