@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def check_certificates(tls: TLSConfig, env: Environment) -> None:
-    """Add a fault for each certificate or key that cannot be used: the SDK tells it late, and not of which one."""
+    """Add a fault for each certificate or key that cannot be used: the SDK tells it late, and not which it is."""
     if tls.server_root_ca_cert:
         _certificate(tls.server_root_ca_cert, "TEMPORAL_TLS_SERVER_CA_CERT", env)
     if bool(tls.client_cert) != bool(tls.client_private_key):

@@ -24,7 +24,7 @@ from temporalio.client import Client, WorkflowExecutionDescription
 from activities.finding import runs_query
 
 POLLS_WITHIN: Final = 90.0
-"""Seconds. A worker asks for tasks at least once a minute; Temporal forgets one that has ended only after five."""
+"""Seconds. A worker asks for tasks at least once a minute; Temporal forgets an ended worker only after five minutes."""
 
 MOST_RUNS: Final = 500
 """Runs that `retried_calls` looks at."""
@@ -124,7 +124,7 @@ async def retried_calls(client: Client, lane: str) -> tuple[int, bool]:
 
 
 async def held_lanes(client: Client, described: WorkflowExecutionDescription) -> AsyncIterator[LaneState]:
-    """Yield the state of each lane on which one of the run's calls or questions waits; raises `RPCError`."""
+    """Yield the state of each lane on which a call or a question of the run waits; raises `RPCError`."""
     queues = {
         pending.activity_options.task_queue.name
         for pending in described.raw_description.pending_activities

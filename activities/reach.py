@@ -1,4 +1,4 @@
-"""Reach: slows a partner's lane after ten calls in a row that did not reach the partner, until one does.
+"""Reach: slows a partner's lane after ten calls in a row that did not reach the partner, until a call reaches it.
 
 Every worker process keeps its own count, and looks at its lanes now and then. Temporal keeps the rate for all of them.
 So a worker also ends what another worker, perhaps one that has ended since, has set: a slow lane, and a pause that is

@@ -1,5 +1,5 @@
-"""TLS probe: why a server closes connections. The SDK's error is the same for a server that requires TLS, for one that
-requires a client certificate, and for one that has gone."""
+"""TLS probe: why a server closes connections. The SDK's error is the same for a server that requires TLS, a server that
+requires a client certificate, and a server that has gone."""
 
 from __future__ import annotations
 

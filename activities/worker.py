@@ -93,7 +93,7 @@ MAIN_CONNECTIONS: Final = 100
 """Maximum number of connections for the calls of the main queue."""
 
 ASKS_AT_ONCE: Final = 20
-"""Maximum number of questions that one worker process asks one partner at the same time."""
+"""Maximum number of questions that a worker process asks a partner at the same time."""
 
 LANE_POLLS: Final = 2
 """Requests for tasks that a lane has open at the same time, instead of 5: there may be 30 partners."""
@@ -108,7 +108,7 @@ class Lane:
 
 
 class LanedWorker:
-    """The workers of one process: that of the main queue, and for each lane one for calls and one for questions."""
+    """The workers of a process: that of the main queue, and for each lane a worker for calls and for questions."""
 
     def __init__(self, workers: Sequence[Worker]) -> None:
         self._workers = workers
@@ -143,7 +143,7 @@ def build_worker(
     """Return a worker with these parts; `async with` runs it.
 
     calls: makes the calls that were scheduled on the main queue, before lanes.
-    lanes: by default one for each partner of `calls`, all with its connection pool.
+    lanes: by default a lane for each partner of `calls`, all with its connection pool.
     """
     if lanes is None:
         lanes = [Lane(partner, calls) for partner in calls.partners.values()]

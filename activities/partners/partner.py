@@ -107,7 +107,7 @@ class Partner:
     longest_url: the maximum number of characters of a callback URL that the partner takes; 0 for any. A run whose URLs
         would be longer is refused at `stagehook pipeline start`, and a call before its request.
     rate: the average number of callbacks per second that one receiver process accepts from the partner.
-    calls_at_once: the maximum number of calls that one worker process makes to the partner at the same time.
+    calls_at_once: the maximum number of calls that a worker process makes to the partner at the same time.
     calls_per_second: the maximum number of calls per second that all worker processes together begin; 0 for any. It
         counts tries too. Temporal holds it.
     loopback_only: the partner is for demo, development and tests, and is rejected where PUBLIC_URL is public.

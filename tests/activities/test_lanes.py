@@ -185,7 +185,7 @@ async def between_tries(handle: Handle) -> bool:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("nobank", "--reason", "x"), "there is no partner 'nobank'"),
+        (("nobank", "--reason", "x"), "no partner is named 'nobank'"),
         (("bank", "--reason", " "), "--reason has 1 characters"),
         (("bank", "--reason", "x" * 301), "--reason has 301 characters"),
         (("bank", "--reason", "x", "--until", "2020-01-01"), "--until 2020-01-01 00:00:00 is over"),

@@ -93,7 +93,7 @@ async def pause_partner(name: str, reason: str, until: float, actor: str) -> Non
 
 def _check_name(name: str) -> None:
     if name not in PARTNERS:
-        raise CommandError(f"there is no partner {name!r}", "`stagehook partner list` lists the partners", Exit.USAGE)
+        raise CommandError(f"no partner is named {name!r}", "`stagehook partner list` lists the partners", Exit.USAGE)
 
 
 def _end_of(name: str, until: float) -> str:
