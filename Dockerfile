@@ -6,7 +6,8 @@ WORKDIR /app
 # The dependencies change seldom: a layer of their own.
 COPY pyproject.toml uv.lock ./
 RUN uv sync --locked --no-default-groups --no-install-project --python /usr/local/bin/python3
-COPY README.md LICENSE ./
+# `.env.example` is what receiver/cli/dev/env.example links to.
+COPY README.md LICENSE .env.example ./
 COPY workflows workflows
 COPY activities activities
 COPY receiver receiver

@@ -35,6 +35,15 @@ def test_the_image_copies_only_what_is_sent_to_the_build() -> None:
     assert all((ROOT / name).exists() for name in sent)
 
 
+def test_what_is_sent_to_the_build_links_to_what_is_sent() -> None:
+    """Docker sends a link as a link; what it leads to is missing from the image unless it is sent as well."""
+    sent = [(ROOT / line.removeprefix("!")).resolve() for line in IGNORED if line.startswith("!")]
+    links = [path for name in sent for path in (name.rglob("*") if name.is_dir() else ()) if path.is_symlink()]
+    assert links
+    lost = [str(link) for link in links if not any(link.resolve().is_relative_to(one) for one in sent)]
+    assert not lost
+
+
 def test_the_image_runs_as_a_user_without_rights() -> None:
     uid = re.search(r"--uid ([0-9]+)", DOCKERFILE)
     assert uid is not None
@@ -88,8 +97,10 @@ def test_the_steps_of_the_build_make_an_installation(tmp_path: Path) -> None:
             *sources, to = rest.split()
             for source in sources:
                 target = app / (source if to == "./" else to)
-                copy = shutil.copytree if (ROOT / source).is_dir() else shutil.copy
-                copy(ROOT / source, target)
+                if (ROOT / source).is_dir():
+                    shutil.copytree(ROOT / source, target, symlinks=True)  # as Docker does
+                else:
+                    shutil.copy(ROOT / source, target)
         elif step == "RUN" and not rest.startswith("pip "):
             command = shlex.split(rest.replace("/usr/local/bin/python3", sys.executable))
             done = subprocess.run(command, cwd=app, env=env, capture_output=True, text=True, check=False)
