@@ -39,6 +39,7 @@ class Reach:
         self._lane = task_queue
         self._misses = 0
         self._reached_at = 0.0
+        self._is_held = False
         self._is_slow = False
         self._is_known = True
         self._due = asyncio.Event()
@@ -89,9 +90,13 @@ class Reach:
     async def look(self) -> None:
         """Compare the lane with what is known, and hold or release it; raises `RPCError`."""
         hold = (await look_at_lane(self._client, self._lane)).hold
+        was_held, self._is_held = self._is_held, hold is not None
         self._is_slow = hold is not None and hold.by == "worker"
         if hold is None:
-            if self._misses >= MOST_MISSES:
+            if was_held:
+                # Another worker has reached the partner, or an operator has resumed it: the misses are of before that.
+                self._misses = 0
+            elif self._misses >= MOST_MISSES:
                 await self._slow_down()
         elif hold.is_over(time.time()):
             await self._release("its pause is over")
@@ -102,10 +107,11 @@ class Reach:
         # An operator who pauses the lane in this moment is overruled: Temporal cannot set a rate only if there is none.
         why = f"{self._misses} calls in a row did not reach the partner"
         await hold_lane(self._client, self._lane, Hold("worker", why, rate=SLOW_RATE))
-        self._is_slow = True
+        self._is_held = self._is_slow = True
         logger.warning("lane-slow", extra={"lane": self._lane, "why": why, "calls_per_second": f"{SLOW_RATE:.3f}"})
 
     async def _release(self, why: str) -> None:
         await release_lane(self._client, self._lane, actor="worker", reason=why)
-        self._is_slow = False
+        self._is_held = self._is_slow = False
+        self._misses = 0
         logger.info("lane-free", extra={"lane": self._lane, "why": why})

@@ -254,6 +254,31 @@ async def test_a_partner_that_is_not_reached_is_called_seldom(
         await once(lambda: is_free(client))
 
 
+async def test_misses_from_before_a_hold_has_ended_do_not_count(real: WorkflowEnvironment) -> None:
+    """Otherwise a lane that an operator has resumed, or another worker's success, becomes slow at the next look."""
+    client, reach = real.client, Reach(real.client, "lane")
+    for held in (None, Hold("operator", "x", actor="ada")):
+        if held is not None:
+            await hold_lane(client, "lane", held)
+        for _ in range(MOST_MISSES):
+            reach.missed()
+        await reach.look()
+        assert await is_held(client)
+        await release_lane(client, "lane", actor="ada", reason="it is there again")
+        await reach.look()
+        assert await is_free(client)
+    await hold_lane(client, "lane", Hold("operator", "x", actor="ada", until=time.time() - 1))
+    for _ in range(MOST_MISSES):
+        reach.missed()
+    await reach.look()
+    await reach.look()
+    assert await is_free(client)
+    for _ in range(MOST_MISSES):
+        reach.missed()
+    await reach.look()
+    assert await is_held(client)
+
+
 async def knows(reach: Reach) -> bool:
     return reach._is_slow
 
@@ -297,6 +322,14 @@ async def test_the_server_gets_the_partners_calls_per_second(real: WorkflowEnvir
 
 async def is_served(client: Client, lane: str) -> bool:
     return (await look_at_lane(client, lane)).served
+
+
+async def test_a_pause_that_no_worker_has_ended_is_told(real: WorkflowEnvironment) -> None:
+    lane = f"{QUEUE}.bank"
+    await hold_lane(real.client, lane, Hold("operator", "x", actor="ada", until=time.time() - 1))
+    listed = await told(real, "partner", "list", TASK_QUEUE=QUEUE, PARTNERS="bank")
+    await release_lane(real.client, lane, actor="ada", reason="x")
+    assert "no worker has ended it; `stagehook partner resume bank` does" in " ".join(listed.out.split())
 
 
 async def test_a_rate_of_another_program_is_shown_and_left(real: WorkflowEnvironment) -> None:

@@ -65,7 +65,11 @@ def hold_text(partner: str, hold: Hold) -> str:
     since = f"since {utc_text(hold.since)}"
     if hold.by == "worker":
         return f"slow {since}: {hold.reason}; a call is tried every {round(1 / hold.rate)} s until one reaches it"
-    until = f"until {utc_text(hold.until)}" if hold.until else f"until `stagehook partner resume {partner}`"
+    resume = f"`stagehook partner resume {partner}`"
+    until = f"until {utc_text(hold.until)}" if hold.until else f"until {resume}"
+    if hold.is_over(time.time()):
+        # Workers look every `LOOK_SECONDS`: none runs, or Temporal does not let them set rates.
+        until += f" (over, but no worker has ended it; {resume} does)"
     if hold.by == "operator":
         return f"paused by {hold.actor} {since}, {until}: {hold.reason}"
     return f"held to {hold.rate:g} calls a second by {hold.actor or 'another program'} {since}, {until}: {hold.reason}"
