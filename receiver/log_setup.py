@@ -50,6 +50,8 @@ def log_config(settings: LogSettings = FOR_PEOPLE) -> dict[str, Any]:
             "httpx": {"level": max(ours, logging.WARNING)},
             "httpcore": {"level": max(ours, logging.WARNING)},
             "temporalio.activity": {"filters": ["once"]},
+            # At a stop it says two lines for each task queue, of which a partner has two.
+            "temporalio.worker._worker": {"level": max(ours, logging.WARNING)},
         },
     }
 

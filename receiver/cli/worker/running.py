@@ -12,7 +12,7 @@ from typing import Final
 
 from activities.client import TemporalUnreachable, connect, connect_config, make_runtime, target_of
 from activities.settings import Settings
-from activities.worker import WorkerStopped, run_worker
+from activities.worker import GRACE, WorkerStopped, run_worker
 from receiver.log_setup import start_logging
 from receiver.start_warnings import warn_of
 
@@ -33,6 +33,7 @@ async def run_until_stopped() -> None:
         # Only once: a second cancellation would end the grace period of the calls in flight.
         if not stopping.is_set():
             stopping.set()
+            logger.info("stopping", extra={"within": GRACE.total_seconds()})
             running.cancel()
 
     for number in (signal.SIGTERM, signal.SIGINT):
