@@ -36,6 +36,7 @@ class Settings:
 
     address: where partners reach the receiver; never taken from a request.
     trial: whether web plays the sample partners; see `activities.trial`.
+    development: whether it runs on a developer's machine; see `read_development`.
     callback_keys: keys of callback tokens; the first key signs, all keys verify.
     partners: the enabled partners by name.
     token_version: the version of callback tokens of new runs.
@@ -49,6 +50,7 @@ class Settings:
 
     address: PublicURL
     trial: bool
+    development: bool
     callback_keys: tuple[str, ...] = field(repr=False)
     partners: Mapping[str, Partner] = field(repr=False)
     token_version: int
@@ -95,6 +97,7 @@ class Settings:
         return cls(
             address=address,
             trial=is_trial,
+            development=development,
             store=store,
             callback_keys=keys,
             partners=partners,
@@ -112,8 +115,8 @@ class Settings:
 def read_development(env: Environment) -> bool:
     """Whether DEVELOPMENT is 1: a public PUBLIC_URL is then a tunnel's, and may go with the sample partners and SQLite.
 
-    A production system cannot run with it by accident: its receiver listens on loopback only, and a Temporal on another
-    machine becomes a fault.
+    A production system of several machines cannot run with it by accident: its receiver listens on loopback only, and a
+    Temporal on another machine becomes a fault. On a single machine a warning at the start has to do.
     """
     if env.optional("DEVELOPMENT") != "1":
         return False

@@ -12,6 +12,10 @@ ON_TRIAL: Final = (
     "TRIAL=1: web itself plays the sample partners, so no result of a run is real; remove TRIAL before you "
     "enable a partner of your own"
 )
+IN_DEVELOPMENT: Final = (
+    "DEVELOPMENT=1: the sample partners and SQLite are permitted beside a PUBLIC_URL of the internet; remove it in "
+    "production"
+)
 OVER_HTTP: Final = "ALLOW_HTTP=1: PUBLIC_URL is http, so whoever is on the way can read callback URLs and use them"
 
 
@@ -19,5 +23,7 @@ def warn_of(settings: Settings, logger: logging.Logger) -> None:
     """Log a warning for each of these settings."""
     if settings.trial:
         logger.warning("trial", extra={"why": ON_TRIAL})
+    if settings.development and not is_loopback(settings.public_url):
+        logger.warning("development", extra={"why": IN_DEVELOPMENT})
     if settings.public_url.lower().startswith("http:") and not is_loopback(settings.public_url):
         logger.warning("plain-http", extra={"why": OVER_HTTP})
