@@ -134,6 +134,20 @@ async def test_a_temporal_on_another_machine_is_refused(tmp_path: Path) -> None:
     assert "try: set TEMPORAL_ADDRESS=127.0.0.1:7233" in said
 
 
+async def test_a_port_that_temporal_cannot_have_is_said(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="TEMPORAL_ADDRESS has a port outside 1 to 65535"):
+        await plan(tmp_path, TEMPORAL_ADDRESS="127.0.0.1:70000")
+
+
+async def test_an_address_at_which_web_does_not_listen_is_said(tmp_path: Path) -> None:
+    port = free_port()
+    told = [
+        (await plan(tmp_path, PUBLIC_URL=f"http://{host}:{port}", PORT=str(port))).welcome(Path(".env"))
+        for host in ("[::1]", "127.0.0.1")
+    ]
+    assert ["callbacks get lost" in "".join(lines) for lines in told] == [True, False]
+
+
 async def test_a_store_on_another_machine_is_refused(tmp_path: Path) -> None:
     said = await refusal(tmp_path, DATABASE_URL="postgresql://u:secret-word@db.example.com/production")
     assert "DATABASE_URL names a store on db.example.com" in said

@@ -45,6 +45,19 @@ def test_a_part_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     assert deaf.process.poll() == -9
 
 
+def test_the_first_part_ends_when_the_others_have(tmp_path: Path) -> None:
+    """Temporal is the first: a worker that has nowhere to report a finished call makes it again at the next start."""
+    order = tmp_path / "order"
+    with Processes(tmp_path, grace=5.0) as processes:
+        for name, pause in (("temporal", 0), ("worker", 0.3)):
+            script = (
+                f"trap 'sleep {pause}; echo {name} >> {order}; exit' TERM; echo ready; while :; do sleep 0.05; done"
+            )
+            processes.start(name, ["sh", "-c", script], {"PATH": "/usr/bin:/bin"})
+            eventually((tmp_path / f"{name}.log").read_text)
+    assert order.read_text().split() == ["worker", "temporal"]
+
+
 def test_a_command_that_is_killed_leaves_no_process_behind(tmp_path: Path) -> None:
     command = [sys.executable, "-c", TWO_SLEEPERS, str(tmp_path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:

@@ -169,17 +169,12 @@ class Processes:
         return "\n".join(f"--- {part.name}\n{part.tail()}" for part in self._parts)
 
     def stop(self) -> None:
-        """End every process: SIGTERM, then SIGKILL for those that still run after the grace."""
-        for part in self._parts:
-            part.process.terminate()
-        deadline = time.monotonic() + self._grace
-        for part in self._parts:
-            try:
-                part.process.wait(max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                part.process.kill()
-                part.process.wait()
-            part.tail()  # what it wrote at its end is shown
+        """End every process: SIGTERM, then SIGKILL for those that still run after the grace.
+
+        The first one, Temporal, ends when the others have: they tell it what they have finished.
+        """
+        self._end(self._parts[1:])
+        self._end(self._parts[:1])
         self._parts.clear()
         if self._guard is not None:
             # Kill the guard before its pipe closes: its ids may belong to other processes by now.
@@ -187,6 +182,18 @@ class Processes:
             self._guard.wait()
             _pipe(self._guard).close()
             self._guard = None
+
+    def _end(self, parts: Sequence[RunningPart]) -> None:
+        for part in parts:
+            part.process.terminate()
+        deadline = time.monotonic() + self._grace
+        for part in parts:
+            try:
+                part.process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                part.process.kill()
+                part.process.wait()
+            part.tail()  # what it wrote at its end is shown
 
 
 def cancel_with_parent() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from activities.client import DEFAULT_ADDRESS, TemporalUnreachable, connect
+from activities.client import DEFAULT_ADDRESS, TemporalUnreachable, connect, connect_config
 from activities.environment import is_loopback
 from activities.settings import Settings
 from activities.store import migrations
@@ -91,7 +91,7 @@ class System:
         public = urlsplit(settings.public_url)
         if public.scheme == "https":
             lines.append(f"  callbacks need the tunnel from there to port {settings.port}")
-        elif public.port != settings.port:
+        elif public.port != settings.port or ":" in str(public.hostname):
             lines.append(f"  callbacks get lost unless something leads from there to port {settings.port} (PORT)")
         if self.sandbox_port is None:
             lines.append("  no sandbox partner: PARTNERS names none that it plays here")
@@ -145,11 +145,12 @@ def _environment(merged: Mapping[str, str], folder: Path) -> dict[str, str]:
 
 
 async def _check_temporal(address: str) -> None:
-    """Raise `CommandError` unless Temporal's dev server can listen at this address."""
+    """Raise `CommandError` or `SettingsError` unless Temporal's dev server can listen at this address."""
     if not is_loopback(f"http://{address}") or ":" not in address:
         what = f"TEMPORAL_ADDRESS {address} is not an address of this machine, where Temporal is to be started"
         advice = "set TEMPORAL_ADDRESS=127.0.0.1:7233; to use another Temporal, run `stagehook serve` and `worker`"
         raise CommandError(what, advice, Exit.USAGE)
+    connect_config({"TEMPORAL_ADDRESS": address, "TEMPORAL_CONFIG_FILE": os.devnull})  # an address that cannot be
     host, port = _host_and_port(address)
     try:
         check_port(host, port)
