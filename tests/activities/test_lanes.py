@@ -152,6 +152,15 @@ async def test_a_lane_that_no_worker_serves_is_told(real: WorkflowEnvironment, h
     assert says in listed.out
 
 
+async def test_a_pause_of_a_lane_without_workers_is_told(real: WorkflowEnvironment) -> None:
+    """With another TASK_QUEUE than the workers', a pause holds nothing."""
+    paused = await told(real, "partner", "pause", "bank", "--reason", "x", TASK_QUEUE="mistyped")
+    assert (paused.code, "no worker takes calls from mistyped.bank: if workers run, set TASK_QUEUE" in paused.err) == (
+        0,
+        True,
+    )
+
+
 async def test_pause_counts_the_calls_that_had_a_try(real: WorkflowEnvironment, http: respx.MockRouter) -> None:
     tried = asyncio.Event()
 
