@@ -74,6 +74,13 @@ def test_the_compose_file_sets_variables_that_exist() -> None:
     assert "\t" not in COMPOSE
 
 
+def test_the_compose_file_passes_on_the_partners_variables() -> None:
+    """Their names are known to the partners' files only; and the file that holds them has secrets."""
+    [file] = re.findall(r"env_file:\n    - path: (\S+)\n      required: false", COMPOSE)
+    assert file in (ROOT / ".gitignore").read_text().splitlines()
+    assert file not in {line.removeprefix("!") for line in IGNORED}
+
+
 def test_the_health_check_of_the_image_is_python() -> None:
     [check] = values("HEALTHCHECK")
     words = json.loads(check[check.index("[") :])
