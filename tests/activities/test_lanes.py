@@ -19,6 +19,7 @@ from temporalio.testing import WorkflowEnvironment
 from activities import reach as reach_module
 from activities.callback_urls import CallbackURLs
 from activities.calls import PartnerCalls
+from activities.client import TemporalUnreachable
 from activities.environment import Environment
 from activities.http import http_client
 from activities.lanes import ACTIVITY, SLOW_RATE, Hold, hold_lane, look_at_lane, release_lane
@@ -159,6 +160,23 @@ async def test_a_pause_of_a_lane_without_workers_is_told(real: WorkflowEnvironme
         0,
         True,
     )
+
+
+async def test_a_pause_holds_although_its_calls_cannot_be_counted(
+    real: WorkflowEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many runs are looked at for it, which takes long where Temporal is far away."""
+
+    async def fail(*_: object) -> tuple[int, bool]:
+        raise TemporalUnreachable("Temporal: no answer in time (10 s)")
+
+    monkeypatch.setattr("receiver.cli.partner.lanes.retried_calls", fail)
+    paused = await told(real, "partner", "pause", "bank", "--reason", "x", TASK_QUEUE="uncounted")
+    assert (paused.code, paused.err.splitlines()[0]) == (
+        0,
+        "paused: no call to bank begins until `stagehook partner resume bank`",
+    )
+    assert "is not known: Temporal: no answer in time (10 s)" in paused.err
 
 
 async def test_pause_counts_the_calls_that_had_a_try(real: WorkflowEnvironment, http: respx.MockRouter) -> None:

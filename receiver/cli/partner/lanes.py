@@ -87,11 +87,21 @@ async def pause_partner(name: str, reason: str, until: float, actor: str) -> Non
     client, lane = await _lane_of(name)
     async with reaching_temporal(Target.of_client(client)):
         await hold_lane(client, lane, Hold("operator", reason.strip(), actor=actor, until=until))
-        count, is_part = await retried_calls(client, lane)
         served = (await look_at_lane(client, lane)).served
     note(f"paused: no call to {name} begins {_end_of(name, until)}")
     if not served:
         note(f"no worker takes calls from {lane}: if workers run, set TASK_QUEUE and TEMPORAL_NAMESPACE to theirs")
+    await _tell_retried(client, name, lane)
+
+
+async def _tell_retried(client: Client, name: str, lane: str) -> None:
+    """Say how many calls may fail during the pause. It holds already, so what goes wrong here is only said."""
+    try:
+        async with reaching_temporal(Target.of_client(client)):
+            count, is_part = await retried_calls(client, lane)
+    except TemporalUnreachable as error:
+        note(f"how many calls to {name} had a try already, and may fail before it ends, is not known: {error}")
+        return
     if count:
         note(f"{counted(count, 'call')} to {name} had a try already, and may fail before the pause ends (call_within)")
     if is_part:
