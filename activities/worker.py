@@ -95,8 +95,9 @@ MAIN_CONNECTIONS: Final = 100
 ASKS_AT_ONCE: Final = 20
 """Maximum number of questions that a worker process asks a partner at the same time."""
 
-LANE_POLLS: Final = 2
-"""Requests for tasks that a lane has open at the same time, instead of 5: there may be 30 partners."""
+LANE_POLLS: Final = 1
+"""Requests for tasks that a lane has open at the same time, instead of 5. All lanes share one HTTP/2 connection, and a
+proxy may allow 100 requests at the same time: 30 partners take 60."""
 
 
 @dataclass(frozen=True)
