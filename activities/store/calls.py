@@ -65,9 +65,15 @@ HAS_OPEN_CALL: Final = """
 """Whether the partner has a call whose reference is still to come."""
 
 PRUNE_CALLS: Final = """
-    DELETE FROM calls WHERE position IN (SELECT position FROM calls WHERE expires_at < :before LIMIT :most)
+    DELETE FROM calls
+    WHERE position IN (
+        SELECT position FROM calls WHERE expires_at < CAST(:before AS bigint) ORDER BY expires_at LIMIT :most
+    )
 """
-"""Delete calls whose callback URLs have expired, at most `most`."""
+"""Delete calls whose callback URLs have expired, at most `most`.
+
+CAST: PostgreSQL would compare a fraction with every row, without the index. ORDER BY: see `queries.PRUNE`.
+"""
 
 
 NOTE_SECONDS: Final = 2.0

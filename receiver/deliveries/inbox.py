@@ -24,7 +24,7 @@ from receiver.deliveries.matching import KnownCalls, MakeSignal, Matching
 from receiver.deliveries.memory import TakenMemory
 from receiver.deliveries.queue import Concluded, Conclusion, Depth, Queued
 from receiver.deliveries.rows import UNREAD_CALLBACK, is_unread, stored_size, to_row
-from receiver.deliveries.statements import First, Statements
+from receiver.deliveries.statements import First, Pruned, Statements
 from receiver.deliveries.writer import JobKind, Writer
 from receiver.timing import DEFAULT_TIMING, Timing
 
@@ -225,22 +225,22 @@ class Inbox:
         if time.monotonic() - self._failed_at < FAILURE_MEMORY:
             raise StoreAway("a delivery could not be kept a moment ago")
 
-    async def prune(self, before: float, *, refused: bool = False) -> int:
-        """Delete some deliveries received before this moment, except pending and parked ones. Returns how many.
+    async def prune(self, before: float, most: int, *, refused: bool = False) -> Pruned:
+        """Delete at most `most` deliveries received before this moment, except pending and parked ones.
 
         before: unix seconds. refused: delete only refused requests.
         """
 
-        def work(cursor: DBAPICursor) -> int:
-            return self._statements.prune(cursor, before, refused=refused)
+        def work(cursor: DBAPICursor) -> Pruned:
+            return self._statements.prune(cursor, before, most, refused=refused)
 
         return await self._writer.do(work, within=None)
 
-    async def prune_calls(self, before: float) -> int:
-        """Delete some calls whose callback URLs expired before this moment. Returns how many. before: unix seconds."""
+    async def prune_calls(self, before: float, most: int) -> Pruned:
+        """Delete at most `most` calls whose callback URLs expired before this moment, in unix seconds."""
 
-        def work(cursor: DBAPICursor) -> int:
-            return self._matching.prune(cursor, before)
+        def work(cursor: DBAPICursor) -> Pruned:
+            return self._statements.prune_calls(cursor, before, most)
 
         return await self._writer.do(work, within=None)
 

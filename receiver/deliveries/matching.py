@@ -10,12 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from sqlalchemy.engine.interfaces import DBAPICursor
 
 from activities.callback_urls import Claims
-from activities.store.calls import FIND_CALLS, FIND_ORIGINS, HAS_OPEN_CALL, PRUNE_CALLS
+from activities.store.calls import FIND_CALLS, FIND_ORIGINS, HAS_OPEN_CALL
 from activities.store.database import Database
 from receiver.deliveries.driver import Driver
 from receiver.deliveries.queries import MATCH, MATCH_AGAIN, MATCHABLE
@@ -56,9 +55,6 @@ class Matched:
     signed_id: str
     part: int
 
-
-CALLS_PRUNED_TOGETHER: Final = 500
-"""Calls deleted in a transaction."""
 
 MakeSignal = Callable[[Matched], tuple[str, str]]
 """Makes the signal of a matched delivery: its request id, and the callback as JSON."""
@@ -101,8 +97,3 @@ class Matching:
             if cursor.rowcount == 0:
                 self._driver.execute(cursor, MATCH_AGAIN, signal)
         return len(found)
-
-    def prune(self, cursor: DBAPICursor, before: float) -> int:
-        """Delete some calls that expired before this moment. Returns how many. before: unix seconds."""
-        self._driver.execute(cursor, PRUNE_CALLS, {"before": before, "most": CALLS_PRUNED_TOGETHER})
-        return cursor.rowcount

@@ -229,11 +229,14 @@ PRUNE: Final = """
                 SELECT 1 FROM deliveries AS held
                 WHERE held.part_of = deliveries.id AND held.part > 0 AND held.fate = 'parked'
             )
-        LIMIT :most
+        ORDER BY received_at LIMIT :most
     )
 """
 """Delete old deliveries, at most `most`, but not those that are pending or parked, nor those with a parked part: the
-part is read again in the body of its request."""
+part is read again in the body of its request.
+
+ORDER BY: by the index. Once most rows are old, PostgreSQL would read the table from its beginning for each transaction,
+through all that is deleted already."""
 
 PRUNE_REFUSED: Final = _define(
     """
@@ -242,7 +245,7 @@ PRUNE_REFUSED: Final = _define(
         SELECT position FROM deliveries
         WHERE received_at < :before AND due_at IS NULL AND NOT (fate = 'parked' AND callback IS NOT NULL)
             AND {is_refused_request} AND verdict <> 'unmatched'
-        LIMIT :most
+        ORDER BY received_at LIMIT :most
     )
 """
 )

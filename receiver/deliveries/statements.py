@@ -5,13 +5,15 @@ Each method is part of the inbox's transaction. Only `begin` begins a transactio
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy.engine.interfaces import DBAPICursor
 
 from activities.store import dialects
+from activities.store.calls import PRUNE_CALLS
 from activities.store.database import LOCK_TIMEOUT_MS, Database
 from receiver.deliveries import queries
 from receiver.deliveries.content import said_in
@@ -19,9 +21,6 @@ from receiver.deliveries.delivery import MAX_REFUSED_BODY_BYTES, Fate
 from receiver.deliveries.driver import Driver
 from receiver.deliveries.queue import Conclusion, Depth, Queued
 from receiver.deliveries.rows import ROW_OVERHEAD, claims_in
-
-PRUNED_TOGETHER: Final = 50
-"""Rows deleted in a transaction. Few, so that callbacks do not wait long: each row may have a body of a mebibyte."""
 
 MOST_COUNTED: Final = 10_000
 """Limit of counting a queue: the cost of a gauge must not grow with the queue."""
@@ -72,6 +71,13 @@ class Success:
     signed_id: str
     body_digest: str
     first: First
+
+
+class Pruned(NamedTuple):
+    """Rows that a transaction deleted, and the seconds that the database took for it, without the commit."""
+
+    rows: int
+    seconds: float
 
 
 @dataclass
@@ -238,14 +244,21 @@ class Statements:
 
     # --- retention
 
-    def prune(self, cursor: DBAPICursor, before: float, *, refused: bool = False) -> int:
-        """Delete some deliveries received before this moment, except pending and parked ones. Returns how many.
+    def prune(self, cursor: DBAPICursor, before: float, most: int, *, refused: bool = False) -> Pruned:
+        """Delete at most `most` deliveries received before this moment, except pending and parked ones.
 
         before: unix seconds. refused: delete only refused requests.
         """
-        query = queries.PRUNE_REFUSED if refused else queries.PRUNE
-        self._driver.execute(cursor, query, {"before": before, "most": PRUNED_TOGETHER})
-        return cursor.rowcount
+        return self._prune(cursor, queries.PRUNE_REFUSED if refused else queries.PRUNE, before, most)
+
+    def prune_calls(self, cursor: DBAPICursor, before: float, most: int) -> Pruned:
+        """Delete at most `most` calls that expired before this moment. before: unix seconds."""
+        return self._prune(cursor, PRUNE_CALLS, before, most)
+
+    def _prune(self, cursor: DBAPICursor, query: str, before: float, most: int) -> Pruned:
+        began = time.monotonic()
+        self._driver.execute(cursor, query, {"before": before, "most": most})
+        return Pruned(cursor.rowcount, time.monotonic() - began)
 
 
 def _first(row: Mapping[str, Any]) -> First:

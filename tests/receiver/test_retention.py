@@ -10,11 +10,12 @@ import pytest
 
 from activities.store.database import Database
 from activities.store.errors import StoreAway
-from receiver.deliveries import retention, statements
+from receiver.deliveries import retention
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.queries import PRUNE_REFUSED
-from receiver.deliveries.retention import prune_for_ever
+from receiver.deliveries.retention import Pace, prune_for_ever
+from receiver.deliveries.statements import Pruned
 from tests.parts.deliveries import delivery
 from tests.parts.waits import eventually
 from tests.stores import PATIENCE
@@ -30,7 +31,7 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("hurried")
 async def test_only_what_is_older_than_its_days_is_deleted(inbox: Inbox, database: Database) -> None:
     now = time.time()
-    old = [delivery(f"chain-{n}", received_at=now - 8 * DAY) for n in range(3 * statements.PRUNED_TOGETHER)]
+    old = [delivery(f"chain-{n}", received_at=now - 8 * DAY) for n in range(3 * Pace().rows)]
     young = delivery(received_at=now - 6 * DAY)
     Archive(database).add([*old, young])
     pruning = asyncio.create_task(prune_for_ever(inbox, days=7))
@@ -73,6 +74,20 @@ async def test_refused_requests_are_found_by_their_index(inbox: Inbox, database:
     assert "ix_deliveries_refused" in await inbox._writer.do(plan, within=PATIENCE)
 
 
+def test_small_rows_are_deleted_fast_and_big_ones_gently() -> None:
+    """Of rows that go at 20 us, 5,000 a second, pauses included; of rows that go at 10 ms, 100 ms at a time."""
+    pace = Pace()
+    seconds = deleted = 0.0
+    for _ in range(20):
+        pruned = Pruned(pace.rows, 2e-5 * pace.rows)
+        seconds, deleted = seconds + pruned.seconds + max(retention.BREATH, pruned.seconds), deleted + pruned.rows
+        pace.learn(pruned)
+    assert deleted / seconds >= 5000
+    for _ in range(20):
+        pace.learn(Pruned(pace.rows, 0.01 * pace.rows))
+    assert pace.rows == retention.FEWEST
+
+
 @pytest.mark.usefixtures("hurried")
 async def test_it_goes_on_after_the_store_was_away(
     inbox: Inbox, database: Database, monkeypatch: pytest.MonkeyPatch
@@ -80,10 +95,10 @@ async def test_it_goes_on_after_the_store_was_away(
     Archive(database).add([delivery(received_at=1.0)])
     prune, failures = inbox.prune, [StoreAway("away"), StoreAway("away")]
 
-    async def failing_at_first(before: float, *, refused: bool = False) -> int:
+    async def failing_at_first(before: float, most: int, *, refused: bool = False) -> Pruned:
         if failures:
             raise failures.pop()
-        return await prune(before, refused=refused)
+        return await prune(before, most, refused=refused)
 
     monkeypatch.setattr(inbox, "prune", failing_at_first)
     pruning = asyncio.create_task(prune_for_ever(inbox, days=7))
