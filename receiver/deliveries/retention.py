@@ -23,6 +23,8 @@ EVERY_SECONDS: Final = HOUR
 AFTER_FAILURE_SECONDS: Final = MINUTE
 BREATH: Final = 0.02
 """Seconds without deleting between two transactions, at least."""
+PAUSES: Final = 2
+"""How many times as long as the deleting the pause after it is."""
 DELETING_SECONDS: Final = 0.02
 """How long the deleting in a transaction should take at most: callbacks wait for it."""
 FEWEST: Final = 10
@@ -78,5 +80,5 @@ async def _until_done(prune: Callable[[int], Awaitable[Pruned]]) -> int:
     while (pruned := await prune(pace.rows)).rows:
         deleted += pruned.rows
         pace.learn(pruned)
-        await asyncio.sleep(max(BREATH, pruned.seconds))  # let callbacks go first
+        await asyncio.sleep(max(BREATH, PAUSES * pruned.seconds))  # let callbacks go first
     return deleted

@@ -80,7 +80,10 @@ def test_small_rows_are_deleted_fast_and_big_ones_gently() -> None:
     seconds = deleted = 0.0
     for _ in range(20):
         pruned = Pruned(pace.rows, 2e-5 * pace.rows)
-        seconds, deleted = seconds + pruned.seconds + max(retention.BREATH, pruned.seconds), deleted + pruned.rows
+        seconds, deleted = (
+            seconds + pruned.seconds + max(retention.BREATH, retention.PAUSES * pruned.seconds),
+            deleted + pruned.rows,
+        )
         pace.learn(pruned)
     assert deleted / seconds >= 5000
     for _ in range(20):
