@@ -87,8 +87,17 @@ def test_a_run_completes_through_a_tunnel_until_a_part_ends(tmp_path: Path) -> N
     eventually(lambda: parts_of(tmp_path) == {})
 
 
+@pytest.fixture
+def heeded_hangup() -> Iterator[None]:
+    """A process that `nohup` has started ignores SIGHUP, and so do the processes that it starts."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.mark.fault  # make test ends such processes in tests/receiver/test_demo_processes.py
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+@pytest.mark.usefixtures("heeded_hangup")
 def test_every_end_of_dev_ends_its_processes(tmp_path: Path, number: signal.Signals) -> None:
     dev_settings(tmp_path)
     with dev(tmp_path) as (process, out):
