@@ -262,7 +262,8 @@ async def test_a_worker_waits_for_a_missing_namespace_and_says_so(outage: Outage
             async with asyncio.timeout(3 * SOON):
                 while "temporal-away" not in log.read_text():
                     await asyncio.sleep(0.1)
-            assert "Namespace missing was not found" in log.read_text()
+            assert "namespace missing: the namespace does not exist" in log.read_text()
+            assert "cause=namespace-missing" in log.read_text()
             worker.terminate()
             async with asyncio.timeout(3 * SOON):
                 while worker.poll() is None:
