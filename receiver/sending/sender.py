@@ -57,12 +57,14 @@ class _Sending:
 
     origin: what its call is of, if that is known. awaited: the delivery's own HTTP request is waiting for the task.
     told: that request gets the refusal, unless another request with the same content was promised a 2xx.
+    on_its_way: Temporal has not answered yet. Afterwards only the store is waited for.
     """
 
     task: asyncio.Task[Verdict | None]
     origin: KnownOrigin | None = None
     awaited: bool = False
     told: bool = False
+    on_its_way: bool = True
 
 
 class Sender:
@@ -106,16 +108,16 @@ class Sender:
 
     def send_soon(self, queued: Queued, origin: KnownOrigin | None = None) -> None:
         """Send a delivery that this process has leased. origin: what its call is of, if that is known."""
-        if queued.request_id in self._sending:
+        if queued.id in self._sending:
             return  # claimed a second time, because a try took longer than its lease
         sending = _Sending(asyncio.create_task(self._send(queued)), origin)
-        self._sending[queued.request_id] = sending
-        sending.task.add_done_callback(lambda _: self._forget(queued.request_id))
-        if self._company is not None and len(self._sending) > 1 and not self._company.done():
+        self._sending[queued.id] = sending
+        sending.task.add_done_callback(lambda _: self._forget(queued.id))
+        if self._company is not None and not self._company.done() and self._has_company(sending):
             self._company.set_result(None)
 
-    def _forget(self, request_id: str) -> None:
-        del self._sending[request_id]
+    def _forget(self, id_: str) -> None:
+        del self._sending[id_]
         if self._room >= CLAIMED_FROM:
             self._has_room.set()
 
@@ -123,14 +125,14 @@ class Sender:
         """Look for due deliveries now, before the next poll."""
         self._wake.set()
 
-    async def answer(self, request_id: str, *, within: float) -> Verdict | None:
+    async def answer(self, id_: str, *, within: float) -> Verdict | None:
         """The verdict by Temporal for this request's own delivery, or None if it is not known soon.
 
         That is after `within` seconds, or as soon as another delivery is being sent: in a burst no answer waits.
         A refusal is returned only once it is committed; `Verdict.UNAVAILABLE` if the store went away before that.
         """
-        sending = self._sending.get(request_id)
-        if sending is None or len(self._sending) > 1:
+        sending = self._sending.get(id_)
+        if sending is None or self._has_company(sending):
             return None
         sending.awaited = True
         try:
@@ -141,11 +143,17 @@ class Sender:
             await asyncio.wait([sending.task])
         return sending.task.result() if sending.task.done() else None
 
-    async def wait(self, request_id: str, *, within: float) -> None:
-        """Wait for another request's delivery with this content, if this process is sending nothing else."""
-        sending = self._sending.get(request_id)
-        if sending is not None and len(self._sending) == 1:
+    async def wait(self, id_: str, *, within: float) -> None:
+        """Wait for another request's delivery of the same content, if this process is sending nothing else."""
+        sending = self._sending.get(id_)
+        if sending is not None and not self._has_company(sending):
             await self._wait_alone(sending, within)
+
+    def _has_company(self, sending: _Sending) -> bool:
+        """Whether another delivery is on its way to Temporal."""
+        # Not one whose refusal is being recorded. Example: it is over the budget of records, so its row is deleted, and
+        # the same content at the next moment is a new delivery. Both must be answered alike.
+        return any(other.on_its_way for other in self._sending.values() if other is not sending)
 
     async def _wait_alone(self, sending: _Sending, within: float) -> None:
         """Wait for the only delivery that is being sent, until another one is being sent."""
@@ -263,6 +271,7 @@ class Sender:
         began = time.monotonic()
         try:
             reached = await self._signals.send(Signal(queued.claims, callback, queued.request_id, queued.earlier_id))
+            self._sending[queued.id].on_its_way = False
         except Exception as error:
             # Whatever the client raises, the other deliveries go on.
             if not isinstance(error, TemporalAway):
@@ -279,7 +288,7 @@ class Sender:
 
     def _conclude_taken(self, queued: Queued, *, is_result: bool) -> None:
         """Record that Temporal has taken a delivery. is_result: it is the first signal of a partner's result."""
-        origin, claims = self._sending[queued.request_id].origin, queued.claims
+        origin, claims = self._sending[queued.id].origin, queued.claims
         settled_at = (queued.since or time.time()) if is_result else 0.0
         taken = Conclusion(
             queued.id,
@@ -305,7 +314,7 @@ class Sender:
             self._on_call_time(partner, max(0.0, seconds))
 
     async def _conclude_refused(self, queued: Queued, reached: Reached) -> Verdict:
-        sending, why = self._sending[queued.request_id], f"the run is {reached.value}"
+        sending, why = self._sending[queued.id], f"the run is {reached.value}"
         sending.told = sending.awaited
         if sending.told:
             return await self._tell(queued, VERDICTS[reached], why)

@@ -125,7 +125,7 @@ class Stored:
         """The verdict for a delivery, by how it was kept."""
         if kept.how is How.LEASED:
             self._sender.send_soon(queued, kept.origin)
-            told = await self._sender.answer(queued.request_id, within=self._timing.fate_wait)
+            told = await self._sender.answer(queued.id, within=self._timing.fate_wait)
             if told is Verdict.UNAVAILABLE:
                 raise Unavailable("the store: it went away before a refusal was recorded")
             return told or Verdict.ACCEPTED
@@ -138,7 +138,7 @@ class Stored:
             return Verdict[kept.first.verdict.upper()]
         if kept.how is How.KNOWN:
             return Verdict.DUPLICATE
-        await self._sender.wait(kept.first.request_id or "", within=self._timing.fate_wait)
+        await self._sender.wait(kept.first.id, within=self._timing.fate_wait)
         return await self._answer_again(queued, kept.first)
 
     async def _answer_again(self, queued: Queued, first: First) -> Verdict:

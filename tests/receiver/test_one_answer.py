@@ -142,6 +142,41 @@ async def test_fifty_at_each_of_two_receivers_get_one_answer(
     assert len(set(statuses) - (set() if recorded else {503})) == 1
 
 
+async def test_a_copy_beside_an_unrecorded_refusal_is_told_alike(
+    database: Database, ended: Reached, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The refused row is deleted, so the copy is new, while the process still knows of the first."""
+    async with opened(database, temporal_without(ended), UNHURRIED) as door:
+        told, kept, go_on = asyncio.Event(), asyncio.Semaphore(0), asyncio.Event()
+        keep, tell = door.inbox.keep, door.inbox.tell
+
+        async def keep_and_say(*args: Any, **options: Any) -> Any:
+            how = await keep(*args, **options)
+            kept.release()
+            return how
+
+        async def tell_and_wait(refusal: Any) -> bool:
+            may = await tell(refusal)
+            told.set()
+            await go_on.wait()
+            return may
+
+        monkeypatch.setattr(door.inbox, "keep", keep_and_say)
+        monkeypatch.setattr(door.inbox, "tell", tell_and_wait)
+        monkeypatch.setattr(door.inbox.budget, "allows", lambda *_: False)
+        async with asyncio.timeout(3 * SOON):
+            first = asyncio.create_task(status_of(door))
+            await kept.acquire()
+            await told.wait()
+            copy = asyncio.create_task(status_of(door))
+            await kept.acquire()
+            go_on.set()
+            statuses = [await first, await copy]
+        await door.inbox.depth()
+        assert statuses == [{Reached.FINISHED: 410, Reached.UNKNOWN: 404}[ended]] * 2
+        assert list(Archive(database).every()) == []
+
+
 async def test_a_refusal_that_cannot_be_recorded_is_not_told(
     database: Database, ended: Reached, monkeypatch: pytest.MonkeyPatch
 ) -> None:
