@@ -120,16 +120,24 @@ class Statements:
         """Look up what is known about the contents and stages of these deliveries."""
         ids = {one.claims.chain_id for one in queued}
         chains = self._driver.texts(ids)
-        requests = {id_ for one in queued for id_ in (one.request_id, one.earlier_id) if id_}
-        firsts = map(_first, self._driver.rows(cursor, queries.FIRSTS, self._driver.texts(requests)))
+        firsts = self._firsts(cursor, queued)
         successes: dict[tuple[str, int], list[Success]] = {}
         for row in self._driver.rows(cursor, queries.SUCCESSES, chains):
             successes.setdefault(_stage(row), []).append(_success(row))
-        return Lookup(
-            firsts={str(first.request_id): first for first in firsts},
-            queued=self.queued_stages(cursor, ids),
-            successes=successes,
-        )
+        stages = self.queued_stages(cursor, ids)
+        # Another process may have kept the same content since the contents were read, and deleted it by now. Example: its
+        # run has ended, and the refusal is over the budget of records. Here the content would be new, in a stage that
+        # seems to have a queue, and would be answered 202 instead of refused alike.
+        if unsure := [one for one in queued if one.stage in stages and one.request_id not in firsts]:
+            firsts |= self._firsts(cursor, unsure)
+            stages = self.queued_stages(cursor, ids)
+        return Lookup(firsts=firsts, queued=stages, successes=successes)
+
+    def _firsts(self, cursor: DBAPICursor, queued: Sequence[Queued]) -> dict[str, First]:
+        """The first deliveries with these contents, by request id."""
+        requests = {id_ for one in queued for id_ in (one.request_id, one.earlier_id) if id_}
+        rows = self._driver.rows(cursor, queries.FIRSTS, self._driver.texts(requests))
+        return {str(first.request_id): first for first in map(_first, rows)}
 
     def queued_stages(self, cursor: DBAPICursor, chains: set[str]) -> set[tuple[str, int]]:
         """The stages of these chains that have a queued delivery, as chain id and number."""

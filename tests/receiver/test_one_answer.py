@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import threading
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -175,6 +176,45 @@ async def test_a_copy_beside_an_unrecorded_refusal_is_told_alike(
         await door.inbox.depth()
         assert statuses == [{Reached.FINISHED: 410, Reached.UNKNOWN: 404}[ended]] * 2
         assert list(Archive(database).every()) == []
+
+
+async def test_a_copy_that_is_judged_while_its_first_comes_and_goes(
+    database: Database, ended: Reached, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other receiver keeps the content, is refused and deletes it between two reads of this one's transaction."""
+    if database.is_sqlite:
+        pytest.skip("a transaction that writes is alone there")
+    temporal, loop = temporal_without(ended), asyncio.get_running_loop()
+    async with opened(database, temporal, UNHURRIED) as one, opened(database, temporal, UNHURRIED) as other:
+        begin, go_on, kept, told = asyncio.Event(), asyncio.Event(), threading.Event(), threading.Event()
+        tell, look = one.inbox.tell, other.inbox._statements.queued_stages
+
+        async def tell_when_let(refusal: Any) -> bool:
+            kept.set()
+            await go_on.wait()
+            may = await tell(refusal)
+            told.set()
+            return may
+
+        def look_meanwhile(*args: Any) -> Any:
+            if begin.is_set():
+                return look(*args)
+            loop.call_soon_threadsafe(begin.set)
+            assert kept.wait(3 * SOON)
+            stages = look(*args)
+            loop.call_soon_threadsafe(go_on.set)
+            assert told.wait(3 * SOON)
+            return stages
+
+        for door in (one, other):
+            monkeypatch.setattr(door.inbox.budget, "allows", lambda *_: False)
+        monkeypatch.setattr(one.inbox, "tell", tell_when_let)
+        monkeypatch.setattr(other.inbox._statements, "queued_stages", look_meanwhile)
+        async with asyncio.timeout(6 * SOON):
+            copy = asyncio.create_task(status_of(other))
+            await begin.wait()
+            statuses = [await status_of(one), await copy]
+    assert statuses == [{Reached.FINISHED: 410, Reached.UNKNOWN: 404}[ended]] * 2
 
 
 async def test_a_refusal_that_cannot_be_recorded_is_not_told(
