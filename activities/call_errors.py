@@ -37,7 +37,7 @@ class CallError(ApplicationError):
             type=kind,
             non_retryable=final,
             next_retry_delay=delay,
-            # A try that is repeated is no failure of the worker: the SDK's metrics do not count it as one.
+            # A try that is repeated is not a failure of the worker: the SDK's metrics do not count it as one.
             category=ApplicationErrorCategory.UNSPECIFIED if final else ApplicationErrorCategory.BENIGN,
         )
         self.status = status
@@ -64,7 +64,7 @@ def logged(event: str, call: StageCall) -> Iterator[None]:
 
 
 def _next_try(error: CallError) -> dict[str, float | bool]:
-    """Tell in how many seconds the next try begins, or that there is none; nothing if only Temporal knows."""
+    """Tell in how many seconds the next try begins, or that the last one has failed; nothing if only Temporal knows."""
     if error.non_retryable:
         return {"final": True}
     info = activity.info()

@@ -87,7 +87,7 @@ async def _speaks_plaintext(target: Target) -> bool:
 async def _connected(
     target: Target, **tls: Any
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter] | None]:
-    """A connection to the server; None if there is none in time."""
+    """A connection to the server, or None if the server does not take it in time."""
     try:
         async with asyncio.timeout(PROBE_TIMEOUT):
             reader, writer = await asyncio.open_connection(target.host, target.port, **tls)

@@ -16,7 +16,7 @@ IN_DEVELOPMENT: Final = (
     "DEVELOPMENT=1: the sample partners and SQLite are permitted beside a PUBLIC_URL of the internet; remove it in "
     "production"
 )
-OVER_HTTP: Final = "ALLOW_HTTP=1: PUBLIC_URL is http, so whoever is on the way can read callback URLs and use them"
+OVER_HTTP: Final = "ALLOW_HTTP=1: PUBLIC_URL is http, so callback URLs can be read on the way, and used"
 
 
 def warn_of(settings: Settings, logger: logging.Logger) -> None:

@@ -1,4 +1,4 @@
-"""What is logged of a call that failed: one line with the facts, and no traceback unless nobody expected the error."""
+"""What is logged of a call that failed: a line with the facts, and a traceback only for an unexpected error."""
 
 from __future__ import annotations
 
