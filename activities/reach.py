@@ -104,7 +104,7 @@ class Reach:
             await self._release("the partner was reached")
 
     async def _slow_down(self) -> None:
-        # An operator who pauses the lane in this moment is overruled: Temporal cannot compare the rate before it sets one.
+        # An operator who pauses the lane in this moment is overruled: Temporal sets a rate whatever it was before.
         why = f"{self._misses} calls in a row did not reach the partner"
         await hold_lane(self._client, self._lane, Hold("worker", why, rate=SLOW_RATE))
         self._is_held = self._is_slow = True
