@@ -125,9 +125,9 @@ class Statements:
         for row in self._driver.rows(cursor, queries.SUCCESSES, chains):
             successes.setdefault(_stage(row), []).append(_success(row))
         stages = self.queued_stages(cursor, ids)
-        # Another process may have kept the same content since the contents were read, and deleted it by now. Example: its
-        # run has ended, and the refusal is over the budget of records. Here the content would be new, in a stage that
-        # seems to have a queue, and would be answered 202 instead of refused alike.
+        # Another process may have kept the same content since the contents were read, and deleted it by now. Example:
+        # its run has ended, and the refusal is over the budget of records. Here the content would be new, in a stage
+        # that seems to have a queue, and would be answered 202 instead of refused alike.
         if unsure := [one for one in queued if one.stage in stages and one.request_id not in firsts]:
             firsts |= self._firsts(cursor, unsure)
             stages = self.queued_stages(cursor, ids)
