@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import islice
@@ -33,6 +34,8 @@ WITHOUT_BODY: Final = tuple(
 
 CHANGING: Final = frozenset({Fate.PENDING, Fate.PARKED, Fate.REFUSED})
 """Fates that may still change: by themselves, or when an operator releases the delivery."""
+
+HEX: Final = re.compile("[0-9a-f]+")
 
 UPDATED: Final = {"pipeline", "definition", "verdict", "status", "fate", "fate_reason", "fate_at", "tries"}
 """Columns that are updated when more is known. All others hold what was received."""
@@ -219,13 +222,12 @@ class Archive:
         return sorted(found.values(), key=lambda one: (one.received_at, one.part))
 
     def _row(self, id_: str) -> dict[str, Any]:
-        # Not LIKE: SQLite's ignores case.
-        begins = sa.func.substr(C.id, 1, len(id_)) == id_
-        # The id itself is the shortest with this prefix, so two rows are enough.
-        first = sa.select(*RECORD, C.position).where(begins).order_by(sa.func.length(C.id)).limit(2)
+        found: Sequence[Mapping[str, Any]] = []
         with self._database.begin() as connection:
-            rows = connection.execute(first).mappings().all() if is_text(id_) else []
-        found = [row for row in rows if row["id"] == id_] or list(rows)
+            for named in _by_id(id_) if is_text(id_) else []:
+                found = connection.execute(sa.select(*RECORD, C.position).where(named).limit(2)).mappings().all()
+                if found:
+                    break
         if not id_ or len(found) != 1:
             raise NoSuchDelivery(
                 f"{'several deliveries begin' if found and id_ else 'no delivery begins'} with {id_!r}"
@@ -325,6 +327,19 @@ class Archive:
             if not some:
                 return deleted
             deleted += some
+
+
+def _by_id(id_: str) -> Iterator[sa.ColumnElement[bool]]:
+    """Conditions for the delivery of this id, or else those that begin with it; the quickest first.
+
+    The second, for an id made by `new_id`, finds the index in any order of letters. The last reads the whole table: it
+    is for an imported id of another form.
+    """
+    yield C.id == id_
+    if HEX.fullmatch(id_):
+        yield sa.and_(C.id >= id_, C.id < f"{id_}g")
+    # Not LIKE: SQLite's ignores case.
+    yield sa.func.substr(C.id, 1, len(id_)) == id_
 
 
 def _is_same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

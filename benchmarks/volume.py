@@ -1,0 +1,202 @@
+"""What the store's statements cost beside many rows: on PostgreSQL, with a small store and a large one.
+
+`DATABASE_URL=postgresql://... python -m benchmarks.volume [KEPT [PENDING]]`, by default 400,000 and 100,000 rows. It makes
+two databases of its own on that server, fills the second by SQL, and drops both. With the default it takes about a
+minute. For each statement it shows the milliseconds in both, the least of several; then the rows that retention deletes
+a second while callbacks are kept, and the bytes of WAL for a delivery with its fate (without full-page images only if
+the server has `full_page_writes = off`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.engine.interfaces import DBAPICursor
+
+from activities.store import migrations
+from activities.store.database import Database
+from benchmarks.inbox import delivery
+from receiver.deliveries import retention
+from receiver.deliveries.archive import Archive, Filters
+from receiver.deliveries.delivery import Delivery, Fate, digest
+from receiver.deliveries.inbox import Inbox
+from receiver.deliveries.queue import Conclusion, Queued
+from receiver.deliveries.statements import Statements
+from workflows.durations import DAY
+
+KEPT, PENDING, SMALL = 400_000, 100_000, 1000
+ROUNDS: Final = 5
+LOGGED: Final = 500
+PARTNERS: Final = 8
+SECONDS: Final = 10.0
+
+FILL: Final = """
+    INSERT INTO deliveries (
+        id, received_at, method, target, headers, body, body_size, body_digest, client, partner, pipeline, definition,
+        workflow_id, chain_id, stage, attempt, issued_at, expires_at, signed_id, says, verdict, reason, status, fate,
+        fate_reason, fate_at, tries, duplicate_of, request_id, callback, due_at)
+    SELECT lpad(to_hex(n), 12, '0') || left(md5(n::text), 8), :first + n * :apart, 'POST', '/callbacks/{{run/1/1}}', '[]', '{{}}', 2, md5(n::text), '',
+        'bank', 'onboarding', '', 'run-' || n / 2, md5((n / 2)::text), 1 + n % 2, 1, 1, 2, '', 'succeeded',
+        CASE WHEN n % 50 = 0 AND NOT :queued THEN 'unproven' ELSE 'accepted' END, '', 202,
+        CASE WHEN :queued THEN 'pending' WHEN n % 1001 = 0 THEN 'parked' ELSE 'taken' END, '',
+        CASE WHEN :queued THEN 0 ELSE :first + n * :apart END, 0, '', md5(n::text), '{{}}',
+        CASE WHEN :queued THEN :first + n * :apart END
+    FROM generate_series(CAST(:begin AS bigint), CAST(:end AS bigint)) AS n
+""".replace("{{", "{").replace("}}", "}")
+
+
+def fill(database: Database, kept: int, pending: int) -> None:
+    """Fill an empty store: `kept` rows of the last 30 days, and `pending` ones of the last hour."""
+    first, apart = time.time() - 30 * DAY, 29.9 * DAY / kept
+    with database.begin(within=600) as connection:
+        connection.execute(sa.text(FILL), {"begin": 1, "end": kept, "first": first, "apart": apart, "queued": False})
+        late = {"first": time.time() - 3600, "apart": 3e-4 / pending, "queued": True}
+        connection.execute(sa.text(FILL), {"begin": kept + 1, "end": kept + pending, **late})
+        connection.execute(sa.text("ANALYZE deliveries"))
+
+
+@contextmanager
+def database_of_its_own(url: str) -> Iterator[Database]:
+    """A database on this server, dropped afterwards."""
+    name, server = f"bench_{uuid.uuid4().hex}", Database(url)
+    administration = server.engine.execution_options(isolation_level="AUTOCOMMIT")
+    with administration.connect() as connection:
+        connection.execute(sa.text(f'CREATE DATABASE "{name}"'))
+    try:
+        database = Database(server.url.set(database=name).render_as_string(hide_password=False))
+        migrations.upgrade(database)
+        yield database
+    finally:
+        with administration.connect() as connection:
+            connection.execute(sa.text(f'DROP DATABASE "{name}" WITH (FORCE)'))
+
+
+def queued(one: Delivery) -> Queued:
+    assert one.claims is not None
+    return Queued(one.id, one.claims, json.dumps({"status": "succeeded", "data": {}}), digest(one.id.encode()))
+
+
+def statements(database: Database) -> dict[str, Callable[[DBAPICursor], object]]:
+    """The statements of the hot path, each as a function of the cursor."""
+    do, now = Statements(database), time.time()
+    new = [queued(delivery()) for _ in range(32)]
+    return {
+        "look up 32 contents": lambda cursor: do.look(cursor, new),
+        "claim 64": lambda cursor: do.claim(cursor, most=64, at=now, until=now + 30),
+        "readiness": do.check,
+        "gauges": do.depth,
+        "delete 50": lambda cursor: do.prune(cursor, now - 29.5 * DAY, 50),
+        "delete 50 refused": lambda cursor: do.prune(cursor, now - 29 * DAY, 50, refused=True),
+    }
+
+
+def lists(database: Database) -> dict[str, Callable[[], object]]:
+    """An operator's lists."""
+    archive = Archive(database)
+    filters = {"all": Filters(), "parked": Filters(fate="parked"), "of a run": Filters(workflow="run-7")}
+    id_ = f"{7:012x}{hashlib.md5(b'7').hexdigest()[:8]}"  # noqa: S324
+    ids = {"one": lambda: archive.get(id_), "one by a prefix": lambda: archive.get(id_[:14])}
+    return ids | {f"list {name}": partial(archive.latest, one) for name, one in filters.items()}
+
+
+def least(do: Callable[[], object]) -> float:
+    """Milliseconds."""
+    found = []
+    for _ in range(ROUNDS):
+        began = time.perf_counter()
+        do()
+        found.append(time.perf_counter() - began)
+    return 1000 * min(found)
+
+
+def costs(database: Database) -> dict[str, float]:
+    """Milliseconds of each statement and list. What the statements write is rolled back."""
+    connection: Any = database.connect()
+    found = {}
+    for name, statement in statements(database).items():
+
+        def once(statement: Callable[[DBAPICursor], object] = statement) -> None:
+            cursor = connection.cursor()
+            cursor.execute("BEGIN")
+            statement(cursor)
+            cursor.execute("ROLLBACK")
+
+        found[name] = least(once)
+    connection.close()
+    return found | {name: least(do) for name, do in lists(database).items()}
+
+
+async def deleted_beside_traffic(database: Database) -> tuple[float, float, float]:
+    """Rows deleted a second by retention, and the callbacks kept a second before and meanwhile."""
+    inbox, kept, stop = Inbox(database), 0, False
+
+    async def partner() -> None:
+        nonlocal kept
+        while not stop:
+            await inbox.keep(one := delivery(), queued(one), lease=True)
+            inbox.conclude(Conclusion(one.id, Fate.TAKEN))
+            kept += 1
+
+    async with inbox.running():
+        partners = [asyncio.create_task(partner()) for _ in range(PARTNERS)]
+        await asyncio.sleep(SECONDS / 2)
+        alone, began = kept / (SECONDS / 2), time.monotonic()
+        deleted = await retention._until_done(partial(inbox.prune, time.time() - 10 * DAY))
+        took = time.monotonic() - began
+        beside = (kept - alone * SECONDS / 2) / took
+        stop = True
+        await asyncio.gather(*partners)
+    return deleted / took, alone, beside
+
+
+async def logged(database: Database) -> float:
+    """Bytes of WAL for a delivery with a body of 1 KiB and 15 headers, and its fate, one at a time."""
+    headers = tuple((f"X-Header-{n}", uuid.uuid4().hex[:20]) for n in range(15))
+    inbox = Inbox(database)
+
+    def position() -> Any:
+        with database.begin() as connection:
+            return connection.execute(sa.text("SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn")).scalar_one()
+
+    async with inbox.running():
+        began = 0
+        for n in range(LOGGED + 1):
+            data = json.dumps({"data": {f"field-{m}": uuid.uuid4().hex[:24] for m in range(24)}})
+            body = data.ljust(1024).encode()
+            one = replace(delivery(), headers=headers, body=body, body_size=len(body), body_digest=digest(body))
+            await inbox.keep(one, replace(queued(one), callback=data), lease=True)
+            inbox.conclude(Conclusion(one.id, Fate.TAKEN))
+            if n == 0:
+                await inbox.depth()
+                began = position()
+        await inbox.depth()
+        return float(position() - began) / LOGGED
+
+
+def main(kept: int, pending: int) -> None:
+    url = os.environ["DATABASE_URL"]
+    with database_of_its_own(url) as small, database_of_its_own(url) as large:
+        fill(small, SMALL, SMALL)
+        print(f"{asyncio.run(logged(small)):.0f} bytes of WAL for a delivery")
+        fill(large, kept, pending)
+        few, many = costs(small), costs(large)
+        for name in few:
+            print(f"{name:22} {few[name]:8.2f} ms, beside {kept:,} kept and {pending:,} pending {many[name]:8.2f} ms")
+        deleted, alone, beside = asyncio.run(deleted_beside_traffic(large))
+        print(f"{deleted:.0f} rows a second deleted beside {beside:.0f} callbacks a second ({alone:.0f} without)")
+
+
+if __name__ == "__main__":
+    main(*(map(int, sys.argv[1:])) if len(sys.argv) > 2 else (KEPT, PENDING))
