@@ -1,10 +1,10 @@
 """What the store's statements cost beside many rows: on PostgreSQL, with a small store and a large one.
 
-`DATABASE_URL=postgresql://... python -m benchmarks.volume [KEPT [PENDING]]`, by default 400,000 and 100,000 rows. It makes
-two databases of its own on that server, fills the second by SQL, and drops both. With the default it takes about a
-minute. For each statement it shows the milliseconds in both, the least of several; then the rows that retention deletes
-a second while callbacks are kept, and the bytes of WAL for a delivery with its fate (without full-page images only if
-the server has `full_page_writes = off`).
+`DATABASE_URL=postgresql://... python -m benchmarks.volume [KEPT PENDING]`, by default 400,000 and 100,000 rows. It
+makes two databases of its own on that server, fills them by SQL, and drops both; by default that takes a minute. For
+each statement it shows the milliseconds in both, the least of several. Then it shows the rows that retention deletes a
+second while callbacks are kept, and the bytes of WAL for a delivery with its fate: without full-page images only if the
+server has `full_page_writes = off`.
 """
 
 from __future__ import annotations
@@ -47,14 +47,15 @@ FILL: Final = """
         id, received_at, method, target, headers, body, body_size, body_digest, client, partner, pipeline, definition,
         workflow_id, chain_id, stage, attempt, issued_at, expires_at, signed_id, says, verdict, reason, status, fate,
         fate_reason, fate_at, tries, duplicate_of, request_id, callback, due_at)
-    SELECT lpad(to_hex(n), 12, '0') || left(md5(n::text), 8), :first + n * :apart, 'POST', '/callbacks/{{run/1/1}}', '[]', '{{}}', 2, md5(n::text), '',
+    SELECT lpad(to_hex(n), 12, '0') || left(md5(n::text), 8), :first + n * :apart, 'POST', '/callbacks/', '[]', '{}', 2,
+        md5(n::text), '',
         'bank', 'onboarding', '', 'run-' || n / 2, md5((n / 2)::text), 1 + n % 2, 1, 1, 2, '', 'succeeded',
         CASE WHEN n % 50 = 0 AND NOT :queued THEN 'unproven' ELSE 'accepted' END, '', 202,
         CASE WHEN :queued THEN 'pending' WHEN n % 1001 = 0 THEN 'parked' ELSE 'taken' END, '',
-        CASE WHEN :queued THEN 0 ELSE :first + n * :apart END, 0, '', md5(n::text), '{{}}',
+        CASE WHEN :queued THEN 0 ELSE :first + n * :apart END, 0, '', md5(n::text), '{}',
         CASE WHEN :queued THEN :first + n * :apart END
     FROM generate_series(CAST(:begin AS bigint), CAST(:end AS bigint)) AS n
-""".replace("{{", "{").replace("}}", "}")
+"""
 
 
 def fill(database: Database, kept: int, pending: int) -> None:
@@ -106,7 +107,7 @@ def lists(database: Database) -> dict[str, Callable[[], object]]:
     """An operator's lists."""
     archive = Archive(database)
     filters = {"all": Filters(), "parked": Filters(fate="parked"), "of a run": Filters(workflow="run-7")}
-    id_ = f"{7:012x}{hashlib.md5(b'7').hexdigest()[:8]}"  # noqa: S324
+    id_ = f"{7:012x}{hashlib.md5(b'7').hexdigest()[:8]}"
     ids = {"one": lambda: archive.get(id_), "one by a prefix": lambda: archive.get(id_[:14])}
     return ids | {f"list {name}": partial(archive.latest, one) for name, one in filters.items()}
 

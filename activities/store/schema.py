@@ -60,7 +60,13 @@ DELIVERIES: Final = sa.Table(
     sa.Column("callback", sa.Text),
     sa.Column("due_at", sa.Double),
     sa.Column("promised", sa.Integer),
-    sa.Index("ix_deliveries_stage", "chain_id", "stage"),
+    # By chain: to tell a conflict. All deliveries of a chain would be too many, for one may report progress for days.
+    sa.Index(
+        "ix_deliveries_succeeded",
+        "chain_id",
+        sqlite_where=sa.text("says = 'succeeded' AND fate = 'taken'"),
+        postgresql_where=sa.text("says = 'succeeded' AND fate = 'taken'"),
+    ),
     # By position: a claim reads the queue in order, and skips all other deliveries that are retained.
     sa.Index(
         "ix_deliveries_queued",

@@ -222,7 +222,7 @@ class Archive:
         return sorted(found.values(), key=lambda one: (one.received_at, one.part))
 
     def _row(self, id_: str) -> dict[str, Any]:
-        found: Sequence[Mapping[str, Any]] = []
+        found: Sequence[sa.RowMapping] = []
         with self._database.begin() as connection:
             for named in _by_id(id_) if is_text(id_) else []:
                 found = connection.execute(sa.select(*RECORD, C.position).where(named).limit(2)).mappings().all()

@@ -134,7 +134,7 @@ def test_a_rolled_back_version_works_with_a_later_schema(database: Database) -> 
     done = command("db", "upgrade", **url)
     assert (done.code, "has what this one needs" in done.err) == (0, True)
     with database.begin() as connection:
-        connection.execute(sa.text("ALTER TABLE deliveries DROP COLUMN says"))
+        connection.execute(sa.text("ALTER TABLE deliveries DROP COLUMN client"))
     done = command("db", "upgrade", **url)
     assert (done.code, "has no tables of this version" in done.err) == (1, True)
 

@@ -18,9 +18,9 @@ from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.judging import How
 from receiver.deliveries.queries import CHECK_WRITABLE, CLAIM, DEPTH
 from receiver.deliveries.queue import Conclusion
-from receiver.deliveries.rows import to_row
 from receiver.deliveries.statements import Statements
 from tests.parts.deliveries import delivery, keep, queued
+from tests.parts.volumes import fill, read_of
 from tests.stores import PATIENCE, PATIENT, timed
 
 
@@ -64,24 +64,6 @@ async def test_what_is_put_off_falls_due_later(inbox: Inbox) -> None:
 async def test_nothing_is_claimed_where_there_is_no_room(inbox: Inbox) -> None:
     await keep(inbox, delivery(), "a", lease=False)
     assert await inbox.claim(0) == []
-
-
-def fill(database: Database, count: int, stages: int, **columns: Any) -> None:
-    """Write rows of deliveries to so many stages. The database makes them of one: to send each would take seconds."""
-    first = sa.select(sa.literal(0).label("n")).cte("counted", recursive=True)
-    counted = first.union_all(sa.select(first.c.n + 1).where(first.c.n < count - 1))
-    n = counted.c.n
-    row = {name: sa.literal(value, DELIVERIES.c[name].type) for name, value in to_row(delivery()).items()}
-    row |= {name: sa.literal(value, DELIVERIES.c[name].type) for name, value in columns.items()}
-    made = {
-        "chain_id": sa.literal("chain-").concat(sa.cast(n % stages, sa.String)),
-        "id": sa.literal("0" * 14).concat(sa.cast(n + 100_000, sa.String)),
-        "request_id": sa.cast(n, sa.String),
-    }
-    filled: dict[str, sa.ColumnElement[Any]] = {**row, **made}
-    with database.begin() as connection:
-        connection.execute(sa.insert(DELIVERIES).from_select(list(filled), sa.select(*filled.values())))
-        assert connection.execute(sa.select(sa.func.count()).select_from(DELIVERIES)).scalar() == count
 
 
 @pytest.mark.parametrize("stages", [12_000, 20])
@@ -132,13 +114,6 @@ async def test_the_queue_is_read_by_its_index_however_much_is_retained(inbox: In
     assert shown.count("ix_deliveries_line") == 1
     assert "ix_deliveries_parked" in shown
     assert "SCAN deliveries'" not in shown
-
-
-def read_of(node: Any) -> int:
-    """The rows that a plan's nodes have read, those included that a filter removed."""
-    loops, counts = node["Actual Loops"], ("Actual Rows", "Rows Removed by Filter")
-    own = sum(round(loops * node.get(count, 0)) for count in counts) if "Relation Name" in node else 0
-    return own + sum(read_of(inner) for inner in node.get("Plans", []))
 
 
 @pytest.mark.parametrize("fate", [Fate.PENDING, Fate.PARKED])

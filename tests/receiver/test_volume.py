@@ -1,0 +1,108 @@
+"""The store at volume: what a statement reads does not grow with what is kept, queued, refused or called."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+
+from activities.store import calls
+from activities.store.database import Database
+from receiver.deliveries import queries
+from receiver.deliveries.archive import Archive
+from receiver.deliveries.driver import Driver
+from receiver.deliveries.rows import to_row
+from receiver.deliveries.statements import NOT_QUEUED
+from tests.parts.deliveries import delivery
+from tests.parts.volumes import fill, read_of
+from tests.stores import store_of, url_of
+from workflows.durations import DAY
+
+ROWS = 6000
+MOST = 20
+"""Limit of each statement that has one."""
+
+CALLS = ("FIND_CALLS", "FIND_ORIGINS", "HAS_OPEN_CALL", "PRUNE_CALLS")
+TEXTS = {name: text for name, text in vars(queries).items() if name.isupper() and isinstance(text, str)}
+HOT = {name: text for name, text in TEXTS.items() if " deliveries" in text} | {
+    name: getattr(calls, name) for name in CALLS
+}
+
+SPREAD = (
+    "UPDATE deliveries SET due_at = 1, fate = 'pending', chain_id = 'queued-' || id WHERE request_id::int < 2000",
+    "UPDATE deliveries SET verdict = 'unproven' WHERE request_id::int BETWEEN 2000 AND 2999",
+    "UPDATE deliveries SET fate = 'parked' WHERE request_id::int BETWEEN 3000 AND 3019",
+    "UPDATE deliveries SET received_at = request_id::int + CASE WHEN due_at IS NULL THEN 0 ELSE 10000 END",
+    f"""INSERT INTO calls (call_id, workflow_id, chain_id, stage, attempt, issued_at, expires_at, partner, reference,
+        called_at) SELECT n::text, 'run', 'chain', 1, 1, 1, n, 'bank', 'ref-' || n, n
+        FROM generate_series(1, {ROWS}) n""",
+)
+
+
+@pytest.fixture(scope="module")
+def volume(request: pytest.FixtureRequest) -> Iterator[Database]:
+    """A store on PostgreSQL: a third is queued, some are refused or parked; two chains have most progress."""
+    with request.getfixturevalue("postgres_databases").lent() as database:
+        fill(database, ROWS, 2, says="progress", fate="taken", callback="{}")
+        with database.begin() as connection:
+            for statement in SPREAD:
+                connection.exec_driver_sql(statement)
+        yield database
+
+
+def parameters(database: Database, name: str) -> dict[str, Any]:
+    """Texts: a chain, a delivery, its content, a call and a reference, all of which exist."""
+    id_ = f"{'0' * 14}{100_000 + 4500}"
+    own = {**to_row(delivery()), **NOT_QUEUED} if name == "INSERT" else {**to_row(delivery()), "id": id_}
+    numbers = {"most": MOST, "among": MOST, "told": 0, "over": 1, "final": 1, "longest": 1, "due_at": None}
+    moments = {"at": time.time(), "never": time.time() + DAY, "until": time.time(), "now": time.time(), "before": 5e3}
+    texts = Driver(database).texts({"chain-1", id_, "4500", "ref-4500"})
+    return {**own, "request_id": "4500", "callback": "{}", **numbers, **moments, **texts, "if_promised": "parked"}
+
+
+@pytest.mark.parametrize("statistics", ["none", "of now"])
+def test_no_statement_reads_more_than_it_returns(volume: Database, statistics: str) -> None:
+    """Of the hot path, and of retention; whatever PostgreSQL has learnt of the tables."""
+    with psycopg.connect(url_of(volume).replace("+psycopg", "")) as connection:
+        connection.execute("ANALYZE" if statistics == "of now" else "DELETE FROM pg_statistic WHERE starelid > 16384")
+        connection.execute("SET enable_seqscan = off")  # cheaper for a few thousand rows
+        if statistics == "none":
+            connection.execute("SET enable_bitmapscan = off")  # cheaper for the few rows that it then expects
+        read = {}
+        for name, text in HOT.items():
+            with connection.transaction(force_rollback=True):
+                explain: Any = f"EXPLAIN (ANALYZE, FORMAT JSON) {volume.sql(text)}"
+                row = connection.execute(explain, parameters(volume, name)).fetchone()
+                assert row is not None
+                read[name] = read_of(row[0][0]["Plan"])
+    assert len(read) >= 24
+    assert {name: rows for name, rows in read.items() if rows > 4 * MOST} == {}
+    assert (read["CLAIM"], read["PRUNE"], read["PRUNE_CALLS"]) >= (MOST, MOST, MOST)
+
+
+def test_a_prefix_of_an_id_is_found_by_the_index(database: Database) -> None:
+    Archive(database).add([delivery(id=id_) for id_ in ("0a1", "0a2", "0b1", "of-another-form")])
+    asked: list[str] = []
+
+    @sa.event.listens_for(database.engine, "before_cursor_execute")
+    def note(connection: Any, cursor: Any, statement: str, *rest: object) -> None:
+        asked.append(statement)
+
+    assert [Archive(database).get(id_).id for id_ in ("0a1", "0b", "of-an")] == ["0a1", "0b1", "of-another-form"]
+    assert sum("substr" in statement for statement in asked) == 1
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_a_conflict_is_told_from_successes_alone(kind: str, request: pytest.FixtureRequest) -> None:
+    """However much progress the chain has reported."""
+    with store_of(kind, request) as database, database.begin() as connection:
+        if not database.is_sqlite:
+            connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+        explain = "EXPLAIN QUERY PLAN" if database.is_sqlite else "EXPLAIN"
+        texts = Driver(database).texts({"chain-1"})
+        plan = connection.exec_driver_sql(f"{explain} {database.sql(queries.SUCCESSES)}", texts).all()
+        assert "ix_deliveries_succeeded" in str(plan)
