@@ -104,6 +104,24 @@ async def test_going_back_removes_calls_for_statistics_only(database: Database) 
     database.check()
 
 
+def test_going_back_restores_the_indexes_of_then(database: Database) -> None:
+    """And how PostgreSQL vacuums the table."""
+
+    def shape() -> tuple[set[str], bool]:
+        with database.begin() as connection:
+            indexes = {str(index["name"]) for index in sa.inspect(connection).get_indexes(DELIVERIES.name)}
+            options = "SELECT reloptions IS NOT NULL FROM pg_class WHERE relname = 'deliveries'"
+            is_tuned = not database.is_sqlite and bool(connection.exec_driver_sql(options).scalar())
+        return indexes & {"ix_deliveries_stage", "ix_deliveries_succeeded"}, is_tuned
+
+    now = ({"ix_deliveries_succeeded"}, not database.is_sqlite)
+    assert shape() == now
+    migrations.downgrade(database, "0007")
+    assert shape() == ({"ix_deliveries_stage"}, False)
+    migrations.upgrade(database)
+    assert shape() == now
+
+
 def test_an_operator_takes_a_store_back(database: Database) -> None:
     url: dict[str, Any] = {"DATABASE_URL": database.url.render_as_string(hide_password=False)}
     unasked = command("db", "downgrade", "--to", "0005", **url)
