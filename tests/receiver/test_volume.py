@@ -32,13 +32,14 @@ HOT = {name: text for name, text in TEXTS.items() if " deliveries" in text} | {
     name: getattr(calls, name) for name in CALLS
 }
 
+# The oldest come last in the tables, as after an import: a query that reads a table from its beginning shows.
 SPREAD = (
     "UPDATE deliveries SET due_at = 1, fate = 'pending', chain_id = 'queued-' || id WHERE request_id::int < 2000",
     "UPDATE deliveries SET verdict = 'unproven' WHERE request_id::int BETWEEN 2000 AND 2999",
     "UPDATE deliveries SET fate = 'parked' WHERE request_id::int BETWEEN 3000 AND 3019",
-    "UPDATE deliveries SET received_at = request_id::int + CASE WHEN due_at IS NULL THEN 0 ELSE 10000 END",
+    "UPDATE deliveries SET received_at = CASE WHEN due_at IS NULL THEN 0 ELSE 10000 END - request_id::int",
     f"""INSERT INTO calls (call_id, workflow_id, chain_id, stage, attempt, issued_at, expires_at, partner, reference,
-        called_at) SELECT n::text, 'run', 'chain', 1, 1, 1, n, 'bank', 'ref-' || n, n
+        called_at) SELECT n::text, 'run', 'chain', 1, 1, 1, -n, 'bank', 'ref-' || n, n
         FROM generate_series(1, {ROWS}) n""",
 )
 
@@ -59,7 +60,7 @@ def parameters(database: Database, name: str) -> dict[str, Any]:
     id_ = f"{'0' * 14}{100_000 + 4500}"
     own = {**to_row(delivery()), **NOT_QUEUED} if name == "INSERT" else {**to_row(delivery()), "id": id_}
     numbers = {"most": MOST, "among": MOST, "told": 0, "over": 1, "final": 1, "longest": 1, "due_at": None}
-    moments = {"at": time.time(), "never": time.time() + DAY, "until": time.time(), "now": time.time(), "before": 5e3}
+    moments = {"at": time.time(), "never": time.time() + DAY, "until": time.time(), "now": time.time(), "before": -3e3}
     texts = Driver(database).texts({"chain-1", id_, "4500", "ref-4500"})
     return {**own, "request_id": "4500", "callback": "{}", **numbers, **moments, **texts, "if_promised": "parked"}
 
