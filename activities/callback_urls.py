@@ -26,6 +26,7 @@ from itsdangerous.encoding import base64_decode, base64_encode
 from itsdangerous.exc import BadData, BadPayload
 from itsdangerous.signer import SigningAlgorithm
 
+from activities.sealing import Seals
 from workflows.contract import TOKEN_VERSIONS, StageCall
 
 SALT: Final = b"stagehook.callback-url.v1"
@@ -128,6 +129,7 @@ class CallbackURLs:
     public_url: where partners reach the receiver, for example `https://hooks.example.com`; only `issue` needs it.
     keys: the first key signs, all keys verify; `activities.settings` checks their strength.
     now: the clock, in unix seconds.
+    seals: seals secrets with the same keys.
     """
 
     def __init__(self, public_url: str, keys: Sequence[str], now: Callable[[], float] = time.time) -> None:
@@ -139,6 +141,7 @@ class CallbackURLs:
         self._signers = [_short_signer(key) for key in keys]
         self._now = now
         self.fingerprint = fingerprint(keys[0])
+        self.seals = Seals(keys)
 
     def of(self, call: StageCall) -> str:
         """Return the call's callback URL: the same bytes for every try. Raises ValueError for an unknown version."""

@@ -13,6 +13,7 @@ from typing import Final
 
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
+from activities.handshakes import Handshake
 from activities.partners.partner import Partner
 
 RETRY_AFTER_SECONDS: Final = 5
@@ -81,6 +82,9 @@ AT_ONE_URL: Final = {Verdict.GONE: 202, Verdict.CONFLICT: 202}
 after many 4xx a provider disables the URL for all of them."""
 
 
+KEPT_HEADERS: Final = ("connection", "www-authenticate")
+"""Headers of the table's answer that an answer of the partner's own has too."""
+
 AS_ACCEPTED: Final = {Verdict.DUPLICATE, Verdict.IGNORED, Verdict.UNMATCHED}
 """Verdicts that are answered in the way in which the partner wants to be told `accepted`."""
 
@@ -89,8 +93,19 @@ def in_its_own_way(
     partner: Partner | None, verdict: Verdict, response: Response, *, at_one_url: bool = False
 ) -> Response:
     """The response in the form that the partner's file asks for; see `activities.partners.partner.OwnAnswer`."""
+    if partner is None or verdict is Verdict.GREETED:
+        return response
+    response = _own_answer(partner, verdict, response, at_one_url=at_one_url)
+    if response.status_code < 300:
+        for handshake in partner.handshakes:
+            if isinstance(handshake, Handshake):
+                response.headers.update(handshake.headers_of_answers)
+    return response
+
+
+def _own_answer(partner: Partner, verdict: Verdict, response: Response, *, at_one_url: bool) -> Response:
     case = Verdict.ACCEPTED if verdict in AS_ACCEPTED else verdict
-    own = partner.answers.get(case.name.lower()) if partner else None
+    own = partner.all_answers.get(case.name.lower())
     if own is None:
         if at_one_url:
             response.status_code = AT_ONE_URL.get(verdict, response.status_code)
@@ -98,7 +113,7 @@ def in_its_own_way(
     if own.body is None:
         response.status_code = own.status
         return response
-    kept = {name: response.headers[name] for name in ("connection",) if name in response.headers}
+    kept = {name: response.headers[name] for name in KEPT_HEADERS if name in response.headers}
     return PlainTextResponse(own.body, own.status, headers=kept)
 
 

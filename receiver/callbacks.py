@@ -13,7 +13,6 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -37,7 +36,7 @@ from receiver.batches import Batches
 from receiver.body import Incoming
 from receiver.budget import SECONDS_PER_CALLBACK, RateBudget, SignalBudget
 from receiver.deliveries.capture import Capture
-from receiver.handshakes import HandshakeDone, reply_to
+from receiver.handshakes import Door, Handshakes
 from receiver.heads import check_headers, is_callback
 from receiver.metrics import Metrics
 from receiver.reading import read_whole
@@ -48,9 +47,6 @@ from receiver.stages import Stages, can_be_ours
 from workflows.contract import Answer
 
 logger = logging.getLogger("stagehook.callbacks")
-
-HANDSHAKES_PER_SECOND: Final = 50.0
-"""Limit per partner. It is high: while a stranger uses it up, the partner's own handshakes are refused."""
 
 Way = Callable[[Request, Capture, Incoming], Awaitable[Verdict]]
 
@@ -69,7 +65,7 @@ class Callbacks:
         self._stages = Stages(urls, forwarder)
         self._batches = Batches(self._stages, forwarder, self._budget)
         self._of_partners = RateBudget()
-        self._handshakes = RateBudget()
+        self._handshakes = Handshakes(urls.seals)
 
     async def receive(self, request: Request) -> Response:
         """Handle a request to the callback URL that a call carried."""
@@ -115,7 +111,8 @@ class Callbacks:
         self._forwarder.note(capture.delivery(verdict, reason, status=status))
 
     async def _at_a_callback_url(self, request: Request, capture: Capture, incoming: Incoming) -> Verdict:
-        if request.method != "POST" and not self._takes(request, capture):
+        door = Door(self._url_of(request), 1 / SECONDS_PER_CALLBACK, is_shared=False)
+        if request.method != "POST" and not await self._takes(request, capture, door):
             raise Refused(Verdict.WRONG_METHOD, body_read=False)
         claims = self._redeem(capture)
         partner = self._partners.get(claims.partner)
@@ -123,7 +120,7 @@ class Callbacks:
             # The token is ours, but PARTNERS does not enable its partner in this receiver.
             logger.error("partner-not-enabled", extra={"partner": claims.partner})
             raise Refused(Verdict.UNAVAILABLE, "partner not enabled", body_read=False)
-        received = await self._prove_body(request, capture, incoming, partner, rate=1 / SECONDS_PER_CALLBACK)
+        received = await self._prove_body(request, capture, incoming, partner, door)
         if partner.split is not None:
             with _unavailable():
                 return await self._batches.receive(capture, partner, received, claims)
@@ -132,13 +129,13 @@ class Callbacks:
             raise Refused(Verdict.IGNORED)
         return await self._deliver(capture, claims, event.answer)
 
-    def _takes(self, request: Request, capture: Capture) -> bool:
+    async def _takes(self, request: Request, capture: Capture, door: Door) -> bool:
         """Whether this request, which is no POST, is a callback of its partner. A handshake ends the request."""
         with contextlib.suppress(TokenError):
             capture.claims = self._urls.redeem(capture.token)
-            partner = self._partners.get(capture.claims.partner)
-            self._reply_to_handshake(request, partner, None, 1 / SECONDS_PER_CALLBACK)
-            return partner is not None and is_callback(request, partner)
+            if partner := self._partners.get(capture.claims.partner):
+                await self._handshakes.end(partner, request, door, "head")
+                return is_callback(request, partner)
         return False
 
     async def _at_a_partner_url(self, request: Request, capture: Capture, incoming: Incoming) -> Verdict:
@@ -146,7 +143,8 @@ class Callbacks:
         if partner is None or not partner.has_one_url or not partner.proves_its_bodies:
             raise Refused(Verdict.UNKNOWN, body_read=False)
         capture.at_partner_url(PARTNERS_PATH + partner.name, partner.name)
-        received = await self._prove_body(request, capture, incoming, partner, rate=partner.rate)
+        door = Door(self._url_of(request), partner.rate, is_shared=True)
+        received = await self._prove_body(request, capture, incoming, partner, door)
         with _unavailable():
             if partner.split is not None:
                 return await self._batches.receive(capture, partner, received)
@@ -175,30 +173,22 @@ class Callbacks:
         raise Refused(found)
 
     async def _prove_body(
-        self, request: Request, capture: Capture, incoming: Incoming, partner: Partner, *, rate: float
+        self, request: Request, capture: Capture, incoming: Incoming, partner: Partner, door: Door
     ) -> Received:
         """Read the body, check the partner's body signature and decode it. A handshake ends the request."""
-        self._reply_to_handshake(request, partner, None, rate)
+        await self._handshakes.end(partner, request, door, "head")
         if not is_callback(request, partner):
             raise Refused(Verdict.WRONG_METHOD, body_read=False)
         check_headers(request, partner)
         capture.body = body = await incoming.read()
+        await self._handshakes.end(partner, request, door, "body", body)
         capture.signed_id = self._prove(request, partner, capture.headers, body)
         capture.is_proven = partner.proves_its_bodies
         if wait := self._of_partners.seconds_to_wait(partner.name, partner.rate):
             raise Refused(Verdict.TOO_MANY, "by this partner", retry_after=math.ceil(wait))
         received = _received(request, capture)
-        self._reply_to_handshake(request, partner, received.body, rate)
+        await self._handshakes.end(partner, request, door, "signed", received.body)
         return received
-
-    def _reply_to_handshake(self, request: Request, partner: Partner | None, body: bytes | None, rate: float) -> None:
-        """End the request if it is the partner's handshake. body: None until its signature has been checked."""
-        if partner is None or (reply := reply_to(partner, request, body, rate=rate)) is None:
-            return
-        # Handshakes have their own limit: anyone who finds the URL can send a handshake that needs no signature.
-        if wait := self._handshakes.seconds_to_wait(partner.name, HANDSHAKES_PER_SECOND):
-            raise Refused(Verdict.TOO_MANY, "handshakes", retry_after=math.ceil(wait))
-        raise HandshakeDone(reply)
 
     async def _deliver(self, capture: Capture, claims: Claims, answer: Answer) -> Verdict:
         capture.says = answer.status
@@ -237,12 +227,16 @@ class Callbacks:
         if partner.signature is None:
             return ""
         query = request.scope["query_string"].decode("latin-1")
-        path = _raw_path(request) + (f"?{query}" if query else "")
-        received = SignedRequest(request.method, self._urls.public_url + path, headers, body)
+        url = self._url_of(request) + (f"?{query}" if query else "")
+        received = SignedRequest(request.method, url, headers, body)
         try:
             return partner.signature.verify(received, time.time()).delivery_id or ""
         except SignatureError as error:
             raise Refused(Verdict.UNPROVEN, error.reason) from error
+
+    def _url_of(self, request: Request) -> str:
+        """The request's public URL without its query."""
+        return self._urls.public_url + _raw_path(request)
 
 
 def _received(request: Request, capture: Capture) -> Received:

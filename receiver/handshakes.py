@@ -2,12 +2,39 @@
 
 from __future__ import annotations
 
+import logging
+import math
+from dataclasses import dataclass
+from typing import Final
+
 from starlette.requests import Request
 from starlette.responses import Response
 
-from activities.handshakes import UNSAFE_TEXT, HandshakeRequest, Reply
+from activities.handshakes import (
+    MAX_UNPROVEN_BODY_BYTES,
+    UNSAFE_TEXT,
+    Handshake,
+    HandshakeRequest,
+    OwnHandshake,
+    Reply,
+    When,
+)
+from activities.partners.answers import BrokenAnswer
 from activities.partners.partner import Partner
-from receiver.answers import Ended, Verdict
+from activities.partners.received import Received
+from activities.sealing import Seals
+from receiver.answers import Ended, Refused, Verdict
+from receiver.budget import RateBudget
+from receiver.reading import bounded, broken
+
+logger = logging.getLogger("stagehook.callbacks")
+
+HANDSHAKES_PER_SECOND: Final = 50.0
+"""Limit for each partner and kind of handshake. It is high: while a stranger uses up the kind that anyone can send to a
+partner's one URL, that kind of the partner's own is refused."""
+
+PROOFS_PER_SECOND: Final = 5.0
+"""The same for handshakes that sign a text for anyone who asks: so few give an attacker little to work with."""
 
 
 class HandshakeDone(Ended):
@@ -18,25 +45,96 @@ class HandshakeDone(Ended):
         self._reply = reply
 
     def respond(self) -> Response:
-        """The reply. `nosniff` keeps browsers from treating it as another media type."""
-        headers = {**self._reply.headers, "X-Content-Type-Options": "nosniff"}
+        """The reply. `nosniff` keeps browsers from treating it as another media type, `no-store` caches from it."""
+        headers = {**self._reply.headers, "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
         return Response(self._reply.body, self._reply.status, headers, self._reply.media_type)
 
 
-def reply_to(partner: Partner, request: Request, body: bytes | None, *, rate: float) -> Reply | None:
-    """The reply, if the request is the partner's handshake; otherwise None.
+@dataclass(frozen=True)
+class Door:
+    """The URL at which a request arrived.
 
-    body: None until the body and its signature have been checked. rate: callbacks per second at this URL.
+    url: as the partner was given it, without a query. rate: callbacks per second. is_shared: it is the partner's one
+    URL, which is no secret.
     """
-    if partner.handshake is None:
-        return None
-    asked = HandshakeRequest(
+
+    url: str
+    rate: float
+    is_shared: bool
+
+
+class Handshakes:
+    """Replies to the partners' handshakes, within limits. seals: seals a secret that a partner has chosen for us."""
+
+    def __init__(self, seals: Seals) -> None:
+        self._seals = seals
+        self._budget = RateBudget()
+
+    async def end(self, partner: Partner, request: Request, door: Door, when: When, body: bytes = b"") -> None:
+        """End the request if it is a handshake of the partner that is due now. Raises `Ended`.
+
+        body: b"" until it is read.
+        """
+        if not partner.handshakes or (when == "body" and len(body) > MAX_UNPROVEN_BODY_BYTES):
+            return
+        asked = _asked(request, door, body)
+        for handshake in partner.handshakes:
+            if reply := await _reply(partner, handshake, asked, when):
+                self._end(partner, handshake, reply, door, when)
+
+    def _end(self, partner: Partner, handshake: Handshake | OwnHandshake, reply: Reply, door: Door, when: When) -> None:
+        # Each kind has a limit of its own. So nobody who finds a partner's one URL can use up the handshakes that the
+        # partner signs, that hold a secret of ours, or that come to a URL that only the partner has.
+        place = "shared" if door.is_shared else "own"
+        kind = " ".join((partner.name, "signed" if when == "signed" else place, str(reply.is_consent)))
+        proves = isinstance(handshake, Handshake) and handshake.form.proves
+        if wait := self._budget.seconds_to_wait(kind, PROOFS_PER_SECOND if proves else HANDSHAKES_PER_SECOND):
+            raise Refused(Verdict.TOO_MANY, "handshakes", body_read=when != "head", retry_after=math.ceil(wait))
+        if reply.secret:
+            sealed = {"partner": partner.name, "sealed": self._seals.seal(reply.secret)}
+            logger.warning("partner-secret", extra={**sealed, "next": "stagehook partner unseal SEALED"})
+        raise HandshakeDone(reply)
+
+
+def _asked(request: Request, door: Door, body: bytes) -> HandshakeRequest:
+    return HandshakeRequest(
         method=request.method,
         query=request.scope["query_string"].decode("latin-1"),
         headers=tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in request.scope["headers"]),
-        body=body or b"",
-        rate=int(60 * rate),
+        body=body,
+        rate=int(60 * door.rate),
+        url=door.url,
     )
-    reply = partner.handshake.answer(asked, proven=body is not None)
-    # Without a body signature, anyone who has the URL could have any text echoed.
-    return reply if body is None or partner.proves_its_bodies or reply is None else UNSAFE_TEXT
+
+
+async def _reply(
+    partner: Partner, handshake: Handshake | OwnHandshake, asked: HandshakeRequest, when: When
+) -> Reply | None:
+    if isinstance(handshake, OwnHandshake):
+        return await _own_reply(partner, handshake, asked) if handshake.is_due(asked.method, when) else None
+    reply = handshake.answer(asked, when)
+    # Without a body signature, anyone who has the URL could have the reply to a handshake that must be signed.
+    return UNSAFE_TEXT if reply and when == "signed" and not partner.proves_its_bodies else reply
+
+
+async def _own_reply(partner: Partner, handshake: OwnHandshake, asked: HandshakeRequest) -> Reply | None:
+    """The reply of a function of the partner's file. Raises `Refused` if the function fails."""
+    received = Received(asked.body, asked.headers, asked.method, asked.query)
+
+    def respond() -> Reply | None:
+        try:
+            reply = handshake.respond(received)
+        except Exception as error:
+            raise broken(partner, _broken_by(error)) from error
+        if reply is not None and not isinstance(reply, Reply):
+            flaw = f"its handshake returned a {type(reply).__name__}: return a Reply or None"
+            raise broken(partner, BrokenAnswer(flaw))
+        return reply
+
+    return await bounded(partner, received, respond)
+
+
+def _broken_by(error: Exception) -> BrokenAnswer:
+    found = BrokenAnswer(f"its handshake raised {type(error).__name__}")
+    found.__cause__ = error
+    return found

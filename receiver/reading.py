@@ -54,12 +54,12 @@ class Read:
 
 async def read_whole(partner: Partner, received: Received) -> Event | None:
     """Read a request that carries one event; None if it is not ours. Raises `Refused`."""
-    return await _bounded(partner, received, lambda: _read(partner, received))
+    return await bounded(partner, received, lambda: _read(partner, received))
 
 
 async def read_parts(partner: Partner, received: Received) -> list[Read]:
     """Read a request that carries several events. Raises `Refused` if it cannot be split."""
-    return await _bounded(partner, received, lambda: _read_parts(partner, received))
+    return await bounded(partner, received, lambda: _read_parts(partner, received))
 
 
 def _split(partner: Partner, received: Received) -> Sequence[Part]:
@@ -83,7 +83,8 @@ def broken(partner: Partner, error: answers.BrokenAnswer, *, logged: bool = Fals
     return Refused(Verdict.BROKEN, str(error))
 
 
-async def _bounded(partner: Partner, received: Received, read: Callable[[], T]) -> T:
+async def bounded(partner: Partner, received: Received, read: Callable[[], T]) -> T:
+    """Run a function of the partner's file within `FILE_SECONDS`. Raises `Refused`."""
     began = time.monotonic()
     try:
         if len(received.body) < THREAD_FROM:

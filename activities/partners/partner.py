@@ -6,12 +6,13 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
+from functools import cached_property
 from typing import Any, Final, Literal, get_args
 
 import httpx
 
 from activities.environment import Environment
-from activities.handshakes import HANDSHAKES, Handshake
+from activities.handshakes import HANDSHAKES, AnyHandshake, Handshake, OwnHandshake
 from activities.partners.events import Event, NotOurs
 from activities.partners.received import Part, Received
 from activities.partners.received import Unreadable as Unreadable
@@ -91,7 +92,8 @@ class Partner:
     gzip: whether it may compress its callbacks, with `Content-Encoding: gzip`. The body signature covers the bytes as
         they were sent.
     answers: the answers that differ from the receiver's table, by case; see `ANSWERS_OF_ITS_OWN`.
-    handshake: what the partner asks of a webhook URL before it sends to it.
+    handshake: what the partner asks of a webhook URL before it sends to it: a `Handshake`, a function that returns a
+        `Reply` or None, or several of these.
     stage_by: how a callback tells which stage it is for. With "token" and "reference" the partner sends everything to
         one webhook URL, `/partners/NAME`, and `read_event` returns the token or the reference. That URL proves nothing,
         so `proves_its_bodies` must be true. "reference" needs a store, and `read_receipt` must return the reference.
@@ -126,7 +128,7 @@ class Partner:
     content_type: str | Sequence[str] = "application/json"
     gzip: bool = False
     answers: Mapping[str, OwnAnswer] = field(default_factory=dict)
-    handshake: Handshake | None = None
+    handshake: AnyHandshake | Sequence[AnyHandshake] | None = None
     stage_by: StageBy = "url"
     idempotent: bool = False
     split: Callable[[Received], Sequence[Part]] | None = None
@@ -165,6 +167,7 @@ class Partner:
         if not all(media_type == "" or LOWER_MEDIA_TYPE.fullmatch(media_type) for media_type in self.media_types):
             raise ConfigError(f"partner {self.name}: content_type is a media type in lower case, without parameters")
         self._check_answers()
+        self._check_handshakes()
 
     def _check_answers(self) -> None:
         for case, answer in self.answers.items():
@@ -172,6 +175,35 @@ class Partner:
                 raise ConfigError(f"partner {self.name}: {case} cannot be answered {answer.status}")
             if answer.status in BODILESS and answer.body != "":
                 raise ConfigError(f"partner {self.name}: {answer.status} has no body")
+
+    def _check_handshakes(self) -> None:
+        for handshake in self.handshakes:
+            if isinstance(handshake, OwnHandshake):
+                continue
+            if handshake.form.takes_any_get and self.takes_get:
+                raise ConfigError(f"partner {self.name}: with handshake {handshake.name}, a GET cannot be a callback")
+            if handshake.form.sets_unused_key and self.signature is not None:
+                raise ConfigError(
+                    f"partner {self.name}: handshake {handshake.name} lets a stranger choose the key of the signature: "
+                    'use handshake("asana", environment, "ACME_ENROL", fix=...)'
+                )
+
+    @cached_property
+    def handshakes(self) -> tuple[Handshake | OwnHandshake, ...]:
+        """What the partner asks of a webhook URL before it sends to it."""
+        if self.handshake is None:
+            return ()
+        several = self.handshake if isinstance(self.handshake, Sequence) else (self.handshake,)
+        return tuple(one if isinstance(one, Handshake | OwnHandshake) else OwnHandshake(one) for one in several)
+
+    @cached_property
+    def all_answers(self) -> Mapping[str, OwnAnswer]:
+        """The answers that differ from the receiver's table, by case: of its handshakes' providers, and its own."""
+        found: dict[str, OwnAnswer] = {}
+        for one in self.handshakes:
+            if isinstance(one, Handshake):
+                found |= {case: OwnAnswer(*answer) for case, answer in one.form.answers.items()}
+        return {**found, **self.answers}
 
     @property
     def media_types(self) -> tuple[str, ...]:
@@ -207,7 +239,7 @@ class Partner:
     @property
     def must_prove_its_bodies(self) -> bool:
         """Whether `proves_its_bodies` is required: by its one URL, or by a handshake that must be proven."""
-        return self.has_one_url or (self.handshake is not None and self.handshake.proven)
+        return self.has_one_url or any(isinstance(one, Handshake) and one.proven for one in self.handshakes)
 
 
 def signature(scheme: str, environment: Environment, variable: str, *, fix: str, **options: Any) -> Scheme | None:
@@ -232,10 +264,13 @@ def handshake(name: str, environment: Environment, variable: str, *, fix: str) -
     """Make the named handshake with the secret in the variable.
 
     A handshake that signs reads the variable as a list, separated by commas, and uses the first secret. Returns None
-    for a missing or unusable secret, which also becomes a fault of the environment.
+    for a missing or unusable secret, which also becomes a fault of the environment. The enrolment word may be missing:
+    then nothing is enrolled.
     """
     if (row := HANDSHAKES.get(name)) and row.signs:
         secret = next(iter(environment.names(variable, fix=fix)), "")
+    elif row and row.enrols:
+        secret = environment.optional(variable)
     else:
         secret = environment.text(variable, fix=fix)
     if secret and is_short(secret) and not (row and row.is_public):

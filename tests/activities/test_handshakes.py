@@ -11,28 +11,43 @@ from urllib.parse import quote
 
 import pytest
 
-from activities.handshakes import HANDSHAKES, Handshake, HandshakeRequest, Reply
+from activities.handshakes import HANDSHAKES, Handshake, HandshakeRequest, Reply, When
 from activities.signatures import ConfigError
 
+WORD = "an-enrolment-word"
 SECRETS = {
     "meta": "verify-me",
+    "strava": "verify-me",
+    "websub": "https://feeds.example/topic",
     "zoom": "zoom-secret",
     "x-crc": "consumer-secret",
+    "linkedin": "client-secret",
+    "ebay": "verification-token",
+    "fitbit": "a-code",
+    "adobe-sign": "CBJCHBCAABAAo-client",
+    "lark": "lark-token",
     "cloudevents": "eventgrid.example.net",
+    **dict.fromkeys(("asana", "keap", "rentman", "notion"), WORD),
 }
+URL = "https://hooks.example/partners/ebay"
 GRAPH_TOKEN = "Validation: Testing client application reachability for subscription Request-Id: 522a8e7e"
 
 
 def shake(name: str, asked: HandshakeRequest) -> Reply | None:
-    return Handshake(name, SECRETS.get(name, "")).answer(asked, proven=HANDSHAKES[name].proven)
+    return Handshake(name, SECRETS.get(name, "")).answer(asked, HANDSHAKES[name].when)
 
 
-def post(value: Any) -> HandshakeRequest:
-    return HandshakeRequest("POST", body=json.dumps(value).encode())
+def post(value: Any = None, query: str = "", **headers: str) -> HandshakeRequest:
+    body = b"" if value is None else json.dumps(value).encode()
+    return HandshakeRequest("POST", query, _headers(headers), body)
 
 
-def get(query: str) -> HandshakeRequest:
-    return HandshakeRequest("GET", query)
+def get(query: str = "", method: str = "GET", **headers: str) -> HandshakeRequest:
+    return HandshakeRequest(method, query, _headers(headers), url=URL)
+
+
+def _headers(headers: dict[str, str]) -> tuple[tuple[str, str], ...]:
+    return tuple((name.replace("_", "-"), value) for name, value in headers.items())
 
 
 def options(rate: int = 60, **headers: str) -> HandshakeRequest:
@@ -44,28 +59,110 @@ def mac(secret: str, text: str) -> bytes:
     return hmac.new(secret.encode(), text.encode(), hashlib.sha256).digest()
 
 
+def event_grid(code: Any = "512d38b6", kind: str = "SubscriptionValidationEvent", events: int = 1) -> HandshakeRequest:
+    event = {"eventType": f"Microsoft.EventGrid.{kind}", "data": {"validationCode": code}}
+    return post([event] * events, aeg_event_type="SubscriptionValidation")
+
+
+def twitch(challenge: Any, kind: str = "webhook_callback_verification") -> HandshakeRequest:
+    return post({"challenge": challenge, "subscription": {}}, Twitch_Eventsub_Message_Type=kind)
+
+
+def enrolling(name: str, value: str = "b537207f20cbfa02", word: str = WORD) -> HandshakeRequest:
+    if name == "notion":
+        return post({"verification_token": value}, f"enrol={word}")
+    return post(None, f"enrol={word}", X_Hook_Secret=value)
+
+
 X_TOKEN = base64.b64encode(mac("consumer-secret", "abc=")).decode()
 META = "hub.mode=subscribe&hub.verify_token=verify-me&hub.challenge=115820"
-GOOD: dict[str, tuple[HandshakeRequest, int, str, str]] = {
-    "slack": (post({"type": "url_verification", "token": "t", "challenge": "3eZbrw1a"}), 200, "text/plain", "3eZbrw1a"),
-    "graph": (HandshakeRequest("POST", f"validationToken={quote(GRAPH_TOKEN)}"), 200, "text/plain", GRAPH_TOKEN),
-    "meta": (get(META), 200, "text/plain", "115820"),
-    "dropbox": (get("challenge=abc123"), 200, "text/plain", "abc123"),
-    "zoom": (
-        post({"event": "endpoint.url_validation", "payload": {"plainToken": "qgg8vlvZRS6UYooatFL8Aw"}}),
-        200,
-        "application/json",
-        json.dumps(
-            {
-                "plainToken": "qgg8vlvZRS6UYooatFL8Aw",
-                "encryptedToken": mac("zoom-secret", "qgg8vlvZRS6UYooatFL8Aw").hex(),
-            }
-        ),
-    ),
-    "x-crc": (get("crc_token=abc%3D"), 200, "application/json", json.dumps({"response_token": f"sha256={X_TOKEN}"})),
-    "discord": (post({"type": 1, "id": "1", "application_id": "2"}), 200, "application/json", '{"type": 1}'),
-    "cloudevents": (options(Origin="eventgrid.example.net"), 200, "text/plain", ""),
+WEBSUB = (
+    f"hub.mode=subscribe&hub.topic={quote('https://feeds.example/topic', safe='')}&hub.challenge=c1&hub.lease_seconds=9"
+)
+EBAY = hashlib.sha256(f"a8628072verification-token{URL}".encode()).hexdigest()
+LINKEDIN = {"challengeCode": "890e4665-4dfe", "challengeResponse": mac("client-secret", "890e4665-4dfe").hex()}
+ZOOM = {
+    "plainToken": "qgg8vlvZRS6UYooatFL8Aw",
+    "encryptedToken": mac("zoom-secret", "qgg8vlvZRS6UYooatFL8Aw").hex(),
 }
+ITR = {"events": [], "lastEventSequence": 0, "firstEventSequence": 0, "entropy": "S0m3r4Nd0mt3xt"}
+TEXT, JSON = "text/plain", "application/json"
+GOOD: dict[str, tuple[HandshakeRequest, int, str, Any]] = {
+    "slack": (post({"type": "url_verification", "token": "t", "challenge": "3eZbrw1a"}), 200, TEXT, "3eZbrw1a"),
+    "graph": (post(None, f"validationToken={quote(GRAPH_TOKEN)}"), 200, TEXT, GRAPH_TOKEN),
+    "sharepoint": (post(None, "validationtoken=0a7f"), 200, TEXT, "0a7f"),
+    "meta": (get(META), 200, TEXT, "115820"),
+    "strava": (get(META), 200, JSON, {"hub.challenge": "115820"}),
+    "websub": (get(WEBSUB), 200, TEXT, "c1"),
+    "dropbox": (get("challenge=abc123"), 200, TEXT, "abc123"),
+    "nylas": (get("challenge=abc123"), 200, TEXT, "abc123"),
+    "zoom": (
+        post({"event": "endpoint.url_validation", "payload": {"plainToken": ZOOM["plainToken"]}}),
+        200,
+        JSON,
+        ZOOM,
+    ),
+    "x-crc": (get("crc_token=abc%3D"), 200, JSON, {"response_token": f"sha256={X_TOKEN}"}),
+    "linkedin": (get("challengeCode=890e4665-4dfe&applicationId=1"), 200, JSON, LINKEDIN),
+    "ebay": (get("challenge_code=a8628072"), 200, JSON, {"challengeResponse": EBAY}),
+    "fitbit": (get("verify=a-code"), 204, TEXT, ""),
+    "okta": (get(X_Okta_Verification_Challenge="nonce-1"), 200, JSON, {"verification": "nonce-1"}),
+    "smartsheet": (
+        post({"challenge": "dd07", "webhookId": 1}, Smartsheet_Hook_Challenge="dd07"),
+        200,
+        JSON,
+        {"smartsheetHookResponse": "dd07"},
+    ),
+    "adobe-sign": (
+        get(X_AdobeSign_ClientId="CBJCHBCAABAAo-client"),
+        200,
+        JSON,
+        {"xAdobeSignClientId": "CBJCHBCAABAAo-client"},
+    ),
+    "ringcentral": (post(None, Validation_Token="0a7f"), 200, TEXT, ""),
+    "google": (post(None, X_Goog_Resource_State="sync", X_Goog_Channel_ID="c"), 200, TEXT, ""),
+    "trello": (get(method="HEAD"), 200, TEXT, ""),
+    "mandrill": (get(method="HEAD"), 200, TEXT, ""),
+    "mailchimp": (get(), 200, TEXT, ""),
+    "monday": (post({"challenge": "3eZbrw1a"}), 200, JSON, {"challenge": "3eZbrw1a"}),
+    "miro": (post({"challenge": "3eZbrw1a"}), 200, JSON, {"challenge": "3eZbrw1a"}),
+    "lark": (
+        post({"challenge": "ajls", "token": "lark-token", "type": "url_verification"}),
+        200,
+        JSON,
+        {"challenge": "ajls"},
+    ),
+    "event-grid": (event_grid(), 200, JSON, {"validationResponse": "512d38b6"}),
+    "twitch": (twitch("pogchamp-kappa-360noscope"), 200, TEXT, "pogchamp-kappa-360noscope"),
+    "discord": (post({"type": 1, "id": "1", "application_id": "2"}), 200, JSON, {"type": 1}),
+    "xero": (post(ITR), 200, TEXT, ""),
+    "line": (post({"destination": "U1", "events": []}), 200, TEXT, ""),
+    "asana": (enrolling("asana"), 200, TEXT, ""),
+    "keap": (enrolling("keap"), 200, TEXT, ""),
+    "rentman": (enrolling("rentman"), 200, TEXT, ""),
+    "x-hook-secret": (post(None, X_Hook_Secret="b537"), 200, TEXT, ""),
+    "notion": (enrolling("notion"), 200, TEXT, ""),
+    "cloudevents": (options(Origin="eventgrid.example.net"), 200, TEXT, ""),
+}
+IN_HEADERS = {
+    "smartsheet": {"Smartsheet-Hook-Response": "dd07"},
+    "adobe-sign": {"X-AdobeSign-ClientId": "CBJCHBCAABAAo-client"},
+    "ringcentral": {"Validation-Token": "0a7f"},
+    "x-hook-secret": {"X-Hook-Secret": "b537"},
+    **{name: {"X-Hook-Secret": "b537207f20cbfa02"} for name in ("asana", "keap", "rentman")},
+}
+ALIKE = [
+    {"dropbox", "nylas"},
+    {"meta", "strava"},
+    {"meta", "websub"},
+    {"strava", "websub"},
+    {"monday", "miro"},
+    {"trello", "mandrill", "mailchimp"},
+    {"asana", "keap", "rentman", "x-hook-secret"},
+    {"xero", "line"},
+    {"slack", "lark"},
+]
+"""Handshakes with the same request: the partner's file says which it is."""
 
 
 @pytest.mark.parametrize("name", HANDSHAKES)
@@ -73,21 +170,27 @@ def test_a_handshake_is_answered_in_its_providers_form(name: str) -> None:
     asked, status, media_type, body = GOOD[name]
     reply = shake(name, asked)
     assert reply is not None
-    assert (reply.status, reply.media_type, reply.body) == (status, media_type, body)
+    said = json.loads(reply.body) if media_type == JSON else reply.body
+    assert (reply.status, reply.media_type, said) == (status, media_type, body)
+    if name in IN_HEADERS:
+        assert reply.headers == IN_HEADERS[name]
 
 
 @pytest.mark.parametrize("name", HANDSHAKES)
 def test_one_providers_handshake_is_nothing_to_another(name: str) -> None:
     for other, (asked, *_) in GOOD.items():
-        if other != name:
-            assert shake(name, asked) is None
+        if other != name and not any({name, other} <= alike for alike in ALIKE):
+            reply = shake(name, asked)
+            assert (other, reply) == (other, None) or (name == "mailchimp" and asked.method == "GET")
 
 
 @pytest.mark.parametrize("name", HANDSHAKES)
 def test_a_handshake_is_answered_before_or_after_the_signature(name: str) -> None:
     """After it where the provider signs; else before the body is read."""
     handshake = Handshake(name, SECRETS.get(name, ""))
-    assert handshake.answer(GOOD[name][0], proven=not handshake.proven) is None
+    moments: tuple[When, ...] = ("head", "body", "signed")
+    answered = [when for when in moments if handshake.answer(GOOD[name][0], when)]
+    assert answered == [HANDSHAKES[name].when]
 
 
 @pytest.mark.parametrize(
@@ -108,6 +211,31 @@ def test_a_handshake_is_answered_before_or_after_the_signature(name: str) -> Non
         ("discord", post({"type": 2, "data": {}})),
         ("cloudevents", options(Origin="evil.example.net")),
         ("cloudevents", options()),
+        ("strava", get("hub.challenge=1")),
+        ("websub", get(WEBSUB.replace("subscribe", "unsubscribe", 1))),
+        ("linkedin", get("challengecode=1")),
+        ("ebay", get("challengeCode=1")),
+        ("fitbit", get("code=1")),
+        ("okta", get("x-okta-verification-challenge=1")),
+        ("okta", post(None, X_Okta_Verification_Challenge="nonce-1")),
+        ("smartsheet", post({"challenge": "dd07", "webhookId": 1})),
+        ("adobe-sign", get()),
+        ("ringcentral", post({"event": "x"})),
+        ("google", post(None, X_Goog_Resource_State="exists")),
+        ("trello", get()),
+        ("trello", post({"action": {}})),
+        ("monday", post({"challenge": "x", "event": {}})),
+        ("monday", post(["challenge"])),
+        ("lark", post({"challenge": "x", "token": "lark-token", "type": "event_callback"})),
+        ("event-grid", event_grid(kind="SubscriptionDeletedEvent")),
+        ("event-grid", event_grid(events=2)),
+        ("event-grid", HandshakeRequest("POST", body=event_grid().body)),
+        ("twitch", twitch("x", "notification")),
+        ("twitch", twitch("x", "revocation")),
+        ("xero", post({**ITR, "events": [{}]})),
+        ("xero", post({"entropy": "x"})),
+        ("asana", post({"events": []}, f"enrol={WORD}")),
+        ("notion", post({"type": "page.created", "verification_token": "secret_x"}, f"enrol={WORD}")),
     ],
 )
 def test_what_is_no_handshake_is_not_answered(name: str, asked: HandshakeRequest) -> None:
@@ -132,6 +260,25 @@ def test_what_is_no_handshake_is_not_answered(name: str, asked: HandshakeRequest
         ("x-crc", get("crc_token=%7B%7D")),
         ("x-crc", get("crc_token=status%3Ddone")),
         ("x-crc", get("crc_token=" + "a" * 257)),
+        ("linkedin", get("challengeCode=%7B%7D")),
+        ("linkedin", get("challengeCode=a&challengeCode=b")),
+        ("ebay", get("challenge_code=")),
+        ("ebay", get("challenge_code=a%3Ab")),
+        ("strava", get("hub.mode=subscribe&hub.verify_token=verify-me")),
+        ("okta", get(X_Okta_Verification_Challenge="<script>")),
+        ("okta", get(X_Okta_Verification_Challenge="")),
+        ("smartsheet", post(None, Smartsheet_Hook_Challenge="x" * 1025)),
+        ("smartsheet", HandshakeRequest("POST", headers=(("Smartsheet-Hook-Challenge", "a"),) * 2)),
+        ("ringcentral", post(None, Validation_Token="caf\u00e9")),
+        ("monday", post({"challenge": "<b>"})),
+        ("monday", post({"challenge": {"a": 1}})),
+        ("event-grid", event_grid(code=7)),
+        ("event-grid", event_grid(code='"}')),
+        ("twitch", twitch("a\nb")),
+        ("twitch", twitch(None)),
+        ("asana", enrolling("asana", "")),
+        ("asana", enrolling("asana", "\x7f")),
+        ("notion", enrolling("notion", "<b>")),
     ],
 )
 def test_a_handshake_that_asks_too_much_is_refused_at_once(name: str, asked: HandshakeRequest) -> None:
@@ -141,12 +288,61 @@ def test_a_handshake_that_asks_too_much_is_refused_at_once(name: str, asked: Han
     assert (reply.status, reply.media_type) == (422, "text/plain")
 
 
-@pytest.mark.parametrize("token", ["", "verify-m", "verify-me2", "caf%C3%A9"])
-def test_another_verify_token_is_403_and_gets_no_echo(token: str) -> None:
-    reply = shake("meta", get(f"hub.mode=subscribe&hub.verify_token={token}&hub.challenge=115820"))
+@pytest.mark.parametrize(
+    ("name", "asked", "status"),
+    [
+        *(
+            (name, get(f"hub.mode=subscribe&hub.verify_token={token}&hub.challenge=115820"), 403)
+            for name in ("meta", "strava")
+            for token in ("", "verify-m", "verify-me2", "caf%C3%A9", "verify-me&hub.verify_token=verify-me")
+        ),
+        ("websub", get(WEBSUB.replace("topic", "other", 1).replace("other=", "topic=x")), 404),
+        ("fitbit", get("verify=another"), 404),
+        ("adobe-sign", get(X_AdobeSign_ClientId="another"), 403),
+        ("lark", post({"challenge": "115820", "token": "another", "type": "url_verification"}), 403),
+        *(
+            (name, enrolling(name, "115820", word), 403)
+            for name in ("asana", "notion")
+            for word in ("", "x", WORD + "x")
+        ),
+        ("asana", post(None, X_Hook_Secret="115820"), 403),
+        ("notion", post({"verification_token": "115820"}), 403),
+    ],
+)
+def test_another_secret_gets_no_echo(name: str, asked: HandshakeRequest, status: int) -> None:
+    """So a stranger can neither verify our URL for another webhook, nor have a key of its own taken."""
+    reply = shake(name, asked)
     assert reply is not None
-    assert reply.status == 403
+    assert (reply.status, reply.secret, reply.headers) == (status, "", {})
     assert "115820" not in reply.body
+
+
+@pytest.mark.parametrize("name", ["asana", "keap", "rentman", "notion"])
+def test_the_key_that_a_partner_chooses_is_for_the_operator(name: str) -> None:
+    reply = shake(name, enrolling(name))
+    assert reply is not None
+    assert reply.secret == "b537207f20cbfa02"
+    assert reply.secret not in repr(reply)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"status": 302},
+        {"status": 500},
+        {"media_type": "text/html"},
+        {"media_type": "image/svg+xml"},
+        {"body": "x" * 4097},
+        {"headers": {"Set-Cookie": "a=b"}},
+        {"headers": {"location": "https://evil.example"}},
+        {"headers": {"Content-Type": "text/html"}},
+        {"headers": {"X-Echo": "a\r\nSet-Cookie: b=c"}},
+        {"headers": {"X Echo": "a"}},
+    ],
+)
+def test_a_reply_that_must_not_be_sent_is_not_made(parts: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="reply to a handshake"):
+        Reply(**parts)
 
 
 def test_discords_webhook_events_ping_is_204() -> None:

@@ -172,6 +172,7 @@ CASES: dict[str, list[list[str]]] = {
     ],
     "partner resume": [["idcheck", "--reason", HOSTILE], [HOSTILE]],
     "partner new": [[HOSTILE], ["x", "--scheme", HOSTILE], ["x", "--from", HOSTILE], ["x", "--kind", HOSTILE]],
+    "partner unseal": [[HOSTILE], ["-"]],
     "partner serve": [["--plays", HOSTILE], ["--plays", f"x={HOSTILE}"]],
     "partner send": [["PARTNER"], ["PARTNER", "--json"], [HOSTILE], ["PARTNER", "--data", HOSTILE]],
     "partner stop": [[OPEN, "1", "--yes"], [OPEN, "1", "--yes", "--json"], [OPEN, "1"], [OPEN, "9", "--yes"]],

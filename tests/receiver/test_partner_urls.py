@@ -102,7 +102,7 @@ async def test_an_unsigned_handshake_is_answered_at_either_url(
     assert answer.status_code == status
     assert text is None or answer.text == text
     assert answer.headers["content-type"] == (JSON if handshake.name == "x-crc" else TEXT)
-    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert (answer.headers["x-content-type-options"], answer.headers["cache-control"]) == ("nosniff", "no-store")
     assert forged.status_code == (405 if "callbacks" in url and method != "POST" else 404)
 
 
@@ -158,7 +158,7 @@ async def test_a_handshake_reaches_no_run(real: WorkflowEnvironment, handshake: 
 
 
 async def test_handshakes_are_limited_apart_from_callbacks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("receiver.callbacks.HANDSHAKES_PER_SECOND", 0.01)
+    monkeypatch.setattr("receiver.handshakes.PROOFS_PER_SECOND", 0.01)
     async with receiver(handshake=Handshake("x-crc", "secret")) as http:
         answers = [await http.get(URLS.issue(CLAIMS) + f"?crc_token=a{n}") for n in range(2)]
         callback = await http.post(URLS.issue(CLAIMS), json={})

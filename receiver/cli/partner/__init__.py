@@ -154,6 +154,19 @@ async def undo(workflow_id: str, stage: int, *, yes: bool, as_json: bool) -> Non
 
 
 @partner.command()
+@click.argument("sealed", metavar="SEALED|-")
+def unseal(sealed: str) -> None:
+    """Print a secret that a partner has chosen for us, such as the key of its signatures.
+
+    SEALED is the text in the log line `partner-secret`. It opens with the CALLBACK_KEYS of the receiver. What this
+    prints is a secret: keep it out of logs and shell histories.
+    """
+    from receiver.cli.partner.unsealing import print_unsealed
+
+    print_unsealed(read_argument(sealed, "sealed text"))
+
+
+@partner.command()
 @click.option("--port", default=DEFAULT_PORT, show_default=True, type=click.IntRange(1, 65535))
 @click.option("--plays", multiple=True, metavar="PARTNER=PLAY[,PLAY]", help="What it plays, attempt by attempt.")
 @click.option("--delay", type=NumberRange(0, 3600), help="Seconds to a callback, for every play.")
