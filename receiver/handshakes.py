@@ -123,13 +123,13 @@ async def _own_reply(partner: Partner, handshake: OwnHandshake, asked: Handshake
 
     def respond() -> Reply | None:
         try:
-            reply = handshake.respond(received)
+            reply: object = handshake.respond(received)
         except Exception as error:
             raise broken(partner, _broken_by(error)) from error
-        if reply is not None and not isinstance(reply, Reply):
-            flaw = f"its handshake returned a {type(reply).__name__}: return a Reply or None"
-            raise broken(partner, BrokenAnswer(flaw))
-        return reply
+        if reply is None or isinstance(reply, Reply):
+            return reply
+        flaw = f"its handshake returned a {type(reply).__name__}: return a Reply or None"
+        raise broken(partner, BrokenAnswer(flaw))
 
     return await bounded(partner, received, respond)
 

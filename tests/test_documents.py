@@ -26,10 +26,10 @@ import httpx
 import pytest
 
 from activities.environment import Environment
-from activities.handshakes import HANDSHAKES
+from activities.handshakes import HANDSHAKES, Handshake
 from activities.partners import PARTNERS
 from activities.partners.events import NOT_OURS, Event
-from activities.partners.partner import Partner
+from activities.partners.partner import Partner, handshake
 from activities.partners.received import Part, Received
 from activities.signatures import SCHEMES
 from receiver.answers import Verdict
@@ -497,6 +497,24 @@ def is_named(module: str, name: str) -> bool:
 def test_the_partners_page_names_every_scheme_and_handshake() -> None:
     words = set(re.findall(r"`([a-z0-9-]+)`", ADDING))
     assert {*SCHEMES, *HANDSHAKES} - words == set()
+
+
+@pytest.mark.parametrize("line", re.findall(r"`handshake=([Hh]andshake\([^`]+\)|\[[^`]+\])`", ADDING))
+def test_each_line_of_a_handshake_makes_it(line: str) -> None:
+    names = ("VERIFY_TOKEN", "TOPIC", "SECRET", "CLIENT_ID", "ORIGIN", "ENROL")
+    environment = Environment({f"ACME_{name}": "some-text-from-a-dashboard" for name in names})
+    known = {"Handshake": Handshake, "handshake": handshake, "environment": environment}
+    made = eval(line, known)
+    assert made
+    assert not environment.faults
+
+
+def test_the_pages_own_handshake_is_answered() -> None:
+    [block] = python_under(ADDING, "Handshakes")
+    file: dict[str, Any] = {}
+    exec(block, file)
+    assert file["shake_hands"](Received(b"", (("X-Acme-Ping", "p"),), "GET")).body == "p"
+    assert file["shake_hands"](Received(b"{}")) is None
 
 
 ROOT_PAGES = ("README", "CONTRIBUTING", "SECURITY", "CHANGELOG")

@@ -5,21 +5,12 @@ handshake proves that the URL is served, or that its owner knows a secret. It sa
 nothing.
 """
 
-from activities.handshakes.forms import UNSAFE_TEXT, Form
-from activities.handshakes.handshake import AnyHandshake, Handshake, OwnAnswerFunction, OwnHandshake
-from activities.handshakes.providers import HANDSHAKES
-from activities.handshakes.request import MAX_UNPROVEN_BODY_BYTES, HandshakeRequest, Reply, When
-
-__all__ = [
-    "HANDSHAKES",
-    "MAX_UNPROVEN_BODY_BYTES",
-    "UNSAFE_TEXT",
-    "AnyHandshake",
-    "Form",
-    "Handshake",
-    "HandshakeRequest",
-    "OwnAnswerFunction",
-    "OwnHandshake",
-    "Reply",
-    "When",
-]
+from activities.handshakes.forms import UNSAFE_TEXT as UNSAFE_TEXT
+from activities.handshakes.handshake import AnyHandshake as AnyHandshake
+from activities.handshakes.handshake import Handshake as Handshake
+from activities.handshakes.handshake import OwnHandshake as OwnHandshake
+from activities.handshakes.providers import HANDSHAKES as HANDSHAKES
+from activities.handshakes.request import MAX_UNPROVEN_BODY_BYTES as MAX_UNPROVEN_BODY_BYTES
+from activities.handshakes.request import HandshakeRequest as HandshakeRequest
+from activities.handshakes.request import Reply as Reply
+from activities.handshakes.request import When as When

@@ -1,4 +1,4 @@
-"""Form: a handshake as data: which request it is, what it asks for, and how that is said.
+"""HandshakeForm: a handshake as data: which request it is, what it asks for, and how that is said.
 
 Two kinds of text go back to the provider:
 
@@ -154,7 +154,7 @@ def _json(value: Mapping[str, Any], headers: Mapping[str, str] | None = None) ->
 
 
 @dataclass(frozen=True)
-class Form:
+class HandshakeForm:
     """A provider's handshake.
 
     methods: the HTTP methods of the request.

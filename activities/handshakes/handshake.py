@@ -13,7 +13,7 @@ from activities.signatures import ConfigError
 from activities.signatures.scheme import is_blank
 
 if TYPE_CHECKING:
-    from activities.handshakes.forms import Form
+    from activities.handshakes.forms import HandshakeForm
     from activities.partners.received import Received
 
 
@@ -35,7 +35,7 @@ class Handshake:
             raise ConfigError(f"handshake {self.name} needs {self.form.needs or 'no secret'}")
 
     @property
-    def form(self) -> Form:
+    def form(self) -> HandshakeForm:
         """The row of the table."""
         return HANDSHAKES[self.name]
 

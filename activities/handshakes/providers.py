@@ -13,7 +13,7 @@ from typing import Final
 from activities.handshakes.forms import (
     ENROLMENT_FIELD,
     SIGNABLE,
-    Form,
+    HandshakeForm,
     as_header,
     as_json,
     as_key,
@@ -67,7 +67,7 @@ def _consent(text: str, secret: str, asked: HandshakeRequest) -> Reply:
     return Reply(headers={"Allow": "POST", "WebHook-Allowed-Origin": text, "WebHook-Allowed-Rate": allowed})
 
 
-class _CloudEvents(Form):
+class _CloudEvents(HandshakeForm):
     def answer(self, asked: HandshakeRequest, secret: str) -> Reply | None:
         """Return the reply, or None for another origin: a 4xx could be taken for a consent."""
         origin = asked.header("webhook-request-origin")
@@ -76,11 +76,11 @@ class _CloudEvents(Form):
         return super().answer(asked, secret)
 
 
-SLACK: Final = Form(
+SLACK: Final = HandshakeForm(
     POST, "signed", as_text, only_if=(says_at(member("type"), "url_verification"),), reads=member("challenge")
 )
-QUERY_CHALLENGE: Final = Form(GET, "head", as_text, reads=query("challenge"))
-META: Final = Form(
+QUERY_CHALLENGE: Final = HandshakeForm(GET, "head", as_text, reads=query("challenge"))
+META: Final = HandshakeForm(
     GET,
     "head",
     as_text,
@@ -89,10 +89,10 @@ META: Final = Form(
     secret_at=query("hub.verify_token"),
     needs=VERIFY_TOKEN,
 )
-ONLY_CHALLENGE: Final = Form(
+ONLY_CHALLENGE: Final = HandshakeForm(
     POST, "body", as_json("challenge"), only_if=(has_only("challenge"),), reads=member("challenge")
 )
-HOOK_SECRET: Final = Form(
+HOOK_SECRET: Final = HandshakeForm(
     POST,
     "head",
     as_key("X-Hook-Secret"),
@@ -101,12 +101,12 @@ HOOK_SECRET: Final = Form(
     needs=ENROLMENT_WORD,
     enrols=True,
 )
-HEAD: Final = Form(("HEAD",), "head", nothing())
+HEAD: Final = HandshakeForm(("HEAD",), "head", nothing())
 
-HANDSHAKES: Final[Mapping[str, Form]] = {
+HANDSHAKES: Final[Mapping[str, HandshakeForm]] = {
     "slack": SLACK,
-    "graph": Form(POST, "head", as_text, reads=query("validationToken")),
-    "sharepoint": Form(POST, "head", as_text, reads=query("validationtoken")),
+    "graph": HandshakeForm(POST, "head", as_text, reads=query("validationToken")),
+    "sharepoint": HandshakeForm(POST, "head", as_text, reads=query("validationtoken")),
     "dropbox": QUERY_CHALLENGE,
     "nylas": QUERY_CHALLENGE,
     "meta": META,
@@ -118,7 +118,7 @@ HANDSHAKES: Final[Mapping[str, Form]] = {
         needs="the topic's URL, as it was asked for",
         is_public=True,
     ),
-    "zoom": Form(
+    "zoom": HandshakeForm(
         POST,
         "signed",
         with_digest("encryptedToken", hmac_hex, text_at="plainToken"),
@@ -128,7 +128,7 @@ HANDSHAKES: Final[Mapping[str, Form]] = {
         needs="the webhook's secret token",
         signs=True,
     ),
-    "x-crc": Form(
+    "x-crc": HandshakeForm(
         GET,
         "head",
         with_digest("response_token", hmac_base64),
@@ -138,7 +138,7 @@ HANDSHAKES: Final[Mapping[str, Form]] = {
         signs=True,
         proves=True,
     ),
-    "linkedin": Form(
+    "linkedin": HandshakeForm(
         GET,
         "head",
         with_digest("challengeResponse", hmac_hex, text_at="challengeCode"),
@@ -148,7 +148,7 @@ HANDSHAKES: Final[Mapping[str, Form]] = {
         signs=True,
         proves=True,
     ),
-    "ebay": Form(
+    "ebay": HandshakeForm(
         GET,
         "head",
         with_digest("challengeResponse", hash_with_url),
@@ -157,7 +157,7 @@ HANDSHAKES: Final[Mapping[str, Form]] = {
         needs="the verification token that was entered in the dashboard",
         proves=True,
     ),
-    "fitbit": Form(
+    "fitbit": HandshakeForm(
         GET,
         "head",
         nothing(204),
@@ -166,14 +166,14 @@ HANDSHAKES: Final[Mapping[str, Form]] = {
         unknown=Reply(404, "this verification code is another one"),
         needs="the verification code from the dashboard",
     ),
-    "okta": Form(GET, "head", as_json("verification"), reads=header("x-okta-verification-challenge")),
-    "smartsheet": Form(
+    "okta": HandshakeForm(GET, "head", as_json("verification"), reads=header("x-okta-verification-challenge")),
+    "smartsheet": HandshakeForm(
         POST,
         "head",
         as_json("smartsheetHookResponse", in_header="Smartsheet-Hook-Response"),
         reads=header("smartsheet-hook-challenge"),
     ),
-    "adobe-sign": Form(
+    "adobe-sign": HandshakeForm(
         GET,
         "head",
         as_json("xAdobeSignClientId", in_header="X-AdobeSign-ClientId"),
@@ -183,14 +183,14 @@ HANDSHAKES: Final[Mapping[str, Form]] = {
         is_public=True,
         repeats="X-AdobeSign-ClientId",
     ),
-    "ringcentral": Form(POST, "head", as_header("Validation-Token"), reads=header("validation-token")),
-    "google": Form(POST, "head", nothing(), only_if=(says_at(header("x-goog-resource-state"), "sync"),)),
+    "ringcentral": HandshakeForm(POST, "head", as_header("Validation-Token"), reads=header("validation-token")),
+    "google": HandshakeForm(POST, "head", nothing(), only_if=(says_at(header("x-goog-resource-state"), "sync"),)),
     "trello": HEAD,
     "mandrill": HEAD,
-    "mailchimp": Form(("GET", "HEAD"), "head", nothing()),
+    "mailchimp": HandshakeForm(("GET", "HEAD"), "head", nothing()),
     "monday": ONLY_CHALLENGE,
     "miro": ONLY_CHALLENGE,
-    "lark": Form(
+    "lark": HandshakeForm(
         POST,
         "body",
         as_json("challenge"),
@@ -199,7 +199,7 @@ HANDSHAKES: Final[Mapping[str, Form]] = {
         secret_at=member("token"),
         needs="the verification token from the dashboard",
     ),
-    "event-grid": Form(
+    "event-grid": HandshakeForm(
         POST,
         "body",
         as_json("validationResponse"),
@@ -209,29 +209,29 @@ HANDSHAKES: Final[Mapping[str, Form]] = {
         ),
         reads=item("data", "validationCode"),
     ),
-    "twitch": Form(
+    "twitch": HandshakeForm(
         POST,
         "signed",
         as_text,
         only_if=(says_at(header("twitch-eventsub-message-type"), "webhook_callback_verification"),),
         reads=member("challenge"),
     ),
-    "discord": Form(POST, "signed", _discord, only_if=(_is_discord_ping,)),
-    "xero": Form(
+    "discord": HandshakeForm(POST, "signed", _discord, only_if=(_is_discord_ping,)),
+    "xero": HandshakeForm(
         POST,
         "signed",
         nothing(),
         only_if=(_has_no_events,),
         answers={"accepted": (200, ""), "unproven": (401, "")},
     ),
-    "line": Form(POST, "signed", nothing(), only_if=(_has_no_events,), answers={"accepted": (200, "")}),
+    "line": HandshakeForm(POST, "signed", nothing(), only_if=(_has_no_events,), answers={"accepted": (200, "")}),
     "asana": HOOK_SECRET,
     "keap": HOOK_SECRET,
     "rentman": HOOK_SECRET,
-    "x-hook-secret": Form(
+    "x-hook-secret": HandshakeForm(
         POST, "head", as_header("X-Hook-Secret"), reads=header("x-hook-secret"), sets_unused_key=True
     ),
-    "notion": Form(
+    "notion": HandshakeForm(
         POST,
         "body",
         as_key(),

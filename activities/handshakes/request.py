@@ -22,8 +22,8 @@ MAX_REPLY_CHARACTERS: Final = 4096
 MEDIA_TYPES: Final = ("text/plain", "application/json", "application/x-www-form-urlencoded")
 """Media types of replies. A browser renders none of them as a page."""
 
-HEADER_NAME: Final = re.compile(r"[A-Za-z0-9-]{1,100}")
-HEADER_VALUE: Final = re.compile(r"[ -~]{0,1024}")
+REPLY_HEADER: Final = re.compile(r"[A-Za-z0-9-]{1,100}")
+REPLY_HEADER_VALUE: Final = re.compile(r"[ -~]{0,1024}")
 OURS: Final = frozenset(
     {
         *("cache-control", "connection", "content-encoding", "content-length", "content-type", "keep-alive"),
@@ -109,7 +109,7 @@ class Reply:
         if len(self.body) > MAX_REPLY_CHARACTERS:
             raise ValueError(f"the reply to a handshake has more than {MAX_REPLY_CHARACTERS} characters")
         for name, value in self.headers.items():
-            if not HEADER_NAME.fullmatch(name) or not HEADER_VALUE.fullmatch(value) or name.lower() in OURS:
+            if not REPLY_HEADER.fullmatch(name) or not REPLY_HEADER_VALUE.fullmatch(value) or name.lower() in OURS:
                 raise ValueError("the reply to a handshake has a header that it cannot set")
 
     @property
