@@ -30,11 +30,12 @@ from temporalio.exceptions import ApplicationError
 
 from activities.call_errors import CallError, logged
 from activities.callback_urls import CallbackURLs, Claims
-from activities.http import NEVER_SENT, UNANSWERED, exchange
+from activities.http import NEVER_SENT, UNANSWERED, NotAuthenticated, exchange
 from activities.http import http_client as http_client  # for the tests that `partner new` has written
 from activities.partners.answers import BrokenAnswer
 from activities.partners.partner import SHORTER_URL, Partner
 from activities.reach import Reach
+from activities.reaching import is_refused_handshake, plain_words
 from activities.receipts import accepted, built, one_line, status
 from activities.store.call_notes import CallNotes
 from activities.store.calls import CallOrigin
@@ -173,7 +174,8 @@ class PartnerCalls:
             request = built(partner.build_call, call, callback_url)
         except BrokenAnswer as error:
             raise _not_taken(f"partner {partner.name} cannot be called: {error}", call) from None
-        request.headers["Idempotency-Key"] = Claims.of(call).idempotency_key
+        if partner.idempotency_header:
+            request.headers[partner.idempotency_header] = Claims.of(call).idempotency_key
         response = await self._send(partner, request, call)
         if not response.is_success:
             _raise_for(
@@ -208,7 +210,10 @@ class PartnerCalls:
         try:
             response = await self._exchange(partner, request)
         except UNANSWERED as error:
-            raise _no_status(f"partner {partner.name} gave no whole answer ({type(error).__name__})") from None
+            why = plain_words(error, partner.connection)
+            raise _no_status(f"partner {partner.name} gave no whole answer ({why})") from None
+        except NotAuthenticated as error:
+            raise _no_status(f"partner {partner.name} was not asked: {error}") from None
         except Exception as error:
             raise _no_status(
                 f"the request to partner {partner.name} failed, perhaps in its auth ({type(error).__name__})"
@@ -225,12 +230,15 @@ class PartnerCalls:
         """Send a call; map what goes wrong to retryable errors."""
         try:
             response = await self._exchange(partner, request)
-        except NEVER_SENT as error:
-            self._note_reach(reached=isinstance(error, httpx.PoolTimeout))
-            raise _not_taken(f"partner {partner.name} could not be reached ({type(error).__name__})", call) from None
         except UNANSWERED as error:
-            self._note_reach(reached=True)
-            raise _retryable(f"partner {partner.name} gave no whole answer ({type(error).__name__})") from None
+            not_sent = isinstance(error, NEVER_SENT) or is_refused_handshake(error)
+            self._note_reach(reached=isinstance(error, httpx.PoolTimeout) or not not_sent)
+            why = plain_words(error, partner.connection)
+            if not_sent:
+                raise _not_taken(f"partner {partner.name} could not be reached ({why})", call) from None
+            raise _retryable(f"partner {partner.name} gave no whole answer ({why})") from None
+        except NotAuthenticated as error:
+            raise _not_taken(f"partner {partner.name} was not called: {error}", call) from None
         except Exception as error:
             raise _retryable(
                 f"the request to partner {partner.name} failed, perhaps in its auth ({type(error).__name__})"

@@ -1,4 +1,4 @@
-"""Certificates: checks the certificates and the key of the connection to Temporal before it is made."""
+"""Certificates: checks the certificates and keys of connections to Temporal and to partners before they are made."""
 
 from __future__ import annotations
 
@@ -16,21 +16,26 @@ if TYPE_CHECKING:
 def check_certificates(tls: TLSConfig, env: Environment) -> None:
     """Add a fault for each certificate or key that cannot be used: the SDK tells it late, and not which it is."""
     if tls.server_root_ca_cert:
-        _certificate(tls.server_root_ca_cert, "TEMPORAL_TLS_SERVER_CA_CERT", env)
+        read_certificate(tls.server_root_ca_cert, "TEMPORAL_TLS_SERVER_CA_CERT", env)
     if bool(tls.client_cert) != bool(tls.client_private_key):
         missing, given = ("KEY", "CERT") if tls.client_cert else ("CERT", "KEY")
         fault = f"is set, and TEMPORAL_TLS_CLIENT_{missing} is not"
         env.fault(f"TEMPORAL_TLS_CLIENT_{given}", fault, "set both, each with _PATH or _DATA, or neither")
     elif tls.client_cert and tls.client_private_key:
-        certificate = _certificate(tls.client_cert, "TEMPORAL_TLS_CLIENT_CERT", env)
-        key = _private_key(tls.client_private_key, env)
-        if certificate and key and certificate.public_key() != key.public_key():
-            fix = "give the key with which the certificate was requested"
-            env.fault("TEMPORAL_TLS_CLIENT_KEY", "is not the key of TEMPORAL_TLS_CLIENT_CERT", fix)
+        names = ("TEMPORAL_TLS_CLIENT_CERT", "TEMPORAL_TLS_CLIENT_KEY")
+        check_pair(tls.client_cert, tls.client_private_key, names, env)
 
 
-def _certificate(pem: bytes, name: str, env: Environment) -> Certificate | None:
-    """The first certificate of a variable with _PATH or _DATA at its end; None, and a fault, if it cannot be read."""
+def check_pair(certificate: bytes, key: bytes, names: tuple[str, str], env: Environment) -> None:
+    """Add a fault for a client certificate or a key that cannot be used. names: of their variables."""
+    read, private = read_certificate(certificate, names[0], env), _private_key(key, names[1], env)
+    if read and private and read.public_key() != private.public_key():
+        fix = "give the key with which the certificate was requested"
+        env.fault(names[1], f"is not the key of {names[0]}", fix)
+
+
+def read_certificate(pem: bytes, name: str, env: Environment) -> Certificate | None:
+    """Return the first certificate of the variable `name`; None, and a fault, if it cannot be read."""
     from cryptography.x509 import load_pem_x509_certificates  # takes 40 ms, and few clients have certificates
 
     try:
@@ -40,15 +45,15 @@ def _certificate(pem: bytes, name: str, env: Environment) -> Certificate | None:
         return None
 
 
-def _private_key(pem: bytes, env: Environment) -> PrivateKeyTypes | None:
+def _private_key(pem: bytes, name: str, env: Environment) -> PrivateKeyTypes | None:
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
     try:
         return load_pem_private_key(pem, None)
     except TypeError:
-        env.fault("TEMPORAL_TLS_CLIENT_KEY", "is protected by a password", "give it without: openssl pkey -in KEY")
+        env.fault(name, "is protected by a password", "give it without: openssl pkey -in KEY")
     except (ValueError, UnsupportedAlgorithm):
         fix = "give what begins with -----BEGIN PRIVATE KEY-----"
-        env.fault("TEMPORAL_TLS_CLIENT_KEY", "holds no private key in PEM", fix)
+        env.fault(name, "holds no private key in PEM", fix)
     return None

@@ -2,19 +2,31 @@
 
 A call with a 2xx response must never be sent again, whatever happens to the response's body. So a truncated, too large
 or wrongly encoded body is not an error here: `flaw_of(response)` describes it.
+
+Partners' files import `Request`, `Response` and `Auth` from here.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ssl
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import httpx
+from httpx import Auth as Auth
+from httpx import BasicAuth as BasicAuth
+from httpx import Request as Request
+from httpx import Response as Response
 
-from activities.partners.partner import Partner
+from activities.connection import DIRECT, Connection
+
+if TYPE_CHECKING:  # partners' files import this module
+    from activities.partners.partner import Partner
 
 CONNECT_TIMEOUT: Final = 10.0
 """Seconds."""
@@ -22,9 +34,14 @@ CONNECT_TIMEOUT: Final = 10.0
 MAX_ANSWER_BYTES: Final = 1024 * 1024
 """Maximum size of a body, both as sent and as decoded."""
 
-NEVER_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+NEVER_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
 UNANSWERED: Final = (httpx.HTTPError, httpx.StreamError, TimeoutError)
 """Errors of an exchange without a response. After an error in `NEVER_SENT`, the partner cannot know of the request."""
+
+
+class NotAuthenticated(Exception):
+    """Raised by an `Auth` that has no credentials for a request, which was not sent. The message holds no secret."""
+
 
 TIMEOUTS: Final = httpx.Timeout(None, connect=CONNECT_TIMEOUT, pool=CONNECT_TIMEOUT)
 FLAW: Final = "stagehook.flaw"
@@ -44,11 +61,11 @@ def http_client(connections: int = 100) -> httpx.AsyncClient:
     """Return a client with a pool of at most so many connections.
 
     It limits connections and responses, follows no redirects, keeps no cookies, and takes no credentials from the
-    environment.
+    environment. Partners with another connection (`Partner.connection`) have a pool each.
     """
     limits = httpx.Limits(max_connections=connections, max_keepalive_connections=20)
     return httpx.AsyncClient(
-        transport=BoundedTransport(httpx.AsyncHTTPTransport(limits=limits, trust_env=False)),
+        transport=BoundedTransport(DIRECT.transport(limits), limits),
         timeout=TIMEOUTS,
         # A shared cookie jar would grow with every response, and send one call's cookies with the next call.
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
@@ -72,7 +89,8 @@ async def exchange(
     """Send a request with the partner's credentials, and read a bounded response within `within` seconds.
 
     http: a client made by `http_client`. Once the head of a response has arrived, the response is returned, even if its
-    body has a flaw. Raises the errors in `UNANSWERED`, or what the partner's `auth` raises. Do not print or record
+    body has a flaw. Raises the errors in `UNANSWERED`, or what the partner's `auth` raises: `NotAuthenticated` if the
+    call was not sent for want of credentials. Do not print or record
     httpx's messages: they may quote the URL.
     """
     head = _Head(request)
@@ -80,9 +98,12 @@ async def exchange(
     request.headers["Accept-Encoding"] = "identity"
     token = _CURRENT.set(head)
     try:
-        async with asyncio.timeout(within):
-            response = await http.send(request, auth=partner.auth or httpx.Auth(), stream=True)
+        with through(http, partner.connection):
+            async with asyncio.timeout(within):
+                response = await http.send(request, auth=partner.auth or httpx.Auth(), stream=True)
     except (Exception, asyncio.CancelledError) as error:
+        if isinstance(error, TimeoutError) and not head.begun:
+            raise NotAuthenticated("its authentication takes too long") from None
         # Keep a 2xx head even if the worker stops: another try would be a second call.
         if head.response is None or (isinstance(error, asyncio.CancelledError) and not head.response.is_success):
             raise
@@ -93,8 +114,38 @@ async def exchange(
     return head.response or response
 
 
+@contextmanager
+def through(http: httpx.AsyncClient, connection: Connection) -> Iterator[None]:
+    """Send all requests of this task, also those of an Auth, with this client by this connection."""
+    client, way = _CLIENT.set(http), _CONNECTION.set(connection)
+    try:
+        yield
+    finally:
+        _CLIENT.reset(client)
+        _CONNECTION.reset(way)
+
+
+async def send_for_auth(request: httpx.Request, *, within: float) -> httpx.Response:
+    """Send a request of an Auth, such as for a token, by the connection of the call. Raises the errors in `UNANSWERED`.
+
+    Unlike a request that the Auth yields, its errors come back to the Auth.
+    """
+    http = _CLIENT.get()
+    token = _CURRENT.set(None)
+    try:
+        async with asyncio.timeout(within):
+            if http is not None:
+                return await http.send(request, auth=httpx.Auth())
+            async with http_client(1) as own:
+                return await own.send(request, auth=httpx.Auth())
+    finally:
+        _CURRENT.reset(token)
+
+
 class _Head:
     """The response to one call: first its head; after a success, the whole response.
+
+    begun: whether the partner may have received the call. After a 401 it has not taken it.
 
     An `httpx.Auth` may send other requests first, such as for a token, and may rewrite the call with other headers or
     another query. So a response counts if its request has the call's method, host, port and path. For example, if the
@@ -103,6 +154,7 @@ class _Head:
 
     def __init__(self, call: httpx.Request) -> None:
         self._aim = self._aim_of(call)
+        self.begun = False
         self.response: httpx.Response | None = None
 
     def awaits(self, request: httpx.Request) -> bool:
@@ -118,16 +170,22 @@ class _Head:
 _CURRENT: Final[ContextVar[_Head | None]] = ContextVar("current call", default=None)
 """The current task's call. It is needed because an Auth's own requests use the same transport."""
 
+_CLIENT: Final[ContextVar[httpx.AsyncClient | None]] = ContextVar("client of the current call", default=None)
+_CONNECTION: Final[ContextVar[Connection]] = ContextVar("connection of the current call", default=DIRECT)
+
 
 class BoundedTransport(httpx.AsyncBaseTransport):
     """Reads every response whole, up to `MAX_ANSWER_BYTES`, and decodes it once.
+
+    direct: sends the requests to partners without a connection of their own. limits: of the pools for the others.
 
     The transport does this because an `httpx.Auth` reads responses too, with httpx's own decoders. These undo as many
     encodings as a header names, so that a kilobyte can become gigabytes.
     """
 
-    def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
-        self._transport = transport
+    def __init__(self, direct: httpx.AsyncBaseTransport, limits: httpx.Limits | None = None) -> None:
+        self._limits = limits or httpx.Limits()
+        self._transports: dict[Connection, httpx.AsyncBaseTransport] = {DIRECT: direct}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request, and read the response."""
@@ -137,9 +195,15 @@ class BoundedTransport(httpx.AsyncBaseTransport):
         head = _CURRENT.get()
         if head is None or not head.awaits(request):
             head = _Head(request)
-        streamed = await self._transport.handle_async_request(request)
+        head.begun = True
+        try:
+            streamed = await self._transport().handle_async_request(request)
+        except ssl.SSLError as error:
+            # With TLS 1.3 a refused client certificate shows only when the answer is read, and httpx does not map it.
+            raise httpx.ReadError("", request=request) from error
         streamed.request = request
         head.response = streamed
+        head.begun = streamed.status_code != 401
         try:
             body, flaw = await _read_body(streamed)
         finally:
@@ -149,9 +213,16 @@ class BoundedTransport(httpx.AsyncBaseTransport):
         head.response = whole if whole.is_success else None
         return whole
 
+    def _transport(self) -> httpx.AsyncBaseTransport:
+        connection = _CONNECTION.get()
+        if connection not in self._transports:
+            self._transports[connection] = connection.transport(self._limits)
+        return self._transports[connection]
+
     async def aclose(self) -> None:
         """Close the connections."""
-        await self._transport.aclose()
+        for transport in self._transports.values():
+            await transport.aclose()
 
 
 def _bodiless(response: httpx.Response, flaw: str) -> httpx.Response:
@@ -180,7 +251,7 @@ async def _read_body(response: httpx.Response) -> tuple[bytes, str]:
         body.end()
     except _Flawed as error:
         flaw = str(error)
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, ssl.SSLError) as error:
         flaw = f"its body broke off ({type(error).__name__})"
     else:
         return bytes(body.decoded), ""

@@ -11,6 +11,8 @@ from typing import Any, Final, Literal, get_args
 
 import httpx
 
+from activities.callback_urls import Claims
+from activities.connection import DIRECT, Connection
 from activities.environment import Environment
 from activities.handshakes import HANDSHAKES, AnyHandshake, Handshake, OwnHandshake
 from activities.partners.events import Event, NotOurs
@@ -22,6 +24,9 @@ from workflows.contract import Answer, Receipt, StageCall
 
 TOO_SHORT: Final = f"has a secret of fewer than {SHORTEST_SECRET} characters"
 BODILESS: Final = (204, 205)
+IDEMPOTENCY_HEADER: Final = re.compile(
+    r"(?i)(?!(?:accept.*|authorization|connection|content-.*|cookie|host|te|transfer-encoding|upgrade)$)[a-z0-9-]{1,100}"
+)
 LOWER_MEDIA_TYPE: Final = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+/[a-z0-9!#$%&'*+.^_`|~-]+")
 
 
@@ -87,6 +92,9 @@ class Partner:
         `build_ask`. None for a partner without such a request.
     build_undo: builds the HTTP request that tells the partner to reverse finished work; otherwise like `build_stop`.
     auth: how requests to the partner are authenticated.
+    connection: how it is reached: with a client certificate, a private authority or a proxy.
+    idempotency_header: the header that carries the idempotency key, the same in every try of a call; "" for none. A
+        file that writes the key elsewhere takes it from `idempotency_key`.
     content_type: the media type of its callbacks, in lower case and without parameters, or several; "" for a partner
         whose callbacks name no media type. Any other media type is answered 415.
     gzip: whether it may compress its callbacks, with `Content-Encoding: gzip`. The body signature covers the bytes as
@@ -125,6 +133,8 @@ class Partner:
     build_stop: Callable[[StageCall, str], httpx.Request] | None = None
     build_undo: Callable[[StageCall, str], httpx.Request] | None = None
     auth: httpx.Auth | None = None
+    connection: Connection = DIRECT
+    idempotency_header: str = "Idempotency-Key"
     content_type: str | Sequence[str] = "application/json"
     gzip: bool = False
     answers: Mapping[str, OwnAnswer] = field(default_factory=dict)
@@ -152,6 +162,15 @@ class Partner:
             raise ConfigError(f"partner {self.name}: unknown stage_by {self.stage_by!r}: use one of {allowed}")
         if (self.build_ask is None) != (self.read_status is None):
             raise ConfigError(f"partner {self.name}: build_ask and read_status go together")
+        if not all(media_type == "" or LOWER_MEDIA_TYPE.fullmatch(media_type) for media_type in self.media_types):
+            raise ConfigError(f"partner {self.name}: content_type is a media type in lower case, without parameters")
+        if self.idempotency_header and not IDEMPOTENCY_HEADER.fullmatch(self.idempotency_header):
+            raise ConfigError(f"partner {self.name}: idempotency_header is not the name of a header for a key")
+        self._check_limits()
+        self._check_answers()
+        self._check_handshakes()
+
+    def _check_limits(self) -> None:
         if self.longest_url < 0:
             raise ConfigError(
                 f"partner {self.name}: longest_url is {self.longest_url}: use a number of characters, or 0"
@@ -164,10 +183,6 @@ class Partner:
             raise ConfigError(
                 f"partner {self.name}: calls_per_second is {self.calls_per_second}: use a number above 0, or 0 for any"
             )
-        if not all(media_type == "" or LOWER_MEDIA_TYPE.fullmatch(media_type) for media_type in self.media_types):
-            raise ConfigError(f"partner {self.name}: content_type is a media type in lower case, without parameters")
-        self._check_answers()
-        self._check_handshakes()
 
     def _check_answers(self) -> None:
         for case, answer in self.answers.items():
@@ -282,6 +297,11 @@ def handshake(name: str, environment: Environment, variable: str, *, fix: str) -
 def work_reference(call: StageCall) -> str:
     """Return our reference for the work, to store at the partner: `WORKFLOW-ID/STAGE/ATTEMPT`. It proves nothing."""
     return f"{call.workflow_id}/{call.stage}/{call.attempt}"
+
+
+def idempotency_key(call: StageCall) -> str:
+    """Return the call's idempotency key, for a body or a query: the same in every try, and in no other call."""
+    return Claims.of(call).idempotency_key
 
 
 PartnerFactory = Callable[[Environment], Partner]

@@ -12,10 +12,11 @@ from activities.callback_urls import CallbackURLs, Claims
 from activities.calls import answer_line, partner_words
 from activities.client import connect
 from activities.environment import Environment
-from activities.http import NEVER_SENT, UNANSWERED, exchange, flaw_of, http_client
+from activities.http import NEVER_SENT, UNANSWERED, NotAuthenticated, exchange, flaw_of, http_client
 from activities.partners import PARTNERS, load_partners
 from activities.partners.answers import BrokenAnswer
 from activities.partners.partner import Partner, work_reference
+from activities.reaching import is_refused_handshake, plain_words
 from activities.receipts import built
 from activities.runs import Runs
 from activities.settings import read_callback_keys
@@ -89,7 +90,8 @@ def _build(verb: Verb, partner: Partner, call: StageCall, known: StageProgress) 
     except BrokenAnswer as error:
         what = f"partner {partner.name} cannot be told to {verb} work: {error}"
         raise CommandError(what, _by_hand(known.reference)) from None
-    request.headers["Idempotency-Key"] = f"{verb}-{Claims.of(call).idempotency_key}"
+    if partner.idempotency_header:
+        request.headers[partner.idempotency_header] = f"{verb}-{Claims.of(call).idempotency_key}"
     return request
 
 
@@ -105,9 +107,14 @@ async def _send(verb: Verb, partner: Partner, request: httpx.Request) -> httpx.R
     try:
         async with http_client() as http:
             return await exchange(http, partner, request, within=ANSWERS_WITHIN)
-    except NEVER_SENT as error:
-        what = f"partner {partner.name} could not be reached ({type(error).__name__})"
-        raise CommandError(what, "check the address in its variables, and the network; it was told nothing") from None
     except UNANSWERED as error:
-        what = f"partner {partner.name} gave no whole answer ({type(error).__name__}), and may have done it"
+        why = plain_words(error, partner.connection)
+        if isinstance(error, NEVER_SENT) or is_refused_handshake(error):
+            what = f"partner {partner.name} could not be reached ({why})"
+            advice = "check the address in its variables, and the network; it was told nothing"
+            raise CommandError(what, advice) from None
+        what = f"partner {partner.name} gave no whole answer ({why}), and may have done it"
         raise CommandError(what, f"say it again: a second {verb} carries the same key") from None
+    except NotAuthenticated as error:
+        what = f"partner {partner.name} was told nothing: {error}"
+        raise CommandError(what, "check its credentials, and say it again") from None
