@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -42,7 +43,7 @@ class Connection:
     def transport(self, limits: httpx.Limits) -> httpx.AsyncHTTPTransport:
         """Return a pool of such connections. Raises `ssl.SSLError` for a certificate or key that cannot be used."""
         proxy = httpx.Proxy(self.proxy) if self.proxy else None
-        return httpx.AsyncHTTPTransport(verify=self.context(), limits=limits, trust_env=False, proxy=proxy)
+        return httpx.AsyncHTTPTransport(verify=_context(self), limits=limits, trust_env=False, proxy=proxy)
 
     def flaws(self, now: datetime) -> Iterator[str]:
         """Say which certificates have expired, or are not valid yet."""
@@ -58,21 +59,23 @@ class Connection:
                 elif now < certificate.not_valid_before_utc:
                     yield f"{whose} is not valid before {certificate.not_valid_before_utc:%Y-%m-%d}"
 
-    def context(self) -> ssl.SSLContext:
-        """Return what TLS connections to the partner are made with."""
-        if self.authority:
-            context = ssl.create_default_context(cadata=self.authority)
-            # Private authorities often issue certificates without the extensions that Python 3.13 asks for.
-            context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-        else:
-            context = httpx.create_ssl_context(trust_env=False)
-        if self.certificate:
-            # OpenSSL reads these from a file only. This one is readable by our user alone, and gone right afterwards.
-            with tempfile.NamedTemporaryFile("w", prefix="stagehook-") as file:
-                file.write(f"{self.certificate}\n{self.key}\n")
-                file.flush()
-                context.load_cert_chain(file.name, password=_no_password)
-        return context
+
+@lru_cache(maxsize=100)  # the pools of a partner share it; it takes 20 ms to read the public authorities
+def _context(way: Connection) -> ssl.SSLContext:
+    """Return what TLS connections to a partner are made with. Raises `ssl.SSLError`."""
+    if way.authority:
+        context = ssl.create_default_context(cadata=way.authority)
+        # Private authorities often issue certificates without the extensions that Python 3.13 asks for.
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    else:
+        context = httpx.create_ssl_context(trust_env=False)
+    if way.certificate:
+        # OpenSSL reads these from a file only. This one is readable by our user alone, and gone right afterwards.
+        with tempfile.NamedTemporaryFile("w", prefix="stagehook-") as file:
+            file.write(f"{way.certificate}\n{way.key}\n")
+            file.flush()
+            context.load_cert_chain(file.name, password=_no_password)
+    return context
 
 
 def _no_password() -> str:
@@ -108,7 +111,7 @@ def connection(environment: Environment, prefix: str) -> Connection:
     made = Connection(certificate, key, authority, proxy)
     if not environment.faults:
         try:
-            made.context()
+            _context(made)
         except (ssl.SSLError, OSError):  # what OpenSSL refuses, and `cryptography` reads: a key of 512 bits, say
             environment.fault(names["CLIENT_CERT"], "cannot be used by OpenSSL", "have a certificate of today made")
     return made

@@ -132,11 +132,11 @@ async def test_a_token_is_renewed_before_it_expires(
     now = [1000.0]
     life = {} if seconds is None else {"expires_in": seconds}
     server.token_answer = lambda number: (200, {"access_token": f"token-{number}", **life})
-    partner = bank(server, auth=credentials(server, now=lambda: now[0]))
-    await call(partner)
+    auth = credentials(server, now=lambda: now[0])
+    await auth.token()
     now[0] += passed
-    await call(partner)
-    assert (len(server.tokens), len(server.calls)) == (tokens, 2)
+    assert await auth.token() == f"token-{tokens}"
+    assert len(server.tokens) == tokens
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import itertools
 import os
 import time
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Final
 
@@ -25,6 +24,8 @@ from activities.settings import Settings
 from activities.store.errors import SchemaMissing, StoreAway
 from activities.store.store import Store
 from activities.target import Target
+from receiver.cli.doctor.calling_out import ways_to_partners
+from receiver.cli.doctor.findings import Finding
 from receiver.cli.errors import Exit
 from receiver.cli.output import ANSWER_TIMEOUT, print_json, say
 from receiver.cli.partner.lanes import hold_text
@@ -37,23 +38,6 @@ from workflows.pipelines import PIPELINES
 
 CLOCKS_APART: Final = CLOCK_GRACE / 3
 """Seconds that clocks may differ before an operator should act: a third of the grace that tokens get."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A line of the report. fix: what to do if it is not ok. note: it is ok, but only on purpose."""
-
-    subject: str
-    ok: bool
-    says: str
-    fix: str = ""
-    note: bool = False
-
-    def line(self) -> str:
-        """The line for people."""
-        mark = ("note " if self.note else "ok   ") if self.ok else "WRONG"
-        fix = f"; try: {self.fix}" if self.fix else ""
-        return f"{mark} {self.subject:10} {self.says}{fix}"
 
 
 async def print_findings(*, as_json: bool) -> Exit:
@@ -86,11 +70,18 @@ async def _examine() -> AsyncIterator[Finding]:
         says = "store, keys, partners, public url, clock: not checked"
         yield Finding("the rest", ok=False, says=says, fix="settings first")
         return
-    yield _store(web.shared.store)
-    settings = web.shared
+    async for finding in _parts(web.shared):
+        yield finding
+
+
+async def _parts(settings: Settings) -> AsyncIterator[Finding]:
+    """Check what the settings lead to."""
+    yield _store(settings.store)
     prints = ", ".join(fingerprint(key) for key in settings.callback_keys)
     yield Finding("keys", ok=True, says=f"{prints} (the first one signs)")
     for finding in itertools.chain(_trial(settings), _partners(settings)):
+        yield finding
+    async for finding in ways_to_partners(settings.partners):
         yield finding
     async for finding in _lanes(settings):
         yield finding
