@@ -24,18 +24,25 @@ from typing import Any, get_args
 import click
 import httpx
 import pytest
+from temporalio.testing import ActivityEnvironment
 
+from activities.callback_urls import CallbackURLs
+from activities.calls import PartnerCalls
 from activities.environment import Environment
 from activities.handshakes import HANDSHAKES, Handshake
+from activities.http import http_client
 from activities.partners import PARTNERS
 from activities.partners.events import NOT_OURS, Event
-from activities.partners.partner import Partner, handshake
+from activities.partners.partner import Partner, handshake, idempotency_key
 from activities.partners.received import Part, Received
 from activities.signatures import SCHEMES
 from receiver.answers import Verdict
 from receiver.cli import stagehook
 from receiver.cli.demo.processes import free_port
+from tests.parts.certificates import HERE, issue
+from tests.parts.partner_servers import forward_proxy, partner_server, tls
 from tests.parts.temporal import BINARIES
+from tests.support import KEY
 from workflows.checking import pipeline_faults
 from workflows.contract import Action, Answer, Pipeline, Policy, Receipt, Stage, StageCall
 from workflows.durations import DAY, HOUR
@@ -405,6 +412,27 @@ async def test_the_partners_file_passes_the_test_on_its_page(monkeypatch: pytest
                 await asyncio.wait_for(answer, 10)
             ran += 1
     assert ran == 2
+
+
+async def test_the_page_on_calling_out_has_a_file_that_calls(tmp_path: Path) -> None:
+    [block] = python_under(PARTNER_FILE, "Tokens, certificates and proxies")
+    file: dict[str, Any] = {}
+    exec(block, file)
+    authority = issue("ca")
+    theirs, (certificate, key) = issue("acme", authority, hosts=HERE), issue("ours", authority).saved(tmp_path, "ours")
+    with partner_server(tls(tmp_path, theirs, authority)) as server, forward_proxy() as proxy:
+        given = {"URL": server.url, "CLIENT_ID": "us", "CLIENT_SECRET": "a-client-secret", "SECRET": "shared-with-acme"}
+        way = {"CLIENT_CERT": str(certificate), "CLIENT_KEY": str(key), "CA_CERT": authority.pem.decode()}
+        variables = {**given, **way, "PROXY_URL": proxy.url}
+        environment = Environment({f"ACME_{name}": value for name, value in variables.items()})
+        acme = file["partner"](environment)
+        environment.check()
+        async with http_client() as http:
+            calls = PartnerCalls(http, CallbackURLs("https://hooks.test", [KEY]), {"acme": acme})
+            receipt = await ActivityEnvironment().run(calls.call_partner, CALL)
+    assert receipt.reference == "w-1"
+    assert (len(server.tokens), len(server.calls), len(proxy.asked)) == (1, 1, 2)
+    assert server.calls[0]["x-request-id"] == idempotency_key(CALL)
 
 
 KIND_ONE = "Kind one: a URL for each call"

@@ -168,7 +168,7 @@ async def test_a_history_with_the_category_replays(
     ]
     info = failure.application_failure_info
     assert (info.type, info.non_retryable, info.category) == ("PartnerNotReached", False, 1)
-    assert failure.message == "partner bank could not be reached (ConnectError)"
+    assert failure.message == "partner bank could not be reached (ConnectError: nothing listens there)"
     assert failure.message in error.message
     replayer = Replayer(workflows=WORKFLOWS, workflow_runner=workflow_runner())
     assert (await replayer.replay_workflow(history)).replay_failure is None

@@ -42,7 +42,7 @@ class PartnerServer:
     needs_token: bool = True
 
     def answer(self, path: str, headers: dict[str, str], body: bytes) -> Answered:
-        if path == "/token":
+        if path.endswith("/token"):
             self.tokens.append((body.decode(), headers.get("authorization", "")))
             number = len(self.tokens)
             time.sleep(self.token_pause)
