@@ -6,9 +6,8 @@ retry that was signed again.
 
 from __future__ import annotations
 
-import httpx
-
 from activities.environment import Environment
+from activities.http import BasicAuth, Request, Response
 from activities.partners.events import Event
 from activities.partners.partner import Partner, signature, work_reference
 from activities.partners.reading import read_object, text_at, text_or_empty
@@ -21,9 +20,9 @@ def partner(environment: Environment) -> Partner:
     url = environment.url("BANK_URL", fix="the address of the bank's API", default="http://127.0.0.1:8090/bank")
     key = environment.secret("BANK_KEY", fix="the API key from the bank's dashboard")
 
-    def build_call(call: StageCall, callback_url: str) -> httpx.Request:
+    def build_call(call: StageCall, callback_url: str) -> Request:
         body = {"account": call.data, "client_reference": work_reference(call), "webhook_url": callback_url}
-        return httpx.Request("POST", f"{url}/verifications", json=body)
+        return Request("POST", f"{url}/verifications", json=body)
 
     return Partner(
         name="bank",
@@ -33,12 +32,12 @@ def partner(environment: Environment) -> Partner:
         build_call=build_call,
         read_receipt=read_receipt,
         read_event=read_event,
-        auth=httpx.BasicAuth(key, ""),  # the key is the user name, as in many payment APIs
+        auth=BasicAuth(key, ""),  # the key is the user name, as in many payment APIs
         loopback_only=True,
     )
 
 
-def read_receipt(response: httpx.Response) -> Receipt:
+def read_receipt(response: Response) -> Receipt:
     """Read the answer to a call: the verification, whose events will report the result."""
     verification = read_object(response)
     answer = _read_verification(f"verification.{text_at(verification, 'status')}", verification)

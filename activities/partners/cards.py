@@ -6,9 +6,8 @@ be cancelled.
 
 from __future__ import annotations
 
-import httpx
-
 from activities.environment import Environment
+from activities.http import Request, Response
 from activities.partners.auth import HeaderKey
 from activities.partners.events import Event
 from activities.partners.partner import Partner, work_reference
@@ -25,12 +24,12 @@ def partner(environment: Environment) -> Partner:
     )
     key = environment.secret("CARDS_KEY", fix="the API key from the card issuer's dashboard")
 
-    def build_call(call: StageCall, callback_url: str) -> httpx.Request:
+    def build_call(call: StageCall, callback_url: str) -> Request:
         body = {"cardholder": call.data, "reference": work_reference(call), "callback_url": callback_url}
-        return httpx.Request("POST", f"{url}/cards", json=body)
+        return Request("POST", f"{url}/cards", json=body)
 
-    def build_undo(call: StageCall, reference: str) -> httpx.Request:
-        return httpx.Request("POST", f"{url}/cards/{path_segment(reference)}/cancel")
+    def build_undo(call: StageCall, reference: str) -> Request:
+        return Request("POST", f"{url}/cards/{path_segment(reference)}/cancel")
 
     return Partner(
         name="cards",
@@ -45,7 +44,7 @@ def partner(environment: Environment) -> Partner:
     )
 
 
-def read_receipt(response: httpx.Response) -> Receipt:
+def read_receipt(response: Response) -> Receipt:
     """Read the answer to a call: the card, which is ready for use or still has to be made."""
     card = read_object(response).get("card")
     answer = _read_card(card)

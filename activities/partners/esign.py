@@ -7,9 +7,8 @@ can be voided. Each key signs in its own header, without a timestamp.
 
 from __future__ import annotations
 
-import httpx
-
 from activities.environment import Environment
+from activities.http import Request, Response
 from activities.partners.auth import HeaderKey
 from activities.partners.events import Event
 from activities.partners.partner import OwnAnswer, Partner, signature, work_reference
@@ -26,18 +25,18 @@ def partner(environment: Environment) -> Partner:
     url = environment.url("ESIGN_URL", fix="the address of the e-signature API", default="http://127.0.0.1:8090/esign")
     key = environment.secret("ESIGN_KEY", fix="the access token of the e-signature account")
 
-    def build_call(call: StageCall, callback_url: str) -> httpx.Request:
+    def build_call(call: StageCall, callback_url: str) -> Request:
         body = {
             "status": "sent",
             "recipients": {"signers": [call.data]},
             "customFields": {"textCustomFields": [{"name": "reference", "value": work_reference(call)}]},
             "eventNotification": {"url": callback_url, "eventData": {"version": "restv2.1"}},
         }
-        return httpx.Request("POST", f"{url}/envelopes", json=body)
+        return Request("POST", f"{url}/envelopes", json=body)
 
-    def build_stop(call: StageCall, reference: str) -> httpx.Request:
+    def build_stop(call: StageCall, reference: str) -> Request:
         body = {"status": "voided", "voidedReason": "no longer needed"}
-        return httpx.Request("PUT", f"{url}/envelopes/{path_segment(reference)}", json=body)
+        return Request("PUT", f"{url}/envelopes/{path_segment(reference)}", json=body)
 
     return Partner(
         name="esign",
@@ -52,7 +51,7 @@ def partner(environment: Environment) -> Partner:
     )
 
 
-def read_receipt(response: httpx.Response) -> Receipt:
+def read_receipt(response: Response) -> Receipt:
     """Read the answer to a call: the envelope, which is not signed yet."""
     envelope = read_object(response)
     answer = _read_envelope(text_at(envelope, "status"), envelope)

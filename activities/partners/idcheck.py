@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import json
 
-import httpx
-
 from activities.environment import Environment
+from activities.http import Request, Response
 from activities.partners.auth import HeaderKey
 from activities.partners.events import NOT_OURS, Event, NotOurs
 from activities.partners.partner import Partner, signature
@@ -30,11 +29,11 @@ def partner(environment: Environment) -> Partner:
     )
     key = environment.secret("IDCHECK_KEY", fix="the API key from the verification partner's dashboard")
 
-    def build_call(call: StageCall, callback_url: str) -> httpx.Request:
-        return httpx.Request("POST", f"{url}/verifications", json={"user": call.data})
+    def build_call(call: StageCall, callback_url: str) -> Request:
+        return Request("POST", f"{url}/verifications", json={"user": call.data})
 
-    def build_ask(call: StageCall, reference: str) -> httpx.Request:
-        return httpx.Request("POST", f"{url}/verifications/get", json={"identity_verification_id": reference})
+    def build_ask(call: StageCall, reference: str) -> Request:
+        return Request("POST", f"{url}/verifications/get", json={"identity_verification_id": reference})
 
     return Partner(
         name="idcheck",
@@ -52,7 +51,7 @@ def partner(environment: Environment) -> Partner:
     )
 
 
-def read_receipt(response: httpx.Response) -> Receipt:
+def read_receipt(response: Response) -> Receipt:
     """Read the answer to a call: the verification, whose id the webhooks will hold."""
     return Receipt(reference=text_at(read_object(response), "id"))
 
@@ -77,7 +76,7 @@ def sample_event(answer: Answer, reference: str) -> bytes:
     return json.dumps(event).encode()
 
 
-def read_status(response: httpx.Response) -> Answer:
+def read_status(response: Response) -> Answer:
     """Read a verification."""
     body = read_object(response)
     status = text_at(body, "status")

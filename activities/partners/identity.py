@@ -6,9 +6,8 @@ itself, so an old, repeated or out-of-order event does no harm.
 
 from __future__ import annotations
 
-import httpx
-
 from activities.environment import Environment
+from activities.http import Request, Response
 from activities.partners.auth import HeaderKey
 from activities.partners.events import Event
 from activities.partners.partner import Partner, signature, work_reference
@@ -27,12 +26,12 @@ def partner(environment: Environment) -> Partner:
     )
     key = environment.secret("IDENTITY_KEY", fix="the API key from the identity partner's dashboard")
 
-    def build_call(call: StageCall, callback_url: str) -> httpx.Request:
+    def build_call(call: StageCall, callback_url: str) -> Request:
         attributes = {"reference-id": work_reference(call), "fields": call.data, "webhook-url": callback_url}
-        return httpx.Request("POST", f"{url}/inquiries", json={"data": {"attributes": attributes}})
+        return Request("POST", f"{url}/inquiries", json={"data": {"attributes": attributes}})
 
-    def build_ask(call: StageCall, reference: str) -> httpx.Request:
-        return httpx.Request("GET", f"{url}/inquiries/{path_segment(reference)}")
+    def build_ask(call: StageCall, reference: str) -> Request:
+        return Request("GET", f"{url}/inquiries/{path_segment(reference)}")
 
     return Partner(
         name="identity",
@@ -47,7 +46,7 @@ def partner(environment: Environment) -> Partner:
     )
 
 
-def read_receipt(response: httpx.Response) -> Receipt:
+def read_receipt(response: Response) -> Receipt:
     """Read the answer to a call: the inquiry, already finished if the person is known."""
     answer = read_status(response)
     return Receipt(reference=text_at(read_object(response), "data", "id"), answer=answer if answer.settles else None)
@@ -61,7 +60,7 @@ def read_event(received: Received) -> Event:
     return Event(Answer("ask", message=name))
 
 
-def read_status(response: httpx.Response) -> Answer:
+def read_status(response: Response) -> Answer:
     """Read an inquiry."""
     body = read_object(response)
     status = text_at(body, "data", "attributes", "status")

@@ -9,9 +9,8 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-import httpx
-
 from activities.environment import Environment
+from activities.http import Request, Response
 from activities.partners.auth import HeaderKey
 from activities.partners.events import NOT_OURS, Event, NotOurs
 from activities.partners.partner import OwnAnswer, Partner, signature, work_reference
@@ -29,8 +28,8 @@ def partner(environment: Environment) -> Partner:
     )
     key = environment.secret("PAYMENTS_KEY", fix="the API key from the payment partner's customer area")
 
-    def build_call(call: StageCall, callback_url: str) -> httpx.Request:
-        return httpx.Request("POST", f"{url}/payments", json={"reference": work_reference(call), "details": call.data})
+    def build_call(call: StageCall, callback_url: str) -> Request:
+        return Request("POST", f"{url}/payments", json={"reference": work_reference(call), "details": call.data})
 
     return Partner(
         name="payments",
@@ -48,7 +47,7 @@ def partner(environment: Environment) -> Partner:
     )
 
 
-def read_receipt(response: httpx.Response) -> Receipt:
+def read_receipt(response: Response) -> Receipt:
     """Read the answer to a call: the payment, whose id its notifications will hold."""
     return Receipt(reference=text_at(read_object(response), "pspReference"))
 

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import httpx
-
 from activities.environment import Environment
+from activities.http import Request, Response
 from activities.partners.auth import HeaderKey
 from activities.partners.events import Event
 from activities.partners.partner import Partner, signature
@@ -32,9 +31,9 @@ def partner(name: str, environment: Environment) -> Partner:
     key = environment.optional("SANDBOX_KEY")
     is_signed = environment.optional("SANDBOX_SECRET") != ""
 
-    def build_call(call: StageCall, callback_url: str) -> httpx.Request:
+    def build_call(call: StageCall, callback_url: str) -> Request:
         body = {"callback_url": callback_url, "attempt": call.attempt, "data": call.data}
-        return httpx.Request("POST", f"{url}/{name}/calls", json=body)
+        return Request("POST", f"{url}/{name}/calls", json=body)
 
     return Partner(
         name=name,
@@ -47,7 +46,7 @@ def partner(name: str, environment: Environment) -> Partner:
     )
 
 
-def read_receipt(response: httpx.Response) -> Receipt:
+def read_receipt(response: Response) -> Receipt:
     """Read the answer to a call: an id, and the result if it is already known."""
     body = read_object(response)
     return Receipt(reference=text_at(body, "id"), answer=_read_answer(body) if "status" in body else None)

@@ -190,8 +190,10 @@ async def test_any_key_is_repeated_only_where_none_is_used() -> None:
     assert (answer.status_code, answer.headers["x-hook-secret"], forged.status_code) == (200, "k", 404)
 
 
-@pytest.mark.parametrize("sealed", ["", "x", "caf\u00e9", "=" * 100, "gAAAAA", Seals(["another-key"]).seal("secret")])
+@pytest.mark.parametrize("sealed", ["", "x", "caf\u00e9", "=" * 100, "gAAAAA", "another key's"])
 def test_what_was_not_sealed_with_our_keys_is_not_opened(sealed: str) -> None:
+    if sealed == "another key's":
+        sealed = Seals(["another-key"]).seal("secret")
     with pytest.raises(NotSealed):
         Seals([KEY]).open(sealed)
 

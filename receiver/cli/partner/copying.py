@@ -168,8 +168,8 @@ def _splitting(new: Scaffold) -> dict[str, str]:
     return {
         READING: SPLITTING % items + result,
         PARTNER_FIELDS: PARTNER_FIELDS.replace("        auth=", f"{fields}        auth="),
-        "import httpx\n\nfrom activities.environment": "from collections.abc import Sequence\n\nimport httpx\n\n"
-        "from activities.environment",
+        "from activities.environment import Environment\nfrom activities.http": "from collections.abc import Sequence\n\n"
+        "from activities.environment import Environment\nfrom activities.http",
         "import read_object, text_at": "import items_at, read_object, text_at",
         "import Received, Unreadable\nfrom workflows.contract import Answer, Receipt": (
             "import Part, Received, Unreadable\nfrom workflows.contract import Answer, Receipt"

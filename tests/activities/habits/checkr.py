@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import httpx
-
 from activities.environment import Environment
+from activities.http import BasicAuth, Request, Response
 from activities.partners.events import NOT_OURS, Event, NotOurs
 from activities.partners.partner import Partner, signature
 from activities.partners.reading import object_or_empty, read_object, text_at, text_or_empty
@@ -17,9 +16,9 @@ def partner(environment: Environment) -> Partner:
     url = environment.url("CHECKR_URL", fix="Checkr's API", default="https://api.checkr.com/v1")
     key = environment.secret("CHECKR_KEY", fix="the secret API key from Checkr's dashboard")
 
-    def build_call(call: StageCall, callback_url: str) -> httpx.Request:
+    def build_call(call: StageCall, callback_url: str) -> Request:
         body = {"candidate_id": call.data["candidate"], "package": call.data["package"]}
-        return httpx.Request("POST", f"{url}/reports", json=body)
+        return Request("POST", f"{url}/reports", json=body)
 
     return Partner(
         name="checkr",
@@ -29,11 +28,11 @@ def partner(environment: Environment) -> Partner:
         read_event=read_event,
         stage_by="reference",
         idempotent=True,
-        auth=httpx.BasicAuth(key, ""),
+        auth=BasicAuth(key, ""),
     )
 
 
-def read_receipt(response: httpx.Response) -> Receipt:
+def read_receipt(response: Response) -> Receipt:
     """Read the new report."""
     return Receipt(reference=text_at(read_object(response), "id"))
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import httpx
-
 from activities.environment import Environment
+from activities.http import Request, Response
 from activities.partners.auth import HeaderKey
 from activities.partners.events import Event
 from activities.partners.partner import OwnAnswer, Partner, signature
@@ -21,10 +20,10 @@ def partner(environment: Environment) -> Partner:
     url = environment.url("DOCUSIGN_URL", fix="the account's API, https://.../restapi/v2.1/accounts/ACCOUNT")
     key = environment.secret("DOCUSIGN_KEY", fix="an access token of the account")
 
-    def build_call(call: StageCall, callback_url: str) -> httpx.Request:
+    def build_call(call: StageCall, callback_url: str) -> Request:
         news = [{"envelopeEventStatusCode": name} for name in NEWS]
         notice = {"url": callback_url, "includeHMAC": "true", "includeDocuments": "false", "envelopeEvents": news}
-        return httpx.Request("POST", f"{url}/envelopes", json={**call.data, "eventNotification": notice})
+        return Request("POST", f"{url}/envelopes", json={**call.data, "eventNotification": notice})
 
     return Partner(
         name="docusign",
@@ -38,7 +37,7 @@ def partner(environment: Environment) -> Partner:
     )
 
 
-def read_receipt(response: httpx.Response) -> Receipt:
+def read_receipt(response: Response) -> Receipt:
     """Read the new envelope."""
     return Receipt(reference=text_at(read_object(response), "envelopeId"))
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import httpx
-
 from activities.environment import Environment
+from activities.http import Request, Response
 from activities.partners.auth import HeaderKey
 from activities.partners.events import NOT_OURS, Event, NotOurs
 from activities.partners.partner import Partner, signature
@@ -22,10 +21,10 @@ def partner(environment: Environment) -> Partner:
     url = environment.url("GOCARDLESS_URL", fix="GoCardless' API", default="https://api.gocardless.com")
     key = environment.secret("GOCARDLESS_KEY", fix="the access token from GoCardless' dashboard")
 
-    def build_call(call: StageCall, callback_url: str) -> httpx.Request:
+    def build_call(call: StageCall, callback_url: str) -> Request:
         links = {"links": {"mandate": call.data["mandate"]}}
         body = {"payments": {"amount": call.data["amount"], "currency": "GBP", **links}}
-        return httpx.Request("POST", f"{url}/payments", headers={"GoCardless-Version": "2015-07-06"}, json=body)
+        return Request("POST", f"{url}/payments", headers={"GoCardless-Version": "2015-07-06"}, json=body)
 
     return Partner(
         name="gocardless",
@@ -41,7 +40,7 @@ def partner(environment: Environment) -> Partner:
     )
 
 
-def read_receipt(response: httpx.Response) -> Receipt:
+def read_receipt(response: Response) -> Receipt:
     """Read the new payment."""
     return Receipt(reference=text_at(read_object(response), "payments", "id"))
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import httpx
-
 from activities.environment import Environment
+from activities.http import Request, Response
 from activities.partners.auth import HeaderKey
 from activities.partners.events import Event
 from activities.partners.partner import OwnAnswer, Partner
@@ -21,11 +20,11 @@ def partner(environment: Environment) -> Partner:
     url = environment.url("MOLLIE_URL", fix="Mollie's API", default="https://api.mollie.com/v2")
     key = environment.secret("MOLLIE_KEY", fix="the API key from Mollie's dashboard")
 
-    def build_call(call: StageCall, callback_url: str) -> httpx.Request:
-        return httpx.Request("POST", f"{url}/payments", json={**call.data, "webhookUrl": callback_url})
+    def build_call(call: StageCall, callback_url: str) -> Request:
+        return Request("POST", f"{url}/payments", json={**call.data, "webhookUrl": callback_url})
 
-    def build_ask(call: StageCall, reference: str) -> httpx.Request:
-        return httpx.Request("GET", f"{url}/payments/{path_segment(reference)}")
+    def build_ask(call: StageCall, reference: str) -> Request:
+        return Request("GET", f"{url}/payments/{path_segment(reference)}")
 
     return Partner(
         name="mollie",
@@ -41,7 +40,7 @@ def partner(environment: Environment) -> Partner:
     )
 
 
-def read_receipt(response: httpx.Response) -> Receipt:
+def read_receipt(response: Response) -> Receipt:
     """Read the new payment."""
     return Receipt(reference=text_at(read_object(response), "id"))
 
@@ -51,7 +50,7 @@ def read_event(received: Received) -> Event:
     return Event(Answer("ask", message=text_at(received.form(), "id")))
 
 
-def read_status(response: httpx.Response) -> Answer:
+def read_status(response: Response) -> Answer:
     """Read a payment."""
     payment = read_object(response)
     status = text_at(payment, "status")

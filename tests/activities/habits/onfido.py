@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import httpx
-
 from activities.environment import Environment
+from activities.http import Request, Response
 from activities.partners.auth import HeaderKey
 from activities.partners.events import NOT_OURS, Event, NotOurs
 from activities.partners.partner import Partner, signature
@@ -19,12 +18,12 @@ def partner(environment: Environment) -> Partner:
     url = environment.url("ONFIDO_URL", fix="Onfido's API", default="https://api.eu.onfido.com/v3.6")
     key = environment.secret("ONFIDO_KEY", fix="the API token from Onfido's dashboard")
 
-    def build_call(call: StageCall, callback_url: str) -> httpx.Request:
+    def build_call(call: StageCall, callback_url: str) -> Request:
         body = {"applicant_id": call.data["applicant"], "report_names": ["document", "facial_similarity_photo"]}
-        return httpx.Request("POST", f"{url}/checks", json=body)
+        return Request("POST", f"{url}/checks", json=body)
 
-    def build_ask(call: StageCall, reference: str) -> httpx.Request:
-        return httpx.Request("GET", f"{url}/checks/{path_segment(reference)}")
+    def build_ask(call: StageCall, reference: str) -> Request:
+        return Request("GET", f"{url}/checks/{path_segment(reference)}")
 
     return Partner(
         name="onfido",
@@ -39,7 +38,7 @@ def partner(environment: Environment) -> Partner:
     )
 
 
-def read_receipt(response: httpx.Response) -> Receipt:
+def read_receipt(response: Response) -> Receipt:
     """Read the new check."""
     return Receipt(reference=text_at(read_object(response), "id"))
 
@@ -53,7 +52,7 @@ def read_event(received: Received) -> Event | NotOurs:
     return Event(Answer("ask", message=action), reference=text_at(event, "payload", "object", "id"))
 
 
-def read_status(response: httpx.Response) -> Answer:
+def read_status(response: Response) -> Answer:
     """Read a check."""
     check = read_object(response)
     status, result = text_at(check, "status"), text_or_empty(check, "result")

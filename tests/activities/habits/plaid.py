@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import httpx
-
 from activities.environment import Environment
+from activities.http import Request, Response
 from activities.partners.events import NOT_OURS, Event, NotOurs
 from activities.partners.partner import Partner, signature
 from activities.partners.reading import read_object, text_at, text_or_empty
@@ -21,13 +20,13 @@ def partner(environment: Environment) -> Partner:
     client = environment.text("PLAID_CLIENT", fix="the client id from Plaid's dashboard")
     headers = {"PLAID-CLIENT-ID": client, "PLAID-SECRET": environment.secret("PLAID_KEY", fix="the secret beside it")}
 
-    def build_call(call: StageCall, callback_url: str) -> httpx.Request:
+    def build_call(call: StageCall, callback_url: str) -> Request:
         body = {"client_user_id": call.data["user"], "template_id": call.data["template"], "is_idempotent": True}
-        return httpx.Request("POST", f"{url}/identity_verification/create", headers=headers, json=body)
+        return Request("POST", f"{url}/identity_verification/create", headers=headers, json=body)
 
-    def build_ask(call: StageCall, reference: str) -> httpx.Request:
+    def build_ask(call: StageCall, reference: str) -> Request:
         body = {"identity_verification_id": reference}
-        return httpx.Request("POST", f"{url}/identity_verification/get", headers=headers, json=body)
+        return Request("POST", f"{url}/identity_verification/get", headers=headers, json=body)
 
     return Partner(
         name="plaid",
@@ -43,7 +42,7 @@ def partner(environment: Environment) -> Partner:
     )
 
 
-def read_receipt(response: httpx.Response) -> Receipt:
+def read_receipt(response: Response) -> Receipt:
     """Read the new verification."""
     return Receipt(reference=text_at(read_object(response), "id"))
 
@@ -59,7 +58,7 @@ def read_event(received: Received) -> Event | NotOurs:
     )
 
 
-def read_status(response: httpx.Response) -> Answer:
+def read_status(response: Response) -> Answer:
     """Read a verification."""
     verification = read_object(response)
     status = text_at(verification, "status")

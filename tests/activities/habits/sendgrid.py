@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import httpx
-
 from activities.environment import Environment
+from activities.http import Request, Response
 from activities.partners.auth import HeaderKey
 from activities.partners.events import NOT_OURS, Event, NotOurs
 from activities.partners.partner import Partner, signature
@@ -22,10 +21,10 @@ def partner(environment: Environment) -> Partner:
     url = environment.url("SENDGRID_URL", fix="SendGrid's API", default="https://api.sendgrid.com/v3")
     key = environment.secret("SENDGRID_KEY", fix="the API key from SendGrid's settings")
 
-    def build_call(call: StageCall, callback_url: str) -> httpx.Request:
+    def build_call(call: StageCall, callback_url: str) -> Request:
         to = {"to": [{"email": call.data["to"]}], "custom_args": {"callback_url": callback_url}}
         body = {"personalizations": [to], "from": {"email": call.data["from"]}, "template_id": call.data["template"]}
-        return httpx.Request("POST", f"{url}/mail/send", json=body)
+        return Request("POST", f"{url}/mail/send", json=body)
 
     return Partner(
         name="sendgrid",
@@ -45,7 +44,7 @@ def partner(environment: Environment) -> Partner:
     )
 
 
-def read_receipt(response: httpx.Response) -> Receipt:
+def read_receipt(response: Response) -> Receipt:
     """Read the answer to a call, which has no body."""
     return Receipt(reference=response.headers.get("X-Message-Id", ""))
 

@@ -5,9 +5,8 @@ Say what is special about it: how it signs, how it retries, what it calls an ans
 
 from __future__ import annotations
 
-import httpx
-
 from activities.environment import Environment
+from activities.http import Request, Response
 from activities.partners.auth import HeaderKey
 from activities.partners.events import Event
 from activities.partners.partner import Partner, signature, work_reference
@@ -21,9 +20,9 @@ def partner(environment: Environment) -> Partner:
     url = environment.url("NEW_PARTNER_URL", fix="the address of its API")
     key = environment.secret("NEW_PARTNER_KEY", fix="the API key from its dashboard")
 
-    def build_call(call: StageCall, callback_url: str) -> httpx.Request:
+    def build_call(call: StageCall, callback_url: str) -> Request:
         body = {"reference": work_reference(call), "data": call.data, "callback_url": callback_url}
-        return httpx.Request("POST", f"{url}/work", json=body)
+        return Request("POST", f"{url}/work", json=body)
 
     return Partner(
         name="new-partner",
@@ -36,7 +35,7 @@ def partner(environment: Environment) -> Partner:
     )
 
 
-def read_receipt(response: httpx.Response) -> Receipt:
+def read_receipt(response: Response) -> Receipt:
     """Read the answer to a call: the work's id."""
     return Receipt(reference=text_or_empty(read_object(response), "id"))
 
