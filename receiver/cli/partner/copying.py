@@ -58,6 +58,7 @@ def read_event(part: Received) -> Event:
     \"\"\"Read an event.\"\"\"
     event = part.json()
 """
+BEGINNING: Final = "from activities.environment import Environment\nfrom activities.http import Request, Response\n"
 PARTNER_FIELDS: Final = "        read_event=read_event,\n        auth="
 RECEIPT: Final = 'Receipt(reference=text_or_empty(read_object(response), "id"))'
 CALL_BODY: Final = '{"reference": work_reference(call), "data": call.data, "callback_url": callback_url}'
@@ -168,8 +169,7 @@ def _splitting(new: Scaffold) -> dict[str, str]:
     return {
         READING: SPLITTING % items + result,
         PARTNER_FIELDS: PARTNER_FIELDS.replace("        auth=", f"{fields}        auth="),
-        "from activities.environment import Environment\nfrom activities.http": "from collections.abc import Sequence\n\n"
-        "from activities.environment import Environment\nfrom activities.http",
+        BEGINNING: f"from collections.abc import Sequence\n\n{BEGINNING}",
         "import read_object, text_at": "import items_at, read_object, text_at",
         "import Received, Unreadable\nfrom workflows.contract import Answer, Receipt": (
             "import Part, Received, Unreadable\nfrom workflows.contract import Answer, Receipt"
