@@ -17,6 +17,10 @@ IN_DEVELOPMENT: Final = (
     "production"
 )
 OVER_HTTP: Final = "ALLOW_HTTP=1: PUBLIC_URL is http, so callback URLs can be read on the way, and used"
+ENROLLING: Final = (
+    "the enrolment word is set, so a key that is sent to the partner's URL with it is taken for the partner's; remove "
+    "the word once the key is in the settings"
+)
 
 
 def warn_of(settings: Settings, logger: logging.Logger) -> None:
@@ -27,3 +31,6 @@ def warn_of(settings: Settings, logger: logging.Logger) -> None:
         logger.warning("development", extra={"why": IN_DEVELOPMENT})
     if settings.public_url.lower().startswith("http:") and not is_loopback(settings.public_url):
         logger.warning("plain-http", extra={"why": OVER_HTTP})
+    for name, partner in settings.partners.items():
+        if partner.enrols:
+            logger.warning("enrolment-open", extra={"partner": name, "why": ENROLLING})

@@ -252,6 +252,11 @@ class Partner:
         return self.signature is not None and self.signature.covers_body
 
     @property
+    def enrols(self) -> bool:
+        """Whether a handshake is open by which it chooses the key of its signatures."""
+        return any(isinstance(one, Handshake) and one.form.enrols for one in self.handshakes)
+
+    @property
     def must_prove_its_bodies(self) -> bool:
         """Whether `proves_its_bodies` is required: by its one URL, or by a handshake that must be proven."""
         return self.has_one_url or any(isinstance(one, Handshake) and one.proven for one in self.handshakes)

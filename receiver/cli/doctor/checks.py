@@ -79,7 +79,7 @@ async def _parts(settings: Settings) -> AsyncIterator[Finding]:
     yield _store(settings.store)
     prints = ", ".join(fingerprint(key) for key in settings.callback_keys)
     yield Finding("keys", ok=True, says=f"{prints} (the first one signs)")
-    for finding in itertools.chain(_trial(settings), _partners(settings)):
+    for finding in itertools.chain(_trial(settings), _enrolments(settings), _partners(settings)):
         yield finding
     async for finding in ways_to_partners(settings.partners):
         yield finding
@@ -142,6 +142,13 @@ def _trial(settings: Settings) -> Iterator[Finding]:
     if settings.trial:
         fix = "remove TRIAL before you enable a partner of your own"
         yield Finding("trial", ok=True, says="web itself plays the sample partners (TRIAL=1)", fix=fix, note=True)
+
+
+def _enrolments(settings: Settings) -> Iterator[Finding]:
+    for name, partner in settings.partners.items():
+        if partner.enrols:
+            says, fix = f"{name} may choose the key of its signatures", "remove its enrolment word once the key is set"
+            yield Finding("partners", ok=True, says=says, fix=fix, note=True)
 
 
 def _partners(settings: Settings) -> Iterator[Finding]:
