@@ -287,8 +287,8 @@ def _without_reference(partner: Partner, call: StageCall, receipt: Receipt) -> R
 def _raise_for(call: StageCall, response: httpx.Response, said: str) -> NoReturn:
     status = response.status_code
     # A 429, or a 503 with Retry-After, refuses to begin the work. A bare 503 may come from a router, and says nothing
-    # about the application behind it.
-    if status == 429 or (status == 503 and "retry-after" in response.headers):
+    # about the application behind it. A 407 comes from a proxy before it.
+    if status in {407, 429} or (status == 503 and "retry-after" in response.headers):
         raise _not_taken(said, call, response)
     if status in RETRIED or status >= 500 or status < 400:
         raise _retryable(said, response)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import ssl
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -20,7 +21,7 @@ from activities.callback_urls import CallbackURLs, Claims
 from activities.calls import PartnerCalls
 from activities.connection import Connection, connection
 from activities.environment import Environment
-from activities.http import http_client
+from activities.http import BoundedTransport, http_client
 from activities.partners import sandbox
 from activities.partners.auth import ClientCredentials
 from activities.partners.partner import Partner, idempotency_key
@@ -28,7 +29,7 @@ from activities.signatures import ConfigError
 from tests.parts.certificates import HERE, issue
 from tests.parts.partner_servers import PartnerServer, forward_proxy, partner_server, tls
 from tests.support import KEY, SOON
-from workflows.contract import NOT_REACHED, Receipt, StageCall
+from workflows.contract import NOT_REACHED, Answer, Question, Receipt, StageCall
 
 CALL = StageCall("run-1", "chain-1", 2, "account-check", "bank", 1, 1_800_000_000, 1_900_000_000)
 SECRET = "a-client-secret:with/colon"
@@ -195,6 +196,20 @@ async def test_a_token_endpoint_that_is_not_there_takes_no_call(server: PartnerS
     assert "gives no answer (ConnectError: nothing listens there)" in await refusal(bank(server, auth=auth))
 
 
+async def test_a_question_without_a_token_is_not_asked(server: PartnerServer) -> None:
+    server.token_answer = lambda number: (401, {"error": "invalid_client"})
+
+    def build_ask(call: StageCall, reference: str) -> httpx.Request:
+        return httpx.Request("GET", f"{server.url}/checks/{reference}")
+
+    asked = bank(server, auth=credentials(server), build_ask=build_ask, read_status=lambda _: Answer("ask"))
+    async with http_client() as http:
+        calls = PartnerCalls(http, CallbackURLs("https://hooks.test", [KEY]), {"bank": asked})
+        with pytest.raises(ApplicationError, match="bank was not asked: its token endpoint answers 401") as raised:
+            await ActivityEnvironment().run(calls.ask_partner, Question(CALL, "w-1"))
+    assert raised.value.type == "PartnerNotAsked"
+
+
 def test_a_synchronous_client_gets_no_token(server: PartnerServer) -> None:
     with httpx.Client(auth=credentials(server)) as http, pytest.raises(RuntimeError):
         http.post(server.url)
@@ -225,6 +240,31 @@ async def test_a_refused_client_certificate_is_said_plainly(tmp_path: Path, ours
     with partner_server(tls(tmp_path, SERVER, CA), needs_token=False) as server:
         assert f"could not be reached (ConnectError: {why}" in await refusal(bank(server, connection=ours))
         assert not server.calls
+
+
+@pytest.mark.parametrize(
+    ("reason", "type_", "why"),
+    [
+        ("TLSV13_ALERT_CERTIFICATE_REQUIRED", NOT_REACHED, "ReadError: it requires a client certificate"),
+        ("TLSV1_ALERT_UNKNOWN_CA", NOT_REACHED, "ReadError: it refuses our client certificate"),
+        ("SSLV3_ALERT_CERTIFICATE_REVOKED", NOT_REACHED, "ReadError: it says that our client certificate was revoked"),
+        ("DECRYPTION_FAILED_OR_BAD_RECORD_MAC", "PartnerUnclear", "gave no whole answer (ReadError)"),
+    ],
+)
+async def test_an_alert_after_the_request_is_told_from_lost_answers(reason: str, type_: str, why: str) -> None:
+    """With TLS 1.3 a refusal of our certificate arrives in place of the answer, and no partner has read the call."""
+    alert = ssl.SSLError(1, f"[SSL: {reason}]")
+    alert.reason = reason
+
+    class Alerting(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            raise alert
+
+    async with httpx.AsyncClient(transport=BoundedTransport(Alerting())) as http:
+        calls = PartnerCalls(http, CallbackURLs("https://hooks.test", [KEY]), {"bank": bank(PartnerServer("http://x"))})
+        with pytest.raises(ApplicationError) as raised:
+            await ActivityEnvironment().run(calls.call_partner, CALL)
+    assert (raised.value.type, why in raised.value.message) == (type_, True)
 
 
 UNTRUSTED = "its certificate is not from an authority that is trusted"
@@ -276,6 +316,12 @@ async def test_a_proxy_that_refuses_us_is_said_plainly(tmp_path: Path) -> None:
     with partner_server(tls(tmp_path, SERVER), needs_token=False) as server, forward_proxy("us", "another") as proxy:
         way = connected(proxy=proxy.url.replace("another", PASSWORD))
         assert "could not be reached (ProxyError: the proxy answers 407)" in await refusal(bank(server, connection=way))
+    assert not server.calls
+
+
+async def test_a_proxy_that_refuses_plain_http_has_led_no_call_on(server: PartnerServer) -> None:
+    with forward_proxy("us", "another") as proxy:
+        assert "answered 407" in await refusal(bank(server, connection=Connection(proxy=proxy.url.replace("us", "we"))))
     assert not server.calls
 
 

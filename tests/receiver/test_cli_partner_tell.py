@@ -12,6 +12,7 @@ import respx
 
 from activities.callback_urls import CallbackURLs, Claims
 from activities.environment import Environment
+from activities.http import NotAuthenticated
 from activities.partners import PARTNERS
 from receiver.cli.errors import CommandError
 from receiver.cli.partner.tell import _build
@@ -173,6 +174,7 @@ def test_the_request_has_the_partners_credentials_and_a_key(local: Local) -> Non
         (httpx.Response(429), "partner esign answered 429", "again later"),
         (httpx.Response(503), "partner esign answered 503", "again later"),
         (httpx.ConnectError("refused"), "could not be reached (ConnectError)", "it was told nothing"),
+        (NotAuthenticated("its token endpoint answers 401"), "told nothing: its token endpoint", "its credentials"),
         (httpx.ReadTimeout("lost"), "gave no whole answer (ReadTimeout), and may have done it", "the same key"),
     ],
 )
