@@ -83,7 +83,7 @@ class Handshakes:
                 self._end(partner, handshake, reply, door, when)
 
     def _end(self, partner: Partner, handshake: Handshake | OwnHandshake, reply: Reply, door: Door, when: When) -> None:
-        # Each kind has a limit of its own. So nobody who finds a partner's one URL can use up the handshakes that the
+        # Each kind has its own limit. So a stranger who finds a partner's one URL cannot use up handshakes that the
         # partner signs, that hold a secret of ours, or that come to a URL that only the partner has.
         place = "shared" if door.is_shared else "own"
         kind = " ".join((partner.name, "signed" if when == "signed" else place, str(reply.is_consent)))

@@ -10,6 +10,8 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from activities.handshakes import HANDSHAKES, Handshake, HandshakeRequest, Reply, When
 from activities.signatures import ConfigError
@@ -374,3 +376,35 @@ def test_a_handshake_that_cannot_work_is_not_made(name: str, secret: str) -> Non
 
 def test_a_secret_is_not_shown_by_repr() -> None:
     assert "zoom-secret" not in repr(Handshake("zoom", "zoom-secret"))
+
+
+FIELDS = ("validationToken", "validationtoken", "challenge", "hub.challenge", "crc_token", "challengeCode", "verify")
+HEADERS = (
+    *("X-Okta-Verification-Challenge", "Smartsheet-Hook-Challenge", "X-AdobeSign-ClientId", "Validation-Token"),
+    *("X-Hook-Secret", "WebHook-Request-Origin"),
+)
+
+
+@given(asked=st.text(max_size=40) | st.text("<>\"'&\r\n{}=:", max_size=8) | st.sampled_from(["x" * 1025, "a" * 9000]))
+@settings(max_examples=25, deadline=None)
+def test_no_text_is_repeated_as_markup_or_as_headers(asked: str) -> None:
+    """Whatever is asked for, of whichever provider: and what is signed is no request that it would sign."""
+    quoted = quote(asked, errors="replace")
+    query = f"enrol={WORD}&hub.mode=subscribe&hub.verify_token=verify-me&" + WEBSUB.split("&")[1]
+    query += "".join(f"&{field}={quoted}" for field in FIELDS)
+    headers = tuple((name, asked) for name in HEADERS)
+    bodies = [
+        {"challenge": asked},
+        {"challenge": asked, "type": "url_verification", "token": "lark-token"},
+        {"event": "endpoint.url_validation", "payload": {"plainToken": asked}},
+        {"verification_token": asked},
+    ]
+    for name, form in HANDSHAKES.items():
+        for method in form.methods:
+            for body in bodies:
+                reply = shake(name, HandshakeRequest(method, query, headers, json.dumps(body).encode(), 60, URL))
+                if reply is not None:
+                    assert not set(reply.body) & set("<>\r\n")
+                    assert all(value.isascii() and value.isprintable() for value in reply.headers.values())
+                    assert len(reply.body) <= 2100
+                    assert not (form.proves and reply.is_consent and set(asked) & set("{}:<>&"))
