@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -13,7 +13,15 @@ from temporalio.client import Client
 from temporalio.common import SearchAttributeKey
 from temporalio.service import RPCError, RPCStatusCode
 
-from workflows.finding import ATTRIBUTES, DEADLINE_KEY, PARTNER_KEY, PIPELINE_KEY, STATE_KEY, short_value
+from workflows.finding import (
+    ATTRIBUTES,
+    DEADLINE_KEY,
+    PARTNER_KEY,
+    PIPELINE_KEY,
+    STAGE_KEY,
+    STATE_KEY,
+    short_value,
+)
 from workflows.pipelines import PIPELINE_TYPES
 
 REFUSED_CODES: Final = {
@@ -25,6 +33,17 @@ REFUSED_CODES: Final = {
 LISTING_TIMEOUT: Final = 5.0
 """Seconds for Temporal to say which attributes a namespace has."""
 
+STATUSES: Final = {
+    "running": "Running",
+    "completed": "Completed",
+    "failed": "Failed",
+    "canceled": "Canceled",
+    "terminated": "Terminated",
+    "timed_out": "TimedOut",
+}
+"""The status of a run, and Temporal's word for it."""
+
+OF_OPEN_STAGES: Final = "('calling', 'waiting', 'needs_person')"
 WITHOUT_PERSON: Final = "('calling', 'waiting')"
 """A run writes its state when a call begins, and not when the wait for its callback begins, to save an action."""
 
@@ -46,30 +65,64 @@ class RunFilter:
     """Which runs to list; the default is all.
 
     pipeline: of this pipeline, open or ended. state: `needs_person`; or `calling` or `waiting`, which are not told
-    apart. partner: with an open stage of this partner. overdue: with a deadline that has passed. The last three find
-    open runs only.
+    apart. waiting: with an open stage, which waits for its partner or for a person. partner, stage: with an open stage
+    of this partner, or of this name. due: with a deadline before this moment, or one that has passed. The last five
+    find open runs only.
+    status: a name of `STATUSES`. since: started at or after this moment. These two need no search attributes.
     """
 
     pipeline: str = ""
     state: str = ""
     partner: str = ""
-    overdue: bool = False
+    stage: str = ""
+    waiting: bool = False
+    due: datetime | None = None
+    status: str = ""
+    since: datetime | None = None
 
-    def query(self, now: datetime) -> str:
+    @property
+    def is_of_stages(self) -> bool:
+        """Whether it chooses by what a run's stages wait for."""
+        return bool(self.state or self.partner or self.stage or self.waiting or self.due)
+
+    @property
+    def needs_attributes(self) -> bool:
+        """Whether it needs the namespace's search attributes."""
+        return bool(self.pipeline) or self.is_of_stages
+
+    def query(self) -> str:
         """The conditions of a visibility query; "" for all runs."""
-        conditions = []
+        return " AND ".join(self._conditions())
+
+    def _conditions(self) -> Iterator[str]:
         if self.pipeline:
-            conditions.append(f"{PIPELINE_KEY.name} = {quoted(self.pipeline)}")
-        if self.state or self.partner or self.overdue:
-            conditions.append("ExecutionStatus = 'Running'")
+            yield f"{PIPELINE_KEY.name} = {quoted(self.pipeline)}"
+        if self.status:
+            yield f"ExecutionStatus = '{STATUSES[self.status]}'"
+        if self.since:
+            yield f"StartTime >= '{_moment(self.since)}'"
+        if self.is_of_stages:
+            yield "ExecutionStatus = 'Running'"
         if self.state:
             matching = f"= {quoted(self.state)}" if self.state == "needs_person" else f"IN {WITHOUT_PERSON}"
-            conditions.append(f"{STATE_KEY.name} {matching}")
+            yield f"{STATE_KEY.name} {matching}"
+        if self.waiting:
+            yield f"{STATE_KEY.name} IN {OF_OPEN_STAGES}"
         if self.partner:
-            conditions.append(f"{PARTNER_KEY.name} = {quoted(self.partner)}")
-        if self.overdue:
-            conditions.append(f"{DEADLINE_KEY.name} < '{now.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}'")
-        return " AND ".join(conditions)
+            yield f"{PARTNER_KEY.name} = {quoted(self.partner)}"
+        if self.stage:
+            yield f"{STAGE_KEY.name} = {quoted(self.stage)}"
+        if self.due:
+            yield f"{DEADLINE_KEY.name} < '{_moment(self.due)}'"
+
+
+def failed_since(moment: datetime) -> str:
+    """The conditions of a visibility query for runs that have failed since."""
+    return f"ExecutionStatus = 'Failed' AND CloseTime >= '{_moment(moment)}'"
+
+
+def _moment(at: datetime) -> str:
+    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def quoted(value: str) -> str:

@@ -8,8 +8,7 @@ import re
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final, TypeVar
 
 from temporalio.client import (
@@ -25,7 +24,7 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.callback_urls import Claims
-from activities.finding import LISTING_TIMEOUT, AttributesOff, RunFilter, missing_attributes, runs_query
+from activities.finding import LISTING_TIMEOUT, missing_attributes
 from activities.run_errors import (
     NoProgressQuery,
     NoSuchStage,
@@ -73,18 +72,6 @@ NO_SUCH_QUERY: Final = re.compile(
 
 LONGEST_REASON: Final = 300
 """Characters shown of a worker's message."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run as Temporal lists it."""
-
-    workflow_id: str
-    run_id: str
-    pipeline: str
-    status: str
-    started_at: datetime
-    closed_at: datetime | None
 
 
 class Runs:
@@ -156,31 +143,6 @@ class Runs:
                 return False
         return self._is_findable
 
-    async def list(self, *, limit: int = 50, where: RunFilter | None = None) -> list[Run]:
-        """Return the latest runs, newest first.
-
-        Raises for a filter: `AttributesOff`, and what `missing_attributes` does.
-        """
-        runs: list[Run] = []
-        conditions = where.query(datetime.now(UTC)) if where else ""
-        async with self.reaching():
-            if conditions and (missing := await missing_attributes(self.client)):
-                names = ", ".join(key.name for key in missing)
-                raise AttributesOff(f"the namespace {self.client.namespace} lacks the search attributes {names}")
-            async for found in self.client.list_workflows(runs_query(conditions), limit=limit):
-                memo = await found.memo()
-                runs.append(
-                    Run(
-                        workflow_id=found.id,
-                        run_id=found.run_id,
-                        pipeline=str(memo.get("pipeline", "")),
-                        status=status_name(found.status),
-                        started_at=found.start_time,
-                        closed_at=found.close_time,
-                    )
-                )
-        return runs
-
     async def describe(self, workflow_id: str) -> WorkflowExecutionDescription:
         """Return Temporal's own description of the run; raises `RunNotFound`."""
         async with self.reaching(workflow_id):
@@ -194,11 +156,11 @@ class Runs:
             except WorkflowFailureError as error:
                 return status_name((await handle.describe()).status), None, run_failure_text(error)
 
-    async def failure(self, workflow_id: str) -> str:
-        """Return in one line why an ended run did not complete; "" if it completed."""
+    async def failure(self, workflow_id: str, run_id: str | None = None) -> str:
+        """Return in one line why an ended run did not complete; "" if it completed. run_id: of this execution."""
         async with self.reaching(workflow_id):
             try:
-                await self.client.get_workflow_handle(workflow_id).result()
+                await self.client.get_workflow_handle(workflow_id, run_id=run_id).result()
             except WorkflowFailureError as error:
                 return run_failure_text(error)
         return ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from unittest.mock import AsyncMock
 
 import pytest
@@ -25,6 +25,7 @@ from activities.finding import (
     quoted,
     register_attributes,
 )
+from activities.listing import list_runs
 from activities.runs import Runs
 from activities.worker import WORKFLOWS
 from tests.parts.junk import junk_until_continued
@@ -76,7 +77,7 @@ async def until_found(env: WorkflowEnvironment, where: RunFilter, expected: Sequ
     """Wait until the filter finds these runs: Temporal lists a run a moment after it has changed."""
     runs = Runs(env.client)
     async with asyncio.timeout(RUN_TIMEOUT):
-        while sorted(run.workflow_id for run in await runs.list(where=where)) != sorted(expected):
+        while sorted(run.workflow_id for run in await list_runs(runs, where=where)) != sorted(expected):
             await asyncio.sleep(0.05)
 
 
@@ -157,7 +158,7 @@ async def test_a_run_whose_worker_is_away_is_overdue(findable: WorkflowEnvironme
     async with working(findable.client, ScriptedPartner()):
         handle = await begin(findable, stage(1, timeout=2.0, longest_wait=60.0))
         await waiting(handle)
-    await until_found(findable, RunFilter(overdue=True), [handle.id])
+    await until_found(findable, RunFilter(due=datetime.now(UTC) + timedelta(seconds=2)), [handle.id])
 
 
 async def test_attributes_survive_a_continue_as_new(restless: WorkflowEnvironment) -> None:
@@ -221,8 +222,8 @@ async def test_runs_go_on_in_a_namespace_without_attributes(real: WorkflowEnviro
         await result_of(handle)
     assert await count_events(handle, UPSERTS) == 0
     with pytest.raises(AttributesOff):
-        await Runs(real.client).list(where=NEEDS_PERSON)
-    assert [run.workflow_id for run in await Runs(real.client).list()] == [handle.id]
+        await list_runs(Runs(real.client), where=NEEDS_PERSON)
+    assert [run.workflow_id for run in await list_runs(Runs(real.client))] == [handle.id]
 
 
 async def test_some_of_the_attributes_are_not_enough(real: WorkflowEnvironment) -> None:
@@ -257,7 +258,7 @@ async def test_a_client_without_permission_starts_runs_without(
     runs = Runs(real.client)
     assert not await runs.are_findable()
     with pytest.raises(SetupRefused, match="does not let this client manage search attributes"):
-        await runs.list(where=NEEDS_PERSON)
+        await list_runs(runs, where=NEEDS_PERSON)
     with pytest.raises(SetupRefused):
         await register_attributes(real.client)
 
@@ -278,5 +279,5 @@ async def add(client: Client, name: str, kind: IndexedValueType.ValueType) -> No
 
 async def test_a_quoted_name_finds_nothing_else(findable: WorkflowEnvironment) -> None:
     runs = Runs(findable.client)
-    assert await runs.list(where=RunFilter(pipeline="x' OR StagehookPipeline != 'x")) == []
+    assert await list_runs(runs, where=RunFilter(pipeline="x' OR StagehookPipeline != 'x")) == []
     assert quoted("it's \\") == "'it\\'s \\\\'"

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
-from receiver.cli.names import NEW_ID, PARTNER, PIPELINE, RUN_ID
+from receiver.cli.names import NEW_ID, PIPELINE, RUN_ID
 from receiver.cli.output import json_option, run_async, yes_option
 from receiver.cli.pipeline.actors import actor_option
 from receiver.cli.pipeline.commands import OPERATOR_COMMANDS
+from receiver.cli.pipeline.filters import run_filter_options
 
-STATES = ("needs_person", "calling", "waiting")
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from activities.finding import RunFilter
 
 
 @click.group()
@@ -45,26 +51,35 @@ async def start(
 
 @pipeline.command("list")
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 1000))
-@click.option("--pipeline", default="", type=PIPELINE, help="Only runs of this pipeline.")
-@click.option("--state", type=click.Choice(STATES), help="Only open runs with a stage in this state.")
-@click.option("--partner", default="", type=PARTNER, help="Only open runs with an open stage of this partner.")
-@click.option("--overdue", is_flag=True, help="Only open runs with a stage past its deadline.")
+@run_filter_options
 @json_option
 @run_async
-async def list_runs(
-    limit: int, pipeline: str, state: str | None, partner: str, *, overdue: bool, as_json: bool
-) -> None:
-    """List the latest runs.
+async def list_runs(limit: int, where: RunFilter, failed: tuple[str, datetime] | None, *, as_json: bool) -> None:
+    """List the latest runs, and for each open one its stage, its partner, since when it waits, and until when.
 
-    `--state needs_person` finds the runs that wait for an operator. `calling` and `waiting` find the same runs: those
-    that wait for a partner. A stage is overdue if no worker runs, or if its partner has reported progress.
+    `--needs-person` finds the runs that wait for an operator. `--state calling` and `--state waiting` find the same
+    runs: those that wait for a partner. A stage is overdue if no worker runs, or if its partner has reported progress.
 
-    The filters need search attributes, which `stagehook setup` registers, and find runs that were started since.
+    All filters but --status, --since and --failed-with need search attributes, which `stagehook setup` registers, and
+    find runs that were started since. --failed-with reads the latest 500 failures.
     """
-    from activities.finding import RunFilter
-    from receiver.cli.pipeline.showing import print_runs
+    from receiver.cli.pipeline.listing import print_failed, print_runs
 
-    await print_runs(limit, RunFilter(pipeline, state or "", partner, overdue), as_json=as_json)
+    if failed:
+        await print_failed(*failed, limit=limit, as_json=as_json)
+    else:
+        await print_runs(limit, where, as_json=as_json)
+
+
+@pipeline.command()
+@run_filter_options
+@json_option
+@run_async
+async def count(where: RunFilter, failed: tuple[str, datetime] | None, *, as_json: bool) -> None:
+    """Count runs by their status. The filters are those of `stagehook pipeline list`."""
+    from receiver.cli.pipeline.listing import print_count
+
+    await print_count(where, failed, as_json=as_json)
 
 
 @pipeline.command()

@@ -1,4 +1,4 @@
-"""Show a list of runs, or everything that is known about a run."""
+"""Show everything that is known about a run."""
 
 from __future__ import annotations
 
@@ -10,36 +10,21 @@ from typing import Any, Final
 from temporalio.client import WorkflowExecutionDescription
 from temporalio.service import RPCError
 
-from activities.finding import RunFilter
 from activities.lanes import held_lanes
 from activities.run_errors import ProgressUnknown
 from activities.run_status import call_trouble, status_name
 from activities.runs import Runs
-from receiver.cli.output import note, print_json, say
+from receiver.cli.output import print_json, say
 from receiver.cli.partner.lanes import lane_text
 from receiver.cli.pipeline.runs import GOOD, connect_runs, print_as
 from receiver.cli.pipeline.stage_table import stage_table
 from receiver.cli.pipeline.stories import Teller
-from receiver.cli.tables import console, print_list
+from receiver.cli.tables import console
 from receiver.cli.terminal import printable
 from workflows.contract import Outcome
 from workflows.lanes import partner_of
 
 RESUME: Final = "`stagehook pipeline resume {}` goes on from the stage that failed, or from a STAGE that you name"
-
-
-async def print_runs(limit: int, where: RunFilter, *, as_json: bool) -> None:
-    """Print the latest runs that match; raises `AttributesOff`."""
-    runs = await (await connect_runs()).list(limit=limit, where=where)
-    if as_json:
-        print_json(runs)
-    elif runs:
-        rows = [(run.workflow_id, run.pipeline, run.status, f"{run.started_at:%Y-%m-%d %H:%M:%S}") for run in runs]
-        print_list(("id", "pipeline", "status", "started (UTC)"), rows, below=("started (UTC)", "status"))
-    elif where != RunFilter():
-        note("no run matches; runs that were started before `stagehook setup` are not found by these filters")
-    else:
-        note("no runs yet: start one with `stagehook pipeline start onboarding`")
 
 
 async def show_run(workflow_id: str, *, as_json: bool) -> None:

@@ -1,0 +1,186 @@
+"""Listing and counting runs, and what each of many runs waits for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
+from temporalio.service import RPCError
+
+from activities.client import TemporalUnreachable
+from activities.finding import AttributesOff, RunFilter, failed_since, missing_attributes, runs_query
+from activities.run_errors import ProgressUnknown, RunNotFound
+from activities.run_status import call_trouble, status_name
+from activities.runs import Runs
+from workflows.contract import StageProgress
+from workflows.finding import OPEN_STATES
+
+MOST_FAILED: Final = 500
+"""Failed runs whose failures are read: each costs a request."""
+
+AT_ONCE: Final = 16
+"""Requests for single runs that are on their way together."""
+
+ANSWERS_WITHIN: Final = 5.0
+"""Seconds for the workers to say what the listed runs wait for."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as Temporal lists it."""
+
+    workflow_id: str
+    run_id: str
+    pipeline: str
+    status: str
+    started_at: datetime
+    closed_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Wait:
+    """An open stage of a run.
+
+    since: when its call began; deadline: of its partner or of the person; unix seconds, None if there is none.
+    attempt: the number of its calls. trouble: the last thing that went wrong with it, or "".
+    """
+
+    number: int
+    stage: str
+    partner: str
+    state: str
+    since: float | None
+    deadline: float | None
+    attempt: int
+    trouble: str
+
+
+@dataclass(frozen=True)
+class FailedRun:
+    """A run that has failed, and why in one line."""
+
+    run: Run
+    failure: str
+
+
+@dataclass(frozen=True)
+class FailedRuns:
+    """The failed runs with a text in their failure. read: the runs whose failure was read. is_cut: there are more."""
+
+    found: Sequence[FailedRun]
+    read: int
+    is_cut: bool
+
+
+async def list_runs(runs: Runs, *, limit: int = 50, where: RunFilter | None = None) -> list[Run]:
+    """The latest runs, newest first.
+
+    Raises for a filter that needs search attributes: `AttributesOff`, and what `missing_attributes` does.
+    """
+    async with _finding(runs, where or RunFilter()) as query:
+        return [await _run(found) async for found in runs.client.list_workflows(query, limit=limit)]
+
+
+async def count_runs(runs: Runs, where: RunFilter) -> Mapping[str, int]:
+    """The number of runs by status; raises like `list_runs`."""
+    async with _finding(runs, where) as query:
+        counted = await runs.client.count_workflows(f"{query} GROUP BY ExecutionStatus")
+    return {_status(group.group_values[0]): group.count for group in counted.groups}
+
+
+async def waits_of(runs: Runs, listed: Iterable[Run]) -> dict[str, Sequence[Wait] | None]:
+    """What each open run waits for, by workflow id; None for a run that does not say it within 5 s."""
+    free = asyncio.Semaphore(AT_ONCE)
+    tasks = {run.workflow_id: asyncio.create_task(_waits(runs, run.workflow_id, free)) for run in listed}
+    if tasks:
+        _, late = await asyncio.wait(tasks.values(), timeout=ANSWERS_WITHIN)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+    return {id_: None if task.cancelled() else task.result() for id_, task in tasks.items()}
+
+
+async def failed_runs(runs: Runs, text: str, since: datetime) -> FailedRuns:
+    """The runs that have failed since, with this text in their failure, in any case of letters.
+
+    The latest 500 are read at most.
+    """
+    async with runs.reaching():
+        found = runs.client.list_workflows(runs_query(failed_since(since)), limit=MOST_FAILED + 1)
+        listed = [await _run(one) async for one in found]
+    free = asyncio.Semaphore(AT_ONCE)
+
+    async def failure(run: Run) -> FailedRun:
+        async with free:
+            return FailedRun(run, await runs.failure(run.workflow_id, run.run_id))
+
+    read = await asyncio.gather(*map(failure, listed[:MOST_FAILED]))
+    matching = [one for one in read if text.casefold() in one.failure.casefold()]
+    return FailedRuns(matching, len(read), len(listed) > MOST_FAILED)
+
+
+@asynccontextmanager
+async def _finding(runs: Runs, where: RunFilter) -> AsyncIterator[str]:
+    """The visibility query of a filter, while Temporal is asked."""
+    async with runs.reaching():
+        if where.needs_attributes:
+            await _check_attributes(runs.client)
+        yield runs_query(where.query())
+
+
+async def _check_attributes(client: Client) -> None:
+    if missing := await missing_attributes(client):
+        names = ", ".join(key.name for key in missing)
+        raise AttributesOff(f"the namespace {client.namespace} lacks the search attributes {names}")
+
+
+async def _run(found: WorkflowExecution) -> Run:
+    memo = await found.memo()
+    return Run(
+        workflow_id=found.id,
+        run_id=found.run_id,
+        pipeline=str(memo.get("pipeline", "")),
+        status=status_name(found.status),
+        started_at=found.start_time,
+        closed_at=found.close_time,
+    )
+
+
+def _status(value: Any) -> str:
+    """A status as a count's group says it: as a number or by Temporal's word."""
+    words = {status.name.replace("_", "").casefold(): status for status in WorkflowExecutionStatus}
+    if isinstance(value, int):
+        return status_name(WorkflowExecutionStatus(value))
+    return status_name(words.get(str(value).replace("_", "").casefold()))
+
+
+async def _waits(runs: Runs, workflow_id: str, free: asyncio.Semaphore) -> Sequence[Wait] | None:
+    async with free:
+        try:
+            progress = await runs.progress(workflow_id)
+            stages = [stage for stage in progress.stages if stage.state in OPEN_STATES]
+            calling = any(stage.state == "calling" for stage in stages)
+            trouble = next(iter(call_trouble(await runs.describe(workflow_id))), "") if calling else ""
+        except (ProgressUnknown, RunNotFound, TemporalUnreachable, RPCError):
+            return None
+    urgent = sorted(stages, key=lambda stage: OPEN_STATES.index(stage.state))
+    return [_wait(stage, trouble if stage.state == "calling" else "") for stage in urgent]
+
+
+def _wait(stage: StageProgress, trouble: str) -> Wait:
+    said = ": ".join(filter(None, (stage.code or stage.trouble, stage.message)))
+    return Wait(
+        number=stage.number,
+        stage=stage.name,
+        partner=stage.partner,
+        state=stage.state,
+        since=stage.called_at,
+        deadline=stage.deadline,
+        attempt=stage.attempts,
+        trouble=trouble or said or stage.note,
+    )

@@ -1,0 +1,144 @@
+"""List and count runs: for each open one who is waited for, since when, and until when."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any, Final
+
+from activities.finding import RunFilter
+from activities.listing import ANSWERS_WITHIN, FailedRuns, Run, Wait, count_runs, failed_runs, list_runs, waits_of
+from receiver.cli.output import counted, note, print_json, say
+from receiver.cli.pipeline.runs import connect_runs
+from receiver.cli.tables import print_list
+from workflows.durations import DAY, HOUR, MINUTE
+
+LONGEST_TROUBLE: Final = 120
+"""Characters of a trouble or a failure in a list."""
+
+Waits = Mapping[str, Sequence[Wait] | None]
+
+
+async def print_runs(limit: int, where: RunFilter, *, as_json: bool) -> None:
+    """Print the latest runs that match; raises `AttributesOff`."""
+    runs = await connect_runs()
+    known = await list_runs(runs, limit=limit + 1, where=where)
+    listed = known[:limit]
+    waits = await waits_of(runs, (run for run in listed if run.status == "running"))
+    if as_json:
+        print_json([{**asdict(run), "waits": _as_json(waits.get(run.workflow_id, []))} for run in listed])
+    elif listed:
+        _print_table(listed, waits, time.time())
+    else:
+        note(_nothing(where))
+    if len(known) > limit:
+        of = sum((await count_runs(runs, where)).values())
+        note(f"the latest {limit} of {of} runs: --limit shows more")
+    if silent := [id_ for id_, found in waits.items() if found is None]:
+        what = f"{counted(silent, 'run')} did not say within {ANSWERS_WITHIN:.0f} s what is waited for"
+        note(f"{what}: start `stagehook worker`, or look at one with `stagehook pipeline show`")
+
+
+async def print_failed(text: str, since: datetime, *, limit: int, as_json: bool) -> None:
+    """Print the runs that failed since with this text in their failure."""
+    read = await failed_runs(await connect_runs(), text, since)
+    shown = read.found[:limit]
+    if as_json:
+        print_json([{**asdict(one.run), "failure": one.failure} for one in shown])
+    elif shown:
+        rows = [(one.run.workflow_id, one.run.pipeline, _utc(one.run.closed_at), _short(one.failure)) for one in shown]
+        print_list(("id", "pipeline", "failed (UTC)", "failure"), rows, below=("failure", "failed (UTC)"))
+    else:
+        note(f"no run that failed since {_utc(since)} UTC has {text!r} in its failure")
+    if len(read.found) > limit:
+        note(f"the latest {limit} of {len(read.found)} runs: --limit shows more")
+    _say_what_was_read(read)
+
+
+async def print_count(where: RunFilter, failed: tuple[str, datetime] | None, *, as_json: bool) -> None:
+    """Print the number of runs that match, by status; raises `AttributesOff`."""
+    runs = await connect_runs()
+    if failed:
+        read = await failed_runs(runs, *failed)
+        by_status = {"failed": len(read.found)} if read.found else {}
+        _say_what_was_read(read)
+    else:
+        by_status = dict(await count_runs(runs, where))
+    total = sum(by_status.values())
+    if as_json:
+        print_json({"runs": total, "by_status": by_status})
+        return
+    parts = ", ".join(f"{number} {status}" for status, number in sorted(by_status.items()))
+    say(f"{counted(total, 'run')}: {parts}" if parts else "0 runs")
+
+
+def _say_what_was_read(read: FailedRuns) -> None:
+    if read.is_cut:
+        note(f"the latest {read.read} failures were read, and there are more: name a later --since for the others")
+
+
+def _print_table(listed: Sequence[Run], waits: Waits, now: float) -> None:
+    rows = [row for run in listed for row in _rows(run, waits.get(run.workflow_id, []), now)]
+    titles = ("id", "pipeline", "status", "stage", "partner", "call", "since", "deadline", "trouble")
+    print_list(titles, rows, below=("trouble", "pipeline", "partner", "since"))
+
+
+def _rows(run: Run, waits: Sequence[Wait] | None, now: float) -> list[tuple[str, ...]]:
+    """The lines of a run: one for each open stage; one without a stage if it has none, or does not say it."""
+    if not waits:
+        ended = run.closed_at or run.started_at
+        unknown = "?" if waits is None else ""
+        since = f"{_span(now - ended.timestamp())} ago"
+        return [(run.workflow_id, run.pipeline, run.status, unknown, unknown, "", since, "", "")]
+    return [
+        (
+            run.workflow_id,
+            run.pipeline,
+            wait.state.replace("_", " "),
+            f"{wait.number} {wait.stage}".rstrip(),
+            wait.partner,
+            str(wait.attempt or ""),
+            f"{_span(now - wait.since)} ago" if wait.since else "",
+            _deadline(wait.deadline, now),
+            _short(wait.trouble),
+        )
+        for wait in waits
+    ]
+
+
+def _deadline(at: float | None, now: float) -> str:
+    if at is None:
+        return ""
+    return f"in {_span(at - now)}" if at > now else f"{_span(now - at)} overdue"
+
+
+def _span(seconds: float) -> str:
+    """A duration in its two largest units: `2d 3h`, `5m 10s`, `42s`."""
+    rest, parts = max(0, int(seconds)), list[str]()
+    for unit, sign in ((DAY, "d"), (HOUR, "h"), (MINUTE, "m"), (1, "s")):
+        count, rest = divmod(rest, int(unit))
+        if count or parts:
+            parts.append(f"{count}{sign}")
+    return " ".join(part for part in parts[:2] if not part.startswith("0")) or "0s"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST_TROUBLE else f"{text[: LONGEST_TROUBLE - 3]}..."
+
+
+def _utc(at: datetime | None) -> str:
+    return f"{at:%Y-%m-%d %H:%M:%S}" if at else ""
+
+
+def _as_json(waits: Sequence[Wait] | None) -> list[dict[str, Any]] | None:
+    return None if waits is None else [asdict(wait) for wait in waits]
+
+
+def _nothing(where: RunFilter) -> str:
+    if where.needs_attributes:
+        return "no run matches; runs that were started before `stagehook setup` are not found by these filters"
+    if where != RunFilter():
+        return "no run matches"
+    return "no runs yet: start one with `stagehook pipeline start onboarding`"

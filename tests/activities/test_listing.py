@@ -1,0 +1,129 @@
+"""Lists of runs, and what each waits for, on the real server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from temporalio.client import WorkflowFailureError
+from temporalio.testing import WorkflowEnvironment
+
+from activities import listing
+from activities.finding import RunFilter, register_attributes
+from activities.listing import Run, count_runs, failed_runs, list_runs, waits_of
+from activities.runs import Runs
+from tests.support import (
+    QUEUE,
+    RUN_TIMEOUT,
+    Handle,
+    ScriptedPartner,
+    call_back,
+    operate,
+    pipeline,
+    result_of,
+    stage,
+    until,
+    waiting,
+    working,
+)
+from workflows.contract import Stage
+
+AN_HOUR_AGO = datetime.now(UTC) - timedelta(hours=1)
+
+
+@pytest.fixture
+async def runs(real: WorkflowEnvironment) -> Runs:
+    await register_attributes(real.client)
+    return Runs(real.client)
+
+
+async def begin_one(runs: Runs, name: str, *stages: Stage) -> Handle:
+    definition = replace(pipeline(*stages), name=name)
+    return await runs.start(definition, {}, task_queue=QUEUE, workflow_id=f"run-of-{name}")
+
+
+async def eventually_is(look: Callable[[], Awaitable[object]], expected: object) -> None:
+    """Temporal lists a run a moment after it has changed."""
+    async with asyncio.timeout(RUN_TIMEOUT):
+        while await look() != expected:
+            await asyncio.sleep(0.05)
+
+
+async def ids(runs: Runs, where: RunFilter) -> set[str]:
+    return {run.workflow_id for run in await list_runs(runs, where=where)}
+
+
+async def test_waiting_stage_and_due_choose_open_runs(runs: Runs) -> None:
+    partner = ScriptedPartner()
+    async with working(runs.client, partner):
+        done = await begin_one(runs, "done", stage(1, timeout=7200.0, name="late"))
+        await waiting(done)
+        await call_back(done, partner.calls[0])
+        await result_of(done)
+        await waiting(await begin_one(runs, "later", stage(1, timeout=7200.0, name="late")))
+        await waiting(await begin_one(runs, "sooner", stage(1, timeout=600.0, name="soon")))
+        soon = datetime.now(UTC) + timedelta(hours=1)
+        await eventually_is(lambda: ids(runs, RunFilter(waiting=True)), {"run-of-later", "run-of-sooner"})
+        await eventually_is(lambda: ids(runs, RunFilter(stage="late")), {"run-of-later"})
+        await eventually_is(lambda: ids(runs, RunFilter(due=soon)), {"run-of-sooner"})
+        await eventually_is(lambda: ids(runs, RunFilter(status="completed", since=AN_HOUR_AGO)), {"run-of-done"})
+        await eventually_is(lambda: ids(runs, RunFilter(since=soon)), set[str]())
+        await eventually_is(lambda: count_runs(runs, RunFilter()), {"running": 2, "completed": 1})
+        assert await count_runs(runs, RunFilter(stage="late")) == {"running": 1}
+
+
+async def test_status_and_since_need_no_search_attributes(real: WorkflowEnvironment) -> None:
+    assert await list_runs(Runs(real.client), where=RunFilter(status="failed", since=AN_HOUR_AGO)) == []
+    assert await count_runs(Runs(real.client), RunFilter(status="failed")) == {}
+
+
+async def test_a_wait_says_for_whom_and_what_went_wrong(runs: Runs) -> None:
+    async with working(runs.client, ScriptedPartner()):
+        escalating = await begin_one(
+            runs, "escalates", stage(1, timeout=0.5, on_timeout="escalate", escalate_within=60.0), stage(2)
+        )
+        await until(escalating, 1, lambda one: one.state == "needs_person")
+        waits = await waits_of(runs, [listed(escalating)])
+    (wait,) = waits["run-of-escalates"] or []
+    assert (wait.number, wait.stage, wait.partner, wait.state, wait.attempt) == (
+        1,
+        "step-1",
+        "partner-1",
+        "needs_person",
+        1,
+    )
+    assert wait.since is not None
+    assert wait.deadline is not None
+    assert wait.deadline > wait.since
+    assert "timeout" in wait.trouble
+
+
+async def test_without_a_worker_the_waits_are_not_known(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listing, "ANSWERS_WITHIN", 0.5)
+    handle = await begin_one(runs, "idle", stage(1))
+    assert await waits_of(runs, [listed(handle)]) == {"run-of-idle": None}
+
+
+async def test_failures_are_found_by_their_text(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with working(runs.client, ScriptedPartner()):
+        for name in ("first", "second"):
+            handle = await begin_one(runs, name, stage(1))
+            await waiting(handle)
+            await operate(handle, "fail", reason=f"the {name} was wrong")
+            with pytest.raises(WorkflowFailureError):
+                await result_of(handle)
+        await eventually_is(lambda: count_runs(runs, RunFilter(status="failed")), {"failed": 2})
+    found = await failed_runs(runs, "The FIRST was", AN_HOUR_AGO)
+    assert [one.run.workflow_id for one in found.found] == ["run-of-first"]
+    assert (found.read, found.is_cut) == (2, False)
+    assert (await failed_runs(runs, "wrong", datetime.now(UTC) + timedelta(hours=1))).read == 0
+    monkeypatch.setattr(listing, "MOST_FAILED", 1)
+    cut = await failed_runs(runs, "wrong", AN_HOUR_AGO)
+    assert (cut.read, cut.is_cut) == (1, True)
+
+
+def listed(handle: Handle) -> Run:
+    return Run(handle.id, "", "", "running", datetime.now(UTC), None)
