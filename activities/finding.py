@@ -33,7 +33,7 @@ REFUSED_CODES: Final = {
 LISTING_TIMEOUT: Final = 5.0
 """Seconds for Temporal to say which attributes a namespace has."""
 
-STATUSES: Final = {
+RUN_STATUSES: Final = {
     "running": "Running",
     "completed": "Completed",
     "failed": "Failed",
@@ -68,7 +68,7 @@ class RunFilter:
     apart. waiting: with an open stage, which waits for its partner or for a person. partner, stage: with an open stage
     of this partner, or of this name. due: with a deadline before this moment, or one that has passed. The last five
     find open runs only.
-    status: a name of `STATUSES`. since: started at or after this moment. These two need no search attributes.
+    status: a name of `RUN_STATUSES`. since: started at or after this moment. These two need no search attributes.
     """
 
     pipeline: str = ""
@@ -98,7 +98,7 @@ class RunFilter:
         if self.pipeline:
             yield f"{PIPELINE_KEY.name} = {quoted(self.pipeline)}"
         if self.status:
-            yield f"ExecutionStatus = '{STATUSES[self.status]}'"
+            yield f"ExecutionStatus = '{RUN_STATUSES[self.status]}'"
         if self.since:
             yield f"StartTime >= '{_moment(self.since)}'"
         if self.is_of_stages:

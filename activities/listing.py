@@ -26,7 +26,7 @@ MOST_FAILED: Final = 500
 AT_ONCE: Final = 16
 """Requests for single runs that are on their way together."""
 
-ANSWERS_WITHIN: Final = 5.0
+WAITS_TOLD_WITHIN: Final = 5.0
 """Seconds for the workers to say what the listed runs wait for."""
 
 
@@ -98,7 +98,7 @@ async def waits_of(runs: Runs, listed: Iterable[Run]) -> dict[str, Sequence[Wait
     free = asyncio.Semaphore(AT_ONCE)
     tasks = {run.workflow_id: asyncio.create_task(_waits(runs, run.workflow_id, free)) for run in listed}
     if tasks:
-        _, late = await asyncio.wait(tasks.values(), timeout=ANSWERS_WITHIN)
+        _, late = await asyncio.wait(tasks.values(), timeout=WAITS_TOLD_WITHIN)
         for task in late:
             task.cancel()
         await asyncio.gather(*late, return_exceptions=True)

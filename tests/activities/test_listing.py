@@ -102,7 +102,7 @@ async def test_a_wait_says_for_whom_and_what_went_wrong(runs: Runs) -> None:
 
 
 async def test_without_a_worker_the_waits_are_not_known(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listing, "ANSWERS_WITHIN", 0.5)
+    monkeypatch.setattr(listing, "WAITS_TOLD_WITHIN", 0.5)
     handle = await begin_one(runs, "idle", stage(1))
     assert await waits_of(runs, [listed(handle)]) == {"run-of-idle": None}
 

@@ -43,6 +43,9 @@ def test_open_runs_are_listed_by_their_partner_and_state(local: Local) -> None:
     eventually(lambda: "unanswered" in listed(local, "--partner", "identity", "--state", "waiting"))
     assert "unanswered" not in listed(local, "--state", "needs_person")
     assert "unanswered" not in listed(local, "--overdue")
+    (run,) = said(local.command("pipeline", "list", "--partner", "identity", "--waiting", "--limit", "1", "--json"))
+    assert [(wait["stage"], wait["partner"]) for wait in run["waits"]] == [("identity-check", "identity")]
+    assert said(local.command("pipeline", "count", "--partner", "identity", "--json"))["by_status"] == {"running": 1}
     none = local.command("pipeline", "list", "--partner", "unknown")
     assert (none.returncode, none.stdout) == (0, b"")
     assert b"no run matches" in none.stderr

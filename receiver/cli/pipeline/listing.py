@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from activities.finding import RunFilter
-from activities.listing import ANSWERS_WITHIN, FailedRuns, Run, Wait, count_runs, failed_runs, list_runs, waits_of
+from activities.listing import WAITS_TOLD_WITHIN, FailedRuns, Run, Wait, count_runs, failed_runs, list_runs, waits_of
 from receiver.cli.output import counted, note, print_json, say
 from receiver.cli.pipeline.runs import connect_runs
 from receiver.cli.tables import print_list
@@ -37,7 +37,7 @@ async def print_runs(limit: int, where: RunFilter, *, as_json: bool) -> None:
         of = sum((await count_runs(runs, where)).values())
         note(f"the latest {limit} of {of} runs: --limit shows more")
     if silent := [id_ for id_, found in waits.items() if found is None]:
-        what = f"{counted(silent, 'run')} did not say within {ANSWERS_WITHIN:.0f} s what is waited for"
+        what = f"{counted(silent, 'run')} did not say within {WAITS_TOLD_WITHIN:.0f} s what is waited for"
         note(f"{what}: start `stagehook worker`, or look at one with `stagehook pipeline show`")
 
 
