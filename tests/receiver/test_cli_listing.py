@@ -19,7 +19,7 @@ WAIT = Wait(2, "account-check", "bank", "waiting", NOW - 7_500, NOW - 300, 3, "t
 
 def run_of(status: str = "running", closed: float | None = None) -> Run:
     started = datetime.fromtimestamp(NOW - 90_000, UTC)
-    return Run("run-1", "r", "onboarding", status, started, closed and datetime.fromtimestamp(closed, UTC))
+    return Run("run-1", "r", "onboarding", status, started, datetime.fromtimestamp(closed, UTC) if closed else None)
 
 
 @pytest.mark.parametrize(
