@@ -15,7 +15,7 @@ ENV ?= .env
 RUN := $(UV) run --locked --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev replay test faults versions bench check audit format clean python
+.PHONY: help setup demo dev replay test faults chaos versions bench check audit format clean python
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -28,6 +28,11 @@ test: setup  ## Run the tests, real servers included
 
 faults: setup  ## Run the slow fault tests, and more examples of the property tests
 	@$(RUN) pytest -m "fault or hypothesis" --hypothesis-profile=thorough $(ARGS)
+
+CHAOS = $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(STORE),--store $(STORE))
+
+chaos: setup  ## Put a whole system under fire (SEED=7 SECONDS=60 STORE=postgres, sqlite or none)
+	@$(RUN) python -m tests.chaos $(CHAOS) $(ARGS)
 
 # The version in production, which a deploy replaces and a roll-back brings back: a commit or a tag. Name the new release
 # here with each release. It is written down, not computed: the commit before HEAD is nearly the same code, and a fresh
