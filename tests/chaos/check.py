@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any, Final
@@ -65,14 +65,16 @@ class Evidence:
     """Everything that was recorded.
 
     lineages: by workflow id, the executions that led to the run's end, in order. branches: the executions that a reset
-    has ended. kept: None without a store. sent: the times and request ids of signals, by receiver. logs: by name.
-    before, after: answers to `progress`, by workflow id, seen during the run and at its end.
+    has ended. resets: workflow ids of the runs that were reset, or may have been. kept: None without a store.
+    sent: the times and request ids of signals, by receiver. logs: by name.
+    before, after: answers to `outcomes`, by workflow id, seen during the run and at its end.
     """
 
     entries: Sequence[Entry]
     calls: Sequence[Call]
     lineages: Mapping[str, Sequence[WorkflowHistory]]
     branches: Mapping[str, Sequence[WorkflowHistory]] = field(default_factory=dict)
+    resets: Collection[str] = ()
     kept: Sequence[Kept] | None = None
     windows: Sequence[Window] = ()
     sent: Mapping[str, Sequence[tuple[float, str]]] = field(default_factory=dict)
@@ -202,7 +204,7 @@ def out_of_order(evidence: Evidence) -> Iterator[str]:
             places.setdefault(_said_by(event), event.event_id)
         for (workflow_id, _), entries in of_stage.items():
             if workflow_id == id_ and not _was_reset(history):
-                if len(evidence.lineages[id_]) == 1 and id_ not in evidence.branches:
+                if len(evidence.lineages[id_]) == 1 and id_ not in evidence.resets:
                     # What came too late because a later callback ended the run was overtaken by it.
                     places = {_said(entry): inf for entry in entries} | places
                 yield from _inversions(evidence, entries, places)
@@ -251,16 +253,18 @@ def settled_by_another(evidence: Evidence) -> Iterator[str]:
 
 def settled_otherwise(evidence: Evidence) -> Iterator[str]:
     """Stages that were settled, and were settled otherwise later."""
-    for id_, progress in evidence.before:
-        if id_ in evidence.branches or id_ not in evidence.after:
+    for id_, seen in evidence.before:
+        if id_ in evidence.resets or id_ not in evidence.after:
             continue  # a reset takes stages back
-        for stage, later in zip(progress["stages"], evidence.after[id_]["stages"], strict=True):
-            if stage["outcome"] and _settlement(stage) != _settlement(later):
-                yield f"{id_} stage {stage['number']}: {_settlement(stage)} became {_settlement(later)}"
+        later = evidence.after[id_]["outcomes"]
+        for name, outcome in seen["outcomes"].items():
+            if _settlement(outcome) != (found := _settlement(later.get(name, {}))):
+                yield f"{id_} {name}: {_settlement(outcome)} became {found}"
 
 
-def _settlement(stage: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(stage[name] for name in ("outcome", "cause", "settled_at", "code", "message"))
+def _settlement(outcome: Mapping[str, Any]) -> dict[str, Any]:
+    # Not the time: a query that comes between a signal and its workflow task is answered with that of the task before.
+    return {name: value for name, value in outcome.items() if name != "at"}
 
 
 def called_differently(evidence: Evidence) -> Iterator[str]:

@@ -169,8 +169,8 @@ async def _reset_any(system: System) -> bool:
     try:
         async for run in system.client.list_workflows("ExecutionStatus = 'Running'"):
             if run.id.startswith("run-") and run.id not in system.resets and await _is_past_first_task(system, run.id):
+                system.resets.add(run.id)  # before: the answer to the reset may be lost
                 await _reset(system, run.id, run.run_id)
-                system.resets.add(run.id)
                 return True
     except RPCError:
         pass  # Temporal is away, or the run has ended meanwhile: another one is looked for

@@ -168,11 +168,16 @@ def test_an_outcome_by_a_later_success_is_a_break() -> None:
 
 
 def test_an_outcome_that_changes_is_a_break() -> None:
-    settled = {"number": 1, "outcome": "succeeded", "cause": "callback", "settled_at": 1.0, "code": "", "message": ""}
-    before, after = {"stages": [settled]}, {"run-1": {"stages": [{**settled, "settled_at": 2.0}]}}
-    changed = evidence([entry()], before=[("run-1", before)], after=after)
+    first = {"status": "succeeded", "cause": "callback", "at": 1.0, "data": {"n": 1}}
+
+    def outcomes(**changes: Any) -> dict[str, Any]:
+        return {"outcomes": {"step-1": {**first, **changes}}}
+
+    provisional = evidence([entry()], before=[("run-1", outcomes())], after={"run-1": outcomes(at=2.0)})
+    assert checks(provisional) == []
+    changed = replace(provisional, after={"run-1": outcomes(data={"n": 2})})
     assert checks(changed) == ["settled_otherwise"]
-    assert checks(replace(changed, branches={"run-1": [history(DONE, settled_by=None)]})) == []
+    assert checks(replace(changed, resets={"run-1"})) == []
 
 
 def test_a_call_with_another_key_or_url_is_a_break() -> None:

@@ -28,7 +28,7 @@ from tests.chaos.ledger import Ledger
 from tests.chaos.partner import HostilePartner
 from tests.chaos.plan import CALL_TIMEOUT, Habit, PlannedRun
 from tests.chaos.system import PARTNERS, Setting, System, system, until
-from workflows.contract import PIPELINE_WORKFLOW, PROGRESS
+from workflows.contract import OUTCOMES, PIPELINE_WORKFLOW
 
 QUEUE: Final = "stagehook"
 HOUR: Final = 3600.0
@@ -38,7 +38,7 @@ ENDS_WITHIN: Final = 600.0
 """Seconds after the last fault in which every run must end: the machine may be busy, and the queue long."""
 
 ASKED_WITHIN: Final = 5.0
-"""Seconds for a query of `progress`."""
+"""Seconds for a query of `outcomes`."""
 
 SAMPLE_EVERY: Final = 1.0
 SECRETS: Final = ("CALLBACK_KEYS", "BANK_SECRET", "BANK_KEY", "CARDS_KEY")
@@ -46,7 +46,7 @@ SECRETS: Final = ("CALLBACK_KEYS", "BANK_SECRET", "BANK_KEY", "CARDS_KEY")
 
 @dataclass
 class Trial:
-    """started: workflow ids of the runs. windows: the faults so far. seen: answers to `progress`."""
+    """started: workflow ids of the runs. windows: the faults so far. seen: answers to `outcomes`."""
 
     system: System
     partner: HostilePartner
@@ -75,21 +75,21 @@ class Trial:
         await until(start, f"the start of {run.id}", pause=0.3)
 
     async def watch(self) -> None:
-        """Ask runs for their progress, until this is cancelled."""
+        """Ask runs for their outcomes, until this is cancelled."""
         while True:
             await asyncio.sleep(SAMPLE_EVERY)
             await self.look()
 
     async def look(self) -> None:
-        """Ask the latest runs for their progress."""
+        """Ask the latest runs for their outcomes."""
         for id_ in self.started[-2:]:
-            if (found := await self._progress(id_)) is not None:
+            if (found := await self._outcomes(id_)) is not None:
                 self.seen.append((id_, found))
 
-    async def _progress(self, workflow_id: str) -> Any:
+    async def _outcomes(self, workflow_id: str) -> Any:
         try:
             async with asyncio.timeout(ASKED_WITHIN):
-                return await self.client.get_workflow_handle(workflow_id).query(PROGRESS)
+                return await self.client.get_workflow_handle(workflow_id).query(OUTCOMES)
         except (RPCError, RuntimeError, TimeoutError):
             return None
 
@@ -130,13 +130,14 @@ class Trial:
             if ended:
                 branches[id_] = ended
         asked = {id_ for id_, _ in self.seen}
-        after = {id_: found for id_ in asked if (found := await self._progress(id_)) is not None}
+        after = {id_: found for id_ in asked if (found := await self._outcomes(id_)) is not None}
         proxies = self.system.temporal_proxies
         return Evidence(
             entries=self.partner.ledger.entries,
             calls=list(self.partner.calls.values()),
             lineages=lineages,
             branches=branches,
+            resets=self.system.resets,
             kept=kept_in(self.system.database) if self.system.database else None,
             windows=self.windows,
             sent={name: proxies[name].ids for name in self.system.doors},
