@@ -35,6 +35,9 @@ WITHOUT_BODY: Final = tuple(
 CHANGING: Final = frozenset({Fate.PENDING, Fate.PARKED, Fate.REFUSED})
 """Fates that may still change: by themselves, or when an operator releases the delivery."""
 
+FIRST_REFUSAL: Final = 400
+"""The lowest status by which a request is refused."""
+
 HEX: Final = re.compile("[0-9a-f]+")
 
 UPDATED: Final = {"pipeline", "definition", "verdict", "status", "fate", "fate_reason", "fate_at", "tries"}
@@ -63,9 +66,12 @@ class Added(NamedTuple):
 
 @dataclass(frozen=True)
 class Filters:
-    """Selects deliveries; "" and 0 match any. since, until: unix seconds, `until` excluded. verdict, fate: names."""
+    """Selects deliveries; "", 0 and () match any.
 
-    verdict: str = ""
+    since, until: unix seconds, `until` excluded. verdicts, fate: names. refused: only what was answered 4xx or 5xx.
+    """
+
+    verdicts: tuple[str, ...] = ()
     partner: str = ""
     pipeline: str = ""
     workflow: str = ""
@@ -73,21 +79,28 @@ class Filters:
     fate: str = ""
     since: float = 0.0
     until: float = math.inf
+    refused: bool = False
 
     def matches(self, delivery: Delivery) -> bool:
         """Whether the filters select this delivery, which need not be in the store."""
         row = to_row(delivery)
         in_time = self.since <= delivery.received_at < self.until
-        return in_time and all(row[name] == wanted for name, wanted in self._wanted())
+        of_verdict = not self.verdicts or delivery.verdict in self.verdicts
+        of_status = not self.refused or delivery.status >= FIRST_REFUSAL
+        return in_time and of_verdict and of_status and all(row[name] == wanted for name, wanted in self._wanted())
 
     def may_match(self, delivery: Delivery) -> bool:
         """Whether the filters select this delivery, or may select it once its verdict, pipeline or fate has changed."""
-        known = replace(self, verdict="", pipeline="", fate="")
+        known = replace(self, verdicts=(), refused=False, pipeline="", fate="")
         return self.matches(delivery) or (delivery.fate in CHANGING and known.matches(delivery))
 
     def where(self) -> sa.ColumnElement[bool]:
         """The filters as an SQL condition."""
         conditions: list[sa.ColumnElement[bool]] = [C[name] == wanted for name, wanted in self._wanted()]
+        if self.verdicts:
+            conditions.append(C.verdict.in_(self.verdicts))
+        if self.refused:
+            conditions.append(C.status >= FIRST_REFUSAL)
         if self.until != math.inf:
             conditions.append(C.received_at < self.until)
         return sa.and_(C.received_at >= self.since, *conditions)
@@ -95,7 +108,6 @@ class Filters:
     def _wanted(self) -> list[tuple[str, str | int]]:
         """Pairs of column name and required value."""
         fixed: dict[str, str | int] = {
-            "verdict": self.verdict,
             "partner": self.partner,
             "pipeline": self.pipeline,
             "workflow_id": self.workflow,

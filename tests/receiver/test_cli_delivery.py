@@ -29,6 +29,8 @@ from tests.stores import url_of
         ([], ["run-3", "run-2", "run-1", "run-0"]),
         (["--partner", "bank"], ["run-2", "run-0"]),
         (["--verdict", "unproven"], ["run-3", "run-1"]),
+        (["--verdict", "unproven", "--verdict", "accepted"], ["run-3", "run-2", "run-1", "run-0"]),
+        (["--refused"], []),
         (["--pipeline", "refund"], ["run-3", "run-1"]),
         (["--workflow", "run-2"], ["run-2"]),
         (["--stage", "4"], ["run-3"]),
@@ -70,6 +72,12 @@ def test_events_of_a_request_are_listed_with_their_place_in_it(database: Databas
         (1, whole.id),
         (2, whole.id),
     ]
+
+
+def test_the_list_says_why_a_request_was_refused(database: Database) -> None:
+    one = replace(delivery(verdict="unproven"), status=401, reason="mismatch: no signature is by one of our keys")
+    Archive(database).add([one])
+    assert "mismatch: no signature is by one of our keys" in on(database, "delivery", "list", "--refused").out
 
 
 @pytest.mark.parametrize("verdict", ["ignored", "unmatched"])
@@ -141,7 +149,13 @@ def test_ids_and_filters_are_not_given_together(filled: Database, verb: str) -> 
 
 def test_a_file_is_filtered_as_the_store_is(filled: Database) -> None:
     every = list(Archive(filled).every())
-    for filters in (Filters(partner="bank"), Filters(stage=2, verdict="unproven"), Filters(since=time.time() - 5400)):
+    some = [
+        Filters(partner="bank"),
+        Filters(stage=2, verdicts=("unproven", "conflict")),
+        Filters(refused=True),
+        Filters(since=time.time() - 5400),
+    ]
+    for filters in some:
         assert [one for one in every if filters.matches(one)] == list(Archive(filled).every(filters))
 
 

@@ -17,10 +17,12 @@ T = TypeVar("T")
 OPTIONS = (
     click.option(
         "--verdict",
+        multiple=True,
         type=VERDICT,
         metavar="VERDICT",
-        help="accepted, duplicate, conflict, gone, ignored, unmatched, unproven, unreadable, ...",
+        help="Once or more: accepted, duplicate, conflict, gone, ignored, unmatched, unproven, unreadable, ...",
     ),
+    click.option("--refused", is_flag=True, help="What was answered 4xx or 5xx."),
     click.option("--partner", default="", type=PARTNER, help="Of this partner."),
     click.option("--pipeline", default="", type=PIPELINE, help="Of runs of this pipeline."),
     click.option("--fate", type=click.Choice(["pending", "taken", "refused", "parked"]), help="What became of it."),
@@ -49,13 +51,15 @@ def filter_options(run_by: str = "--") -> Callable[[Callable[..., T]], Callable[
             from activities.environment import is_text
             from receiver.deliveries.archive import Filters
 
-            names = ("verdict", "partner", "pipeline", "fate")
+            names = ("partner", "pipeline", "fate")
             texts = {name: others.pop(name) or "" for name in names}
             for given in (*texts.values(), of_workflow):
                 if not is_text(given):
                     raise click.UsageError(f"{given!r} is not UTF-8")
             filters = Filters(
                 **texts,
+                verdicts=tuple(others.pop("verdict")),
+                refused=others.pop("refused"),
                 workflow=of_workflow,
                 stage=of_stage or 0,
                 since=read_moment("--since", since) if since else 0.0,

@@ -30,12 +30,12 @@ def print_latest(filters: Filters, *, limit: int, as_json: bool) -> None:
     elif not found:
         note("none found: leave filters out, or look whether DATABASE_URL is the receiver's")
     else:
-        titles = ("id", "UTC", "answer", "partner", "run", "stage", "fate")
+        titles = ("id", "UTC", "answer", "partner", "run", "stage", "fate", "reason")
         if any(one.part_of for one in found):
             rows = ((*cells(one), part_text(one)) for one in found)
-            print_list((*titles, "part"), rows, below=("part", "run", "partner"))
+            print_list((*titles, "part"), rows, below=("reason", "part", "run", "partner"))
         else:
-            print_list(titles, map(cells, found), below=("run", "partner"))
+            print_list(titles, map(cells, found), below=("reason", "run", "partner"))
     if len(known) > limit:
         note(f"the latest {limit}: --limit shows more")
 
@@ -73,7 +73,8 @@ def cells(one: Delivery) -> tuple[str, ...]:
     # The time is short, to leave room for the id and the run.
     shown = received.strftime("%H:%M:%S" if received.date() == datetime.now(UTC).date() else "%m-%d %H:%M")
     stage = f"{one.stage}/{one.attempt}" if one.stage else ""
-    return one.id, shown, f"{one.status} {one.verdict}", one.partner, one.workflow_id, stage, one.fate.value
+    answer, why = f"{one.status} {one.verdict}", one.fate_reason or one.reason
+    return one.id, shown, answer, one.partner, one.workflow_id, stage, one.fate.value, why
 
 
 def part_text(one: Delivery) -> str:

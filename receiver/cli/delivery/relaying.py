@@ -138,7 +138,7 @@ class Relay:
 
     def _requests(self, found: Sequence[Delivery]) -> list[list[Delivery]]:
         meant = [one for one in found if not self._is_of_a_replay(one)]
-        chosen, left = select(meant, unproven=self._options.filters.verdict == UNPROVEN)
+        chosen, left = select(meant, unproven=UNPROVEN in self._options.filters.verdicts)
         for one, why in left:
             self._leave_out(one, why)
         return [request for request in requests_of(chosen) if self._is_first(request[0])]

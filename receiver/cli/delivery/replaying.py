@@ -155,7 +155,7 @@ def _select(found: Sequence[Delivery], options: ReplayOptions) -> tuple[list[Del
     """Return the deliveries to send, in the order of capture, and how many are left out; print which, and why."""
     named = bool(options.ids or options.file or options.filters.workflow)
     meant = [delivery for delivery in found if named or not is_stand_in(delivery.workflow_id)]
-    unproven = options.mode == "verbatim" or bool(options.ids) or options.filters.verdict == UNPROVEN
+    unproven = options.mode == "verbatim" or bool(options.ids) or UNPROVEN in options.filters.verdicts
     chosen, left = select(meant, unproven=unproven)
     for delivery, why in left:
         note(f"left out: {printable(delivery.id)}, {why}")
