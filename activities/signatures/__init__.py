@@ -50,8 +50,9 @@ SCHEMES: Final = Registry(
         "discord": ("public_key", "Discord"),
         "basic": ("authorization", "Basic"),
         "bearer": ("authorization", "Bearer"),
+        "header-secret": ("authorization", "HeaderSecret"),
     },
 )
-"""All schemes, by name. The names in the table `ROWS` of `plain_hmac` are among them."""
+"""All schemes, by name. The names in the table `ROWS` of `hmac_options` are among them."""
 
 __all__ = ["SCHEMES", "ConfigError", "Scheme", "SignatureError", "SignedRequest", "Verified"]

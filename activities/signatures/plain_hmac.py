@@ -1,155 +1,240 @@
-"""The schemes that compute one HMAC over a template: the rows of a table, and a generic scheme for other providers.
+"""HMAC schemes: one signature over a template, as options say. Named providers are rows of such options.
 
 Sources: the providers' own documentation of their webhooks' signatures, and their published libraries.
 """
 
 from __future__ import annotations
 
-import base64
 import copy
+import hashlib
 import hmac
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import ClassVar, Final, Literal, Self
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, replace
+from typing import ClassVar, Final, Self
 
-from activities.environment import is_text
+from activities.signatures.encodings import ENCODINGS, read_key
+from activities.signatures.forms import Form, Proof
+from activities.signatures.hmac_options import NUMBER, ROWS, Options, Row, check_options, header_names, time_place
+from activities.signatures.places import Place, Reading
 from activities.signatures.scheme import (
     DEFAULT_TOLERANCE,
+    LONGEST_SIGNED_ID,
     ConfigError,
     Scheme,
     SignatureError,
     SignedRequest,
     Verified,
     first_match,
-    hmac_key,
     lower,
-    pairs,
 )
+from activities.signatures.templates import UNBOUNDED, Context, Template
+from activities.signatures.times import read_milliseconds, write_time
 
-ENCODINGS: Final[dict[str, Callable[[bytes], str]]] = {
-    "hex": lambda mac: mac.hex(),
-    "base64": lambda mac: base64.b64encode(mac).decode(),
-}
-ALGORITHMS: Final = ("sha1", "sha256", "sha384", "sha512")
-HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-HEX_KEY: Final = re.compile(r"[0-9A-Fa-f]{64}")
 SAMPLE_HEX_KEY: Final = b"not-a-secret-not-a-secret-not-a-".hex()
-PLACE: Final = re.compile(r"\{(body|timestamp|url)\}")
-UNBOUNDED: Final = re.compile(r"[}0-9]\{timestamp\}")
-"""A `{timestamp}` right after another place or a digit: nothing in the signed text shows where its digits begin."""
-
-MOST_GROUPS: Final = 8
-"""Lists with their own timestamp that are checked: each costs one HMAC of the body per key."""
-
 MOST_NUMBERED: Final = 100
 """DocuSign numbers its headers from 1 to 100, a header for each key of an account."""
 
-
-@dataclass(frozen=True)
-class Row:
-    """How one provider applies HMAC.
-
-    header: the name of the signature's header. With `numbered`, the partner sends a header per key, named `HEADER-1`,
-        `HEADER-2`, ...
-    signed: a template of the signed text, with `{body}`, `{timestamp}` and `{url}` as placeholders.
-    prefix: the text before the signature in its header.
-    timestamp_header: the name of the timestamp's header, if it has its own.
-    fields: if the header is a list such as `t=1,v1=abc`: the separator, the timestamp's key and the signatures' key.
-    groups: the separator between several such lists, each with its own timestamp.
-    says: the name of an optional header that names the method, and the only value it may have.
-    hex_key: the secret is the key of 32 bytes in hexadecimal. Otherwise the secret's text is the key.
-    """
-
-    header: str
-    signed: str = "{body}"
-    algorithm: str = "sha256"
-    encoding: Literal["hex", "base64"] = "hex"
-    prefix: str = ""
-    timestamp_header: str = ""
-    fields: tuple[str, str, str] | None = None
-    groups: str = ""
-    numbered: bool = False
-    hex_key: bool = False
-    says: tuple[str, str] | None = None
-    note: str = ""
-
-
-UNTIMED: Final = "Signs no timestamp: a captured request stays valid, so only what it does may not be done twice."
-UNDIVIDED: Final = "Nothing divides the URL from the body: the start of the body could be moved to the end of a query."
-
-ROWS: Final[dict[str, Row]] = {
-    "github": Row("X-Hub-Signature-256", prefix="sha256=", note=UNTIMED),
-    "stripe": Row("Stripe-Signature", "{timestamp}.{body}", fields=(",", "t", "v1")),
-    "slack": Row(
-        "X-Slack-Signature", "v0:{timestamp}:{body}", prefix="v0=", timestamp_header="X-Slack-Request-Timestamp"
-    ),
-    "shopify": Row("X-Shopify-Hmac-SHA256", encoding="base64", note=UNTIMED),
-    "square": Row("x-square-hmacsha256-signature", "{url}{body}", encoding="base64", note=f"{UNTIMED} {UNDIVIDED}"),
-    "zoom": Row("x-zm-signature", "v0:{timestamp}:{body}", prefix="v0=", timestamp_header="x-zm-request-timestamp"),
-    "docusign": Row(
-        "X-DocuSign-Signature",
-        encoding="base64",
-        numbered=True,
-        says=("X-Authorization-Digest", "HMACSHA256"),
-        note=UNTIMED,
-    ),
-    "persona": Row("Persona-Signature", "{timestamp}.{body}", fields=(",", "t", "v1"), groups=" "),
-    "onfido": Row("X-SHA2-Signature", note=UNTIMED),
-    "paddle": Row("Paddle-Signature", "{timestamp}:{body}", fields=(";", "ts", "h1")),
-    "adyen-platform": Row("HmacSignature", encoding="base64", hex_key=True, note=UNTIMED),
-}
-
-
-@lru_cache(maxsize=256)
-def _parts(template: str) -> list[str]:
-    """A template's texts, and the names of the places between them."""
-    return PLACE.split(template)
+VISIBLE: Final = re.compile(r"[\x21-\x7e]+")
+TYPES: Final = {"content-type": "application/json"}
+"""What `sign` writes into headers that are signed and not given."""
 
 
 class HmacScheme(Scheme):
     """A scheme that a `Row` describes."""
 
-    row: ClassVar[Row] = Row("")
-    _row: Row
+    row: ClassVar[Row] = Row(Options("X-Signature"))
+
+    def __init__(self, secrets: Sequence[str], *, tolerance: int = DEFAULT_TOLERANCE) -> None:
+        self._set_up(type(self).row.options)
+        super().__init__(secrets, tolerance=tolerance)
+
+    def _set_up(self, options: Options) -> None:
+        """Read the options; raises `ConfigError`."""
+        check_options(options)
+        self._options = options
+        self._headers = header_names(options.header)
+        self._place = Place.of(options.signature) if options.signature else None
+        self._form = Form(options.form or options.prefix + "{signature}", options.separator)
+        self._time_place = time_place(options)
+        self._id_place = Place.of(f"header:{options.id_header}") if options.id_header else None
+        extras = [*self._form.others, *(["id"] if self._id_place else [])]
+        self._template = Template("{body}" if options.signed == "body" else options.signed, extras)
+        self._is_digest = "secret" in self._template.names
+        self._hidden = self._place.name if self._place and self._place.kind == "query" else ""
+        self._unbounded = UNBOUNDED.search(self._template.text) is not None
+        self.covers_body, self.covers_url = self._template.covers_body, self._template.covers_url
+        self.needs_url = self._template.needs_url or "query:" in options.signature + options.timestamp
+        self.covers_time = self._has_time
+        self.header = self._headers[0].replace(NUMBER, "1") if self._headers else ""
+        self._check_time()
+
+    @property
+    def _has_time(self) -> bool:
+        return self._time_place is not None or "timestamp" in self._form.places
+
+    def _check_time(self) -> None:
+        """Check that a timestamp is read where one is signed, and signed where one is read; raises `ConfigError`."""
+        in_template = "timestamp" in self._template.names
+        if in_template and not self._has_time:
+            raise ConfigError("a template with {timestamp} needs timestamp_header, timestamp, or {timestamp} in form")
+        kind = self._time_place.kind if self._time_place else ""
+        in_body = kind == "field" and bool({"body"} & self._template.names)
+        if self._has_time and not in_template and not in_body and not (kind == "query" and self.covers_url):
+            raise ConfigError("the timestamp is not signed: write {timestamp} into signed, or leave it out")
+        if "timestamp" in self._form.places and self._time_place:
+            raise ConfigError("the timestamp is either in form or in another place")
+        if ("id" in self._template.names) and "id" not in self._form.others and not self._id_place:
+            raise ConfigError("a template with {id} needs id_header")
 
     def _read_secrets(self, secrets: Sequence[str]) -> None:
-        self._row = getattr(self, "_row", None) or type(self).row
-        self._keys = [_read_key(secret, hex_key=self._row.hex_key) for secret in secrets]
-        self.covers_url = "{url}" in self._row.signed
-        self.covers_time = "{timestamp}" in self._row.signed
-        self.header = f"{self._row.header}-1" if self._row.numbered else self._row.header
+        self._keys = [read_key(secret, self._options.key) for secret in secrets]
+        wanted = type(self).row.key_bytes
+        if wanted and any(len(key) != wanted for key in self._keys):
+            raise ConfigError(f"a secret is not {2 * wanted} hexadecimal digits")
+
+    @property
+    def place(self) -> str:
+        """Where the signature is, in words."""
+        return str(self._place) if self._place else self.header
+
+    # --- verify
 
     def verify(self, request: SignedRequest, now: float) -> Verified:
         """Check every signature that the request carries against every key."""
-        if self.covers_url and not request.url:
+        if self.needs_url and not request.url:
             raise SignatureError("malformed-url", "missing: this scheme signs the URL")
-        if self._row.says:
-            _check_method(request, *self._row.says)
+        if says := type(self).row.says:
+            _check_method(request, *says)
+        reading = Reading(request)
         seen: SignatureError | None = None
-        for timestamp, signatures in self._proofs(request):
+        for proof in self._proofs(reading):
             try:
-                moment = None if timestamp is None else self._in_time(timestamp, now)
+                return self._check(reading, proof, now)
             except SignatureError as error:
-                seen = seen or error
-                continue
-            expected = [self._mac(key, timestamp or "", request.url, request.body) for key in self._keys]
-            if (index := first_match(expected, signatures)) is not None:
-                return Verified(index, moment)
+                seen = seen or (error if error.reason != "mismatch" else None)
         raise seen or SignatureError("mismatch", "no signature is by one of our keys")
 
+    def _check(self, reading: Reading, proof: Proof, now: float) -> Verified:
+        values = dict(proof.values)
+        delivery_id = None
+        if self._id_place:
+            values["id"] = self._id_place.read(reading)
+        if "id" in self._template.names:
+            delivery_id = self._checked_id(values["id"])
+        late = (
+            self._time_place is not None
+            and self._time_place.kind == "field"
+            and "timestamp" not in self._template.names
+        )
+        timestamp = "" if late else self._timestamp(reading, values)
+        moment = self._in_time(timestamp, now) if self._has_time and not late else None
+        context = Context(reading, timestamp, values, hidden=self._hidden)
+        index = first_match(self._expected(context), proof.signatures)
+        if index is None:
+            raise SignatureError("mismatch", "no signature is by one of our keys")
+        if late:
+            moment = self._in_time(self._timestamp(reading, values), now)
+        return Verified(index, moment, delivery_id)
+
+    def _proofs(self, reading: Reading) -> Iterator[Proof]:
+        """Yield what each text of the signature says."""
+        if self._place:
+            texts = [self._place.read(reading)]
+        elif len(self._headers) == 1 and not self._is_numbered:
+            texts = [reading.request.one(self._headers[0])]
+        else:
+            texts = _once_each(self.carried(reading.request), self.header)
+        if len(self._form.places) == 1:
+            found = [signature for text in texts for proof in self._form.read(text) for signature in proof.signatures]
+            yield Proof(found)
+            return
+        for text in texts:
+            yield from self._form.read(text)
+
+    def _timestamp(self, reading: Reading, values: Mapping[str, str]) -> str:
+        if self._time_place:
+            return self._time_place.read(reading)
+        return values.get("timestamp", "")
+
+    def _in_time(self, timestamp: str, now: float) -> int:
+        # With `{url}{timestamp}`, `?n=10` at 1700000000 and `?n=1` at 01700000000 are signed alike, and both in time.
+        if timestamp.startswith("0") and self._unbounded:
+            raise SignatureError("malformed-timestamp", "it begins with 0, and nothing divides it from what is before")
+        try:
+            milliseconds = read_milliseconds(timestamp, self._options.time_unit)
+        except ValueError as error:
+            raise SignatureError("malformed-timestamp", str(error)) from error
+        return self._near(milliseconds, now)
+
+    def _checked_id(self, delivery_id: str) -> str | None:
+        if len(delivery_id) > LONGEST_SIGNED_ID or not VISIBLE.fullmatch(delivery_id):
+            raise SignatureError("malformed-id", f"use 1 to {LONGEST_SIGNED_ID} printable ASCII characters")
+        return delivery_id if self._template.bounds("id") else None
+
+    def _expected(self, context: Context) -> list[str]:
+        encode, algorithm = ENCODINGS[self._options.encoding], self._options.algorithm
+        if not self._is_digest:
+            text = self._template.fill(context)
+            return [encode(hmac.digest(key, text, algorithm)) for key in self._keys]
+        return [encode(self._digest(replace(context, secret=key))) for key in self._keys]
+
+    def _digest(self, context: Context) -> bytes:
+        text = self._template.fill(context)
+        if not self._template.text.endswith("{secret}"):
+            # A digest of secret and text can be continued without the secret, but only by bytes that are not UTF-8.
+            try:
+                self._template.fill(replace(context, secret=b"")).decode()
+            except UnicodeDecodeError as error:
+                raise SignatureError("malformed-body", "not UTF-8, which a plain digest needs") from error
+        return hashlib.new(self._options.algorithm, text, usedforsecurity=False).digest()
+
+    # --- sign
+
     def sign(self, body: bytes, *, url: str, now: float, delivery_id: str) -> list[tuple[str, str]]:
-        """Return the headers, signed with the first key. The scheme sends no delivery id."""
-        if self.covers_url and not url:
+        """Return the headers, signed with the first key.
+
+        Raises `ConfigError` if the signature belongs into the query or the body; `sign_request` puts it there.
+        """
+        if self._place and self._place.kind != "header":
+            raise ConfigError(f"the signature is {self.place}, not in a header: sign the whole request")
+        request = self._with_values(SignedRequest("POST", url, [], body), now, delivery_id, headers_only=True)
+        return list(self._signed(request, now, delivery_id).headers)
+
+    def sign_request(self, request: SignedRequest, *, now: float, delivery_id: str) -> SignedRequest:
+        """Return the request with timestamp, id and signature in their places; raises `ConfigError`."""
+        return self._signed(self._with_values(request, now, delivery_id), now, delivery_id)
+
+    def _with_values(
+        self, request: SignedRequest, now: float, delivery_id: str, *, headers_only: bool = False
+    ) -> SignedRequest:
+        if self._time_place and not (headers_only and self._time_place.kind != "header"):
+            request = self._time_place.write(request, write_time(now, self._options.time_unit))
+        if self._id_place:
+            request = self._id_place.write(request, delivery_id)
+        for name in self._template.headers:
+            if not request.all(name):
+                value = request.url.partition("://")[2].partition("/")[0] if lower(name) == "host" else delivery_id
+                request = Place("header", name).write(request, TYPES.get(lower(name), value or "0"))
+        return request
+
+    def _signed(self, request: SignedRequest, now: float, delivery_id: str) -> SignedRequest:
+        if self.needs_url and not request.url:
             raise ConfigError("the scheme signs the URL: give one")
-        row, timestamp = self._row, str(int(now))
-        mac = self._mac(self._keys[0], timestamp, url, body)
-        if row.fields:
-            separator, time_key, signature_key = row.fields
-            return [(self.header, f"{time_key}={timestamp}{separator}{signature_key}={mac}")]
-        stamp = [(row.timestamp_header, timestamp)] if row.timestamp_header else []
-        return [*stamp, (self.header, mac)]
+        timestamp, reading = write_time(now, self._options.time_unit), Reading(request)
+        values = {**dict.fromkeys(self._form.others, delivery_id or "0"), "timestamp": timestamp, "id": delivery_id}
+        try:
+            if "id" in self._template.names:
+                self._checked_id(delivery_id)
+            if self._time_place and "timestamp" in self._template.names:
+                timestamp = self._time_place.read(reading)
+            mac = self._expected(Context(reading, timestamp, values, hidden=self._hidden))[0]
+        except SignatureError as error:
+            raise ConfigError(str(error)) from error
+        place = self._place or Place("header", self.header)
+        return place.write(request, self._form.write({**values, "signature": mac}))
+
+    # --- for diagnoses
 
     def with_key(self, key: bytes) -> Self:
         """Return the same scheme with `key` as its only key. Any bytes can be a key."""
@@ -157,50 +242,30 @@ class HmacScheme(Scheme):
         other._keys = [key]
         return other
 
+    @property
+    def _is_numbered(self) -> bool:
+        return NUMBER in self._options.header
+
     def carried(self, request: SignedRequest) -> list[tuple[str, str]]:
-        """Return the signature headers; if they are numbered, there are as many as the account has keys."""
-        if not self._row.numbered:
-            return super().carried(request)
-        every = (f"{self._row.header}-{number}" for number in range(1, MOST_NUMBERED + 1))
-        names = {name.lower(): name for name in every}
-        return [(names[lower(name)], value) for name, value in request.headers if lower(name) in names]
-
-    def _proofs(self, request: SignedRequest) -> Iterator[tuple[str | None, list[str]]]:
-        """Yield each timestamp in the request, with the signatures that belong to it."""
-        row = self._row
-        if row.fields and row.groups:
-            yield from _read_groups(request.one(row.header).split(row.groups)[:MOST_GROUPS], row.fields)
-        elif row.fields:
-            yield _read_fields(request.one(row.header), *row.fields)
-        elif row.numbered:
-            yield None, _once_each(self.carried(request), self.header)
-        else:
-            timestamp = request.one(row.timestamp_header) if row.timestamp_header else None
-            yield timestamp, [request.one(row.header)]
-
-    def _mac(self, key: bytes, timestamp: str, url: str, body: bytes) -> str:
-        """Return the signature's text, including its prefix."""
-        values = {"body": body, "timestamp": timestamp.encode(), "url": _plain(url) if self.covers_url else b""}
-        parts = _parts(self._row.signed)
-        signed = b"".join(values[part] if at % 2 else part.encode() for at, part in enumerate(parts))
-        mac = hmac.digest(key, signed, self._row.algorithm)
-        return self._row.prefix + ENCODINGS[self._row.encoding](mac)
+        """Return the signature headers: as many as the account has keys, if each key has a header of its own."""
+        names = self._headers
+        if self._is_numbered:
+            names = [self._headers[0].replace(NUMBER, str(number)) for number in range(1, MOST_NUMBERED + 1)]
+        own = {lower(name): name for name in names}
+        return [(own[lower(name)], value) for name, value in request.headers if lower(name) in own]
 
 
 class GenericHmac(HmacScheme):
-    """An HMAC in a header of any name, for a provider that has no row of its own.
+    """An HMAC that options describe, for a provider that has no name of its own: see `Options`.
 
-    header: the signature's header. algorithm: sha1, sha256, sha384 or sha512. encoding: hex or base64. prefix: the text
-    before the signature. signed: `body`, or a template with `{body}`, `{timestamp}` and `{url}`. timestamp_header: the
-    timestamp's header, required if the template has `{timestamp}`.
-
-    Without `{timestamp}`, a captured request stays valid: make sure that its effect cannot happen twice. If you may
-    choose the template, separate its placeholders. With `{url}{body}` and a URL that has a query, a forger could move
-    the beginning of the body to the end of the URL.
+    Without a timestamp, a captured request stays valid: make sure that its effect cannot happen twice. Without the body
+    in `signed`, anyone who has seen a signature can send any body with it. If you may choose the template, put a
+    character between its places. With `{url}{body}` and a URL that has a query, a forger could move the beginning of
+    the body to the end of the URL.
     """
 
     name = "hmac"
-    options = ("header", "algorithm", "encoding", "prefix", "signed", "timestamp_header")
+    options = tuple(field.name for field in fields(Options))
     sample_secret = ""
 
     def __init__(
@@ -208,74 +273,38 @@ class GenericHmac(HmacScheme):
         secrets: Sequence[str],
         *,
         header: str = "",
-        algorithm: str = "sha256",
-        encoding: Literal["hex", "base64"] = "hex",
+        signature: str = "",
         prefix: str = "",
+        form: str = "",
+        separator: str = "",
+        encoding: str = "hex",
+        algorithm: str = "sha256",
+        key: str = "text",
         signed: str = "body",
         timestamp_header: str = "",
+        timestamp: str = "",
+        time_unit: str = "s",
+        id_header: str = "",
         tolerance: int = DEFAULT_TOLERANCE,
     ) -> None:
-        options = (header, algorithm, encoding, prefix, signed, timestamp_header)
-        if not all(isinstance(option, str) and is_text(option) for option in options):
-            raise ConfigError("every option but tolerance is text")
-        template = "{body}" if signed == "body" else signed
-        if algorithm not in ALGORITHMS or encoding not in ENCODINGS:
-            raise ConfigError(f"algorithm is one of {', '.join(ALGORITHMS)}, encoding one of {', '.join(ENCODINGS)}")
-        if not HEADER_NAME.fullmatch(header):
-            raise ConfigError("header is missing or invalid: name the header that holds the signature")
-        if timestamp_header and not HEADER_NAME.fullmatch(timestamp_header):
-            raise ConfigError("timestamp_header is the name of a header")
-        if lower(timestamp_header) == lower(header):
-            raise ConfigError("timestamp_header is another header than the signature's")
-        if not prefix.isascii() or (prefix and not prefix.isprintable()):
-            raise ConfigError("prefix has printable ASCII characters")
-        if "{body}" not in template or PLACE.sub("", template).count("{"):
-            raise ConfigError("signed is `body`, or a template with {body} and if need be {timestamp} and {url}")
-        if ("{timestamp}" in template) != bool(timestamp_header):
-            raise ConfigError("a template with {timestamp} needs timestamp_header, and no other template takes one")
-        self._row = Row(header, template, algorithm, encoding, prefix, timestamp_header)
-        super().__init__(secrets, tolerance=tolerance)
-
-    def _in_time(self, timestamp: str, now: float) -> int:
-        # With `{url}{timestamp}`, `?n=10` at 1700000000 and `?n=1` at 01700000000 are signed alike, and both in time.
-        if timestamp.startswith("0") and UNBOUNDED.search(self._row.signed):
-            raise SignatureError("malformed-timestamp", "it begins with 0, and nothing divides it from what is before")
-        return super()._in_time(timestamp, now)
-
-
-def _read_key(secret: str, *, hex_key: bool) -> bytes:
-    if not hex_key:
-        return hmac_key(_plain(secret))
-    if not HEX_KEY.fullmatch(secret):
-        raise ConfigError("a secret is not 64 hexadecimal digits")
-    return hmac_key(bytes.fromhex(secret))
-
-
-def _plain(text: str) -> bytes:
-    # UTF-8 cannot encode a lone surrogate, but `verify` must raise nothing but `SignatureError`.
-    return text.encode("utf-8", "surrogatepass")
-
-
-def _read_fields(text: str, separator: str, time_key: str, signature_key: str) -> tuple[str, list[str]]:
-    entries = list(pairs(text, separator))
-    times = [value for key, value in entries if key == time_key]
-    if len(times) != 1:
-        raise SignatureError("malformed-header", f"{time_key}= is given {len(times)} times")
-    return times[0], [value for key, value in entries if key == signature_key]
-
-
-def _read_groups(groups: Sequence[str], fields: tuple[str, str, str]) -> Iterator[tuple[str, list[str]]]:
-    """Yield the lists that can be read. Malformed lists are skipped; if all are malformed, raises `SignatureError`."""
-    malformed: SignatureError | None = None
-    read = []
-    for group in groups:
-        try:
-            read.append(_read_fields(group, *fields))
-        except SignatureError as error:
-            malformed = error
-    if malformed and not read:
-        raise malformed
-    yield from read
+        self._set_up(
+            Options(
+                header=header,
+                signature=signature,
+                prefix=prefix,
+                form=form,
+                separator=separator,
+                encoding=encoding,
+                algorithm=algorithm,
+                key=key,
+                signed=signed,
+                timestamp_header=timestamp_header,
+                timestamp=timestamp,
+                time_unit=time_unit,
+                id_header=id_header,
+            )
+        )
+        Scheme.__init__(self, secrets, tolerance=tolerance)
 
 
 def _check_method(request: SignedRequest, header: str, method: str) -> None:
@@ -284,7 +313,7 @@ def _check_method(request: SignedRequest, header: str, method: str) -> None:
 
 
 def _once_each(headers: Sequence[tuple[str, str]], first: str) -> list[str]:
-    """Return the values of numbered headers; raises `SignatureError` if there are none, or if a header is repeated."""
+    """Return the values of several headers; raises `SignatureError` if there are none, or if a header is repeated."""
     found: dict[str, str] = {}
     for name, value in headers:
         if name in found:
@@ -304,8 +333,9 @@ def schemes() -> dict[str, type[Scheme]]:
             {
                 "name": name,
                 "row": row,
-                "sample_secret": SAMPLE_HEX_KEY if row.hex_key else Scheme.sample_secret,
-                "__doc__": f"{name}: HMAC-{row.algorithm} of `{row.signed}`. {row.note}".strip(),
+                "header": row.options.header.replace(NUMBER, "1"),
+                "sample_secret": SAMPLE_HEX_KEY if row.key_bytes else Scheme.sample_secret,
+                "__doc__": f"{name}: HMAC-{row.options.algorithm} of `{row.options.signed}`. {row.note}".strip(),
             },
         )
         for name, row in ROWS.items()

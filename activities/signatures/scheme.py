@@ -14,7 +14,7 @@ import hmac
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Final, Self
 
 from activities.environment import is_text
@@ -102,8 +102,10 @@ class Scheme(ABC):
     secrets: as the provider shows them. Each secret verifies; the first one signs. tolerance: seconds, for schemes that
     sign a timestamp. Raises `ConfigError`.
 
-    covers_body, covers_url, covers_time: what the signature covers. header: the name of the header that holds it.
-    fixed_length: whether all signatures have the same number of characters; DER-encoded ones vary.
+    covers_body, covers_url, covers_time: what the signature covers: all of the body; path and query of the URL.
+    needs_url: whether the URL must be known, to verify or to sign. header: the name of the header that holds the
+    signature, "" if it is elsewhere. header_is_secret: whether that header's value is a secret. fixed_length: whether
+    all signatures have the same number of characters; DER-encoded ones vary.
 
     The rest is for the command line. options: the names of the constructor's options, except tolerance and private key.
     takes_private_key: whether the constructor takes `private_key`, to sign with. signing_advice: what to do if `sign`
@@ -112,9 +114,11 @@ class Scheme(ABC):
     """
 
     name: ClassVar[str] = ""
-    covers_body: ClassVar[bool] = True
+    covers_body = True
     covers_url = False
     covers_time = False
+    needs_url = False
+    header_is_secret: ClassVar[bool] = False
     fixed_length: ClassVar[bool] = True
     header = ""
     options: ClassVar[tuple[str, ...]] = ()
@@ -151,6 +155,22 @@ class Scheme(ABC):
     def sign(self, body: bytes, *, url: str, now: float, delivery_id: str) -> list[tuple[str, str]]:
         """Return the headers that sign the body as the partner does, with the first secret."""
 
+    def sign_request(self, request: SignedRequest, *, now: float, delivery_id: str) -> SignedRequest:
+        """Return the request with its signature, in place of any that it has; raises `ConfigError`.
+
+        A scheme whose signature is in the query or in the body changes these; `sign` cannot.
+        """
+        signed = self.sign(request.body, url=request.url, now=now, delivery_id=delivery_id)
+        replaced = {lower(name) for name, _ in signed}
+        return replace(
+            request, headers=[*(pair for pair in request.headers if lower(pair[0]) not in replaced), *signed]
+        )
+
+    @property
+    def place(self) -> str:
+        """Where the signature is, in words."""
+        return self.header
+
     @staticmethod
     def hidden_part(secret: str) -> str:
         """Return the part of a secret that must not be guessable."""
@@ -167,11 +187,16 @@ class Scheme(ABC):
     def _in_time(self, timestamp: str, now: float) -> int:
         if not TIMESTAMP.fullmatch(timestamp):
             raise SignatureError("malformed-timestamp", "use 1 to 12 decimal digits")
-        if not abs(now - int(timestamp)) <= self.tolerance:  # `not <=`, so that a NaN clock fails
-            side = "before" if int(timestamp) < now else "after"
-            apart = min(abs(now - int(timestamp)), LONGEST_APART)
-            raise SignatureError("stale", f"{apart:.0f} s {side} the clock, beyond {self.tolerance} s")
-        return int(timestamp)
+        return self._near(int(timestamp) * 1000, now)
+
+    def _near(self, milliseconds: int, now: float) -> int:
+        """Return the time in seconds; raises `SignatureError` if it is not close to the clock."""
+        apart = abs(now * 1000 - milliseconds)
+        if not apart <= self.tolerance * 1000:  # `not <=`, so that a NaN clock fails
+            side = "before" if milliseconds < now * 1000 else "after"
+            says = min(apart, LONGEST_APART * 1000) / 1000
+            raise SignatureError("stale", f"{says:.0f} s {side} the clock, beyond {self.tolerance} s")
+        return milliseconds // 1000
 
 
 def is_blank(text: str) -> bool:

@@ -54,6 +54,7 @@ class Twilio(Scheme):
 
     name = "twilio"
     covers_url = True
+    needs_url = True
     header = HEADER
     signing_advice = "give --url, one with ?bodySHA256= and the body's SHA-256 unless the body is a form"
     sample_secret = ""
@@ -102,6 +103,11 @@ def _covered(request: SignedRequest) -> bytes:
         if not same(hashlib.sha256(request.body).hexdigest(), digest):
             raise SignatureError("body-mismatch", "bodySHA256 is another body's")
         return b""
+    return signed_fields(request)
+
+
+def signed_fields(request: SignedRequest) -> bytes:
+    """Return a form's fields as they are signed: name and value of each, sorted; raises `SignatureError`."""
     for value in request.all("content-type"):
         if value.partition(";")[0].strip().lower() != FORM_TYPE and request.body:
             raise SignatureError("malformed-body", "neither a form nor covered by bodySHA256")
