@@ -262,19 +262,22 @@ class Partner:
         return self.has_one_url or any(isinstance(one, Handshake) and one.proven for one in self.handshakes)
 
 
-def signature(scheme: str, environment: Environment, variable: str, *, fix: str, **options: Any) -> Scheme | None:
-    """Make the named scheme with the secrets in the variable: separated by commas, newest first.
+def signature(
+    scheme: str | type[Scheme], environment: Environment, variable: str, *, fix: str, **options: Any
+) -> Scheme | None:
+    """Make the scheme with the secrets in the variable: separated by commas, newest first.
 
-    A secret that contains a comma cannot be used: have the provider make another.
+    scheme: its name in `SCHEMES`, or a class of one's own. options: of its constructor. A secret that contains a comma cannot be used: have the provider make another.
 
     Returns None for a missing or unusable secret, which also becomes a fault of the environment.
     """
     secrets = environment.names(variable, fix=fix)
-    if any(is_short(SCHEMES[scheme].hidden_part(secret)) for secret in secrets):
+    made = SCHEMES[scheme] if isinstance(scheme, str) else scheme
+    if any(is_short(made.hidden_part(secret)) for secret in secrets):
         environment.fault(variable, TOO_SHORT, fix)
         return None
     try:
-        return SCHEMES[scheme](secrets, **options) if secrets else None
+        return made(secrets, **options) if secrets else None
     except ConfigError as error:
         environment.fault(variable, f"cannot be used: {error}", fix)
         return None

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Final
-from urllib.parse import parse_qsl, quote, quote_plus, unquote_plus
+from urllib.parse import parse_qsl, quote, unquote_plus, urlencode
 
 from activities.signatures.scheme import ConfigError, SignatureError, SignedRequest, lower
 
@@ -147,19 +147,23 @@ def _text_of(value: Any, path: str) -> str:
 
 
 def _with_field(body: bytes, path: str, value: str) -> bytes:
-    """Return the JSON or the form with the value at the path."""
-    if not body.lstrip().startswith(b"{"):
-        if "." in path:
-            raise ConfigError(f"{path} is a path in JSON, and the body is not a JSON object")
-        kept = [part for part in body.split(b"&") if part and unquote_plus(part.partition(b"=")[0].decode()) != path]
-        return b"&".join([*kept, f"{quote_plus(path)}={quote_plus(value)}".encode()])
+    """Return the JSON or the form with the value at the path; raises `ConfigError` for any other body."""
     try:
-        document = json.loads(body)
-        *parents, last = path.split(".")
-        inner = document
-        for key in parents:
-            inner = inner.setdefault(key, {})
-        inner[last] = int(value) if isinstance(inner.get(last), int) and value.isdecimal() else value
+        if body.lstrip().startswith(b"{"):
+            return _with_path(body.decode(), path, value).encode()
+        name, _, rest = path.partition(".")
+        fields = parse_qsl(body.decode("ascii"), keep_blank_values=True, strict_parsing=bool(body))
+        text = _with_path(dict(fields).get(name, "{}"), rest, value) if rest else value
+        return urlencode([*((key, old) for key, old in fields if key != name), (name, text)]).encode()
     except (ValueError, AttributeError, TypeError, RecursionError) as error:
         raise ConfigError(f"the body has no place for {path}") from error
-    return json.dumps(document, separators=(",", ":")).encode()
+
+
+def _with_path(text: str, path: str, value: str) -> str:
+    document = json.loads(text)
+    *parents, last = path.split(".")
+    inner = document
+    for key in parents:
+        inner = inner.setdefault(key, {})
+    inner[last] = int(value) if isinstance(inner.get(last), int) and value.isdecimal() else value
+    return json.dumps(document, separators=(",", ":"))

@@ -106,6 +106,7 @@ SETUPS = {
     ),
     "basic": Setup("basic", ("user:new", "user:old")),
     "bearer": Setup("bearer"),
+    "header-secret": Setup("header-secret", options={"header": "X-Acme-Token"}),
 }
 
 
