@@ -66,15 +66,22 @@ class Callbacks:
         self._batches = Batches(self._stages, forwarder, self._budget)
         self._of_partners = RateBudget()
         self._handshakes = Handshakes(urls.seals)
+        # Of all partners: a request may be recorded before its partner is known.
+        self._secret_headers = {
+            partner.signature.header.lower()
+            for partner in partners.values()
+            if partner.signature is not None and partner.signature.header_is_secret
+        }
 
     async def receive(self, request: Request) -> Response:
         """Handle a request to the callback URL that a call carried."""
-        capture = Capture.of(request, token=_raw_path(request).removeprefix(CALLBACKS_PATH))
+        token = _raw_path(request).removeprefix(CALLBACKS_PATH)
+        capture = Capture.of(request, token=token, secret_headers=self._secret_headers)
         return await self._answer(request, capture, self._at_a_callback_url)
 
     async def receive_at_partner_url(self, request: Request) -> Response:
         """Handle a request to a partner's single webhook URL."""
-        capture = Capture.of(request, token="", path=PARTNERS_PATH)
+        capture = Capture.of(request, token="", path=PARTNERS_PATH, secret_headers=self._secret_headers)
         return await self._answer(request, capture, self._at_a_partner_url)
 
     async def _answer(self, request: Request, capture: Capture, way: Way) -> Response:

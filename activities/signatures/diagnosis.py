@@ -88,7 +88,7 @@ class _Case:
     # --- what is right
 
     def header_ok(self) -> StepResult:
-        names = self._signature_headers
+        names = self._signature_headers or [self.scheme.place]
         return StepResult("header", "ok", f"{' and '.join(names)} {'are' if len(names) > 1 else 'is'} there")
 
     def time_ok(self, verified: Verified | None) -> StepResult:
@@ -103,7 +103,8 @@ class _Case:
 
     def bytes_ok(self) -> StepResult:
         if not self.scheme.covers_body:
-            return StepResult("bytes", "ok", "not signed: anyone with the credentials can send any body")
+            whose = "with the credentials" if self.scheme.header_is_secret else "who has seen a signature"
+            return StepResult("bytes", "ok", f"not signed: anyone {whose} can send any body")
         return StepResult("bytes", "ok", self._covered)
 
     @property
@@ -126,12 +127,13 @@ class _Case:
         step = STEP_OF.get(error.reason)
         says = f"{error.reason.replace('-', ' ')}: {error.detail}" if error.detail else error.reason.replace("-", " ")
         if step == "header":
-            yield StepResult("header", "wrong", f"{says}{self._similar_headers(error)}")
+            yield StepResult("header", "wrong", f"{says}{self._similar_headers(error)}{self._other_options()}")
             return
         yield self.header_ok()
         if step == "time":
-            yield StepResult("time", "wrong", f"{says}{self._milliseconds(error)}")
-            if error.reason == "stale":
+            options = self._other_options()
+            yield StepResult("time", "wrong", f"{says}{options or self._milliseconds(error)}")
+            if error.reason == "stale" and not options:
                 yield from self._patient()
             return
         yield self.time_ok(None)
@@ -158,7 +160,7 @@ class _Case:
 
     def _search(self, *, certain: str = "") -> Iterator[StepResult]:
         """Try changes that may have happened on the way. certain: why the bytes are wrong, if that is known."""
-        if not self.scheme.covers_body:
+        if self.scheme.header_is_secret:
             yield self._credentials()
             return
         for step, phrase, scheme, request in self._guesses():
@@ -180,6 +182,8 @@ class _Case:
 
     def _guesses(self) -> Iterator[tuple[Step, str, Scheme, SignedRequest]]:
         request, scheme = self.request, self.scheme
+        if scheme.options:  # they can be changed, which is the better advice
+            yield from self._with_other_options()
         own = self._own()
         for header, given in scheme.carried(request) if own else ():
             for phrase, value in guesses.signatures(given, own):
@@ -194,10 +198,28 @@ class _Case:
             for phrase, key in guesses.keys(secret):
                 if (other := scheme.with_key(key)) is not None:
                     yield "key", f"the signature matches secret {place} taken {phrase}", other, request
+        if not scheme.options:
+            yield from self._with_other_options()
+
+    def _with_other_options(self) -> Iterator[tuple[Step, str, Scheme, SignedRequest]]:
+        whose = "" if self.scheme.options else "the scheme hmac as this one and "
+        for step, options, other in self.scheme.variants(self.request):
+            named = next(name for name in STEPS if name == step)
+            yield named, f"the request verifies with {whose}{options}", other, self.request
+
+    def _other_options(self) -> str:
+        """Return the options with which the request verifies, as the end of a sentence, or ""."""
+        for _, phrase, other, request in self._with_other_options():
+            try:
+                other.verify(request, self.now)
+            except SignatureError:
+                continue
+            return f"; {phrase}"
+        return ""
 
     def _credentials(self) -> StepResult:
-        kind = self.scheme.name.title()
-        if self.request.one(self.scheme.header).partition(" ")[0] != kind:
+        kind = getattr(self.scheme, "kind", "")
+        if kind and self.request.one(self.scheme.header).partition(" ")[0].lower() != kind.lower():
             return StepResult("header", "wrong", f"{self.scheme.header} does not begin with `{kind} `")
         return StepResult("key", "wrong", "the credentials are not those of any secret")
 
@@ -234,7 +256,7 @@ class _Case:
         values = [value for name, value in self.request.headers if any(part in name.lower() for part in names)]
         runs = guesses.BASE64_RUN.findall(" ".join(values))
         milliseconds = error.reason == "malformed-timestamp" and any(len(run) == 13 and run.isdigit() for run in runs)
-        return "; these look like milliseconds" if milliseconds else ""
+        return "; these look like milliseconds" if milliseconds and "milliseconds" not in error.detail else ""
 
     def _content_length(self) -> int | None:
         given = self.request.all("content-length")

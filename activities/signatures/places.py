@@ -77,7 +77,7 @@ class Place:
             raise ConfigError(f"unknown place {text!r}: use header:NAME, query:NAME or field:PATH")
         if kind == "header" and not HEADER_NAME.fullmatch(name):
             raise ConfigError(f"invalid name of a header {name!r}")
-        return cls(kind, lower(name) if kind == "header" else name)
+        return cls(kind, name)
 
     def __str__(self) -> str:
         words = {"header": self.name, "query": f"{self.name} in the query", "field": f"{self.name} in the body"}
@@ -97,7 +97,7 @@ class Place:
     def write(self, request: SignedRequest, value: str) -> SignedRequest:
         """Return the request with the value at the place, in place of any other; raises `ConfigError`."""
         if self.kind == "header":
-            others = [pair for pair in request.headers if lower(pair[0]) != self.name]
+            others = [pair for pair in request.headers if lower(pair[0]) != lower(self.name)]
             return replace(request, headers=[*others, (self.name, value)])
         if self.kind == "query":
             url = without_query_field(request.url, self.name)

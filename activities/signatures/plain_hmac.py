@@ -30,6 +30,7 @@ from activities.signatures.scheme import (
 )
 from activities.signatures.templates import UNBOUNDED, Context, Template
 from activities.signatures.times import read_milliseconds, write_time
+from activities.signatures.variants import STEPS, changed, variants, written
 
 SAMPLE_HEX_KEY: Final = b"not-a-secret-not-a-secret-not-a-".hex()
 MOST_NUMBERED: Final = 100
@@ -88,6 +89,7 @@ class HmacScheme(Scheme):
             raise ConfigError("a template with {id} needs id_header")
 
     def _read_secrets(self, secrets: Sequence[str]) -> None:
+        self._secrets = secrets
         self._keys = [read_key(secret, self._options.key) for secret in secrets]
         wanted = type(self).row.key_bytes
         if wanted and any(len(key) != wanted for key in self._keys):
@@ -241,6 +243,18 @@ class HmacScheme(Scheme):
         other = copy.copy(self)
         other._keys = [key]
         return other
+
+    def variants(self, request: SignedRequest) -> Iterator[tuple[str, str, Self]]:
+        """Yield the scheme with one or two other options."""
+        texts = [value for _, value in self.carried(request)]
+        for changes in variants(self._options, texts):
+            other = copy.copy(self)
+            try:
+                other._set_up(changed(self._options, changes))
+                other._read_secrets(self._secrets)
+            except ConfigError:
+                continue
+            yield STEPS.get(next(iter(changes)), "header"), written(changes), other
 
     @property
     def _is_numbered(self) -> bool:

@@ -180,6 +180,10 @@ class Scheme(ABC):
         """Return the same scheme with only this key, for a diagnosis; None if its keys are not arbitrary bytes."""
         return None
 
+    def variants(self, request: SignedRequest) -> Iterator[tuple[str, str, Self]]:
+        """Yield the scheme with other options, for a diagnosis: the step they belong to, their text, the scheme."""
+        yield from ()
+
     def carried(self, request: SignedRequest) -> list[tuple[str, str]]:
         """Return the request's signature headers as pairs of name and value."""
         return [(self.header, value) for value in request.all(self.header)]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -41,6 +42,7 @@ class Capture:
     query: with its question mark, or "". path: the part of the path that may be kept, without the token.
     unread: size and digest of a body that is not kept; the digest is "" if the body was not read to its end.
     is_proven: whether the partner has signed the body.
+    secret_headers: names of headers in lower case that hold a partner's secret, besides those of every credential.
     own_partner: the partner whose single webhook URL it came to, or ""; at such a URL the token is in the body.
     """
 
@@ -59,13 +61,16 @@ class Capture:
     says: str = ""
     reference: str = ""
     is_proven: bool = False
+    secret_headers: Collection[str] = ()
     id: str = field(init=False)
 
     def __post_init__(self) -> None:
         self.id = new_id(self.received_at)
 
     @classmethod
-    def of(cls, request: Request, token: str, path: str = CALLBACKS_PATH) -> Capture:
+    def of(
+        cls, request: Request, token: str, path: str = CALLBACKS_PATH, secret_headers: Collection[str] = ()
+    ) -> Capture:
         """Make a capture from the request's head."""
         query = request.scope["query_string"].decode("latin-1")
         return cls(
@@ -79,6 +84,7 @@ class Capture:
             client=request.client.host if request.client else "",
             token=token,
             path=path,
+            secret_headers=secret_headers,
         )
 
     @property
@@ -175,7 +181,8 @@ class Capture:
     @property
     def _shown_headers(self) -> tuple[tuple[str, str], ...]:
         """The headers without credentials and tokens. Only suspect headers are searched; most requests have none."""
-        kept = [(name, value) for name, value in self.headers if not is_credential(name)]
+        secret = self.secret_headers
+        kept = [(name, value) for name, value in self.headers if not is_credential(name) and name.lower() not in secret]
         if not self._is_suspect("\n".join(value for _, value in kept)):
             return tuple(kept)
         left = MOST_SEARCHED

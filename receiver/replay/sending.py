@@ -19,7 +19,7 @@ from activities.callback_urls import CALLBACKS_PATH, PARTNERS_PATH, CallbackURLs
 from activities.partners import answers
 from activities.partners.partner import Partner
 from activities.redaction.headers import is_credential
-from activities.signatures import ConfigError
+from activities.signatures import ConfigError, SignedRequest
 from receiver.answers import Verdict
 from receiver.deliveries.delivery import Delivery, placeholder
 from receiver.replay.errors import CannotSign, NotReplayable, PartnerNotEnabled
@@ -249,11 +249,11 @@ class Replay:
             # Sign with the captured id, so that a duplicate is a duplicate again.
             delivery_id = delivery.signed_id or delivery.id
             try:
-                signed = scheme.sign(body, url=url, now=time.time(), delivery_id=delivery_id)
+                unsigned = SignedRequest(delivery.method, url, headers, body)
+                signed = scheme.sign_request(unsigned, now=time.time(), delivery_id=delivery_id)
             except ConfigError as error:
                 raise CannotSign(f"{delivery.id} cannot be signed as {delivery.partner} does: {error}") from error
-            replaced = {name.lower() for name, _ in signed}
-            headers = [*(pair for pair in headers if pair[0].lower() not in replaced), *signed]
+            url, headers, body = signed.url, list(signed.headers), signed.body
         encoded = [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers]
         # Set the raw target: httpx would encode some characters of the URL again.
         target = {"target": b"/" + url.encode().split(b"/", 3)[3]}

@@ -25,7 +25,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from activities.callback_urls import PARTNERS_PATH
-from activities.signatures import Scheme
+from activities.signatures import Scheme, SignedRequest
 from receiver.sandbox.roles import Order, Role, role_of
 from receiver.sandbox.work_ids import data_in, work_id
 from workflows.contract import Answer
@@ -311,17 +311,21 @@ class SandboxPartner:
         body = json.dumps(role_of(work.partner).callback(work.id, answer)).encode()
         delivery_id = delivery_id or uuid.uuid4().hex
         for delay in (*RETRY_DELAYS, None):
-            headers = self._sign(work.partner, b"another body" if kind == "missigned" else body, url, delivery_id)
+            request = self._signed(work.partner, body, url, delivery_id)
+            if kind == "missigned":
+                request = replace(request, body=request.body + b" ")
             is_last = delay is None or self._stopping.is_set()
-            status = await self._post(url, body, headers)
+            status = await self._post(request)
             work.deliveries.append(SentCallback(kind, status, time.time()))
             if is_last or (status and status != 429 and status < 500):
                 return
             await self._pause(delay or 0.0)
 
-    async def _post(self, url: str, body: bytes, headers: list[tuple[str, str]]) -> int:
+    async def _post(self, request: SignedRequest) -> int:
         """Send once; return the status, or 0 without an answer. A stop ends a try that has begun before it."""
-        sending = asyncio.ensure_future(self._http.post(url, content=body, headers=headers))
+        sending = asyncio.ensure_future(
+            self._http.post(request.url, content=request.body, headers=list(request.headers))
+        )
         if not self._stopping.is_set():
             stopping = asyncio.ensure_future(self._stopping.wait())
             await asyncio.wait([sending, stopping], return_when=asyncio.FIRST_COMPLETED)
@@ -339,11 +343,11 @@ class SandboxPartner:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), seconds)
 
-    def _sign(self, partner: str, body: bytes, url: str, delivery_id: str) -> list[tuple[str, str]]:
-        """The headers of a callback. Each try gets a new signature with the current time and the delivery's id."""
+    def _signed(self, partner: str, body: bytes, url: str, delivery_id: str) -> SignedRequest:
+        """The callback. Each try gets a new signature with the current time and the delivery's id."""
         scheme = self._schemes.get(partner)
-        proof = scheme.sign(body, url=url, now=time.time(), delivery_id=delivery_id) if scheme else []
-        return [("Content-Type", "application/json"), *proof]
+        request = SignedRequest("POST", url, [("Content-Type", "application/json")], body)
+        return scheme.sign_request(request, now=time.time(), delivery_id=delivery_id) if scheme else request
 
     def _choose(self, partner: str, attempt: int, data: Mapping[str, Any]) -> Play:
         names = self._script.get(partner) or ["later"]

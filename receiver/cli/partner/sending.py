@@ -21,7 +21,7 @@ from activities.partners.answers import words_of
 from activities.partners.partner import Partner
 from activities.runs import Runs
 from activities.settings import read_callback_keys
-from activities.signatures import ConfigError, Scheme
+from activities.signatures import ConfigError, Scheme, SignedRequest
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.output import print_json, read_content, read_json_object, say
 from receiver.cli.partner.settings import partner_from_environment
@@ -64,8 +64,8 @@ async def send_callback(url: str, what: Sending, times: int, *, to_sign: bool, a
     answers = []
     async with httpx.AsyncClient(timeout=10, trust_env=False) as http:
         for _ in range(times):
-            proof = _sign(name, scheme, content, url, work) if scheme else []
-            answers.append(await _post(http, url, content, [*typed, *proof]))
+            unsigned = SignedRequest("POST", url, typed, content)
+            answers.append(await _post(http, _sign(name, scheme, unsigned, work) if scheme else unsigned))
     _print_answers(answers, as_json=as_json)
     return Exit.OK if all(200 <= answer["status"] < 300 for answer in answers) else Exit.FAILED
 
@@ -148,17 +148,17 @@ def _addressee(url: str) -> tuple[str, Claims | None]:
     return claims.partner, claims
 
 
-def _sign(name: str, scheme: Scheme, body: bytes, url: str, delivery_id: str) -> list[tuple[str, str]]:
+def _sign(name: str, scheme: Scheme, request: SignedRequest, delivery_id: str) -> SignedRequest:
     try:
-        return scheme.sign(body, url=url, now=time.time(), delivery_id=delivery_id)
+        return scheme.sign_request(request, now=time.time(), delivery_id=delivery_id)
     except ConfigError as error:
         advice = "give its file the private key, as docs/partners.md says, or leave the signature out with --no-sign"
         raise CommandError(f"a callback of {name} cannot be signed: {error}", advice) from error
 
 
-async def _post(http: httpx.AsyncClient, url: str, body: bytes, headers: Sequence[tuple[str, str]]) -> dict[str, Any]:
+async def _post(http: httpx.AsyncClient, request: SignedRequest) -> dict[str, Any]:
     try:
-        response = await http.post(url, content=body, headers=headers)
+        response = await http.post(request.url, content=request.body, headers=list(request.headers))
     except (httpx.TransportError, httpx.InvalidURL) as error:
         what = f"nothing answers at that address ({type(error).__name__})"
         raise CommandError(what, "start the receiver with `stagehook serve`, and check host and port") from error

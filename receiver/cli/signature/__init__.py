@@ -53,6 +53,7 @@ def verify(
 @url_option
 @at_option
 @click.option("--id", "delivery_id", help="The delivery's id, for schemes that sign one. [default: a new one]")
+@click.option("--request", "whole", is_flag=True, help="Print the whole request, as verify reads it.")
 @file_argument
 @json_option
 def sign(
@@ -63,6 +64,7 @@ def sign(
     delivery_id: str | None,
     file: str,
     *,
+    whole: bool,
     as_json: bool,
     **given: Any,
 ) -> None:
@@ -77,4 +79,4 @@ def sign(
     from receiver.cli.signature.signing import sign_file
 
     private_key = read_private_key(private_key_env, private_key_file)
-    sign_file(given, private_key, url, at, delivery_id, file, as_json=as_json)
+    sign_file(given, private_key, url, at, delivery_id, file, whole=whole, as_json=as_json)

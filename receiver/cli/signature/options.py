@@ -8,10 +8,11 @@ from typing import Any
 import click
 
 from activities.signatures import SCHEMES
+from activities.signatures.option_help import OPTION_HELP, flag
 
 
 def scheme_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options to a command, which gets them as keyword arguments for `set_up`."""
+    """Add the options to a command, which gets them as the keyword arguments that `set_up` takes."""
     names = sorted(SCHEMES)
     help_ = f"How it is signed: {', '.join(names)}."
     options = [
@@ -21,12 +22,10 @@ def scheme_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--secret", multiple=True, help="A secret; every user of this machine sees it in the process list."
         ),
-        click.option("--signature-header", "header", metavar="NAME", help="hmac: where the signature stands."),
-        click.option("--algorithm", help="hmac: sha1, sha256 (the default), sha384 or sha512."),
-        click.option("--encoding", help="hmac: hex (the default) or base64."),
-        click.option("--prefix", help="hmac: what precedes the signature."),
-        click.option("--signed", help="hmac: what is signed, a template of {body}, {timestamp} and {url}."),
-        click.option("--timestamp-header", metavar="NAME", help="hmac: where the timestamp stands."),
+        *(
+            click.option(flag(name), name, metavar="NAME" if name.endswith("header") else "TEXT", help=text)
+            for name, text in OPTION_HELP.items()
+        ),
     ]
     for option in reversed(options):
         command = option(command)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from activities.signatures import SCHEMES, ConfigError, Scheme
+from activities.signatures.option_help import flag
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.signature.captured import read_bytes
 
@@ -32,7 +33,7 @@ def set_up(given: dict[str, Any], *, tolerance: int | None = None, private_key: 
     options = {key: value for key, value in given.items() if key not in EVERY_SCHEME and value is not None}
     for key in options:
         if key not in scheme.options:
-            raise _usage(f"the scheme {name} has no option {_flag(key)}", "leave it out, or use the scheme hmac")
+            raise _usage(f"the scheme {name} has no option {flag(key)}", "leave it out, or use the scheme hmac")
     if private_key and not scheme.takes_private_key:
         raise _usage(f"{name} has no private key", "give the secret alone")
     if tolerance is not None:
@@ -79,7 +80,7 @@ def _make(name: str, secrets: Sequence[str], options: dict[str, Any], whose: str
         return SCHEMES[name](secrets, **options)
     except ConfigError as error:
         doc = (SCHEMES[name].__doc__ or "").strip().partition("\n")[0]
-        taken = ", ".join(["a secret", *map(_flag, SCHEMES[name].options)])
+        taken = ", ".join(["a secret", *map(flag, SCHEMES[name].options)])
         raise _usage(
             f"the scheme {name} cannot be set up: {whose}{error}", f"give what it takes: {taken}. {doc}"
         ) from error
@@ -90,10 +91,6 @@ def _lines(path: str) -> list[str]:
         return read_bytes(path).decode("utf-8-sig").replace("\r\n", "\n").split("\n")
     except UnicodeDecodeError as error:
         raise _usage(f"{path!r} is not text", "put one secret on each line") from error
-
-
-def _flag(option: str) -> str:
-    return "--signature-header" if option == "header" else f"--{option.replace('_', '-')}"
 
 
 def _usage(what: str, advice: str) -> CommandError:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import time
 import uuid
 from typing import Any
+
+import click
 
 from activities.signatures import ConfigError, Scheme, SignatureError, SignedRequest
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.output import print_json, say
 from receiver.cli.signature.captured import read_bytes, read_time
 from receiver.cli.signature.setup import no_url, set_up
+from receiver.cli.terminal import escaped
 
 
 def sign_file(
@@ -21,31 +25,52 @@ def sign_file(
     delivery_id: str | None,
     file: str,
     *,
+    whole: bool,
     as_json: bool,
 ) -> None:
-    """Print the headers that sign the body. given: the options of the scheme. Raises `CommandError`."""
+    """Print the headers that sign the body. given: the options of the scheme. Raises `CommandError`.
+
+    whole: print the whole request, because the signature may be in its URL or body.
+    """
     setup = set_up(given, private_key=private_key)
     now = time.time() if at is None else read_time(at)
-    if setup.scheme.covers_url and not url:
+    if setup.scheme.needs_url and not url:
         raise no_url(setup.scheme.name)
-    headers = _signed(setup.scheme, read_bytes(file), url, now, delivery_id)
-    if as_json:
-        print_json(headers)
+    unsigned = SignedRequest("POST", url, [], read_bytes(file))
+    request = _signed(setup.scheme, unsigned, now, delivery_id)
+    if whole:
+        _print_request(request, as_json=as_json)
         return
-    for name, value in headers:
+    if (request.url, request.body) != (unsigned.url, unsigned.body):
+        what = f"the signature is not in a header: {setup.scheme.place}"
+        raise CommandError(what, "give --request, which prints the whole request", Exit.USAGE)
+    if as_json:
+        print_json(request.headers)
+        return
+    for name, value in request.headers:
         say(f"{name}: {value}")
 
 
-def _signed(scheme: Scheme, body: bytes, url: str, now: float, delivery_id: str | None) -> list[tuple[str, str]]:
+def _print_request(request: SignedRequest, *, as_json: bool) -> None:
+    """Print the request in a form that `signature verify` reads."""
+    body = base64.b64encode(request.body).decode()
+    if as_json:
+        print_json({"method": request.method, "url": request.url, "headers": request.headers, "body": body})
+        return
+    head = [f"{request.method} {request.url or '/'} HTTP/1.1", *(f"{name}: {value}" for name, value in request.headers)]
+    click.echo("\r\n".join([*map(escaped, head), "", ""]).encode() + request.body, nl=False)
+
+
+def _signed(scheme: Scheme, request: SignedRequest, now: float, delivery_id: str | None) -> SignedRequest:
     new_id = f"msg_{uuid.uuid4().hex}" if delivery_id is None else delivery_id
     try:
-        headers = scheme.sign(body, url=url, now=now, delivery_id=new_id)
-        scheme.verify(SignedRequest("POST", url, headers, body), now)
+        signed = scheme.sign_request(request, now=now, delivery_id=new_id)
+        scheme.verify(signed, now)
     except ConfigError as error:
         raise CommandError(str(error), scheme.signing_advice, Exit.USAGE) from error
     except SignatureError as error:
         raise _unsignable(error) from error
-    return headers
+    return signed
 
 
 def _unsignable(error: SignatureError) -> CommandError:

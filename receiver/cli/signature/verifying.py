@@ -49,11 +49,11 @@ def verify_file(
     clock = None if at is None else read_time(at)
     captured = read_request(file, headers)
     request = captured.signed(url, _url_from_environment())
-    if setup.scheme.covers_url and not request.url:
+    if setup.scheme.needs_url and not request.url:
         raise no_url(setup.scheme.name)
     now = clock if clock is not None else captured.received_at if captured.received_at is not None else time.time()
     diagnosis = diagnose(setup.scheme, setup.secrets, request, now)
-    advice = _advice_on(diagnosis, covers_url=setup.scheme.covers_url)
+    advice = _advice_on(diagnosis, needs_url=setup.scheme.needs_url)
     if captured.replaced and not diagnosis.verified and setup.scheme.covers_body:
         what = f"{printable(captured.replaced)} stands in this body where a token or a secret was"
         note(f"{what}: no signature of it can be right; verify the request as the partner sent it")
@@ -91,9 +91,9 @@ def _print_json(diagnosis: Diagnosis, scheme: str, advice: str) -> None:
     )
 
 
-def _advice_on(diagnosis: Diagnosis, *, covers_url: bool) -> str:
+def _advice_on(diagnosis: Diagnosis, *, needs_url: bool) -> str:
     advice = ADVICE_BY_STEP.get(diagnosis.failed, "")
-    return advice + URL_ADVICE if covers_url and "bytes" in diagnosis.failed else advice
+    return advice + URL_ADVICE if needs_url and "bytes" in diagnosis.failed else advice
 
 
 def _url_from_environment() -> str:

@@ -151,7 +151,7 @@ def test_milliseconds_are_recognised() -> None:
     headers = [(key, f"{NOW}000" if "Timestamp" in key else value) for key, value in setup.signed().headers]
     diagnosis = diagnosed(setup, replace(setup.signed(), headers=headers))
     assert diagnosis.failed == "time"
-    assert "look like milliseconds" in says(diagnosis, "time")
+    assert 'these are milliseconds: time_unit="ms"' in says(diagnosis, "time")
 
 
 # --- bytes
