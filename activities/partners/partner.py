@@ -267,7 +267,8 @@ def signature(
 ) -> Scheme | None:
     """Make the scheme with the secrets in the variable: separated by commas, newest first.
 
-    scheme: its name in `SCHEMES`, or a class of one's own. options: of its constructor. A secret that contains a comma cannot be used: have the provider make another.
+    scheme: its name in `SCHEMES`, or a class of one's own. options: of its constructor. A secret that contains a comma
+    cannot be used: have the provider make another.
 
     Returns None for a missing or unusable secret, which also becomes a fault of the environment.
     """

@@ -54,8 +54,11 @@ def variants(options: Options, texts: Sequence[str]) -> Iterator[dict[str, str]]
     others = {name: [value for value in values if value != getattr(options, name)] for name, values in every.items()}
     for name, values in others.items():
         yield from ({name: value} for value in values)
-    for first, second in combinations([name for name in PAIRED if name in others], 2):
-        yield from ({first: one, second: other} for one, other in product(others[first], others[second]))
+    pairs = combinations([name for name in PAIRED if name in others], 2)
+    for first, second in pairs:
+        for one, other in product(others[first], others[second]):
+            both: dict[str, str] = {first: one, second: other}
+            yield both
 
 
 def changed(options: Options, changes: dict[str, str]) -> Options:

@@ -8,10 +8,17 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-FILE = Path(__file__).parents[3] / "shared" / "vectors" / "signatures.json"
+FOLDER = Path(__file__).parents[3] / "shared" / "vectors"
 
 
-CASES: list[dict[str, Any]] = json.loads(FILE.read_text())["cases"] if FILE.exists() else []
+def _cases(name: str) -> list[dict[str, Any]]:
+    file = FOLDER / name
+    return list(json.loads(file.read_text())["cases"]) if file.exists() else []
+
+
+CASES = _cases("signatures.json")
+FIELD_CASES = _cases("field-signatures.json")
+"""One signed request of each of some providers, which says in words how it is signed."""
 
 
 def body_of(case: dict[str, Any]) -> bytes:
