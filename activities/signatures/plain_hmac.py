@@ -29,7 +29,7 @@ from activities.signatures.scheme import (
     lower,
 )
 from activities.signatures.templates import UNBOUNDED, Context, Template
-from activities.signatures.times import read_milliseconds, write_time
+from activities.signatures.times import NAMES, read_milliseconds, write_time
 from activities.signatures.variants import STEPS, changed, variants, written
 
 SAMPLE_HEX_KEY: Final = b"not-a-secret-not-a-secret-not-a-".hex()
@@ -243,6 +243,24 @@ class HmacScheme(Scheme):
         other = copy.copy(self)
         other._keys = [key]
         return other
+
+    def explanation(self) -> list[tuple[str, str]]:
+        """Say what the options mean."""
+        options = self._options
+        how = options.form or options.prefix + "{signature}"
+        rotation = f", several divided by {options.separator!r}" if options.separator else ""
+        name = options.algorithm.upper()
+        kind = f"{name} of the text with the secret in it" if self._is_digest else f"HMAC-{name}"
+        found = [
+            ("scheme", f"{self.name}: {kind}, written in {options.encoding}"),
+            ("signature", f"{options.header or self.place}, as {how}{rotation}"),
+            ("key", f"the secret is {options.key}" if options.key != "text" else "the text of the secret"),
+            ("signed", "the body" if self._template.text == "{body}" else self._template.text),
+        ]
+        if self._has_time:
+            where = str(self._time_place) if self._time_place else "in the signature's text"
+            found.append(("time", f"{where}, in {NAMES[options.time_unit]}"))
+        return found
 
     def variants(self, request: SignedRequest) -> Iterator[tuple[str, str, Self]]:
         """Yield the scheme with one or two other options."""

@@ -180,6 +180,11 @@ class Scheme(ABC):
         """Return the same scheme with only this key, for a diagnosis; None if its keys are not arbitrary bytes."""
         return None
 
+    def explanation(self) -> list[tuple[str, str]]:
+        """Say for people what is read and what is signed: pairs of a word and a text."""
+        doc = (type(self).__doc__ or "").strip().partition("\n\n")[0]
+        return [("scheme", " ".join(doc.split())), ("signature", self.place)]
+
     def variants(self, request: SignedRequest) -> Iterator[tuple[str, str, Self]]:
         """Yield the scheme with other options, for a diagnosis: the step they belong to, their text, the scheme."""
         yield from ()

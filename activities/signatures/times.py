@@ -10,8 +10,8 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-UNITS: Final = ("s", "ms", "iso")
-"""Unix seconds, unix milliseconds, and ISO 8601 with a time zone (RFC 3339)."""
+NAMES: Final = {"s": "unix seconds", "ms": "unix milliseconds", "iso": "ISO 8601 with a time zone"}
+UNITS: Final = tuple(NAMES)
 
 MS_DIGITS: Final = re.compile(r"[0-9]{1,15}")
 S_DIGITS: Final = re.compile(r"[0-9]{1,12}")

@@ -189,6 +189,10 @@ CASES: dict[str, list[list[str]]] = {
     "delivery release": [["id"], [HOSTILE], ["--fate", "parked"], ["--fate", HOSTILE]],
     "delivery check": [["FILE"], ["FILE", "--json"], [HOSTILE]],
     "delivery replay": [["--from", "FILE", *more] for more in ([], ["--json"], ["--dry-run"], ["--mode", "verbatim"])],
+    "signature explain": [
+        ["--scheme", "hmac", "--secret", HOSTILE, "--signature-header", "X", "--signed", "{body}" + HOSTILE],
+        ["--scheme", "hmac", "--secret", "s", "--signature", "field:" + HOSTILE],
+    ],
     "signature sign": [["--scheme", "github", "--secret", HOSTILE, "--id", HOSTILE, "FILE"], ["--scheme", HOSTILE]],
     "signature verify": [
         ["--scheme", "github", "--secret", HOSTILE, "--header", f"X-Hub-Signature-256: {HOSTILE}", "FILE"],

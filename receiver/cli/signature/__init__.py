@@ -14,6 +14,10 @@ file_argument = click.argument("file", default="-")
 url_option = click.option("--url", default="", help="The public URL that the partner was given.")
 at_option = click.option("--at", metavar="TIME", help="The clock: unix seconds, or a date and time. [default: now]")
 
+tolerance_option = click.option(
+    "--tolerance", default=DEFAULT_TOLERANCE, show_default=True, type=click.IntRange(0), help="Seconds off the clock."
+)
+
 
 @click.group()
 def signature() -> None:
@@ -25,9 +29,7 @@ def signature() -> None:
 @click.option("--header", "headers", multiple=True, metavar="'Name: value'|@FILE", help="FILE is just a body; repeat.")
 @url_option
 @at_option
-@click.option(
-    "--tolerance", default=DEFAULT_TOLERANCE, show_default=True, type=click.IntRange(0), help="Seconds off the clock."
-)
+@tolerance_option
 @file_argument
 @json_option
 def verify(
@@ -80,3 +82,14 @@ def sign(
 
     private_key = read_private_key(private_key_env, private_key_file)
     sign_file(given, private_key, url, at, delivery_id, file, whole=whole, as_json=as_json)
+
+
+@signature.command()
+@scheme_options
+@tolerance_option
+@json_option
+def explain(tolerance: int, *, as_json: bool, **given: Any) -> None:
+    """Say what a scheme with these options reads and signs, and what it does not prove."""
+    from receiver.cli.signature.explaining import explain_scheme
+
+    explain_scheme(given, tolerance, as_json=as_json)

@@ -1,0 +1,37 @@
+"""Explain a scheme: what it reads, what it signs, and what it does not prove."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from activities.signatures import Scheme
+from receiver.cli.output import print_json, say
+from receiver.cli.signature.setup import set_up
+from receiver.cli.terminal import printable
+
+UNPROVEN: Final = {
+    "body": "the body: anyone who has seen a signature can send any body with it; one URL for all stages is refused",
+    "time": "the time: a captured request stays valid, so make sure that its effect cannot happen twice",
+    "URL": "the URL: a request can be sent again to another URL of ours",
+}
+"""What follows from each part of a request that is not signed."""
+
+
+def explain_scheme(given: dict[str, Any], tolerance: int, *, as_json: bool) -> None:
+    """Print what the scheme does with these options. Raises `CommandError`."""
+    scheme = set_up(given, tolerance=tolerance).scheme
+    proves = {"body": scheme.covers_body, "time": scheme.covers_time, "URL": scheme.covers_url}
+    if as_json:
+        says = dict(scheme.explanation())
+        print_json({**says, "tolerance": tolerance, "proves": [name for name, proven in proves.items() if proven]})
+        return
+    for word, text in _lines(scheme, proves):
+        say(f"{word:10} {printable(text)}")
+
+
+def _lines(scheme: Scheme, proves: dict[str, bool]) -> list[tuple[str, str]]:
+    lines = scheme.explanation()
+    if scheme.covers_time:
+        lines.append(("clock", f"at most {scheme.tolerance} s from the time"))
+    lines.append(("proves", ", ".join(name for name, proven in proves.items() if proven) or "that the sender knows it"))
+    return [*lines, *(("not proven", UNPROVEN[name]) for name, proven in proves.items() if not proven)]
