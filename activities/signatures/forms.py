@@ -17,9 +17,9 @@ from activities.signatures.scheme import MOST_SIGNATURES, ConfigError, Signature
 MOST_GROUPS: Final = 8
 """Lists with their own timestamp that are checked: each costs one HMAC of the body per key."""
 
-PLACE: Final = re.compile(r"\{([a-z][a-z0-9_-]*)\}")
-FIRST: Final = re.compile(r'(?:(.*\s))?([A-Za-z0-9][\w.-]*)([^\w\s"]+"?)')
-NEXT: Final = re.compile(r'("?)([^A-Za-z0-9"{}]+)([A-Za-z0-9][\w.-]*)([^\w\s"]+"?)')
+FORM_PLACE: Final = re.compile(r"\{([a-z][a-z0-9_-]*)\}")
+FIRST_FIELD: Final = re.compile(r'(?:(.*\s))?([A-Za-z0-9][\w.-]*)([^\w\s"]+"?)')
+NEXT_FIELD: Final = re.compile(r'("?)([^A-Za-z0-9"{}]+)([A-Za-z0-9][\w.-]*)([^\w\s"]+"?)')
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Proof:
     values: Mapping[str, str] = field(default_factory=dict)
 
 
-class Form:
+class SignatureForm:
     """The form of a signature's text.
 
     text: a template with `{signature}`. `{timestamp}` and places of any other name hold values that are signed too, or
@@ -39,7 +39,7 @@ class Form:
 
     def __init__(self, text: str, separator: str = "") -> None:
         self._separator = separator
-        parts = PLACE.split(text)
+        parts = FORM_PLACE.split(text)
         self._texts, self.places = parts[::2], parts[1::2]
         if self.places.count("signature") != 1 or len(set(self.places)) != len(self.places):
             raise ConfigError("form has {signature} once, and every other place at most once")
@@ -126,8 +126,8 @@ class Form:
     def _read_texts(self) -> None:
         """Find what divides the places, and the name before each."""
         between = self._texts[1:-1]
-        found = [NEXT.fullmatch(text) for text in between]
-        first = FIRST.fullmatch(self._texts[0])
+        found = [NEXT_FIELD.fullmatch(text) for text in between]
+        first = FIRST_FIELD.fullmatch(self._texts[0])
         if first and all(found):
             matches = [one for one in found if one]
             befores = [first[2] + first[3], *(one[3] + one[4] for one in matches)]

@@ -8,14 +8,14 @@ from typing import Final
 
 from activities.environment import is_text
 from activities.signatures.encodings import ALGORITHMS, ENCODINGS, KEYS
-from activities.signatures.places import HEADER_NAME, Place
+from activities.signatures.places import HEADER_NAME, ValuePlace
 from activities.signatures.scheme import ConfigError, lower
-from activities.signatures.times import UNITS
+from activities.signatures.times import TIME_UNITS
 
-NUMBER: Final = "{n}"
+NUMBER_PLACE: Final = "{n}"
 """The place of the number in the name of a numbered header."""
 
-MOST_HEADERS: Final = 8
+MOST_KEY_HEADERS: Final = 8
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def check_options(options: Options) -> None:
     """Check each option on its own, and those that exclude each other; raises `ConfigError`."""
     if not all(isinstance(option, str) and is_text(option) for option in asdict(options).values()):
         raise ConfigError("every option but tolerance is text")
-    for name, known in (("algorithm", ALGORITHMS), ("encoding", ENCODINGS), ("key", KEYS), ("time_unit", UNITS)):
+    for name, known in (("algorithm", ALGORITHMS), ("encoding", ENCODINGS), ("key", KEYS), ("time_unit", TIME_UNITS)):
         if getattr(options, name) not in known:
             raise ConfigError(f"unknown {name} {getattr(options, name)!r}: use one of {', '.join(known)}")
     for name, other in (("header", "signature"), ("prefix", "form"), ("timestamp", "timestamp_header")):
@@ -132,17 +132,17 @@ def _check_texts(options: Options) -> None:
 def header_names(header: str) -> list[str]:
     """Return the names of the signature's headers; raises `ConfigError`."""
     names = [name.strip() for name in header.split(",")] if header else []
-    if len(names) > MOST_HEADERS or len(set(map(lower, names))) < len(names):
-        raise ConfigError(f"header names up to {MOST_HEADERS} different headers")
-    if any(NUMBER in name for name in names) and len(names) > 1:
+    if len(names) > MOST_KEY_HEADERS or len(set(map(lower, names))) < len(names):
+        raise ConfigError(f"header names up to {MOST_KEY_HEADERS} different headers")
+    if any(NUMBER_PLACE in name for name in names) and len(names) > 1:
         raise ConfigError("header has {n} in its only name")
-    if not all(HEADER_NAME.fullmatch(name.replace(NUMBER, "1", 1)) for name in names):
+    if not all(HEADER_NAME.fullmatch(name.replace(NUMBER_PLACE, "1", 1)) for name in names):
         raise ConfigError("header is missing or invalid: name the header that holds the signature")
     return names
 
 
-def time_place(options: Options) -> Place | None:
+def time_place(options: Options) -> ValuePlace | None:
     """Return where the timestamp is, unless it is in the signature's form; raises `ConfigError`."""
     if options.timestamp_header:
-        return Place.of(f"header:{options.timestamp_header}")
-    return Place.of(options.timestamp) if options.timestamp else None
+        return ValuePlace.of(f"header:{options.timestamp_header}")
+    return ValuePlace.of(options.timestamp) if options.timestamp else None

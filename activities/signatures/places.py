@@ -20,8 +20,7 @@ HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 LARGEST_READ: Final = 128 * 1024
 """Bytes. A body whose fields are signed is decoded before it is proven, so larger ones are refused."""
 
-MOST_QUERY_FIELDS: Final = 1000
-FORM_TYPE: Final = "application/x-www-form-urlencoded"
+MOST_FIELDS_READ: Final = 1000
 
 
 class Reading:
@@ -39,7 +38,7 @@ class Reading:
     def query_fields(self) -> list[tuple[str, str]]:
         """The query's fields, decoded."""
         try:
-            return parse_qsl(self.query, keep_blank_values=True, max_num_fields=MOST_QUERY_FIELDS, errors="strict")
+            return parse_qsl(self.query, keep_blank_values=True, max_num_fields=MOST_FIELDS_READ, errors="strict")
         except ValueError as error:
             raise SignatureError("malformed-url", "its query cannot be decoded") from error
 
@@ -63,14 +62,14 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Place:
+class ValuePlace:
     """Where a value is. kind: header, query or field. name: the header's or field's name, or the path of the field."""
 
     kind: str
     name: str
 
     @classmethod
-    def of(cls, text: str) -> Place:
+    def of(cls, text: str) -> ValuePlace:
         """Read a place such as `field:event.hash`; raises `ConfigError`."""
         kind, colon, name = text.partition(":")
         if kind not in {"header", "query", "field"} or not colon or not name or not name.isprintable():

@@ -14,9 +14,9 @@ from dataclasses import fields, replace
 from typing import ClassVar, Final, Self
 
 from activities.signatures.encodings import ENCODINGS, read_key
-from activities.signatures.forms import Form, Proof
-from activities.signatures.hmac_options import NUMBER, ROWS, Options, Row, check_options, header_names, time_place
-from activities.signatures.places import Place, Reading
+from activities.signatures.forms import Proof, SignatureForm
+from activities.signatures.hmac_options import NUMBER_PLACE, ROWS, Options, Row, check_options, header_names, time_place
+from activities.signatures.places import Reading, ValuePlace
 from activities.signatures.scheme import (
     DEFAULT_TOLERANCE,
     LONGEST_SIGNED_ID,
@@ -30,7 +30,7 @@ from activities.signatures.scheme import (
 )
 from activities.signatures.templates import UNBOUNDED, Context, Template
 from activities.signatures.times import NAMES, read_milliseconds, write_time
-from activities.signatures.variants import STEPS, changed, variants, written
+from activities.signatures.variants import STEP_OF_OPTION, changed, variants, written
 
 SAMPLE_HEX_KEY: Final = b"not-a-secret-not-a-secret-not-a-".hex()
 MOST_NUMBERED: Final = 100
@@ -55,10 +55,10 @@ class HmacScheme(Scheme):
         check_options(options)
         self._options = options
         self._headers = header_names(options.header)
-        self._place = Place.of(options.signature) if options.signature else None
-        self._form = Form(options.form or options.prefix + "{signature}", options.separator)
+        self._place = ValuePlace.of(options.signature) if options.signature else None
+        self._form = SignatureForm(options.form or options.prefix + "{signature}", options.separator)
         self._time_place = time_place(options)
-        self._id_place = Place.of(f"header:{options.id_header}") if options.id_header else None
+        self._id_place = ValuePlace.of(f"header:{options.id_header}") if options.id_header else None
         extras = [*self._form.others, *(["id"] if self._id_place else [])]
         self._template = Template("{body}" if options.signed == "body" else options.signed, extras)
         self._is_digest = "secret" in self._template.names
@@ -67,7 +67,7 @@ class HmacScheme(Scheme):
         self.covers_body, self.covers_url = self._template.covers_body, self._template.covers_url
         self.needs_url = self._template.needs_url or "query:" in options.signature + options.timestamp
         self.covers_time = self._has_time
-        self.header = self._headers[0].replace(NUMBER, "1") if self._headers else ""
+        self.header = self._headers[0].replace(NUMBER_PLACE, "1") if self._headers else ""
         self._check_time()
 
     @property
@@ -217,7 +217,7 @@ class HmacScheme(Scheme):
         for name in self._template.headers:
             if not request.all(name):
                 value = request.url.partition("://")[2].partition("/")[0] if lower(name) == "host" else delivery_id
-                request = Place("header", name).write(request, TYPES.get(lower(name), value or "0"))
+                request = ValuePlace("header", name).write(request, TYPES.get(lower(name), value or "0"))
         return request
 
     def _signed(self, request: SignedRequest, now: float, delivery_id: str) -> SignedRequest:
@@ -233,7 +233,7 @@ class HmacScheme(Scheme):
             mac = self._expected(Context(reading, timestamp, values, hidden=self._hidden))[0]
         except SignatureError as error:
             raise ConfigError(str(error)) from error
-        place = self._place or Place("header", self.header)
+        place = self._place or ValuePlace("header", self.header)
         return place.write(request, self._form.write({**values, "signature": mac}))
 
     # --- for diagnoses
@@ -272,17 +272,17 @@ class HmacScheme(Scheme):
                 other._read_secrets(self._secrets)
             except ConfigError:
                 continue
-            yield STEPS.get(next(iter(changes)), "header"), written(changes), other
+            yield STEP_OF_OPTION.get(next(iter(changes)), "header"), written(changes), other
 
     @property
     def _is_numbered(self) -> bool:
-        return NUMBER in self._options.header
+        return NUMBER_PLACE in self._options.header
 
     def carried(self, request: SignedRequest) -> list[tuple[str, str]]:
         """Return the signature headers: as many as the account has keys, if each key has a header of its own."""
         names = self._headers
         if self._is_numbered:
-            names = [self._headers[0].replace(NUMBER, str(number)) for number in range(1, MOST_NUMBERED + 1)]
+            names = [self._headers[0].replace(NUMBER_PLACE, str(number)) for number in range(1, MOST_NUMBERED + 1)]
         own = {lower(name): name for name in names}
         return [(own[lower(name)], value) for name, value in request.headers if lower(name) in own]
 
@@ -365,7 +365,7 @@ def schemes() -> dict[str, type[Scheme]]:
             {
                 "name": name,
                 "row": row,
-                "header": row.options.header.replace(NUMBER, "1"),
+                "header": row.options.header.replace(NUMBER_PLACE, "1"),
                 "sample_secret": SAMPLE_HEX_KEY if row.key_bytes else Scheme.sample_secret,
                 "__doc__": f"{name}: HMAC-{row.options.algorithm} of `{row.options.signed}`. {row.note}".strip(),
             },

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from activities.signatures.encodings import ALGORITHMS, ENCODINGS, plain
-from activities.signatures.places import Place, Reading, without_query_field
+from activities.signatures.places import Reading, ValuePlace, without_query_field
 from activities.signatures.scheme import ConfigError, SignatureError
 from activities.signatures.twilio import signed_fields
 
-PLACE: Final = re.compile(r"\{([^{}]*)\}")
+TEMPLATE_PLACE: Final = re.compile(r"\{([^{}]*)\}")
 UNBOUNDED: Final = re.compile(r"[}0-9]\{timestamp\}")
 """A `{timestamp}` right after another place or a digit: nothing in the signed text shows where its digits begin."""
 
@@ -52,9 +52,9 @@ class Context:
         return self.url.partition("://")[2].partition("/")[0].partition("?")[0]
 
 
-Read = Callable[[Context], bytes]
+ReadPlace = Callable[[Context], bytes]
 
-WORDS: Final[Mapping[str, Read]] = {
+WORDS: Final[Mapping[str, ReadPlace]] = {
     "body": lambda context: context.reading.request.body,
     "timestamp": lambda context: plain(context.timestamp),
     "url": lambda context: plain(context.url),
@@ -73,16 +73,16 @@ class Template:
     """A template of the signed text. extras: the places of the signature's form. Raises `ConfigError`."""
 
     def __init__(self, text: str, extras: Collection[str] = ()) -> None:
-        parts = PLACE.split(text)
+        parts = TEMPLATE_PLACE.split(text)
         if any("{" in literal or "}" in literal for literal in parts[::2]):
             raise ConfigError("signed has a brace without its other half")
         self.text, self._all = text, parts
         self.names = frozenset(parts[1::2])
-        self._parts: list[bytes | Read] = [plain(parts[0])]
+        self._parts: list[bytes | ReadPlace] = [plain(parts[0])]
         for name, after in zip(parts[1::2], parts[2::2], strict=True):
             self._parts += [_reader(name, after, extras), plain(after)]
         self._parts = [part for part in self._parts if part != b""]
-        self.headers = [Place.of(name).name for name in parts[1::2] if name.startswith("header:")]
+        self.headers = [ValuePlace.of(name).name for name in parts[1::2] if name.startswith("header:")]
         if not self.names - {"secret"}:
             raise ConfigError("signed is `body`, or a template such as {timestamp}.{body}")
 
@@ -116,7 +116,7 @@ class Template:
         return b"".join(part if isinstance(part, bytes) else part(context) for part in self._parts)
 
 
-def _reader(name: str, after: str, extras: Collection[str]) -> Read:
+def _reader(name: str, after: str, extras: Collection[str]) -> ReadPlace:
     """Return what reads the place. after: the literal text that follows."""
     if name in WORDS:
         return WORDS[name]
@@ -126,7 +126,7 @@ def _reader(name: str, after: str, extras: Collection[str]) -> Read:
     if kind == "body":
         return _digest(argument)
     if kind in {"header", "query", "field"}:
-        place = Place.of(name)
+        place = ValuePlace.of(name)
         return lambda context: plain(_ended(place.read(context.reading), str(place), after))
     known = ", ".join(f"{{{word}}}" for word in WORDS)
     raise ConfigError(
@@ -134,7 +134,7 @@ def _reader(name: str, after: str, extras: Collection[str]) -> Read:
     )
 
 
-def _digest(argument: str) -> Read:
+def _digest(argument: str) -> ReadPlace:
     algorithm, _, encoding = argument.partition(":")
     if algorithm not in DIGESTS or (encoding and encoding not in {*ENCODINGS, "raw"}):
         raise ConfigError(f"unknown digest {{body:{argument}}}: use {{body:sha256}} or {{body:sha256:base64}}")

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 NAMES: Final = {"s": "unix seconds", "ms": "unix milliseconds", "iso": "ISO 8601 with a time zone"}
-UNITS: Final = tuple(NAMES)
+TIME_UNITS: Final = tuple(NAMES)
 
 MS_DIGITS: Final = re.compile(r"[0-9]{1,15}")
 S_DIGITS: Final = re.compile(r"[0-9]{1,12}")

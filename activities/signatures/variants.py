@@ -9,13 +9,13 @@ from itertools import combinations, product
 from typing import Final
 
 from activities.signatures.encodings import ALGORITHMS, ENCODINGS, KEYS
-from activities.signatures.forms import Form
+from activities.signatures.forms import SignatureForm
 from activities.signatures.hmac_options import Options
 from activities.signatures.scheme import ConfigError
-from activities.signatures.times import UNITS
+from activities.signatures.times import TIME_UNITS
 
-UNTIMED: Final = ("body", "{url}{body}", "{body}{url}", "{method}{url}{body}", "{secret}{body}")
-TIMED: Final = (
+WITHOUT_TIME: Final = ("body", "{url}{body}", "{body}{url}", "{method}{url}{body}", "{secret}{body}")
+WITH_TIME: Final = (
     "{timestamp}.{body}",
     "{timestamp}{body}",
     "{timestamp}:{body}",
@@ -28,7 +28,7 @@ TIMED: Final = (
 )
 """The templates that are common. Those with a timestamp are tried where one is read."""
 
-STEPS: Final = {"time_unit": "time", "key": "key", "signed": "bytes", "algorithm": "bytes"}
+STEP_OF_OPTION: Final = {"time_unit": "time", "key": "key", "signed": "bytes", "algorithm": "bytes"}
 """The step of a verification that an option belongs to; that of the others is the header."""
 
 PAIRED: Final = ("time_unit", "encoding", "key", "signed", "form")
@@ -41,10 +41,10 @@ MOST_NAMES: Final = 8
 def variants(options: Options, texts: Sequence[str]) -> Iterator[dict[str, str]]:
     """Yield changes of one option, then of two. texts: of the request's signature headers."""
     every: dict[str, list[str]] = {
-        "time_unit": list(UNITS),
+        "time_unit": list(TIME_UNITS),
         "encoding": list(ENCODINGS),
         "key": list(KEYS),
-        "signed": list(TIMED if _is_timed(options) else UNTIMED),
+        "signed": list(WITH_TIME if _is_timed(options) else WITHOUT_TIME),
         "algorithm": list(ALGORITHMS),
         "form": list(_forms(options, texts)),
         "separator": [",", " "],
@@ -79,7 +79,7 @@ def _forms(options: Options, texts: Sequence[str]) -> Iterator[str]:
     """Yield the form with other names, which the request's header has."""
     form = options.form or options.prefix + "{signature}"
     try:
-        own = Form(form).names
+        own = SignatureForm(form).names
     except ConfigError:
         return
     given = list(dict.fromkeys(name for text in texts for name in ENTRY.findall(text)))[:MOST_NAMES]

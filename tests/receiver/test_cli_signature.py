@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from activities.signatures import SCHEMES
+from activities.signatures.option_help import OPTION_HELP
 from tests.local_stack import run_command
 from tests.parts.setups import NOW, SETUPS, URL, WHSEC, Setup, every
 from tests.parts.signature_command import (
@@ -293,6 +294,61 @@ def test_a_public_url_that_is_none_is_told() -> None:
 
 
 def test_help_warns_of_secrets_and_lists_every_scheme() -> None:
-    shown = " ".join(command("verify", "--help").out.split())
+    shown = " ".join(command("verify", "--help").out.split()).replace("- ", "-")
     assert "process list" in shown
     assert all(name in shown for name in SCHEMES)
+
+
+# --- the options of hmac
+
+IN_QUERY = (
+    "--scheme",
+    "hmac",
+    "--secret-env",
+    "SECRET",
+    "--signature",
+    "query:sig",
+    "--url",
+    "https://x.example/a?b=1",
+)
+
+
+def test_a_request_is_printed_whole_as_verify_reads_it() -> None:
+    assert "not in a header" in refused(command("sign", *IN_QUERY, given=BODY))
+    printed = command("sign", *IN_QUERY, "--request", given=BODY)
+    assert printed.code == 0, printed.err
+    verified = command("verify", *IN_QUERY[:-2], given=printed.out.encode())
+    assert verified.code == 0, verified.out + verified.err
+
+
+def test_verify_suggests_the_option_that_would_have_matched() -> None:
+    hmac = ("--scheme", "hmac", "--secret-env", "SECRET", "--signature-header", "X-Sig")
+    stamped = (*hmac, "--timestamp-header", "X-Time", "--signed", "{timestamp}.{body}")
+    headers = signed_headers(*stamped, "--time-unit", "ms")
+    done = command("verify", *stamped, "--header", "\n".join(headers), given=BODY)
+    assert done.code == 1
+    assert 'verifies with time_unit="ms"' in done.out
+
+
+def test_explain_says_what_is_not_proven() -> None:
+    done = command("explain", *GITHUB)
+    assert [line.split()[0] for line in done.out.splitlines()] == [
+        "scheme",
+        "signature",
+        "key",
+        "signed",
+        "proves",
+        "not",
+        "not",
+    ]
+    assert "a captured request stays valid" in done.out
+    secret = command(
+        "explain", "--scheme", "header-secret", "--secret-env", "SECRET", "--signature-header", "X", "--json"
+    )
+    assert secret.json["proves"] == []
+    assert "a-shared-secret" not in secret.out
+    assert refused(command("explain", "--scheme", "hmac", "--secret-env", "SECRET"))
+
+
+def test_every_option_of_a_scheme_has_a_flag_with_help() -> None:
+    assert {option for name in SCHEMES for option in SCHEMES[name].options} <= set(OPTION_HELP)

@@ -55,7 +55,7 @@ def verify(
 @url_option
 @at_option
 @click.option("--id", "delivery_id", help="The delivery's id, for schemes that sign one. [default: a new one]")
-@click.option("--request", "whole", is_flag=True, help="Print the whole request, as verify reads it.")
+@click.option("--request", "whole", is_flag=True, help="Print the whole request as JSON, as verify reads it.")
 @file_argument
 @json_option
 def sign(

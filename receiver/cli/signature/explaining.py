@@ -9,7 +9,7 @@ from receiver.cli.output import print_json, say
 from receiver.cli.signature.setup import set_up
 from receiver.cli.terminal import printable
 
-UNPROVEN: Final = {
+NOT_PROVEN: Final = {
     "body": "the body: anyone who has seen a signature can send any body with it; one URL for all stages is refused",
     "time": "the time: a captured request stays valid, so make sure that its effect cannot happen twice",
     "URL": "the URL: a request can be sent again to another URL of ours",
@@ -34,4 +34,4 @@ def _lines(scheme: Scheme, proves: dict[str, bool]) -> list[tuple[str, str]]:
     if scheme.covers_time:
         lines.append(("clock", f"at most {scheme.tolerance} s from the time"))
     lines.append(("proves", ", ".join(name for name, proven in proves.items() if proven) or "that the sender knows it"))
-    return [*lines, *(("not proven", UNPROVEN[name]) for name, proven in proves.items() if not proven)]
+    return [*lines, *(("not proven", NOT_PROVEN[name]) for name, proven in proves.items() if not proven)]

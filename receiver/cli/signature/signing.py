@@ -7,14 +7,11 @@ import time
 import uuid
 from typing import Any
 
-import click
-
 from activities.signatures import ConfigError, Scheme, SignatureError, SignedRequest
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.output import print_json, say
 from receiver.cli.signature.captured import read_bytes, read_time
 from receiver.cli.signature.setup import no_url, set_up
-from receiver.cli.terminal import escaped
 
 
 def sign_file(
@@ -39,7 +36,7 @@ def sign_file(
     unsigned = SignedRequest("POST", url, [], read_bytes(file))
     request = _signed(setup.scheme, unsigned, now, delivery_id)
     if whole:
-        _print_request(request, as_json=as_json)
+        _print_request(request)
         return
     if (request.url, request.body) != (unsigned.url, unsigned.body):
         what = f"the signature is not in a header: {setup.scheme.place}"
@@ -51,14 +48,10 @@ def sign_file(
         say(f"{name}: {value}")
 
 
-def _print_request(request: SignedRequest, *, as_json: bool) -> None:
+def _print_request(request: SignedRequest) -> None:
     """Print the request in a form that `signature verify` reads."""
     body = base64.b64encode(request.body).decode()
-    if as_json:
-        print_json({"method": request.method, "url": request.url, "headers": request.headers, "body": body})
-        return
-    head = [f"{request.method} {request.url or '/'} HTTP/1.1", *(f"{name}: {value}" for name, value in request.headers)]
-    click.echo("\r\n".join([*map(escaped, head), "", ""]).encode() + request.body, nl=False)
+    print_json({"method": request.method, "url": request.url, "headers": request.headers, "body": body})
 
 
 def _signed(scheme: Scheme, request: SignedRequest, now: float, delivery_id: str | None) -> SignedRequest:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from activities.signatures import SCHEMES, ConfigError, SignatureError, SignedRequest
 from activities.signatures.diagnosis import STEP_OF, STEPS, Diagnosis, diagnose
 from tests.parts.examples import examples
-from tests.parts.setups import NOW, SETUPS, URL, WHSEC, Setup, every, timed
+from tests.parts.setups import NOW, SETUPS, URL, WHSEC, Setup, b64, every, timed
 from tests.parts.vectors import CASES, body_of
 
 STRIPE = SETUPS["stripe"]
@@ -297,6 +297,61 @@ def test_a_signature_whose_length_varies_is_never_misshapen() -> None:
     short = next(request for request in signed if len(dict(request.headers)[setup.scheme().header]) == 92)
     for _ in range(5):  # what the diagnosis signs for comparison has 96 characters, nearly always
         assert diagnosed(setup, replace(short, body=b"another")).failed == "key or bytes"
+
+
+# --- other options
+
+
+STAMPED = {"header": "X-Sig", "timestamp_header": "X-Time", "signed": "{timestamp}.{body}"}
+
+
+@pytest.mark.parametrize(
+    ("signed_with", "set_up_with", "step", "option"),
+    [
+        ({**STAMPED, "time_unit": "ms"}, STAMPED, "time", 'time_unit="ms"'),
+        ({**STAMPED, "time_unit": "iso"}, STAMPED, "time", 'time_unit="iso"'),
+        (STAMPED, {**STAMPED, "time_unit": "ms"}, "time", 'time_unit="s"'),
+        ({"header": "X-Sig", "key": "base64"}, {"header": "X-Sig"}, "key", 'key="base64"'),
+        ({"header": "X-Sig", "encoding": "hex-upper"}, {"header": "X-Sig"}, "header", 'encoding="hex-upper"'),
+        (
+            {"header": "X-Sig", "encoding": "base64url"},
+            {"header": "X-Sig", "encoding": "base64"},
+            "header",
+            'encoding="base64url"',
+        ),
+        (
+            {"header": "X-Sig", "form": "t={timestamp},v2={signature}", "signed": "{timestamp}.{body}"},
+            {"header": "X-Sig", "form": "t={timestamp},v1={signature}", "signed": "{timestamp}.{body}"},
+            "header",
+            'form="t={timestamp},v2={signature}"',
+        ),
+        (
+            {"header": "X-Sig", "form": "time={timestamp},v1={signature}", "signed": "{timestamp}.{body}"},
+            {"header": "X-Sig", "form": "t={timestamp},v1={signature}", "signed": "{timestamp}.{body}"},
+            "header",
+            'form="time={timestamp},v1={signature}"',
+        ),
+        ({**STAMPED, "signed": "{timestamp}{body}"}, STAMPED, "bytes", 'signed="{timestamp}{body}"'),
+        ({"header": "X-Sig", "algorithm": "sha1"}, {"header": "X-Sig"}, "bytes", 'algorithm="sha1"'),
+        ({"header": "X-Sig", "signed": "{secret}{body}"}, {"header": "X-Sig"}, "bytes", 'signed="{secret}{body}"'),
+        (
+            {**STAMPED, "time_unit": "ms", "encoding": "base64"},
+            STAMPED,
+            "time",
+            'time_unit="ms", encoding="base64"',
+        ),
+    ],
+)
+def test_the_options_that_would_match_are_told(
+    signed_with: dict[str, str], set_up_with: dict[str, str], step: str, option: str
+) -> None:
+    secret = b64(bytes(range(24)))
+    request = SCHEMES["hmac"](secrets=[secret], **signed_with).sign_request(
+        SignedRequest("POST", URL, [], b"{}"), now=NOW, delivery_id=""
+    )
+    diagnosis = diagnose(SCHEMES["hmac"](secrets=[secret], **set_up_with), [secret], request, NOW)
+    assert diagnosis.failed == step
+    assert says(diagnosis, step).endswith(f"the request verifies with {option}")
 
 
 # --- whatever comes

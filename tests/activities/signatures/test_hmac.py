@@ -336,6 +336,6 @@ def test_a_key_is_what_its_secret_says(kind: str, secret: str, key: bytes) -> No
         ("hex", "00" * 32),
     ],
 )
-def test_a_key_that_cannot_be_decoded_is_an_error_at_construction(kind: str, secret: str) -> None:
+def test_a_key_that_cannot_be_decoded_is_an_error(kind: str, secret: str) -> None:
     with pytest.raises(ConfigError):
         scheme(secrets=(secret,), key=kind)

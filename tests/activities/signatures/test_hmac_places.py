@@ -376,7 +376,7 @@ def test_options_that_make_no_sense_are_an_error(options: dict[str, Any]) -> Non
     other=st.integers(0, 255),
 )
 @examples(500)
-def test_a_changed_byte_raises_a_signature_error_or_is_not_signed(way: Any, part: str, at: int, other: int) -> None:
+def test_a_changed_byte_is_refused_or_not_signed(way: Any, part: str, at: int, other: int) -> None:
     made, one = way.scheme(), way.signed()
 
     def changed(raw: bytes) -> bytes:
