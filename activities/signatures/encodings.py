@@ -14,6 +14,7 @@ ENCODINGS: Final[Mapping[str, Callable[[bytes], str]]] = {
     "hex-upper": lambda raw: raw.hex().upper(),
     "base64": lambda raw: base64.b64encode(raw).decode(),
     "base64-unpadded": lambda raw: base64.b64encode(raw).decode().rstrip("="),
+    "base64-of-hex": lambda raw: base64.b64encode(raw.hex().encode()).decode(),
     "base64url": lambda raw: base64.urlsafe_b64encode(raw).decode().rstrip("="),
     "base64url-padded": lambda raw: base64.urlsafe_b64encode(raw).decode(),
 }

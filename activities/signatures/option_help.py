@@ -13,7 +13,7 @@ OPTION_HELP: Final[dict[str, str]] = {
     "prefix": "The text before the signature, such as sha256=.",
     "form": "The text in which the signature arrives, such as t={timestamp},v1={signature}.",
     "separator": "What divides several such texts.",
-    "encoding": "hex (the default), hex-upper, base64, base64-unpadded, base64url or base64url-padded.",
+    "encoding": "hex (the default), hex-upper, base64, base64-unpadded, base64-of-hex, base64url, base64url-padded.",
     "algorithm": "sha256 (the default), sha1, sha384 or sha512.",
     "key": "What the secret is: text (the default), base64, base64url, hex, or sha1 or sha256 for its digest.",
     "signed": "What is signed: body (the default), or a template such as {timestamp}.{body}.",

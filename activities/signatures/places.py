@@ -24,10 +24,14 @@ MOST_FIELDS_READ: Final = 1000
 
 
 class Reading:
-    """A request whose values are read. Raises `SignatureError` for what cannot be read."""
+    """A request whose values are read. Raises `SignatureError` for what cannot be read.
+
+    is_proven: whether the body's signature has been verified, so that a large one may be decoded.
+    """
 
     def __init__(self, request: SignedRequest) -> None:
         self.request = request
+        self.is_proven = False
 
     @property
     def query(self) -> str:
@@ -47,7 +51,7 @@ class Reading:
         """The body's fields: a JSON value, or the fields of a form or a multipart body."""
         from activities.partners.received import Received, Unreadable
 
-        if len(self.request.body) > LARGEST_READ:
+        if len(self.request.body) > LARGEST_READ and not self.is_proven:
             raise SignatureError(
                 "malformed-body", f"more than {LARGEST_READ} bytes, whose fields are not read unproven"
             )

@@ -11,10 +11,11 @@ import hmac
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
+from itertools import islice
 from typing import ClassVar, Final, Self
 
 from activities.signatures.encodings import ENCODINGS, read_key
-from activities.signatures.forms import Proof, SignatureForm
+from activities.signatures.forms import MOST_GROUPS, Proof, SignatureForm
 from activities.signatures.hmac_options import NUMBER_PLACE, ROWS, Options, Row, check_options, header_names, time_place
 from activities.signatures.places import Reading, ValuePlace
 from activities.signatures.scheme import (
@@ -62,7 +63,7 @@ class HmacScheme(Scheme):
         extras = [*self._form.others, *(["id"] if self._id_place else [])]
         self._template = Template("{body}" if options.signed == "body" else options.signed, extras)
         self._is_digest = "secret" in self._template.names
-        self._hidden = self._place.name if self._place and self._place.kind == "query" else ""
+        self._hidden = self._place.name if self._place and self._place.kind != "header" else ""
         self._unbounded = UNBOUNDED.search(self._template.text) is not None
         self.covers_body, self.covers_url = self._template.covers_body, self._template.covers_url
         self.needs_url = self._template.needs_url or "query:" in options.signature + options.timestamp
@@ -110,7 +111,7 @@ class HmacScheme(Scheme):
             _check_method(request, *says)
         reading = Reading(request)
         seen: SignatureError | None = None
-        for proof in self._proofs(reading):
+        for proof in islice(self._proofs(reading), MOST_GROUPS):
             try:
                 return self._check(reading, proof, now)
             except SignatureError as error:
@@ -136,6 +137,7 @@ class HmacScheme(Scheme):
         if index is None:
             raise SignatureError("mismatch", "no signature is by one of our keys")
         if late:
+            reading.is_proven = True
             moment = self._in_time(self._timestamp(reading, values), now)
         return Verified(index, moment, delivery_id)
 

@@ -26,7 +26,7 @@ class Context:
     """What a template is filled with.
 
     timestamp: as received. values: of the signature's form, by place. secret: the key, for a digest without HMAC.
-    hidden: the field of the query that holds the signature; it is not signed.
+    hidden: the field of the query or of a form that holds the signature; it is not signed.
     """
 
     reading: Reading
@@ -63,7 +63,7 @@ WORDS: Final[Mapping[str, ReadPlace]] = {
     "target": lambda context: plain(context.target),
     "path": lambda context: plain(context.target.partition("?")[0]),
     "query": lambda context: plain(context.target.partition("?")[2]),
-    "form": lambda context: signed_fields(context.reading.request),
+    "form": lambda context: signed_fields(context.reading.request, hidden=context.hidden),
     "secret": lambda context: context.secret,
 }
 """The places without an argument, and how each is read."""
@@ -89,7 +89,7 @@ class Template:
     @property
     def covers_body(self) -> bool:
         """Whether the whole body is signed, as it is or as a digest, or every field of a form."""
-        return any(name in {"body", "form"} or name.startswith("body:") for name in self.names)
+        return any(name.partition(":")[0] in {"body", "form"} for name in self.names)
 
     @property
     def covers_url(self) -> bool:
@@ -125,6 +125,11 @@ def _reader(name: str, after: str, extras: Collection[str]) -> ReadPlace:
     kind, _, argument = name.partition(":")
     if kind == "body":
         return _digest(argument)
+    if kind == "form" and len(argument) == 2:
+        between, joined_by = argument[0], argument[1]
+        return lambda context: signed_fields(
+            context.reading.request, hidden=context.hidden, between=between, joined_by=joined_by
+        )
     if kind in {"header", "query", "field"}:
         place = ValuePlace.of(name)
         return lambda context: plain(_ended(place.read(context.reading), str(place), after))

@@ -106,12 +106,15 @@ def _covered(request: SignedRequest) -> bytes:
     return signed_fields(request)
 
 
-def signed_fields(request: SignedRequest) -> bytes:
-    """Return a form's fields as they are signed: name and value of each, sorted; raises `SignatureError`."""
+def signed_fields(request: SignedRequest, *, hidden: str = "", between: str = "", joined_by: str = "") -> bytes:
+    """Return a form's fields as they are signed: name and value of each, sorted; raises `SignatureError`.
+
+    hidden: a field that is left out. between: the text between a name and its value. joined_by: that between fields.
+    """
     for value in request.all("content-type"):
         if value.partition(";")[0].strip().lower() != FORM_TYPE and request.body:
             raise SignatureError("malformed-body", "neither a form nor covered by bodySHA256")
-    return _sorted_fields(request.body)
+    return _sorted_fields(request.body, hidden, between, joined_by)
 
 
 def _body_digest(url: str) -> str:
@@ -129,7 +132,7 @@ def _body_digest(url: str) -> str:
     return found[0] if found else ""
 
 
-def _sorted_fields(body: bytes) -> bytes:
+def _sorted_fields(body: bytes, hidden: str = "", between: str = "", joined_by: str = "") -> bytes:
     if len(body) > LARGEST_FORM:
         raise SignatureError("malformed-body", f"a form of more than {LARGEST_FORM} bytes")
     if ESCAPED.search(body):
@@ -139,7 +142,10 @@ def _sorted_fields(body: bytes) -> bytes:
         fields = parse_qs(text, keep_blank_values=True, max_num_fields=MOST_FORM_FIELDS, errors="surrogateescape")
     except ValueError as error:
         raise SignatureError("malformed-body", "not a form") from error
-    return b"".join(_original_bytes(name + value) for name in sorted(fields) for value in sorted(set(fields[name])))
+    pairs = [(name, value) for name in sorted(fields) if name != hidden for value in sorted(set(fields[name]))]
+    if joined_by and any(between in name or joined_by in name + value for name, value in pairs):
+        raise SignatureError("malformed-body", "a field has the character that ends it in the signed text")
+    return _original_bytes(joined_by.join(f"{name}{between}{value}" for name, value in pairs))
 
 
 def _spellings(url: str) -> list[str]:

@@ -54,7 +54,7 @@ class Way:
         """A request that is not signed yet."""
         if "field:json." in str(self.options):
             return SignedRequest("POST", URL, [FORM_TYPE], b"json=" + _escaped(json.dumps(EVENT)))
-        if self.name == "twilio" or "bt_" in str(self.options) or "{form}" in self.options.get("signed", ""):
+        if self.name == "twilio" or "bt_" in str(self.options) or "{form" in self.options.get("signed", ""):
             return SignedRequest("POST", URL, [FORM_TYPE], b"To=%2B1&bt_payload=abc")
         return SignedRequest("POST", URL, [JSON_TYPE], json.dumps(JSON_BODY).encode())
 

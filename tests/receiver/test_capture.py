@@ -256,6 +256,14 @@ def test_every_header_that_a_scheme_reads_is_kept() -> None:
     assert [name for name in (*rows, *others) if is_credential(name)] == []
 
 
+def test_a_header_that_holds_a_partners_secret_is_not_kept() -> None:
+    one = captured(("X-Check", "a-secret"), ("X-Other", "kept"), claims=CLAIMS)
+    one.secret_headers = {"x-check"}
+    kept = dict(one.delivery(Verdict.UNPROVEN, "mismatch").headers)
+    assert "a-secret" not in kept.values()
+    assert kept["X-Other"] == "kept"
+
+
 def test_a_refused_body_over_the_cap_leaves_its_size_and_digest() -> None:
     body = b"x" * (MAX_REFUSED_BODY_BYTES + 1)
     one = captured(claims=CLAIMS, body=body).delivery(Verdict.UNPROVEN, "mismatch")

@@ -343,7 +343,7 @@ STAMPED = {"header": "X-Sig", "timestamp_header": "X-Time", "signed": "{timestam
     ],
 )
 def test_the_options_that_would_match_are_told(
-    signed_with: dict[str, str], set_up_with: dict[str, str], step: str, option: str
+    signed_with: dict[str, Any], set_up_with: dict[str, Any], step: str, option: str
 ) -> None:
     secret = b64(bytes(range(24)))
     request = SCHEMES["hmac"](secrets=[secret], **signed_with).sign_request(
