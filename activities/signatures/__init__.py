@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Final
 
-from activities.signatures.plain_hmac import schemes
+from activities.signatures.generic_hmac import schemes
 from activities.signatures.scheme import ConfigError, Scheme, SignatureError, SignedRequest, Verified
 
 

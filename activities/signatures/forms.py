@@ -70,10 +70,7 @@ class SignatureForm:
         return text
 
     def read(self, text: str) -> Iterator[Proof]:
-        """Yield what the text says; raises `SignatureError` if nothing in it has the form."""
-        if len(self.places) == 1:
-            yield Proof([one for part in self._split(text, MOST_SIGNATURES) if (one := self._bare(part)) is not None])
-            return
+        """Yield what the text says, of a form with several places; raises `SignatureError` if nothing has the form."""
         malformed: SignatureError | None = None
         read = []
         for part in self._split(text, MOST_GROUPS):
@@ -85,16 +82,22 @@ class SignatureForm:
             raise malformed
         yield from read
 
+    def bare(self, text: str) -> list[str]:
+        """Return the signatures in the text, of a form with no other place."""
+        parts = self._split(text, MOST_SIGNATURES) if self._separator else [text]
+        return [one for part in parts if (one := self._bare(part)) is not None]
+
     def _split(self, text: str, most: int) -> list[str]:
         if not self._separator:
             return [text]
         return _split(text, self._separator)[:most]
 
     def _bare(self, text: str) -> str | None:
-        long_enough = len(text) >= len(self._lead) + len(self._tail)
-        if not long_enough or not text.startswith(self._lead) or not text.endswith(self._tail):
+        rest = text.removeprefix(self._lead)
+        if self._lead and len(rest) == len(text):
             return None
-        return text[len(self._lead) : len(text) - len(self._tail)]
+        found = rest.removesuffix(self._tail)
+        return None if self._tail and len(found) == len(rest) else found
 
     def _named(self, text: str) -> Proof:
         if not text.startswith(self._lead):

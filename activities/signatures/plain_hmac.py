@@ -1,4 +1,4 @@
-"""HMAC schemes: one signature over a template, as options say. Named providers are rows of such options.
+"""HMAC schemes: one signature over a template, as options say.
 
 Sources: the providers' own documentation of their webhooks' signatures, and their published libraries.
 """
@@ -10,13 +10,13 @@ import hashlib
 import hmac
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from itertools import islice
 from typing import ClassVar, Final, Self
 
 from activities.signatures.encodings import ENCODINGS, read_key
 from activities.signatures.forms import MOST_GROUPS, Proof, SignatureForm
-from activities.signatures.hmac_options import NUMBER_PLACE, ROWS, Options, Row, check_options, header_names, time_place
+from activities.signatures.hmac_options import NUMBER_PLACE, Options, Row, check_options, header_names, time_place
 from activities.signatures.places import Reading, ValuePlace
 from activities.signatures.scheme import (
     DEFAULT_TOLERANCE,
@@ -33,7 +33,6 @@ from activities.signatures.templates import UNBOUNDED, Context, Template
 from activities.signatures.times import NAMES, read_milliseconds, write_time
 from activities.signatures.variants import STEP_OF_OPTION, changed, variants, written
 
-SAMPLE_HEX_KEY: Final = b"not-a-secret-not-a-secret-not-a-".hex()
 MOST_NUMBERED: Final = 100
 """DocuSign numbers its headers from 1 to 100, a header for each key of an account."""
 
@@ -67,13 +66,12 @@ class HmacScheme(Scheme):
         self._unbounded = UNBOUNDED.search(self._template.text) is not None
         self.covers_body, self.covers_url = self._template.covers_body, self._template.covers_url
         self.needs_url = self._template.needs_url or "query:" in options.signature + options.timestamp
+        self._has_time = self._time_place is not None or "timestamp" in self._form.places
         self.covers_time = self._has_time
         self.header = self._headers[0].replace(NUMBER_PLACE, "1") if self._headers else ""
+        self._has_one_header = len(self._headers) == 1 and not self._is_numbered
+        self._signs_id = "id" in self._template.names
         self._check_time()
-
-    @property
-    def _has_time(self) -> bool:
-        return self._time_place is not None or "timestamp" in self._form.places
 
     def _check_time(self) -> None:
         """Check that a timestamp is read where one is signed, and signed where one is read; raises `ConfigError`."""
@@ -81,12 +79,17 @@ class HmacScheme(Scheme):
         if in_template and not self._has_time:
             raise ConfigError("a template with {timestamp} needs timestamp_header, timestamp, or {timestamp} in form")
         kind = self._time_place.kind if self._time_place else ""
-        in_body = kind == "field" and bool({"body"} & self._template.names)
-        if self._has_time and not in_template and not in_body and not (kind == "query" and self.covers_url):
+        self._is_time_in_body = kind == "field" and not in_template and "body" in self._template.names
+        if (
+            self._has_time
+            and not in_template
+            and not self._is_time_in_body
+            and not (kind == "query" and self.covers_url)
+        ):
             raise ConfigError("the timestamp is not signed: write {timestamp} into signed, or leave it out")
         if "timestamp" in self._form.places and self._time_place:
             raise ConfigError("the timestamp is either in form or in another place")
-        if ("id" in self._template.names) and "id" not in self._form.others and not self._id_place:
+        if self._signs_id and "id" not in self._form.others and not self._id_place:
             raise ConfigError("a template with {id} needs id_header")
 
     def _read_secrets(self, secrets: Sequence[str]) -> None:
@@ -119,24 +122,20 @@ class HmacScheme(Scheme):
         raise seen or SignatureError("mismatch", "no signature is by one of our keys")
 
     def _check(self, reading: Reading, proof: Proof, now: float) -> Verified:
-        values = dict(proof.values)
-        delivery_id = None
+        values, delivery_id = proof.values, None
         if self._id_place:
-            values["id"] = self._id_place.read(reading)
-        if "id" in self._template.names:
+            values = {**values, "id": self._id_place.read(reading)}
+        if self._signs_id:
             delivery_id = self._checked_id(values["id"])
-        late = (
-            self._time_place is not None
-            and self._time_place.kind == "field"
-            and "timestamp" not in self._template.names
-        )
-        timestamp = "" if late else self._timestamp(reading, values)
-        moment = self._in_time(timestamp, now) if self._has_time and not late else None
+        timestamp, moment = "", None
+        if self._has_time and not self._is_time_in_body:
+            timestamp = self._timestamp(reading, values)
+            moment = self._in_time(timestamp, now)
         context = Context(reading, timestamp, values, hidden=self._hidden)
         index = first_match(self._expected(context), proof.signatures)
         if index is None:
             raise SignatureError("mismatch", "no signature is by one of our keys")
-        if late:
+        if self._is_time_in_body:
             reading.is_proven = True
             moment = self._in_time(self._timestamp(reading, values), now)
         return Verified(index, moment, delivery_id)
@@ -145,16 +144,15 @@ class HmacScheme(Scheme):
         """Yield what each text of the signature says."""
         if self._place:
             texts = [self._place.read(reading)]
-        elif len(self._headers) == 1 and not self._is_numbered:
-            texts = [reading.request.one(self._headers[0])]
+        elif self._has_one_header:
+            texts = [reading.request.one(self.header)]
         else:
             texts = _once_each(self.carried(reading.request), self.header)
-        if len(self._form.places) == 1:
-            found = [signature for text in texts for proof in self._form.read(text) for signature in proof.signatures]
-            yield Proof(found)
-            return
-        for text in texts:
-            yield from self._form.read(text)
+        if len(self._form.places) > 1:
+            for text in texts:
+                yield from self._form.read(text)
+        else:
+            yield Proof([signature for text in texts for signature in self._form.bare(text)])
 
     def _timestamp(self, reading: Reading, values: Mapping[str, str]) -> str:
         if self._time_place:
@@ -228,7 +226,7 @@ class HmacScheme(Scheme):
         timestamp, reading = write_time(now, self._options.time_unit), Reading(request)
         values = {**dict.fromkeys(self._form.others, delivery_id or "0"), "timestamp": timestamp, "id": delivery_id}
         try:
-            if "id" in self._template.names:
+            if self._signs_id:
                 self._checked_id(delivery_id)
             if self._time_place and "timestamp" in self._template.names:
                 timestamp = self._time_place.read(reading)
@@ -289,58 +287,6 @@ class HmacScheme(Scheme):
         return [(own[lower(name)], value) for name, value in request.headers if lower(name) in own]
 
 
-class GenericHmac(HmacScheme):
-    """An HMAC that options describe, for a provider that has no name of its own: see `Options`.
-
-    Without a timestamp, a captured request stays valid: make sure that its effect cannot happen twice. Without the body
-    in `signed`, anyone who has seen a signature can send any body with it. If you may choose the template, put a
-    character between its places. With `{url}{body}` and a URL that has a query, a forger could move the beginning of
-    the body to the end of the URL.
-    """
-
-    name = "hmac"
-    options = tuple(field.name for field in fields(Options))
-    sample_secret = ""
-
-    def __init__(
-        self,
-        secrets: Sequence[str],
-        *,
-        header: str = "",
-        signature: str = "",
-        prefix: str = "",
-        form: str = "",
-        separator: str = "",
-        encoding: str = "hex",
-        algorithm: str = "sha256",
-        key: str = "text",
-        signed: str = "body",
-        timestamp_header: str = "",
-        timestamp: str = "",
-        time_unit: str = "s",
-        id_header: str = "",
-        tolerance: int = DEFAULT_TOLERANCE,
-    ) -> None:
-        self._set_up(
-            Options(
-                header=header,
-                signature=signature,
-                prefix=prefix,
-                form=form,
-                separator=separator,
-                encoding=encoding,
-                algorithm=algorithm,
-                key=key,
-                signed=signed,
-                timestamp_header=timestamp_header,
-                timestamp=timestamp,
-                time_unit=time_unit,
-                id_header=id_header,
-            )
-        )
-        Scheme.__init__(self, secrets, tolerance=tolerance)
-
-
 def _check_method(request: SignedRequest, header: str, method: str) -> None:
     if request.all(header) and request.one(header) != method:
         raise SignatureError("malformed-header", f"{header} is not {method}")
@@ -356,22 +302,3 @@ def _once_each(headers: Sequence[tuple[str, str]], first: str) -> list[str]:
     if not found:
         raise SignatureError("missing-header", first)
     return list(found.values())
-
-
-def schemes() -> dict[str, type[Scheme]]:
-    """Make a class for every row, and add the generic scheme."""
-    made: dict[str, type[Scheme]] = {
-        name: type(
-            f"{name.title().replace('-', '')}Hmac",
-            (HmacScheme,),
-            {
-                "name": name,
-                "row": row,
-                "header": row.options.header.replace(NUMBER_PLACE, "1"),
-                "sample_secret": SAMPLE_HEX_KEY if row.key_bytes else Scheme.sample_secret,
-                "__doc__": f"{name}: HMAC-{row.options.algorithm} of `{row.options.signed}`. {row.note}".strip(),
-            },
-        )
-        for name, row in ROWS.items()
-    }
-    return {**made, GenericHmac.name: GenericHmac}

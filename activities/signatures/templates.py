@@ -17,11 +17,14 @@ TEMPLATE_PLACE: Final = re.compile(r"\{([^{}]*)\}")
 UNBOUNDED: Final = re.compile(r"[}0-9]\{timestamp\}")
 """A `{timestamp}` right after another place or a digit: nothing in the signed text shows where its digits begin."""
 
+OPEN: Final = {"body", "form", "url", "target", "path", "query"}
+"""Places whose values may hold any character: only what is before a later value shows where that value begins."""
+
 DIGESTS: Final = {*ALGORITHMS, "md5"}
 ORIGIN: Final = re.compile(r"^[A-Za-z]+://[^/?]*")
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Context:
     """What a template is filled with.
 
@@ -79,8 +82,10 @@ class Template:
         self.text, self._all = text, parts
         self.names = frozenset(parts[1::2])
         self._parts: list[bytes | ReadPlace] = [plain(parts[0])]
-        for name, after in zip(parts[1::2], parts[2::2], strict=True):
-            self._parts += [_reader(name, after, extras), plain(after)]
+        is_open = False
+        for name, before, after in zip(parts[1::2], parts[::2], parts[2::2], strict=False):
+            self._parts += [_reader(name, (before[-1:] if is_open else "") + after[:1], extras), plain(after)]
+            is_open = is_open or name.partition(":")[0] in OPEN
         self._parts = [part for part in self._parts if part != b""]
         self.headers = [ValuePlace.of(name).name for name in parts[1::2] if name.startswith("header:")]
         if not self.names - {"secret"}:
@@ -116,12 +121,12 @@ class Template:
         return b"".join(part if isinstance(part, bytes) else part(context) for part in self._parts)
 
 
-def _reader(name: str, after: str, extras: Collection[str]) -> ReadPlace:
-    """Return what reads the place. after: the literal text that follows."""
+def _reader(name: str, beside: str, extras: Collection[str]) -> ReadPlace:
+    """Return what reads the place. beside: the characters that show where its value begins and ends."""
     if name in WORDS:
         return WORDS[name]
     if name in extras:
-        return lambda context: plain(_ended(context.values.get(name, ""), name, after))
+        return lambda context: plain(_ended(context.values.get(name, ""), name, beside))
     kind, _, argument = name.partition(":")
     if kind == "body":
         return _digest(argument)
@@ -132,7 +137,7 @@ def _reader(name: str, after: str, extras: Collection[str]) -> ReadPlace:
         )
     if kind in {"header", "query", "field"}:
         place = ValuePlace.of(name)
-        return lambda context: plain(_ended(place.read(context.reading), str(place), after))
+        return lambda context: plain(_ended(place.read(context.reading), str(place), beside))
     known = ", ".join(f"{{{word}}}" for word in WORDS)
     raise ConfigError(
         f"unknown place {{{name}}} in signed: use {known}, {{header:NAME}}, {{query:NAME}}, {{field:PATH}}"
@@ -151,11 +156,11 @@ def _digest(argument: str) -> ReadPlace:
     return read
 
 
-def _ended(value: str, name: str, after: str) -> str:
-    """Return the value if it ends where the text after it begins.
+def _ended(value: str, name: str, beside: str) -> str:
+    """Return the value if it holds none of the characters beside it.
 
     With `{header:X-Id}.{timestamp}.{body}`, id `a.5`, time 1, body `x` and id `a`, time 5, body `1.x` are signed alike.
     """
-    if after and after[0] in value:
+    if any(char in value for char in beside):
         raise SignatureError("malformed-id", f"{name} has the character that ends it in the signed text")
     return value

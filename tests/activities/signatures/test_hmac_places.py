@@ -235,6 +235,9 @@ def test_no_text_moves_between_an_id_and_the_body() -> None:
     one = with_id("a", body=f"{NOW}.x".encode(), now=5)
     headers = [("X-Id", "a.5"), ("X-Time", str(NOW)), one.headers[-1]]
     assert reason(scheme(**ID), replace(one, headers=headers, body=b"x")) == "malformed-id"
+    last = scheme(signed="{body}.{id}", id_header="X-Id")
+    moved = request(("X-Id", "a.b"), ("X-Sig", mac(BODY + b".a.b")))
+    assert reason(last, moved) == "malformed-id"
     two = scheme(signed="{header:X-A}|{header:X-B}|{body}")
     moved = request(("X-A", "1|2"), ("X-B", "3"), ("X-Sig", mac(b"1|2|3|" + BODY)))
     assert reason(two, moved) == "malformed-id"
