@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import shlex
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -348,6 +349,13 @@ def test_explain_says_what_is_not_proven() -> None:
     assert secret.json["proves"] == []
     assert "a-shared-secret" not in secret.out
     assert refused(command("explain", "--scheme", "hmac", "--secret-env", "SECRET"))
+
+
+def test_explain_prints_what_its_page_shows() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "signatures.md").read_text()
+    [line] = [line for line in page.splitlines() if line.startswith("stagehook signature explain")]
+    done = command(*shlex.split(line)[2:], env={"ACME_SECRET": "shared"})
+    assert f"```\n{done.out}```" in page
 
 
 def test_every_option_of_a_scheme_has_a_flag_with_help() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -12,13 +12,16 @@ import pytest
 
 from activities.callback_urls import Claims
 from activities.partners.partner import Partner
+from activities.signatures import Scheme, SignedRequest
 from activities.store.calls import Calls
 from activities.store.database import Database
 from activities.store.store import Store
 from receiver.app import create_app
+from receiver.deliveries.archive import Archive
 from receiver.sending.signal import Signal
 from receiver.sending.signals import Reached
 from tests.parts.callbacks import BASE, URLS
+from tests.parts.hmac_requests import scheme
 from tests.parts.providers import CHECKR, DOCUSIGN, GOCARDLESS, MOLLIE, ONFIDO, PLAID, SENDGRID
 from tests.parts.switchable import Switchable
 from tests.parts.waits import eventually
@@ -67,15 +70,15 @@ def called(partner: Partner) -> Claims:
 async def posted(database: Database, temporal: Listening, partner: Partner, body: bytes) -> httpx.Response:
     """The answer to a body that the partner has signed, at the URL that it calls."""
     url = f"{BASE}/partners/{partner.name}" if partner.has_one_url else URLS.issue(called(partner))
-    proof: Sequence[tuple[str, str]] = ()
+    request = SignedRequest("POST", url, [("Content-Type", partner.media_types[0])], body)
     if partner.signature is not None:
-        proof = partner.signature.sign(body, url=url, now=time.time(), delivery_id="d-1")
+        request = partner.signature.sign_request(request, now=time.time(), delivery_id="d-1")
     app = create_app(URLS, {partner.name: partner}, temporal, store=Store(database), timing=PATIENT)
     async with (
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=httpx.ASGITransport(app)) as http,
     ):
-        answer = await http.post(url, content=body, headers=[("Content-Type", partner.media_types[0]), *proof])
+        answer = await http.post(request.url, content=request.body, headers=list(request.headers))
         if answer.is_success:
             await eventually(lambda: len(temporal.heard) > 0)
         return answer
@@ -104,3 +107,17 @@ async def test_a_providers_webhook_reaches_the_stage_it_is_about(
     response = await posted(database, temporal, partner, text.replace(OUR_URL, URLS.issue(claims)).encode())
     expected = 200 if "accepted" in partner.answers else 202
     assert (response.status_code, temporal.heard) == (expected, [(claims, answer)])
+
+
+IN_QUERY = scheme(secrets=("not-a-secret",), signature="query:sig", signed="{method}{url}{body}")
+IN_HEADER = scheme("header-secret", secrets=("not-a-secret",), header="X-Check")
+
+
+@pytest.mark.parametrize("proven_by", [IN_QUERY, IN_HEADER])
+async def test_a_proof_elsewhere_is_checked_and_no_secret_kept(database: Database, proven_by: Scheme) -> None:
+    partner, temporal = replace(MOLLIE, signature=proven_by), Listening()
+    response = await posted(database, temporal, partner, f"id={REFERENCE}".encode())
+    assert response.is_success
+    (kept,) = Archive(database).every()
+    assert "not-a-secret" not in str(kept)
+    assert dict(kept.headers).get("content-type") == "application/x-www-form-urlencoded"
