@@ -65,6 +65,9 @@ def create_app(
             await running.enter_async_context(forwarder.running())
             if store is not None and inbox is not None:
                 running.callback(asyncio.create_task(prune_for_ever(inbox, store.days)).cancel)
+            for partner in partners.values():
+                if partner.signature is not None:
+                    partner.signature.prepare()
             # Checks before the first probe, in the background: the receiver listens at once, whatever is away.
             running.callback(asyncio.create_task(health.find_out()).cancel)
             if trial is not None:

@@ -30,7 +30,7 @@ from activities.partners import answers
 from activities.partners.events import Event
 from activities.partners.partner import Partner
 from activities.partners.received import Received, Unreadable
-from activities.signatures import SignatureError, SignedRequest
+from activities.signatures import KeyUnavailable, SignatureError, SignedRequest
 from receiver.answers import Ended, Refused, Verdict, in_its_own_way
 from receiver.batches import Batches
 from receiver.body import Incoming
@@ -238,6 +238,8 @@ class Callbacks:
         received = SignedRequest(request.method, url, headers, body)
         try:
             return partner.signature.verify(received, time.time()).delivery_id or ""
+        except KeyUnavailable as error:
+            raise Refused(Verdict.UNAVAILABLE, error.reason) from error
         except SignatureError as error:
             raise Refused(Verdict.UNPROVEN, error.reason) from error
 

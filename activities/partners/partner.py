@@ -248,8 +248,8 @@ class Partner:
 
     @property
     def proves_its_bodies(self) -> bool:
-        """Whether the partner signs its callbacks, and the signature covers the body."""
-        return self.signature is not None and self.signature.covers_body
+        """Whether the partner signs its callbacks, and the signature covers the body, or what its events say."""
+        return self.signature is not None and (self.signature.covers_body or self.signature.covers_event)
 
     @property
     def enrols(self) -> bool:
@@ -268,11 +268,12 @@ def signature(
     """Make the scheme with the secrets in the variable: separated by commas, newest first.
 
     scheme: its name in `SCHEMES`, or a class of one's own. options: of its constructor. A secret that contains a comma
-    cannot be used: have the provider make another.
+    cannot be used: have the provider make another. A JSON Web Key stands alone.
 
     Returns None for a missing or unusable secret, which also becomes a fault of the environment.
     """
-    secrets = environment.names(variable, fix=fix)
+    text = environment.optional(variable)
+    secrets = [text] if text.startswith("{") else environment.names(variable, fix=fix)
     made = SCHEMES[scheme] if isinstance(scheme, str) else scheme
     if any(is_short(made.hidden_part(secret)) for secret in secrets):
         environment.fault(variable, TOO_SHORT, fix)

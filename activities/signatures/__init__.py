@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import Final
 
 from activities.signatures.generic_hmac import schemes
-from activities.signatures.scheme import ConfigError, Scheme, SignatureError, SignedRequest, Verified
+from activities.signatures.scheme import ConfigError, KeyUnavailable, Scheme, SignatureError, SignedRequest, Verified
 
 
 class Registry(Mapping[str, type[Scheme]]):
@@ -51,8 +51,13 @@ SCHEMES: Final = Registry(
         "basic": ("authorization", "Basic"),
         "bearer": ("authorization", "Bearer"),
         "header-secret": ("authorization", "HeaderSecret"),
+        "jwt": ("web_token", "WebToken"),
+        "public-key": ("pinned_keys", "PinnedKey"),
+        "http-message-signatures": ("message_signatures", "MessageSignatures"),
+        "sns": ("sns", "Sns"),
+        "adyen-classic": ("adyen", "AdyenClassic"),
     },
 )
 """All schemes, by name. The names in the table `ROWS` of `hmac_options` are among them."""
 
-__all__ = ["SCHEMES", "ConfigError", "Scheme", "SignatureError", "SignedRequest", "Verified"]
+__all__ = ["SCHEMES", "ConfigError", "KeyUnavailable", "Scheme", "SignatureError", "SignedRequest", "Verified"]

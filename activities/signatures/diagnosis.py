@@ -26,11 +26,13 @@ STEP_OF: Final[dict[str, Step]] = {
     "repeated-header": "header",
     "malformed-header": "header",
     "malformed-id": "header",
+    "wrong-claim": "header",
     "malformed-timestamp": "time",
     "stale": "time",
     "malformed-url": "bytes",
     "malformed-body": "bytes",
     "body-mismatch": "bytes",
+    "no-key": "key",
 }
 """The step at which each reason arises. `mismatch` is not here: it may be due to the key or to the bytes."""
 
@@ -130,6 +132,9 @@ class _Case:
             yield StepResult("header", "wrong", f"{says}{self._similar_headers(error)}{self._other_options()}")
             return
         yield self.header_ok()
+        if step == "key":
+            yield StepResult("key", "unknown", says)
+            return
         if step == "time":
             options = self._other_options()
             yield StepResult("time", "wrong", f"{says}{options or self._milliseconds(error)}")

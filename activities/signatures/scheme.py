@@ -45,7 +45,7 @@ class SignatureError(Exception):
     """The request is not proven to come from the partner.
 
     reason: the step that failed: `missing-header`, `repeated-header`, `malformed-header`, `malformed-timestamp`,
-    `stale`, `malformed-id`, `malformed-url`, `malformed-body`, `body-mismatch`, `mismatch`.
+    `stale`, `malformed-id`, `malformed-url`, `malformed-body`, `body-mismatch`, `wrong-claim`, `mismatch`, `no-key`.
     detail: what exactly is wrong; it quotes no value.
     """
 
@@ -53,6 +53,16 @@ class SignatureError(Exception):
         super().__init__(f"{reason}: {detail}" if detail else reason)
         self.reason = reason
         self.detail = detail
+
+
+class KeyUnavailable(SignatureError):
+    """The key to check the request with has not been fetched yet, so the request is neither proven nor refused.
+
+    It must be answered in a way that makes the partner send again.
+    """
+
+    def __init__(self, detail: str) -> None:
+        super().__init__("no-key", detail)
 
 
 @dataclass(frozen=True)
@@ -103,6 +113,7 @@ class Scheme(ABC):
     sign a timestamp. Raises `ConfigError`.
 
     covers_body, covers_url, covers_time: what the signature covers: all of the body; path and query of the URL.
+    covers_event: whether it covers what every event in the body is about and says, though not all of the body.
     needs_url: whether the URL must be known, to verify or to sign. header: the name of the header that holds the
     signature, "" if it is elsewhere. header_is_secret: whether that header's value is a secret. fixed_length: whether
     all signatures have the same number of characters; DER-encoded ones vary.
@@ -115,6 +126,7 @@ class Scheme(ABC):
 
     name: ClassVar[str] = ""
     covers_body = True
+    covers_event = False
     covers_url = False
     covers_time = False
     needs_url = False
@@ -170,6 +182,9 @@ class Scheme(ABC):
     def place(self) -> str:
         """Where the signature is, in words."""
         return self.header
+
+    def prepare(self, *, wait: float = 0.0) -> None:  # noqa: B027 - most schemes hold their keys
+        """Begin to fetch keys that are published at a URL. wait: seconds to wait for them at most."""
 
     @staticmethod
     def hidden_part(secret: str) -> str:

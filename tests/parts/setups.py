@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from activities.signatures import SCHEMES, Scheme, SignedRequest
@@ -35,6 +40,9 @@ OTHER_EC = ec.derive_private_key(54321, ec.SECP256R1()).private_bytes(Encoding.D
 EC_PUBLIC = EC.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
+EC_PEM = EC.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode().strip()
+
+
 WHSEC = "whsec_" + base64.b64encode(bytes(range(24))).decode()
 
 
@@ -47,7 +55,7 @@ def b64(raw: bytes) -> str:
 
 @dataclass(frozen=True)
 class Setup:
-    """A scheme with secrets, and what its signature covers."""
+    """A scheme with secrets, and what its signature covers. encoded: its timestamp is not in a header."""
 
     name: str
     secrets: tuple[str, ...] = ("new-secret", "old-secret")
@@ -55,15 +63,22 @@ class Setup:
     url: str = URL
     body: bytes = b'{"a": 1}'
     timed: bool = False
+    encoded: bool = False
     with_id: bool = False
 
     def scheme(self, **changes: Any) -> Scheme:
+        if not changes:
+            return self._unchanged
         return SCHEMES[self.name](**{"secrets": self.secrets, **self.options, **changes})
+
+    @cached_property
+    def _unchanged(self) -> Scheme:
+        return SCHEMES[self.name](**{"secrets": self.secrets, **self.options})
 
     def signed(self, body: bytes | None = None, now: float = NOW, **changes: Any) -> SignedRequest:
         body = self.body if body is None else body
-        headers = self.scheme(**changes).sign(body, url=self.url, now=now, delivery_id="msg_1")
-        return SignedRequest("POST", self.url, headers, body)
+        unsigned = SignedRequest("POST", self.url, [], body)
+        return self.scheme(**changes).sign_request(unsigned, now=now, delivery_id="msg_1")
 
 
 TIMED = {"timed": True}
@@ -73,6 +88,59 @@ FORM = b"To=%2B1&From=%2B2&To=%2B1&To=%2B0&Empty="
 
 
 SHA_URL = f"{URL}&bodySHA256={hashlib.sha256(b'{}').hexdigest()}"
+
+
+ADYEN = json.dumps(
+    {
+        "live": "false",
+        "notificationItems": [
+            {
+                "NotificationRequestItem": {
+                    "amount": {"currency": "EUR", "value": 1000},
+                    "eventCode": "AUTHORISATION",
+                    "eventDate": "2023-01-09T16:27:29+01:00",
+                    "merchantAccountCode": "Acme",
+                    "merchantReference": f"order:{number}",
+                    "pspReference": f"T7F{number}",
+                    "reason": "076181:1111:03/2030",
+                    "success": "true",
+                }
+            }
+            for number in range(2)
+        ],
+    }
+).encode()
+
+
+RSA = rsa.generate_private_key(65537, 2048)
+
+
+def certificate_of(key: Any, name: str = "sns.example", *, begins: int = 2020, ends: int = 2040) -> str:
+    named = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    builder = x509.CertificateBuilder(named, named, key.public_key(), 1, datetime(begins, 1, 1), datetime(ends, 1, 1))
+    return builder.sign(key, SHA256()).public_bytes(Encoding.PEM).decode().strip()
+
+
+RSA_PRIVATE = RSA.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode().strip()
+
+
+SNS_CERTIFICATE = certificate_of(RSA)
+
+
+TOPIC = "arn:aws:sns:eu-west-1:123456789012:events"
+
+
+SNS = json.dumps(
+    {
+        "Type": "Notification",
+        "MessageId": "msg_1",
+        "TopicArn": TOPIC,
+        "Subject": "news",
+        "Message": '{"status":"done"}',
+        "SigningCertURL": "https://sns.eu-west-1.amazonaws.com/SimpleNotificationService-0a1b.pem",
+        "UnsubscribeURL": "https://sns.eu-west-1.amazonaws.com/?Action=Unsubscribe",
+    }
+).encode()
 
 
 SETUPS = {
@@ -104,6 +172,60 @@ SETUPS = {
         options={"header": "X-Sig", "signed": "{timestamp}|{url}|{body}", "timestamp_header": "X-Time"},
         timed=True,
     ),
+    "jwt": Setup(
+        "jwt",
+        (EC_PEM,),
+        {
+            "algorithm": "ES256",
+            "header": "X-Token",
+            "body_hash": "request_body_sha256",
+            "private_key": b64(EC_PRIVATE),
+        },
+        timed=True,
+        encoded=True,
+    ),
+    "jwt shared": Setup(
+        "jwt",
+        options={"algorithm": "HS256", "header": "X-Token", "body_hash": "payload_hash", "audience": "us"},
+        timed=True,
+        encoded=True,
+    ),
+    "public-key": Setup(
+        "public-key",
+        (EC_PEM,),
+        {"algorithm": "ecdsa-raw-sha256", "header": "X-Sig", "prefix": "v1=", "private_key": b64(EC_PRIVATE)},
+    ),
+    "public-key timed": Setup(
+        "public-key",
+        (b64(ED.public_key().public_bytes_raw()),),
+        {
+            "algorithm": "ed25519",
+            "header": "X-Sig",
+            "signed": "{timestamp}|{body}",
+            "timestamp_header": "X-Time",
+            "private_key": b64(ED.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())),
+        },
+        timed=True,
+    ),
+    "http-message-signatures": Setup(
+        "http-message-signatures",
+        (EC_PEM,),
+        {"algorithm": "ecdsa-p256-sha256", "tag": "acme", "private_key": b64(EC_PRIVATE)},
+        timed=True,
+    ),
+    "http-message-signatures shared": Setup(
+        "http-message-signatures", options={"algorithm": "hmac-sha256", "covered": "@method @path @query"}, timed=True
+    ),
+    "sns": Setup(
+        "sns",
+        (TOPIC,),
+        {"certificate": SNS_CERTIFICATE, "private_key": RSA_PRIVATE, "tolerance": 300},
+        body=SNS,
+        timed=True,
+        encoded=True,
+        with_id=True,
+    ),
+    "adyen-classic": Setup("adyen-classic", ("AB" * 32, "CD" * 32), body=ADYEN),
     "basic": Setup("basic", ("user:new", "user:old")),
     "bearer": Setup("bearer"),
     "header-secret": Setup("header-secret", options={"header": "X-Acme-Token"}),
@@ -116,3 +238,11 @@ every = pytest.mark.parametrize("setup", SETUPS.values(), ids=list(SETUPS))
 timed = pytest.mark.parametrize(
     "setup", [s for s in SETUPS.values() if s.timed], ids=[n for n, s in SETUPS.items() if s.timed]
 )
+
+
+headed = pytest.mark.parametrize(
+    "setup",
+    [s for s in SETUPS.values() if s.scheme().header],
+    ids=[n for n, s in SETUPS.items() if s.scheme().header],
+)
+"""Those whose signature is in a header."""

@@ -146,7 +146,7 @@ def _check_scheme(scheme: str, stage_by: StageBy) -> None:
         raise click.BadParameter(f"unknown scheme {scheme}: use one of {', '.join(SCHEMES)}, none")
     if scheme in SCHEMES and not SCHEMES[scheme].sample_secret:
         raise click.BadParameter(f"--scheme {scheme} needs more than a secret: take another, and change it in the file")
-    if stage_by != "url" and (scheme == "none" or not SCHEMES[scheme].covers_body):
+    if stage_by != "url" and (scheme == "none" or not (SCHEMES[scheme].covers_body or SCHEMES[scheme].covers_event)):
         what = f"--scheme {scheme} does not sign the body, and at a partner's one URL the signature is the only proof"
         raise click.BadParameter(f"{what}: take a scheme that does, and change it in the file")
 

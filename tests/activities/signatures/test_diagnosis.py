@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from activities.signatures import SCHEMES, ConfigError, SignatureError, SignedRequest
 from activities.signatures.diagnosis import STEP_OF, STEPS, Diagnosis, diagnose
 from tests.parts.examples import examples
-from tests.parts.setups import NOW, SETUPS, URL, WHSEC, Setup, b64, every, timed
+from tests.parts.setups import NOW, SETUPS, URL, WHSEC, Setup, b64, every, headed, timed
 from tests.parts.vectors import CASES, body_of
 
 STRIPE = SETUPS["stripe"]
@@ -47,7 +47,7 @@ def test_what_verifies_is_ok_at_every_step(setup: Setup) -> None:
 # --- header
 
 
-@every
+@headed
 def test_a_missing_header_is_named_beside_those_that_are_there(setup: Setup) -> None:
     header = setup.scheme().header
     request = setup.signed()
@@ -58,7 +58,7 @@ def test_a_missing_header_is_named_beside_those_that_are_there(setup: Setup) -> 
     assert "X-Webhook-Other" in says(diagnosis, "header")
 
 
-@every
+@headed
 def test_a_repeated_header_is_a_wrong_header(setup: Setup) -> None:
     request = setup.signed()
     assert diagnosed(setup, replace(request, headers=[*request.headers, request.headers[-1]])).failed == "header"
@@ -357,7 +357,7 @@ def test_the_options_that_would_match_are_told(
 # --- whatever comes
 
 
-@every
+@headed
 @example(value="", body=b"")
 @example(value="=,=,v1=", body=b'{"a": ' * 3)
 @example(value="\udcff", body=b'"\\ud800"')

@@ -31,6 +31,7 @@ from tests.parts.setups import (
     Setup,
     b64,
     every,
+    headed,
     timed,
 )
 
@@ -80,7 +81,10 @@ def test_a_sample_secret_signs_and_is_long_enough(name: str) -> None:
 
 def test_only_schemes_that_need_more_than_a_secret_lack_a_sample() -> None:
     without = {name for name in SCHEMES if not SCHEMES[name].sample_secret}
-    assert without == {"sendgrid", "discord", "twilio", "hmac", "header-secret"}
+    assert without == {
+        *("sendgrid", "discord", "twilio", "hmac", "header-secret"),
+        *("jwt", "public-key", "http-message-signatures", "sns", "adyen-classic"),
+    }
 
 
 # --- what holds for all of them
@@ -115,7 +119,7 @@ def test_any_body_signs_and_any_changed_bit_of_it_is_refused(setup: Setup, body:
             setup.scheme().verify(replace(request, body=changed), NOW)
 
 
-@every
+@headed
 @given(place=st.integers(0, 5), bit=st.integers(0, 10_000))
 @examples(40)
 def test_any_changed_bit_of_a_signed_header_is_refused(setup: Setup, place: int, bit: int) -> None:
@@ -128,7 +132,7 @@ def test_any_changed_bit_of_a_signed_header_is_refused(setup: Setup, place: int,
         setup.scheme().verify(replace(request, headers=headers), NOW)
 
 
-@pytest.mark.parametrize("name", ["square", "twilio form", "twilio json", "hmac timed"])
+@pytest.mark.parametrize("name", ["square", "twilio form", "twilio json", "hmac timed", "http-message-signatures"])
 @given(bit=st.integers(0, 10_000))
 @examples(40)
 def test_any_changed_bit_of_a_signed_url_is_refused(name: str, bit: int) -> None:
@@ -165,7 +169,7 @@ def test_any_request_raises_a_signature_error_or_nothing(
     assert raised.value.reason
 
 
-@every
+@headed
 def test_a_security_header_repeated_or_missing_is_refused(setup: Setup) -> None:
     request = setup.signed()
     for name, value in request.headers:
@@ -195,6 +199,8 @@ def test_a_clock_that_shows_no_time_proves_nothing(setup: Setup, now: float) -> 
     "text", ["", " 1800000000", "1800000000 ", "+1800000000", "1_800_000_000", "1.8e9", "١٨", "-1", "nan"]
 )
 def test_a_timestamp_is_decimal_digits_and_nothing_else(setup: Setup, text: str) -> None:
+    if setup.encoded:
+        return
     request = setup.signed()
     headers = [(name, value.replace(str(NOW), text)) for name, value in request.headers]
     assert headers != list(request.headers)

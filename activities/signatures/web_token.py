@@ -1,0 +1,229 @@
+"""JSON Web Tokens (RFC 7519) in a header, or as the whole body: Plaid, Vonage, Wix and others.
+
+The partner's file names the algorithm. The token's header is believed in nothing but the id of its key: `none`, another
+algorithm and extensions that must be understood (`crit`) are refused, and keys that the token brings along (`jwk`,
+`jku`, `x5u`, `x5c`) are ignored. Advice followed: RFC 8725.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Final, Literal
+
+from activities.signatures.jose_signers import Keys
+from activities.signatures.jose_tokens import Token, encode_base64url
+from activities.signatures.scheme import (
+    DEFAULT_TOLERANCE,
+    ConfigError,
+    Scheme,
+    SignatureError,
+    SignedRequest,
+    Verified,
+    lower,
+    same,
+)
+
+LONGEST_TOKEN: Final = 16 * 1024
+"""Maximum characters of a token in a header."""
+
+LONGEST_KID: Final = 256
+MOST_SECONDS: Final = 10**12
+
+ENCODINGS: Final[Mapping[str, Callable[[bytes], str]]] = {
+    "hex": bytes.hex,
+    "base64": lambda digest: base64.b64encode(digest).decode(),
+    "base64url": encode_base64url,
+}
+
+
+class WebToken(Scheme):
+    """A JSON Web Token that the provider signs. A secret is a shared key, a public key, or the https URL of a key set.
+
+    A public key is PEM, base64 of DER, or a JSON Web Key. algorithm: the only one that is accepted, such as ES256.
+    header: the header that holds the token, or "" if the body is the token. prefix: what precedes it; `Bearer ` in the
+    header Authorization. audience, issuer: the claims `aud` and `iss`; without an audience, a token that names one is
+    refused. claims: other claims, as `NAME=VALUE` joined by commas. body_hash: the claim that holds the SHA-256 of the
+    body; without one the body is not covered. body_hash_encoding: hex, base64 or base64url. fresh_by: `iat`, the
+    token was issued within the tolerance; `exp`, it has not expired. private_key: only for signing.
+    """
+
+    name = "jwt"
+    covers_time = True
+    fixed_length = False
+    takes_private_key = True
+    signing_advice = "give --private-key-env VAR or --private-key-file FILE as well"
+    sample_secret = ""
+    options: ClassVar[tuple[str, ...]] = (
+        "algorithm",
+        "header",
+        "prefix",
+        "audience",
+        "issuer",
+        "claims",
+        "body_hash",
+        "body_hash_encoding",
+        "fresh_by",
+    )
+
+    def __init__(
+        self,
+        secrets: Sequence[str],
+        *,
+        algorithm: str = "",
+        header: str = "Authorization",
+        prefix: str | None = None,
+        audience: str = "",
+        issuer: str = "",
+        claims: str = "",
+        body_hash: str = "",
+        body_hash_encoding: str = "hex",
+        fresh_by: Literal["iat", "exp"] = "iat",
+        private_key: str = "",
+        tolerance: int = DEFAULT_TOLERANCE,
+    ) -> None:
+        texts = (algorithm, header, prefix or "", audience, issuer, claims, body_hash, body_hash_encoding, fresh_by)
+        if not all(isinstance(text, str) for text in texts):
+            raise ConfigError("an option is not a text")
+        if fresh_by not in {"iat", "exp"}:
+            raise ConfigError("fresh_by is iat or exp")
+        if body_hash_encoding not in ENCODINGS:
+            raise ConfigError(f"body_hash_encoding is one of {', '.join(ENCODINGS)}")
+        if any(char in header for char in ' :\t\r\n"') or not header.isascii():
+            raise ConfigError("header is the name of a header")
+        self._name = algorithm
+        self.header = header
+        self._prefix = prefix if prefix is not None else "Bearer " if lower(header) == "authorization" else ""
+        self._expected = _expected(audience, issuer, claims)
+        self._body_hash = body_hash
+        self._encode = ENCODINGS[body_hash_encoding]
+        self._fresh_by = fresh_by
+        self.covers_body = not header or bool(body_hash)
+        super().__init__(secrets, tolerance=tolerance)
+        if private_key:
+            self._keys.use_private_key(private_key)
+
+    def _read_secrets(self, secrets: Sequence[str]) -> None:
+        self._keys = Keys(secrets, self._name)
+
+    def prepare(self, *, wait: float = 0.0) -> None:
+        """Begin to fetch the key sets at URLs."""
+        self._keys.prepare(wait=wait)
+
+    def verify(self, request: SignedRequest, now: float) -> Verified:
+        """Check the token with every key that it may be signed with; then its claims, and the body's digest."""
+        token = Token.read(self._text_of(request))
+        index = self._keys.verify(token.signed, token.signature, self._kid_of(token.header))
+        issued = self._check_times(token.claims, now)
+        self._check_claims(token.claims)
+        if self._body_hash:
+            self._check_body(token.claims.get(self._body_hash), request.body)
+        return Verified(index, issued)
+
+    def sign(self, body: bytes, *, url: str, now: float, delivery_id: str) -> list[tuple[str, str]]:
+        """Return the header with a token for the body; raises `ConfigError` without a key to sign with."""
+        if not self.header:
+            raise ConfigError("the body is the token: there is no header that signs it")
+        claims: dict[str, Any] = {"iat": int(now), "jti": delivery_id, **self._expected}
+        if self._fresh_by == "exp":
+            claims["exp"] = int(now) + self.tolerance
+        if self._body_hash:
+            claims[self._body_hash] = self._digest(body)
+        return [(self.header, self._prefix + self.token(claims))]
+
+    def token(self, claims: dict[str, Any]) -> str:
+        """Return a token with these claims; raises `ConfigError` without a key to sign with."""
+        header = {"alg": self._name, "typ": "JWT"} | ({"kid": kid} if (kid := self._keys.own_kid) else {})
+        parts = (json.dumps(part, separators=(",", ":")).encode() for part in (header, claims))
+        signed = ".".join(map(encode_base64url, parts))
+        return f"{signed}.{encode_base64url(self._keys.sign(signed.encode()))}"
+
+    # --- the steps
+
+    def _text_of(self, request: SignedRequest) -> str:
+        if not self.header:
+            try:
+                return request.body.decode("ascii").strip()
+            except UnicodeDecodeError as error:
+                raise SignatureError("malformed-body", "the body is not a token") from error
+        value = request.one(self.header)
+        begin, text = value[: len(self._prefix)], value[len(self._prefix) :]
+        if lower(self.header) == "authorization":  # RFC 9110, 11.1: a scheme's name is case-insensitive
+            begin, prefix = lower(begin), lower(self._prefix)
+        else:
+            prefix = self._prefix
+        if begin != prefix:
+            raise SignatureError("malformed-header", f"it does not begin with `{self._prefix}`")
+        if len(text) > LONGEST_TOKEN:
+            raise SignatureError("malformed-header", f"the token has more than {LONGEST_TOKEN} characters")
+        return text
+
+    def _kid_of(self, header: dict[str, Any]) -> str | None:
+        """Check the token's header, and return the id of its key."""
+        if header.get("alg") != self._name:
+            raise SignatureError("malformed-header", f"the token's algorithm is not {self._name}")
+        if "crit" in header or header.get("b64", True) is not True:
+            raise SignatureError("malformed-header", "the token has an extension that must be understood (crit)")
+        kid = header.get("kid")
+        if kid is not None and not (isinstance(kid, str) and len(kid) <= LONGEST_KID):
+            raise SignatureError("malformed-header", "the token's key id (kid) is not a short text")
+        return kid
+
+    def _check_times(self, claims: dict[str, Any], now: float) -> int | None:
+        """Return when the token was issued; raises `SignatureError` if it is not valid now."""
+        issued, expires, begins = (_moment(claims, name) for name in ("iat", "exp", "nbf"))
+        if (issued if self._fresh_by == "iat" else expires) is None:
+            raise SignatureError("malformed-timestamp", f"the token has no claim {self._fresh_by}")
+        if issued is not None and self._fresh_by == "iat":
+            self._in_time(str(issued), now)
+        # `not <=`, so that a NaN clock fails
+        if expires is not None and not now - expires <= self.tolerance:
+            raise SignatureError("stale", "the token has expired (exp)")
+        if any(moment is not None and not moment - now <= self.tolerance for moment in (issued, begins)):
+            raise SignatureError("stale", "the token is not valid yet (nbf, iat)")
+        return issued
+
+    def _check_claims(self, claims: dict[str, Any]) -> None:
+        for name, expected in self._expected.items():
+            value = claims.get(name)
+            values = value if name == "aud" and isinstance(value, list) else [value]
+            if not any(same(expected, _text(one)) for one in values):
+                raise SignatureError("wrong-claim", f"the token's claim {name} is another")
+        if "aud" in claims and "aud" not in self._expected:
+            raise SignatureError("wrong-claim", "the token names an audience (aud), and the partner's file none")
+
+    def _check_body(self, claimed: Any, body: bytes) -> None:
+        if not isinstance(claimed, str):
+            raise SignatureError("body-mismatch", f"the token has no claim {self._body_hash}")
+        if not same(self._digest(body), claimed):
+            raise SignatureError("body-mismatch", f"the body is not the one of the claim {self._body_hash}")
+
+    def _digest(self, body: bytes) -> str:
+        return self._encode(hashlib.sha256(body).digest())
+
+
+def _moment(claims: dict[str, Any], name: str) -> int | None:
+    """Return the time of a claim in unix seconds, or None if it is missing; raises `SignatureError`."""
+    value = claims.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < MOST_SECONDS:
+        raise SignatureError("malformed-timestamp", f"the claim {name} is not a number of seconds")
+    return int(value)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return json.dumps(value) if isinstance(value, bool | int) else "\0"
+
+
+def _expected(audience: str, issuer: str, claims: str) -> dict[str, str]:
+    """Return the claims that a token must have."""
+    pairs = [pair.strip().partition("=") for pair in claims.split(",") if pair.strip()]
+    if any(not name or not equals or name in {"aud", "iss", "iat", "exp", "nbf"} for name, equals, _ in pairs):
+        raise ConfigError("claims is NAME=VALUE, joined by commas; audience and issuer have options of their own")
+    expected = {"aud": audience, "iss": issuer, **{name: value for name, _, value in pairs}}
+    return {name: value for name, value in expected.items() if value}
