@@ -42,6 +42,7 @@ class AdyenClassic(Scheme):
     name = "adyen-classic"
     covers_body = False
     covers_event = True
+    signing_advice = "give a notification of Adyen as the body, and --request"
     sample_secret = ""
 
     def _read_secrets(self, secrets: Sequence[str]) -> None:

@@ -11,10 +11,12 @@ import base64
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Final, Literal
 
+from activities import strict_json
 from activities.signatures.jose_signers import Keys
-from activities.signatures.jose_tokens import Token, encode_base64url
+from activities.signatures.jose_tokens import Token, encode_base64url, read_claims
 from activities.signatures.scheme import (
     DEFAULT_TOLERANCE,
     ConfigError,
@@ -46,7 +48,7 @@ class WebToken(Scheme):
     header: the header that holds the token, or "" if the body is the token. prefix: what precedes it; `Bearer ` in the
     header Authorization. audience, issuer: the claims `aud` and `iss`; without an audience, a token that names one is
     refused. claims: other claims, as `NAME=VALUE` joined by commas. body_hash: the claim that holds the SHA-256 of the
-    body; without one the body is not covered. body_hash_encoding: hex, base64 or base64url. fresh_by: `iat`, the
+    body; without one the body is not covered. encoding: of that hash, hex, base64 or base64url. fresh_by: `iat`, the
     token was issued within the tolerance; `exp`, it has not expired. private_key: only for signing.
     """
 
@@ -64,7 +66,7 @@ class WebToken(Scheme):
         "issuer",
         "claims",
         "body_hash",
-        "body_hash_encoding",
+        "encoding",
         "fresh_by",
     )
 
@@ -79,18 +81,18 @@ class WebToken(Scheme):
         issuer: str = "",
         claims: str = "",
         body_hash: str = "",
-        body_hash_encoding: str = "hex",
+        encoding: str = "hex",
         fresh_by: Literal["iat", "exp"] = "iat",
         private_key: str = "",
         tolerance: int = DEFAULT_TOLERANCE,
     ) -> None:
-        texts = (algorithm, header, prefix or "", audience, issuer, claims, body_hash, body_hash_encoding, fresh_by)
+        texts = (algorithm, header, prefix or "", audience, issuer, claims, body_hash, encoding, fresh_by)
         if not all(isinstance(text, str) for text in texts):
             raise ConfigError("an option is not a text")
         if fresh_by not in {"iat", "exp"}:
             raise ConfigError("fresh_by is iat or exp")
-        if body_hash_encoding not in ENCODINGS:
-            raise ConfigError(f"body_hash_encoding is one of {', '.join(ENCODINGS)}")
+        if encoding not in ENCODINGS:
+            raise ConfigError(f"encoding is one of {', '.join(ENCODINGS)}")
         if any(char in header for char in ' :\t\r\n"') or not header.isascii():
             raise ConfigError("header is the name of a header")
         self._name = algorithm
@@ -98,7 +100,7 @@ class WebToken(Scheme):
         self._prefix = prefix if prefix is not None else "Bearer " if lower(header) == "authorization" else ""
         self._expected = _expected(audience, issuer, claims)
         self._body_hash = body_hash
-        self._encode = ENCODINGS[body_hash_encoding]
+        self._encode = ENCODINGS[encoding]
         self._fresh_by = fresh_by
         self.covers_body = not header or bool(body_hash)
         super().__init__(secrets, tolerance=tolerance)
@@ -126,12 +128,29 @@ class WebToken(Scheme):
         """Return the header with a token for the body; raises `ConfigError` without a key to sign with."""
         if not self.header:
             raise ConfigError("the body is the token: there is no header that signs it")
-        claims: dict[str, Any] = {"iat": int(now), "jti": delivery_id, **self._expected}
-        if self._fresh_by == "exp":
-            claims["exp"] = int(now) + self.tolerance
+        claims = self._own_claims(now, delivery_id)
         if self._body_hash:
             claims[self._body_hash] = self._digest(body)
         return [(self.header, self._prefix + self.token(claims))]
+
+    def sign_request(self, request: SignedRequest, *, now: float, delivery_id: str) -> SignedRequest:
+        """Return the request with a token for its body. If the body is the token, its claims are signed again.
+
+        Raises `ConfigError`.
+        """
+        if self.header:
+            return super().sign_request(request, now=now, delivery_id=delivery_id)
+        try:
+            is_object = request.body.lstrip().startswith(b"{")
+            claims = strict_json.loads(request.body) if is_object else read_claims(request.body)
+        except ValueError as error:
+            raise ConfigError(f"the body is neither a token nor claims as JSON: {error}") from error
+        return replace(request, body=self.token(claims | self._own_claims(now, delivery_id)).encode())
+
+    @property
+    def place(self) -> str:
+        """Where the signature is, in words."""
+        return self.header or "the body"
 
     def token(self, claims: dict[str, Any]) -> str:
         """Return a token with these claims; raises `ConfigError` without a key to sign with."""
@@ -139,6 +158,10 @@ class WebToken(Scheme):
         parts = (json.dumps(part, separators=(",", ":")).encode() for part in (header, claims))
         signed = ".".join(map(encode_base64url, parts))
         return f"{signed}.{encode_base64url(self._keys.sign(signed.encode()))}"
+
+    def _own_claims(self, now: float, delivery_id: str) -> dict[str, Any]:
+        expiry = {"exp": int(now)} if self._fresh_by == "exp" else {}
+        return {"iat": int(now), "jti": delivery_id, **expiry, **self._expected}
 
     # --- the steps
 

@@ -40,7 +40,18 @@ OTHER_EC = ec.derive_private_key(54321, ec.SECP256R1()).private_bytes(Encoding.D
 EC_PUBLIC = EC.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
-EC_PEM = EC.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode().strip()
+def public_pem(key: Any) -> str:
+    """The public half of a private key."""
+    encoded: bytes = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    return encoded.decode().strip()
+
+
+def private_pem(key: Any) -> str:
+    encoded: bytes = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return encoded.decode().strip()
+
+
+EC_PEM = public_pem(EC)
 
 
 WHSEC = "whsec_" + base64.b64encode(bytes(range(24))).decode()
@@ -119,9 +130,6 @@ def certificate_of(key: Any, name: str = "sns.example", *, begins: int = 2020, e
     named = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
     builder = x509.CertificateBuilder(named, named, key.public_key(), 1, datetime(begins, 1, 1), datetime(ends, 1, 1))
     return builder.sign(key, SHA256()).public_bytes(Encoding.PEM).decode().strip()
-
-
-RSA_PRIVATE = RSA.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode().strip()
 
 
 SNS_CERTIFICATE = certificate_of(RSA)
@@ -219,7 +227,7 @@ SETUPS = {
     "sns": Setup(
         "sns",
         (TOPIC,),
-        {"certificate": SNS_CERTIFICATE, "private_key": RSA_PRIVATE, "tolerance": 300},
+        {"certificate": SNS_CERTIFICATE, "private_key": private_pem(RSA), "tolerance": 300},
         body=SNS,
         timed=True,
         encoded=True,

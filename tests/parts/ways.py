@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from activities.signatures import SCHEMES, Scheme, SignedRequest
-from tests.parts.setups import NOW, SETUPS, URL
+from tests.parts.setups import EC, ED, NOW, RSA, SETUPS, URL, private_pem, public_pem
 
 PAGE = (Path(__file__).parents[2] / "docs" / "signatures.md").read_text()
 LINE = re.compile(r'^\| ([^`|][^|]*) \| `("[a-z0-9-]+".*)` \|$', re.MULTILINE)
@@ -21,6 +21,7 @@ JSON_BODY: dict[str, Any] = {
     "triggeredAt": NOW * 1000,
     "webhookTimestamp": NOW * 1000,
     "token": "t-1",
+    "signature": {"token": "t-1"},
     "event": {"type": "done", "time": NOW},
     "eventCreated": NOW,
     "eventId": "e-1",
@@ -45,6 +46,10 @@ class Way:
         return SCHEMES[self.name](secrets=[secret or self.secret()], **{**self._private, **self.options, **changes})
 
     def secret(self, of: bytes = b"0123456789abcdef0123456789abcdef") -> str:
+        if self.algorithm.startswith(("HS", "hmac")):
+            return of.decode()
+        if self._pair:
+            return public_pem(self._pair)
         if self.name not in {"hmac", "header-secret"}:
             return next(setup for setup in SETUPS.values() if setup.name == self.name).secrets[0]
         kind = self.options.get("key", "text")
@@ -52,6 +57,8 @@ class Way:
 
     def request(self) -> SignedRequest:
         """A request that is not signed yet."""
+        if self.name in {"adyen-classic", "sns"}:
+            return SignedRequest("POST", URL, [], SETUPS[self.name].body)
         if "field:json." in str(self.options):
             return SignedRequest("POST", URL, [FORM_TYPE], b"json=" + _escaped(json.dumps(EVENT)))
         if self.name == "twilio" or "bt_" in str(self.options) or "{form" in self.options.get("signed", ""):
@@ -62,7 +69,21 @@ class Way:
         return self.scheme().sign_request(self.request(), now=now, delivery_id="msg-1")
 
     @property
+    def algorithm(self) -> str:
+        """That of a token or a public key."""
+        return str(self.options["algorithm"]) if self.name in {"jwt", "public-key", "http-message-signatures"} else ""
+
+    @property
+    def _pair(self) -> Any:
+        pairs = {"RS": RSA, "PS": RSA, "rsa": RSA, "ES": EC, "ecdsa": EC, "Ed": ED, "ed": ED}
+        return next((pair for begin, pair in pairs.items() if self.algorithm.startswith(begin)), None)
+
+    @property
     def _private(self) -> dict[str, Any]:
+        if self.algorithm:
+            return {"private_key": private_pem(self._pair)} if self._pair else {}
+        if self.name == "sns":
+            return SETUPS["sns"].options
         setups = [setup.options for setup in SETUPS.values() if setup.name == self.name]
         return {"private_key": setups[0]["private_key"]} if setups and "private_key" in setups[0] else {}
 

@@ -14,11 +14,13 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jwt import get_algorithm_by_name
 
 from activities.signatures import SCHEMES
 from activities.signatures.option_help import OPTION_HELP
 from tests.local_stack import run_command
-from tests.parts.setups import NOW, SETUPS, URL, WHSEC, Setup, every
+from tests.parts.key_servers import key_server
+from tests.parts.setups import EC, NOW, SETUPS, URL, WHSEC, Setup, headed
 from tests.parts.signature_command import (
     BODY,
     GITHUB,
@@ -36,8 +38,11 @@ def options(setup: Setup, *, signing: bool) -> Iterator[str]:
     yield from ("--scheme", setup.name, "--secret-env", "SECRET", "--url", setup.url, "--at", str(NOW))
     names = {"header": "signature-header", "private_key": "private-key-env"}
     for name, value in setup.options.items():
-        if name != "private_key" or signing:
-            yield from (f"--{names.get(name, name.replace('_', '-'))}", "PRIVATE" if name == "private_key" else value)
+        if (name != "private_key" or signing) and name != "tolerance":
+            yield from (
+                f"--{names.get(name, name.replace('_', '-'))}",
+                "PRIVATE" if name == "private_key" else value,
+            )
 
 
 def environment(setup: Setup) -> dict[str, str]:
@@ -47,7 +52,7 @@ def environment(setup: Setup) -> dict[str, str]:
 # --- sign and verify
 
 
-@every
+@headed
 @given(body=st.binary(max_size=100))
 @settings(max_examples=10)
 def test_what_sign_prints_verify_takes(setup: Setup, body: bytes) -> None:
@@ -61,6 +66,42 @@ def test_what_sign_prints_verify_takes(setup: Setup, body: bytes) -> None:
     assert verified.json["verified"] is True
     assert verified.json["delivery_id"] == ("msg_7" if setup.with_id else None)
     assert verified.json["timestamp"] == (NOW if setup.timed else None)
+
+
+@pytest.mark.parametrize("name", ["adyen-classic", "sns"])
+def test_a_body_with_its_signature_is_printed_and_verifies(name: str) -> None:
+    setup = SETUPS[name]
+    env = environment(setup)
+    signed = command("sign", *options(setup, signing=True), "--request", given=setup.body, env=env)
+    assert signed.code == 0, signed.err
+    assert command("verify", *options(setup, signing=False), given=signed.out.encode(), env=env).code == 0
+    refused(command("sign", *options(setup, signing=True), given=b"{}", env=env))
+
+
+def test_a_key_of_several_lines_is_one_secret(tmp_path: Path) -> None:
+    setup = SETUPS["jwt"]
+    file = tmp_path / "key.pem"
+    file.write_text(setup.secrets[0] + "\n")
+    secret = ("--scheme", "jwt", "--secret-file", str(file))
+    given = [
+        option for option in options(setup, signing=True) if option not in {"--secret-env", "SECRET", "jwt", "--scheme"}
+    ]
+    assert command("sign", *secret, *given, given=BODY, env=environment(setup)).code == 0
+
+
+def test_verify_fetches_published_keys() -> None:
+    setup = SETUPS["jwt"]
+    with key_server() as served:
+        jwk = get_algorithm_by_name("ES256").to_jwk(EC.public_key(), as_dict=True)
+        served.documents["/jwks"] = json.dumps({"keys": [jwk]}).encode()
+        header = command("sign", *options(setup, signing=True), given=BODY, env=environment(setup)).out
+        env = {"SECRET": f"{served.url}/jwks"}
+        assert command("verify", *options(setup, signing=False), "--header", header, given=BODY, env=env).code == 0
+        served.documents.clear()
+        done = command(
+            "verify", *options(setup, signing=False), "--header", header, given=BODY, env={"SECRET": f"{served.url}/no"}
+        )
+        assert (done.code, done.out.splitlines()[0]) == (1, "NOT verified: key")
 
 
 def test_sign_prints_pairs_as_json_and_lines_for_curl() -> None:
@@ -126,7 +167,7 @@ def test_secrets_come_from_variables_then_files_then_options(tmp_path: Path) -> 
         assert verified.json["secret"] == place
 
 
-@every
+@headed
 def test_nothing_secret_and_no_right_signature_is_printed(setup: Setup) -> None:
     """Neither of a request that is wrong, nor by an error about the secrets."""
     env = environment(setup)

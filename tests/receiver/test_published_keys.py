@@ -9,7 +9,6 @@ from typing import Any
 import httpx
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from activities.partners.events import NOT_OURS
 from activities.signatures import SCHEMES, Scheme
@@ -18,13 +17,18 @@ from receiver.sending.signals import Signals
 from tests.parts.callbacks import BASE, CLAIMS, URLS, no_temporal
 from tests.parts.key_servers import key_server
 from tests.parts.one_url import ONE_URL, PLAIN, carrying, post
+from tests.parts.setups import private_pem
 
 THEIRS, STRANGERS = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
 
 
 def signing(url: str, key: ec.EllipticCurvePrivateKey) -> Scheme:
-    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
-    options: dict[str, Any] = {"algorithm": "ES256", "header": "X-Token", "body_hash": "body", "private_key": pem}
+    options: dict[str, Any] = {
+        "algorithm": "ES256",
+        "header": "X-Token",
+        "body_hash": "body",
+        "private_key": private_pem(key),
+    }
     return SCHEMES["jwt"]([url], **options)
 
 

@@ -50,12 +50,12 @@ def read_secrets(variables: Sequence[str], files: Sequence[str], plain: Sequence
     """Read all secrets: from variables, then files, then the command line; raises `CommandError` without a secret."""
     secrets: list[str] = []
     for variable in variables:
-        found = [part.strip() for part in os.environ.get(variable, "").split(",") if part.strip()]
+        found = _listed(os.environ.get(variable, ""), ",")
         if not found:
             raise _usage(f"the variable {variable!r} is not set, or empty", f"export it, or {ADVICE}")
         secrets += found
     for path in files:
-        found = [line for line in _lines(path) if line.strip()]
+        found = _listed(_text(path), "\n")
         if not found:
             raise _usage(f"{path!r} holds no secret", "put one secret on each line")
         secrets += found
@@ -86,9 +86,16 @@ def _make(name: str, secrets: Sequence[str], options: dict[str, Any], whose: str
         ) from error
 
 
-def _lines(path: str) -> list[str]:
+def _listed(text: str, separator: str) -> list[str]:
+    """Return the secrets of a text. A key in PEM or JSON stands alone: it has lines and commas of its own."""
+    if text.lstrip().startswith(("{", "-----BEGIN")):
+        return [text.strip()]
+    return [part.strip() if separator == "," else part for part in text.split(separator) if part.strip()]
+
+
+def _text(path: str) -> str:
     try:
-        return read_bytes(path).decode("utf-8-sig").replace("\r\n", "\n").split("\n")
+        return read_bytes(path).decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         raise _usage(f"{path!r} is not text", "put one secret on each line") from error
 

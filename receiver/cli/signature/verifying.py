@@ -18,6 +18,9 @@ from receiver.cli.terminal import printable
 
 MARKS: Final = {"ok": "ok   ", "wrong": "WRONG", "unknown": "?    "}
 
+FETCH_SECONDS: Final = 15.0
+"""Seconds to wait for a key that is published at a URL."""
+
 ADVICE_BY_STEP: Final = {
     "header": "ask the partner which scheme and headers it sends, and look whether something on the way drops or "
     "changes them",
@@ -53,6 +56,9 @@ def verify_file(
         raise no_url(setup.scheme.name)
     now = clock if clock is not None else captured.received_at if captured.received_at is not None else time.time()
     diagnosis = diagnose(setup.scheme, setup.secrets, request, now)
+    if diagnosis.reason == "no-key":
+        setup.scheme.prepare(wait=FETCH_SECONDS)
+        diagnosis = diagnose(setup.scheme, setup.secrets, request, now)
     advice = _advice_on(diagnosis, needs_url=setup.scheme.needs_url)
     if captured.replaced and not diagnosis.verified and setup.scheme.covers_body:
         what = f"{printable(captured.replaced)} stands in this body where a token or a secret was"

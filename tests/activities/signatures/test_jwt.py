@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PrivateKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,7 +26,7 @@ from activities.partners.partner import signature
 from activities.signatures import SCHEMES, ConfigError, Scheme, SignatureError, SignedRequest, Verified
 from activities.signatures.jose_tokens import encode_base64url, read_claims
 from tests.parts.examples import examples
-from tests.parts.setups import NOW
+from tests.parts.setups import NOW, private_pem, public_pem
 
 HEADER = "Plaid-Verification"
 BODY = b'{"webhook_type": "IDENTITY_VERIFICATION"}'
@@ -44,17 +44,6 @@ PRIVATE: dict[str, Any] = {
     "PS512": RSA,
     "EdDSA": ED25519,
 }
-
-
-def pem(key: Any) -> str:
-    """The public half."""
-    encoded: bytes = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    return encoded.decode().strip()
-
-
-def private_pem(key: Any) -> str:
-    encoded: bytes = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    return encoded.decode().strip()
 
 
 def claims(**changes: Any) -> dict[str, Any]:
@@ -79,7 +68,7 @@ def made(secret: str, **options: Any) -> Scheme:
     return SCHEMES["jwt"]([secret], **options)
 
 
-def plaid(key: str = pem(P256), **options: Any) -> Scheme:
+def plaid(key: str = public_pem(P256), **options: Any) -> Scheme:
     given = {"algorithm": "ES256", "header": HEADER, "body_hash": "request_body_sha256", **options}
     return made(key, **given)
 
@@ -100,7 +89,7 @@ def refused(token: str, scheme: Scheme | None = None, *, body: bytes = BODY, now
 @pytest.mark.parametrize("algorithm", PRIVATE)
 def test_a_librarys_token_verifies_by_a_pinned_key(algorithm: str) -> None:
     token = jwt.encode(claims(), PRIVATE[algorithm], algorithm=algorithm, headers={"kid": "any"})
-    assert verify(token, plaid(pem(PRIVATE[algorithm]), algorithm=algorithm)) == Verified(0, NOW)
+    assert verify(token, plaid(public_pem(PRIVATE[algorithm]), algorithm=algorithm)) == Verified(0, NOW)
 
 
 @pytest.mark.parametrize("algorithm", PRIVATE)
@@ -122,7 +111,7 @@ def test_a_json_web_key_may_be_in_a_variable() -> None:
 def test_a_pem_key_of_one_line_or_der_is_taken() -> None:
     token = jwt.encode(claims(), P256, algorithm="ES256")
     der = P256.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    for key in (pem(P256).replace("\n", "\\n"), base64.b64encode(der).decode()):
+    for key in (public_pem(P256).replace("\n", "\\n"), base64.b64encode(der).decode()):
         verify(token, plaid(key))
 
 
@@ -140,7 +129,7 @@ def test_vonage_signs_with_a_shared_secret() -> None:
 
 
 def test_a_whole_body_may_be_the_token() -> None:
-    scheme = made(pem(RSA), algorithm="RS256", header="")
+    scheme = made(public_pem(RSA), algorithm="RS256", header="")
     body = jwt.encode({"iat": NOW, "data": "{}"}, RSA, algorithm="RS256").encode()
     assert scheme.covers_body
     scheme.verify(SignedRequest("POST", "", [], body), NOW)
@@ -149,6 +138,20 @@ def test_a_whole_body_may_be_the_token() -> None:
         scheme.verify(SignedRequest("POST", "", [], b"\xff" + body), NOW)
     with pytest.raises(ValueError, match="base64url"):
         read_claims("a.!!.b")
+
+
+def test_a_body_that_is_a_token_is_signed_again() -> None:
+    scheme = made(public_pem(P256), algorithm="ES256", header="", private_key=private_pem(P256))
+    request = SignedRequest("POST", "", [], b'{"data": 1}')
+    for _ in range(2):
+        request = scheme.sign_request(request, now=NOW, delivery_id="d")
+        scheme.verify(request, NOW)
+        assert read_claims(request.body)["data"] == 1
+    for body in (b"", b"text", b"{"):
+        with pytest.raises(ConfigError):
+            scheme.sign_request(SignedRequest("POST", "", [], body), now=NOW, delivery_id="d")
+    with pytest.raises(ConfigError):
+        scheme.sign(b"{}", url="", now=NOW, delivery_id="d")
 
 
 def test_the_example_of_rfc_7515_verifies() -> None:
@@ -180,7 +183,7 @@ def test_a_body_hash_has_the_named_encoding(encoding: str, form: Callable[[bytes
     digest = form(hashlib.sha256(BODY).digest()).decode()
     digest = digest.rstrip("=") if encoding == "base64url" else digest
     token = jwt.encode(claims(request_body_sha256=digest), P256, algorithm="ES256")
-    verify(token, plaid(body_hash_encoding=encoding))
+    verify(token, plaid(encoding=encoding))
     assert refused(token) == "body-mismatch"
 
 
@@ -192,7 +195,7 @@ def test_what_we_sign_the_library_verifies(algorithm: str) -> None:
     key = PRIVATE.get(algorithm)
     private = {"private_key": private_pem(key)} if key else {}
     shared = SECRET * 2
-    scheme = plaid(pem(key) if key else shared, algorithm=algorithm, audience="us", issuer="them", **private)
+    scheme = plaid(public_pem(key) if key else shared, algorithm=algorithm, audience="us", issuer="them", **private)
     [(_, token)] = scheme.sign(BODY, url="", now=NOW, delivery_id="d-1")
     got = jwt.decode(
         token,
@@ -236,11 +239,11 @@ def test_an_unsigned_token_is_refused(signature: str) -> None:
         assert refused(f"{encoded(header)}.{encoded(claims())}.{signature}") in {"mismatch", "malformed-header"}
 
 
-@pytest.mark.parametrize("key", [pem(RSA), pem(RSA) + "\n", pem(P256)])
+@pytest.mark.parametrize("key", [public_pem(RSA), public_pem(RSA) + "\n", public_pem(P256)])
 def test_a_public_key_is_not_a_secret_for_hmac(key: str) -> None:
     """Key confusion: the public key, which everybody has, taken for the secret of an HMAC."""
     forged = by_hand({"alg": "HS256"}, claims(), lambda text: hmac.digest(key.encode(), text, "sha256"))
-    assert refused(forged, plaid(pem(RSA), algorithm="RS256")) == "malformed-header"
+    assert refused(forged, plaid(public_pem(RSA), algorithm="RS256")) == "malformed-header"
     jwk = json.dumps(jwt.get_algorithm_by_name("ES256").to_jwk(P256.public_key(), as_dict=True))
     der = RSA.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     for secret in (key.strip(), jwk, base64.b64encode(der).decode(), "https://x.example/jwks.json"):
@@ -381,12 +384,12 @@ SMALL_RSA = rsa.generate_private_key(65537, 1024)
 @pytest.mark.parametrize(
     ("algorithm", "key"),
     [
-        ("ES256", pem(P384)),
-        ("ES256", pem(RSA)),
-        ("RS256", pem(P256)),
-        ("EdDSA", pem(P256)),
-        ("RS256", pem(SMALL_RSA)),
-        ("EdDSA", pem(Ed448PrivateKey.generate())),
+        ("ES256", public_pem(P384)),
+        ("ES256", public_pem(RSA)),
+        ("RS256", public_pem(P256)),
+        ("EdDSA", public_pem(P256)),
+        ("RS256", public_pem(SMALL_RSA)),
+        ("EdDSA", public_pem(Ed448PrivateKey.generate())),
         ("ES256", private_pem(P256)),
         ("ES256", "{}"),
         ("ES256", "{"),
@@ -394,8 +397,8 @@ SMALL_RSA = rsa.generate_private_key(65537, 1024)
         ("ES256", '{"kty": "oct", "k": "AAAA"}'),
         ("ES256", '{"kty": "EC", "crv": "P-256", "x": "AA", "y": 5}'),
         ("EdDSA", json.dumps({"kty": "OKP", "crv": "Ed25519", "x": encode_base64url(bytes(32))})),
-        ("none", pem(P256)),
-        ("", pem(P256)),
+        ("none", public_pem(P256)),
+        ("", public_pem(P256)),
         ("ES256", "ftp://x.example/jwks.json"),
         ("ES256", "http://x.example/jwks.json"),
         ("ES256", "https://user@x.example/jwks.json"),
@@ -412,7 +415,7 @@ def test_an_unfit_or_weak_key_is_an_error_at_construction(algorithm: str, key: s
     "options",
     [
         {"fresh_by": "jti"},
-        {"body_hash_encoding": "hexa"},
+        {"encoding": "hexa"},
         {"claims": "no-equals"},
         {"claims": "iss=x"},
         {"header": "a b"},

@@ -13,11 +13,10 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from activities.signatures import SCHEMES, ConfigError, Scheme, SignatureError, SignedRequest
 from activities.signatures.pinned_keys import ALGORITHMS
-from tests.parts.setups import NOW
+from tests.parts.setups import NOW, private_pem, public_pem
 
 BODY = b'{"event": "transfers#state-change"}'
 P256 = ec.derive_private_key(4242, ec.SECP256R1())
@@ -31,16 +30,6 @@ def rsa_key() -> rsa.RSAPrivateKey:
 
 def private_for(algorithm: str) -> Any:
     return rsa_key() if algorithm.startswith("rsa") else P256 if algorithm.startswith("ecdsa") else ED25519
-
-
-def public_pem(key: Any) -> str:
-    encoded: bytes = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    return encoded.decode().strip()
-
-
-def private_pem(key: Any) -> str:
-    encoded: bytes = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    return encoded.decode().strip()
 
 
 def made(algorithm: str = "rsa-sha256", **options: Any) -> Scheme:
