@@ -23,8 +23,8 @@ from activities.signatures.scheme import (
     hmac_key,
 )
 
-KEY_BYTES: Final = 32
-LARGEST_READ: Final = 128 * 1024
+ADYEN_KEY_BYTES: Final = 32
+LARGEST_NOTIFICATION: Final = 128 * 1024
 """Bytes. The body is decoded before it is proven, so larger ones are refused; Adyen sends up to six items."""
 
 Item = dict[str, Any]
@@ -94,14 +94,14 @@ def _key(secret: str) -> bytes:
         key = bytes.fromhex(secret) if secret.isalnum() else b""
     except ValueError:
         key = b""
-    if len(key) != KEY_BYTES:
-        raise ConfigError(f"a secret is not {2 * KEY_BYTES} hexadecimal digits")
+    if len(key) != ADYEN_KEY_BYTES:
+        raise ConfigError(f"a secret is not {2 * ADYEN_KEY_BYTES} hexadecimal digits")
     return hmac_key(key)
 
 
 def _read(body: bytes) -> Any:
-    if len(body) > LARGEST_READ:
-        raise SignatureError("malformed-body", f"more than {LARGEST_READ} bytes")
+    if len(body) > LARGEST_NOTIFICATION:
+        raise SignatureError("malformed-body", f"more than {LARGEST_NOTIFICATION} bytes")
     try:
         return strict_json.loads(body)
     except strict_json.NotStrictJSON as error:

@@ -46,13 +46,13 @@ def read_public_key(text: str) -> PublicKey:
     pem = _pem(text)
     try:
         if "BEGIN CERTIFICATE" in pem:
-            return checked(x509.load_pem_x509_certificate(pem.encode()).public_key())
-        return checked(load_pem_public_key(pem.encode()) if pem else load_der_public_key(decode_base64(text)))
+            return checked_key(x509.load_pem_x509_certificate(pem.encode()).public_key())
+        return checked_key(load_pem_public_key(pem.encode()) if pem else load_der_public_key(decode_base64(text)))
     except READING_FAILED as error:
         raise ConfigError("a key is not a public key in PEM, nor base64 of DER") from error
 
 
-def read_private_key(text: str) -> PrivateKey:
+def load_private_key(text: str) -> PrivateKey:
     """Return the private key, which has no password; raises `ConfigError`."""
     pem = _pem(text)
     try:
@@ -64,7 +64,7 @@ def read_private_key(text: str) -> PrivateKey:
     return key
 
 
-def checked(key: object) -> PublicKey:
+def checked_key(key: object) -> PublicKey:
     """Return the key if it is of a known kind and not weak; raises `ConfigError`."""
     match key:
         case rsa.RSAPublicKey():

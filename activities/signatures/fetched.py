@@ -22,13 +22,13 @@ from activities.signatures.scheme import ConfigError
 
 logger = logging.getLogger("stagehook.signatures")
 
-REFRESH_SECONDS: Final = 3600.0
+REFRESH_AGE: Final = 3600.0
 """Age from which a document is fetched again, while it goes on being used."""
 
 LONGEST_KEPT: Final = 24 * 3600.0
 """Age in seconds from which a document is not used any more. It is this old only if it cannot be fetched."""
 
-ASK_PAUSE: Final = 60.0
+FETCH_PAUSE: Final = 60.0
 """Seconds between two fetches, however many requests ask for one."""
 
 RETRY_PAUSE: Final = 5.0
@@ -72,14 +72,14 @@ class Fetched(Generic[Document]):
     def get(self) -> Copy[Document] | None:
         """Return the latest copy, or None; ask for a new one if it is old."""
         copy, now = self._copy, self._clock()
-        if copy is None or now - copy.began >= REFRESH_SECONDS:
+        if copy is None or now - copy.began >= REFRESH_AGE:
             self.ask()
         return copy if copy is not None and now - copy.began < LONGEST_KEPT else None
 
     def ask(self) -> None:
         """Begin a fetch, unless one is running or the last one was a moment ago."""
         with self._lock:
-            pause = RETRY_PAUSE if self._copy is None else ASK_PAUSE
+            pause = RETRY_PAUSE if self._copy is None else FETCH_PAUSE
             if self._is_fetching or self._clock() - self._asked_at < pause:
                 return
             self._asked_at = self._clock()

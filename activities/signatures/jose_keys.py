@@ -14,7 +14,7 @@ import jwt
 from jwt.algorithms import Algorithm
 
 from activities import strict_json
-from activities.signatures.asymmetric_keys import READING_FAILED, PublicKey, checked, read_public_key
+from activities.signatures.asymmetric_keys import READING_FAILED, PublicKey, checked_key, read_public_key
 from activities.signatures.scheme import ConfigError, hmac_key
 
 LIBRARY_NAMES: Final = {
@@ -32,7 +32,7 @@ LONGEST_MEMBER: Final = 2000
 
 
 @dataclass(frozen=True)
-class Key:
+class JoseKey:
     """A key to verify with. kid: its id in its set, or "" for a key without one."""
 
     key: PublicKey | bytes
@@ -43,9 +43,9 @@ class Key:
 class KeySet:
     """The keys of a source that fit the algorithm."""
 
-    keys: Sequence[Key]
+    keys: Sequence[JoseKey]
 
-    def find(self, kid: str | None) -> list[Key]:
+    def find(self, kid: str | None) -> list[JoseKey]:
         """Return the keys for a token that names this key id. kid: None if the token names none."""
         if kid is None:
             return list(self.keys) if len(self.keys) == 1 else []
@@ -80,7 +80,7 @@ def read_secret(secret: str, algorithm: str, decode: Callable[[str], bytes] = st
     if _is_public(secret):
         raise ConfigError(f"a secret for {algorithm} is a public key or a URL, which anyone may know")
     try:
-        return KeySet([Key(hmac_key(decode(secret)))])
+        return KeySet([JoseKey(hmac_key(decode(secret)))])
     except ConfigError:
         raise
     except ValueError as error:
@@ -93,7 +93,7 @@ def read_pinned(text: str, algorithm: str) -> KeySet:
     Raises `ConfigError`.
     """
     if not text.startswith("{"):
-        return KeySet([Key(fitting(read_public_key(text), algorithm))])
+        return KeySet([JoseKey(fitting(read_public_key(text), algorithm))])
     try:
         value = strict_json.loads(text.encode())
     except strict_json.NotStrictJSON as error:
@@ -109,7 +109,7 @@ def read_key_set(body: bytes, algorithm: str) -> KeySet:
         raise ConfigError(f"the key set is not readable: {error}") from error
 
 
-def read_jwk(jwk: Any, algorithm: str) -> Key:
+def read_jwk(jwk: Any, algorithm: str) -> JoseKey:
     """Return the public key of a JSON Web Key; raises `ConfigError`."""
     if not isinstance(jwk, dict) or not _suits(jwk, algorithm):
         raise ConfigError(f"a key is not a public JSON Web Key for {algorithm}")
@@ -118,7 +118,7 @@ def read_jwk(jwk: Any, algorithm: str) -> Key:
     if not all(isinstance(member, str) and len(member) <= LONGEST_MEMBER for member in [kid, *members]):
         raise ConfigError("a JSON Web Key has a member that is not a text, or too long")
     try:
-        return Key(fitting(checked(algorithm_named(algorithm).from_jwk(jwk)), algorithm), kid)
+        return JoseKey(fitting(checked_key(algorithm_named(algorithm).from_jwk(jwk)), algorithm), kid)
     except (jwt.PyJWTError, KeyError, AttributeError, *READING_FAILED) as error:
         raise ConfigError(f"a key is not a public JSON Web Key for {algorithm}") from error
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from activities.signatures.asymmetric_keys import read_private_key
-from activities.signatures.jose_keys import Key, algorithm_named, fitting, is_shared
+from activities.signatures.asymmetric_keys import load_private_key
+from activities.signatures.jose_keys import JoseKey, algorithm_named, fitting, is_shared
 from activities.signatures.key_sources import KeySource, Pinned, key_source
 from activities.signatures.scheme import ConfigError, KeyUnavailable, SignatureError
 
@@ -53,7 +53,7 @@ class Keys:
         """Sign with this private key; raises `ConfigError` if it belongs to none of the public keys that are held."""
         if is_shared(self._name):
             raise ConfigError(f"{self._name} signs with the secret: leave private_key out")
-        key = read_private_key(text)
+        key = load_private_key(text)
         fitting(key.public_key(), self._name)
         held = [source for source in self._sources if isinstance(source, Pinned)]
         if len(held) == len(self._sources) and all(source.kid_of(key.public_key()) is None for source in held):
@@ -68,7 +68,7 @@ class Keys:
         kids = (source.kid_of(self._own.public_key()) for source in self._sources)
         return next((kid for kid in kids if kid), "")
 
-    def _is_signed(self, text: bytes, signature: bytes, key: Key) -> bool:
+    def _is_signed(self, text: bytes, signature: bytes, key: JoseKey) -> bool:
         try:
             return self._algorithm.verify(text, key.key, signature)
         except ValueError:  # a signature of another length

@@ -7,18 +7,18 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from activities.signatures.asymmetric_keys import PublicKey
-from activities.signatures.fetched import ASK_PAUSE, Fetched
-from activities.signatures.jose_keys import Key, KeySet, is_shared, read_key_set, read_pinned, read_secret
+from activities.signatures.fetched import FETCH_PAUSE, Fetched
+from activities.signatures.jose_keys import JoseKey, KeySet, is_shared, read_key_set, read_pinned, read_secret
 from activities.signatures.scheme import KeyUnavailable
 
-MOST_UNKNOWN: Final = 100
+MOST_UNKNOWN_IDS: Final = 100
 """Unknown key ids that are remembered."""
 
 
 class KeySource(Protocol):
     """Keys to verify with."""
 
-    def find(self, kid: str | None) -> list[Key]:
+    def find(self, kid: str | None) -> list[JoseKey]:
         """Return the keys for a token that names this key id, or none; raises `KeyUnavailable`."""
         ...
 
@@ -49,7 +49,7 @@ class Pinned:
     def __init__(self, keys: KeySet) -> None:
         self._keys = keys
 
-    def find(self, kid: str | None) -> list[Key]:
+    def find(self, kid: str | None) -> list[JoseKey]:
         """Return the keys for a token that names this key id."""
         return self._keys.find(kid)
 
@@ -73,7 +73,7 @@ class PublishedKeys:
         self._fetched = Fetched(url, lambda body: read_key_set(body, algorithm), clock)
         self._unknown: dict[str, float] = {}
 
-    def find(self, kid: str | None) -> list[Key]:
+    def find(self, kid: str | None) -> list[JoseKey]:
         """Return the keys for a token that names this key id; raises `KeyUnavailable` if they may still come."""
         copy = self._fetched.get()
         if copy is None:
@@ -82,7 +82,7 @@ class PublishedKeys:
             return found
         now = self._clock()
         # Both in this order: the key id must be remembered whatever the age of the set.
-        if copy.began < self._first_seen(kid, now) or now - copy.began >= ASK_PAUSE:
+        if copy.began < self._first_seen(kid, now) or now - copy.began >= FETCH_PAUSE:
             self._fetched.ask()
             raise KeyUnavailable("the partner's key set is fetched again, for a key that it did not have")
         return []
@@ -98,6 +98,6 @@ class PublishedKeys:
         self._fetched.wait(wait)
 
     def _first_seen(self, kid: str, now: float) -> float:
-        if kid not in self._unknown and len(self._unknown) >= MOST_UNKNOWN:
+        if kid not in self._unknown and len(self._unknown) >= MOST_UNKNOWN_IDS:
             self._unknown.clear()
         return self._unknown.setdefault(kid, now)

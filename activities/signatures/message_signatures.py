@@ -26,11 +26,11 @@ from activities.signatures.scheme import (
 )
 from activities.signatures.structured_fields import (
     Input,
-    quoted,
-    read_bytes,
+    read_byte_sequence,
     read_dictionary,
     read_input,
-    write_bytes,
+    write_byte_sequence,
+    write_string,
 )
 
 JOSE_NAMES: Final = {
@@ -43,13 +43,13 @@ JOSE_NAMES: Final = {
 }
 """The algorithms (RFC 9421, 6.2.2), which are those of JSON Web Signatures under other names."""
 
-KEYS: Final[Mapping[str, Callable[[str], bytes]]] = {"text": str.encode, "base64": decode_base64}
-DIGESTS: Final = {"sha-256": hashlib.sha256, "sha-512": hashlib.sha512}
+SHARED_KEYS: Final[Mapping[str, Callable[[str], bytes]]] = {"text": str.encode, "base64": decode_base64}
+CONTENT_DIGESTS: Final = {"sha-256": hashlib.sha256, "sha-512": hashlib.sha512}
 CONTENT_DIGEST: Final = "content-digest"
 MOST_LABELS: Final = 4
 """Signatures of a request that are checked."""
 
-DEFAULT_PORTS: Final = {"https": ":443", "http": ":80"}
+LEFT_OUT_PORTS: Final = {"https": ":443", "http": ":80"}
 URL: Final = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?#]+)(?P<path>/[^?#]*)?(?P<query>\?[^#]*)?"
 )
@@ -88,8 +88,8 @@ class MessageSignatures(Scheme):
             raise ConfigError(f"unknown algorithm: use one of {', '.join(JOSE_NAMES)}")
         if not all(isinstance(text, str) and text.isascii() and text.isprintable() for text in (covered, tag, label)):
             raise ConfigError("covered, tag and label have printable ASCII characters")
-        if key not in KEYS:
-            raise ConfigError(f"unknown key {key!r}: use one of {', '.join(KEYS)}")
+        if key not in SHARED_KEYS:
+            raise ConfigError(f"unknown key {key!r}: use one of {', '.join(SHARED_KEYS)}")
         self._algorithm, self._key, self._tag, self._label = algorithm, key, tag, label
         self._covered = covered.split()
         for name in self._covered:
@@ -105,7 +105,7 @@ class MessageSignatures(Scheme):
             self._keys.use_private_key(private_key)
 
     def _read_secrets(self, secrets: Sequence[str]) -> None:
-        self._keys = Keys(secrets, JOSE_NAMES[self._algorithm], KEYS[self._key])
+        self._keys = Keys(secrets, JOSE_NAMES[self._algorithm], SHARED_KEYS[self._key])
 
     def prepare(self, *, wait: float = 0.0) -> None:
         """Begin to fetch the key sets at URLs."""
@@ -123,7 +123,9 @@ class MessageSignatures(Scheme):
         failed = SignatureError("missing-header", "no signature has the label and an input")
         for label in labels[:MOST_LABELS]:
             try:
-                return self._verify(request, read_input(inputs[label]), read_bytes(signatures[label], "Signature"), now)
+                return self._verify(
+                    request, read_input(inputs[label]), read_byte_sequence(signatures[label], "Signature"), now
+                )
             except SignatureError as error:
                 failed = error
         raise failed
@@ -171,25 +173,25 @@ class MessageSignatures(Scheme):
             raise ConfigError("the scheme signs the URL: give one")
         ours = {"signature", "signature-input", CONTENT_DIGEST}
         headers = [pair for pair in request.headers if lower(pair[0]) not in ours]
-        digest = write_bytes(hashlib.sha256(request.body).digest())
+        digest = write_byte_sequence(hashlib.sha256(request.body).digest())
         request = replace(request, headers=[*headers, ("Content-Digest", f"sha-256={digest}")])
         names = self._covered if CONTENT_DIGEST in self._covered else [*self._covered, CONTENT_DIGEST]
         kid, tag = self._keys.own_kid, self._tag
-        text = f"({' '.join(map(quoted, names))});created={int(now)}"
-        text += (f";keyid={quoted(kid)}" if kid else "") + f';alg="{self._algorithm}"'
-        text += f";tag={quoted(tag)}" if tag else ""
+        text = f"({' '.join(map(write_string, names))});created={int(now)}"
+        text += (f";keyid={write_string(kid)}" if kid else "") + f';alg="{self._algorithm}"'
+        text += f";tag={write_string(tag)}" if tag else ""
         try:
             signature = self._keys.sign(signature_base(request, read_input(text)))
         except SignatureError as error:
             raise ConfigError(f"the request lacks what is covered: {error}") from error
         label = self._label or "sig1"
-        made = [("Signature-Input", f"{label}={text}"), ("Signature", f"{label}={write_bytes(signature)}")]
+        made = [("Signature-Input", f"{label}={text}"), ("Signature", f"{label}={write_byte_sequence(signature)}")]
         return replace(request, headers=[*request.headers, *made])
 
 
 def signature_base(request: SignedRequest, given: Input) -> bytes:
     """Return the text that is signed (RFC 9421, 2.5); raises `SignatureError` for a component that is not there."""
-    lines = [f"{quoted(name)}: {_value(request, name)}" for name, _ in given.components]
+    lines = [f"{write_string(name)}: {_value(request, name)}" for name, _ in given.components]
     return "\n".join([*lines, f'"@signature-params": {given.text}']).encode("utf-8", "surrogatepass")
 
 
@@ -206,11 +208,11 @@ def _value(request: SignedRequest, name: str) -> str:
 
 def _check_digest(request: SignedRequest) -> None:
     given = read_dictionary(request.one("Content-Digest"), "Content-Digest")
-    known = [name for name in given if name in DIGESTS]
+    known = [name for name in given if name in CONTENT_DIGESTS]
     if not known:
-        raise SignatureError("malformed-header", f"Content-Digest has none of {', '.join(DIGESTS)}")
+        raise SignatureError("malformed-header", f"Content-Digest has none of {', '.join(CONTENT_DIGESTS)}")
     for name in known:
-        if not same(write_bytes(DIGESTS[name](request.body).digest()), given[name]):
+        if not same(write_byte_sequence(CONTENT_DIGESTS[name](request.body).digest()), given[name]):
             raise SignatureError("body-mismatch", "the body is not the one of Content-Digest")
 
 
@@ -222,7 +224,7 @@ def _part(request: SignedRequest, name: str) -> str:
 
 
 def _authority(request: SignedRequest) -> str:
-    port = DEFAULT_PORTS.get(_part(request, "scheme").lower(), "")
+    port = LEFT_OUT_PORTS.get(_part(request, "scheme").lower(), "")
     return _part(request, "authority").lower().removesuffix(port)
 
 

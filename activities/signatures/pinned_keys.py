@@ -18,8 +18,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
-from activities.signatures.asymmetric_keys import read_private_key, read_public_key
+from activities.signatures.asymmetric_keys import load_private_key, read_public_key
 from activities.signatures.jose_tokens import decode_base64url, encode_base64url
+from activities.signatures.places import HEADER_NAME
 from activities.signatures.scheme import (
     DEFAULT_TOLERANCE,
     ConfigError,
@@ -32,10 +33,9 @@ from activities.signatures.scheme import (
     lower,
 )
 
-HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 PLACE: Final = re.compile(r"\{([^{}]*)\}")
 
-ENCODINGS: Final[Mapping[str, tuple[Callable[[str], bytes], Callable[[bytes], str]]]] = {
+SIGNATURE_ENCODINGS: Final[Mapping[str, tuple[Callable[[str], bytes], Callable[[bytes], str]]]] = {
     "base64": (decode_base64, lambda raw: base64.b64encode(raw).decode()),
     "base64url": (decode_base64url, encode_base64url),
     "hex": (decode_hex, bytes.hex),
@@ -90,7 +90,7 @@ def _ecdsa_raw(digest: hashes.HashAlgorithm) -> Algorithm:
     )
 
 
-ALGORITHMS: Final[Mapping[str, Algorithm]] = {
+KEY_ALGORITHMS: Final[Mapping[str, Algorithm]] = {
     f"{name}-sha{digest.digest_size * 8}": made(digest)
     for name, made in {"rsa": _rsa, "rsa-pss": _rsa_pss, "ecdsa": _ecdsa, "ecdsa-raw": _ecdsa_raw}.items()
     for digest in (hashes.SHA256(), hashes.SHA384(), hashes.SHA512())
@@ -107,9 +107,9 @@ ALGORITHMS: Final[Mapping[str, Algorithm]] = {
 class PinnedKey(Scheme):
     """A signature that a pinned public key verifies: Wise, Starling, Telnyx, Circle and others.
 
-    algorithm: one of `ALGORITHMS`, such as rsa-sha256. header: the header that holds the signature. prefix: the text
-    before it. encoding: base64, base64url (without padding) or hex. signed: `body`, or a template of `{timestamp}` and
-    `{body}`. timestamp_header: the header of the timestamp, in unix seconds. private_key: only for signing; it must
+    algorithm: one of `KEY_ALGORITHMS`, such as rsa-sha256. header: the header that holds the signature. prefix: what
+    precedes it. encoding: base64, base64url (without padding) or hex. signed: `body`, or a template of `{timestamp}`
+    and `{body}`. timestamp_header: the header of the timestamp, in unix seconds. private_key: only for signing; it must
     belong to one of the public keys. Never deduplicate by an ECDSA signature: its reader can write another valid one.
     """
 
@@ -133,10 +133,10 @@ class PinnedKey(Scheme):
         private_key: str = "",
         tolerance: int = DEFAULT_TOLERANCE,
     ) -> None:
-        self._algorithm: Algorithm = _choice("algorithm", algorithm, ALGORITHMS)
+        self._algorithm: Algorithm = _choice("algorithm", algorithm, KEY_ALGORITHMS)
         self.header, self._prefix = header, _checked_text("prefix", prefix)
         self._timestamp_header = timestamp_header
-        self._decode, self._encode = _choice("encoding", encoding, ENCODINGS)
+        self._decode, self._encode = _choice("encoding", encoding, SIGNATURE_ENCODINGS)
         self._template = PLACE.split(_checked_text("signed", "{body}" if signed == "body" else signed))
         self._check_names()
         self.covers_time = bool(timestamp_header)
@@ -192,7 +192,7 @@ class PinnedKey(Scheme):
             raise ConfigError("a key is not one for the algorithm")
 
     def _read_private(self, text: str) -> Any:
-        key = read_private_key(text)
+        key = load_private_key(text)
         if key.public_key() not in self._keys:
             raise ConfigError("private_key is the other half of none of the public keys")
         return key

@@ -13,8 +13,8 @@ from typing import Final
 
 from cryptography import x509
 
-from activities.signatures.asymmetric_keys import READING_FAILED, PublicKey, checked
-from activities.signatures.fetched import ASK_PAUSE, Fetched
+from activities.signatures.asymmetric_keys import READING_FAILED, PublicKey, checked_key
+from activities.signatures.fetched import FETCH_PAUSE, Fetched
 from activities.signatures.scheme import ConfigError, KeyUnavailable, SignatureError
 
 MOST_FETCHED: Final = 8
@@ -60,7 +60,7 @@ class Certificates:
         """Forget a URL if there are too many; raises `KeyUnavailable` if all have been named just now."""
         pending = [url for url, fetched in self._fetched.items() if not fetched.is_there]
         if len(pending) >= MOST_PENDING:
-            if self._clock() - self._seen[pending[0]] < ASK_PAUSE:
+            if self._clock() - self._seen[pending[0]] < FETCH_PAUSE:
                 raise KeyUnavailable("too many certificates are being fetched")
             del self._fetched[pending[0]]
         elif len(self._fetched) >= MOST_FETCHED + MOST_PENDING:
@@ -78,7 +78,7 @@ def read_certificate(pem: bytes) -> x509.Certificate:
     """Return the first certificate of the text; raises `ConfigError`."""
     try:
         certificate = x509.load_pem_x509_certificate(pem)
-        checked(certificate.public_key())
+        checked_key(certificate.public_key())
     except READING_FAILED as error:
         raise ConfigError("it is not a certificate in PEM with an unbroken key") from error
     return certificate
@@ -89,4 +89,4 @@ def key_of(certificate: x509.Certificate, now: float) -> PublicKey:
     begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     if not begins.timestamp() <= now <= ends.timestamp():  # `not <=`, so that a NaN clock fails
         raise SignatureError("stale", "the provider's certificate is not valid now")
-    return checked(certificate.public_key())
+    return checked_key(certificate.public_key())

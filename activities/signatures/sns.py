@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from activities import strict_json
-from activities.signatures.asymmetric_keys import PrivateKey, read_private_key
+from activities.signatures.asymmetric_keys import PrivateKey, load_private_key
 from activities.signatures.scheme import (
     ConfigError,
     Scheme,
@@ -41,7 +41,7 @@ TIME: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}
 LONGEST_RETRY: Final = 3600
 """Seconds. Amazon repeats a message as it was first signed, by default for some twenty minutes."""
 
-LARGEST_READ: Final = 512 * 1024
+LARGEST_SNS_MESSAGE: Final = 512 * 1024
 """Bytes. A message has at most 256 KiB, some of which JSON escapes."""
 
 CONFIRMATION: Final = ("Message", "MessageId", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type")
@@ -52,7 +52,7 @@ SIGNED: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """The fields that are signed, by the message's type. Only the subject may be missing."""
 
-DIGESTS: Final[Mapping[str, hashes.HashAlgorithm]] = {"1": hashes.SHA1(), "2": hashes.SHA256()}  # noqa: S303
+DIGEST_OF_VERSION: Final[Mapping[str, hashes.HashAlgorithm]] = {"1": hashes.SHA1(), "2": hashes.SHA256()}  # noqa: S303
 """By SignatureVersion. Amazon still signs with SHA-1 unless the topic's SignatureVersion is set to 2."""
 
 
@@ -103,7 +103,7 @@ class Sns(Scheme):
         if index is None:
             raise SignatureError("wrong-claim", "the message is of another topic")
         moment = self._in_time(_seconds(message["Timestamp"]), now)
-        digest = DIGESTS.get(_text(message, "SignatureVersion"))
+        digest = DIGEST_OF_VERSION.get(_text(message, "SignatureVersion"))
         if digest is None:
             raise SignatureError("malformed-header", "SignatureVersion is neither 1 nor 2")
         try:
@@ -153,8 +153,8 @@ class Sns(Scheme):
 
 
 def _read(body: bytes) -> dict[str, Any]:
-    if len(body) > LARGEST_READ:
-        raise SignatureError("malformed-body", f"more than {LARGEST_READ} bytes")
+    if len(body) > LARGEST_SNS_MESSAGE:
+        raise SignatureError("malformed-body", f"more than {LARGEST_SNS_MESSAGE} bytes")
     try:
         message = strict_json.loads(body)
     except strict_json.NotStrictJSON as error:
@@ -205,7 +205,7 @@ def _pinned(pem: str) -> x509.Certificate:
 
 
 def _private(text: str, certificate: x509.Certificate | None) -> PrivateKey:
-    key = read_private_key(text)
+    key = load_private_key(text)
     if certificate is None or key.public_key() != certificate.public_key():
         raise ConfigError("private_key is not the other half of the certificate's key")
     return key

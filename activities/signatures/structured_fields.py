@@ -17,13 +17,13 @@ KEY: Final = r"[a-z*][a-z0-9_.*-]*"
 STRING: Final = r'"(?:[\x20-\x21\x23-\x5b\x5d-\x7e]|\\["\\])*"'
 BYTES: Final = r":[A-Za-z0-9+/]*={0,2}:"
 VALUE: Final = rf"(?:{STRING}|-?[0-9]{{1,15}}|{BYTES}|\?[01]|[A-Za-z*][A-Za-z0-9!#$%&'*+.^_`|~:/-]*)"
-PARAMETERS: Final = rf"(?:;{KEY}(?:={VALUE})?)*"
-ITEM: Final = rf"{STRING}{PARAMETERS}"
+FIELD_PARAMETERS: Final = rf"(?:;{KEY}(?:={VALUE})?)*"
+ITEM: Final = rf"{STRING}{FIELD_PARAMETERS}"
 
-INNER_LIST: Final = re.compile(rf"\((?:({ITEM}(?: {ITEM})*))?\)({PARAMETERS})")
-ONE_ITEM: Final = re.compile(rf"({STRING})({PARAMETERS})")
+INNER_LIST: Final = re.compile(rf"\((?:({ITEM}(?: {ITEM})*))?\)({FIELD_PARAMETERS})")
+ONE_ITEM: Final = re.compile(rf"({STRING})({FIELD_PARAMETERS})")
 ONE_PARAMETER: Final = re.compile(rf";({KEY})(?:=({VALUE}))?")
-MEMBER: Final = re.compile(rf"({KEY})=({BYTES}|\((?:{ITEM}(?: {ITEM})*)?\)){PARAMETERS}")
+MEMBER: Final = re.compile(rf"({KEY})=({BYTES}|\((?:{ITEM}(?: {ITEM})*)?\)){FIELD_PARAMETERS}")
 SEPARATOR: Final = re.compile(r"[ \t]*,[ \t]*")
 
 MOST_MEMBERS: Final = 16
@@ -59,7 +59,7 @@ def read_dictionary(text: str, header: str) -> dict[str, str]:
     raise SignatureError("malformed-header", f"{header} is not a dictionary of structured fields")
 
 
-def read_bytes(text: str, header: str) -> bytes:
+def read_byte_sequence(text: str, header: str) -> bytes:
     """Return the bytes of a byte sequence; raises `SignatureError`."""
     try:
         if re.fullmatch(BYTES, text):
@@ -69,7 +69,7 @@ def read_bytes(text: str, header: str) -> bytes:
     raise SignatureError("malformed-header", f"{header} does not hold bytes in base64 between colons")
 
 
-def write_bytes(raw: bytes) -> str:
+def write_byte_sequence(raw: bytes) -> str:
     """Write a byte sequence."""
     return f":{base64.b64encode(raw).decode()}:"
 
@@ -92,7 +92,7 @@ def unquoted(text: str) -> str:
     return re.sub(r"\\(.)", r"\1", text[1:-1])
 
 
-def quoted(text: str) -> str:
+def write_string(text: str) -> str:
     """Write a string."""
     return '"' + re.sub(r'(["\\])', r"\\\1", text) + '"'
 

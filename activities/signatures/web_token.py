@@ -28,13 +28,13 @@ from activities.signatures.scheme import (
     same,
 )
 
-LONGEST_TOKEN: Final = 16 * 1024
+LONGEST_WEB_TOKEN: Final = 16 * 1024
 """Maximum characters of a token in a header."""
 
 LONGEST_KID: Final = 256
 MOST_SECONDS: Final = 10**12
 
-ENCODINGS: Final[Mapping[str, Callable[[bytes], str]]] = {
+HASH_ENCODINGS: Final[Mapping[str, Callable[[bytes], str]]] = {
     "hex": bytes.hex,
     "base64": lambda digest: base64.b64encode(digest).decode(),
     "base64url": encode_base64url,
@@ -91,8 +91,8 @@ class WebToken(Scheme):
             raise ConfigError("an option is not a text")
         if fresh_by not in {"iat", "exp"}:
             raise ConfigError("fresh_by is iat or exp")
-        if encoding not in ENCODINGS:
-            raise ConfigError(f"encoding is one of {', '.join(ENCODINGS)}")
+        if encoding not in HASH_ENCODINGS:
+            raise ConfigError(f"encoding is one of {', '.join(HASH_ENCODINGS)}")
         if any(char in header for char in ' :\t\r\n"') or not header.isascii():
             raise ConfigError("header is the name of a header")
         self._name = algorithm
@@ -100,7 +100,7 @@ class WebToken(Scheme):
         self._prefix = prefix if prefix is not None else "Bearer " if lower(header) == "authorization" else ""
         self._expected = _expected(audience, issuer, claims)
         self._body_hash = body_hash
-        self._encode = ENCODINGS[encoding]
+        self._encode = HASH_ENCODINGS[encoding]
         self._fresh_by = fresh_by
         self.covers_body = not header or bool(body_hash)
         super().__init__(secrets, tolerance=tolerance)
@@ -179,8 +179,8 @@ class WebToken(Scheme):
             prefix = self._prefix
         if begin != prefix:
             raise SignatureError("malformed-header", f"it does not begin with `{self._prefix}`")
-        if len(text) > LONGEST_TOKEN:
-            raise SignatureError("malformed-header", f"the token has more than {LONGEST_TOKEN} characters")
+        if len(text) > LONGEST_WEB_TOKEN:
+            raise SignatureError("malformed-header", f"the token has more than {LONGEST_WEB_TOKEN} characters")
         return text
 
     def _kid_of(self, header: dict[str, Any]) -> str | None:

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from activities.signatures import SCHEMES, ConfigError, KeyUnavailable, Scheme, SignatureError, SignedRequest, Verified
 from activities.signatures.diagnosis import diagnose
-from activities.signatures.fetched import ASK_PAUSE, LONGEST_KEPT, MOST_BYTES, REFRESH_SECONDS, RETRY_PAUSE
+from activities.signatures.fetched import FETCH_PAUSE, LONGEST_KEPT, MOST_BYTES, REFRESH_AGE, RETRY_PAUSE
 from activities.signatures.jose_keys import MOST_KEYS, read_key_set
 from activities.signatures.key_sources import PublishedKeys
 from tests.parts.clocks import Clock
@@ -84,13 +84,13 @@ def test_until_the_set_is_there_nothing_is_proven_or_refused(server: KeyServer) 
 
 def test_a_new_key_is_fetched_when_a_token_names_it(server: KeyServer, clock: Clock, keys: PublishedKeys) -> None:
     keys.prepare(wait=30)
-    clock.now += ASK_PAUSE
+    clock.now += FETCH_PAUSE
     server.documents[PATH] = key_set(jwk(OLD, "old"), jwk(NEW, "new"))
     with pytest.raises(KeyUnavailable):
         found(keys, "new")
     assert found(keys, "new") == 1
     server.documents[PATH] = key_set(jwk(NEW, "new"))
-    clock.now += REFRESH_SECONDS
+    clock.now += REFRESH_AGE
     assert found(keys, "old") == 1, "while the set is fetched again"
     clock.now += 1
     with pytest.raises(KeyUnavailable):
@@ -109,12 +109,12 @@ def test_unknown_key_ids_ask_at_most_once_a_minute(server: KeyServer, clock: Clo
 
 def test_a_set_fetched_later_shows_that_a_key_id_is_wrong(server: KeyServer, clock: Clock, keys: PublishedKeys) -> None:
     keys.prepare(wait=30)
-    clock.now += ASK_PAUSE
+    clock.now += FETCH_PAUSE
     with pytest.raises(KeyUnavailable):
         found(keys, "forged")
     clock.now += 1
     assert found(keys, "forged") == 0
-    clock.now += ASK_PAUSE
+    clock.now += FETCH_PAUSE
     with pytest.raises(KeyUnavailable):
         found(keys, "forged")
     assert server.fetched[PATH] == 3
@@ -124,7 +124,7 @@ def test_a_token_without_a_key_id_needs_a_set_of_one(server: KeyServer, clock: C
     keys.prepare(wait=30)
     assert found(keys, None) == 1
     server.documents[PATH] = key_set(jwk(OLD, "old"), jwk(NEW, "new"))
-    clock.now += REFRESH_SECONDS
+    clock.now += REFRESH_AGE
     keys.prepare(wait=30)
     assert found(keys, None) == 0
 
@@ -139,7 +139,7 @@ def test_a_set_outlives_a_failing_provider_for_a_day(server: KeyServer, clock: C
     with pytest.raises(KeyUnavailable):
         found(keys, "old")
     server.status = 200
-    clock.now += ASK_PAUSE
+    clock.now += FETCH_PAUSE
     keys.prepare(wait=30)
     assert found(keys, "old") == 1
 

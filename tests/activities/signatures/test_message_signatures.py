@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from activities.signatures import SCHEMES, ConfigError, Scheme, SignatureError, SignedRequest
 from activities.signatures.message_signatures import signature_base
-from activities.signatures.structured_fields import quoted, read_input, write_bytes
+from activities.signatures.structured_fields import read_input, write_byte_sequence, write_string
 from tests.parts.examples import examples
 from tests.parts.setups import EC_PEM, ED, NOW, SETUPS
 
@@ -35,11 +35,11 @@ def by_hand(
     body: bytes = BODY,
 ) -> SignedRequest:
     """A request with any input, signed rightly."""
-    digest = ("Content-Digest", f"sha-256={write_bytes(hashlib.sha256(body).digest())}")
+    digest = ("Content-Digest", f"sha-256={write_byte_sequence(hashlib.sha256(body).digest())}")
     names = [name.lower() for name, _ in headers]
     request = SignedRequest("POST", URL, [*([] if "content-digest" in names else [digest]), *headers], body)
     text = f"({components}){parameters}"
-    signature = write_bytes(ED.sign(signature_base(request, read_input(text))))
+    signature = write_byte_sequence(ED.sign(signature_base(request, read_input(text))))
     return replace(
         request, headers=[*request.headers, ("Signature-Input", f"s={text}"), ("Signature", f"s={signature}")]
     )
@@ -142,8 +142,8 @@ def test_a_weak_or_wrong_digest_is_refused(digest: str) -> None:
 
 
 def test_every_known_digest_must_be_right() -> None:
-    good = f"sha-256={write_bytes(hashlib.sha256(BODY).digest())}"
-    wrong = f"{good}, sha-512={write_bytes(hashlib.sha512(b'another').digest())}"
+    good = f"sha-256={write_byte_sequence(hashlib.sha256(BODY).digest())}"
+    wrong = f"{good}, sha-512={write_byte_sequence(hashlib.sha512(b'another').digest())}"
     also = f"{good}, unixsum=:AAAA:"
     sent = {
         digest: by_hand('"@method" "@path" "content-digest"', f";created={NOW}", ("Content-Digest", digest))
@@ -198,7 +198,7 @@ def test_a_port_of_the_scheme_is_not_part_of_the_authority() -> None:
     bare = SignedRequest("POST", "https://Example.com/foo", [], b"")
     text = f'("@authority" "@query");created={NOW}'
     base = f'"@authority": example.com\n"@query": ?\n"@signature-params": {text}'
-    sent = [("Signature-Input", f"s={text}"), ("Signature", f"s={write_bytes(ED.sign(base.encode()))}")]
+    sent = [("Signature-Input", f"s={text}"), ("Signature", f"s={write_byte_sequence(ED.sign(base.encode()))}")]
     for url in ("https://Example.com/foo", "https://example.com:443/foo"):
         scheme.verify(replace(bare, url=url, headers=sent), NOW)
     for url in ("https://example.com:8443/foo", "https://example.com/foo?a", "", "/foo"):
@@ -246,5 +246,5 @@ def test_any_structured_field_is_read_or_refused(text: str) -> None:
 @given(name=st.text(alphabet=st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=10))
 @examples(50)
 def test_a_quoted_string_reads_as_itself(name: str) -> None:
-    assert read_input(f"({quoted(name)});tag={quoted(name)}").parameters == {"tag": name}
-    assert read_input(f"({quoted(name)})").components == ((name, ""),)
+    assert read_input(f"({write_string(name)});tag={write_string(name)}").parameters == {"tag": name}
+    assert read_input(f"({write_string(name)})").components == ((name, ""),)

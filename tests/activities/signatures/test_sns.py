@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.hashes import SHA1
 
 from activities.signatures import ConfigError, KeyUnavailable, SignatureError, SignedRequest, sns
 from activities.signatures import signing_certificates as certificates
-from activities.signatures.fetched import ASK_PAUSE
+from activities.signatures.fetched import FETCH_PAUSE
 from tests.parts.clocks import Clock
 from tests.parts.key_servers import KeyServer, key_server
 from tests.parts.setups import EC, NOW, RSA, SETUPS, SNS, SNS_CERTIFICATE, TOPIC, certificate_of
@@ -177,7 +177,7 @@ def test_urls_without_a_certificate_are_few(server: KeyServer) -> None:
             with pytest.raises(KeyUnavailable):
                 known.key_at(f"{server.url}/{minute}-{number}", NOW)
             known.wait(30)
-        clock.now += ASK_PAUSE
+        clock.now += FETCH_PAUSE
         assert sum(server.fetched.values()) == (minute + 1) * certificates.MOST_PENDING
 
 
