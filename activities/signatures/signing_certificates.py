@@ -67,14 +67,14 @@ class Certificates:
             del self._fetched[next(iter(self._fetched))]
 
     def _read(self, body: bytes) -> x509.Certificate:
-        certificate = read_certificate(body)
+        certificate = load_certificate(body)
         names = [name.value for name in certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)]
         if self._name and names != [self._name]:
             raise ConfigError(f"the certificate is not one of {self._name}")
         return certificate
 
 
-def read_certificate(pem: bytes) -> x509.Certificate:
+def load_certificate(pem: bytes) -> x509.Certificate:
     """Return the first certificate of the text; raises `ConfigError`."""
     try:
         certificate = x509.load_pem_x509_certificate(pem)

@@ -30,7 +30,7 @@ from activities.signatures.scheme import (
     decode_base64,
     first_match,
 )
-from activities.signatures.signing_certificates import Certificates, key_of, read_certificate
+from activities.signatures.signing_certificates import Certificates, key_of, load_certificate
 
 CERTIFICATE_URLS: Final = re.compile(
     r"https://sns\.[a-z0-9-]{1,40}\.amazonaws\.com(?:\.cn)?/SimpleNotificationService-[0-9a-f]{1,64}\.pem"
@@ -201,7 +201,7 @@ def _seconds(text: str) -> str:
 
 
 def _pinned(pem: str) -> x509.Certificate:
-    return read_certificate(pem.replace("\\n", "\n").encode())
+    return load_certificate(pem.replace("\\n", "\n").encode())
 
 
 def _private(text: str, certificate: x509.Certificate | None) -> PrivateKey:
