@@ -15,7 +15,7 @@ ENV ?= .env
 RUN := $(UV) run --locked --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev replay test faults chaos versions bench check audit format clean python
+.PHONY: help setup demo dev replay test systems faults chaos versions bench check audit format clean python
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -24,10 +24,13 @@ demo: setup  ## Run one pipeline from start to end on real parts (KEEP=1 stays u
 	@$(RUN) stagehook demo $(if $(KEEP),--keep)
 
 test: setup  ## Run the tests, real servers included
-	@$(RUN) pytest -n 4 --dist worksteal $(ARGS)
+	@$(RUN) pytest -n 7 --dist worksteal $(ARGS)
+
+systems: setup  ## Run the tests of whole systems, of several processes each, and of long runs
+	@$(RUN) pytest -m system -n 4 --dist worksteal $(ARGS)
 
 faults: setup  ## Run the slow fault tests, and more examples of the property tests
-	@$(RUN) pytest -m "fault or hypothesis" --hypothesis-profile=thorough $(ARGS)
+	@$(RUN) pytest -m "fault or hypothesis" --hypothesis-profile=thorough -n 3 --dist worksteal $(ARGS)
 
 CHAOS = $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(STORE),--store $(STORE))
 

@@ -293,6 +293,7 @@ def test_the_way_out_leads_to_temporal(guarded: Guarded, door: str, changes: Any
     assert (done.code, done.err.splitlines()[0]) == (4, "error: no open or recent run has the id some-run")
 
 
+@pytest.mark.system
 def test_a_receiver_says_where_it_connects_and_as_whom(guarded: Guarded, tmp_path: Path) -> None:
     env = {**guarded.env(), **OURS, "PORT": str(free_port())}
     log = tmp_path / "web.log"
@@ -302,6 +303,7 @@ def test_a_receiver_says_where_it_connects_and_as_whom(guarded: Guarded, tmp_pat
     assert secrets_in(log.read_text()) == []
 
 
+@pytest.mark.system
 def test_a_worker_says_where_it_connects_and_exits_with_7(guarded: Guarded) -> None:
     env = {**guarded.env(key=UNKNOWN), **OURS}
     done = run_command("worker", env=env)

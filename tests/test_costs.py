@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+import pytest
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.testing import WorkflowEnvironment
 
@@ -56,6 +57,7 @@ def events_of_a_calm_server(events: Sequence[HistoryEvent]) -> int:
     return others + 3 * kinds["workflow_task_completed_event_attributes"]
 
 
+@pytest.mark.system
 async def test_search_attributes_cost_an_action_for_each_stage(real: WorkflowEnvironment) -> None:
     await register_attributes(real.client)
     async with working(real.client, ScriptedPartner()), asyncio.timeout(RUN_TIMEOUT):
@@ -64,6 +66,7 @@ async def test_search_attributes_cost_an_action_for_each_stage(real: WorkflowEnv
     assert actions(events) == {"starts": 1, "activities": 4, "timers": 4, "signals": 4, "upserts": 4}
 
 
+@pytest.mark.system
 async def test_a_person_costs_two_more_search_attributes(real: WorkflowEnvironment) -> None:
     """One when the person is needed, and one at the command; the end of the wait adds none."""
     await register_attributes(real.client)

@@ -66,6 +66,7 @@ def start_and_wait(env: dict[str, str], id_: str) -> None:
     assert done.returncode == 0, done.stderr.decode()
 
 
+@pytest.mark.system
 def test_a_run_completes_through_a_tunnel_until_a_part_ends(tmp_path: Path) -> None:
     settings = dev_settings(tmp_path)
     with (

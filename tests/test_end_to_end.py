@@ -83,7 +83,12 @@ async def test_onboarding_goes_through_four_partners(real: WorkflowEnvironment) 
     assert set(result.outcomes["card"].data) == {"card_id", "last_four"}
 
 
-@pytest.mark.parametrize("play", ["twice", "early", "at-once", "busy", "forged", "missigned", "slow"])
+OTHER_PLAYS = ("early", "at-once", "busy", "missigned", "slow")
+
+
+@pytest.mark.parametrize(
+    "play", ["twice", "forged", *(pytest.param(play, marks=pytest.mark.system) for play in OTHER_PLAYS)]
+)
 async def test_whatever_a_partner_plays_its_stage_is_settled_once(real: WorkflowEnvironment, play: str) -> None:
     async with house(real, bank=[play]) as parts:
         handle = await parts.onboard()
@@ -120,12 +125,14 @@ async def test_a_thin_callback_is_asked_and_a_card_may_come_at_once(real: Workfl
     assert (identity.asked >= 1, card.deliveries) == (True, [])
 
 
+@pytest.mark.system
 async def test_a_partner_with_a_lost_callback_is_asked_at_the_deadline(real: WorkflowEnvironment) -> None:
     async with house(real, identity=["lost"]) as parts:
         handle = await parts.onboard(impatient(timeout=0.5))
         assert (await result_of(handle)).outcomes["identity-check"].cause == "asked"
 
 
+@pytest.mark.system
 async def test_a_call_that_was_put_off_is_the_same_work_to_the_partner(real: WorkflowEnvironment) -> None:
     async with house(real, identity=["busy"]) as parts:
         await result_of(await parts.onboard())
@@ -133,6 +140,7 @@ async def test_a_call_that_was_put_off_is_the_same_work_to_the_partner(real: Wor
     assert work.tries == 3
 
 
+@pytest.mark.system
 async def test_a_silent_partner_is_called_again_with_another_url(real: WorkflowEnvironment) -> None:
     async with house(real, esign=["never", "later"]) as parts:
         handle = await parts.onboard(impatient(timeout=1.0))
@@ -143,12 +151,14 @@ async def test_a_silent_partner_is_called_again_with_another_url(real: WorkflowE
     assert len({work.id for work in works}) == 2
 
 
+@pytest.mark.system
 async def test_a_partner_that_declines_ends_the_run_with_its_words(real: WorkflowEnvironment) -> None:
     async with house(real, bank=["failing"]) as parts:
         error = await failure_of(await parts.onboard())
     assert error.message == "stage 2 account-check: partner bank: declined: the sandbox was told to decline"
 
 
+@pytest.mark.system
 async def test_a_declined_stage_of_onboarding_waits_for_a_person(real: WorkflowEnvironment) -> None:
     async with house(real, bank=["failing"]) as parts:
         handle = await parts.onboard(ONBOARDING)
@@ -159,6 +169,7 @@ async def test_a_declined_stage_of_onboarding_waits_for_a_person(real: WorkflowE
     assert (result.outcomes["account-check"].cause, result.outcomes["card"].status) == ("operator", "succeeded")
 
 
+@pytest.mark.system
 async def test_a_partner_that_refuses_the_call_ends_the_run_at_once(real: WorkflowEnvironment) -> None:
     async with house(real, bank=["refusing"]) as parts:
         error = await failure_of(await parts.onboard())
@@ -179,6 +190,7 @@ async def test_a_history_holds_no_token_url_or_key(real: WorkflowEnvironment) ->
     assert KEY not in history
 
 
+@pytest.mark.system
 async def test_progress_answers_the_same_after_the_worker_was_replaced(real: WorkflowEnvironment) -> None:
     async with house(real, bank=["twice"]) as parts:
         handle = await parts.onboard()
@@ -189,6 +201,7 @@ async def test_progress_answers_the_same_after_the_worker_was_replaced(real: Wor
         assert await progress_of(handle) == before
 
 
+@pytest.mark.system
 async def test_temporals_ui_reads_like_the_pipeline(real: WorkflowEnvironment) -> None:
     async with house(real, bank=["never"]) as parts:
         handle = await parts.onboard()

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import asdict, replace
 
 import httpx
+import pytest
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
@@ -36,6 +37,7 @@ from tests.workflows.classes import BrokenPipeline
 from workflows.contract import ADVANCE_STAGE, Answer, Receipt, StageCall
 
 
+@pytest.mark.system
 async def test_a_reset_between_callback_and_retry_loses_nothing(real: WorkflowEnvironment) -> None:
     async with receiver(for_temporal(real.client)) as http, working(real.client, ScriptedPartner()):
         handle = await start(real.client, stage(1), stage(2))
@@ -54,6 +56,7 @@ async def test_a_reset_between_callback_and_retry_loses_nothing(real: WorkflowEn
     assert chain == handle.first_execution_run_id
 
 
+@pytest.mark.system
 async def test_a_stage_that_a_reset_opened_takes_its_lost_callback(
     real: WorkflowEnvironment, database: Database
 ) -> None:
@@ -78,6 +81,7 @@ async def test_a_stage_that_a_reset_opened_takes_its_lost_callback(
     assert (settled.outcome, settled.cause) == ("succeeded", "callback")
 
 
+@pytest.mark.system
 async def test_a_run_that_continues_as_new_goes_on_as_if_it_had_not(restless: WorkflowEnvironment) -> None:
     partner = ScriptedPartner()
     async with receiver(for_temporal(restless.client)) as http, working(restless.client, partner):
@@ -104,6 +108,7 @@ async def test_a_run_that_continues_as_new_goes_on_as_if_it_had_not(restless: Wo
     assert await described.memo() == {"pipeline": "testing"}
 
 
+@pytest.mark.system
 async def test_a_run_that_continues_as_new_in_a_call_repeats_it(restless: WorkflowEnvironment) -> None:
     """Or a flood during a call that is tried for days would use up the execution's signals."""
     answering = asyncio.Event()
@@ -128,6 +133,7 @@ async def test_a_run_that_continues_as_new_in_a_call_repeats_it(restless: Workfl
     assert replace(last, repeated=False) == first
 
 
+@pytest.mark.system
 async def test_runs_survive_a_nondeterministic_deploy_and_roll_back(
     real: WorkflowEnvironment,
 ) -> None:

@@ -109,6 +109,7 @@ async def test_a_settled_stage_no_longer_needs_a_person(findable: WorkflowEnviro
         await until_found(findable, RunFilter(partner="partner-2"), [handle.id])
 
 
+@pytest.mark.system
 async def test_beside_others_a_stage_no_longer_needs_a_person(findable: WorkflowEnvironment) -> None:
     """No other call begins when it is settled."""
     partner = ScriptedPartner()
@@ -142,6 +143,7 @@ async def test_an_ended_run_is_found_by_its_pipeline_only(findable: WorkflowEnvi
         await until_found(findable, RunFilter(pipeline="testing"), [handle.id])
 
 
+@pytest.mark.system
 async def test_an_extended_deadline_is_written(findable: WorkflowEnvironment) -> None:
     partner = ScriptedPartner()
     async with working(findable.client, partner):
@@ -154,6 +156,7 @@ async def test_an_extended_deadline_is_written(findable: WorkflowEnvironment) ->
         assert deadline.timestamp() > datetime.now(UTC).timestamp() + 3000
 
 
+@pytest.mark.system
 async def test_a_run_whose_worker_is_away_is_found_by_its_deadline(findable: WorkflowEnvironment) -> None:
     async with working(findable.client, ScriptedPartner()):
         handle = await begin(findable, stage(1, timeout=600.0))
@@ -161,6 +164,7 @@ async def test_a_run_whose_worker_is_away_is_found_by_its_deadline(findable: Wor
     await until_found(findable, RunFilter(due=datetime.now(UTC) + timedelta(hours=1)), [handle.id])
 
 
+@pytest.mark.system
 async def test_attributes_survive_a_continue_as_new(restless: WorkflowEnvironment) -> None:
     await register_attributes(restless.client)
     partner = ScriptedPartner()
@@ -175,6 +179,7 @@ async def test_attributes_survive_a_continue_as_new(restless: WorkflowEnvironmen
         await until_found(restless, RunFilter(partner="partner-2", pipeline="testing"), [handle.id])
 
 
+@pytest.mark.system
 async def test_a_class_without_partners_is_found_by_its_stage(findable: WorkflowEnvironment) -> None:
     findable_by = start_attributes("four-steps")
     async with four_steps_worker(findable.client):
@@ -189,6 +194,7 @@ async def test_a_class_without_partners_is_found_by_its_stage(findable: Workflow
         await asyncio.wait_for(handle.result(), RUN_TIMEOUT)
 
 
+@pytest.mark.system
 async def test_a_child_is_found_like_its_parent(findable: WorkflowEnvironment) -> None:
     child = PipelineRun(replace(pipeline(stage(1)), name="kyc"))
     async with working(findable.client, ScriptedPartner(), [*WORKFLOWS, WithChild]):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from temporalio.testing import WorkflowEnvironment
 
 from activities.store import migrations
@@ -41,6 +42,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
     assert process.wait(ENDS_WITHIN) == 0
 
 
+@pytest.mark.system
 async def test_a_machine_can_read_all_that_web_and_worker_log(
     real: WorkflowEnvironment, unused_port: int, tmp_path: Path
 ) -> None:

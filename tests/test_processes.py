@@ -45,6 +45,7 @@ def demo_environment(folder: Path) -> dict[str, str]:
 # --- the demo
 
 
+@pytest.mark.system
 def test_demo_json_prints_one_object_and_leaves_nothing_behind(tmp_path: Path) -> None:
     began = time.monotonic()
     done = run_command("demo", "--json", env=demo_environment(tmp_path))
@@ -180,6 +181,7 @@ def test_several_receivers_share_a_port_and_stop_with_code_0(tmp_path: Path) -> 
     eventually(lambda: processes_of(tmp_path) == [], STOP_WITHIN)
 
 
+@pytest.mark.system
 def test_a_worker_whose_metrics_cannot_be_listened_on_says_so(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
@@ -189,6 +191,7 @@ def test_a_worker_whose_metrics_cannot_be_listened_on_says_so(tmp_path: Path) ->
     assert "WORKER_METRICS names an address that cannot be listened on" in done.stderr.decode()
 
 
+@pytest.mark.system
 def test_the_worker_waits_for_temporal_says_its_build_and_stops(tmp_path: Path) -> None:
     log, metrics = tmp_path / "worker.log", f"127.0.0.1:{free_port()}"
     build = {"BUILD_ID": "0a1b2c3", "WORKER_METRICS": metrics}

@@ -59,6 +59,7 @@ async def test_a_callback_counts_although_its_calls_answer_was_lost(real: Workfl
     assert (outcome.cause, outcome.data) == ("callback", {"n": 1})
 
 
+@pytest.mark.system
 async def test_a_call_that_no_worker_takes_up_is_scheduled_again(real: WorkflowEnvironment) -> None:
     """Hours without a worker for the calls are no partner's fault."""
     partner = ScriptedPartner()
@@ -72,6 +73,7 @@ async def test_a_call_that_no_worker_takes_up_is_scheduled_again(real: WorkflowE
     assert {call.attempt for call in partner.calls} == {1}
 
 
+@pytest.mark.system
 async def test_a_try_that_may_be_taken_outweighs_an_earlier_refusal(real: WorkflowEnvironment) -> None:
     """503, then a lost answer, then a refusal of the repetition: the callback must still count."""
     urls = CallbackURLs("http://receiver.test", [KEY])
@@ -94,6 +96,7 @@ async def test_a_try_that_may_be_taken_outweighs_an_earlier_refusal(real: Workfl
     assert settled.note == "partner bank answered 422"
 
 
+@pytest.mark.system
 async def test_a_call_that_is_under_way_at_its_end_may_have_been_taken(real: WorkflowEnvironment) -> None:
     """The try before it surely was not, but this one's callback may still come."""
     tries = 0

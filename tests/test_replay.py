@@ -22,6 +22,8 @@ from receiver.cli.demo.stack import stagehook_command
 from receiver.deliveries.delivery import read_line
 from tests.local_stack import Local, eventually, local_system, running
 
+pytestmark = pytest.mark.system
+
 INPUT = '{"full_name": "ada lovelace", "date_of_birth": "1815-12-10", "iban": "GB33BUKB20201555555555"}'
 
 

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import asdict
 from typing import Any, Final
 
+import pytest
 from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import WorkflowTaskFailedCause
 from temporalio.client import Client, WorkflowExecutionStatus
@@ -92,6 +93,7 @@ async def begin(client: Client, args: list[RawValue], name: str) -> Handle:
     )
 
 
+@pytest.mark.system
 async def test_input_of_any_kind_ends_the_run_at_once_and_blocks_none(real: WorkflowEnvironment) -> None:
     async with working(real.client, ScriptedPartner()):
         types, failed = {}, {}
@@ -182,6 +184,7 @@ async def test_a_run_in_flight_goes_on_with_input_refused_today(real: WorkflowEn
     assert (await count_events(handle, FAILED_TASK), await count_events(handle, MARKER)) == (0, 0)
 
 
+@pytest.mark.system
 async def test_a_run_in_flight_may_be_reset_to_its_beginning(real: WorkflowEnvironment) -> None:
     partner = ScriptedPartner()
     handle = await in_flight(real.client, partner)
@@ -193,6 +196,7 @@ async def test_a_run_in_flight_may_be_reset_to_its_beginning(real: WorkflowEnvir
         await asyncio.wait_for(latest.result(), SOON)
 
 
+@pytest.mark.system
 async def test_a_run_in_flight_may_continue_as_new(restless: WorkflowEnvironment) -> None:
     partner = ScriptedPartner()
     handle = await in_flight(restless.client, partner)
@@ -225,6 +229,7 @@ async def test_a_newer_clients_empty_fields_are_taken(real: WorkflowEnvironment)
         await waiting(handle)
 
 
+@pytest.mark.system
 async def test_a_callback_with_deeply_nested_data_is_ignored(real: WorkflowEnvironment) -> None:
     """From a client of Temporal's: the receiver takes 64 levels. Once it settled the stage, and the run was blocked."""
     partner, seen = ScriptedPartner(), []

@@ -97,6 +97,7 @@ def started(local: Local, run: str, token_version: int) -> str:
     return done.stdout.decode()
 
 
+@pytest.mark.system
 @pytest.mark.timeout(120)
 def test_nothing_secret_is_written_anywhere(tmp_path: Path) -> None:
     written, urls = {}, []

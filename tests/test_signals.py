@@ -42,6 +42,7 @@ from workflows.views import details
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.mark.system
 async def test_one_url_cannot_use_up_the_signals_of_its_run(
     real: WorkflowEnvironment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -84,6 +85,7 @@ async def test_a_run_outlives_ten_thousand_signals(real: WorkflowEnvironment) ->
         assert (await result_of(handle)).outcomes["step-1"].status == "advanced"
 
 
+@pytest.mark.system
 async def test_many_signals_in_one_task_write_the_details_once(
     real: WorkflowEnvironment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -216,6 +218,7 @@ BAD_INPUTS: tuple[list[str], ...] = (
 )
 
 
+@pytest.mark.system
 async def test_the_temporal_cli_can_send_nothing_that_sticks(real: WorkflowEnvironment) -> None:
     async with working(real.client, ScriptedPartner()):
         handle = await start(real.client, stage(1))

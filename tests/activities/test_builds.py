@@ -80,6 +80,7 @@ async def described(env: WorkflowEnvironment, version: WorkerDeploymentVersion) 
                 await asyncio.sleep(0.1)
 
 
+@pytest.mark.system
 async def test_a_versioned_worker_waits_until_its_version_is_current(versioning: WorkflowEnvironment) -> None:
     partner, build = ScriptedPartner(), Build("0a1b2c3", versioned=True)
     version = WorkerDeploymentVersion(deployment_name=QUEUE, build_id=build.id)
@@ -99,7 +100,7 @@ async def test_a_versioned_worker_waits_until_its_version_is_current(versioning:
     assert before == 2  # started, and its first task scheduled
 
 
-@pytest.mark.parametrize("queue", [QUEUE, "a.queue:of-ours"])
+@pytest.mark.parametrize("queue", [pytest.param(QUEUE, marks=pytest.mark.system), "a.queue:of-ours"])
 async def test_an_unversioned_worker_with_an_id_gets_runs_at_once(real: WorkflowEnvironment, queue: str) -> None:
     """Temporal notes the id with each task that the worker completes."""
     partner = ScriptedPartner()

@@ -318,6 +318,7 @@ async def is_free(client: Client) -> bool:
     return not await is_held(client)
 
 
+@pytest.mark.system
 async def test_only_a_failed_connection_is_a_miss(real: WorkflowEnvironment, http: respx.MockRouter) -> None:
     counted: list[str] = []
     reach = Reach(real.client, "lane")

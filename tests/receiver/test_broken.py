@@ -230,7 +230,14 @@ async def test_a_callback_url_in_the_data_stays_out_of_history(
 # --- each way after the mend
 
 
-@pytest.mark.parametrize("wrong", ["a number as code", "NaN", "a lone surrogate", "a KeyError"])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "NaN",
+        "a KeyError",
+        *(pytest.param(of, marks=pytest.mark.system) for of in ("a number as code", "a lone surrogate")),
+    ],
+)
 async def test_the_partners_retry_settles_it(wrong: str, store: Database | None, real: WorkflowEnvironment) -> None:
     file = File(BROKEN[wrong])
     async with (

@@ -190,6 +190,7 @@ def test_a_body_is_printed_byte_for_byte(filled: Database) -> None:
     assert (printed.returncode, printed.stdout) == (0, one.body)
 
 
+@pytest.mark.system
 def test_a_process_prints_a_body_byte_for_byte(sqlite_files: SQLiteFiles, tmp_path: Path) -> None:
     database = sqlite_files.copy(tmp_path)
     one = delivery(body=(body := b"\x00\r\n\xff"), body_size=len(body), body_digest=digest(body))

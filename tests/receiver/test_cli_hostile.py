@@ -232,6 +232,7 @@ def raw(text: str) -> list[str]:
     return CONTROLS.findall(text)
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("name", CASES)
 def test_wrong_usage_and_settings_print_no_control_character(name: str, hostile: Hostile) -> None:
     words = name.split()

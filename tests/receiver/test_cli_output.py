@@ -45,6 +45,7 @@ def shell(words: list[str], rest: str, **env: str) -> subprocess.CompletedProces
     return subprocess.run(["bash", "-c", line], env={**os.environ, **env}, capture_output=True, timeout=60, check=False)
 
 
+@pytest.mark.system
 def test_a_reader_that_has_had_enough_is_no_failure(store: str) -> None:
     Archive(Database(store)).add([delivery() for _ in range(LINES)])
     done = shell(["delivery", "list", "--limit", "5000"], "| { head -c 1 >/dev/null; }", DATABASE_URL=store)
@@ -110,6 +111,7 @@ def test_an_empty_list_says_what_to_look_at(store: str) -> None:
     assert done.err.startswith("none found: ")
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("words", [["--help"], ["key", "generate"]])
 def test_a_full_disk_is_told_in_a_sentence(words: list[str]) -> None:
     done = shell(words, "> /dev/full")
@@ -125,6 +127,7 @@ def test_what_is_closed_is_written_to_nowhere(closed: str) -> None:
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+@pytest.mark.system
 def test_a_replay_that_is_stopped_says_how_far_it_came(tmp_path: Path) -> None:
     file = tmp_path / "export.jsonl"
     file.write_text("".join(json.dumps(delivery().as_json()) + "\n" for _ in range(2)))
@@ -163,6 +166,7 @@ def test_a_question_is_ended_by_no_and_by_ctrl_d(answer: bytes, asking: list[str
     assert "nothing was sent" in done.err
 
 
+@pytest.mark.system
 def test_a_question_is_ended_by_ctrl_c(asking: list[str]) -> None:
     words = stagehook_command(*asking)
     ours, theirs = pty.openpty()

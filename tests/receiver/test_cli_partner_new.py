@@ -245,7 +245,10 @@ SOME = {*NAMES, *(f"odd-{place}" for place in RUNNING_CODE), *one_of_each()}
 
 
 @pytest.mark.timeout(300)  # a run of pytest within
-@pytest.mark.parametrize("wanted", [SOME, pytest.param(None, marks=pytest.mark.fault)], ids=["some", "all"])
+@pytest.mark.parametrize(
+    "wanted",
+    [pytest.param(SOME, marks=pytest.mark.system, id="some"), pytest.param(None, marks=pytest.mark.fault, id="all")],
+)
 def test_what_it_writes_passes_its_tests_and_ours_and_is_tidy(project: Path, wanted: set[str] | None) -> None:
     written = write_all(project, wanted)
     assert wanted is None or set(written) == wanted

@@ -72,6 +72,7 @@ def test_finished_work_is_undone(local: Local) -> None:
     assert work_of(local, told["reference"])["undone"]
 
 
+@pytest.mark.system
 def test_an_earlier_calls_work_is_not_undone_by_the_latest(local: Local) -> None:
     retried = {"partner": "cards", "timeout": 3, "on_timeout": "retry", "attempts": 2}
     begin(local, "retried", {**retried, "needs": {"signer": "input.signer"}})

@@ -133,6 +133,7 @@ def test_a_tolerance_may_be_given() -> None:
     assert command(*args, "--tolerance", "1000", given=BODY).code == 0
 
 
+@pytest.mark.system
 def test_a_real_process_reads_stdin_and_ends_with_the_verdict(tmp_path: Path) -> None:
     file = tmp_path / "body.json"
     file.write_bytes(BODY)

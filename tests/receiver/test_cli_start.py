@@ -141,7 +141,11 @@ def test_a_tab_imports_nothing_heavy(typed: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "code"), [(("token", "inspect", "x"), Exit.BAD_TOKEN), (("pipeline", "start", "none"), Exit.NOT_FOUND)]
+    ("words", "code"),
+    [
+        (("token", "inspect", "x"), Exit.BAD_TOKEN),
+        pytest.param(("pipeline", "start", "none"), Exit.NOT_FOUND, marks=pytest.mark.system),
+    ],
 )
 def test_a_command_without_a_store_imports_no_sqlalchemy(words: tuple[str, ...], code: Exit) -> None:
     assert "sqlalchemy" not in imported(*words, env={"CALLBACK_KEYS": SECRET}, code=code)
@@ -195,6 +199,7 @@ def test_every_shell_is_told_commands_options_and_choices(shell: str, typed: lis
     assert wanted <= set(done.out.replace(",", "\n").replace("\t", "\n").splitlines())
 
 
+@pytest.mark.system
 @pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
 @pytest.mark.parametrize(
     ("typed", "wanted"),
@@ -225,6 +230,7 @@ def run(*words: str, **env: str) -> Done:
     return done
 
 
+@pytest.mark.system
 def test_commands_keep_names_that_a_tab_completes(tmp_path: Path) -> None:
     cache = str(tmp_path / "cache")
     assert completed("stagehook pipeline start ", XDG_CACHE_HOME=cache) == []
@@ -280,6 +286,7 @@ async def listed(client: Client, workflow_id: str) -> None:
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.system
 async def test_ids_of_runs_come_from_temporal(real: WorkflowEnvironment, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(names, "RUNS_TIMEOUT", 30)  # the machine may be busy
     monkeypatch.setenv("TEMPORAL_ADDRESS", real.client.service_client.config.target_host)

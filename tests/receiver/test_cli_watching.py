@@ -81,6 +81,7 @@ async def test_an_ended_run_without_a_worker_is_an_error(monkeypatch: pytest.Mon
         await watched(CountingRuns([], WorkerAway("away")), monkeypatch)
 
 
+@pytest.mark.system
 async def test_a_run_of_another_class_is_watched_by_its_status(real: WorkflowEnvironment) -> None:
     address, namespace = real.client.service_client.config.target_host, real.client.namespace
     env = {**os.environ, "TEMPORAL_ADDRESS": address, "TEMPORAL_NAMESPACE": namespace}

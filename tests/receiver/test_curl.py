@@ -53,8 +53,8 @@ needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="there is n
         b"\r\nwindows\r\n",
         "äöü €\n".encode(),
         bytes(range(256)) * 20,
-        b"'" * LARGEST_ARGUMENT,
-        "'ä\n".encode() * (1024 * 1024 // 4),
+        pytest.param(b"'" * LARGEST_ARGUMENT, marks=pytest.mark.system),
+        pytest.param("'ä\n".encode() * (1024 * 1024 // 4), marks=pytest.mark.system),
     ],
     ids=lambda body: f"{body[:12]!r}-{len(body)}",
 )

@@ -120,6 +120,7 @@ raise ValueError("uncaught")
 """
 
 
+@pytest.mark.system
 def test_what_python_writes_to_stderr_is_an_event_too() -> None:
     """And the SDK's line about an activity is one only for an error that was not expected."""
     done = subprocess.run([sys.executable, "-c", STRAY], capture_output=True, text=True, check=False)

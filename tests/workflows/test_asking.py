@@ -262,6 +262,7 @@ async def test_a_worker_that_does_not_know_the_activity_fails_no_run(skipping: W
     assert await count_events(handle, "workflow_task_failed_event_attributes") == 0
 
 
+@pytest.mark.system
 async def test_a_run_that_continues_as_new_while_asking_asks_again(restless: WorkflowEnvironment) -> None:
     answering, begun = asyncio.Event(), asyncio.Event()
 

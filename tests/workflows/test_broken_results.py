@@ -162,6 +162,7 @@ async def test_a_deeply_nested_callback_is_ignored(skipping: WorkflowEnvironment
         assert (await progress_of(handle)).ignored == {"unreadable callback": 1}
 
 
+@pytest.mark.system
 @pytest.mark.timeout(120)
 async def test_a_run_stuck_on_a_broken_answer_goes_on_in_this_version(
     skipping: WorkflowEnvironment,

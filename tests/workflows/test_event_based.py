@@ -81,6 +81,7 @@ async def test_weeks_may_pass_between_events(skipping: WorkflowEnvironment) -> N
         assert await asyncio.wait_for(handle.result(), SOON) == ALL
 
 
+@pytest.mark.system
 async def test_the_temporal_cli_drives_it_past_lower_waits(
     real: WorkflowEnvironment,
 ) -> None:

@@ -103,6 +103,7 @@ async def test_data_of_a_stage_that_did_not_run_is_missing(skipping: WorkflowEnv
     )
 
 
+@pytest.mark.system
 async def test_a_branch_is_kept_when_a_run_continues_as_new(restless: WorkflowEnvironment) -> None:
     partner = ScriptedPartner()
     async with working(restless.client, partner):

@@ -279,6 +279,7 @@ async def test_a_success_after_escalating_wins_over_a_later_command(real: Workfl
         assert await refusal_of(handle, "fail") == "stage 1 is settled: succeeded by callback"
 
 
+@pytest.mark.system
 async def test_a_command_acts_once_across_continue_as_new(restless: WorkflowEnvironment) -> None:
     partner = ScriptedPartner()
     async with working(restless.client, partner):
@@ -325,6 +326,7 @@ async def test_a_failed_callback_overtakes_a_call_that_is_retried(real: Workflow
         assert (await result_of(handle)).outcomes["step-1"].attempt == 2
 
 
+@pytest.mark.system
 async def test_an_extension_in_the_task_of_the_timer_counts(real: WorkflowEnvironment) -> None:
     partner = ScriptedPartner()
     async with working(real.client, partner):

@@ -75,6 +75,7 @@ async def test_a_child_that_completes_settles_its_parents_stage(real: WorkflowEn
     assert outcome.data == {"step-1": {"found": 1}, "step-2": {"found": 2}}
 
 
+@pytest.mark.system
 async def test_a_child_that_fails_is_started_again_by_the_policy(real: WorkflowEnvironment) -> None:
     partner = ScriptedPartner()
     async with working(real.client, partner, [*WORKFLOWS, WithChild]):
@@ -125,6 +126,7 @@ async def test_a_parent_with_a_long_id_starts_its_child(real: WorkflowEnvironmen
         assert len((await child_of(parent, real.client)).id) < 600
 
 
+@pytest.mark.system
 async def test_a_run_whose_child_failed_starts_another(real: WorkflowEnvironment) -> None:
     partner = ScriptedPartner()
     async with working(real.client, partner, [*WORKFLOWS, WithChild]):
@@ -160,6 +162,7 @@ async def test_a_child_lives_on_when_its_parent_has_ended(real: WorkflowEnvironm
     assert result["outcomes"]["step-1"]["status"] == "succeeded"
 
 
+@pytest.mark.system
 async def test_a_child_goes_on_when_its_parent_continues(restless: WorkflowEnvironment) -> None:
     """While it is waited for, and while the parent's stage is operated."""
     partner = ScriptedPartner()

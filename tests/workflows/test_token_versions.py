@@ -90,6 +90,7 @@ async def test_calls_of_a_class_have_its_type_and_no_definition(skipping: Workfl
     assert {(call.pipeline, call.definition, call.token_version) for call in partner.calls} == {("SideBySide", "", 1)}
 
 
+@pytest.mark.system
 async def test_a_call_keeps_its_version_through_continue_as_new(restless: WorkflowEnvironment) -> None:
     """Its tries on both sides send the same bytes."""
     answering = asyncio.Event()
