@@ -29,8 +29,8 @@ FOR_EVER = 600.0
 PATIENT = Timing(
     commit_timeout=PATIENCE, query_timeout=PATIENCE, resend_pause=FOR_EVER, refusal_lasts=FOR_EVER, lease=FOR_EVER
 )
-"""Three times as long as in production to keep a delivery. On a busy machine a test may pause for longer than the lease,
-or between two copies of a callback; what is to happen after these times, a test asks for."""
+"""Three times as long as in production to keep a delivery. No lease or pause ends during a test: on a busy machine that
+could happen between any two of its lines."""
 UNHURRIED = replace(PATIENT, commit_timeout=30.0, query_timeout=30.0, fate_wait=30.0)
 """No store or Temporal that answers at all is too late."""
 

@@ -282,7 +282,7 @@ def test_the_commands_of_the_other_pages_do_what_they_say(dev: dict[str, str], t
     assert "succeeded (callback)" in printed["stagehook pipeline show mine"]
 
 
-@pytest.mark.fault  # make test writes partners of each kind and runs their tests, in test_cli_partner_new
+@pytest.mark.fault  # make systems writes partners of each kind and runs their tests, in test_cli_partner_new
 @pytest.mark.timeout(240)
 def test_a_partner_is_added_as_the_page_says(tmp_path: Path) -> None:
     """Its commands in their order, the code put where the page puts it before the tests are run."""

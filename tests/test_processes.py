@@ -74,7 +74,7 @@ def test_demo_json_prints_one_object_and_leaves_nothing_behind(tmp_path: Path) -
     assert took < 3 * 15
 
 
-@pytest.mark.fault  # make test runs the other demo, and reads such logs in tests/test_secrets.py
+@pytest.mark.fault  # make systems runs the other demo, and reads such logs in tests/test_secrets.py
 def test_demo_stays_up_until_ctrl_c_and_logs_no_token_url_or_key(tmp_path: Path) -> None:
     kept, log = tmp_path / "kept", tmp_path / "demo.log"
     kept.mkdir()
