@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
@@ -76,6 +77,7 @@ def test_there_is_no_fourth_code_package() -> None:
     assert packages - {"tests", "benchmarks"} == set(ROOMS)
 
 
+OF_TEST_MODULE = re.compile(r"\btests(\.\w+)*\.test_")
 TEST_MODULES = sorted((ROOT / "tests").rglob("test_*.py"))
 
 
@@ -84,6 +86,7 @@ def test_no_test_module_imports_another() -> None:
     importing = [
         (str(file.relative_to(ROOT)), name)
         for file in sorted((ROOT / "tests").rglob("*.py"))
+        if OF_TEST_MODULE.search(file.read_text())  # to parse them all takes seconds
         for name in imported_by(file)
         if name.split(".")[0] == "tests" and any(part.startswith("test_") for part in name.split("."))
     ]

@@ -266,14 +266,14 @@ async def test_without_a_backlog_no_signal_costs_a_claim(
 async def test_a_burst_or_backlog_is_limited_to_some_signals_at_once(database: Database, temporal: Switchable) -> None:
     temporal.there = False
     async with opened(database, temporal) as door:
-        for n in range(300):
+        for n in range(100):
             await door.deliver(delivery(f"backlog-{n}"))
         temporal.there, temporal.slow = True, 0.02
-        burst = [door.deliver(delivery(f"burst-{n}")) for n in range(200)]
+        burst = [door.deliver(delivery(f"burst-{n}")) for n in range(100)]
         assert set(await asyncio.gather(*burst)) == {Verdict.ACCEPTED}
-        await eventually(lambda: len(temporal.sent) == 500)
+        await eventually(lambda: len(temporal.sent) == 200)
     assert temporal.most <= sender_module.MOST_LEASED
-    assert len(set(temporal.sent)) == 500
+    assert len(set(temporal.sent)) == 200
 
 
 async def test_deliveries_of_an_outage_are_sent_after_it_in_order(

@@ -52,7 +52,7 @@ def away(cursor: Any) -> None:
     raise StoreAway("away")
 
 
-CHAINS = [f"chain-{n}" for n in range(3 * MAX_WHOLE)]
+CHAINS = [f"chain-{n}" for n in range(MAX_WHOLE + 10)]
 
 
 async def test_every_202_of_an_outage_holds_after_it(door: Door, temporal: Switchable) -> None:
