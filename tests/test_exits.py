@@ -83,5 +83,6 @@ def test_a_process_that_is_stopped_ends_with_code_0(local: Local, tmp_path: Path
     assert codes(once) == {0}
 
 
-def test_the_demo_ends_with_code_0(tmp_path: Path) -> None:
-    assert {run_command("demo", "--json").returncode for _ in range(TIMES)} == {0}
+def test_the_demo_ends_with_code_0() -> None:
+    """Seldomer: it ends as every other command does, and each time it starts and ends four processes as well."""
+    assert {run_command("demo", "--json").returncode for _ in range(TIMES // 3)} == {0}
