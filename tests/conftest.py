@@ -12,6 +12,7 @@ from tests.parts.doors import door, temporal
 from tests.parts.examples import register_profiles
 from tests.parts.filled_stores import filled
 from tests.parts.guarded import guarded
+from tests.parts.patience import patient_commands
 from tests.parts.shared_contexts import shared_contexts
 from tests.parts.temporal import dev_server, real, restless, restless_server, skipping
 from tests.stores import database, empty_database, inbox, postgres, postgres_databases, proxy, sqlite_files, timing
@@ -25,6 +26,7 @@ __all__ = [
     "guarded",
     "inbox",
     "local",
+    "patient_commands",
     "postgres",
     "postgres_databases",
     "proxy",

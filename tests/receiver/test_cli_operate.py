@@ -18,6 +18,7 @@ from activities.runs import Runs
 from receiver.cli.pipeline.actors import os_user
 from receiver.cli.pipeline.operating import operate_stage
 from tests.commands import Done, command
+from tests.parts.patience import NO_WORKER
 from tests.parts.told import told
 from tests.support import (
     SOON,
@@ -221,7 +222,7 @@ def test_a_command_that_cannot_be_meant_is_a_usage_error(words: list[str], says:
 
 
 async def test_without_a_worker_nothing_is_sent(real: WorkflowEnvironment, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("activities.runs.WORKER_ANSWERS_WITHIN", timedelta(seconds=1))
+    monkeypatch.setattr("activities.runs.WORKER_ANSWERS_WITHIN", NO_WORKER)
     async with working(real.client, ScriptedPartner()):
         handle = await start(real.client, stage(1))
         await waiting(handle)

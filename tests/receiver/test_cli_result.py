@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ from temporalio.testing import WorkflowEnvironment
 
 from receiver.cli.demo.running import INPUT
 from receiver.cli.pipeline.results import result_lines
+from tests.parts.patience import NO_WORKER
 from tests.parts.told import told
 from tests.support import (
     ScriptedPartner,
@@ -155,7 +155,7 @@ async def test_advance_past_a_single_wait_does_not_ask(real: WorkflowEnvironment
 async def test_advance_without_a_worker_asks_unless_it_is_stage_1(
     real: WorkflowEnvironment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("activities.runs.WORKER_ANSWERS_WITHIN", timedelta(seconds=1))
+    monkeypatch.setattr("activities.runs.WORKER_ANSWERS_WITHIN", NO_WORKER)
     async with working(real.client, ScriptedPartner()):
         handle = await start(real.client, stage(1), stage(2))
         await waiting(handle, 1)

@@ -19,6 +19,7 @@ from activities.worker import WORKFLOWS
 from receiver.cli.demo.stack import stagehook_command
 from receiver.cli.pipeline import watching
 from receiver.cli.pipeline.watching import LONGEST_PAUSE_SECONDS, LOOK_AGAIN_SECONDS, Snapshot, looks
+from tests.parts.patience import NO_WORKER
 from tests.support import QUEUE, SOON, ScriptedPartner, stage, start, waiting, working
 from tests.workflows.classes import Unstaged
 from workflows.contract import Progress
@@ -104,7 +105,9 @@ async def test_a_run_of_another_class_is_watched_by_its_status(real: WorkflowEnv
     assert process.returncode == 0
 
 
-async def test_each_reason_for_unknown_progress_is_told_apart(real: WorkflowEnvironment) -> None:
+async def test_each_reason_for_unknown_progress_is_told_apart(
+    real: WorkflowEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
     runs = Runs(real.client)
     async with working(real.client, ScriptedPartner(), [Unstaged, *WORKFLOWS]):
         await real.client.start_workflow(Unstaged.run, id="other", task_queue=QUEUE)
@@ -114,5 +117,6 @@ async def test_each_reason_for_unknown_progress_is_told_apart(real: WorkflowEnvi
     async with working(real.client, ScriptedPartner(), [Unstaged]):
         with pytest.raises(QueryFailed, match=r"no worker can execute the run run: .*not registered"):
             await runs.progress("run")
+    monkeypatch.setattr("activities.runs.WORKER_ANSWERS_WITHIN", NO_WORKER)
     with pytest.raises(WorkerAway, match="no worker answers for the run run"):
         await runs.progress("run")

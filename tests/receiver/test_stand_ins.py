@@ -18,6 +18,7 @@ from receiver.replay.errors import NoStandIn
 from receiver.replay.sending import Replayed
 from receiver.replay.stand_ins import StandIns, is_stand_in, new_stand_in_id, stand_in
 from tests.parts.deliveries import delivery
+from tests.parts.patience import NO_WORKER
 from tests.support import QUEUE, RUN_TIMEOUT, ScriptedPartner, working
 from workflows.checking import MOST_STAGES, pipeline_faults
 from workflows.contract import ADVANCE_STAGE, Answer, Callback
@@ -110,7 +111,10 @@ async def test_a_stand_in_that_lacks_a_callback_stays_open_for_it(
         assert (await runs.describe(late.workflow_id)).status is WorkflowExecutionStatus.RUNNING
 
 
-async def test_without_a_worker_what_is_in_the_history_has_come(real: WorkflowEnvironment) -> None:
+async def test_without_a_worker_what_is_in_the_history_has_come(
+    real: WorkflowEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("activities.runs.WORKER_ANSWERS_WITHIN", NO_WORKER)
     runs, one = Runs(real.client), captured()
     aim = StandIns(runs, [one], QUEUE)
     claims = await aim.claims(one)
