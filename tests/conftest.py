@@ -15,7 +15,17 @@ from tests.parts.guarded import guarded
 from tests.parts.patience import patient_commands
 from tests.parts.shared_contexts import shared_contexts
 from tests.parts.temporal import dev_server, real, restless, restless_server, skipping
-from tests.stores import database, empty_database, inbox, postgres, postgres_databases, proxy, sqlite_files, timing
+from tests.stores import (
+    database,
+    empty_database,
+    inbox,
+    postgres,
+    postgres_databases,
+    proxy,
+    sqlite_files,
+    timing,
+    unhurried_locks,
+)
 
 __all__ = [
     "database",
@@ -38,6 +48,7 @@ __all__ = [
     "sqlite_files",
     "temporal",
     "timing",
+    "unhurried_locks",
 ]
 
 register_profiles()
@@ -57,10 +68,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=place)
 
 
+def pytest_collection() -> None:
+    gc.disable()
+
+
 def pytest_collection_finish() -> None:
     """Thousands of tests stay to the end: the garbage collector need not look at them again and again."""
-    gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture

@@ -34,6 +34,16 @@ could happen between any two of its lines."""
 UNHURRIED = replace(PATIENT, commit_timeout=30.0, query_timeout=30.0, fate_wait=30.0)
 """No store or Temporal that answers at all is too late."""
 
+LOCKED_FOR_LONG = 30_000
+"""Milliseconds."""
+
+
+@pytest.fixture
+def unhurried_locks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a receiver wait for another's rows as long as it takes: on a busy machine, 200 ms do not suffice."""
+    monkeypatch.setattr("activities.store.database.LOCK_TIMEOUT_MS", LOCKED_FOR_LONG)
+    monkeypatch.setattr("receiver.deliveries.statements.LOCK_TIMEOUT_MS", LOCKED_FOR_LONG)
+
 
 def timed(**changes: Any) -> pytest.MarkDecorator:
     """Let the test's `inbox` and `door` have another timing."""

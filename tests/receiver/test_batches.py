@@ -416,6 +416,7 @@ async def test_events_are_inserted_by_stage_whatever_their_order(
     assert inserted == [expected]
 
 
+@pytest.mark.usefixtures("unhurried_locks")
 async def test_the_same_events_at_two_receivers_are_signalled_once(database: Database) -> None:
     """Also in another order."""
     temporals = [Listening(), Listening()]

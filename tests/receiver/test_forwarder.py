@@ -307,6 +307,7 @@ async def test_another_process_delivers_what_one_has_left(database: Database, te
         await eventually(lambda: fate_of(database, one) is Fate.TAKEN)
 
 
+@pytest.mark.usefixtures("unhurried_locks")
 async def test_two_processes_on_one_store_send_each_delivery_once(database: Database) -> None:
     temporal = Switchable()
     temporal.there = False
@@ -319,6 +320,7 @@ async def test_two_processes_on_one_store_send_each_delivery_once(database: Data
     assert len(temporal.sent) == len(set(temporal.sent)) == 40
 
 
+@pytest.mark.usefixtures("unhurried_locks")
 async def test_a_stage_stays_in_order_across_processes(database: Database) -> None:
     temporal = Switchable()
     temporal.slow = 0.01

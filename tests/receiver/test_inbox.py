@@ -24,7 +24,7 @@ from receiver.deliveries.rows import to_row
 from receiver.deliveries.statements import Statements
 from tests.parts.deliveries import delivery, keep, queued
 from tests.parts.hanging import Hanging
-from tests.stores import PATIENCE, PATIENT, timed
+from tests.stores import PATIENCE, PATIENT, UNHURRIED, timed
 
 
 async def test_a_kept_delivery_is_read_back_as_it_was(inbox: Inbox, database: Database) -> None:
@@ -46,8 +46,9 @@ async def test_the_same_content_fifty_times_at_once_is_kept_once(inbox: Inbox) -
     assert sorted(one.value for one in kept) == ["again"] * 49 + ["leased"]
 
 
+@pytest.mark.usefixtures("unhurried_locks")
 async def test_two_processes_keep_the_same_content_once(database: Database) -> None:
-    one, other = Inbox(database, PATIENT), Inbox(database, PATIENT)
+    one, other = Inbox(database, UNHURRIED), Inbox(database, UNHURRIED)
     there, back = [f"{n}" for n in range(40)], [f"{n}" for n in reversed(range(40))]
     async with one.running(), other.running():
         for order in (there, back):

@@ -21,8 +21,10 @@ from receiver.timing import Timing
 from tests.parts.deliveries import delivery
 from tests.parts.doors import Door, opened
 from tests.parts.switchable import Switchable
-from tests.stores import PATIENT, UNHURRIED
+from tests.stores import UNHURRIED
 from tests.support import SOON
+
+pytestmark = pytest.mark.usefixtures("unhurried_locks")
 
 STEPS = 3
 """Of one receiver at most: keep, send and tell, or keep and promise."""
@@ -96,7 +98,7 @@ def temporal_without(run: Reached) -> Switchable:
 async def test_every_order_of_two_receivers_gives_one_answer(
     database: Database, ended: Reached, waits: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    timing = replace(PATIENT, fate_wait=waits)
+    timing = replace(UNHURRIED, fate_wait=waits)
     seen = set()
     for order in ORDERS:
         with monkeypatch.context() as patches:

@@ -43,6 +43,7 @@ async def test_a_lease_runs_out(inbox: Inbox) -> None:
     assert (claimed.id, claimed.claims, claimed.callback) == (one.id, one.claims, queued(one, "").callback)
 
 
+@pytest.mark.usefixtures("unhurried_locks")
 async def test_two_processes_claim_nothing_twice(database: Database) -> None:
     one, other = Inbox(database, PATIENT), Inbox(database, PATIENT)
     async with one.running(), other.running():

@@ -380,6 +380,7 @@ async def test_claims_that_a_stranger_has_written_can_be_shown(http: httpx.Async
     assert token.encode() not in one.body
 
 
+@pytest.mark.usefixtures("unhurried_locks")
 async def test_two_receivers_match_an_event_once(database: Database) -> None:
     temporals = [Listening(), Listening()]
     await called(database, 1, answered=False)
