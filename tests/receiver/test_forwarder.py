@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import pytest
@@ -37,15 +40,20 @@ def called(one: Delivery) -> NotedCall:
     return NotedCall(one.claims, CallOrigin("onboarding", "0123456789ab", "key", "url"), called_at=1.0)
 
 
-def slow_down(inbox: Inbox, monkeypatch: pytest.MonkeyPatch, *, seconds: float) -> None:
-    """Let every commit take so long."""
-    insert = inbox._statements.insert
+@contextmanager
+def no_commit(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let no commit that begins in this block end before the block does."""
+    insert, go_on = inbox._statements.insert, threading.Event()
 
-    def slowly(*args: Any) -> set[str]:
-        time.sleep(seconds)
+    def waiting(*args: Any) -> set[str]:
+        go_on.wait(3 * SOON)
         return insert(*args)
 
-    monkeypatch.setattr(inbox._statements, "insert", slowly)
+    monkeypatch.setattr(inbox._statements, "insert", waiting)
+    try:
+        yield
+    finally:
+        go_on.set()
 
 
 async def test_a_delivery_is_kept_sent_and_marked_with_its_pipeline(
@@ -118,31 +126,30 @@ async def test_the_answer_does_not_wait_for_one_that_comes_late(
     await eventually(lambda: fate_of(database, one) is Fate.TAKEN)
 
 
-@timed(commit_timeout=0.3, lease=1.0)
+@timed(commit_timeout=1.0, lease=1.0)
 async def test_a_delivery_kept_after_its_answer_is_recorded_with_it(
     door: Door, database: Database, temporal: Switchable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A refusal by Temporal's word alone is 503: the store may know the content as answered 202."""
     await door.inbox.depth()  # connected: what the writer has not begun with is let go
-    slow_down(door.inbox, monkeypatch, seconds=0.8)
     temporal.answers["run"] = Reached.FINISHED
     late, taken = delivery("chain-1"), delivery("chain-2", workflow_id="another")
-    with pytest.raises(Unavailable, match="the run is finished; the store is away"):
-        await door.deliver(late)
-    assert await door.deliver(taken) is Verdict.ACCEPTED
+    with no_commit(door.inbox, monkeypatch):
+        with pytest.raises(Unavailable, match="the run is finished; the store is away"):
+            await door.deliver(late)
+        assert await door.deliver(taken) is Verdict.ACCEPTED
     wanted = {late.id: Fate.REFUSED, taken.id: Fate.TAKEN}
     await eventually(lambda: {one.id: one.fate for one in Archive(database).every()} == wanted)
     assert Archive(database).get(late.id).status == 503
 
 
-@timed(commit_timeout=0.1, lease=1.0)
+@timed(commit_timeout=1.0, lease=1.0)
 async def test_a_delivery_kept_after_a_503_is_recorded_and_sent(
     door: Door, database: Database, temporal: Switchable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await door.inbox.depth()
-    slow_down(door.inbox, monkeypatch, seconds=0.3)
     one, temporal.there = delivery(), False
-    with pytest.raises(Unavailable):
+    with no_commit(door.inbox, monkeypatch), pytest.raises(Unavailable):
         await door.deliver(one, "a")
     await eventually(lambda: [each.status for each in Archive(database).every()] == [503])
     temporal.there = True
