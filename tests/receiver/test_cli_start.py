@@ -108,7 +108,19 @@ def completed(typed: str, **env: str) -> list[str]:
         stagehook_command(), env={**bare_environment(), **completing(typed, **env)}, capture_output=True, check=True
     )
     assert done.stderr == b""
-    return [line.partition(",")[2] for line in done.stdout.decode().splitlines() if line]
+    return words_in(done.stdout.decode())
+
+
+def completed_here(typed: str, **env: str) -> list[str]:
+    """What bash would be told, but in this process."""
+    options: dict[str, Any] = completing(typed, **env)
+    done = command(**options)
+    assert (done.code, done.err) == (0, "")
+    return words_in(done.out)
+
+
+def words_in(told: str) -> list[str]:
+    return [line.partition(",")[2] for line in told.splitlines() if line]
 
 
 def test_help_imports_click_and_ours_alone() -> None:
@@ -266,14 +278,16 @@ def test_no_command_fails_for_want_of_a_place_for_names(home: str) -> None:
     done = run("pipeline", "start", "none", XDG_CACHE_HOME=home, HOME=home or "/dev/null")
     assert done.code == 4
     assert done.err.splitlines()[0] == "error: no pipeline is named none"
-    assert completed("stagehook pipeline start ", XDG_CACHE_HOME=home, HOME=home or "/dev/null") == []
+    assert completed_here("stagehook pipeline start ", XDG_CACHE_HOME=home, HOME=home or "/dev/null") == []
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"pipelines": 3}', '{"pipelines": [1, "a\\u001b", "b\\nc"]}'])
 def test_a_damaged_file_of_names_completes_nothing(text: str, tmp_path: Path) -> None:
     (tmp_path / "stagehook").mkdir()
     (tmp_path / "stagehook" / "names.json").write_text(text)
-    assert completed("stagehook pipeline start ", XDG_CACHE_HOME=str(tmp_path)) == []
+    assert completed_here("stagehook pipeline start ", XDG_CACHE_HOME=str(tmp_path)) == []
+    (tmp_path / "stagehook" / "names.json").write_text('{"pipelines": ["kept"]}')
+    assert completed_here("stagehook pipeline start ", XDG_CACHE_HOME=str(tmp_path)) == ["kept"]
 
 
 # --- runs
