@@ -84,5 +84,5 @@ def test_a_process_that_is_stopped_ends_with_code_0(local: Local, tmp_path: Path
 
 
 def test_the_demo_ends_with_code_0() -> None:
-    """Seldomer: it ends as every other command does, and each time it starts and ends four processes as well."""
+    """Less often: it ends as every other command does, and starts and ends four processes each time."""
     assert {run_command("demo", "--json").returncode for _ in range(TIMES // 3)} == {0}
