@@ -20,31 +20,34 @@ from tests.support import KEY
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(900)]
 
 TIMES = 30
+WITHOUT_TEMPORAL = 5
+"""Times that what never uses Temporal's client is run."""
+
 AT_ONCE = 3
 URL = CallbackURLs("http://hooks.test", [KEY]).issue(Claims("w", "c", 1, 1, "bank", 1_790_000_000, 2**35))
 
 
-def codes(once: Callable[[int], int]) -> set[int]:
+def codes(once: Callable[[int], int], times: int = TIMES) -> set[int]:
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        return set(pool.map(once, range(TIMES)))
+        return set(pool.map(once, range(times)))
 
 
 @pytest.mark.parametrize(
-    ("args", "code"),
+    ("args", "code", "times"),
     [
-        (["--version"], 0),
-        (["pipeline", "list"], 0),
-        (["pipeline", "show", "nobody"], 4),
-        (["token", "inspect", URL], 5),
-        (["key", "generate"], 0),
-        (["key", "list"], 0),
-        (["doctor"], 0),
-        (["partner", "send", "http://127.0.0.1:9/callbacks/x"], 1),
+        (["--version"], 0, WITHOUT_TEMPORAL),
+        (["pipeline", "list"], 0, TIMES),
+        (["pipeline", "show", "nobody"], 4, TIMES),
+        (["token", "inspect", URL], 5, WITHOUT_TEMPORAL),
+        (["key", "generate"], 0, WITHOUT_TEMPORAL),
+        (["key", "list"], 0, WITHOUT_TEMPORAL),
+        (["doctor"], 0, TIMES),
+        (["partner", "send", "http://127.0.0.1:9/callbacks/x"], 1, WITHOUT_TEMPORAL),
     ],
     ids=lambda value: " ".join(value[:2]) if isinstance(value, list) else None,
 )
-def test_a_command_never_crashes_at_its_end(local: Local, args: list[str], code: int) -> None:
-    assert codes(lambda _: run_command(*args, env=local.stack.environment).returncode) == {code}
+def test_a_command_never_crashes_at_its_end(local: Local, args: list[str], code: int, times: int) -> None:
+    assert codes(lambda _: run_command(*args, env=local.stack.environment).returncode, times) == {code}
 
 
 def test_temporal_away_never_crashes_at_the_end(local: Local) -> None:
@@ -53,15 +56,17 @@ def test_temporal_away_never_crashes_at_the_end(local: Local) -> None:
 
 
 @pytest.mark.parametrize(
-    ("args", "ready"),
+    ("args", "ready", "times"),
     [
-        (["serve"], "Application startup complete"),
-        (["worker"], "started task_queue"),
-        (["partner", "serve"], "Uvicorn running"),
+        (["serve"], "Application startup complete", TIMES),
+        (["worker"], "started task_queue", TIMES),
+        (["partner", "serve"], "Uvicorn running", WITHOUT_TEMPORAL),
     ],
     ids=["serve", "worker", "partner serve"],
 )
-def test_a_process_that_is_stopped_ends_with_code_0(local: Local, tmp_path: Path, args: list[str], ready: str) -> None:
+def test_a_process_that_is_stopped_ends_with_code_0(
+    local: Local, tmp_path: Path, args: list[str], ready: str, times: int
+) -> None:
     def once(number: int) -> int:
         log = tmp_path / f"{number}.log"
         port = str(free_port())
@@ -80,7 +85,7 @@ def test_a_process_that_is_stopped_ends_with_code_0(local: Local, tmp_path: Path
             process.kill()
             process.wait()
 
-    assert codes(once) == {0}
+    assert codes(once, times) == {0}
 
 
 def test_the_demo_ends_with_code_0() -> None:
