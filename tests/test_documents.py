@@ -225,7 +225,7 @@ def test_a_command_that_does_not_exist_is_found(words: list[str]) -> None:
 
 
 @pytest.mark.fault
-@pytest.mark.timeout(360)
+@pytest.mark.timeout(720)
 def test_the_commands_for_beginners_do_what_their_pages_say(dev: dict[str, str]) -> None:
     """In the order of the pages, in one shell, with the settings of this very `make dev`."""
     pages = (FIRST_STEPS, PIPELINES, SIGNATURES)
@@ -235,7 +235,7 @@ def test_the_commands_for_beginners_do_what_their_pages_say(dev: dict[str, str])
     script[0] = script[0].replace("./.env", dev["DEV_ENV"])
     text = "\n".join(["set -e", *(f"{command}\necho '--- done'" for command in script)])
     done = subprocess.run(
-        ["sh", "-c", text], cwd=ROOT, env=dev, capture_output=True, text=True, timeout=240, check=False
+        ["sh", "-c", text], cwd=ROOT, env=dev, capture_output=True, text=True, timeout=480, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     printed = dict(zip(script, done.stdout.split("--- done\n"), strict=False))
@@ -263,7 +263,7 @@ def copied(folder: Path) -> Path:
 
 
 @pytest.mark.fault
-@pytest.mark.timeout(360)
+@pytest.mark.timeout(720)
 def test_the_commands_of_the_other_pages_do_what_they_say(dev: dict[str, str], tmp_path: Path) -> None:
     """In a copy of the project, where a run has left its deliveries."""
     copy = copied(tmp_path)
@@ -272,7 +272,7 @@ def test_the_commands_of_the_other_pages_do_what_they_say(dev: dict[str, str], t
     script = [*given, *commands(RELIABILITY), *commands(REPLAY)]
     text = "\n".join(["set -e", *(f"{command}\necho '--- done'" for command in script)])
     done = subprocess.run(
-        ["sh", "-c", text], cwd=copy, env=dev, capture_output=True, text=True, timeout=240, check=False
+        ["sh", "-c", text], cwd=copy, env=dev, capture_output=True, text=True, timeout=480, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     printed = dict(zip(script, done.stdout.split("--- done\n"), strict=False))

@@ -75,7 +75,7 @@ def test_a_process_that_is_stopped_ends_with_code_0(
             env = {**local.stack.environment, "PORT": port}
             process = subprocess.Popen(stagehook_command(*command), env=env, stdout=out, stderr=out)
         try:
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 120
             while ready not in log.read_text():
                 assert time.monotonic() < deadline, log.read_text()
                 time.sleep(0.05)

@@ -18,6 +18,7 @@ from activities.store.database import Database
 from receiver.cli.demo.processes import bare_environment, free_port
 from receiver.cli.demo.stack import stagehook_command
 from tests.local_stack import running
+from tests.parts.outages import STARTS_WITHIN
 from tests.support import KEY, Handle
 
 SOON = 40.0
@@ -57,7 +58,7 @@ class Web:
         return self.serving([sys.executable, "-m", "tests.dying_receiver", when], **env)
 
     def _wait(self) -> None:
-        deadline = time.monotonic() + SOON
+        deadline = time.monotonic() + STARTS_WITHIN
         while time.monotonic() < deadline:
             try:
                 httpx.get(f"{self.url}/healthz", trust_env=False)
