@@ -30,6 +30,7 @@ from activities.store.errors import StoreAway
 from activities.store.schema import CALLS
 from activities.worker import build_worker
 from receiver.settings import WebSettings
+from tests.parts.partner_list import list_only
 from tests.support import KEY, QUEUE, RUN_TIMEOUT, result_of, stage, start, until
 from workflows.contract import NOT_REACHED, REFUSED, Answer, Receipt, StageCall
 
@@ -318,7 +319,7 @@ def test_a_url_per_call_with_split_needs_a_store_too(
     def factory(environment: Environment) -> Partner:
         return replace(sandbox.partner("bank", Environment({})), split=lambda received: [])
 
-    monkeypatch.setattr("activities.partners.PARTNERS", {"bank": factory})
+    list_only(monkeypatch, {"bank": factory})
     with pytest.raises(SettingsError, match="needs a store"):
         settings.from_env({**SAMPLE, "PARTNERS": "bank"})
 

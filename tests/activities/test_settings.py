@@ -15,6 +15,7 @@ from activities.partners import PARTNERS, sandbox
 from activities.partners.partner import Partner, handshake, signature
 from activities.settings import Settings
 from receiver.cli.demo.stack import sample_partners
+from tests.parts.partner_list import list_only
 from tests.support import KEY
 
 GOOD = {"PUBLIC_URL": "http://127.0.0.1:8000", "CALLBACK_KEYS": KEY, "PARTNERS": "identity, bank"}
@@ -138,7 +139,7 @@ def test_a_list_of_nothing_is_a_fault() -> None:
 
 def test_a_fault_that_several_partners_share_is_reported_once(monkeypatch: pytest.MonkeyPatch) -> None:
     shared = {name: partial(sandbox.partner, name) for name in ("identity", "bank")}
-    monkeypatch.setattr("activities.partners.PARTNERS", shared)
+    list_only(monkeypatch, shared)
     with pytest.raises(SettingsError) as raised:
         Settings.from_env({**GOOD, "SANDBOX_URL": "http://sandbox.example.com"})
     assert [fault.name for fault in raised.value.faults] == ["SANDBOX_URL"]
@@ -148,7 +149,7 @@ def test_a_partner_whose_file_cannot_be_used_is_a_fault(monkeypatch: pytest.Monk
     def broken(env: Environment) -> Partner:
         return replace(sandbox.partner("bank", env), rate=0)
 
-    monkeypatch.setattr("activities.partners.PARTNERS", {"bank": broken})
+    list_only(monkeypatch, {"bank": broken})
     fault = faults(PARTNERS="bank")["PARTNERS"]
     assert "'bank'" in fault
     assert "rate is a number" in fault
@@ -156,7 +157,7 @@ def test_a_partner_whose_file_cannot_be_used_is_a_fault(monkeypatch: pytest.Monk
 
 
 def test_a_partner_that_is_listed_under_another_name_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("activities.partners.PARTNERS", {"bank": partial(sandbox.partner, "acme")})
+    list_only(monkeypatch, {"bank": partial(sandbox.partner, "acme")})
     fault = faults(PARTNERS="bank")["PARTNERS"]
     assert "'bank'" in fault
     assert "'acme'" in fault
@@ -167,7 +168,7 @@ def test_a_missing_shared_secret_is_not_taken_for_unsigned(monkeypatch: pytest.M
         signs = signature("slack", env, "SLACK_SECRET", fix="from the app's page")
         return replace(sandbox.partner(name, env), signature=signs, handshake=Handshake("slack"))
 
-    monkeypatch.setattr("activities.partners.PARTNERS", {name: partial(slack, name) for name in ("identity", "bank")})
+    list_only(monkeypatch, {name: partial(slack, name) for name in ("identity", "bank")})
     assert set(faults()) == {"SLACK_SECRET"}
 
 
@@ -175,7 +176,7 @@ def test_a_public_receiver_listens_on_every_interface(monkeypatch: pytest.Monkey
     def solid(env: Environment) -> Partner:
         return replace(sandbox.partner("solid", env), loopback_only=False)
 
-    monkeypatch.setattr("activities.partners.PARTNERS", {"solid": solid})
+    list_only(monkeypatch, {"solid": solid})
     settings = Settings.from_env(
         {
             **GOOD,
@@ -218,7 +219,7 @@ def test_a_negative_longest_url_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> N
     def broken(env: Environment) -> Partner:
         return replace(sandbox.partner("bank", env), longest_url=-1)
 
-    monkeypatch.setattr("activities.partners.PARTNERS", {"bank": broken})
+    list_only(monkeypatch, {"bank": broken})
     assert "longest_url is -1: use a number of characters, or 0" in faults(PARTNERS="bank")["PARTNERS"]
 
 

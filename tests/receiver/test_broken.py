@@ -36,6 +36,7 @@ from tests.commands import Done, command
 from tests.parts.callbacks import BASE, CLAIMS, DONE, URLS, for_temporal, no_temporal, url_for
 from tests.parts.metrics import read
 from tests.parts.one_url import GITHUB, carrying, post, read_token
+from tests.parts.partner_list import list_only
 from tests.parts.switchable import Switchable
 from tests.parts.waits import eventually
 from tests.stores import PATIENT, store_of, url_of
@@ -135,7 +136,7 @@ def column(database: Database, name: str) -> Any:
 
 
 async def release(database: Database, partner: Partner, *args: str, monkeypatch: pytest.MonkeyPatch) -> Done:
-    monkeypatch.setattr("activities.partners.PARTNERS", {partner.name: lambda environment: partner})
+    list_only(monkeypatch, {partner.name: lambda environment: partner})
     env: dict[str, Any] = {"DATABASE_URL": url_of(database), "CALLBACK_KEYS": KEY}
     return await anyio.to_thread.run_sync(lambda: command("delivery", "release", *args, **env))
 

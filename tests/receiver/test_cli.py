@@ -33,6 +33,7 @@ from tests.commands import command, run_alone
 from tests.local_stack import Local, run_command
 from tests.parts.deliveries import delivery
 from tests.parts.endings import refused, said
+from tests.parts.partner_list import list_only
 from tests.support import KEY
 from workflows.contract import PIPELINE_WORKFLOW, Answer, Stage
 from workflows.finding import ATTRIBUTES
@@ -326,7 +327,7 @@ def test_the_doctor_compares_a_public_receivers_clock(
     def solid(name: str) -> PartnerFactory:
         return lambda env: replace(sandbox.partner(name, env), loopback_only=False)
 
-    monkeypatch.setattr("activities.partners.PARTNERS", {name: solid(name) for name in PARTNERS})
+    list_only(monkeypatch, {name: solid(name) for name in PARTNERS})
     date = format_datetime(datetime.now(UTC) + timedelta(seconds=apart), usegmt=True)
     with respx.mock:
         respx.get("https://hooks.test/healthz").respond(200, text='{"alive":true}', headers={"Date": date})

@@ -23,6 +23,7 @@ from receiver.cli.errors import CommandError
 from tests.commands import command
 from tests.local_stack import eventually
 from tests.parts.dev_systems import dev_settings
+from tests.parts.partner_list import list_only
 from tests.parts.temporal import START_TIMEOUT
 
 ROOT = Path(__file__).parents[2]
@@ -104,8 +105,8 @@ async def test_real_partners_alone_need_no_sandbox(tmp_path: Path, monkeypatch: 
 
     from activities.partners import sandbox
 
-    monkeypatch.setattr(
-        "activities.partners.PARTNERS",
+    list_only(
+        monkeypatch,
         {"real": lambda env: replace(sandbox.partner("real", env), loopback_only=False)},
     )
     system = await plan(tmp_path, PUBLIC_URL=TUNNEL, PARTNERS="real")

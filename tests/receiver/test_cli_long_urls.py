@@ -13,6 +13,7 @@ from activities.partners.partner import Partner
 from receiver.cli.doctor.checks import _partners
 from receiver.settings import WebSettings
 from tests.commands import Done, command
+from tests.parts.partner_list import list_only
 from tests.support import KEY
 from workflows.contract import Pipeline, Stage
 
@@ -31,8 +32,7 @@ def narrow(env: Environment) -> Partner:
 
 @pytest.fixture(autouse=True)
 def _narrow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("activities.partners.PARTNERS", {"bank": narrow})
-    monkeypatch.setattr("receiver.cli.partner.settings.PARTNERS", {"bank": narrow})
+    list_only(monkeypatch, {"bank": narrow})
     for place in ("receiver.cli.pipeline.starting", "receiver.cli.doctor.checks"):
         monkeypatch.setattr(f"{place}.PIPELINES", {"narrow": NARROW})
     monkeypatch.setattr("workflows.pipelines.PIPELINES", {"narrow": NARROW})

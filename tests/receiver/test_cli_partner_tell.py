@@ -19,6 +19,7 @@ from receiver.cli.partner.tell import _build
 from tests.local_stack import Local
 from tests.parts.endings import Done, refused, said
 from tests.parts.local_runs import begin, call_of, until
+from tests.parts.partner_list import list_only
 from tests.parts.terminals import answered
 from workflows.contract import StageCall, StageProgress
 
@@ -118,7 +119,7 @@ def test_work_without_a_reference_is_named_as_our_call_named_it(local: Local) ->
 
 
 def test_a_partner_that_the_code_here_does_not_have_is_named(local: Local, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("receiver.cli.partner.tell.PARTNERS", {})
+    list_only(monkeypatch, {})
     assert "no partner 'esign'" in refused(stop(local), 1)
 
 

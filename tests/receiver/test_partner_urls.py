@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import httpx
@@ -27,6 +28,7 @@ from receiver.deliveries.delivery import read_line
 from receiver.sending.signals import Reached, Signals
 from tests.parts.callbacks import BASE, CLAIMS, DONE, URLS, for_temporal, no_temporal, url_for
 from tests.parts.one_url import GITHUB, ONE_URL, PLAIN, carrying, post, receiver
+from tests.parts.partner_list import list_only
 from tests.support import ScriptedPartner, progress_of, result_of, stage, start, until, waiting, working
 from workflows.contract import Answer
 
@@ -299,7 +301,7 @@ def test_what_needs_a_signature_and_has_none_is_a_fault_at_start(
     def factory(environment: Environment) -> Partner:
         return replace(PLAIN, **changes)
 
-    monkeypatch.setattr("activities.partners.PARTNERS", {"bank": factory})
+    list_only(monkeypatch, {"bank": factory})
     environment = Environment({})
     load_partners(["bank"], environment)
     assert [fault.name for fault in environment.faults] == (["PARTNERS"] if is_fault else [])
@@ -398,7 +400,11 @@ async def test_a_get_settles_nothing_elsewhere() -> None:
 def test_a_get_without_a_signed_url_is_a_fault_at_start(monkeypatch: pytest.MonkeyPatch) -> None:
     for signature in (None, GITHUB):
         partner = replace(PLAIN, signature=signature, takes_get=True)
-        monkeypatch.setattr("activities.partners.PARTNERS", {"bank": lambda environment, made=partner: made})
+        list_only(monkeypatch, {"bank": partial(_as_it_is, partner)})
         environment = Environment({})
         load_partners(["bank"], environment)
         assert "takes a GET" in environment.faults[0].problem
+
+
+def _as_it_is(partner: Partner, _: Environment) -> Partner:
+    return partner

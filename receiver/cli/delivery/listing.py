@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Final
@@ -19,6 +20,9 @@ from receiver.deliveries.archive import Filters
 from receiver.deliveries.delivery import Delivery
 
 TAIL_SECONDS: Final = 0.5
+TITLES: Final = ("id", "UTC", "answer", "partner", "run", "stage", "fate", "reason", "part")
+SOMETIMES: Final = frozenset({"reason", "part"})
+"""The columns that a list has only if a delivery fills them."""
 
 
 def print_latest(filters: Filters, *, limit: int, as_json: bool) -> None:
@@ -30,14 +34,17 @@ def print_latest(filters: Filters, *, limit: int, as_json: bool) -> None:
     elif not found:
         note("none found: leave filters out, or look whether DATABASE_URL is the receiver's")
     else:
-        titles = ("id", "UTC", "answer", "partner", "run", "stage", "fate", "reason")
-        if any(one.part_of for one in found):
-            rows = ((*cells(one), part_text(one)) for one in found)
-            print_list((*titles, "part"), rows, below=("reason", "part", "run", "partner"))
-        else:
-            print_list(titles, map(cells, found), below=("reason", "run", "partner"))
+        _print_table(found)
     if len(known) > limit:
         note(f"the latest {limit}: --limit shows more")
+
+
+def _print_table(found: Sequence[Delivery]) -> None:
+    """Print a line for each delivery, without the columns that none of them fills."""
+    columns = [*zip(TITLES, zip(*((*cells(one), part_text(one)) for one in found), strict=True), strict=True)]
+    kept = {title: cell for title, cell in columns if title not in SOMETIMES or any(cell)}
+    below = [title for title in ("reason", "part", "run", "partner") if title in kept]
+    print_list(tuple(kept), zip(*kept.values(), strict=True), below=below)
 
 
 def print_as_they_come(filters: Filters, *, as_json: bool) -> None:
