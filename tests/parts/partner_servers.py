@@ -117,7 +117,9 @@ def forward_proxy(user: str = "", password: str = "") -> Iterator[ForwardProxy]:
 
     class Handler(StreamRequestHandler):
         def handle(self) -> None:
-            head = b"".join(iter(self.rfile.readline, b"\r\n")).decode()
+            head = self._read_head().decode()
+            if not head:  # a client that only looks whether something listens
+                return
             if user and f"Proxy-Authorization: {wanted}".lower() not in head.lower():
                 self.wfile.write(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n")
                 return
@@ -130,6 +132,15 @@ def forward_proxy(user: str = "", password: str = "") -> Iterator[ForwardProxy]:
                 _copy(self.connection.recv, partner.sendall)
                 partner.shutdown(2)
                 back.join()
+
+        def _read_head(self) -> bytes:
+            """The request's lines; b"" if the client has hung up before its end."""
+            lines = list[bytes]()
+            while line := self.rfile.readline():
+                if line == b"\r\n":
+                    return b"".join(lines)
+                lines.append(line)
+            return b""
 
     server = ThreadingTCPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
