@@ -1,13 +1,12 @@
 """What the inbox is worth: deliveries kept a second by it, beside those of a plain transaction for each.
 
-`python -m benchmarks.inbox`, or with DATABASE_URL for another store. Rounds are interleaved; medians are compared.
+DATABASE_URL names another store than SQLite.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import statistics
 import tempfile
 import time
 import uuid
@@ -20,6 +19,7 @@ import sqlalchemy as sa
 from activities.store import migrations
 from activities.store.database import Database
 from activities.store.schema import DELIVERIES
+from benchmarks.figures import Figure, Way, compared, interleaved
 from receiver.deliveries.delivery import Delivery, digest, new_id
 from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.queue import Queued
@@ -28,6 +28,7 @@ from receiver.deliveries.rows import to_row
 ROUNDS: Final = 5
 SECONDS: Final = 1.0
 CONNECTIONS: Final = (1, 32)
+ONE_BY_ONE: Final = "a transaction for each"
 BODY: Final = b'{"id": "w-1", "status": "succeeded", "data": {"account_id": "acc-1"}}' * 10
 
 Keep = Callable[[Delivery], Awaitable[object]]
@@ -103,21 +104,25 @@ async def rate(keep: Keep, connections: int) -> float:
     return done / SECONDS
 
 
-async def main() -> None:
+async def measure(rounds: int = ROUNDS) -> list[Figure]:
+    """Deliveries kept a second, by those who wait at once."""
     with tempfile.TemporaryDirectory() as folder:
         database = Database(os.environ.get("DATABASE_URL", f"sqlite:///{folder}/bench.db"))
         migrations.upgrade(database)
-        for connections in CONNECTIONS:
-            rates: dict[str, list[float]] = {"grouped": [], "one by one": []}
-            async with grouped(database) as together, one_by_one(database) as alone:
-                for _ in range(ROUNDS):
-                    rates["grouped"].append(await rate(together, connections))
-                    rates["one by one"].append(await rate(alone, connections))
-            medians = {name: statistics.median(found) for name, found in rates.items()}
-            ratio = medians["grouped"] / medians["one by one"]
-            shown = ", ".join(f"{name} {median:.0f}/s" for name, median in medians.items())
-            print(f"{connections:3} connections: {shown}: {ratio:.1f} times as many")
+        async with grouped(database) as together, one_by_one(database) as alone:
+            return [
+                figure
+                for connections in CONNECTIONS
+                for figure in compared(
+                    "inbox",
+                    f"{connections} connections",
+                    "deliveries kept",
+                    "/s",
+                    await interleaved(rounds, _ways(together, alone, connections)),
+                    ONE_BY_ONE,
+                )
+            ]
 
 
-if __name__ == "__main__":
-    asyncio.run(main())
+def _ways(together: Keep, alone: Keep, connections: int) -> dict[str, Way]:
+    return {ONE_BY_ONE: lambda: rate(alone, connections), "in groups": lambda: rate(together, connections)}

@@ -1,4 +1,4 @@
-"""What 300 calls that hang at one partner cost another partner's runs: `python -m benchmarks.lanes`.
+"""What 300 calls that hang at one partner cost another partner's runs.
 
 A worker of this version calls two partners over loopback: one takes connections and never answers, the other answers
 with the result. Runs of the second are timed alone and beside the calls that hang, in one process of the server.
@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import statistics
 import tempfile
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +27,8 @@ from activities.http import http_client
 from activities.partners import sandbox
 from activities.partners.partner import Partner
 from activities.worker import Lane, build_worker
-from benchmarks.answers import KEY
+from benchmarks.figures import Figure, compared
+from benchmarks.receivers import KEY
 from benchmarks.worker import temporal
 from workflows.contract import PIPELINE_WORKFLOW
 
@@ -38,6 +38,7 @@ RUNS: Final = 40
 
 ANSWER: Final = b'{"id": "work-1", "status": "succeeded", "data": {}}'
 QUEUE: Final = "bench"
+ALONE: Final = "alone"
 
 
 class Hanging:
@@ -99,7 +100,8 @@ def partner(name: str, port: int) -> Partner:
     return sandbox.partner(name, Environment({"SANDBOX_URL": f"http://127.0.0.1:{port}"}))
 
 
-async def main() -> None:
+async def measure() -> list[Figure]:
+    """Milliseconds from the start of a run to its end, alone and beside the calls that hang."""
     Runtime.set_default(Runtime(telemetry=TelemetryConfig(logging=None)))  # it would tell of each call that is ended
     with tempfile.TemporaryDirectory() as folder:
         async with temporal(Path(folder)) as client:
@@ -116,17 +118,12 @@ async def main() -> None:
                     await hanging.full.wait()
                 beside = await timed(client)
                 mute.close()
-                show(alone, beside)
                 async for one in client.list_workflows("ExecutionStatus = 'Running'"):
                     await client.get_workflow_handle(one.id).terminate()
+    return [*_figures("a run", alone, beside, 0.5), *_figures("95 of 100 runs within", alone, beside, 0.95)]
 
 
-def show(alone: list[float], beside: list[float]) -> None:
-    for name, seconds in (("alone", alone), (f"beside {HANGING} calls that hang", beside)):
-        slow = sorted(seconds)[int(len(seconds) * 0.95)]
-        print(f"{name:>30}: {statistics.median(seconds) * 1000:6.1f} ms a run, 95 of 100 within {slow * 1000:6.1f} ms")
-    print(f"{'ratio of the medians':>30}: {statistics.median(beside) / statistics.median(alone):6.2f}")
-
-
-if __name__ == "__main__":
-    asyncio.run(main())
+def _figures(quantity: str, alone: Sequence[float], beside: Sequence[float], share: float) -> list[Figure]:
+    found = {ALONE: alone, f"beside {HANGING} that hang": beside}
+    values = {name: sorted(seconds)[int(len(seconds) * share)] * 1000 for name, seconds in found.items()}
+    return compared("lanes", "one partner", quantity, "ms", values, ALONE)

@@ -1,24 +1,20 @@
 """What a run costs a worker: its CPU for a happy run of four stages, and its memory for a run that waits.
 
-`python -m benchmarks.worker [OLD]`: CPU of a worker as it is shipped, of two with every class in the sandbox, which has
-our modules passed through, or imports them for each run, and of one of another commit. Each worker is a process of its
-own; all have one Temporal, and partners answer by signals. Rounds are interleaved, and medians compared.
-
-`python -m benchmarks.worker --waiting 1000 10000`: the memory that so many waiting runs add, each. A worker keeps the
-latest 1,000 runs; the others cost no memory, and are replayed when something happens to them.
+The workers: one as it is shipped, two with every class in the sandbox, which has our modules passed through or imports
+them for each run, and one of another commit. Each is a process of its own; all have one Temporal, and partners answer
+by signals. A worker keeps the latest 1,000 runs in memory; the others are replayed when something happens to them.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-import statistics
 import subprocess
-import sys
 import tempfile
 import uuid
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,16 +22,18 @@ from typing import Any, Final
 
 from temporalio.client import Client, WorkflowHandle
 
+from benchmarks.figures import Figure, compared, interleaved
 from receiver.cli.demo.processes import Processes, bare_environment, free_port
 from tests.parts.happy_runs import GIVEN, answer_each_wait
 from tests.parts.temporal import BINARIES, connected
-from tests.versions.trees import NoSuchVersion, Tree, new_tree, old_tree
+from tests.versions.trees import Tree, new_tree, old_tree
 from workflows.contract import PIPELINE_WORKFLOW
 
 ROUNDS: Final = 5
 RUNS: Final = 40
 """Runs of a round."""
 
+WAITING: Final = 500
 AT_ONCE: Final = 20
 SCRIPT: Final = Path(__file__).with_name("worker_process.py")
 WAYS: Final = ("shipped", "passed-through", "sandboxed")
@@ -94,8 +92,9 @@ async def _at_once(runs: int, one: Any) -> None:
 
 
 @asynccontextmanager
-async def working(client: Client, tree: Tree, way: str) -> AsyncIterator[Measured]:
-    address, queue = client.service_client.config.target_host, uuid.uuid4().hex
+async def working(client: Client, tree: Tree, way: str, queue: str = "") -> AsyncIterator[Measured]:
+    """A worker process on this task queue; "" for one of its own."""
+    address, queue = client.service_client.config.target_host, queue or uuid.uuid4().hex
     process = await asyncio.create_subprocess_exec(
         *(str(tree.python), "-P", str(SCRIPT), address, queue, way),
         cwd=tree.folder,
@@ -106,7 +105,8 @@ async def working(client: Client, tree: Tree, way: str) -> AsyncIterator[Measure
     try:
         yield Measured(process, queue, client)
     finally:
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):  # a benchmark may have killed it
+            process.kill()
         await process.wait()
 
 
@@ -120,35 +120,31 @@ async def temporal(folder: Path) -> AsyncIterator[Client]:
         yield await connected(f"127.0.0.1:{port}")
 
 
-async def compare(old: Tree | None) -> None:
+async def measure(old: str = "", rounds: int = ROUNDS) -> list[Figure]:
+    """CPU for a happy run, and memory for one that waits. old: a commit to compare with; "" for none."""
     with tempfile.TemporaryDirectory() as folder:
+        trees = {way: (new_tree(), way) for way in WAYS}
+        if old:
+            trees["the old version"] = (old_tree(old, Path(folder)), "shipped")
         async with temporal(Path(folder)) as client, AsyncExitStack() as workers:
-            trees = {way: (new_tree(), way) for way in WAYS} | ({"old": (old, "shipped")} if old else {})
             measured = {
                 name: await workers.enter_async_context(working(client, tree, way))
                 for name, (tree, way) in trees.items()
             }
-            found: dict[str, list[float]] = {name: [] for name in measured}
             for worker in measured.values():
                 await worker.cpu_of_happy_runs()  # to warm up
-            for _ in range(ROUNDS):
-                for name, worker in measured.items():
-                    found[name].append(await worker.cpu_of_happy_runs())
-    shipped = statistics.median(found["shipped"])
-    for name, figures in found.items():
-        median = statistics.median(figures)
-        print(f"{name:>14}: {median:5.1f} ms of a worker's CPU for a run, {median / shipped:.2f} of what is shipped")
+            ways = {name: worker.cpu_of_happy_runs for name, worker in measured.items()}
+            cpu = await interleaved(rounds, ways)
+            memory = await _memory_of_a_waiting_run(measured["shipped"])
+    held = Figure("worker", f"{WAITING} waiting", "shipped", "memory for a run", memory, "KiB")
+    return [*compared("worker", "a happy run", "CPU for a run", "ms", cpu, "shipped"), held]
 
 
-async def hold(counts: Sequence[int]) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        async with temporal(Path(folder)) as client, working(client, new_tree(), "shipped") as worker:
-            await worker.cpu_of_happy_runs()  # to warm up
-            before, begun = (await worker.used())["memory"], 0
-            for count in sorted(counts):
-                await _at_once(count - begun, lambda: _waiting_run(worker))
-                begun, held = count, (await worker.used())["memory"] - before
-                print(f"{count:6} waiting runs: {held / 2**20:.0f} MiB, {held / count / 1024:.1f} KiB for each")
+async def _memory_of_a_waiting_run(worker: Measured) -> float:
+    """KiB that a waiting run adds to the worker's memory."""
+    before = (await worker.used())["memory"]
+    await _at_once(WAITING, lambda: _waiting_run(worker))
+    return ((await worker.used())["memory"] - before) / WAITING / 1024
 
 
 async def _waiting_run(worker: Measured) -> None:
@@ -156,20 +152,3 @@ async def _waiting_run(worker: Measured) -> None:
     async for event in handle.fetch_history_events(wait_new_event=True):
         if event.HasField("timer_started_event_attributes"):
             return
-
-
-def main(args: Sequence[str]) -> None:
-    if args[:1] == ["--waiting"]:
-        asyncio.run(hold([int(count) for count in args[1:]]))
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            old = old_tree(args[0], Path(folder)) if args else None
-        except NoSuchVersion as error:
-            print(f"without the old version: {error}")
-            old = None
-        asyncio.run(compare(old))
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
