@@ -45,14 +45,8 @@ OLD ?= f3070d338f83edef72a551e501ee96af08653d11
 versions: setup  ## Run this version and an old one side by side (OLD=COMMIT)
 	@OLD="$(OLD)" $(RUN) pytest -m versions -n 2 --dist worksteal tests/versions $(ARGS)
 
-bench: setup  ## Measure what a run costs a worker, beside an old version's (OLD=COMMIT), and the store a callback
-	@$(RUN) python -m benchmarks.door
-	@$(RUN) python -m benchmarks.door --temporal --rounds 3
-	@$(RUN) python -m benchmarks.lanes
-	@$(RUN) python -m benchmarks.answers
-	@$(RUN) python -m benchmarks.inbox
-	@$(RUN) python -m benchmarks.batches
-	@$(RUN) python -m benchmarks.worker $(OLD)
+bench: setup  ## Measure door, burst, lanes, store and worker as ratios (ARGS="door --json FILE", OLD=COMMIT)
+	@$(RUN) python -m benchmarks --old "$(OLD)" $(ARGS)
 
 check: setup  ## Lint, check types and the import rule
 	@$(RUN) ruff check .
