@@ -18,7 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks import batches, burst, death, door, inbox, lanes, worker
+from benchmarks import batches, burst, death, door, inbox, lanes, volume, worker
 from benchmarks.figures import Figure
 from tests.versions.trees import NoSuchVersion
 
@@ -28,6 +28,7 @@ BENCHMARKS: Final[dict[str, Callable[[], Awaitable[list[Figure]]]]] = {
     "lanes": lanes.measure,
     "death": death.measure,
     "inbox": inbox.measure,
+    "volume": volume.measure,
     "batches": batches.measure,
 }
 

@@ -36,7 +36,7 @@ class Figure:
         return self.wanted is not None and (self.value if self.ratio is None else self.ratio) > self.wanted
 
     def __str__(self) -> str:
-        shown = f"{self.case:<16} {self.way:<22} {self.quantity:<26} {self.value:10.2f} {self.unit:<3}"
+        shown = f"{self.case:<19} {self.way:<22} {self.quantity:<26} {self.value:10.2f} {self.unit:<3}"
         if self.ratio is not None:
             shown += f" {self.ratio:7.2f} x {self.base}"
         return shown + (f", wanted at most {self.wanted:g}" if self.is_above else "")

@@ -1,10 +1,7 @@
-"""What the store's statements cost beside many rows: on PostgreSQL, with a small store and a large one.
+"""What the store costs beside many rows: PostgreSQL's statements of the hot path, in a small store and a large one.
 
-`DATABASE_URL=postgresql://... python -m benchmarks.volume [KEPT PENDING]`, by default 400,000 and 100,000 rows. It
-makes two databases of its own on that server, fills them by SQL, and drops both; by default that takes a minute. For
-each statement it shows the milliseconds in both, the least of several. Then it shows the rows that retention deletes a
-second while callbacks are kept, and the bytes of WAL for a delivery with its fate: without full-page images only if the
-server has `full_page_writes = off`.
+Then the rows that retention deletes a second while callbacks are kept, and the bytes that a delivery of 1 KiB and 15
+headers with its fate costs in WAL, without full-page images, and on disk.
 """
 
 from __future__ import annotations
@@ -12,21 +9,23 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import os
-import sys
+import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
+import psycopg
 import sqlalchemy as sa
 from sqlalchemy.engine.interfaces import DBAPICursor
 
 from activities.store import migrations
 from activities.store.database import Database
+from benchmarks.figures import Figure, compared
 from benchmarks.inbox import delivery
 from receiver.deliveries import retention
 from receiver.deliveries.archive import Archive, Filters
@@ -34,9 +33,12 @@ from receiver.deliveries.delivery import Delivery, Fate, digest
 from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.queue import Conclusion, Queued
 from receiver.deliveries.statements import Statements
+from tests.stores import Postgres
 from workflows.durations import DAY
 
-KEPT, PENDING, SMALL = 400_000, 100_000, 1000
+KEPT: Final = 400_000
+PENDING: Final = 100_000
+SMALL: Final = 1000
 ROUNDS: Final = 5
 LOGGED: Final = 500
 PARTNERS: Final = 8
@@ -58,6 +60,11 @@ FILL: Final = """
 """
 
 
+SIZES: Final = "SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn, pg_total_relation_size('deliveries')"
+WANTED_WAL: Final = 3000.0
+IN_SMALL: Final = "a small store"
+
+
 def fill(database: Database, kept: int, pending: int) -> None:
     """Fill an empty store: `kept` rows of the last 30 days, and `pending` ones of the last hour."""
     first, apart = time.time() - 30 * DAY, 29.9 * DAY / kept
@@ -69,19 +76,23 @@ def fill(database: Database, kept: int, pending: int) -> None:
 
 
 @contextmanager
-def database_of_its_own(url: str) -> Iterator[Database]:
-    """A database on this server, dropped afterwards."""
-    name, server = f"bench_{uuid.uuid4().hex}", Database(url)
-    administration = server.engine.execution_options(isolation_level="AUTOCOMMIT")
-    with administration.connect() as connection:
-        connection.execute(sa.text(f'CREATE DATABASE "{name}"'))
-    try:
-        database = Database(server.url.set(database=name).render_as_string(hide_password=False))
-        migrations.upgrade(database)
-        yield database
-    finally:
-        with administration.connect() as connection:
-            connection.execute(sa.text(f'DROP DATABASE "{name}" WITH (FORCE)'))
+def server() -> Iterator[Postgres]:
+    """A PostgreSQL server of its own that writes no full-page images, so that a delivery's WAL can be counted."""
+    with tempfile.TemporaryDirectory() as folder:
+        postgres = Postgres(Path(folder) / "postgres")
+        try:
+            with psycopg.connect(postgres.uri, autocommit=True) as connection:
+                connection.execute("ALTER SYSTEM SET full_page_writes = off")
+                connection.execute("SELECT pg_reload_conf()")
+            yield postgres
+        finally:
+            postgres.end()
+
+
+def new_store(postgres: Postgres) -> Database:
+    database = Database(postgres.new_database())
+    migrations.upgrade(database)
+    return database
 
 
 def queued(one: Delivery) -> Queued:
@@ -162,17 +173,18 @@ async def deleted_beside_traffic(database: Database) -> tuple[float, float, floa
     return deleted / took, alone, beside
 
 
-async def logged(database: Database) -> float:
-    """Bytes of WAL for a delivery with a body of 1 KiB and 15 headers, and its fate, one at a time."""
+async def written(database: Database) -> dict[str, float]:
+    """Bytes of WAL and on disk for a delivery with a body of 1 KiB and 15 headers, and its fate, one at a time."""
     headers = tuple((f"X-Header-{n}", uuid.uuid4().hex[:20]) for n in range(15))
     inbox = Inbox(database)
 
-    def position() -> Any:
+    def sizes() -> tuple[float, float]:
         with database.begin() as connection:
-            return connection.execute(sa.text("SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn")).scalar_one()
+            wal, disk = connection.execute(sa.text(SIZES)).one()
+            return float(wal), float(disk)
 
     async with inbox.running():
-        began = 0
+        began = (0.0, 0.0)
         for n in range(LOGGED + 1):
             data = json.dumps({"data": {f"field-{m}": uuid.uuid4().hex[:24] for m in range(24)}})
             body = data.ljust(1024).encode()
@@ -181,23 +193,33 @@ async def logged(database: Database) -> float:
             inbox.conclude(Conclusion(one.id, Fate.TAKEN))
             if n == 0:
                 await inbox.depth()
-                began = position()
+                began = sizes()
         await inbox.depth()
-        return float(position() - began) / LOGGED
+        wal, disk = (now - before for now, before in zip(sizes(), began, strict=True))
+        return {"WAL": wal / LOGGED, "disk": disk / LOGGED}
 
 
-def main(kept: int, pending: int) -> None:
-    url = os.environ["DATABASE_URL"]
-    with database_of_its_own(url) as small, database_of_its_own(url) as large:
-        fill(small, SMALL, SMALL)
-        print(f"{asyncio.run(logged(small)):.0f} bytes of WAL for a delivery")
-        fill(large, kept, pending)
-        few, many = costs(small), costs(large)
-        for name in few:
-            print(f"{name:22} {few[name]:8.2f} ms, beside {kept:,} kept and {pending:,} pending {many[name]:8.2f} ms")
-        deleted, alone, beside = asyncio.run(deleted_beside_traffic(large))
-        print(f"{deleted:.0f} rows a second deleted beside {beside:.0f} callbacks a second ({alone:.0f} without)")
+async def measure() -> list[Figure]:
+    """Milliseconds of each statement, rows deleted a second, and bytes for a delivery."""
+    with server() as postgres:
+        small, large = new_store(postgres), new_store(postgres)
+        await asyncio.to_thread(fill, small, SMALL, SMALL)
+        sizes = await written(small)
+        await asyncio.to_thread(fill, large, KEPT, PENDING)
+        few, many = await asyncio.to_thread(costs, small), await asyncio.to_thread(costs, large)
+        deleted, alone, beside = await deleted_beside_traffic(large)
+        for database in (small, large):
+            database.engine.dispose()
+    rows = f"{(KEPT + PENDING) // 1000:,} thousand rows"
+    traffic = {"without deleting": alone, "beside deleting": beside}
+    return [
+        *(figure for name in few for figure in _statement(name, {IN_SMALL: few[name], rows: many[name]})),
+        Figure("volume", "retention", "beside traffic", "rows deleted", deleted, "/s"),
+        *compared("volume", "retention", "deliveries kept", "/s", traffic, "without deleting"),
+        Figure("volume", "a delivery", "with its fate", "WAL", sizes["WAL"], "B", wanted=WANTED_WAL),
+        Figure("volume", "a delivery", "with its fate", "disk", sizes["disk"], "B"),
+    ]
 
 
-if __name__ == "__main__":
-    main(*(map(int, sys.argv[1:])) if len(sys.argv) > 2 else (KEPT, PENDING))
+def _statement(name: str, values: Mapping[str, float]) -> list[Figure]:
+    return compared("volume", name, "time", "ms", values, IN_SMALL)
