@@ -13,10 +13,10 @@ from typing import Final
 
 from benchmarks.callers import Caller, Cost, of_new_runs, started
 from benchmarks.figures import Figure, compared
-from benchmarks.receivers import new_stores
+from benchmarks.receivers import TWO_PROCESSES, new_stores
 
-ROUNDS: Final = 5
-CALLBACKS: Final = 600
+ROUNDS: Final = 3
+CALLBACKS: Final = 400
 """Callbacks of a round."""
 
 CONNECTIONS: Final = (1, 32, 128)
@@ -31,8 +31,7 @@ async def measure(rounds: int = ROUNDS) -> list[Figure]:
         urls = new_stores(stack, stack.enter_context(tempfile.TemporaryDirectory()))
         callers = {BARE: await started(stack, "bare"), "up to the verdict": await started(stack, "receiver")}
         for name, url in urls.items():
-            callers[name] = await started(stack, "receiver", url)
-        callers["two processes"] = await started(stack, "receiver", urls["PostgreSQL"], processes=2)
+            callers[name] = await started(stack, "receiver", url, processes=2 if name == TWO_PROCESSES else 1)
         return [figure for connections in CONNECTIONS for figure in await _at(connections, callers, rounds)]
 
 

@@ -38,6 +38,9 @@ from tests.stores import Postgres
 
 KEY: Final = "a-key-of-a-benchmark-0123456789-abcdef"
 SECRET: Final = "a-secret-of-a-benchmark-0123456789"
+TWO_PROCESSES: Final = "two processes"
+"""The way that has two processes at one PostgreSQL."""
+
 SETTINGS: Final = {
     "SANDBOX_URL": "http://127.0.0.1:1",
     "PAYMENTS_KEY": "a-key-of-a-benchmark-0123456789",
@@ -152,10 +155,11 @@ async def until_it_listens(port: int) -> None:
 
 
 def new_stores(stack: ExitStack, folder: str) -> dict[str, str]:
-    """The URLs of new stores, by the name of the database."""
+    """The URLs of new stores, by name. Each way has one of its own: any process sends what another has kept."""
     server = Postgres(Path(folder) / "postgres")
     stack.callback(server.end)
-    urls = {"SQLite": f"sqlite:///{folder}/bench.db", "PostgreSQL": server.new_database()}
+    urls = {"SQLite": f"sqlite:///{folder}/bench.db"}
+    urls |= {name: server.new_database() for name in ("PostgreSQL", TWO_PROCESSES)}
     for url in urls.values():
         migrations.upgrade(Database(url))
     return urls
