@@ -24,7 +24,7 @@ demo: setup  ## Run one pipeline from start to end on real parts (KEEP=1 stays u
 	@$(RUN) stagehook demo $(if $(KEEP),--keep)
 
 test: setup  ## Run the tests, real servers included
-	@$(RUN) pytest -n 7 --dist worksteal $(ARGS)
+	@$(RUN) pytest -n 6 --dist worksteal $(ARGS)
 
 systems: setup  ## Run the tests of whole systems, of several processes each, and of long runs
 	@$(RUN) pytest -m system -n 4 --dist worksteal $(ARGS)

@@ -76,6 +76,7 @@ class Away(Calls):
         await super().note(calls)
 
 
+@pytest.mark.system
 @respx.mock
 @pytest.mark.parametrize("kind", ["url", "token"])
 async def test_a_call_is_recorded_with_what_it_is_of(database: Database, kind: str) -> None:

@@ -186,6 +186,7 @@ async def test_a_store_that_hangs_after_the_2xx_costs_no_request(
     assert (route.call_count, references(database)) == (1, ["w-1"])
 
 
+@pytest.mark.system
 async def test_temporal_brings_the_receipt_to_the_next_try(
     real: WorkflowEnvironment, table: Table, database: Database
 ) -> None:

@@ -55,6 +55,7 @@ def test_a_key_that_was_made_by_hand_is_patterned(key: str) -> None:
     assert is_patterned_key(key)
 
 
+@pytest.mark.system
 @pytest.mark.parametrize(
     ("kind", "times"), [*((kind, 2_000) for kind in RANDOM), pytest.param(GENERATED, 20_000, marks=pytest.mark.fault)]
 )

@@ -406,6 +406,7 @@ QUICK = {"a number as code", "NaN"}
 """One of each way in which it was parked; the others take the same ways."""
 
 
+@pytest.mark.system
 @pytest.mark.parametrize(
     "kind", [pytest.param(kind, marks=[] if kind in QUICK else [pytest.mark.fault]) for kind in PARKED]
 )

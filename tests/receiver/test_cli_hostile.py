@@ -252,6 +252,7 @@ def test_wrong_usage_and_settings_print_no_control_character(name: str, hostile:
             assert raw((done.stdout + done.stderr).decode()) == []
 
 
+@pytest.mark.system
 @pytest.mark.parametrize(("name", "words"), [(name, words) for name, all_ in CASES.items() for words in all_])
 def test_what_others_wrote_prints_no_control_character(name: str, words: list[str], hostile: Hostile) -> None:
     told: dict[str, Any] = {"STAGEHOOK_TRACEBACK": "1", f"A{HOSTILE}_SECRET": "callbacks", "ESIGN_URL": hostile.partner}

@@ -371,6 +371,7 @@ def test_a_request_that_no_fixture_can_hold_is_refused(untouched: Path, change: 
     assert not (untouched / "activities/partners/not_to_be_made.py").exists()
 
 
+@pytest.mark.system
 @pytest.mark.parametrize(
     ("args", "says"),
     [

@@ -52,6 +52,7 @@ def environment(setup: Setup) -> dict[str, str]:
 # --- sign and verify
 
 
+@pytest.mark.system
 @headed
 @given(body=st.binary(max_size=100))
 @settings(max_examples=10)
@@ -168,6 +169,7 @@ def test_secrets_come_from_variables_then_files_then_options(tmp_path: Path) -> 
         assert verified.json["secret"] == place
 
 
+@pytest.mark.system
 @headed
 def test_nothing_secret_and_no_right_signature_is_printed(setup: Setup) -> None:
     """Neither of a request that is wrong, nor by an error about the secrets."""

@@ -105,6 +105,7 @@ async def test_a_run_of_another_class_is_watched_by_its_status(real: WorkflowEnv
     assert process.returncode == 0
 
 
+@pytest.mark.system
 async def test_each_reason_for_unknown_progress_is_told_apart(
     real: WorkflowEnvironment, monkeypatch: pytest.MonkeyPatch
 ) -> None:

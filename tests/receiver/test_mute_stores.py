@@ -178,6 +178,7 @@ def test_a_reader_gives_up_on_a_mute_connection(proxied: Database, proxy: Proxy)
     assert time.monotonic() - began < 3 * PROMISED
 
 
+@pytest.mark.system
 async def test_a_store_that_stays_mute_is_asked_more_and_more_seldom(proxied: Database, proxy: Proxy) -> None:
     """Each connection that is left may hold a backend that the server cannot end."""
     async with connected(proxied) as inbox:

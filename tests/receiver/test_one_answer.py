@@ -94,6 +94,7 @@ def temporal_without(run: Reached) -> Switchable:
     return temporal
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("waits", [SOON, 0.0], ids=["fate-in-time", "fate-after-the-answer"])
 async def test_every_order_of_two_receivers_gives_one_answer(
     database: Database, ended: Reached, waits: float, monkeypatch: pytest.MonkeyPatch

@@ -77,6 +77,7 @@ def test_what_is_not_recorded_is_counted_once() -> None:
     assert unrecorded == [("unknown", ""), ("gone", "bank")]
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("headers", [(), (("a", ""),) * 500, (("x", "\xe9" * 2000),)])
 @pytest.mark.parametrize("body", [b"", bytes(20_000)])
 def test_a_request_counts_as_many_bytes_as_its_row_takes(

@@ -203,6 +203,7 @@ async def test_an_operators_reference_finds_its_event(
     await eventually(lambda: temporal.heard == [("run-1", 1)])
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("status", ["succeeded", "progress"])
 async def test_a_repeat_of_an_unmatched_event_is_one_signal(
     database: Database, temporal: Listening, status: str
@@ -456,6 +457,7 @@ async def test_unmatched_events_are_not_in_the_queue(http: httpx.AsyncClient, da
     assert (row["due_at"], row["request_id"], row["fate"]) == (None, None, "")
 
 
+@pytest.mark.system
 async def test_events_over_their_budget_are_kept_and_sent_later(
     http: httpx.AsyncClient, database: Database, temporal: Listening
 ) -> None:

@@ -435,6 +435,7 @@ def time_of_reading(text: bytes) -> float:
     return time.process_time() - began
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_a_long_text_is_read_a_few_times(text: bytes) -> None:
     """It takes far less; a pattern that starts at every character takes ten seconds."""

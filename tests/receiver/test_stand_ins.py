@@ -67,6 +67,7 @@ def test_a_stand_in_is_known_by_its_id() -> None:
     assert not any(map(is_stand_in, ("customer-7", "replay-1", "my-replay-0123abcd-x")))
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("stage", [1, MOST_STAGES])
 async def test_what_was_answered_comes_before_the_end_of_the_replay(real: WorkflowEnvironment, stage: int) -> None:
     runs, one = Runs(real.client), captured(stage)

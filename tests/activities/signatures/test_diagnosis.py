@@ -357,6 +357,7 @@ def test_the_options_that_would_match_are_told(
 # --- whatever comes
 
 
+@pytest.mark.system
 @headed
 @example(value="", body=b"")
 @example(value="=,=,v1=", body=b'{"a": ' * 3)
