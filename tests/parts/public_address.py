@@ -58,14 +58,16 @@ async def public_address(folder: Path, to_port: int) -> AsyncIterator[PublicAddr
         writers.append(inside_writer)
         await asyncio.gather(_pass_on(reader, inside_writer), _pass_on(inside_reader, writer))
 
-    server = await asyncio.start_server(take, "127.0.0.1", 0, ssl=context)
+    server = await asyncio.start_server(take, "127.0.0.1", 0, ssl=context, ssl_shutdown_timeout=1)
     port = server.sockets[0].getsockname()[1]
     try:
         yield PublicAddress(f"{NAME}:{port}", {"PYTHONPATH": str(folder)}, certificate)
     finally:
         server.close()
         for writer in writers:
-            writer.transport.abort()
+            # A TLS connection that was lost and then closed has let go of what abort() needs.
+            if not writer.is_closing():
+                writer.transport.abort()
         await asyncio.gather(*(writer.wait_closed() for writer in writers), return_exceptions=True)
 
 
