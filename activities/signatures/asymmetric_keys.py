@@ -41,8 +41,15 @@ def read_public_key(text: str) -> PublicKey:
 
     A key of Ed25519 may be its 32 bytes, in base64 or lower-case hex.
     """
-    if raw := _bare_key(text):
-        return ed25519.public_key(raw)
+    raw = _bare_key(text)
+    return ed25519.public_key(raw) if raw else read_marked_key(text)
+
+
+def read_marked_key(text: str) -> PublicKey:
+    """Return the public key of a text that can be nothing else: PEM, a certificate, base64 of DER.
+
+    Raises `ConfigError`.
+    """
     pem = _pem(text)
     try:
         if "BEGIN CERTIFICATE" in pem:

@@ -251,6 +251,13 @@ def test_a_public_key_is_not_a_secret_for_hmac(key: str) -> None:
             plaid(secret, algorithm="HS256")
 
 
+def test_a_shared_secret_may_look_like_a_bare_key() -> None:
+    """32 random bytes are a public key of Ed25519 as often as not."""
+    raw = ED25519.public_key().public_bytes_raw()
+    for secret in (raw.hex(), base64.b64encode(raw).decode()):
+        verify(jwt.encode(claims(), secret, algorithm="HS256"), plaid(secret, algorithm="HS256"))
+
+
 @pytest.mark.parametrize(
     "extra",
     [
