@@ -16,6 +16,7 @@ from activities.signatures.jose_signers import Keys
 from activities.signatures.scheme import (
     DEFAULT_TOLERANCE,
     ConfigError,
+    KeyUnavailable,
     Scheme,
     SignatureError,
     SignedRequest,
@@ -121,14 +122,17 @@ class MessageSignatures(Scheme):
         signatures = read_dictionary(request.one("Signature"), "Signature")
         labels = [label for label in inputs if label in signatures and self._label in ("", label)]
         failed = SignatureError("missing-header", "no signature has the label and an input")
+        unavailable: KeyUnavailable | None = None
         for label in labels[:MOST_LABELS]:
             try:
                 return self._verify(
                     request, read_input(inputs[label]), read_byte_sequence(signatures[label], "Signature"), now
                 )
+            except KeyUnavailable as error:
+                unavailable = error
             except SignatureError as error:
                 failed = error
-        raise failed
+        raise unavailable or failed
 
     def _verify(self, request: SignedRequest, given: Input, signature: bytes, now: float) -> Verified:
         names = [name for name, _ in given.components]

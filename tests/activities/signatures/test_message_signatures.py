@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from activities.signatures import SCHEMES, ConfigError, Scheme, SignatureError, SignedRequest
+from activities.signatures import SCHEMES, ConfigError, KeyUnavailable, Scheme, SignatureError, SignedRequest
 from activities.signatures.message_signatures import signature_base
 from activities.signatures.structured_fields import read_input, write_byte_sequence, write_string
 from tests.parts.examples import examples
+from tests.parts.key_servers import key_server
 from tests.parts.setups import EC_PEM, ED, NOW, SETUPS
 
 URL = "https://example.com/foo?param=Value&Pet=dog"
@@ -185,6 +186,19 @@ def test_one_good_signature_among_several_is_enough() -> None:
     other = '("@method");created=1'
     request = with_header(request, "Signature-Input", f"a={other}, {text}")
     made().verify(with_header(request, "Signature", f"a=:AAAA:,{signature}"), NOW)
+
+
+def test_another_signature_does_not_refuse_what_awaits_its_key() -> None:
+    """A request is refused for good only if our key has been tried."""
+    with key_server() as server:
+        scheme = made(f"{server.url}/jwks.json", tag="ours")
+        request = by_hand(parameters=f';created={NOW};tag="ours"')
+        [text], [signature] = request.all("Signature-Input"), request.all("Signature")
+        inputs = f'{text}, proxy=("@method" "@path" "content-digest");created={NOW};tag="theirs"'
+        request = with_header(request, "Signature-Input", inputs)
+        with pytest.raises(KeyUnavailable):
+            scheme.verify(with_header(request, "Signature", f"{signature}, proxy=:AAAA:"), NOW)
+        scheme.prepare(wait=30)
 
 
 @pytest.mark.parametrize("value", ["a\nb", "a\r\nb"])
