@@ -5,10 +5,13 @@ from __future__ import annotations
 import base64
 import binascii
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from activities import strict_json
 from activities.signatures.scheme import SignatureError
+
+LONGEST_TOKEN_HEADER: Final = 16 * 1024
+"""Maximum characters. The header is decoded before the token is proven, and a token that is a body may be large."""
 
 
 @dataclass(frozen=True)
@@ -16,23 +19,30 @@ class Token:
     """A token taken apart. signed: the bytes that the signature covers."""
 
     header: dict[str, Any]
-    claims: dict[str, Any]
+    payload: str
     signed: bytes
     signature: bytes
 
     @classmethod
     def read(cls, text: str) -> Token:
         """Take the token apart; raises `SignatureError`. Nothing in it is proven yet."""
-        segments = text.split(".")
+        segments = text.split(".", 3)
         if len(segments) != 3:
             raise SignatureError("malformed-header", "a token has three parts, joined by full stops")
         header, payload, signature = segments
+        if len(header) > LONGEST_TOKEN_HEADER:
+            raise SignatureError("malformed-header", f"its header has more than {LONGEST_TOKEN_HEADER} characters")
         try:
-            return cls(
-                _object_in(header), _object_in(payload), f"{header}.{payload}".encode(), decode_base64url(signature)
-            )
+            return cls(_object_in(header), payload, f"{header}.{payload}".encode(), decode_base64url(signature))
         except ValueError as error:
-            raise SignatureError("malformed-header", f"the token is not readable: {error}") from error
+            raise _unreadable(error) from error
+
+    def read_claims(self) -> dict[str, Any]:
+        """Decode the claims, once the signature is verified; raises `SignatureError`."""
+        try:
+            return _object_in(self.payload)
+        except ValueError as error:
+            raise _unreadable(error) from error
 
 
 def decode_base64url(text: str) -> bytes:
@@ -58,6 +68,10 @@ def read_claims(token: bytes | str) -> dict[str, Any]:
     """
     payload = (token.decode("ascii") if isinstance(token, bytes) else token).strip().split(".")[1:2]
     return _object_in(*payload)
+
+
+def _unreadable(error: ValueError) -> SignatureError:
+    return SignatureError("malformed-header", f"the token is not readable: {error}")
 
 
 def _object_in(segment: str = "") -> dict[str, Any]:

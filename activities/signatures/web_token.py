@@ -118,10 +118,11 @@ class WebToken(Scheme):
         """Check the token with every key that it may be signed with; then its claims, and the body's digest."""
         token = Token.read(self._text_of(request))
         index = self._keys.verify(token.signed, token.signature, self._kid_of(token.header))
-        issued = self._check_times(token.claims, now)
-        self._check_claims(token.claims)
+        claims = token.read_claims()
+        issued = self._check_times(claims, now)
+        self._check_claims(claims)
         if self._body_hash:
-            self._check_body(token.claims.get(self._body_hash), request.body)
+            self._check_body(claims.get(self._body_hash), request.body)
         return Verified(index, issued)
 
     def sign(self, body: bytes, *, url: str, now: float, delivery_id: str) -> list[tuple[str, str]]:

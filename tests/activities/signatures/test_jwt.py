@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
+from activities import strict_json
 from activities.environment import Environment
 from activities.partners.partner import signature
 from activities.signatures import SCHEMES, ConfigError, Scheme, SignatureError, SignedRequest, Verified
@@ -83,6 +84,12 @@ def refused(token: str, scheme: Scheme | None = None, *, body: bytes = BODY, now
     return raised.value.reason
 
 
+def refused_body(token: str, scheme: Scheme) -> str:
+    with pytest.raises(SignatureError) as raised:
+        scheme.verify(SignedRequest("POST", "", [], token.encode()), NOW)
+    return raised.value.reason
+
+
 # --- what providers send
 
 
@@ -138,6 +145,20 @@ def test_a_whole_body_may_be_the_token() -> None:
         scheme.verify(SignedRequest("POST", "", [], b"\xff" + body), NOW)
     with pytest.raises(ValueError, match="base64url"):
         read_claims("a.!!.b")
+
+
+def test_an_unproven_token_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A body may have a MiB of claims."""
+    decoded: list[int] = []
+    loads = strict_json.loads
+    monkeypatch.setattr(strict_json, "loads", lambda body: (decoded.append(len(body)), loads(body))[1])
+    scheme = plaid(header="", body_hash="")
+    large = {"iat": NOW, "data": "x" * 100_000}
+    forged = by_hand(GOOD, large, lambda text: bytes(64))
+    assert refused_body(forged, scheme) == "mismatch"
+    assert refused_body(signed_es256({**GOOD, "x": "x" * 100_000}, large), scheme) == "malformed-header"
+    assert max(decoded) < 1000
+    scheme.verify(SignedRequest("POST", "", [], signed_es256(GOOD, large).encode()), NOW)
 
 
 def test_a_body_that_is_a_token_is_signed_again() -> None:
