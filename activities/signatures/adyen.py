@@ -72,7 +72,7 @@ class AdyenClassic(Scheme):
                     "hmacSignature": _mac(self._keys[0], item),
                 }
         except (SignatureError, TypeError) as error:
-            raise ConfigError(f"this is no notification of Adyen: {error}") from error
+            raise ConfigError(f"the body is not a notification of Adyen: {error}") from error
         return replace(request, body=json.dumps(document).encode())
 
     def carried(self, request: SignedRequest) -> list[tuple[str, str]]:
@@ -109,7 +109,7 @@ def _read(body: bytes) -> Any:
 
 
 def _items(document: Any) -> list[Item]:
-    """Return the items of a notification; raises `SignatureError`, also if there are none."""
+    """Return the items of a notification; raises `SignatureError`, also for an empty list."""
     entries = document.get("notificationItems") if isinstance(document, dict) else None
     if not isinstance(entries, list) or not entries:
         raise SignatureError("malformed-body", "notificationItems is not a list of items")

@@ -5,7 +5,6 @@ In an environment variable the lines of a PEM text may be joined by a backslash 
 
 from __future__ import annotations
 
-import binascii
 import contextlib
 from typing import Final
 
@@ -33,7 +32,8 @@ MOST_RSA_BITS: Final = 8192
 MOST_EXPONENT: Final = 2**32
 CURVES: Final = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
 
-READING_FAILED: Final = (ValueError, TypeError, UnsupportedAlgorithm, binascii.Error)
+READING_FAILED: Final = (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion)
+"""What the library raises for a key or a certificate that it cannot read. `binascii.Error` is a ValueError."""
 
 
 def read_public_key(text: str) -> PublicKey:

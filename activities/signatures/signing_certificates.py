@@ -25,14 +25,10 @@ MOST_PENDING: Final = 4
 
 
 class Certificates:
-    """The certificates at the URLs that match the pattern, fetched in the background.
+    """The certificates at the URLs that match the pattern, fetched in the background."""
 
-    name: the name for which a certificate must have been issued; "" for any.
-    """
-
-    def __init__(self, urls: re.Pattern[str], name: str = "", clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, urls: re.Pattern[str], clock: Callable[[], float] = time.monotonic) -> None:
         self._urls = urls
-        self._name = name
         self._clock = clock
         self._fetched: dict[str, Fetched[x509.Certificate]] = {}
         self._seen: dict[str, float] = {}
@@ -46,7 +42,7 @@ class Certificates:
             raise SignatureError("malformed-header", "the certificate's URL is not one of the provider's")
         if url not in self._fetched:
             self._make_room()
-            self._fetched[url], self._seen[url] = Fetched(url, self._read, self._clock), self._clock()
+            self._fetched[url], self._seen[url] = Fetched(url, load_certificate, self._clock), self._clock()
         if (copy := self._fetched[url].get()) is None:
             raise KeyUnavailable("the provider's certificate has not been fetched yet")
         return key_of(copy.document, now)
@@ -65,13 +61,6 @@ class Certificates:
             del self._fetched[pending[0]]
         elif len(self._fetched) >= MOST_FETCHED + MOST_PENDING:
             del self._fetched[next(iter(self._fetched))]
-
-    def _read(self, body: bytes) -> x509.Certificate:
-        certificate = load_certificate(body)
-        names = [name.value for name in certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)]
-        if self._name and names != [self._name]:
-            raise ConfigError(f"the certificate is not one of {self._name}")
-        return certificate
 
 
 def load_certificate(pem: bytes) -> x509.Certificate:

@@ -57,7 +57,7 @@ DIGEST_OF_VERSION: Final[Mapping[str, hashes.HashAlgorithm]] = {"1": hashes.SHA1
 
 
 class Sns(Scheme):
-    """Amazon SNS. A secret is the ARN of a topic: Amazon signs for everybody, so only the topic proves whose it is.
+    """Amazon SNS. A secret is the ARN of a topic: Amazon signs for all its customers, so only the topic proves the sender.
 
     The certificate is fetched from Amazon, in the background. certificate: a certificate in PEM that is used instead,
     for tests and the sandbox; private_key: its other half, only for signing. All fields of the body are covered except
@@ -131,7 +131,7 @@ class Sns(Scheme):
             message |= {"Timestamp": moment.strftime("%Y-%m-%dT%H:%M:%S.000Z"), "SignatureVersion": "2"}
             signature = self._private.sign(_signed_text(message), padding.PKCS1v15(), hashes.SHA256())
         except SignatureError as error:
-            raise ConfigError(f"this is no message of Amazon SNS: {error}") from error
+            raise ConfigError(f"the body is not a message of Amazon SNS: {error}") from error
         message["Signature"] = base64.b64encode(signature).decode()
         return replace(request, body=json.dumps(message).encode())
 
@@ -201,6 +201,8 @@ def _seconds(text: str) -> str:
 
 
 def _pinned(pem: str) -> x509.Certificate:
+    if not isinstance(pem, str):
+        raise ConfigError("certificate is not a text")
     return load_certificate(pem.replace("\\n", "\n").encode())
 
 

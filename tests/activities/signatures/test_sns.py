@@ -181,12 +181,23 @@ def test_urls_without_a_certificate_are_few(server: KeyServer) -> None:
         assert sum(server.fetched.values()) == (minute + 1) * certificates.MOST_PENDING
 
 
+def of_unknown_version() -> str:
+    """A certificate whose version the library does not know, for which it raises an error of its own."""
+    der = base64.b64decode("".join(SNS_CERTIFICATE.splitlines()[1:-1]))
+    version = bytes.fromhex("a003020102")
+    assert version in der
+    changed = base64.encodebytes(der.replace(version, version[:-1] + b"\x07", 1)).decode()
+    return f"-----BEGIN CERTIFICATE-----\n{changed}-----END CERTIFICATE-----\n"
+
+
 @pytest.mark.parametrize(
     "changes",
     [
         {"secrets": ["arn:aws:sqs:eu-west-1:123456789012:events"]},
         {"secrets": ["a-topic"]},
         {"certificate": "junk"},
+        {"certificate": of_unknown_version()},
+        {"certificate": 5},
         {"certificate": ""},
         {"private_key": "junk"},
         {"certificate": certificate_of(rsa_keys.generate_private_key(65537, 2048))},
@@ -201,7 +212,7 @@ def test_only_the_holder_of_the_key_signs() -> None:
     with pytest.raises(ConfigError, match="only Amazon"):
         SETUP.scheme(private_key="").sign_request(sent(SNS), now=NOW, delivery_id="")
     for body in (b"{}", b"text"):
-        with pytest.raises(ConfigError, match="no message"):
+        with pytest.raises(ConfigError, match="not a message"):
             SETUP.scheme().sign_request(sent(body), now=NOW, delivery_id="")
     with pytest.raises(ConfigError, match="in the body"):
         SETUP.scheme().sign(SNS, url="", now=NOW, delivery_id="")
