@@ -14,7 +14,13 @@ import jwt
 from jwt.algorithms import Algorithm
 
 from activities import strict_json
-from activities.signatures.asymmetric_keys import READING_FAILED, PublicKey, checked_key, read_marked_key, read_public_key
+from activities.signatures.asymmetric_keys import (
+    READING_FAILED,
+    PublicKey,
+    checked_key,
+    read_marked_key,
+    read_public_key,
+)
 from activities.signatures.scheme import ConfigError, hmac_key
 
 LIBRARY_NAMES: Final = {

@@ -57,7 +57,7 @@ DIGEST_OF_VERSION: Final[Mapping[str, hashes.HashAlgorithm]] = {"1": hashes.SHA1
 
 
 class Sns(Scheme):
-    """Amazon SNS. A secret is the ARN of a topic: Amazon signs for all its customers, so only the topic proves the sender.
+    """Amazon SNS. A secret is the ARN of a topic: Amazon signs for all customers, so only the topic proves the sender.
 
     The certificate is fetched from Amazon, in the background. certificate: a certificate in PEM that is used instead,
     for tests and the sandbox; private_key: its other half, only for signing. All fields of the body are covered except
