@@ -27,6 +27,7 @@ from activities.environment import Environment
 from activities.partners.partner import signature
 from activities.signatures import SCHEMES, ConfigError, Scheme, SignatureError, SignedRequest, Verified
 from activities.signatures.jose_tokens import encode_base64url, read_claims
+from activities.signatures.web_token import LONGEST_WEB_TOKEN
 from tests.parts.examples import examples
 from tests.parts.setups import NOW, private_pem, public_pem
 
@@ -320,10 +321,21 @@ def test_a_key_that_the_token_brings_along_is_ignored() -> None:
         {"iat": [NOW]},
         {"exp": "never"},
         {"nbf": {}},
+        {"nbf": True},
     ],
 )
 def test_a_stale_or_odd_time_is_refused(change: dict[str, Any]) -> None:
     assert refused(signed_es256(GOOD, claims(**change))) in {"stale", "malformed-timestamp"}
+
+
+def test_a_token_from_the_future_is_refused_also_by_its_expiry() -> None:
+    scheme = plaid(fresh_by="exp")
+    verify(signed_es256(GOOD, claims(iat=NOW + 300, exp=NOW + 600)), scheme)
+    assert refused(signed_es256(GOOD, claims(iat=NOW + 301, exp=NOW + 600)), scheme) == "stale"
+
+
+def test_a_token_in_a_header_is_short() -> None:
+    assert refused(signed_es256(GOOD, claims(data="x" * LONGEST_WEB_TOKEN))) == "malformed-header"
 
 
 def test_times_may_have_fractions_as_the_standard_says() -> None:
@@ -431,6 +443,10 @@ SMALL_RSA = rsa.generate_private_key(65537, 1024)
         ("ES256", "http://x.example/jwks.json"),
         ("ES256", "https://user@x.example/jwks.json"),
         ("ES256", "https:///jwks.json"),
+        ("ES256", "https://x.example/jwks.json#a"),
+        ("ES256", "https://x.example/é"),
+        ("ES256", "https://x.example/a b"),
+        ("ES256", "https://x.example\\@y.example/"),
         ("HS256", "\0" * 32),
     ],
 )

@@ -15,7 +15,7 @@ from activities.signatures import SCHEMES, ConfigError, KeyUnavailable, Scheme, 
 from activities.signatures.diagnosis import diagnose
 from activities.signatures.fetched import FETCH_PAUSE, LONGEST_KEPT, MOST_BYTES, REFRESH_AGE, RETRY_PAUSE
 from activities.signatures.jose_keys import MOST_KEYS, read_key_set
-from activities.signatures.key_sources import PublishedKeys
+from activities.signatures.key_sources import MOST_UNKNOWN_IDS, PublishedKeys
 from tests.parts.clocks import Clock
 from tests.parts.key_servers import KeyServer, key_server
 from tests.parts.setups import NOW
@@ -82,6 +82,17 @@ def test_until_the_set_is_there_nothing_is_proven_or_refused(server: KeyServer) 
     assert server.fetched[PATH] == 1
 
 
+def test_a_pinned_key_proves_while_the_set_is_away(server: KeyServer) -> None:
+    server.status = 503
+    pinned = json.dumps(jwk(NEW, "new"))
+    options: dict[str, Any] = {"algorithm": "ES256", "header": "X-Token"}
+    made = SCHEMES["jwt"]([server.url + PATH, pinned], **options)
+    assert made.verify(token(NEW, "new"), NOW) == Verified(1, NOW)
+    with pytest.raises(KeyUnavailable):
+        made.verify(token(OLD, "new"), NOW)
+    made.prepare(wait=30)
+
+
 def test_a_new_key_is_fetched_when_a_token_names_it(server: KeyServer, clock: Clock, keys: PublishedKeys) -> None:
     keys.prepare(wait=30)
     clock.now += FETCH_PAUSE
@@ -105,6 +116,14 @@ def test_unknown_key_ids_ask_at_most_once_a_minute(server: KeyServer, clock: Clo
             with contextlib.suppress(KeyUnavailable):
                 found(keys, f"{second}-{number}")
     assert server.fetched[PATH] == 3
+
+
+def test_only_so_many_unknown_key_ids_are_remembered(keys: PublishedKeys) -> None:
+    keys.prepare(wait=30)
+    for number in range(3 * MOST_UNKNOWN_IDS):
+        with contextlib.suppress(KeyUnavailable):
+            keys.find(str(number))
+        assert len(keys._unknown) <= MOST_UNKNOWN_IDS
 
 
 def test_a_set_fetched_later_shows_that_a_key_id_is_wrong(server: KeyServer, clock: Clock, keys: PublishedKeys) -> None:
@@ -219,9 +238,13 @@ def test_a_set_that_is_too_large_is_not_read(server: KeyServer, keys: PublishedK
         found(keys, "old")
 
 
-def test_a_fetch_ends_in_time(server: KeyServer, keys: PublishedKeys, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fetch_ends_in_time(
+    server: KeyServer, keys: PublishedKeys, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr("activities.signatures.fetched.FETCH_TIMEOUT", 0.1)
     server.holding.clear()
     with pytest.raises(KeyUnavailable):
         found(keys, "old")
     assert not keys._fetched._is_fetching
+    # By the bound on the whole fetch; httpx bounds only the pause between two bytes.
+    assert [vars(record)["why"] for record in caplog.records] == ["TimeoutError"]
