@@ -58,6 +58,12 @@ def test_the_first_version_is_signed_with_sha_1() -> None:
     assert refused(signed_by_hand(fields, names, version="3")) == "malformed-header"
 
 
+@pytest.mark.parametrize(("message_id", "reason"), [("", "malformed-body"), ("a.b", "malformed-id")])
+def test_a_signed_id_must_be_one_that_can_be_kept(message_id: str, reason: str) -> None:
+    fields = message(Subject=None, MessageId=message_id)
+    assert refused(signed_by_hand(fields, ("Message", "MessageId", "Timestamp", "TopicArn", "Type"))) == reason
+
+
 def test_a_confirmation_is_signed_with_its_token() -> None:
     fields = message(Type="SubscriptionConfirmation", Token="t", SubscribeURL="https://x", Subject=None)
     SETUP.scheme().verify(signed_by_hand(fields, sns.CONFIRMATION), NOW)
@@ -179,6 +185,17 @@ def test_urls_without_a_certificate_are_few(server: KeyServer) -> None:
             known.wait(30)
         clock.now += FETCH_PAUSE
         assert sum(server.fetched.values()) == (minute + 1) * certificates.MOST_PENDING
+
+
+def test_certificates_that_are_kept_are_few(server: KeyServer) -> None:
+    known = certificates.Certificates(re.compile(".*"), clock=Clock())
+    most = certificates.MOST_FETCHED + certificates.MOST_PENDING
+    for number in range(most + 2):
+        server.documents[f"/{number}"] = SNS_CERTIFICATE.encode()
+        with pytest.raises(KeyUnavailable):
+            known.key_at(f"{server.url}/{number}", NOW)
+        known.wait(30)
+    assert len(known._fetched) == most
 
 
 def of_unknown_version() -> str:
