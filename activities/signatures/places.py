@@ -51,18 +51,22 @@ class Reading:
         """The body's fields: a JSON value, or the fields of a form or a multipart body."""
         from activities.partners.received import Received, Unreadable
 
-        if len(self.request.body) > LARGEST_READ and not self.is_proven:
-            raise SignatureError(
-                "malformed-body", f"more than {LARGEST_READ} bytes, whose fields are not read unproven"
-            )
-        received = Received.of(self.request.body, list(self.request.headers))
+        self._check_size(self.request.body)
         try:
+            received = Received.of(self.request.body, list(self.request.headers))
+            self._check_size(received.body)
             if received.media_type == "multipart/form-data":
                 return received.multipart()
-            is_json = self.request.body.lstrip(b" \t\r\n").startswith((b"{", b"["))
+            is_json = received.body.lstrip(b" \t\r\n").startswith((b"{", b"["))
             return received.json() if is_json else received.form()
         except Unreadable as error:
             raise SignatureError("malformed-body", "its fields cannot be read") from error
+
+    def _check_size(self, body: bytes) -> None:
+        if len(body) > LARGEST_READ and not self.is_proven:
+            raise SignatureError(
+                "malformed-body", f"more than {LARGEST_READ} bytes, whose fields are not read unproven"
+            )
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import gzip
 import hashlib
 import json
 from dataclasses import replace
@@ -106,6 +107,14 @@ def test_fields_are_texts_whole_numbers_or_truth_values() -> None:
 def test_fields_of_a_body_are_read_strictly(body: bytes) -> None:
     one = request(JSON_TYPE, body=body.replace(b"S", mac("done@5").encode()))
     assert reason(scheme(**FIELD), one) in {"malformed-body", "malformed-id", "mismatch"}
+
+
+def test_fields_of_a_gzip_body_are_read_strictly() -> None:
+    made, zipped = scheme(**FIELD), ("Content-Encoding", "gzip")
+    good = with_hash(type="done", n=5, hash=mac("done@5")).body
+    made.verify(request(JSON_TYPE, zipped, body=gzip.compress(good)), NOW)
+    for body in (good, gzip.compress(good)[:-1], gzip.compress(good + b" " * 140_000), gzip.compress(b"no json")):
+        assert reason(made, request(JSON_TYPE, zipped, body=body)) == "malformed-body"
 
 
 def test_json_within_a_field_of_a_multipart_body_is_read() -> None:
