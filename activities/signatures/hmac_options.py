@@ -108,8 +108,9 @@ def check_options(options: Options) -> None:
     if not all(isinstance(option, str) and is_text(option) for option in asdict(options).values()):
         raise ConfigError("every option but tolerance is text")
     for name, known in (("algorithm", ALGORITHMS), ("encoding", ENCODINGS), ("key", KEYS), ("time_unit", TIME_UNITS)):
-        if getattr(options, name) not in known:
-            raise ConfigError(f"unknown {name} {getattr(options, name)!r}: use one of {', '.join(known)}")
+        if (given := getattr(options, name)) not in known:
+            quoted = "" if name == "key" else f" {given!r}"  # it may be the secret, typed as the key
+            raise ConfigError(f"unknown {name}{quoted}: use one of {', '.join(known)}")
     for name, other in (("header", "signature"), ("prefix", "form"), ("timestamp", "timestamp_header")):
         if getattr(options, name) and getattr(options, other):
             raise ConfigError(f"{name} and {other} are both given: use one")

@@ -339,3 +339,9 @@ def test_a_key_is_what_its_secret_says(kind: str, secret: str, key: bytes) -> No
 def test_a_key_that_cannot_be_decoded_is_an_error(kind: str, secret: str) -> None:
     with pytest.raises(ConfigError):
         scheme(secrets=(secret,), key=kind)
+
+
+def test_a_secret_given_as_the_kind_of_key_is_not_quoted() -> None:
+    with pytest.raises(ConfigError, match="unknown key: use one of text, base64") as raised:
+        scheme(key=SECRET)
+    assert SECRET not in str(raised.value)
