@@ -36,7 +36,7 @@ ENROLMENT_FIELD: Final = "enrol"
 
 Condition = Callable[[HandshakeRequest], bool]
 Reads = Callable[[HandshakeRequest], str | None]
-"""Reads a text of the request: None if the request does not have it, "" if it is no text or repeated."""
+"""Reads a text from the request. Returns None if it is missing, and "" if it is repeated or not text."""
 
 Says = Callable[[str, str, HandshakeRequest], Reply]
 """Makes the reply from the text that the handshake asks for, the secret and the request."""

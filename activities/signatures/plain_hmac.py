@@ -45,6 +45,7 @@ class HmacScheme(Scheme):
     """A scheme that a `Row` describes."""
 
     row: ClassVar[Row] = Row(Options("X-Signature"))
+    signing_advice = "give a body that has the signed fields, and --url and --id as the partner sends them"
 
     def __init__(self, secrets: Sequence[str], *, tolerance: int = DEFAULT_TOLERANCE) -> None:
         self._set_up(type(self).row.options)
@@ -59,8 +60,7 @@ class HmacScheme(Scheme):
         self._form = SignatureForm(options.form or options.prefix + "{signature}", options.separator)
         self._time_place = time_place(options)
         self._id_place = ValuePlace.of(f"header:{options.id_header}") if options.id_header else None
-        extras = [*self._form.others, *(["id"] if self._id_place else [])]
-        self._template = Template("{body}" if options.signed == "body" else options.signed, extras)
+        self._template = Template("{body}" if options.signed == "body" else options.signed, [*self._form.others, "id"])
         self._is_digest = "secret" in self._template.names
         self._hidden = self._place.name if self._place and self._place.kind != "header" else ""
         self._unbounded = UNBOUNDED.search(self._template.text) is not None
@@ -72,6 +72,10 @@ class HmacScheme(Scheme):
         self._has_one_header = len(self._headers) == 1 and not self._is_numbered
         self._signs_id = "id" in self._template.names
         self._check_time()
+        if self._signs_id and "id" not in self._form.others and not self._id_place:
+            raise ConfigError("a template with {id} needs id_header, or {id} in form")
+        if self._place and self._place.kind == "field" and self._template.has_body:
+            raise ConfigError("a signature in the body cannot sign {body}: write the signed fields, or {form}, into signed")
 
     def _check_time(self) -> None:
         """Check that a timestamp is read where one is signed, and signed where one is read; raises `ConfigError`."""
@@ -89,8 +93,6 @@ class HmacScheme(Scheme):
             raise ConfigError("the timestamp is not signed: write {timestamp} into signed, or leave it out")
         if "timestamp" in self._form.places and self._time_place:
             raise ConfigError("the timestamp is either in form or in another place")
-        if self._signs_id and "id" not in self._form.others and not self._id_place:
-            raise ConfigError("a template with {id} needs id_header")
 
     def _read_secrets(self, secrets: Sequence[str]) -> None:
         self._secrets = secrets

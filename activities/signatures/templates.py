@@ -94,7 +94,12 @@ class Template:
     @property
     def covers_body(self) -> bool:
         """Whether the whole body is signed, as it is or as a digest, or every field of a form."""
-        return any(name.partition(":")[0] in {"body", "form"} for name in self.names)
+        return self.has_body or any(name.partition(":")[0] == "form" for name in self.names)
+
+    @property
+    def has_body(self) -> bool:
+        """Whether the bytes of the body are signed, as they are or as a digest."""
+        return any(name.partition(":")[0] == "body" for name in self.names)
 
     @property
     def covers_url(self) -> bool:

@@ -39,7 +39,7 @@ def sign_file(
         _print_request(request)
         return
     if (request.url, request.body) != (unsigned.url, unsigned.body):
-        what = f"the signature is not in a header: {setup.scheme.place}"
+        what = "the signature or the timestamp is not in a header, but in the URL or the body"
         raise CommandError(what, "give --request, which prints the whole request", Exit.USAGE)
     if as_json:
         print_json(request.headers)
@@ -62,12 +62,12 @@ def _signed(scheme: Scheme, request: SignedRequest, now: float, delivery_id: str
     except ConfigError as error:
         raise CommandError(str(error), scheme.signing_advice, Exit.USAGE) from error
     except SignatureError as error:
-        raise _unsignable(error) from error
+        raise _unsignable(scheme, error) from error
     return signed
 
 
-def _unsignable(error: SignatureError) -> CommandError:
-    if error.reason == "mismatch":
+def _unsignable(scheme: Scheme, error: SignatureError) -> CommandError:
+    if error.reason == "mismatch" and scheme.takes_private_key:
         # The keys are not a pair: a signature by the private key does not verify with the public key.
         what = "the private key does not belong to the public key that is given as the secret"
         return CommandError(what, "give the two halves of one pair", Exit.USAGE)

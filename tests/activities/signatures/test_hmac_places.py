@@ -424,6 +424,14 @@ def test_options_that_make_no_sense_are_an_error(options: dict[str, Any]) -> Non
         SCHEMES["hmac"](secrets=[SECRET], **{"header": "X-Sig", **options})
 
 
+def test_an_id_without_a_place_and_a_signature_in_what_it_signs_are_explained() -> None:
+    with pytest.raises(ConfigError, match="needs id_header"):
+        scheme(signed="{id}.{body}")
+    for signed in ("body", "{body:sha256}{field:a}"):
+        with pytest.raises(ConfigError, match="cannot sign {body}"):
+            scheme(signature="field:h", signed=signed)
+
+
 # --- whatever comes
 
 
