@@ -13,12 +13,15 @@ ENCODINGS: Final[Mapping[str, Callable[[bytes], str]]] = {
     "hex": lambda raw: raw.hex(),
     "hex-upper": lambda raw: raw.hex().upper(),
     "base64": lambda raw: base64.b64encode(raw).decode(),
-    "base64-unpadded": lambda raw: base64.b64encode(raw).decode().rstrip("="),
     "base64-of-hex": lambda raw: base64.b64encode(raw.hex().encode()).decode(),
     "base64url": lambda raw: base64.urlsafe_b64encode(raw).decode().rstrip("="),
+    "base64-unpadded": lambda raw: base64.b64encode(raw).decode().rstrip("="),
     "base64url-padded": lambda raw: base64.urlsafe_b64encode(raw).decode(),
 }
-"""How the bytes of a signature or a digest are written. Each encoding has one spelling of the same bytes."""
+"""How the bytes of a signature or a digest are written. Each encoding has one spelling of the same bytes.
+
+A diagnosis tries them in this order: without padding, base64url is the more common one, and often both fit.
+"""
 
 SHORTEST_KEY: Final = 8
 """Bytes of a key that comes in an encoding."""
