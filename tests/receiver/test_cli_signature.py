@@ -395,6 +395,14 @@ def test_explain_says_what_is_not_proven() -> None:
     assert refused(command("explain", "--scheme", "hmac", "--secret-env", "SECRET"))
 
 
+def test_explain_says_which_body_is_refused_where_and_which_events_are_proven() -> None:
+    secret = command("explain", "--scheme", "header-secret", "--secret-env", "SECRET", "--signature-header", "X")
+    assert "kinds two and three refuse it" in secret.out
+    adyen = command("explain", "--scheme", "adyen-classic", "--secret", "AB" * 32)
+    assert "proves     each event\n" in adyen.out
+    assert "refuse" not in adyen.out
+
+
 def test_explain_prints_what_its_page_shows() -> None:
     page = (Path(__file__).parents[2] / "docs" / "signatures.md").read_text()
     [line] = [line for line in page.splitlines() if line.startswith("stagehook signature explain")]

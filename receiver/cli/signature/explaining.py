@@ -10,11 +10,16 @@ from receiver.cli.signature.setup import set_up
 from receiver.cli.terminal import printable
 
 NOT_PROVEN: Final = {
-    "body": "the body: anyone who has seen a signature can send any body with it; one URL for all stages is refused",
+    "body": "the body: anyone who has seen a signature can send any body with it, so kinds two and three refuse it",
     "time": "the time: a captured request stays valid, so make sure that its effect cannot happen twice",
     "URL": "the URL: a request can be sent again to another URL of ours",
 }
 """What follows from each part of a request that is not signed."""
+
+ONLY_EVENTS: Final = "the whole body: only what an event is about and what happened; read nothing else from it"
+"""What follows if `Scheme.covers_event`."""
+
+ONLY_KNOWN: Final = "only that the sender knows the secret"
 
 
 def explain_scheme(given: dict[str, Any], tolerance: int, *, as_json: bool) -> None:
@@ -33,5 +38,7 @@ def _lines(scheme: Scheme, proves: dict[str, bool]) -> list[tuple[str, str]]:
     lines = scheme.explanation()
     if scheme.covers_time:
         lines.append(("clock", f"at most {scheme.tolerance} s from the time"))
-    lines.append(("proves", ", ".join(name for name, proven in proves.items() if proven) or "that the sender knows it"))
-    return [*lines, *(("not proven", NOT_PROVEN[name]) for name, proven in proves.items() if not proven)]
+    says = {**NOT_PROVEN, "body": ONLY_EVENTS} if scheme.covers_event else NOT_PROVEN
+    proven = [*(["each event"] if scheme.covers_event else []), *(name for name in proves if proves[name])]
+    lines.append(("proves", ", ".join(proven) or ONLY_KNOWN))
+    return [*lines, *(("not proven", says[name]) for name in proves if not proves[name])]
