@@ -37,6 +37,7 @@ STEP_OF: Final[dict[str, Step]] = {
 """The step at which each reason arises. `mismatch` is not here: it may be due to the key or to the bytes."""
 
 HEADER_WORDS: Final = ("sign", "hmac", "svix", "webhook", "authorization")
+VERIFIES_WITH: Final = "the request verifies with "
 PATIENT: Final = 10**13
 """A tolerance in seconds that accepts every timestamp."""
 
@@ -57,6 +58,11 @@ class Diagnosis:
     verified: Verified | None
     reason: str
     findings: tuple[StepResult, ...]
+
+    @property
+    def suggests_options(self) -> bool:
+        """Whether a finding names the options with which the request verifies."""
+        return any(VERIFIES_WITH in finding.says for finding in self.findings)
 
     @property
     def failed(self) -> str:
@@ -210,7 +216,7 @@ class _Case:
         whose = "" if self.scheme.options else "the scheme hmac as this one and "
         for step, options, other in self.scheme.variants(self.request):
             named = next(name for name in STEPS if name == step)
-            yield named, f"the request verifies with {whose}{options}", other, self.request
+            yield named, f"{VERIFIES_WITH}{whose}{options}", other, self.request
 
     def _other_options(self) -> str:
         """Return the options with which the request verifies, as the end of a sentence, or ""."""

@@ -373,6 +373,7 @@ def test_verify_suggests_the_option_that_would_have_matched() -> None:
     done = command("verify", *stamped, "--header", "\n".join(headers), given=BODY)
     assert done.code == 1
     assert 'verifies with time_unit="ms"' in done.out
+    assert "  try: set the scheme up with the options that are named above\n" in done.out
 
 
 def test_explain_says_what_is_not_proven() -> None:

@@ -31,6 +31,7 @@ ADVICE_BY_STEP: Final = {
 }
 """The advice for each step that can fail."""
 
+OPTIONS_ADVICE: Final = "set the scheme up with the options that are named above"
 URL_ADVICE: Final = "; check --url too, it must be what the partner was given"
 
 
@@ -98,6 +99,8 @@ def _print_json(diagnosis: Diagnosis, scheme: str, advice: str) -> None:
 
 
 def _advice_on(diagnosis: Diagnosis, *, needs_url: bool) -> str:
+    if diagnosis.suggests_options:
+        return OPTIONS_ADVICE
     advice = ADVICE_BY_STEP.get(diagnosis.failed, "")
     return advice + URL_ADVICE if needs_url and "bytes" in diagnosis.failed else advice
 
