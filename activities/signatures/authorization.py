@@ -107,7 +107,7 @@ class HeaderSecret(Credentials):
         if not isinstance(header, str) or not HEADER_NAME.fullmatch(header):
             raise ConfigError("header is missing or invalid: name the header that holds the secret")
         if not isinstance(prefix, str) or not PRINTABLE.fullmatch(prefix):
-            raise ConfigError("prefix has printable ASCII characters")
+            raise ConfigError("invalid prefix: use printable ASCII characters")
         self.header, self._prefix = header, prefix
         super().__init__(secrets, tolerance=tolerance)
 
@@ -117,5 +117,5 @@ class HeaderSecret(Credentials):
 
 def _checked(secret: str) -> str:
     if not secret.isascii() or not secret.isprintable() or " " in secret:
-        raise ConfigError("a token has printable ASCII characters without blanks")
+        raise ConfigError("invalid token: use printable ASCII characters without blanks")
     return secret

@@ -42,15 +42,15 @@ class SignatureForm:
         parts = FORM_PLACE.split(text)
         self._texts, self.places = parts[::2], parts[1::2]
         if self.places.count("signature") != 1 or len(set(self.places)) != len(self.places):
-            raise ConfigError("form has {signature} once, and every other place at most once")
+            raise ConfigError("invalid form: write {signature} once, and every other place at most once")
         if not text.isascii() or not text.isprintable() or any("{" in part or "}" in part for part in self._texts):
-            raise ConfigError("form has printable ASCII characters, and {signature}")
+            raise ConfigError("invalid form: use printable ASCII characters and places such as {signature}")
         self._inner, self._entries = "", list[tuple[str, str]]()
         self._lead, self._tail = self._texts[0], self._texts[-1]
         if len(self.places) > 1:
             self._read_texts()
         if separator and separator.strip() == self._inner.strip() and len(self.places) > 1:
-            raise ConfigError("separator divides whole forms: it is not what divides the fields of one")
+            raise ConfigError("invalid separator: use another character than the one between the fields of form")
 
     @property
     def others(self) -> list[str]:
@@ -137,11 +137,15 @@ class SignatureForm:
             afters = [*(one[1] for one in matches), self._tail]
             pairs, inners = list(zip(befores, afters, strict=True)), {one[2] for one in matches}
             if len(inners) > 1 or any(before.endswith('"') != (after == '"') for before, after in pairs):
-                raise ConfigError("form divides its fields in different ways, or has an open quotation mark")
+                raise ConfigError(
+                    "invalid form: write the same characters between all fields, and close every quotation mark"
+                )
             self._lead, self._inner, self._entries = first[1] or "", inners.pop(), pairs
             return
         if len(set(between)) != 1 or not between[0] or re.search(r"[A-Za-z0-9]", between[0]):
-            raise ConfigError("form names every place, as in t={timestamp},v1={signature}, or none")
+            raise ConfigError(
+                "invalid form: name every place, as in t={timestamp},v1={signature}, or none, as in {timestamp},{signature}"
+            )
         self._inner = between[0]
 
 

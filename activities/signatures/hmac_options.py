@@ -31,7 +31,7 @@ class Options:
     encoding: how the signature is written: one of `ENCODINGS`.
     algorithm: sha1, sha256, sha384 or sha512.
     key: how the key comes from the secret: one of `KEYS`.
-    signed: `body`, or a template of the signed text. With `{secret}` in it, the signature is a plain digest, no HMAC.
+    signed: `body`, or a template of the signed text. With `{secret}` in it, the signature is a plain digest, not an HMAC.
     timestamp_header: the timestamp's header.
     timestamp: where the timestamp is, if neither there nor in the form: `query:NAME`, or `field:PATH` of the body.
     time_unit: s, ms or iso.
@@ -106,7 +106,7 @@ ROWS: Final[dict[str, Row]] = {
 def check_options(options: Options) -> None:
     """Check each option on its own, and those that exclude each other; raises `ConfigError`."""
     if not all(isinstance(option, str) and is_text(option) for option in asdict(options).values()):
-        raise ConfigError("every option but tolerance is text")
+        raise ConfigError("invalid option: use text for every option except tolerance")
     for name, known in (("algorithm", ALGORITHMS), ("encoding", ENCODINGS), ("key", KEYS), ("time_unit", TIME_UNITS)):
         if (given := getattr(options, name)) not in known:
             quoted = "" if name == "key" else f" {given!r}"  # it may be the secret, typed as the key
@@ -122,21 +122,21 @@ def check_options(options: Options) -> None:
 def _check_texts(options: Options) -> None:
     for name in ("prefix", "separator"):
         if re.fullmatch(r"[\x20-\x7e]*", getattr(options, name)) is None or "{" in getattr(options, name):
-            raise ConfigError(f"{name} has printable ASCII characters, and no brace")
+            raise ConfigError(f"invalid {name}: use printable ASCII characters without braces")
     own = list(map(lower, header_names(options.header)))
     for name in ("timestamp_header", "id_header"):
         value = getattr(options, name)
         if value and (not HEADER_NAME.fullmatch(value) or lower(value) in own):
-            raise ConfigError(f"{name} is the name of a header, another than the signature's")
+            raise ConfigError(f"invalid {name}: use the name of a header that does not hold the signature")
 
 
 def header_names(header: str) -> list[str]:
     """Return the names of the signature's headers; raises `ConfigError`."""
     names = [name.strip() for name in header.split(",")] if header else []
     if len(names) > MOST_KEY_HEADERS or len(set(map(lower, names))) < len(names):
-        raise ConfigError(f"header names up to {MOST_KEY_HEADERS} different headers")
+        raise ConfigError(f"invalid header: name at most {MOST_KEY_HEADERS} headers, each one once")
     if any(NUMBER_PLACE in name for name in names) and len(names) > 1:
-        raise ConfigError("header has {n} in its only name")
+        raise ConfigError("invalid header: a name with {n} must be the only one")
     if not all(HEADER_NAME.fullmatch(name.replace(NUMBER_PLACE, "1", 1)) for name in names):
         raise ConfigError("header is missing or invalid: name the header that holds the signature")
     return names

@@ -75,7 +75,9 @@ class HmacScheme(Scheme):
         if self._signs_id and "id" not in self._form.others and not self._id_place:
             raise ConfigError("a template with {id} needs id_header, or {id} in form")
         if self._place and self._place.kind == "field" and self._template.has_body:
-            raise ConfigError("a signature in the body cannot sign {body}: write the signed fields, or {form}, into signed")
+            raise ConfigError(
+                "a signature in the body cannot sign {body}: write the signed fields, or {form}, into signed"
+            )
 
     def _check_time(self) -> None:
         """Check that a timestamp is read where one is signed, and signed where one is read; raises `ConfigError`."""
@@ -90,9 +92,9 @@ class HmacScheme(Scheme):
             and not self._is_time_in_body
             and not (kind == "query" and self.covers_url)
         ):
-            raise ConfigError("the timestamp is not signed: write {timestamp} into signed, or leave it out")
+            raise ConfigError("the timestamp is not signed: write {timestamp} into signed, or do not read a timestamp")
         if "timestamp" in self._form.places and self._time_place:
-            raise ConfigError("the timestamp is either in form or in another place")
+            raise ConfigError("the timestamp is in form and in another place: name one place")
 
     def _read_secrets(self, secrets: Sequence[str]) -> None:
         self._secrets = secrets

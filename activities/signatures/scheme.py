@@ -148,7 +148,7 @@ class Scheme(ABC):
             if not isinstance(secret, str) or is_blank(secret):
                 raise ConfigError("a secret is empty")
             if not is_text(secret):
-                raise ConfigError("a secret is no UTF-8 text")
+                raise ConfigError("a secret is not UTF-8 text")
             if secret != secret.strip() or not (secret[0] + secret[-1]).isprintable():
                 raise ConfigError("a secret has blanks, a newline or something invisible around it")
             if secret in PREFIXES:

@@ -78,7 +78,7 @@ class Template:
     def __init__(self, text: str, extras: Collection[str] = ()) -> None:
         parts = TEMPLATE_PLACE.split(text)
         if any("{" in literal or "}" in literal for literal in parts[::2]):
-            raise ConfigError("signed has a brace without its other half")
+            raise ConfigError("invalid signed: a brace is not closed or not opened; write places such as {body}")
         self.text, self._all = text, parts
         self.names = frozenset(parts[1::2])
         self._parts: list[bytes | ReadPlace] = [plain(parts[0])]
@@ -89,7 +89,7 @@ class Template:
         self._parts = [part for part in self._parts if part != b""]
         self.headers = [ValuePlace.of(name).name for name in parts[1::2] if name.startswith("header:")]
         if not self.names - {"secret"}:
-            raise ConfigError("signed is `body`, or a template such as {timestamp}.{body}")
+            raise ConfigError("invalid signed: use `body`, or a template such as {timestamp}.{body}")
 
     @property
     def covers_body(self) -> bool:

@@ -59,7 +59,7 @@ def _read_iso(text: str) -> int:
     try:
         return (datetime.fromisoformat(text) - EPOCH) // timedelta(milliseconds=1)
     except (ValueError, OverflowError) as error:
-        raise ValueError("there is no such date or time") from error
+        raise ValueError("invalid date or time: use one that exists, such as 2027-01-15T08:00:00Z") from error
 
 
 def _hint(text: str, unit: str) -> str:
