@@ -138,13 +138,13 @@ class SignatureForm:
             pairs, inners = list(zip(befores, afters, strict=True)), {one[2] for one in matches}
             if len(inners) > 1 or any(before.endswith('"') != (after == '"') for before, after in pairs):
                 raise ConfigError(
-                    "invalid form: write the same characters between all fields, and close every quotation mark"
+                    "invalid form: write the same between all fields, and close every quotation mark"
                 )
             self._lead, self._inner, self._entries = first[1] or "", inners.pop(), pairs
             return
         if len(set(between)) != 1 or not between[0] or re.search(r"[A-Za-z0-9]", between[0]):
             raise ConfigError(
-                "invalid form: name every place, as in t={timestamp},v1={signature}, or none, as in {timestamp},{signature}"
+                "invalid form: write it like t={timestamp},v1={signature} or {timestamp},{signature}"
             )
         self._inner = between[0]
 

@@ -31,7 +31,7 @@ class Options:
     encoding: how the signature is written: one of `ENCODINGS`.
     algorithm: sha1, sha256, sha384 or sha512.
     key: how the key comes from the secret: one of `KEYS`.
-    signed: `body`, or a template of the signed text. With `{secret}` in it, the signature is a plain digest, not an HMAC.
+    signed: `body`, or a template of the signed text. With `{secret}` in it, the signature is a plain digest.
     timestamp_header: the timestamp's header.
     timestamp: where the timestamp is, if neither there nor in the form: `query:NAME`, or `field:PATH` of the body.
     time_unit: s, ms or iso.

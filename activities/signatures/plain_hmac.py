@@ -76,7 +76,7 @@ class HmacScheme(Scheme):
             raise ConfigError("a template with {id} needs id_header, or {id} in form")
         if self._place and self._place.kind == "field" and self._template.has_body:
             raise ConfigError(
-                "a signature in the body cannot sign {body}: write the signed fields, or {form}, into signed"
+                "a signature in the body cannot sign {body}: write {form} or fields into signed"
             )
 
     def _check_time(self) -> None:

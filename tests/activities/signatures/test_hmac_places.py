@@ -428,7 +428,7 @@ def test_an_id_without_a_place_and_a_signature_in_what_it_signs_are_explained() 
     with pytest.raises(ConfigError, match="needs id_header"):
         scheme(signed="{id}.{body}")
     for signed in ("body", "{body:sha256}{field:a}"):
-        with pytest.raises(ConfigError, match="cannot sign {body}"):
+        with pytest.raises(ConfigError, match=r"cannot sign \{body\}"):
             scheme(signature="field:h", signed=signed)
 
 
