@@ -137,15 +137,11 @@ class SignatureForm:
             afters = [*(one[1] for one in matches), self._tail]
             pairs, inners = list(zip(befores, afters, strict=True)), {one[2] for one in matches}
             if len(inners) > 1 or any(before.endswith('"') != (after == '"') for before, after in pairs):
-                raise ConfigError(
-                    "invalid form: write the same between all fields, and close every quotation mark"
-                )
+                raise ConfigError("invalid form: write the same between all fields, and close every quotation mark")
             self._lead, self._inner, self._entries = first[1] or "", inners.pop(), pairs
             return
         if len(set(between)) != 1 or not between[0] or re.search(r"[A-Za-z0-9]", between[0]):
-            raise ConfigError(
-                "invalid form: write it like t={timestamp},v1={signature} or {timestamp},{signature}"
-            )
+            raise ConfigError("invalid form: write it like t={timestamp},v1={signature} or {timestamp},{signature}")
         self._inner = between[0]
 
 

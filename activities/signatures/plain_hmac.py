@@ -65,19 +65,22 @@ class HmacScheme(Scheme):
         self._hidden = self._place.name if self._place and self._place.kind != "header" else ""
         self._unbounded = UNBOUNDED.search(self._template.text) is not None
         self.covers_body, self.covers_url = self._template.covers_body, self._template.covers_url
-        self.needs_url = self._template.needs_url or "query:" in options.signature + options.timestamp
+        places = (self._place, self._time_place)
+        self.needs_url = self._template.needs_url or any(place and place.kind == "query" for place in places)
         self._has_time = self._time_place is not None or "timestamp" in self._form.places
         self.covers_time = self._has_time
         self.header = self._headers[0].replace(NUMBER_PLACE, "1") if self._headers else ""
         self._has_one_header = len(self._headers) == 1 and not self._is_numbered
         self._signs_id = "id" in self._template.names
         self._check_time()
+        self._check_places()
+
+    def _check_places(self) -> None:
+        """Check that an id is read where one is signed, and that no signature signs itself; raises `ConfigError`."""
         if self._signs_id and "id" not in self._form.others and not self._id_place:
             raise ConfigError("a template with {id} needs id_header, or {id} in form")
         if self._place and self._place.kind == "field" and self._template.has_body:
-            raise ConfigError(
-                "a signature in the body cannot sign {body}: write {form} or fields into signed"
-            )
+            raise ConfigError("a signature in the body cannot sign {body}: write {form} or fields into signed")
 
     def _check_time(self) -> None:
         """Check that a timestamp is read where one is signed, and signed where one is read; raises `ConfigError`."""
@@ -183,17 +186,17 @@ class HmacScheme(Scheme):
         if not self._is_digest:
             text = self._template.fill(context)
             return [encode(hmac.digest(key, text, algorithm)) for key in self._keys]
-        return [encode(self._digest(replace(context, secret=key))) for key in self._keys]
-
-    def _digest(self, context: Context) -> bytes:
-        text = self._template.fill(context)
         if not self._template.text.endswith("{secret}"):
-            # A digest of secret and text can be continued without the secret, but only by bytes that are not UTF-8.
-            try:
-                self._template.fill(replace(context, secret=b"")).decode()
-            except UnicodeDecodeError as error:
-                raise SignatureError("malformed-body", "not UTF-8, which a plain digest needs") from error
-        return hashlib.new(self._options.algorithm, text, usedforsecurity=False).digest()
+            self._check_text(context)
+        texts = [self._template.fill(replace(context, secret=key)) for key in self._keys]
+        return [encode(hashlib.new(algorithm, text, usedforsecurity=False).digest()) for text in texts]
+
+    def _check_text(self, context: Context) -> None:
+        # A digest of secret and text can be continued without the secret, but only by bytes that are not UTF-8.
+        try:
+            self._template.fill(context).decode()
+        except UnicodeDecodeError as error:
+            raise SignatureError("malformed-body", "not UTF-8, which a plain digest needs") from error
 
     # --- sign
 
