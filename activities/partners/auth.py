@@ -19,6 +19,7 @@ import httpx
 from activities.http import UNANSWERED, NotAuthenticated, send_for_auth
 from activities.reaching import plain_words
 from activities.signatures import ConfigError
+from workflows.durations import DAY
 
 
 class HeaderKey(httpx.Auth):
@@ -44,6 +45,9 @@ TOKEN_SECONDS: Final = 10.0
 
 LONGEST_MARGIN: Final = 30.0
 """Seconds before its expiry from which a token is not used any more; of a short-lived token, a tenth of its life."""
+
+LONGEST_LIFE: Final = 366 * DAY
+"""Maximum life of a token. JSON may hold an integer that is too large for a float."""
 
 BEARER_TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]{1,8192}=*")
 OAUTH_ERRORS: Final = frozenset(
@@ -162,4 +166,5 @@ def _life(seconds: object) -> float:
         seconds = int(seconds)
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
         return math.inf if seconds is None else 0.0  # without an expiry, until the partner refuses it
-    return seconds - min(LONGEST_MARGIN, seconds / 10)
+    life = min(seconds, LONGEST_LIFE)
+    return life - min(LONGEST_MARGIN, life / 10)

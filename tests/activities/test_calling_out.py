@@ -125,7 +125,10 @@ async def test_a_second_401_is_the_partners_answer(server: PartnerServer) -> Non
 
 @pytest.mark.parametrize(
     ("seconds", "passed", "tokens"),
-    [(3600, 3569, 1), (3600, 3571, 2), (100, 89, 1), (100, 91, 2), ("3600", 3569, 1), (None, 10**9, 1), (0, 0, 2)],
+    [
+        *((3600, 3569, 1), (3600, 3571, 2), (100, 89, 1), (100, 91, 2), ("3600", 3569, 1), (None, 10**9, 1), (0, 0, 2)),
+        pytest.param(10**400, 10**7, 1, id="huge"),
+    ],
 )
 async def test_a_token_is_renewed_before_it_expires(
     server: PartnerServer, seconds: Any, passed: float, tokens: int
