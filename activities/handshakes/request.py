@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 from urllib.parse import parse_qsl
 
 from activities import strict_json
+from activities.environment import is_text
 
 When = Literal["head", "body", "signed"]
 """When a handshake is answered: "head", before the body is read; "body", after that, but before the signature is
@@ -90,7 +91,7 @@ class HandshakeRequest:
 class Reply:
     """The answer to a handshake. Raises ValueError for a reply that must not be sent.
 
-    status: 200 to 204, or 400 to 499. body: at most 4096 characters. media_type: one of `MEDIA_TYPES`.
+    status: 200 to 204, or 400 to 499. body: at most 4096 characters; "" with 204. media_type: one of `MEDIA_TYPES`.
     headers: besides those that the receiver sets.
     secret: a secret that the partner has chosen for us, or "". It is sealed and logged for the operator.
     """
@@ -108,6 +109,10 @@ class Reply:
             raise ValueError(f"the reply to a handshake has another media type: use {' or '.join(MEDIA_TYPES)}")
         if len(self.body) > MAX_REPLY_CHARACTERS:
             raise ValueError(f"the reply to a handshake has more than {MAX_REPLY_CHARACTERS} characters")
+        if self.status == 204 and self.body:
+            raise ValueError("the reply to a handshake has the status 204 and a body: use 200, or leave the body out")
+        if not is_text(self.body) or not is_text(self.secret):
+            raise ValueError("the reply to a handshake has a lone surrogate, which UTF-8 cannot encode")
         for name, value in self.headers.items():
             if not REPLY_HEADER.fullmatch(name) or not REPLY_HEADER_VALUE.fullmatch(value) or name.lower() in OURS:
                 raise ValueError("the reply to a handshake has a header that it cannot set")
