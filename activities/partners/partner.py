@@ -101,7 +101,7 @@ class Partner:
         they were sent.
     answers: the answers that differ from the receiver's table, by case; see `ANSWERS_OF_ITS_OWN`.
     handshake: what the partner asks of a webhook URL before it sends to it: a `Handshake`, a function that returns a
-        `Reply` or None, or several of these.
+        `Reply` or None, or several of these. None is left out: it is what `handshake()` returns without a secret.
     stage_by: how a callback tells which stage it is for. With "token" and "reference" the partner sends everything to
         one webhook URL, `/partners/NAME`, and `read_event` returns the token or the reference. That URL proves nothing,
         so `proves_its_bodies` must be true. "reference" needs a store, and `read_receipt` must return the reference.
@@ -138,7 +138,7 @@ class Partner:
     content_type: str | Sequence[str] = "application/json"
     gzip: bool = False
     answers: Mapping[str, OwnAnswer] = field(default_factory=dict)
-    handshake: AnyHandshake | Sequence[AnyHandshake] | None = None
+    handshake: AnyHandshake | Sequence[AnyHandshake | None] | None = None
     stage_by: StageBy = "url"
     idempotent: bool = False
     split: Callable[[Received], Sequence[Part]] | None = None
@@ -206,10 +206,9 @@ class Partner:
     @cached_property
     def handshakes(self) -> tuple[Handshake | OwnHandshake, ...]:
         """What the partner asks of a webhook URL before it sends to it."""
-        if self.handshake is None:
-            return ()
         several = self.handshake if isinstance(self.handshake, Sequence) else (self.handshake,)
-        return tuple(one if isinstance(one, Handshake | OwnHandshake) else OwnHandshake(one) for one in several)
+        given = (one for one in several if one is not None)
+        return tuple(one if isinstance(one, Handshake | OwnHandshake) else OwnHandshake(one) for one in given)
 
     @cached_property
     def all_answers(self) -> Mapping[str, OwnAnswer]:

@@ -184,6 +184,14 @@ def test_without_an_enrolment_word_there_is_no_enrolment() -> None:
     assert environment.faults
 
 
+async def test_callbacks_arrive_while_no_enrolment_is_open() -> None:
+    """`handshake()` returns None without an enrolment word, also within a list."""
+    closed = handshake("asana", Environment({}), "MISSING", fix="")
+    async with receiver(handshake=[Handshake("slack"), closed], read_event=lambda _: NOT_OURS) as http:
+        answer = await http.post(CALLBACK, json={})
+    assert answer.status_code == 202
+
+
 async def test_any_key_is_repeated_only_where_none_is_used() -> None:
     with pytest.raises(ConfigError, match="lets a stranger choose the key"):
         replace(PLAIN, handshake=Handshake("x-hook-secret"), signature=GITHUB)
