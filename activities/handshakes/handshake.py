@@ -33,6 +33,8 @@ class Handshake:
             raise ConfigError(f"unknown handshake {self.name}: use one of {', '.join(HANDSHAKES)}")
         if bool(self.form.needs) == is_blank(self.secret) or not is_text(self.secret):
             raise ConfigError(f"handshake {self.name} needs {self.form.needs or 'no secret'}")
+        if self.form.repeats and not self.form.allowed.fullmatch(self.secret):
+            raise ConfigError(f"handshake {self.name} needs {self.form.needs}: printable ASCII, as a header holds it")
 
     @property
     def form(self) -> HandshakeForm:

@@ -367,7 +367,11 @@ def test_a_rate_that_is_asked_for_is_allowed_up_to_ours(asked: str, allowed: str
 
 
 @pytest.mark.parametrize(
-    ("name", "secret"), [("slakc", ""), ("zoom", ""), ("zoom", " \u200b"), ("zoom", "\udcff"), ("slack", "unneeded")]
+    ("name", "secret"),
+    [
+        *(("slakc", ""), ("zoom", ""), ("zoom", " \u200b"), ("zoom", "\udcff"), ("slack", "unneeded")),
+        *(("adobe-sign", "caf\u03a9"), ("adobe-sign", "a\r\nX-Evil: 1")),
+    ],
 )
 def test_a_handshake_that_cannot_work_is_not_made(name: str, secret: str) -> None:
     with pytest.raises(ConfigError, match="handshake"):
