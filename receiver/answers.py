@@ -138,7 +138,7 @@ class Refused(Ended):
     """A refusal.
 
     body_read: whether the body was read, so that the connection can be reused. retry_after: seconds, for verdicts
-    without a Retry-After of their own. recorded: the delivery is in the store already.
+    without a Retry-After of their own. recorded: the request needs no further record.
     """
 
     def __init__(

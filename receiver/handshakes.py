@@ -85,11 +85,13 @@ class Handshakes:
     def _end(self, partner: Partner, handshake: Handshake | OwnHandshake, reply: Reply, door: Door, when: When) -> None:
         # Each kind has its own limit. So a stranger who finds a partner's one URL cannot use up handshakes that the
         # partner signs, that hold a secret of ours, or that come to a URL that only the partner has.
-        place = "shared" if door.is_shared else "own"
-        kind = " ".join((partner.name, "signed" if when == "signed" else place, str(reply.is_consent)))
+        place = "signed" if when == "signed" else "shared" if door.is_shared else "own"
         proves = isinstance(handshake, Handshake) and handshake.form.proves
+        kind = f"{partner.name} {place} {proves=} {reply.is_consent=}"
         if wait := self._budget.seconds_to_wait(kind, PROOFS_PER_SECOND if proves else HANDSHAKES_PER_SECOND):
-            raise Refused(Verdict.TOO_MANY, "handshakes", body_read=when != "head", retry_after=math.ceil(wait))
+            # No handshake is recorded: its query may hold a secret of ours, such as a verify token.
+            late = math.ceil(wait)
+            raise Refused(Verdict.TOO_MANY, "handshakes", body_read=when != "head", retry_after=late, recorded=True)
         if reply.secret:
             sealed = {"partner": partner.name, "sealed": self._seals.seal(reply.secret)}
             logger.warning("partner-secret", extra={**sealed, "next": "stagehook partner unseal SEALED"})

@@ -19,6 +19,8 @@ from activities.partners.received import Received
 from activities.sealing import NotSealed, Seals
 from activities.signatures import SCHEMES, ConfigError
 from receiver.cli import stagehook
+from receiver.deliveries.delivery import Delivery
+from receiver.sending.direct import Direct
 from tests.parts.callbacks import BASE, CLAIMS, URLS
 from tests.parts.one_url import GITHUB, ONE_URL, PLAIN, post, receiver
 from tests.support import KEY
@@ -230,18 +232,33 @@ def test_a_get_is_a_handshake_or_a_callback_not_both() -> None:
     ("shaken", "strangers", "own"),
     [
         ([Handshake("slack"), Handshake("dropbox")], "?challenge=c", (SHARED, SLACK)),
+        ([Handshake("x-crc", "secret"), Handshake("dropbox")], "?challenge=c", (f"{SHARED}?crc_token=a", None)),
         (Handshake("meta", "verify-me"), "?hub.mode=subscribe&hub.verify_token=x", (f"{SHARED}{META}", None)),
         (Handshake("dropbox"), "?challenge=c", (f"{CALLBACK}?challenge=c", None)),
     ],
-    ids=["signed", "with-a-secret", "at-its-own-url"],
+    ids=["signed", "a-proof", "with-a-secret", "at-its-own-url"],
 )
 async def test_strangers_do_not_use_up_a_partners_handshakes(
     monkeypatch: pytest.MonkeyPatch, shaken: Any, strangers: str, own: tuple[str, Any]
 ) -> None:
     monkeypatch.setattr("receiver.handshakes.HANDSHAKES_PER_SECOND", 0.01)
+    monkeypatch.setattr("receiver.handshakes.PROOFS_PER_SECOND", 0.01)
     url, body = own
     async with receiver(handshake=shaken, **SIGNED) as http:
         flood = [(await http.get(SHARED + strangers)).status_code for _ in range(3)]
         answer = await (post(http, url, body) if body else http.get(url))
     assert flood[1:] == [429, 429]
     assert answer.status_code == 200
+
+
+async def test_a_handshake_beyond_the_limit_is_not_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its query may hold a secret of ours, such as a verify token."""
+    monkeypatch.setattr("receiver.handshakes.HANDSHAKES_PER_SECOND", 0.01)
+    noted = list[Delivery]()
+    monkeypatch.setattr(Direct, "may_note", lambda *kind: True)
+    monkeypatch.setattr(Direct, "note", lambda self, delivery: noted.append(delivery))
+    async with receiver(handshake=Handshake("meta", "verify-me"), **SIGNED) as http:
+        answers = [(await http.get(SHARED + META)).status_code for _ in range(2)]
+        await post(http, SHARED, {}, None)
+    assert answers == [200, 429]
+    assert [delivery.verdict for delivery in noted] == ["unproven"]
