@@ -118,8 +118,7 @@ class Callbacks:
         self._forwarder.note(capture.delivery(verdict, reason, status=status))
 
     async def _at_a_callback_url(self, request: Request, capture: Capture, incoming: Incoming) -> Verdict:
-        door = Door(self._url_of(request), 1 / SECONDS_PER_CALLBACK, is_shared=False)
-        if request.method != "POST" and not await self._takes(request, capture, door):
+        if request.method != "POST" and not self._is_served(capture):
             raise Refused(Verdict.WRONG_METHOD, body_read=False)
         claims = self._redeem(capture)
         partner = self._partners.get(claims.partner)
@@ -127,6 +126,7 @@ class Callbacks:
             # The token is ours, but PARTNERS does not enable its partner in this receiver.
             logger.error("partner-not-enabled", extra={"partner": claims.partner})
             raise Refused(Verdict.UNAVAILABLE, "partner not enabled", body_read=False)
+        door = Door(self._url_of(request), 1 / SECONDS_PER_CALLBACK, is_shared=False)
         received = await self._prove_body(request, capture, incoming, partner, door)
         if partner.split is not None:
             with _unavailable():
@@ -136,13 +136,11 @@ class Callbacks:
             raise Refused(Verdict.IGNORED)
         return await self._deliver(capture, claims, event.answer)
 
-    async def _takes(self, request: Request, capture: Capture, door: Door) -> bool:
-        """Whether this request, which is no POST, is a callback of its partner. A handshake ends the request."""
+    def _is_served(self, capture: Capture) -> bool:
+        """Whether the token is valid, and its partner enabled. If not, any method but POST is 405, whatever is wrong."""
         with contextlib.suppress(TokenError):
             capture.claims = self._urls.redeem(capture.token)
-            if partner := self._partners.get(capture.claims.partner):
-                await self._handshakes.end(partner, request, door, "head")
-                return is_callback(request, partner)
+            return capture.claims.partner in self._partners
         return False
 
     async def _at_a_partner_url(self, request: Request, capture: Capture, incoming: Incoming) -> Verdict:

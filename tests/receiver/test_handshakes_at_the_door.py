@@ -120,6 +120,17 @@ async def test_a_file_answers_a_handshake_of_its_own(url: str) -> None:
     assert (unsigned.status_code, event.status_code) == (401, 422)
 
 
+async def test_a_files_handshake_is_asked_once_about_a_get() -> None:
+    asked = list[str]()
+    query = f"{CALLBACK}?x=1"
+    signature = SCHEMES["square"](secrets=["secret"])
+    async with receiver(
+        handshake=lambda received: asked.append(received.query), signature=signature, takes_get=True
+    ) as http:
+        answer = await http.get(query)
+    assert (answer.status_code, asked) == (401, ["x=1"])
+
+
 async def test_an_own_handshake_may_come_before_the_signature() -> None:
     several = [Handshake("dropbox"), OwnHandshake(own, proven=False)]
     async with receiver(handshake=several, signature=GITHUB) as http:
