@@ -137,7 +137,7 @@ class Callbacks:
         return await self._deliver(capture, claims, event.answer)
 
     def _is_served(self, capture: Capture) -> bool:
-        """Whether the token is valid, and its partner enabled. If not, any method but POST is 405, whatever is wrong."""
+        """Whether the token is valid, and its partner enabled. If not, any method but POST is 405."""
         with contextlib.suppress(TokenError):
             capture.claims = self._urls.redeem(capture.token)
             return capture.claims.partner in self._partners
