@@ -49,7 +49,7 @@ def plain_words(error: BaseException, connection: Connection = DIRECT) -> str:
     why = _why(error)
     if connection.certificate and why in {"", *OF_OURS}:
         # A server may also close the connection without a reason that arrives.
-        why = next(connection.flaws(datetime.now(UTC)), why)
+        why = next(connection.flaws_of_ours(datetime.now(UTC)), why)
     if connection.proxy and isinstance(error, httpx.ConnectError | httpx.ConnectTimeout) and why in {"", *OF_THE_WAY}:
         why = f"its proxy, {why}" if why else "its proxy"
     return f"{type(error).__name__}: {why}" if why else type(error).__name__

@@ -25,6 +25,7 @@ from activities.http import BoundedTransport, http_client
 from activities.partners import sandbox
 from activities.partners.auth import ClientCredentials
 from activities.partners.partner import Partner, idempotency_key
+from activities.reaching import plain_words
 from activities.signatures import ConfigError
 from tests.parts.certificates import HERE, issue
 from tests.parts.partner_servers import PartnerServer, forward_proxy, partner_server, tls
@@ -268,6 +269,13 @@ async def test_an_alert_after_the_request_is_told_from_lost_answers(reason: str,
         with pytest.raises(ApplicationError) as raised:
             await ActivityEnvironment().run(calls.call_partner, CALL)
     assert (raised.value.type, why in raised.value.message) == (type_, True)
+
+
+def test_an_expired_authority_among_several_is_blamed_for_nothing_else() -> None:
+    """OpenSSL itself says if it was the authority."""
+    old = issue("another ca", valid_to=-1)
+    way = connected(certificate=OURS.pem.decode(), key=OURS.key_pem.decode(), authority=(CA.pem + old.pem).decode())
+    assert plain_words(httpx.ReadTimeout(""), way) == "ReadTimeout"
 
 
 UNTRUSTED = "its certificate is not from an authority that is trusted"
