@@ -132,7 +132,7 @@ def _pem(environment: Environment, name: str) -> str:
         with Path(value).open("rb") as file:
             return file.read(LARGEST_FILE).decode("ascii")
     except (OSError, ValueError):
-        environment.fault(name, "holds no PEM, and names no file that can be read", "give the PEM itself, or its path")
+        environment.fault(name, "is neither PEM nor the path of a readable file", "give the PEM itself, or its path")
         return ""
 
 
@@ -140,6 +140,7 @@ def _is_proxy_url(url: str) -> bool:
     try:
         parts = urlsplit(url)
         is_there = AUTHORITY.fullmatch(parts.netloc.rpartition("@")[2]) is not None and parts.port is not None
-    except ValueError:
+        httpx.URL(url)  # refuses control characters, for example
+    except (ValueError, httpx.InvalidURL):
         return False
     return is_there and parts.scheme in {"http", "https"} and not (parts.path or parts.query or parts.fragment)

@@ -26,17 +26,17 @@ REPEATABLE: Final = re.compile(r"[ !#-;=?-~]{1,1024}")
 
 SIGNABLE: Final = re.compile(r"[A-Za-z0-9_+/.-]{1,254}={0,2}")
 
-UNSAFE_TEXT: Final = Reply(422, "what this handshake asks for is not repeated")
+UNSAFE_TEXT: Final = Reply(422, "the text that this handshake asks for is missing or unsafe")
 """Reply to a handshake that asks for an unsafe text. If it were treated as a callback, it could settle a stage."""
 
-NOT_KNOWN: Final = Reply(403, "the secret of this handshake is another one")
+NOT_KNOWN: Final = Reply(403, "the secret of this handshake is wrong")
 
 ENROLMENT_FIELD: Final = "enrol"
 """The field of the query that holds the enrolment word."""
 
 Condition = Callable[[HandshakeRequest], bool]
 Reads = Callable[[HandshakeRequest], str | None]
-"""Reads a text from the request. Returns None if it is missing, and "" if it is repeated or not text."""
+"""Reads a text from the request. Returns None if it is missing, and "" if it is repeated or of another type."""
 
 Says = Callable[[str, str, HandshakeRequest], Reply]
 """Makes the reply from the text that the handshake asks for, the secret and the request."""

@@ -14,6 +14,8 @@ from activities.handshakes.forms import (
     ENROLMENT_FIELD,
     SIGNABLE,
     HandshakeForm,
+    Reads,
+    Says,
     as_header,
     as_json,
     as_key,
@@ -76,6 +78,11 @@ class _CloudEvents(HandshakeForm):
         return super().answer(asked, secret)
 
 
+def _proof(says: Says, reads: Reads, *, needs: str, signs: bool = False) -> HandshakeForm:
+    """A GET whose reply proves the secret to anyone who asks."""
+    return HandshakeForm(GET, "head", says, reads=reads, allowed=SIGNABLE, needs=needs, signs=signs, proves=True)
+
+
 SLACK: Final = HandshakeForm(
     POST, "signed", as_text, only_if=(says_at(member("type"), "url_verification"),), reads=member("challenge")
 )
@@ -114,7 +121,7 @@ HANDSHAKES: Final[Mapping[str, HandshakeForm]] = {
     "websub": replace(
         META,
         secret_at=query("hub.topic"),
-        unknown=Reply(404, "this topic was not asked for"),
+        unknown=Reply(404, "unknown topic"),
         needs="the topic's URL, as it was asked for",
         is_public=True,
     ),
@@ -128,34 +135,19 @@ HANDSHAKES: Final[Mapping[str, HandshakeForm]] = {
         needs="the webhook's secret token",
         signs=True,
     ),
-    "x-crc": HandshakeForm(
-        GET,
-        "head",
-        with_digest("response_token", hmac_base64),
-        reads=query("crc_token"),
-        allowed=SIGNABLE,
-        needs="the consumer secret",
-        signs=True,
-        proves=True,
+    "x-crc": _proof(
+        with_digest("response_token", hmac_base64), query("crc_token"), needs="the consumer secret", signs=True
     ),
-    "linkedin": HandshakeForm(
-        GET,
-        "head",
+    "linkedin": _proof(
         with_digest("challengeResponse", hmac_hex, text_at="challengeCode"),
-        reads=query("challengeCode"),
-        allowed=SIGNABLE,
+        query("challengeCode"),
         needs="the client secret",
         signs=True,
-        proves=True,
     ),
-    "ebay": HandshakeForm(
-        GET,
-        "head",
+    "ebay": _proof(
         with_digest("challengeResponse", hash_with_url),
-        reads=query("challenge_code"),
-        allowed=SIGNABLE,
+        query("challenge_code"),
         needs="the verification token that was entered in the dashboard",
-        proves=True,
     ),
     "fitbit": HandshakeForm(
         GET,
@@ -163,7 +155,7 @@ HANDSHAKES: Final[Mapping[str, HandshakeForm]] = {
         nothing(204),
         only_if=(lambda asked: asked.asks("verify"),),
         secret_at=query("verify"),
-        unknown=Reply(404, "this verification code is another one"),
+        unknown=Reply(404, "wrong verification code"),
         needs="the verification code from the dashboard",
     ),
     "okta": HandshakeForm(GET, "head", as_json("verification"), reads=header("x-okta-verification-challenge")),

@@ -368,12 +368,16 @@ def test_certificates_come_from_variables_or_files(tmp_path: Path) -> None:
     [
         ({"CLIENT_CERT": OURS.pem.decode()}, "A_CLIENT_CERT is set, and A_CLIENT_KEY is not"),
         ({"CLIENT_KEY": OURS.key_pem.decode()}, "A_CLIENT_KEY is set, and A_CLIENT_CERT is not"),
-        ({"CLIENT_CERT": "/nowhere", "CLIENT_KEY": "/nowhere"}, "A_CLIENT_CERT holds no PEM, and names no file"),
+        (
+            {"CLIENT_CERT": "/nowhere", "CLIENT_KEY": "/nowhere"},
+            "A_CLIENT_CERT is neither PEM nor the path",
+        ),
         ({"CLIENT_CERT": OURS.key_pem.decode(), "CLIENT_KEY": OURS.key_pem.decode()}, "A_CLIENT_CERT holds no certif"),
         ({"CLIENT_CERT": OURS.pem.decode(), "CLIENT_KEY": OURS.pem.decode()}, "A_CLIENT_KEY holds no private key"),
         ({"CLIENT_CERT": OURS.pem.decode(), "CLIENT_KEY": SERVER.key_pem.decode()}, "A_CLIENT_KEY is not the key of"),
         ({"CA_CERT": "-----BEGIN CERTIFICATE-----\nx"}, "A_CA_CERT holds no certificate"),
         ({"PROXY_URL": "proxy.test:3128"}, "A_PROXY_URL is not the URL of an HTTP proxy"),
+        ({"PROXY_URL": f"http://us:{PASSWORD}\x7f@proxy.test:3128"}, "A_PROXY_URL is not the URL of an HTTP proxy"),
         ({"PROXY_URL": "socks5://proxy.test:1080"}, "A_PROXY_URL is not the URL of an HTTP proxy"),
         ({"PROXY_URL": f"http://us:{PASSWORD}@proxy.test:0x1/"}, "A_PROXY_URL is not the URL of an HTTP proxy"),
     ],
