@@ -271,7 +271,7 @@ async def test_an_alert_after_the_request_is_told_from_lost_answers(reason: str,
     assert (raised.value.type, why in raised.value.message) == (type_, True)
 
 
-def test_an_expired_authority_among_several_is_blamed_for_nothing_else() -> None:
+def test_an_expired_authority_is_blamed_for_nothing_else() -> None:
     """OpenSSL itself says if it was the authority."""
     old = issue("another ca", valid_to=-1)
     way = connected(certificate=OURS.pem.decode(), key=OURS.key_pem.decode(), authority=(CA.pem + old.pem).decode())
