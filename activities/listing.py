@@ -94,9 +94,12 @@ async def count_runs(runs: Runs, where: RunFilter) -> Mapping[str, int]:
 
 
 async def waits_of(runs: Runs, listed: Iterable[Run]) -> dict[str, Sequence[Wait] | None]:
-    """What each open run waits for, by workflow id; None for a run that does not say it within 5 s."""
+    """What each open run waits for, by run id; None for a run that does not say it within 5 s.
+
+    Not by workflow id: an ended run may have the id of an open one.
+    """
     free = asyncio.Semaphore(AT_ONCE)
-    tasks = {run.workflow_id: asyncio.create_task(_waits(runs, run.workflow_id, free)) for run in listed}
+    tasks = {run.run_id: asyncio.create_task(_waits(runs, run.workflow_id, free)) for run in listed}
     if tasks:
         _, late = await asyncio.wait(tasks.values(), timeout=WAITS_TOLD_WITHIN)
         for task in late:

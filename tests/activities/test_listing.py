@@ -87,7 +87,7 @@ async def test_a_wait_says_for_whom_and_what_went_wrong(runs: Runs) -> None:
         )
         await until(escalating, 1, lambda one: one.state == "needs_person")
         waits = await waits_of(runs, [listed(escalating)])
-    (wait,) = waits["run-of-escalates"] or []
+    (wait,) = waits[listed(escalating).run_id] or []
     assert (wait.number, wait.stage, wait.partner, wait.state, wait.attempt) == (
         1,
         "step-1",
@@ -104,7 +104,7 @@ async def test_a_wait_says_for_whom_and_what_went_wrong(runs: Runs) -> None:
 async def test_without_a_worker_the_waits_are_not_known(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listing, "WAITS_TOLD_WITHIN", 0.5)
     handle = await begin_one(runs, "idle", stage(1))
-    assert await waits_of(runs, [listed(handle)]) == {"run-of-idle": None}
+    assert await waits_of(runs, [listed(handle)]) == {listed(handle).run_id: None}
 
 
 async def test_failures_are_found_by_their_text(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,4 +126,5 @@ async def test_failures_are_found_by_their_text(runs: Runs, monkeypatch: pytest.
 
 
 def listed(handle: Handle) -> Run:
-    return Run(handle.id, "", "", "running", datetime.now(UTC), None)
+    assert handle.first_execution_run_id
+    return Run(handle.id, handle.first_execution_run_id, "", "running", datetime.now(UTC), None)

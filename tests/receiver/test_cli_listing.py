@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -48,8 +49,16 @@ def test_an_ended_and_a_silent_run_have_a_line_too() -> None:
 
 def test_a_long_trouble_is_shortened_in_a_list(capsys: pytest.CaptureFixture[str]) -> None:
     long = Wait(1, "check", "bank", "calling", NOW, None, 1, "x" * 500)
-    _print_table([run_of()], {"run-1": [long]}, NOW)
+    _print_table([run_of()], {"r": [long]}, NOW)
     assert "x" * 117 + "..." in capsys.readouterr().out
+
+
+def test_an_ended_run_with_the_id_of_an_open_one_waits_for_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """A run that was reset or started again has the workflow id of the execution before."""
+    ended = replace(run_of("terminated", NOW - 60), run_id="before")
+    _print_table([run_of(), ended], {"r": [WAIT]}, NOW)
+    shown = capsys.readouterr().out
+    assert (shown.count("account-check"), shown.count("terminated")) == (1, 1)
 
 
 def filter_of(monkeypatch: pytest.MonkeyPatch, *words: str) -> RunFilter:

@@ -28,7 +28,7 @@ async def print_runs(limit: int, where: RunFilter, *, as_json: bool) -> None:
     listed = known[:limit]
     waits = await waits_of(runs, (run for run in listed if run.status == "running"))
     if as_json:
-        print_json([{**asdict(run), "waits": _as_json(waits.get(run.workflow_id, []))} for run in listed])
+        print_json([{**asdict(run), "waits": _as_json(waits.get(run.run_id, []))} for run in listed])
     elif listed:
         _print_table(listed, waits, time.time())
     else:
@@ -80,7 +80,7 @@ def _say_what_was_read(read: FailedRuns) -> None:
 
 
 def _print_table(listed: Sequence[Run], waits: Waits, now: float) -> None:
-    rows = [row for run in listed for row in _rows(run, waits.get(run.workflow_id, []), now)]
+    rows = [row for run in listed for row in _rows(run, waits.get(run.run_id, []), now)]
     titles = ("id", "pipeline", "status", "stage", "partner", "call", "since", "deadline", "trouble")
     print_list(titles, rows, below=("trouble", "pipeline", "partner", "since"))
 
