@@ -122,7 +122,8 @@ def failed_since(moment: datetime) -> str:
 
 
 def _moment(at: datetime) -> str:
-    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    # Not strftime: it writes a year before 1000 with fewer digits, which Temporal cannot read.
+    return at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
 
 
 def quoted(value: str) -> str:

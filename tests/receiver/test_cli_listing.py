@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from activities.finding import RunFilter
+from activities.finding import RunFilter, failed_since
 from activities.listing import Run, Wait
 from receiver.cli.pipeline import listing, pipeline
 from receiver.cli.pipeline.listing import _print_table, _rows, _span
@@ -122,3 +122,11 @@ def test_conditions_of_the_filter_are_quoted() -> None:
         "AND StagehookState IN ('calling', 'waiting', 'needs_person') AND StagehookPartner = 'a' "
         "AND StagehookStage = 'b' AND StagehookDeadline < '2026-01-31T12:00:00Z'"
     )
+
+
+@pytest.mark.parametrize("year", [1, 110, 1970, 9999])
+def test_a_moment_of_a_query_has_a_year_of_four_digits(year: int) -> None:
+    """`--since 99999w` is in the year 110."""
+    moment = datetime(year, 1, 31, 12, 0, 0, 7, tzinfo=UTC)
+    assert RunFilter(since=moment).query() == f"StartTime >= '{year:04}-01-31T12:00:00Z'"
+    assert failed_since(moment).endswith(f"CloseTime >= '{year:04}-01-31T12:00:00Z'")
