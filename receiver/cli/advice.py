@@ -40,7 +40,7 @@ from workflows.checking import InvalidRun
 from workflows.finding import ATTRIBUTES
 
 ADVICE_BY_ERROR: dict[type[Exception], tuple[Exit, str]] = {
-    AttributesOff: (Exit.FAILED, "run `stagehook setup`, or list without --pipeline, --state, --partner and --overdue"),
+    AttributesOff: (Exit.FAILED, "run `stagehook setup`, or use no other filter than --status and --since"),
     AttributeTaken: (Exit.FAILED, "remove or rename that attribute, or use another namespace"),
     BadToken: (Exit.BAD_TOKEN, "copy the whole callback URL, and use the CALLBACK_KEYS of the system that issued it"),
     CannotSign: (Exit.USAGE, "use --mode verbatim, or give the partner's file a private key of your own"),
