@@ -67,6 +67,7 @@ class Evidence:
     lineages: by workflow id, the executions that led to the run's end, in order. branches: the executions that a reset
     has ended. resets: workflow ids of the runs that were reset, or may have been. kept: None without a store.
     sent: the times and request ids of signals, by receiver. logs: by name.
+    ended: names of the parts that do not run at the end.
     before, after: answers to `outcomes`, by workflow id, seen during the run and at its end.
     """
 
@@ -80,6 +81,7 @@ class Evidence:
     sent: Mapping[str, Sequence[tuple[float, str]]] = field(default_factory=dict)
     secrets: Sequence[str] = ()
     logs: Mapping[str, str] = field(default_factory=dict)
+    ended: Sequence[str] = ()
     before: Sequence[tuple[str, Any]] = ()
     after: Mapping[str, Any] = field(default_factory=dict)
 
@@ -300,6 +302,11 @@ def leaked(evidence: Evidence) -> Iterator[str]:
             yield f"{name} holds {found[:6]}..."
 
 
+def ended_by_itself(evidence: Evidence) -> Iterator[str]:
+    """Parts that do not run, although every fault is undone. `System.end` notices those that ended between faults."""
+    yield from evidence.ended
+
+
 CHECKS: Final[Sequence[Callable[[Evidence], Iterator[str]]]] = (
     lost,
     left_in_the_store,
@@ -313,6 +320,7 @@ CHECKS: Final[Sequence[Callable[[Evidence], Iterator[str]]]] = (
     called_differently,
     failed_tasks,
     leaked,
+    ended_by_itself,
 )
 
 

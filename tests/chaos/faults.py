@@ -123,12 +123,23 @@ async def _children(system: System, part: str) -> list[int]:
 
 @asynccontextmanager
 async def _frozen(pids: list[int]) -> AsyncIterator[None]:
+    """The first process and those that it has started are stopped; the others may have ended meanwhile."""
     signal_all(pids, signal.SIGSTOP)
+
+    def are_stopped() -> bool:
+        states = [*map(_state, pids)]
+        assert states[0] not in ENDED, f"process {pids[0]} has ended by itself"
+        return all(state in {"T", *ENDED} for state in states)
+
     try:
-        await until(lambda: all(_state(pid) in {"T", ""} for pid in pids), "stopped processes")
+        await until(are_stopped, "stopped processes")
         yield
     finally:
         signal_all(pids, signal.SIGCONT)
+
+
+ENDED: Final = frozenset({"", "Z"})
+"""States of a process that has ended."""
 
 
 def _state(pid: int) -> str:
@@ -210,7 +221,7 @@ async def backend_killed(system: System, part: str) -> AsyncIterator[None]:
     """SIGKILL for the process of a session: PostgreSQL ends all others, and recovers."""
     pid = await _session(system)
     os.kill(pid, signal.SIGKILL)
-    await until(lambda: _state(pid) in {"", "Z"}, "the end of a session")
+    await until(lambda: _state(pid) in ENDED, "the end of a session")
     yield
     await until(lambda: _ask(system, "SELECT 1"), "PostgreSQL has recovered")
 
@@ -235,7 +246,7 @@ async def crashed(system: System, part: str) -> AsyncIterator[None]:
     assert system.postgres is not None
     pid = system.postgres.pid()
     os.kill(pid, signal.SIGQUIT)
-    await until(lambda: _state(pid) in {"", "Z"}, "the end of PostgreSQL")
+    await until(lambda: _state(pid) in ENDED, "the end of PostgreSQL")
     yield
     await asyncio.to_thread(system.postgres.stop)  # so that the library knows of the end
     await asyncio.to_thread(system.postgres.start)
@@ -403,13 +414,19 @@ FULL_AT: Final = 4096
 @asynccontextmanager
 async def file_full(system: System, part: str) -> AsyncIterator[None]:
     """The receivers and workers can make no file longer, as on a full disk."""
-    pids = [system.parts[name].pid for name in system.parts if name != "temporal" and system.parts[name].is_running]
-    pids += [child for name in system.doors if system.parts[name].is_running for child in system.children(name)]
     try:
-        _limit_files(pids, FULL_AT)
+        _limit_files(_writers(system), FULL_AT)
         yield
     finally:
-        _limit_files(pids, resource.RLIM_INFINITY)
+        # Looked up again: uvicorn may have started another process, which has its parent's limit.
+        _limit_files(_writers(system), resource.RLIM_INFINITY)
+
+
+def _writers(system: System) -> list[int]:
+    """The processes that write to the store."""
+    running = [name for name, part in system.parts.items() if name != "temporal" and part.is_running]
+    children = [child for name in running if name in system.doors for child in system.children(name)]
+    return [*(system.parts[name].pid for name in running), *children]
 
 
 def _limit_files(pids: list[int], size: int) -> None:

@@ -141,9 +141,10 @@ class System:
         return True
 
     async def end(self, name: str, number: signal.Signals) -> None:
-        """Signal a part, and wait for its end."""
+        """Signal a part, and wait for its end. Raises `AssertionError` for a part that has ended by itself."""
         part = self.parts[name]
         assert part.process is not None
+        assert part.is_running, f"{name} has ended by itself:\n{part.process.tail()}"
         process = part.process.process
         process.send_signal(number)
         await until(lambda: process.poll() is not None, f"the end of {name}", TERM_GRACE)
@@ -159,6 +160,10 @@ class System:
         assert self.postgres is not None
         pid = self.postgres.pid()
         return [pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
+
+    def ended(self) -> list[str]:
+        """The names of the parts that do not run."""
+        return [name for name, part in self.parts.items() if not part.is_running]
 
     def tails(self) -> str:
         """The ends of the logs."""

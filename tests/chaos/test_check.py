@@ -202,3 +202,7 @@ def test_a_secret_in_a_log_or_a_history_is_a_break() -> None:
     assert checks(evidence([entry()], secrets=["key-1"], logs={"web-1": "callback key-1"})) == ["leaked"]
     secret = Answer("progress", message="key-1")
     assert checks(evidence([entry()], secret, DONE, secrets=["key-1"])) == ["leaked"]
+
+
+def test_a_part_that_does_not_run_at_the_end_is_a_break() -> None:
+    assert checks(evidence([entry()], ended=["web-1"])) == ["ended_by_itself"]

@@ -143,6 +143,7 @@ class Trial:
             sent={name: proxies[name].ids for name in self.system.doors},
             secrets=[self.system.env[name] for name in SECRETS],
             logs={log.name: log.read_text("utf-8", "replace") for log in self.system.folder.glob("w*.log")},
+            ended=self.system.ended(),
             before=self.seen,
             after=after,
         )
