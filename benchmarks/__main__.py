@@ -18,6 +18,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
+from temporalio.runtime import Runtime, TelemetryConfig
+
 from benchmarks import batches, burst, death, door, inbox, lanes, volume, worker
 from benchmarks.figures import Figure
 from tests.versions.trees import NoSuchVersion
@@ -32,6 +34,9 @@ BENCHMARKS: Final[dict[str, Callable[[], Awaitable[list[Figure]]]]] = {
     "batches": batches.measure,
 }
 
+LONGEST: float = 300.0
+"""Seconds after which a benchmark ends whose processes no longer answer."""
+
 
 def main() -> int:
     args = _arguments()
@@ -43,6 +48,8 @@ def main() -> int:
         except NoSuchVersion as error:
             print(f"{name} left out: {error}", file=sys.stderr)
             continue
+        except TimeoutError:
+            sys.exit(f"{name} has not ended within {LONGEST:g} s: one of its processes no longer answers")
         print(f"{name}: {(sys.modules[f'benchmarks.{name}'].__doc__ or name).splitlines()[0]}")
         for figure in found:
             print(f"  {figure}")
@@ -64,7 +71,8 @@ def _arguments() -> Any:
 
 
 async def _measured(measure: Callable[[], Awaitable[list[Figure]]]) -> list[Figure]:
-    return await measure()
+    async with asyncio.timeout(LONGEST):
+        return await measure()
 
 
 def _told(figures: Sequence[Figure], began: float) -> dict[str, Any]:
@@ -74,4 +82,6 @@ def _told(figures: Sequence[Figure], began: float) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    # Before the first client. The SDK would tell of each call that is ended.
+    Runtime.set_default(Runtime(telemetry=TelemetryConfig(logging=None)))
     sys.exit(main())

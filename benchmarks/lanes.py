@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Final
 
 from temporalio.client import Client
-from temporalio.runtime import Runtime, TelemetryConfig
 
 from activities.callback_urls import CallbackURLs
 from activities.calls import PartnerCalls
@@ -102,7 +101,6 @@ def partner(name: str, port: int) -> Partner:
 
 async def measure() -> list[Figure]:
     """Milliseconds from the start of a run to its end, alone and beside the calls that hang."""
-    Runtime.set_default(Runtime(telemetry=TelemetryConfig(logging=None)))  # it would tell of each call that is ended
     with tempfile.TemporaryDirectory() as folder:
         async with temporal(Path(folder)) as client:
             hanging = Hanging(slots=100)

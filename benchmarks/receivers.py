@@ -136,7 +136,7 @@ def serving(way: str, url: str = "", address: str = "") -> Iterator[int]:
     try:
         yield port
     finally:
-        process.terminate()
+        process.kill()  # nothing that it keeps is needed, and SIGTERM may be without effect
         process.wait()
 
 

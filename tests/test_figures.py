@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+from temporalio import runtime
+from temporalio.runtime import Runtime
 
 from benchmarks import __main__ as benchmarks
+from benchmarks import burst, death, lanes, worker
 from benchmarks.figures import Figure, compared, interleaved
 
 BASE = Figure("door", "1 connection", "bare", "CPU", 0.2, "ms", base="bare", ratio=1.0)
@@ -58,3 +63,35 @@ def test_figures_are_written_as_json_and_only_a_gate_fails(
     shown = capsys.readouterr().out
     assert "9.00 x bare, wanted at most 8" in shown
     assert "1.00 x bare\n" in shown
+
+
+def test_a_benchmark_that_is_not_answered_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def measure() -> list[Figure]:
+        await asyncio.Event().wait()
+        return []
+
+    monkeypatch.setattr(benchmarks, "BENCHMARKS", {"door": measure})
+    monkeypatch.setattr(benchmarks, "LONGEST", 0.01)
+    monkeypatch.setattr("sys.argv", ["benchmarks", "door"])
+    with pytest.raises(SystemExit, match="door has not ended within"):
+        benchmarks.main()
+
+
+class Reached(Exception):
+    """A benchmark starts its Temporal."""
+
+
+@pytest.mark.parametrize("module", [burst, lanes, death, worker])
+async def test_a_benchmark_may_follow_another_in_one_process(
+    module: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one before has used the SDK, so the default runtime is set."""
+
+    def temporal(_: Path) -> None:
+        raise Reached
+
+    monkeypatch.setattr(runtime, "_runtime_ref", runtime._RuntimeRef())
+    Runtime.default()
+    monkeypatch.setattr(module, "temporal", temporal)
+    with pytest.raises(Reached):
+        await module.measure()
