@@ -118,11 +118,14 @@ async def failed_runs(runs: Runs, text: str, since: datetime) -> FailedRuns:
         listed = [await _run(one) async for one in found]
     free = asyncio.Semaphore(AT_ONCE)
 
-    async def failure(run: Run) -> FailedRun:
+    async def failure(run: Run) -> FailedRun | None:
         async with free:
-            return FailedRun(run, await runs.failure(run.workflow_id, run.run_id))
+            try:
+                return FailedRun(run, await runs.failure(run.workflow_id, run.run_id))
+            except RunNotFound:
+                return None  # Temporal has deleted it since
 
-    read = await asyncio.gather(*map(failure, listed[:MOST_FAILED]))
+    read = [one for one in await asyncio.gather(*map(failure, listed[:MOST_FAILED])) if one]
     matching = [one for one in read if text.casefold() in one.failure.casefold()]
     return FailedRuns(matching, len(read), len(listed) > MOST_FAILED)
 
@@ -169,7 +172,8 @@ async def _waits(runs: Runs, workflow_id: str, free: asyncio.Semaphore) -> Seque
             stages = [stage for stage in progress.stages if stage.state in OPEN_STATES]
             calling = any(stage.state == "calling" for stage in stages)
             trouble = next(iter(call_trouble(await runs.describe(workflow_id))), "") if calling else ""
-        except (ProgressUnknown, RunNotFound, TemporalUnreachable, RPCError):
+        # Also TypeError: the run may be another program's, and its answer not of our form.
+        except (ProgressUnknown, RunNotFound, TemporalUnreachable, RPCError, TypeError):
             return None
     urgent = sorted(stages, key=lambda stage: OPEN_STATES.index(stage.state))
     return [_wait(stage, trouble if stage.state == "calling" else "") for stage in urgent]

@@ -34,7 +34,7 @@ BENCHMARKS: Final[dict[str, Callable[[], Awaitable[list[Figure]]]]] = {
     "batches": batches.measure,
 }
 
-LONGEST: float = 300.0
+LONGEST: float = 600.0
 """Seconds after which a benchmark ends whose processes no longer answer."""
 
 

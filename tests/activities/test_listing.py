@@ -6,14 +6,18 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
+from temporalio import workflow
 from temporalio.client import WorkflowFailureError
 from temporalio.testing import WorkflowEnvironment
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from activities import listing
 from activities.finding import RunFilter, register_attributes
 from activities.listing import Run, count_runs, failed_runs, list_runs, waits_of
+from activities.run_errors import RunNotFound
 from activities.runs import Runs
 from tests.support import (
     QUEUE,
@@ -29,7 +33,7 @@ from tests.support import (
     waiting,
     working,
 )
-from workflows.contract import Stage
+from workflows.contract import PIPELINE_WORKFLOW, PROGRESS, Stage
 
 AN_HOUR_AGO = datetime.now(UTC) - timedelta(hours=1)
 
@@ -107,6 +111,26 @@ async def test_without_a_worker_the_waits_are_not_known(runs: Runs, monkeypatch:
     assert await waits_of(runs, [listed(handle)]) == {listed(handle).run_id: None}
 
 
+@workflow.defn(name=PIPELINE_WORKFLOW)
+class Foreign:
+    """A run of another program, whose answer to the query has another form."""
+
+    @workflow.run
+    async def run(self, _: dict[str, Any]) -> None:
+        await workflow.wait_condition(lambda: False)
+
+    @workflow.query(name=PROGRESS)
+    def progress(self) -> Any:
+        return ["not", "a", "progress"]
+
+
+async def test_an_answer_of_another_form_does_not_end_the_list(runs: Runs) -> None:
+    without = UnsandboxedWorkflowRunner()
+    async with Worker(runs.client, task_queue=QUEUE, workflows=[Foreign], workflow_runner=without):
+        handle = await begin_one(runs, "foreign", stage(1))
+        assert await waits_of(runs, [listed(handle)]) == {listed(handle).run_id: None}
+
+
 async def test_failures_are_found_by_their_text(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     async with working(runs.client, ScriptedPartner()):
         for name in ("first", "second"):
@@ -120,9 +144,23 @@ async def test_failures_are_found_by_their_text(runs: Runs, monkeypatch: pytest.
     assert [one.run.workflow_id for one in found.found] == ["run-of-first"]
     assert (found.read, found.is_cut) == (2, False)
     assert (await failed_runs(runs, "wrong", datetime.now(UTC) + timedelta(hours=1))).read == 0
+    with monkeypatch.context() as patched:
+        patched.setattr(Runs, "failure", lambda *args: _failure_unless_deleted("run-of-second", *args))
+        left = await failed_runs(runs, "wrong", AN_HOUR_AGO)
+    assert [one.run.workflow_id for one in left.found] == ["run-of-first"]
     monkeypatch.setattr(listing, "MOST_FAILED", 1)
     cut = await failed_runs(runs, "wrong", AN_HOUR_AGO)
     assert (cut.read, cut.is_cut) == (1, True)
+
+
+FAILURE = Runs.failure
+
+
+async def _failure_unless_deleted(deleted: str, runs: Runs, workflow_id: str, run_id: str) -> str:
+    """As the server answers for a run that it has deleted since it listed it."""
+    if workflow_id == deleted:
+        raise RunNotFound(workflow_id)
+    return await FAILURE(runs, workflow_id, run_id)
 
 
 def listed(handle: Handle) -> Run:
