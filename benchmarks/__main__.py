@@ -1,7 +1,7 @@
 """`python -m benchmarks [NAME...] [--json FILE] [--old COMMIT] [--gate]`: all benchmarks, or these.
 
 --json: write the figures and what they were measured on to this file. --old: compare a worker's CPU with this commit's.
---gate: exit with 1 if a figure of CPU is above what is wanted.
+--gate: exit with 1 if a callback's CPU or a delivery's WAL is above what is wanted.
 """
 
 from __future__ import annotations

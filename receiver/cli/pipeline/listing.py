@@ -38,7 +38,7 @@ async def print_runs(limit: int, where: RunFilter, *, as_json: bool) -> None:
         note(f"the latest {limit} of {of} runs: --limit shows more")
     if silent := [id_ for id_, found in waits.items() if found is None]:
         what = f"{counted(silent, 'run')} did not say within {WAITS_TOLD_WITHIN:.0f} s what is waited for"
-        note(f"{what}: start `stagehook worker`, or look at one with `stagehook pipeline show`")
+        note(f"{what}: start `stagehook worker`, list fewer, or look at one with `stagehook pipeline show`")
 
 
 async def print_failed(text: str, since: datetime, *, limit: int, as_json: bool) -> None:
