@@ -17,7 +17,7 @@ from workflows.contract import ADVANCE_STAGE
 GOOD = Report(make_plan(7, 10, "none"), by_callback=9, runs=10)
 
 
-def test_a_chaos_run_is_good_if_nine_runs_in_ten_end_by_callbacks() -> None:
+def test_a_chaos_run_is_good_if_nine_in_ten_end_by_callbacks() -> None:
     assert GOOD.is_good
     assert "good" in GOOD.lines()
 

@@ -53,7 +53,7 @@ def test_a_long_trouble_is_shortened_in_a_list(capsys: pytest.CaptureFixture[str
     assert "x" * 117 + "..." in capsys.readouterr().out
 
 
-def test_an_ended_run_with_the_id_of_an_open_one_waits_for_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_ended_run_waits_for_nothing_that_its_next_one_does(capsys: pytest.CaptureFixture[str]) -> None:
     """A run that was reset or started again has the workflow id of the execution before."""
     ended = replace(run_of("terminated", NOW - 60), run_id="before")
     _print_table([run_of(), ended], {"r": [WAIT]}, NOW)
