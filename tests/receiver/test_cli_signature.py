@@ -396,7 +396,7 @@ def test_explain_says_what_is_not_proven() -> None:
     assert refused(command("explain", "--scheme", "hmac", "--secret-env", "SECRET"))
 
 
-def test_explain_says_which_body_is_refused_where_and_which_events_are_proven() -> None:
+def test_explain_says_which_events_and_bodies_are_refused_where() -> None:
     secret = command("explain", "--scheme", "header-secret", "--secret-env", "SECRET", "--signature-header", "X")
     assert "kinds two and three refuse it" in secret.out
     adyen = command("explain", "--scheme", "adyen-classic", "--secret", "AB" * 32)

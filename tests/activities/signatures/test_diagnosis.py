@@ -357,9 +357,10 @@ def test_the_options_that_would_match_are_told(
 def test_of_two_encodings_that_fit_the_common_one_is_told() -> None:
     """This signature has neither `-` nor `_`, so it is the same in base64url and in unpadded base64."""
     secret = b64(bytes(range(24)))
-    signer = SCHEMES["hmac"](secrets=[secret], header="X-Sig", encoding="base64url")
+    header: dict[str, Any] = {"header": "X-Sig"}
+    signer = SCHEMES["hmac"](secrets=[secret], **{**header, "encoding": "base64url"})
     request = signer.sign_request(SignedRequest("POST", URL, [], b'{"n":0}'), now=NOW, delivery_id="")
-    diagnosis = diagnose(SCHEMES["hmac"](secrets=[secret], header="X-Sig"), [secret], request, NOW)
+    diagnosis = diagnose(SCHEMES["hmac"](secrets=[secret], **header), [secret], request, NOW)
     assert says(diagnosis, "header").endswith('encoding="base64url"')
 
 

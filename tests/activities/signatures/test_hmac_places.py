@@ -437,7 +437,7 @@ def test_options_that_make_no_sense_are_an_error(options: dict[str, Any]) -> Non
         SCHEMES["hmac"](secrets=[SECRET], **{"header": "X-Sig", **options})
 
 
-def test_an_id_without_a_place_and_a_signature_in_what_it_signs_are_explained() -> None:
+def test_ids_and_field_signatures_that_cannot_work_are_explained() -> None:
     with pytest.raises(ConfigError, match="needs id_header"):
         scheme(signed="{id}.{body}")
     for signed in ("body", "{body:sha256}{field:a}"):
