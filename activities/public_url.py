@@ -24,7 +24,7 @@ ON_HEROKU: Final = "DYNO"
 PATH: Final = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]+)*")
 """The path of a public URL. Clients and balancers rewrite paths with `%`, `//`, `.` or `..` in them."""
 
-OWN_PATHS: Final = ("callbacks", "partners", "trial", "healthz", "readyz", "metrics")
+OWN_PATHS: Final = ("callbacks", "partners", "trial", "console", "healthz", "readyz", "metrics")
 """First segments of the receiver's own paths. See `receiver.below`."""
 
 

@@ -30,6 +30,7 @@ VARIABLES: Final[Mapping[str, str]] = {
     "WORKER_VERSIONING": "1 to have Temporal give runs only to workers whose BUILD_ID was made current",
     "WORKER_METRICS": "IP:PORT at which the worker shows its metrics; without it, it shows none",
     "METRICS_TOKEN": "the bearer token with which /metrics can be read; without one, a public receiver has no /metrics",
+    "CONSOLE_PASSWORD": "a random password, with which web shows the console's pages at /console/; without one, none",
     "LOG_FORMAT": "the form of the log: text for people, json for machines",
     "LOG_LEVEL": "the least level that is logged: debug, info, warning, error or critical",
 }

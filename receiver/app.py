@@ -13,6 +13,7 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
+from starlette.types import ASGIApp
 
 from activities.builds import NO_BUILD, Build
 from activities.callback_urls import CALLBACKS_PATH, PARTNERS_PATH, CallbackURLs
@@ -23,6 +24,7 @@ from activities.trial import TRIAL_PATH
 from receiver.answers import Verdict
 from receiver.below import Below
 from receiver.callbacks import Callbacks
+from receiver.console.options import CONSOLE_PATH
 from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.retention import prune_for_ever
 from receiver.health import Health
@@ -47,11 +49,12 @@ def create_app(
     build: Build = NO_BUILD,
     timing: Timing = DEFAULT_TIMING,
     trial: TrialSandbox | None = None,
+    console: ASGIApp | None = None,
 ) -> Starlette:
     """Make the receiver's app. Any number of processes may serve it: between requests it keeps only limits.
 
     store: where deliveries are kept, or None; used during the app's lifespan. metrics_token, build: see `Metrics`.
-    trial: the sandbox to mount, or None.
+    trial, console: the sandbox and the console to mount, or None.
     """
     inbox = None if store is None else Inbox(store.database, timing)
     metrics = Metrics(inbox, metrics_token, build)
@@ -82,6 +85,7 @@ def create_app(
             Route("/readyz", health.readyz),
             Route("/metrics", metrics.show),
             *([Mount(TRIAL_PATH, app=trial)] if trial else []),
+            *([Mount(CONSOLE_PATH, app=console)] if console else []),
         ],
         middleware=[Middleware(Below, path=path)] if (path := path_of(urls.public_url)) else [],
         exception_handlers={HTTPException: _refuse_request, Exception: _break},

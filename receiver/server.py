@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from activities.callback_urls import CallbackURLs
 from activities.client import connect, connect_config, target_of
@@ -53,7 +54,23 @@ def app_from_env() -> Starlette:
         metrics_token=settings.metrics_token,
         build=shared.build,
         trial=TrialSandbox.of(shared),
+        console=_console_of(settings),
     )
+
+
+def _console_of(settings: WebSettings) -> ASGIApp | None:
+    """The console, if it has a password. Imported only then: it loads Jinja."""
+    if not settings.console_password:
+        return None
+    from receiver.console.app import create_console
+    from receiver.console.options import ConsoleOptions
+    from receiver.console.sources import Sources
+
+    shared = settings.shared
+    options = ConsoleOptions.mounted(shared.public_url, settings.console_password)
+    sources = Sources(lambda: connect(os.environ), shared.store, shared.partners, shared.callback_keys)
+    logger.info("console", extra={"at": f"{options.url}/"})
+    return create_console(options, sources)
 
 
 def uvicorn_options() -> dict[str, Any]:

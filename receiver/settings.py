@@ -9,6 +9,7 @@ from typing import Final, Self
 from activities.environment import Environment, is_loopback
 from activities.settings import Settings
 from activities.variables import VARIABLES
+from receiver.console.options import read_password
 
 SHORTEST_METRICS_TOKEN: Final = 16
 LONGER_THAN_A_ROUTER: Final = 100
@@ -24,11 +25,13 @@ class WebSettings:
     shared: the settings of web and worker.
     metrics_token: the bearer token for `/metrics`; "" for public metrics, None for no metrics (404).
     keep_alive: seconds until an idle connection is closed.
+    console_password: the password of the console; "" for no console.
     """
 
     shared: Settings
     metrics_token: str | None = field(repr=False)
     keep_alive: int
+    console_password: str = field(repr=False)
 
     @classmethod
     def from_env(cls, variables: Mapping[str, str]) -> Self:
@@ -49,6 +52,7 @@ class WebSettings:
                 least=1,
                 most=LONGEST_KEEP_ALIVE,
             ),
+            console_password=read_password(env, shared.public_url),
         )
         env.check()
         return settings

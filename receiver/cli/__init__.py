@@ -23,6 +23,7 @@ COMMANDS: Final = (
     "dev",
     "serve",
     "worker",
+    "console",
     "pipeline",
     "setup",
     "doctor",
@@ -36,7 +37,7 @@ COMMANDS: Final = (
 )
 
 
-SERVICES: Final = (("serve",), ("worker",), ("partner", "serve"))
+SERVICES: Final = (("serve",), ("worker",), ("console",), ("partner", "serve"))
 """The commands that run until they are stopped, and log."""
 
 

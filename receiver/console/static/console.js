@@ -1,0 +1,47 @@
+// Reads a page marked `data-live` again every 5 s and replaces its <main>, while the page is visible and nobody is at
+// work on it. Without this script, the page has a link that does it.
+"use strict";
+
+const PAUSE = 5000;
+
+function isInUse(main) {
+  const active = document.activeElement;
+  if (main.contains(active) && active !== main) {
+    return true;
+  }
+  const fields = main.querySelectorAll("form[method=post] input:not([type=hidden]), form[method=post] textarea");
+  return [...fields].some((field) => field.value !== field.defaultValue) || !document.getSelection().isCollapsed;
+}
+
+async function readAgain() {
+  const main = document.querySelector("main[data-live]");
+  if (document.hidden || !main || isInUse(main)) {
+    return;
+  }
+  const response = await fetch(location.href, { cache: "no-store", redirect: "error" });
+  if (!response.ok) {
+    return;
+  }
+  const page = new DOMParser().parseFromString(await response.text(), "text/html");
+  const fresh = page.querySelector("main[data-live]");
+  if (fresh && !isInUse(main)) {
+    const open = [...main.querySelectorAll("details")].map((one) => one.open);
+    main.replaceChildren(...fresh.childNodes);
+    main.querySelectorAll("details").forEach((one, place) => {
+      one.open = open[place] ?? one.open;
+    });
+  }
+}
+
+async function keepReading() {
+  try {
+    await readAgain();
+  } catch {
+    // The next attempt may succeed. The page says when it was read.
+  }
+  setTimeout(keepReading, PAUSE);
+}
+
+if (document.querySelector("main[data-live]")) {
+  setTimeout(keepReading, PAUSE);
+}
