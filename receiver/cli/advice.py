@@ -14,7 +14,7 @@ import click
 from activities.callback_urls import BadToken, ExpiredToken
 from activities.client import TemporalUnreachable
 from activities.environment import SettingsError
-from activities.finding import AttributesOff, AttributeTaken, SetupRefused, type_of
+from activities.finding import AttributesOff, AttributeTaken, SetupRefused
 from activities.operations import NoCommands, RefusedByRun
 from activities.redaction.tokens import redact_tokens
 from activities.resets import HasCompleted, NeverCalled, ResetRefused, SettledByHand, StillOpen, URLsExpire
@@ -29,6 +29,7 @@ from activities.run_errors import (
     WorkerAway,
 )
 from activities.store.errors import NewerSchema, SchemaMissing, StoreAway, StoreBusy
+from receiver.advice import ERROR_ADVICE
 from receiver.cli.demo.processes import PartFailed
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.output import note
@@ -37,51 +38,47 @@ from receiver.lifecycle import PortTaken
 from receiver.logs import JSONFormatter
 from receiver.replay.errors import CannotSign, NoStandIn, NotReplayable, PartnerNotEnabled
 from workflows.checking import InvalidRun
-from workflows.finding import ATTRIBUTES
 
 ADVICE_BY_ERROR: dict[type[Exception], tuple[Exit, str]] = {
-    AttributesOff: (Exit.FAILED, "run `stagehook setup`, or use no other filter than --status and --since"),
-    AttributeTaken: (Exit.FAILED, "remove or rename that attribute, or use another namespace"),
+    AttributesOff: (Exit.FAILED, ERROR_ADVICE[AttributesOff]),
+    AttributeTaken: (Exit.FAILED, ERROR_ADVICE[AttributeTaken]),
     BadToken: (Exit.BAD_TOKEN, "copy the whole callback URL, and use the CALLBACK_KEYS of the system that issued it"),
     CannotSign: (Exit.USAGE, "use --mode verbatim, or give the partner's file a private key of your own"),
     ExpiredToken: (Exit.EXPIRED, "its stage closed long ago; `stagehook pipeline show` tells how"),
-    HasCompleted: (Exit.FAILED, "`stagehook pipeline result` prints its result; start another run to do it again"),
+    HasCompleted: (Exit.FAILED, ERROR_ADVICE[HasCompleted]),
     InvalidRun: (Exit.USAGE, "mend the definition in workflows/pipelines.py, or give what is missing with --input"),
-    NoCommands: (Exit.FAILED, "deploy this version's worker; `stagehook pipeline advance` ends a wait without it"),
-    NoProgressQuery: (Exit.FAILED, "`stagehook pipeline watch` follows its status; Temporal's UI shows the rest"),
-    NoSuchDelivery: (Exit.NOT_FOUND, "`stagehook delivery list` lists the deliveries"),
-    NeverCalled: (Exit.NOT_FOUND, "name a stage that was called, with `stagehook pipeline resume RUN STAGE`"),
-    NoSuchStage: (Exit.NOT_FOUND, "`stagehook pipeline show` lists the stages"),
+    NoCommands: (Exit.FAILED, ERROR_ADVICE[NoCommands]),
+    NoProgressQuery: (Exit.FAILED, ERROR_ADVICE[NoProgressQuery]),
+    NoSuchDelivery: (Exit.NOT_FOUND, ERROR_ADVICE[NoSuchDelivery]),
+    NeverCalled: (Exit.NOT_FOUND, ERROR_ADVICE[NeverCalled]),
+    NoSuchStage: (Exit.NOT_FOUND, ERROR_ADVICE[NoSuchStage]),
     NoStandIn: (Exit.USAGE, "leave that run out, or use --workflow with one of your own, or --mode verbatim"),
     NotReplayable: (Exit.FAILED, "`stagehook delivery show` has all that is known of it"),
     PartFailed: (Exit.FAILED, "do it again; if it stays, the log above says what is missing"),
     PartnerNotEnabled: (Exit.USAGE, "name them in PARTNERS with their variables, or use --mode verbatim"),
     PortTaken: (Exit.FAILED, "end what listens there, or choose another port (PORT, or --port)"),
-    QueryFailed: (Exit.FAILED, "start a worker of the version that began the run; nothing is lost meanwhile"),
-    RefusedByRun: (Exit.FAILED, "`stagehook pipeline show` tells what the stage waits for"),
-    ResetRefused: (Exit.FAILED, "start another run"),
-    RunEnded: (Exit.FAILED, "`stagehook pipeline show` tells how; `stagehook pipeline resume` goes on if it failed"),
+    QueryFailed: (Exit.FAILED, ERROR_ADVICE[QueryFailed]),
+    RefusedByRun: (Exit.FAILED, ERROR_ADVICE[RefusedByRun]),
+    ResetRefused: (Exit.FAILED, ERROR_ADVICE[ResetRefused]),
+    RunEnded: (Exit.FAILED, ERROR_ADVICE[RunEnded]),
     RunCompleted: (Exit.FAILED, "choose another --id, or start a second run with this id by --again"),
     RunExists: (Exit.FAILED, "choose another --id, or look at that run with `stagehook pipeline show`"),
-    RunNotFound: (Exit.NOT_FOUND, "`stagehook pipeline list` lists the runs of this namespace"),
-    SchemaMissing: (Exit.FAILED, "run `stagehook db upgrade`"),
-    NewerSchema: (Exit.FAILED, "deploy the version that made it, or a later one"),
+    RunNotFound: (Exit.NOT_FOUND, ERROR_ADVICE[RunNotFound]),
+    SchemaMissing: (Exit.FAILED, ERROR_ADVICE[SchemaMissing]),
+    NewerSchema: (Exit.FAILED, ERROR_ADVICE[NewerSchema]),
     PartlyAdded: (Exit.UNREACHABLE, "do it again when the store can be written to: what was added stays"),
-    SettledByHand: (Exit.FAILED, "resume it from a later stage, or start another run"),
-    StillOpen: (Exit.FAILED, "`stagehook pipeline call-again` calls the partner of an open stage again"),
-    SetupRefused: (
-        Exit.FAILED,
-        "have an administrator of Temporal register " + ", ".join(f"{key.name} ({type_of(key)})" for key in ATTRIBUTES),
-    ),
-    StoreBusy: (Exit.UNREACHABLE, "do it again when that process is done, or end it"),
-    StoreAway: (Exit.UNREACHABLE, "check DATABASE_URL, and that its server is up or its folder is there"),
+    SettledByHand: (Exit.FAILED, ERROR_ADVICE[SettledByHand]),
+    StillOpen: (Exit.FAILED, ERROR_ADVICE[StillOpen]),
+    SetupRefused: (Exit.FAILED, ERROR_ADVICE[SetupRefused]),
+    StoreBusy: (Exit.UNREACHABLE, ERROR_ADVICE[StoreBusy]),
+    StoreAway: (Exit.UNREACHABLE, ERROR_ADVICE[StoreAway]),
     SettingsError: (
         Exit.USAGE,
         "set what is named above (beside `make dev`: set -a; . ./.env; set +a); .env.example describes the variables "
         "that are not a partner's",
     ),
-    URLsExpire: (Exit.FAILED, "start another run"),
-    WorkerAway: (Exit.FAILED, "start a worker with `stagehook worker`; nothing is lost meanwhile"),
+    URLsExpire: (Exit.FAILED, ERROR_ADVICE[URLsExpire]),
+    WorkerAway: (Exit.FAILED, ERROR_ADVICE[WorkerAway]),
 }
 """The advice for each error that can end a command."""
 

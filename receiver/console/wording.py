@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from markupsafe import Markup
 
-from receiver.cli.terminal import escaped, printable
+from receiver.escaping import escaped, printable
 
 LONGEST_CELL: Final = 300
 LONGEST_BLOCK: Final = 20_000

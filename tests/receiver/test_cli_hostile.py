@@ -127,6 +127,7 @@ CASES: dict[str, list[list[str]]] = {
     "dev": [],
     "serve": [],
     "worker": [],
+    "console": [],
     "doctor": [[], ["--json"]],
     "setup": [[]],
     "pipeline start": [[HOSTILE], ["onboarding", "--input", HOSTILE], ["onboarding", "--input", f"@{HOSTILE}"]],
@@ -242,7 +243,7 @@ def test_wrong_usage_and_settings_print_no_control_character(name: str, hostile:
         assert raw(printed) == []
     for setting in SETTINGS:
         # What such a setting does not stop would go on running.
-        if name in {"doctor", "serve", "worker"} and setting in {"TASK_QUEUE", "TEMPORAL_ADDRESS"}:
+        if name in {"console", "doctor", "serve", "worker"} and setting in {"TASK_QUEUE", "TEMPORAL_ADDRESS"}:
             continue
         value = f"sqlite:///{HOSTILE}" if setting == "DATABASE_URL" else HOSTILE
         args = (CASES[name] or [[HOSTILE]])[0]

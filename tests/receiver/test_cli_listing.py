@@ -12,7 +12,8 @@ from click.testing import CliRunner
 from activities.finding import RunFilter, failed_since
 from activities.listing import Run, Wait
 from receiver.cli.pipeline import listing, pipeline
-from receiver.cli.pipeline.listing import _print_table, _rows, _span
+from receiver.cli.pipeline.listing import _print_table, _rows
+from receiver.telling.moments import span
 
 NOW = 1_790_000_000.0
 WAIT = Wait(2, "account-check", "bank", "waiting", NOW - 7_500, NOW - 300, 3, "timeout: no callback")
@@ -28,7 +29,7 @@ def run_of(status: str = "running", closed: float | None = None) -> Run:
     [(-1, "0s"), (0, "0s"), (42.9, "42s"), (310, "5m 10s"), (7_200, "2h"), (183_600, "2d 3h"), (86_405, "1d")],
 )
 def test_a_span_has_its_two_largest_units(seconds: float, shown: str) -> None:
-    assert _span(seconds) == shown
+    assert span(seconds) == shown
 
 
 def test_each_open_stage_has_a_line_of_its_own() -> None:

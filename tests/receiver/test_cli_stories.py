@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from receiver.cli.pipeline.stories import Teller
+from receiver.telling.stories import Teller
 from workflows.contract import LedgerEntry, Outcome, Progress, StageProgress
 
 NOW = datetime(2026, 11, 27, 18, 0, tzinfo=UTC).timestamp()

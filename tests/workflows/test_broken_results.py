@@ -12,7 +12,7 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 
 from activities.worker import WORKFLOWS
-from receiver.cli.pipeline.stories import Teller
+from receiver.telling.stories import Teller
 from tests.support import (
     ScriptedPartner,
     call_back,

@@ -16,8 +16,8 @@ from activities.settings import read_task_queue
 from activities.target import Target
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.output import counted, note, print_json
-from receiver.cli.pipeline.stage_table import utc_text
 from receiver.cli.tables import print_list
+from receiver.telling.moments import utc_text
 from workflows.lanes import call_lane
 
 LONGEST_PAUSE_REASON: Final = 300

@@ -22,8 +22,8 @@ from activities.runs import Runs
 from activities.settings import read_callback_keys
 from receiver.cli.errors import CommandError
 from receiver.cli.output import confirm_first, note, print_json, say
-from receiver.cli.pipeline.stage_table import state_text
 from receiver.cli.terminal import printable
+from receiver.telling.stages import state_text
 from workflows.contract import StageCall, StageProgress
 
 ANSWERS_WITHIN: Final = 30.0

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from receiver.cli.output import confirm_first, note
 from receiver.cli.pipeline.runs import connect_runs
-from receiver.cli.pipeline.stage_table import stage_name
 from receiver.cli.terminal import printable
+from receiver.telling.stages import stage_name
 from workflows.contract import StageProgress
 
 

@@ -9,8 +9,8 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from receiver.cli.durations import read_moment
 from receiver.cli.names import PARTNER, PIPELINE
+from receiver.durations import date_of
 
 T = TypeVar("T")
 
@@ -93,8 +93,7 @@ def _failed(where: Any, text: str) -> tuple[str, datetime] | None:
 
 
 def _moment(option: str, text: str, *, ahead: bool = False) -> datetime:
-    at = read_moment(option, text, ahead=ahead)
     try:
-        return datetime.fromtimestamp(at, UTC)
-    except (ValueError, OverflowError, OSError) as error:
-        raise click.BadParameter(f"invalid {option} {text!r}: it is before the year 1 or after 9999") from error
+        return date_of(option, text, ahead=ahead)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error

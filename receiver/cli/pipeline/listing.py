@@ -13,7 +13,7 @@ from activities.listing import WAITS_TOLD_WITHIN, FailedRuns, Run, Wait, count_r
 from receiver.cli.output import counted, note, print_json, say
 from receiver.cli.pipeline.runs import connect_runs
 from receiver.cli.tables import print_list
-from workflows.durations import DAY, HOUR, MINUTE
+from receiver.telling.moments import deadline_text, span
 
 LONGEST_TROUBLE: Final = 120
 """Characters of a trouble or a failure in a list."""
@@ -90,7 +90,7 @@ def _rows(run: Run, waits: Sequence[Wait] | None, now: float) -> list[tuple[str,
     if not waits:
         ended = run.closed_at or run.started_at
         unknown = "?" if waits is None else ""
-        since = f"{_span(now - ended.timestamp())} ago"
+        since = f"{span(now - ended.timestamp())} ago"
         return [(run.workflow_id, run.pipeline, run.status, unknown, unknown, "", since, "", "")]
     return [
         (
@@ -100,28 +100,12 @@ def _rows(run: Run, waits: Sequence[Wait] | None, now: float) -> list[tuple[str,
             f"{wait.number} {wait.stage}".rstrip(),
             wait.partner,
             str(wait.attempt or ""),
-            f"{_span(now - wait.since)} ago" if wait.since else "",
-            _deadline(wait.deadline, now),
+            f"{span(now - wait.since)} ago" if wait.since else "",
+            deadline_text(wait.deadline, now),
             _short(wait.trouble),
         )
         for wait in waits
     ]
-
-
-def _deadline(at: float | None, now: float) -> str:
-    if at is None:
-        return ""
-    return f"in {_span(at - now)}" if at > now else f"{_span(now - at)} overdue"
-
-
-def _span(seconds: float) -> str:
-    """A duration in its two largest units: `2d 3h`, `5m 10s`, `42s`."""
-    rest, parts = max(0, int(seconds)), list[str]()
-    for unit, sign in ((DAY, "d"), (HOUR, "h"), (MINUTE, "m"), (1, "s")):
-        count, rest = divmod(rest, int(unit))
-        if count or parts:
-            parts.append(f"{count}{sign}")
-    return " ".join(part for part in parts[:2] if not part.startswith("0")) or "0s"
 
 
 def _short(text: str) -> str:

@@ -9,8 +9,8 @@ from activities.run_errors import WorkerAway
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.output import note, say
 from receiver.cli.pipeline.runs import connect_runs
-from receiver.cli.pipeline.stage_table import utc_text
 from receiver.cli.terminal import printable
+from receiver.telling.moments import utc_text
 from workflows.contract import LARGEST_OUTCOME, Answer, Command
 
 

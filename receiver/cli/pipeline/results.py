@@ -12,9 +12,9 @@ from activities.run_status import status_name
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.output import print_json, say
 from receiver.cli.pipeline.runs import connect_runs
-from receiver.cli.pipeline.stage_table import utc_text
-from receiver.cli.pipeline.stories import data_lines
 from receiver.cli.terminal import printable
+from receiver.telling.moments import utc_text
+from receiver.telling.stories import data_lines
 from workflows.contract import Outcome, PipelineResult
 
 ENDS: Final = {"canceled": "was cancelled", "terminated": "was terminated", "timed_out": "timed out"}

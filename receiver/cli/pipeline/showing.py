@@ -18,9 +18,9 @@ from receiver.cli.output import print_json, say
 from receiver.cli.partner.lanes import lane_text
 from receiver.cli.pipeline.runs import GOOD, connect_runs, print_as
 from receiver.cli.pipeline.stage_table import stage_table
-from receiver.cli.pipeline.stories import Teller
 from receiver.cli.tables import console
 from receiver.cli.terminal import printable
+from receiver.telling.stories import Teller
 from workflows.contract import Outcome
 from workflows.lanes import partner_of
 

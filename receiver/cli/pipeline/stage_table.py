@@ -10,6 +10,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from receiver.cli.terminal import printable
+from receiver.telling.moments import utc_text
+from receiver.telling.stages import state_text
 from workflows.contract import Progress, StageProgress
 from workflows.durations import DAY
 
@@ -41,16 +43,6 @@ def stage_table(progress: Progress, title: str = "") -> Table:
     return table
 
 
-def state_text(stage: StageProgress) -> str:
-    """Return the state, such as `waiting` or `succeeded (callback)`."""
-    return f"{stage.outcome} ({stage.cause})" if stage.outcome else stage.state.replace("_", " ")
-
-
-def stage_name(stage: StageProgress) -> str:
-    """Return the stage's number and name, such as `2 account-check`."""
-    return f"{stage.number} {stage.name}".rstrip()
-
-
 def changes(before: Progress | None, after: Progress) -> Iterator[str]:
     """Yield a line for every stage whose state changed."""
     known = {stage.number: _line(stage) for stage in before.stages} if before else {}
@@ -79,8 +71,3 @@ def _due(stage: StageProgress) -> str:
         return ""
     soon = stage.deadline - stage.called_at < DAY
     return f"{datetime.fromtimestamp(stage.deadline, UTC):{'%H:%M:%S' if soon else '%m-%d %H:%M'}}Z"
-
-
-def utc_text(at: float | None) -> str:
-    """Return a moment in UTC, to the second; "" for None."""
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S") if at else ""

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from receiver.cli.pipeline.stage_table import stage_name, utc_text
+from receiver.telling.moments import utc_text
+from receiver.telling.stages import stage_name
 from workflows.contract import Outcome, Progress, StageProgress
 
 ANSWERS: Final = {"callback": "by its callback", "answered": "by its immediate answer", "asked": "when it was asked"}
@@ -41,14 +42,15 @@ class Teller:
     def stories(self, progress: Progress) -> Iterator[str]:
         """Yield a sentence for each stage, and below it its outcome's data and its ledger; then the ignored signals."""
         for stage in progress.stages:
-            yield f"stage {stage_name(stage)}: {'; '.join(self._parts(stage))}"
+            yield f"stage {stage_name(stage)}: {'; '.join(self.parts(stage))}"
             if outcome := self.outcomes.get(stage.name or str(stage.number)):
                 yield from data_lines(outcome.data)
             yield from _ledger_lines(stage)
         for reason, count in progress.ignored.items():
             yield f"ignored signals: {count} ({reason})"
 
-    def _parts(self, stage: StageProgress) -> Iterator[str]:
+    def parts(self, stage: StageProgress) -> Iterator[str]:
+        """Yield the parts of a stage's sentence: its call, its trouble, and its end or what it waits for."""
         if stage.attempts and stage.called_at:
             verb = "calls" if stage.state == "calling" else "called"
             since = "since" if stage.state == "calling" else "at"

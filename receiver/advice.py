@@ -1,0 +1,55 @@
+"""What to do about an error that an operator meets, on the command line and in the console."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from activities.client import TemporalUnreachable
+from activities.finding import AttributesOff, AttributeTaken, SetupRefused, type_of
+from activities.operations import NoCommands, RefusedByRun
+from activities.resets import HasCompleted, NeverCalled, ResetRefused, SettledByHand, StillOpen, URLsExpire
+from activities.run_errors import (
+    NoProgressQuery,
+    NoSuchStage,
+    QueryFailed,
+    RunEnded,
+    RunNotFound,
+    WorkerAway,
+)
+from activities.store.errors import NewerSchema, SchemaMissing, StoreAway, StoreBusy
+from receiver.deliveries.errors import NoSuchDelivery
+from workflows.finding import ATTRIBUTES
+
+ERROR_ADVICE: Final[dict[type[Exception], str]] = {
+    AttributesOff: "run `stagehook setup`, or use no other filter than --status and --since",
+    AttributeTaken: "remove or rename that attribute, or use another namespace",
+    HasCompleted: "`stagehook pipeline result` prints its result; start another run to do it again",
+    NewerSchema: "deploy the version that made it, or a later one",
+    NeverCalled: "name a stage that was called, with `stagehook pipeline resume RUN STAGE`",
+    NoCommands: "deploy this version's worker; `stagehook pipeline advance` ends a wait without it",
+    NoProgressQuery: "`stagehook pipeline watch` follows its status; Temporal's UI shows the rest",
+    NoSuchDelivery: "`stagehook delivery list` lists the deliveries",
+    NoSuchStage: "`stagehook pipeline show` lists the stages",
+    QueryFailed: "start a worker of the version that began the run; nothing is lost meanwhile",
+    RefusedByRun: "`stagehook pipeline show` tells what the stage waits for",
+    ResetRefused: "start another run",
+    RunEnded: "`stagehook pipeline show` tells how; `stagehook pipeline resume` goes on if it failed",
+    RunNotFound: "`stagehook pipeline list` lists the runs of this namespace",
+    SchemaMissing: "run `stagehook db upgrade`",
+    SettledByHand: "resume it from a later stage, or start another run",
+    SetupRefused: "have an administrator of Temporal register "
+    + ", ".join(f"{key.name} ({type_of(key)})" for key in ATTRIBUTES),
+    StillOpen: "`stagehook pipeline call-again` calls the partner of an open stage again",
+    StoreAway: "check DATABASE_URL, and that its server is up or its folder is there",
+    StoreBusy: "do it again when that process is done, or end it",
+    URLsExpire: "start another run",
+    WorkerAway: "start a worker with `stagehook worker`; nothing is lost meanwhile",
+}
+"""The advice by the error's type; an error of a subclass has that of its base class."""
+
+
+def advice_on(error: Exception) -> str | None:
+    """Return what to do about an error; None for an error that is not expected."""
+    if isinstance(error, TemporalUnreachable):
+        return error.fault.cause.fix
+    return next((ERROR_ADVICE[kind] for kind in type(error).__mro__ if kind in ERROR_ADVICE), None)
