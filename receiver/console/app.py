@@ -26,10 +26,14 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
+from receiver.advice import advice_on
 from receiver.console.assets import Assets
+from receiver.console.errors import EXPECTED_ERRORS, status_of
 from receiver.console.forms import FormTokens
 from receiver.console.guard import ConsoleGuard
 from receiver.console.options import ConsoleOptions
+from receiver.console.pages.run import RunPage
+from receiver.console.pages.runs import RunsPage
 from receiver.console.pages.waiting import WaitingPage
 from receiver.console.sign_in import OpenDoor, SignIn
 from receiver.console.site import Site
@@ -46,8 +50,8 @@ class Page(Protocol):
         ...
 
 
-PAGES: Final[tuple[type[Page], ...]] = (WaitingPage,)
-MENU: Final[Mapping[str, str]] = {"Waiting": "/"}
+PAGES: Final[tuple[type[Page], ...]] = (WaitingPage, RunsPage, RunPage)
+MENU: Final[Mapping[str, str]] = {"Waiting": "/", "Runs": "/runs"}
 """The entries of the menu with their paths."""
 
 
@@ -63,11 +67,17 @@ def create_console(options: ConsoleOptions, sources: Sources) -> ASGIApp:
     for page in PAGES:
         routes += page(site).routes()
 
+    async def explain(request: Request, error: Exception) -> Response:
+        what, advice = str(error) or type(error).__name__, advice_on(error) or ""
+        return site.render(request, "problem.html", status=status_of(error), what=what, advice=advice, back="")
+
     async def refuse(request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
-        return site.render(request, "problem.html", status=status, **REFUSALS.get(status, REFUSALS[500]))
+        return site.render(request, "problem.html", status=status, back="", **REFUSALS.get(status, REFUSALS[500]))
 
-    app = Starlette(routes=routes, exception_handlers={HTTPException: refuse})
+    app = Starlette(
+        routes=routes, exception_handlers={HTTPException: refuse, **dict.fromkeys(EXPECTED_ERRORS, explain)}
+    )
     app.router.redirect_slashes = False
     return ConsoleGuard(app, options, reception, tokens)
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from itsdangerous import Signer
 from starlette.requests import Request
 
 from receiver.deadlines import deadline
+
+SIGNER: Final[Mapping[str, Any]] = {"key_derivation": "hmac", "digest_method": hashlib.sha256}
+"""How everything of the console is signed; each purpose has a salt of its own."""
 
 FORM_SALT: Final = "stagehook.console.form.v1"
 TOKEN_FIELD: Final = "token"  # noqa: S105
@@ -37,7 +40,7 @@ class FormTokens:
     """Issues and checks form tokens. key: the console's secret."""
 
     def __init__(self, key: str) -> None:
-        self._signer = Signer(key, salt=FORM_SALT, key_derivation="hmac", digest_method=hashlib.sha256)
+        self._signer = Signer(key, salt=FORM_SALT, **SIGNER)
 
     def issue(self, session: str, address: str) -> str:
         """The token of a form. address: path and query that the form is sent to."""

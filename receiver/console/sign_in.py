@@ -6,7 +6,6 @@ everybody out. Signing out removes the cookie from the browser.
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import logging
 import re
@@ -20,6 +19,7 @@ from starlette.routing import Route
 
 from receiver.budget import RateBudget
 from receiver.console.assets import STATIC_PATH
+from receiver.console.forms import SIGNER
 from receiver.console.guard import address_of, path_within, text_answer
 from receiver.console.options import ConsoleOptions
 from receiver.console.site import Site
@@ -49,9 +49,7 @@ class Sessions:
     """Issues and reads the cookies of sessions. key: the console's password."""
 
     def __init__(self, key: str) -> None:
-        self._serializer = URLSafeTimedSerializer(
-            key, salt=SESSION_SALT, signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256}
-        )
+        self._serializer = URLSafeTimedSerializer(key, salt=SESSION_SALT, signer_kwargs=dict(SIGNER))
 
     def issue(self, actor: str) -> str:
         """The cookie of a new session."""

@@ -10,11 +10,12 @@ from typing import Final
 from urllib.parse import urlencode
 
 import jinja2
+from itsdangerous import BadData, URLSafeSerializer
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from receiver.console.assets import Assets
-from receiver.console.forms import TOKEN_FIELD, FormTokens
+from receiver.console.forms import SIGNER, TOKEN_FIELD, FormTokens
 from receiver.console.guard import path_within
 from receiver.console.options import ConsoleOptions
 from receiver.console.sources import Sources
@@ -22,6 +23,8 @@ from receiver.console.visits import visit_of
 from receiver.console.wording import FILTERS
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
+NOTICE_SALT: Final = "stagehook.console.notice.v1"
+LONGEST_NOTICE: Final = 500
 
 
 class Site:
@@ -37,6 +40,7 @@ class Site:
         self.options = options
         self.sources = sources
         self._tokens = tokens
+        self._notices = URLSafeSerializer(options.key, salt=NOTICE_SALT, signer_kwargs=dict(SIGNER))
         self._templates = jinja2.Environment(
             loader=jinja2.FileSystemLoader(TEMPLATES),
             autoescape=True,
@@ -70,14 +74,25 @@ class Site:
             here=here,
             address=f"{self.options.base}{here}{query}",
             now=time.time(),
+            notice=self._notice_of(request),
             token=partial(self._token, visit.session),
             **values,
         )
         return HTMLResponse(text, status)
 
+    def notice(self, text: str) -> str:
+        """A text for the query `notice` of the page that a redirect leads to. It is signed: links cannot forge it."""
+        return str(self._notices.dumps(text[:LONGEST_NOTICE]))
+
     def redirect(self, address: str) -> Response:
         """Send the browser on to another page, after a POST. address: as `link` returns it."""
         return RedirectResponse(address, 303)
+
+    def _notice_of(self, request: Request) -> str:
+        try:
+            return str(self._notices.loads(request.query_params.get("notice", "")))
+        except BadData:
+            return ""
 
     def _token(self, session: str, address: str) -> str:
         return self._tokens.issue(session, address.removeprefix(self.options.base))

@@ -9,6 +9,7 @@ from typing import Any, Final
 from markupsafe import Markup
 
 from receiver.escaping import escaped, printable
+from receiver.telling.moments import deadline_text, span
 
 LONGEST_CELL: Final = 300
 LONGEST_BLOCK: Final = 20_000
@@ -34,9 +35,39 @@ def moment(at: float | datetime | None) -> Markup:
     return Markup('<time datetime="{}">{}</time>').format(time.isoformat(timespec="seconds"), text)
 
 
+def ago(at: float, now: float) -> Markup:
+    """How long ago a moment was, with the moment itself in the element's attributes."""
+    return _with_moment(at, f"{span(now - at)} ago")
+
+
+def due(at: float, now: float) -> Markup:
+    """How far a deadline is, such as `in 2h 5m` or `5m overdue`."""
+    return _with_moment(at, deadline_text(at, now))
+
+
+def sentence(text: object) -> str:
+    """An error's text as a sentence."""
+    said = str(text)
+    return f"{said[:1].upper()}{said[1:]}{'' if said.endswith(('.', '?', '!')) else '.'}"
+
+
+def _with_moment(at: float, text: str) -> Markup:
+    time = datetime.fromtimestamp(at, UTC)
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(
+        time.isoformat(timespec="seconds"), f"{time:%Y-%m-%d %H:%M:%S} UTC", text
+    )
+
+
 def _bounded(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[:most]} ... ({len(text) - most} more characters)"
 
 
-FILTERS: Final[Mapping[str, Callable[..., Any]]] = {"line": line, "block": block, "moment": moment}
+FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
+    "line": line,
+    "block": block,
+    "moment": moment,
+    "ago": ago,
+    "due": due,
+    "sentence": sentence,
+}
 """The filters of the templates."""

@@ -43,11 +43,15 @@ class Teller:
         """Yield a sentence for each stage, and below it its outcome's data and its ledger; then the ignored signals."""
         for stage in progress.stages:
             yield f"stage {stage_name(stage)}: {'; '.join(self.parts(stage))}"
-            if outcome := self.outcomes.get(stage.name or str(stage.number)):
-                yield from data_lines(outcome.data)
+            yield from (f"  {line}" for line in self.data_lines(stage))
             yield from _ledger_lines(stage)
         for reason, count in progress.ignored.items():
             yield f"ignored signals: {count} ({reason})"
+
+    def data_lines(self, stage: StageProgress) -> Iterator[str]:
+        """Yield a line for each field of the stage's outcome's data, as far as it is known."""
+        if outcome := self.outcomes.get(stage.name or str(stage.number)):
+            yield from field_lines(outcome.data)
 
     def parts(self, stage: StageProgress) -> Iterator[str]:
         """Yield the parts of a stage's sentence: its call, its trouble, and its end or what it waits for."""
@@ -107,10 +111,10 @@ class Teller:
         return f"{day}{year}{moment:%H:%M} UTC"
 
 
-def data_lines(data: Mapping[str, Any]) -> Iterator[str]:
-    """Yield an indented line for each field of an outcome's data."""
+def field_lines(data: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a line for each field of an outcome's data."""
     for field, value in data.items():
-        yield f"  {field}: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
+        yield f"{field}: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
 
 
 def _count(stage: StageProgress) -> str:

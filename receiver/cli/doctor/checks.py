@@ -28,11 +28,11 @@ from receiver.cli.doctor.calling_out import ways_to_partners
 from receiver.cli.doctor.findings import Finding
 from receiver.cli.errors import Exit
 from receiver.cli.output import ANSWER_TIMEOUT, print_json, say
-from receiver.cli.partner.lanes import hold_text
 from receiver.cli.pipeline.urls import too_long_urls
 from receiver.cli.terminal import printable
 from receiver.sending.signals import Signals, TemporalAway
 from receiver.settings import WebSettings
+from receiver.telling.lanes import hold_text
 from workflows.lanes import call_lane
 from workflows.pipelines import PIPELINES
 

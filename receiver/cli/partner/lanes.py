@@ -17,6 +17,7 @@ from activities.target import Target
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.output import counted, note, print_json
 from receiver.cli.tables import print_list
+from receiver.telling.lanes import hold_text, lane_text
 from receiver.telling.moments import utc_text
 from workflows.lanes import call_lane
 
@@ -49,30 +50,6 @@ async def _lanes(names: list[str]) -> dict[str, LaneState]:
     except (TemporalUnreachable, SettingsError) as error:
         note(f"lanes: not known: {error}")
         return {}
-
-
-def lane_text(partner: str, lane: LaneState) -> str:
-    """Describe a lane in one line, with what to do where something holds its calls."""
-    if lane.hold is not None:
-        return hold_text(partner, lane.hold)
-    if not lane.served:
-        return f"no worker takes calls to {partner}: start `stagehook worker` with {partner} in PARTNERS"
-    return "served"
-
-
-def hold_text(partner: str, hold: Hold) -> str:
-    """Describe in one line what holds a partner's calls, and what ends it."""
-    since = f"since {utc_text(hold.since)}"
-    if hold.by == "worker":
-        return f"slow {since}: {hold.reason}; a call is tried every {round(1 / hold.rate)} s until one reaches it"
-    resume = f"`stagehook partner resume {partner}`"
-    until = f"until {utc_text(hold.until)}" if hold.until else f"until {resume}"
-    if hold.is_over(time.time()):
-        # Workers look every `LOOK_SECONDS`: none runs, or Temporal does not let them set rates.
-        until += f" (over, but no worker has ended it; {resume} does)"
-    if hold.by == "operator":
-        return f"paused by {hold.actor} {since}, {until}: {hold.reason}"
-    return f"held to {hold.rate:g} calls a second by {hold.actor or 'another program'} {since}, {until}: {hold.reason}"
 
 
 async def pause_partner(name: str, reason: str, until: float, actor: str) -> None:

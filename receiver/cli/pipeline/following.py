@@ -8,11 +8,12 @@ from rich.live import Live
 
 from receiver.cli.errors import Exit
 from receiver.cli.output import note, print_json, say
-from receiver.cli.pipeline.runs import GOOD, connect_runs
+from receiver.cli.pipeline.runs import connect_runs
 from receiver.cli.pipeline.stage_table import changes, stage_table
 from receiver.cli.pipeline.watching import Snapshot, looks
 from receiver.cli.tables import live_table
 from receiver.cli.terminal import printable
+from receiver.telling.looking import GOOD
 
 
 async def follow_run(workflow_id: str, *, as_json: bool) -> int:

@@ -14,7 +14,7 @@ from receiver.cli.output import print_json, say
 from receiver.cli.pipeline.runs import connect_runs
 from receiver.cli.terminal import printable
 from receiver.telling.moments import utc_text
-from receiver.telling.stories import data_lines
+from receiver.telling.stories import field_lines
 from workflows.contract import Outcome, PipelineResult
 
 ENDS: Final = {"canceled": "was cancelled", "terminated": "was terminated", "timed_out": "timed out"}
@@ -58,4 +58,4 @@ def result_lines(workflow_id: str, result: Any) -> Iterator[str]:
 def _outcome_lines(name: str, outcome: Outcome) -> Iterator[str]:
     said = "".join(f": {part}" for part in (outcome.code, outcome.message) if part)
     yield f"{name}: {outcome.status} ({outcome.cause}), {utc_text(outcome.at)} UTC{said}"
-    yield from data_lines(outcome.data)
+    yield from (f"  {line}" for line in field_lines(outcome.data))

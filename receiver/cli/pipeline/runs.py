@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Final
+from typing import Any
 
 from activities.client import connect
 from activities.runs import Runs
 from receiver.cli.output import print_json, say
 from receiver.cli.terminal import printable
-
-GOOD: Final = ("running", "completed")
 
 
 async def connect_runs() -> Runs:

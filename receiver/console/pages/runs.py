@@ -1,0 +1,93 @@
+"""RunsPage: all runs, the latest first."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Sequence
+from typing import Final
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+from temporalio.service import RPCError, RPCStatusCode
+
+from activities.finding import RUN_STATUSES, RunFilter
+from activities.listing import FailedRuns, Run, count_runs, failed_runs, list_page
+from receiver.console.pages.run_filters import FilterForm, read_filters
+from receiver.console.paging import PAGE_SIZE
+from receiver.console.site import Site
+
+RUNS_FILTERS: Final = ("pipeline", "status", "since", "partner", "stage", "state", "failed_with")
+ONLY_SINCE: Final = (
+    "a text of the failure needs a time since when, such as 1d, and takes no other filter: "
+    "the failure of every run that failed since is read"
+)
+
+
+class RunsPage:
+    """The list of runs."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    def routes(self) -> list[BaseRoute]:
+        """The page."""
+        return [Route("/runs", self._show, methods=["GET"])]
+
+    async def _show(self, request: Request) -> Response:
+        filters = read_filters(request.query_params, RUNS_FILTERS)
+        if filters.problem:
+            return self._page(request, filters, status=400)
+        if text := filters.values["failed_with"]:
+            return await self._show_failed(request, filters, text)
+        runs, token = await self._site.sources.runs(), request.query_params.get("from", "")
+        try:
+            listed, following = await list_page(runs, filters.where, size=PAGE_SIZE, token=_decoded(token))
+        except RPCError as error:
+            if not token or error.status is not RPCStatusCode.INVALID_ARGUMENT:
+                raise
+            raise HTTPException(404) from error
+        total = sum((await count_runs(runs, filters.where)).values())
+        following_token = base64.urlsafe_b64encode(following).decode() if following and listed else ""
+        return self._page(request, filters, listed=listed, total=total, following=following_token)
+
+    async def _show_failed(self, request: Request, filters: FilterForm, text: str) -> Response:
+        since = filters.where.since
+        if since is None or filters.where != RunFilter(since=since):
+            problem = FilterForm(filters.values, filters.where, ONLY_SINCE)
+            return self._page(request, problem, status=400)
+        read = await failed_runs(await self._site.sources.runs(), text, since)
+        return self._page(request, filters, read=read)
+
+    def _page(
+        self,
+        request: Request,
+        filters: FilterForm,
+        *,
+        status: int = 200,
+        listed: Sequence[Run] = (),
+        total: int = 0,
+        following: str = "",
+        read: FailedRuns | None = None,
+    ) -> Response:
+        return self._site.render(
+            request,
+            "runs.html",
+            status=status,
+            filters=filters,
+            statuses=[(name, name.replace("_", " ")) for name in RUN_STATUSES],
+            rows=[(one.run, one.failure) for one in read.found] if read else [(run, "") for run in listed],
+            total=total,
+            following=following,
+            read=read,
+        )
+
+
+def _decoded(token: str) -> bytes | None:
+    """The token of a page of Temporal's list; None for the first page."""
+    try:
+        return base64.urlsafe_b64decode(token.encode("ascii")) or None
+    except (UnicodeEncodeError, binascii.Error):
+        raise HTTPException(404) from None

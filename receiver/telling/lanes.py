@@ -1,0 +1,32 @@
+"""The state of a partner's lane in words."""
+
+from __future__ import annotations
+
+import time
+
+from activities.lanes import Hold, LaneState
+from receiver.telling.moments import utc_text
+
+
+def lane_text(partner: str, lane: LaneState) -> str:
+    """Describe a lane in one line, with what to do where something holds its calls."""
+    if lane.hold is not None:
+        return hold_text(partner, lane.hold)
+    if not lane.served:
+        return f"no worker takes calls to {partner}: start `stagehook worker` with {partner} in PARTNERS"
+    return "served"
+
+
+def hold_text(partner: str, hold: Hold) -> str:
+    """Describe in one line what holds a partner's calls, and what ends it."""
+    since = f"since {utc_text(hold.since)}"
+    if hold.by == "worker":
+        return f"slow {since}: {hold.reason}; a call is tried every {round(1 / hold.rate)} s until one reaches it"
+    resume = f"`stagehook partner resume {partner}`"
+    until = f"until {utc_text(hold.until)}" if hold.until else f"until {resume}"
+    if hold.is_over(time.time()):
+        # Workers look every `LOOK_SECONDS`: none runs, or Temporal does not let them set rates.
+        until += f" (over, but no worker has ended it; {resume} does)"
+    if hold.by == "operator":
+        return f"paused by {hold.actor} {since}, {until}: {hold.reason}"
+    return f"held to {hold.rate:g} calls a second by {hold.actor or 'another program'} {since}, {until}: {hold.reason}"
