@@ -37,6 +37,7 @@ LONGEST_RUN_ID: Final = 1_000
 """Bytes of UTF-8, as Temporal limits it."""
 
 STAGE_NUMBER: Final = re.compile(r"[0-9]{1,6}")
+UNDONE: Final[tuple[type[Exception], ...]] = (CommandUnsure, *EXPECTED_ERRORS)
 SEND_AGAIN: Final = "send the form again: it acts once, and the answer then tells"
 
 
@@ -93,7 +94,7 @@ class RunPage:
             done = await carry_out(await self._site.sources.runs(), order.name, given)
         except InvalidOrder as error:
             return await self._form(request, order, stage, visit.form, problem=str(error), status=422)
-        except (CommandUnsure, *EXPECTED_ERRORS) as error:
+        except UNDONE as error:
             unsure = isinstance(error, CommandUnsure)
             return await self._form(
                 request,
