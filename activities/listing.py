@@ -94,7 +94,7 @@ async def executions(runs: Runs, where: RunFilter, *, limit: int) -> list[Workfl
 async def list_page(runs: Runs, where: RunFilter, *, size: int, token: bytes | None) -> tuple[list[Run], bytes | None]:
     """A page of the runs, newest first, and the token of the next page; None after the last.
 
-    token: of this page, None for the first. Raises like `list_runs`, and `RPCError` for an invalid token.
+    token: of this page, None for the first. Raises like `list_runs`.
     """
     async with _finding(runs, where) as query:
         pages = runs.client.list_workflows(query, page_size=size, next_page_token=token)

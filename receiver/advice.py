@@ -7,7 +7,15 @@ from typing import Final
 from activities.client import TemporalUnreachable
 from activities.finding import AttributesOff, AttributeTaken, SetupRefused, type_of
 from activities.operations import NoCommands, RefusedByRun
-from activities.resets import HasCompleted, NeverCalled, ResetRefused, SettledByHand, StillOpen, URLsExpire
+from activities.resets import (
+    HasCompleted,
+    NeverCalled,
+    ResetRefused,
+    ResumedBefore,
+    SettledByHand,
+    StillOpen,
+    URLsExpire,
+)
 from activities.run_errors import (
     NoProgressQuery,
     NoSuchStage,
@@ -33,6 +41,7 @@ ERROR_ADVICE: Final[dict[type[Exception], str]] = {
     QueryFailed: "start a worker of the version that began the run; nothing is lost meanwhile",
     RefusedByRun: "`stagehook pipeline show` tells what the stage waits for",
     ResetRefused: "start another run",
+    ResumedBefore: "`stagehook pipeline show` tells what the run does now",
     RunEnded: "`stagehook pipeline show` tells how; `stagehook pipeline resume` goes on if it failed",
     RunNotFound: "`stagehook pipeline list` lists the runs of this namespace",
     SchemaMissing: "run `stagehook db upgrade`",

@@ -210,8 +210,7 @@ async def carry_out(runs: Runs, name: str, given: Given) -> str:
 async def _operate(runs: Runs, name: str, given: Given) -> str:
     command, seen = given.command(cast(Action, name)), given.seen
     applied = await operate(runs, given.workflow_id, command, repeated=True, seen=seen)
-    before = " This form had been sent before; it acted once." if applied.again else ""
-    return f"Stage {applied.stage}: {applied.what}.{before}"
+    return f"Stage {applied.stage}: {applied.what}."
 
 
 async def _advance(runs: Runs, name: str, given: Given) -> str:

@@ -23,7 +23,7 @@ from receiver.console.visits import visit_of
 from receiver.console.wording import FILTERS
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
-NOTICE_SALT: Final = "stagehook.console.notice.v1"
+SEAL_SALT: Final = "stagehook.console.seal.v1"
 LONGEST_NOTICE: Final = 500
 
 
@@ -40,7 +40,7 @@ class Site:
         self.options = options
         self.sources = sources
         self._tokens = tokens
-        self._notices = URLSafeSerializer(options.key, salt=NOTICE_SALT, signer_kwargs=dict(SIGNER))
+        self._seals = URLSafeSerializer(options.key, salt=SEAL_SALT, signer_kwargs=dict(SIGNER))
         self._templates = jinja2.Environment(
             loader=jinja2.FileSystemLoader(TEMPLATES),
             autoescape=True,
@@ -74,7 +74,7 @@ class Site:
             here=here,
             address=f"{self.options.base}{here}{query}",
             now=time.time(),
-            notice=self._notice_of(request),
+            notice=self.unseal("notice", request.query_params.get("notice", "")),
             token=partial(self._token, visit.session),
             **values,
         )
@@ -82,17 +82,22 @@ class Site:
 
     def notice(self, text: str) -> str:
         """A text for the query `notice` of the page that a redirect leads to. It is signed: links cannot forge it."""
-        return str(self._notices.dumps(text[:LONGEST_NOTICE]))
+        return self.seal("notice", text[:LONGEST_NOTICE])
+
+    def seal(self, purpose: str, text: str) -> str:
+        """Sign a text for the query of an address, so that only this console can have made it."""
+        return str(self._seals.dumps(text, salt=f"{SEAL_SALT}.{purpose}"))
+
+    def unseal(self, purpose: str, sealed: str) -> str:
+        """Return a text that `seal` has signed for this purpose; "" for anything else."""
+        try:
+            return str(self._seals.loads(sealed, salt=f"{SEAL_SALT}.{purpose}"))
+        except BadData:
+            return ""
 
     def redirect(self, address: str) -> Response:
         """Send the browser on to another page, after a POST. address: as `link` returns it."""
         return RedirectResponse(address, 303)
-
-    def _notice_of(self, request: Request) -> str:
-        try:
-            return str(self._notices.loads(request.query_params.get("notice", "")))
-        except BadData:
-            return ""
 
     def _token(self, session: str, address: str) -> str:
         return self._tokens.issue(session, address.removeprefix(self.options.base))
