@@ -31,6 +31,12 @@ VARIABLES: Final[Mapping[str, str]] = {
     "WORKER_METRICS": "IP:PORT at which the worker shows its metrics; without it, it shows none",
     "METRICS_TOKEN": "the bearer token with which /metrics can be read; without one, a public receiver has no /metrics",
     "CONSOLE_PASSWORD": "a random password, with which web shows the console's pages at /console/; without one, none",
+    "CONSOLE_IDENTITY_HEADER": "the header in which an identity proxy before the console asserts who the visitor is",
+    "CONSOLE_IDENTITY_JWKS": "the https URL of the key set with which the identity proxy signs",
+    "CONSOLE_IDENTITY_AUDIENCE": "the audience (aud) that the identity proxy's assertions name",
+    "CONSOLE_IDENTITY_ISSUER": "the issuer (iss) that the identity proxy's assertions name",
+    "CONSOLE_IDENTITY_CLAIM": "the claim of the assertion that names the visitor; email by default",
+    "CONSOLE_IDENTITY_ALGORITHM": "the algorithm with which the identity proxy signs; RS256 by default",
     "LOG_FORMAT": "the form of the log: text for people, json for machines",
     "LOG_LEVEL": "the least level that is logged: debug, info, warning, error or critical",
 }

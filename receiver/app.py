@@ -11,8 +11,8 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Mount, Route
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp
 
 from activities.builds import NO_BUILD, Build
@@ -85,7 +85,7 @@ def create_app(
             Route("/readyz", health.readyz),
             Route("/metrics", metrics.show),
             *([Mount(TRIAL_PATH, app=trial)] if trial else []),
-            *([Mount(CONSOLE_PATH, app=console)] if console else []),
+            *(_console_routes(console, path_of(urls.public_url)) if console else []),
         ],
         middleware=[Middleware(Below, path=path)] if (path := path_of(urls.public_url)) else [],
         exception_handlers={HTTPException: _refuse_request, Exception: _break},
@@ -94,6 +94,15 @@ def create_app(
     # A redirect would repeat the token in a Location header, on the host that the request names.
     app.router.redirect_slashes = False
     return app
+
+
+def _console_routes(console: ASGIApp, below: str) -> list[BaseRoute]:
+    """The console, and a redirect to it where the slash is left out. below: the path of PUBLIC_URL."""
+
+    async def enter(request: Request) -> Response:
+        return RedirectResponse(f"{below}{CONSOLE_PATH}/")
+
+    return [Route(CONSOLE_PATH, enter, methods=["GET"]), Mount(CONSOLE_PATH, app=console)]
 
 
 async def _refuse_request(request: Request, error: Exception) -> Response:

@@ -103,12 +103,13 @@ BURST_SECONDS: Final = 10.0
 class RateBudget:
     """Limits the requests of each partner by a rate, so that a flood from one partner does not affect the others.
 
+    Instead of partners, it may limit addresses: the least recently seen of `MOST_URLS` names is forgotten first.
     now: a monotonic clock, in seconds.
     """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
-        self._spent: dict[str, tuple[float, float]] = {}
+        self._spent: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def seconds_to_wait(self, partner: str, rate: float) -> float:
         """Count a request and return 0.0 if it may be taken; otherwise return the seconds to wait. rate: per second."""
@@ -117,6 +118,9 @@ class RateBudget:
         spent = max(0.0, spent - (now - counted_at) * rate)
         over = max(0.0, spent + 1 - max(1.0, BURST_SECONDS * rate))
         self._spent[partner] = (spent if over else spent + 1, now)
+        self._spent.move_to_end(partner)
+        if len(self._spent) > MOST_URLS:
+            self._spent.popitem(last=False)
         return over / rate
 
 

@@ -70,7 +70,7 @@ def _console_of(settings: WebSettings) -> ASGIApp | None:
     options = ConsoleOptions.mounted(shared.public_url, settings.console_password)
     sources = Sources(lambda: connect(os.environ), shared.store, shared.partners, shared.callback_keys)
     logger.info("console", extra={"at": f"{options.url}/"})
-    return create_console(options, sources)
+    return create_console(options, sources, settings.identity)
 
 
 def uvicorn_options() -> dict[str, Any]:

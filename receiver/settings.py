@@ -9,6 +9,7 @@ from typing import Final, Self
 from activities.environment import Environment, is_loopback
 from activities.settings import Settings
 from activities.variables import VARIABLES
+from receiver.console.identity import Identity, read_identity
 from receiver.console.options import read_password
 
 SHORTEST_METRICS_TOKEN: Final = 16
@@ -25,13 +26,14 @@ class WebSettings:
     shared: the settings of web and worker.
     metrics_token: the bearer token for `/metrics`; "" for public metrics, None for no metrics (404).
     keep_alive: seconds until an idle connection is closed.
-    console_password: the password of the console; "" for no console.
+    console_password: the password of the console; "" for no console. identity: of a proxy in front of it, or None.
     """
 
     shared: Settings
     metrics_token: str | None = field(repr=False)
     keep_alive: int
     console_password: str = field(repr=False)
+    identity: Identity | None = None
 
     @classmethod
     def from_env(cls, variables: Mapping[str, str]) -> Self:
@@ -53,6 +55,7 @@ class WebSettings:
                 most=LONGEST_KEEP_ALIVE,
             ),
             console_password=read_password(env, shared.public_url),
+            identity=read_identity(env),
         )
         env.check()
         return settings

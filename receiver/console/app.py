@@ -30,7 +30,8 @@ from receiver.advice import advice_on
 from receiver.console.assets import Assets
 from receiver.console.errors import EXPECTED_ERRORS, status_of
 from receiver.console.forms import FormTokens
-from receiver.console.guard import ConsoleGuard
+from receiver.console.guard import ConsoleGuard, Reception
+from receiver.console.identity import Identity, ProxyDoor
 from receiver.console.options import ConsoleOptions
 from receiver.console.pages.run import RunPage
 from receiver.console.pages.runs import RunsPage
@@ -55,11 +56,14 @@ MENU: Final[Mapping[str, str]] = {"Waiting": "/", "Runs": "/runs"}
 """The entries of the menu with their paths."""
 
 
-def create_console(options: ConsoleOptions, sources: Sources) -> ASGIApp:
-    """Make the console. Any number of processes may serve it: between requests it keeps only limits."""
+def create_console(options: ConsoleOptions, sources: Sources, identity: Identity | None = None) -> ASGIApp:
+    """Make the console. Any number of processes may serve it: between requests it keeps only limits.
+
+    identity: of an identity proxy, which takes the place of the password at sign-in; or None.
+    """
     tokens, assets = FormTokens(options.key), Assets()
     site = Site(options, sources, tokens, assets, MENU)
-    reception = SignIn(options) if options.password else OpenDoor(options.actor)
+    reception = _reception(options, identity)
     routes: list[BaseRoute] = [*assets.routes()]
     if isinstance(reception, SignIn):
         reception.site = site
@@ -80,6 +84,12 @@ def create_console(options: ConsoleOptions, sources: Sources) -> ASGIApp:
     )
     app.router.redirect_slashes = False
     return ConsoleGuard(app, options, reception, tokens)
+
+
+def _reception(options: ConsoleOptions, identity: Identity | None) -> Reception:
+    if identity is not None:
+        return ProxyDoor(identity)
+    return SignIn(options) if options.password else OpenDoor(options.actor)
 
 
 REFUSALS: Final[Mapping[int, Mapping[str, str]]] = {

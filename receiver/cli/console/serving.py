@@ -17,6 +17,7 @@ from receiver.cli.errors import CommandError, Exit
 from receiver.cli.output import note
 from receiver.cli.pipeline.actors import os_user
 from receiver.console.app import create_console
+from receiver.console.identity import Identity, read_identity
 from receiver.console.options import ConsoleOptions, read_password
 from receiver.console.sources import Sources
 from receiver.lifecycle import check_port, stop_quietly
@@ -34,6 +35,7 @@ async def serve_console(host: str, port: int, url: str) -> None:
     shown = env.checked_url("--url", url) if url else address
     password = read_password(env, shown)
     logs, sources = LogSettings.read(env), _read_sources(env)
+    identity = read_identity(env)
     env.check()
     if not password and not (is_loopback(address) and is_loopback(shown)):
         what = f"{shown} can be reached from other machines, and no password is set"
@@ -43,10 +45,18 @@ async def serve_console(host: str, port: int, url: str) -> None:
     check_port(host, port)
     options = ConsoleOptions(shown, password, key=password) if password else ConsoleOptions(shown, actor=os_user())
     note(f"console: {shown}/")
-    note("sign in with CONSOLE_PASSWORD" if password else f"no password is asked for; you act as {options.actor}")
+    note(_how_to_enter(options, identity))
     stop_quietly()
     config = {**uvicorn_options(), "log_config": log_config(logs), "lifespan": "off", "host": host, "port": port}
-    await uvicorn.Server(uvicorn.Config(create_console(options, sources), **config)).serve()
+    await uvicorn.Server(uvicorn.Config(create_console(options, sources, identity), **config)).serve()
+
+
+def _how_to_enter(options: ConsoleOptions, identity: Identity | None) -> str:
+    if identity is not None:
+        return f"visitors are those of the identity proxy, by the header {identity.header}"
+    if options.password:
+        return "sign in with CONSOLE_PASSWORD"
+    return f"no password is asked for; you act as {options.actor}"
 
 
 def _address(host: str, port: int) -> str:
