@@ -61,8 +61,9 @@ def test_temporal_away_never_crashes_at_the_end(local: Local) -> None:
         (["serve"], "Application startup complete", TIMES),
         (["worker"], "started task_queue", TIMES),
         (["partner", "serve"], "Uvicorn running", WITHOUT_TEMPORAL),
+        (["console"], "Uvicorn running", WITHOUT_TEMPORAL),
     ],
-    ids=["serve", "worker", "partner serve"],
+    ids=["serve", "worker", "partner serve", "console"],
 )
 def test_a_process_that_is_stopped_ends_with_code_0(
     local: Local, tmp_path: Path, args: list[str], ready: str, times: int
@@ -70,7 +71,7 @@ def test_a_process_that_is_stopped_ends_with_code_0(
     def once(number: int) -> int:
         log = tmp_path / f"{number}.log"
         port = str(free_port())
-        command = [*args, "--port", port] if args[0] == "partner" else args
+        command = [*args, "--port", port] if args[0] in {"console", "partner"} else args
         with log.open("wb") as out:
             env = {**local.stack.environment, "PORT": port}
             process = subprocess.Popen(stagehook_command(*command), env=env, stdout=out, stderr=out)
