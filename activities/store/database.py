@@ -23,7 +23,15 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import NullPool
 
 from activities.store.dialects import BOUNDS, POSTGRES, SQLITE
-from activities.store.errors import BadDatabaseURL, SchemaMissing, StoreAway, StoreBusy, StoreMute, Unanswered
+from activities.store.errors import (
+    BadDatabaseURL,
+    SchemaMissing,
+    StoreAway,
+    StoreBusy,
+    StoreMute,
+    StoreSlow,
+    Unanswered,
+)
 from activities.store.schema import CALLS, RECORD
 
 DRIVERS: Final = {"sqlite": "sqlite+pysqlite", "postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg"}
@@ -74,11 +82,11 @@ class Database:
     """
 
     def __init__(
-        self, url: str, *, transaction_seconds: float = TRANSACTION_SECONDS, query_seconds: float = QUERY_SECONDS
+        self, url: str | URL, *, transaction_seconds: float = TRANSACTION_SECONDS, query_seconds: float = QUERY_SECONDS
     ) -> None:
         self.url = _read_url(url)
         self.transaction_seconds = transaction_seconds
-        self._query_seconds = query_seconds
+        self.query_seconds = query_seconds
         self._compiled: dict[str, str] = {}
 
     @property
@@ -111,7 +119,7 @@ class Database:
 
         within: seconds that replace `query_seconds`.
         """
-        seconds = within or self._query_seconds
+        seconds = within or self.query_seconds
         with self.reaching(), self.engine.begin() as connection:
             if not self.is_sqlite:
                 cast(Any, connection.connection.dbapi_connection).seconds = seconds + CLIENT_GRACE
@@ -237,12 +245,14 @@ class Database:
         if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:  # the higher bits say in which step
             return StoreBusy(f"another process is writing to the store {self} (database is locked)")
         first_line = str(error).strip().partition("\n")[0]
+        if _is_ended_for_time(error):
+            return StoreSlow(f"the store {self} has ended a query that took too long: {first_line}")
         kind = StoreMute if isinstance(error, Unanswered) else StoreAway
         # Safe to show: libpq's messages repeat connection parameters, but never the password.
         return kind(f"the store {self} cannot be used: {first_line or type(error).__name__}")
 
 
-def _read_url(text: str) -> URL:
+def _read_url(text: str | URL) -> URL:
     try:
         url = make_url(text)
     except (ArgumentError, ValueError) as error:  # ValueError: an invalid port or host
@@ -259,6 +269,12 @@ def _is_schema_missing(error: BaseException) -> bool:
     if isinstance(error, sqlite3.OperationalError):
         return "no such table" in str(error) or "no such column" in str(error)
     return getattr(error, "sqlstate", None) in {"42P01", "42703"}  # undefined table, undefined column
+
+
+def _is_ended_for_time(error: BaseException) -> bool:
+    if isinstance(error, sqlite3.Error):
+        return getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_INTERRUPT
+    return getattr(error, "sqlstate", None) in {"57014", "25P04"}  # the statement's limit, the transaction's
 
 
 def _set_up_sqlite(connection: DBAPIConnection, record: object) -> None:

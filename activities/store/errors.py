@@ -15,6 +15,10 @@ class StoreMute(StoreAway):
     """The store has not answered in time. It may have committed what it was sent, or may still commit it."""
 
 
+class StoreSlow(StoreAway):
+    """A query took longer than it may, and was ended; the store itself may be well."""
+
+
 class Unanswered(Exception):
     """Base of the driver's error for a server that has not answered in time."""
 

@@ -10,7 +10,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine.interfaces import DBAPIConnection
 
 from activities.environment import Environment
-from activities.store.database import Database
+from activities.store.database import QUERY_SECONDS, Database
+from activities.store.read_only import ReadOnlyDatabase
 from activities.store.store import Store
 from receiver.cli.errors import CommandError, Exit
 from receiver.deliveries.archive import Archive
@@ -25,11 +26,7 @@ def need_archive(*, read_only: bool = False) -> Archive:
     read_only: have the database refuse every write, for a store that may be another system's.
     """
     store = need_store()
-    if read_only and store.is_sqlite:
-        sa.event.listen(store.engine, "connect", _refuse_writes)
-    elif read_only:
-        sa.event.listen(store.engine, "begin", _begin_read_only)
-    return Archive(store)
+    return Archive(ReadOnlyDatabase(store.url, seconds=QUERY_SECONDS) if read_only else store)
 
 
 def read_store() -> Database | None:
@@ -58,11 +55,3 @@ def need_store() -> Database:
 
 def _be_patient(connection: DBAPIConnection, record: object) -> None:
     connection.cursor().execute(f"PRAGMA busy_timeout={BUSY_MS}")
-
-
-def _refuse_writes(connection: DBAPIConnection, record: object) -> None:
-    connection.cursor().execute("PRAGMA query_only=ON")
-
-
-def _begin_read_only(connection: sa.Connection) -> None:
-    connection.exec_driver_sql("SET TRANSACTION READ ONLY")
