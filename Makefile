@@ -15,7 +15,7 @@ ENV ?= .env
 RUN := $(UV) run --locked --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev replay test systems faults chaos versions bench check audit format clean python
+.PHONY: help setup demo dev replay test systems faults chaos versions browser bench check audit format clean python
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -45,6 +45,10 @@ OLD ?= f3070d338f83edef72a551e501ee96af08653d11
 versions: setup  ## Run this version and an old one side by side (OLD=COMMIT)
 	@OLD="$(OLD)" $(RUN) pytest -m versions -n 2 --dist worksteal tests/versions $(ARGS)
 
+browser: setup  ## Look at the console in a real Chromium (PICTURES=docs makes the pictures in docs/)
+	@bash .ci/browser
+	@PICTURES="$(PICTURES)" $(RUN) --group browser pytest -m browser -n 2 --dist loadscope tests/browser $(ARGS)
+
 bench: setup  ## Measure door, burst, lanes, store and worker as ratios (ARGS="door --json FILE", OLD=COMMIT)
 	@$(RUN) python -m benchmarks --old "$(OLD)" $(ARGS)
 
@@ -70,7 +74,7 @@ format: setup  ## Format the code
 	@$(RUN) ruff format .
 
 clean:  ## Remove what the other targets made, .env excepted
-	rm -rf .venv .uv .dev .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .uv .dev tests/browser/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 setup: python $(UV)
 	@$(UV) sync --locked --quiet
