@@ -24,7 +24,12 @@ LOCKED: dict[str, dict[str, Any]] = {
     package["name"]: package for package in tomllib.loads((ROOT / "uv.lock").read_text())["package"]
 }
 CI = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
-PLATFORMS = [*(f"manylinux_2_{minor}_x86_64" for minor in range(35, 4, -1)), "manylinux2014_x86_64", "manylinux1_x86_64", "linux_x86_64"]
+PLATFORMS = [
+    *(f"manylinux_2_{minor}_x86_64" for minor in range(35, 4, -1)),
+    "manylinux2014_x86_64",
+    "manylinux1_x86_64",
+    "linux_x86_64",
+]
 PERMISSIVE = re.compile(
     r"MIT( License|-0)?|Apache[- ]2\.0|Apache Software License|(3-Clause )?BSD( License|-[23]-Clause)?|PSF(L|-2\.0)"
     r"|Python Software Foundation License"

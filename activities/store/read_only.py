@@ -19,7 +19,7 @@ from sqlalchemy.pool import NullPool
 from activities.store.database import LOCK_TIMEOUT_MS, Database
 from activities.store.errors import StoreSlow
 
-AT_ONCE: Final = 2
+READERS_AT_ONCE: Final = 2
 """Connections. PostgreSQL has few, and the receiver must get its own."""
 
 STEPS_BETWEEN_LOOKS: Final = 20_000
@@ -30,12 +30,12 @@ class ReadOnlyDatabase(Database):
     """A store in which every write fails, and every query that takes too long. Raises `BadDatabaseURL`.
 
     url: as of a `Database`; a missing SQLite file is not created. seconds: limit of each transaction, and of waiting
-    for one of the `AT_ONCE` connections. After it, a query raises `StoreSlow`.
+    for one of the `READERS_AT_ONCE` connections. After it, a query raises `StoreSlow`.
     """
 
     def __init__(self, url: str | URL, *, seconds: float) -> None:
         super().__init__(url, query_seconds=seconds)
-        self._places = threading.BoundedSemaphore(AT_ONCE)
+        self._places = threading.BoundedSemaphore(READERS_AT_ONCE)
 
     @cached_property
     def engine(self) -> sa.Engine:
@@ -52,7 +52,7 @@ class ReadOnlyDatabase(Database):
 
     @contextmanager
     def begin(self, *, within: float | None = None) -> Iterator[sa.Connection]:
-        """A transaction as of a `Database`, once fewer than `AT_ONCE` are open."""
+        """A transaction as of a `Database`, once fewer than `READERS_AT_ONCE` are open."""
         if not self._places.acquire(timeout=self.query_seconds):
             raise StoreSlow(f"other queries have occupied the store {self} for {self.query_seconds:g} s")
         try:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from activities.store.database import CLIENT_GRACE, Database
 from activities.store.errors import StoreAway, StoreSlow
-from activities.store.read_only import AT_ONCE, ReadOnlyDatabase
+from activities.store.read_only import READERS_AT_ONCE, ReadOnlyDatabase
 from receiver.deliveries.archive import Archive
 from tests.parts.deliveries import delivery
 
@@ -64,14 +64,14 @@ def test_it_can_be_read_again_after_such_a_query(database: Database) -> None:
 
 def test_it_has_few_connections_and_waits_for_one(database: Database) -> None:
     pages = reader(database)
-    done, held = threading.Event(), threading.Barrier(AT_ONCE + 1)
+    done, held = threading.Event(), threading.Barrier(READERS_AT_ONCE + 1)
 
     def hold() -> None:
         with contextlib.suppress(StoreSlow), pages.begin():  # PostgreSQL ends the transaction meanwhile
             held.wait(30)
             done.wait(30)
 
-    holders = [threading.Thread(target=hold) for _ in range(AT_ONCE)]
+    holders = [threading.Thread(target=hold) for _ in range(READERS_AT_ONCE)]
     for holder in holders:
         holder.start()
     held.wait(30)

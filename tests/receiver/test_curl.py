@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from receiver.cli.delivery.curl import LARGEST_ARGUMENT, curl_line, unsendable
-from receiver.cli.errors import CommandError
 from receiver.deliveries.delivery import Delivery, digest
+from receiver.replay.curl import LARGEST_ARGUMENT, curl_line, unsendable
+from receiver.replay.errors import NotReplayable
 from tests.parts.deliveries import delivery
 from tests.parts.listeners import KEYS, Request, listening
 
@@ -118,5 +118,5 @@ def test_a_head_waits_for_no_body(body: bytes, asks: str) -> None:
 
 @pytest.mark.parametrize("changes", [{"body": None}, {"workflow_id": ""}])
 def test_a_delivery_that_cannot_be_sent_again_is_said(changes: dict[str, Any]) -> None:
-    with pytest.raises(CommandError, match="cannot be sent again"):
+    with pytest.raises(NotReplayable, match="cannot be sent again"):
         curl_line(delivery(**changes), {})

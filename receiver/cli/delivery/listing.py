@@ -18,6 +18,7 @@ from receiver.cli.tables import print_list
 from receiver.cli.terminal import printable
 from receiver.deliveries.archive import Filters
 from receiver.deliveries.delivery import Delivery
+from receiver.deliveries.telling import part_text
 
 TAIL_SECONDS: Final = 0.5
 TITLES: Final = ("id", "UTC", "answer", "partner", "run", "stage", "fate", "reason", "part")
@@ -82,11 +83,6 @@ def cells(one: Delivery) -> tuple[str, ...]:
     stage = f"{one.stage}/{one.attempt}" if one.stage else ""
     answer, why = f"{one.status} {one.verdict}", one.fate_reason or one.reason
     return one.id, shown, answer, one.partner, one.workflow_id, stage, one.fate.value, why
-
-
-def part_text(one: Delivery) -> str:
-    """Return which event of which request a delivery is, such as `3 of ID`; "" for a whole request."""
-    return f"{one.part} of {one.part_of}" if one.part_of else ""
 
 
 def summary(one: Delivery) -> dict[str, object]:

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterable, Sequence
 from typing import Final
 
 import click
 
-from activities.callback_urls import CallbackURLs
-from activities.environment import Environment
-from activities.partners import load_partners
-from activities.partners.partner import Partner
-from activities.settings import read_callback_keys
 from receiver.cli.db.store import need_archive
 from receiver.cli.delivery.selection import refuse_both
 from receiver.cli.errors import Exit
@@ -24,6 +18,7 @@ from receiver.deliveries.delivery import Delivery, Fate
 from receiver.deliveries.errors import NeverForwarded, NoSuchDelivery
 from receiver.deliveries.rows import is_unread
 from receiver.sending import releases
+from receiver.sending.here import Here
 
 HELD: Final = {Fate.PARKED, Fate.REFUSED}
 REPLAY: Final = "`stagehook delivery replay` sends it again"
@@ -77,21 +72,3 @@ def _is_held(one: Delivery, filters: Filters) -> bool:
     if filters.fate:
         return one.fate is Fate(filters.fate)
     return one.fate in HELD or is_unread(one)
-
-
-class Here:
-    """The partners and keys of this environment; see `releases.Surroundings`."""
-
-    def partner(self, name: str) -> Partner:
-        """Make the partner from its file; raises `SettingsError`."""
-        environment = Environment(os.environ)
-        partners = load_partners([name], environment)
-        environment.check()
-        return partners[name]
-
-    def urls(self) -> CallbackURLs:
-        """Make what redeems tokens; raises `SettingsError`."""
-        environment = Environment(os.environ)
-        keys = read_callback_keys(environment)
-        environment.check()
-        return CallbackURLs("", keys)

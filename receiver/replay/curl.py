@@ -16,8 +16,8 @@ from activities.callback_urls import CallbackURLs
 from activities.environment import Environment
 from activities.public_url import read_public_url
 from activities.settings import read_callback_keys
-from receiver.cli.errors import CommandError
 from receiver.deliveries.delivery import Delivery
+from receiver.replay.errors import NotReplayable
 from receiver.replay.sending import addressed, repeatable_headers
 
 OF_CURL: Final = ("Accept", "User-Agent", "Content-Type", "Expect")
@@ -36,13 +36,11 @@ NEEDS_ESCAPE: Final = re.compile(r"^-|[^A-Za-z0-9 :;,.=/_-]")
 def curl_line(delivery: Delivery, variables: Mapping[str, str]) -> str:
     """Return the line, with a new token that is made with CALLBACK_KEYS for PUBLIC_URL.
 
-    Raises `SettingsError`, and `CommandError` for a delivery that cannot be sent again.
+    Raises `SettingsError`, and `NotReplayable` for a delivery that cannot be sent again.
     """
     if delivery.claims is None or delivery.body is None:
         why = "its body was not kept" if delivery.claims else "its token was none of ours"
-        raise CommandError(
-            f"{delivery.id} cannot be sent again: {why}", "`stagehook delivery show` has all that is known"
-        )
+        raise NotReplayable(f"{delivery.id} cannot be sent again: {why}")
     env = Environment(variables)
     public_url = read_public_url(env).url
     keys = read_callback_keys(env)
