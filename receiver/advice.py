@@ -24,20 +24,25 @@ from activities.run_errors import (
     RunNotFound,
     WorkerAway,
 )
-from activities.store.errors import NewerSchema, SchemaMissing, StoreAway, StoreBusy
+from activities.store.errors import NewerSchema, NoStore, SchemaMissing, StoreAway, StoreBusy, StoreSlow
 from receiver.deliveries.errors import NoSuchDelivery
+from receiver.replay.errors import CannotSign, NotReplayable, PartnerNotEnabled
 from workflows.finding import ATTRIBUTES
 
 ERROR_ADVICE: Final[dict[type[Exception], str]] = {
     AttributesOff: "run `stagehook setup`, or use no other filter than --status and --since",
     AttributeTaken: "remove or rename that attribute, or use another namespace",
+    CannotSign: "use --mode verbatim, or give the partner's file a private key of your own",
     HasCompleted: "`stagehook pipeline result` prints its result; start another run to do it again",
     NewerSchema: "deploy the version that made it, or a later one",
     NeverCalled: "name a stage that was called, with `stagehook pipeline resume RUN STAGE`",
     NoCommands: "deploy this version's worker; `stagehook pipeline advance` ends a wait without it",
     NoProgressQuery: "`stagehook pipeline watch` follows its status; Temporal's UI shows the rest",
+    NoStore: "set it to the receiver's, for example sqlite:///.dev/stagehook.db",
     NoSuchDelivery: "`stagehook delivery list` lists the deliveries",
     NoSuchStage: "`stagehook pipeline show` lists the stages",
+    NotReplayable: "`stagehook delivery show` has all that is known of it",
+    PartnerNotEnabled: "name them in PARTNERS with their variables, or use --mode verbatim",
     QueryFailed: "start a worker of the version that began the run; nothing is lost meanwhile",
     RefusedByRun: "`stagehook pipeline show` tells what the stage waits for",
     ResetRefused: "start another run",
@@ -51,6 +56,7 @@ ERROR_ADVICE: Final[dict[type[Exception], str]] = {
     StillOpen: "`stagehook pipeline call-again` calls the partner of an open stage again",
     StoreAway: "check DATABASE_URL, and that its server is up or its folder is there",
     StoreBusy: "do it again when that process is done, or end it",
+    StoreSlow: "narrow the filters, for example by --since, or do it again when the store is idle",
     URLsExpire: "start another run",
     WorkerAway: "start a worker with `stagehook worker`; nothing is lost meanwhile",
 }

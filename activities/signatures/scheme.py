@@ -109,8 +109,8 @@ class Verified:
 class Scheme(ABC):
     """A provider's way of signing.
 
-    secrets: as the provider shows them. Each secret verifies; the first one signs. tolerance: seconds, for schemes that
-    sign a timestamp. Raises `ConfigError`.
+    secrets: as the provider shows them. Each secret verifies; the first one signs. They are kept for a diagnosis.
+    tolerance: seconds, for schemes that sign a timestamp. Raises `ConfigError`.
 
     covers_body, covers_url, covers_time: what the signature covers: all of the body; path and query of the URL.
     covers_event: whether it covers what every event in the body is about and says, though not all of the body.
@@ -144,6 +144,7 @@ class Scheme(ABC):
         if isinstance(tolerance, bool) or not isinstance(tolerance, int) or tolerance < 0:
             raise ConfigError("tolerance is a number of seconds, 0 or more")
         self.tolerance = tolerance
+        self.secrets = tuple(secrets)
         for secret in secrets:
             if not isinstance(secret, str) or is_blank(secret):
                 raise ConfigError("a secret is empty")

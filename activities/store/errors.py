@@ -7,6 +7,13 @@ class StoreAway(Exception):
     """The store cannot be used now. The message says why, without the database's password."""
 
 
+class NoStore(StoreAway):
+    """DATABASE_URL is not set, so nothing is kept."""
+
+    def __init__(self) -> None:
+        super().__init__("DATABASE_URL is not set, so no store is used")
+
+
 class StoreBusy(StoreAway):
     """Another process has been writing to SQLite's file for longer than a statement waits."""
 

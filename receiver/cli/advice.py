@@ -28,7 +28,7 @@ from activities.run_errors import (
     RunNotFound,
     WorkerAway,
 )
-from activities.store.errors import NewerSchema, SchemaMissing, StoreAway, StoreBusy
+from activities.store.errors import NewerSchema, NoStore, SchemaMissing, StoreAway, StoreBusy, StoreSlow
 from receiver.advice import ERROR_ADVICE
 from receiver.cli.demo.processes import PartFailed
 from receiver.cli.errors import CommandError, Exit
@@ -43,7 +43,7 @@ ADVICE_BY_ERROR: dict[type[Exception], tuple[Exit, str]] = {
     AttributesOff: (Exit.FAILED, ERROR_ADVICE[AttributesOff]),
     AttributeTaken: (Exit.FAILED, ERROR_ADVICE[AttributeTaken]),
     BadToken: (Exit.BAD_TOKEN, "copy the whole callback URL, and use the CALLBACK_KEYS of the system that issued it"),
-    CannotSign: (Exit.USAGE, "use --mode verbatim, or give the partner's file a private key of your own"),
+    CannotSign: (Exit.USAGE, ERROR_ADVICE[CannotSign]),
     ExpiredToken: (Exit.EXPIRED, "its stage closed long ago; `stagehook pipeline show` tells how"),
     HasCompleted: (Exit.FAILED, ERROR_ADVICE[HasCompleted]),
     InvalidRun: (Exit.USAGE, "mend the definition in workflows/pipelines.py, or give what is missing with --input"),
@@ -53,9 +53,9 @@ ADVICE_BY_ERROR: dict[type[Exception], tuple[Exit, str]] = {
     NeverCalled: (Exit.NOT_FOUND, ERROR_ADVICE[NeverCalled]),
     NoSuchStage: (Exit.NOT_FOUND, ERROR_ADVICE[NoSuchStage]),
     NoStandIn: (Exit.USAGE, "leave that run out, or use --workflow with one of your own, or --mode verbatim"),
-    NotReplayable: (Exit.FAILED, "`stagehook delivery show` has all that is known of it"),
+    NotReplayable: (Exit.FAILED, ERROR_ADVICE[NotReplayable]),
     PartFailed: (Exit.FAILED, "do it again; if it stays, the log above says what is missing"),
-    PartnerNotEnabled: (Exit.USAGE, "name them in PARTNERS with their variables, or use --mode verbatim"),
+    PartnerNotEnabled: (Exit.USAGE, ERROR_ADVICE[PartnerNotEnabled]),
     PortTaken: (Exit.FAILED, "end what listens there, or choose another port (PORT, or --port)"),
     QueryFailed: (Exit.FAILED, ERROR_ADVICE[QueryFailed]),
     RefusedByRun: (Exit.FAILED, ERROR_ADVICE[RefusedByRun]),
@@ -70,7 +70,9 @@ ADVICE_BY_ERROR: dict[type[Exception], tuple[Exit, str]] = {
     SettledByHand: (Exit.FAILED, ERROR_ADVICE[SettledByHand]),
     StillOpen: (Exit.FAILED, ERROR_ADVICE[StillOpen]),
     SetupRefused: (Exit.FAILED, ERROR_ADVICE[SetupRefused]),
+    NoStore: (Exit.USAGE, ERROR_ADVICE[NoStore]),
     StoreBusy: (Exit.UNREACHABLE, ERROR_ADVICE[StoreBusy]),
+    StoreSlow: (Exit.UNREACHABLE, ERROR_ADVICE[StoreSlow]),
     StoreAway: (Exit.UNREACHABLE, ERROR_ADVICE[StoreAway]),
     SettingsError: (
         Exit.USAGE,

@@ -33,6 +33,8 @@ from receiver.console.forms import FormTokens
 from receiver.console.guard import ConsoleGuard, Reception
 from receiver.console.identity import Identity, ProxyDoor
 from receiver.console.options import ConsoleOptions
+from receiver.console.pages.deliveries import DeliveriesPage
+from receiver.console.pages.delivery import DeliveryPage
 from receiver.console.pages.run import RunPage
 from receiver.console.pages.runs import RunsPage
 from receiver.console.pages.waiting import WaitingPage
@@ -51,8 +53,8 @@ class Page(Protocol):
         ...
 
 
-PAGES: Final[tuple[type[Page], ...]] = (WaitingPage, RunsPage, RunPage)
-MENU: Final[Mapping[str, str]] = {"Waiting": "/", "Runs": "/runs"}
+PAGES: Final[tuple[type[Page], ...]] = (WaitingPage, RunsPage, RunPage, DeliveriesPage, DeliveryPage)
+MENU: Final[Mapping[str, str]] = {"Waiting": "/", "Runs": "/runs", "Deliveries": "/deliveries"}
 """The entries of the menu with their paths."""
 
 

@@ -10,7 +10,9 @@ from temporalio.client import Client
 
 from activities.partners.partner import Partner
 from activities.runs import Runs
+from activities.store.errors import NoStore
 from activities.store.store import Store
+from receiver.console.page_store import PageStore
 
 
 @dataclass
@@ -29,6 +31,13 @@ class Sources:
     def __post_init__(self) -> None:
         self._runs: Runs | None = None
         self._connecting = asyncio.Lock()
+        self._page_store = PageStore(self.store.database) if self.store else None
+
+    def need_deliveries(self) -> PageStore:
+        """The kept deliveries; raises `NoStore`."""
+        if self._page_store is None:
+            raise NoStore
+        return self._page_store
 
     async def runs(self) -> Runs:
         """The runs of Temporal, by a connection of the console's own; raises `TemporalUnreachable`."""

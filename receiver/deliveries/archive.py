@@ -64,6 +64,20 @@ class Added(NamedTuple):
     differing: list[str]
 
 
+class Place(NamedTuple):
+    """A place in the order of receipt. received_at: unix seconds."""
+
+    received_at: float
+    position: int
+
+
+class ArchivePage(NamedTuple):
+    """Some deliveries, newest first, and the place before which there are more; None if these are the last."""
+
+    deliveries: list[Delivery]
+    end: Place | None
+
+
 @dataclass(frozen=True)
 class Filters:
     """Selects deliveries; "", 0 and () match any.
@@ -128,10 +142,19 @@ class Archive:
 
     def latest(self, filters: Filters = ANY, *, limit: int = 50) -> list[Delivery]:
         """The newest deliveries, oldest first, without bodies: b"" replaces a body."""
-        newest = sa.select(*WITHOUT_BODY).where(filters.where()).order_by(C.received_at.desc(), C.position.desc())
+        return self.page(filters, limit=limit).deliveries[::-1]
+
+    def page(self, filters: Filters = ANY, *, limit: int = 50, before: Place | None = None) -> ArchivePage:
+        """The newest deliveries, or the newest before a place, newest first, without bodies as in `latest`."""
+        query = sa.select(*WITHOUT_BODY, C.position).where(filters.where())
+        if before:
+            query = query.where(sa.tuple_(C.received_at, C.position) < sa.tuple_(*map(sa.literal, before)))
+        newest = query.order_by(C.received_at.desc(), C.position.desc()).limit(limit + 1)
         with self._database.begin() as connection:
-            rows = connection.execute(newest.limit(limit)).mappings().all()
-        return [to_delivery(dict(row)) for row in reversed(rows)]
+            rows = connection.execute(newest).mappings().all()
+        kept = rows[:limit]
+        last = Place(kept[-1]["received_at"], kept[-1]["position"]) if len(rows) > limit else None
+        return ArchivePage([to_delivery(dict(row)) for row in kept], last)
 
     def every(self, filters: Filters = ANY) -> Iterator[Delivery]:
         """All selected deliveries in the order of receipt, read a page at a time."""

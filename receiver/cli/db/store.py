@@ -11,6 +11,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 
 from activities.environment import Environment
 from activities.store.database import QUERY_SECONDS, Database
+from activities.store.errors import NoStore
 from activities.store.read_only import ReadOnlyDatabase
 from activities.store.store import Store
 from receiver.cli.errors import CommandError, Exit
@@ -38,11 +39,10 @@ def read_store() -> Database | None:
 
 
 def need_store() -> Database:
-    """Return the store of DATABASE_URL; raises `CommandError` if it is not set, or names a missing file."""
+    """Return the store of DATABASE_URL; raises `NoStore` if it is not set, and `CommandError` for a missing file."""
     store = read_store()
     if store is None:
-        what = "DATABASE_URL is not set, so no store is used"
-        raise CommandError(what, "set it to the receiver's, for example sqlite:///.dev/stagehook.db", Exit.USAGE)
+        raise NoStore
     if store.is_sqlite and not store.url.query and not (file := Path(store.url.database or "")).is_file():
         # Opening a missing file would create an empty store, wherever DATABASE_URL points by mistake.
         what = f"{file} is not a file" if file.exists() else f"missing file {file}"

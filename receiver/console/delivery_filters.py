@@ -1,0 +1,104 @@
+"""DeliveryFilters: the filters of `stagehook delivery list` as the query of a page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Self
+
+from starlette.datastructures import QueryParams
+
+from receiver.answers import Verdict
+from receiver.deliveries.archive import Filters, Place
+from receiver.deliveries.delivery import Fate
+from receiver.durations import moment_of
+
+VERDICTS: Final = tuple(verdict.name.lower() for verdict in Verdict)
+FATES: Final = tuple(fate.value for fate in Fate if fate.value)
+TEXTS: Final = ("partner", "pipeline", "run", "stage", "fate", "since", "until")
+MOST_STAGE: Final = 1000
+
+
+@dataclass(frozen=True)
+class DeliveryFilters:
+    """What was asked for, and what is wrong with it.
+
+    given: the texts as they were typed, by the names of the fields. verdicts: those chosen. refused: only what was
+    refused. before: the place that the page goes on from. filters: for the store. problems: one sentence each; the
+    filters then leave out what is wrong.
+    """
+
+    given: Mapping[str, str]
+    verdicts: tuple[str, ...]
+    refused: bool
+    before: Place | None
+    filters: Filters
+    problems: list[str] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, query: QueryParams) -> Self:
+        """Read the query of a page."""
+        given = {name: _text(query.get(name, "")) for name in TEXTS}
+        problems: list[str] = []
+        verdicts = tuple(name for name in VERDICTS if name in query.getlist("verdict"))
+        problems += [f"unknown verdict {name!r}" for name in query.getlist("verdict") if name not in VERDICTS]
+        fate = given["fate"] if given["fate"] in FATES else ""
+        if given["fate"] and not fate:
+            problems.append(f"unknown fate {given['fate']!r}")
+        filters = Filters(
+            verdicts=verdicts,
+            refused=query.get("refused") == "1",
+            partner=given["partner"],
+            pipeline=given["pipeline"],
+            workflow=given["run"],
+            stage=_stage(given["stage"], problems),
+            fate=fate,
+            since=_moment("since", given["since"], problems) or 0.0,
+            until=_moment("until", given["until"], problems) or math.inf,
+        )
+        return cls(given, verdicts, filters.refused, _place(query.get("before", ""), problems), filters, problems)
+
+    def pairs(self) -> list[tuple[str, str]]:
+        """The filters as pairs for the query of a link, without the place."""
+        texts = [(name, text) for name, text in self.given.items() if text]
+        return [*texts, *(("verdict", name) for name in self.verdicts), *([("refused", "1")] if self.refused else [])]
+
+
+def place_text(place: Place) -> str:
+    """A place as the text in a link."""
+    return f"{place.received_at!r}~{place.position}"
+
+
+def _text(typed: str) -> str:
+    # A lone surrogate or NUL, which no column holds, is typed by hand into the address.
+    return typed.strip().replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
+def _stage(typed: str, problems: list[str]) -> int:
+    if not typed:
+        return 0
+    if typed.isascii() and typed.isdecimal() and 0 < int(typed[:9]) <= MOST_STAGE:
+        return int(typed[:9])
+    problems.append(f"invalid stage {typed!r}: use a number from 1 to {MOST_STAGE}")
+    return 0
+
+
+def _moment(name: str, typed: str, problems: list[str]) -> float:
+    try:
+        return moment_of(name, typed) if typed else 0.0
+    except ValueError as error:
+        problems.append(str(error))
+        return 0.0
+
+
+def _place(typed: str, problems: list[str]) -> Place | None:
+    at, _, position = typed.partition("~")
+    try:
+        place = Place(float(at), int(position)) if typed else None
+    except ValueError:
+        place = None
+    if typed and (place is None or not math.isfinite(place.received_at) or not 0 <= place.position < 2**63):
+        problems.append("invalid place to go on from: begin with the newest")
+        return None
+    return place

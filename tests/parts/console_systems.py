@@ -1,0 +1,114 @@
+"""A whole local system with the console in web, with runs in each state, and deliveries of each verdict."""
+
+from __future__ import annotations
+
+import gzip
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from activities.store.database import Database
+from receiver.answers import Verdict
+from receiver.cli.demo import stack as stack_module
+from receiver.deliveries.archive import Archive
+from receiver.deliveries.delivery import Delivery, Fate, digest, new_id
+from tests.local_stack import Local, local_system
+from tests.parts.deliveries import delivery
+from tests.parts.endings import said
+from tests.parts.local_runs import begin, until
+
+PLAYS = {"identity": ["later"], "bank": ["never"], "esign": ["later"], "cards": ["later"]}
+
+MARKUP = '<script>alert(1)</script><img src="https://elsewhere.example/x.png" onerror="alert(2)"><style>*{display:none}'
+HOSTILE_RUN = "run \"<b>' & \u202ereversed\u202c \x1b[31m"
+
+HOSTILE_BODIES: dict[str, bytes] = {
+    "markup": f"{MARKUP}<meta http-equiv=refresh content='0;url=https://elsewhere.example/'></pre></main>".encode(),
+    "right-to-left": "\u202e\u2067abc\u061c\u200f שלום".encode(),
+    "controls": b"a\0b\x1b]52;c;YQ==\x07\x9b",
+    "not-utf-8": bytes(range(256)),
+    "a-mebibyte": b"wide " + b"w" * (1024 * 1024 - 5),
+    "json": b'{"status": "succeeded", "data": {"name": "</pre><script>alert(3)</script>"}}',
+    "empty": b"",
+}
+
+
+@dataclass
+class ConsoleSystem:
+    """local: the system. base: the console's address. ids: of some deliveries, by what they are."""
+
+    local: Local
+    base: str
+    password: str
+    ids: dict[str, str]
+
+
+@contextmanager
+def console_system(folder: Path) -> Iterator[ConsoleSystem]:
+    password, environment = secrets.token_urlsafe(32), stack_module.local_environment
+
+    def with_console(*args: Any, **options: Any) -> dict[str, str]:
+        return {**environment(*args, **options), "CONSOLE_PASSWORD": password}
+
+    with (
+        patch("receiver.cli.demo.stack.local_environment", with_console),
+        local_system(folder, PLAYS, delay=0.05) as local,
+    ):
+        system = ConsoleSystem(local, f"{local.stack.public_url}/console", password, {})
+        start_runs(local)
+        fill_store(system)
+        yield system
+
+
+def start_runs(local: Local) -> None:
+    """Start runs that end in each state."""
+    begin(local, "waits", {"partner": "bank"})
+    begin(local, HOSTILE_RUN, {"partner": "bank"})
+    begin(local, "needs-a-person", {"partner": "bank", "timeout": 1, "on_timeout": "escalate"}, {"partner": "bank"})
+    begin(local, "to-operate", *({"partner": "bank", "on_timeout": "escalate"} for _ in range(6)))
+    begin(local, "failed", {"partner": "bank", "timeout": 1})
+    begin(local, "completed", {"partner": "identity"}, signer="play:at-once")
+    until(local, "needs-a-person", 1, lambda stage: stage["state"] == "needs_person")
+    until(local, "completed", 1, lambda stage: stage["outcome"] is not None)
+    until(local, "failed", 1, lambda stage: stage["outcome"] is not None)
+
+
+def fill_store(system: ConsoleSystem) -> None:
+    """Add a delivery of each verdict, fate and body, beside those that came of themselves."""
+    store = Database(system.local.stack.environment["DATABASE_URL"])
+    made = {f"verdict-{verdict.name.lower()}": of_verdict(verdict) for verdict in Verdict}
+    made |= {f"fate-{fate.value}": of_fate(fate) for fate in Fate if fate.value}
+    made |= {name: of_body(body, workflow_id=HOSTILE_RUN) for name, body in HOSTILE_BODIES.items()}
+    packed = gzip.compress(b'{"status": "succeeded"}')
+    made["gzip"] = of_body(packed, headers=(("content-encoding", "gzip"),))
+    made["not-gzip"] = of_body(b"not gzip", headers=(("content-encoding", "gzip"),))
+    made["headers"] = of_body(b"{}", headers=(("x-markup", MARKUP), ("x-wide", "w" * 8000), ("x-latin", "\x85\xad")))
+    made["reason"] = of_verdict(Verdict.UNREADABLE, reason=f"{MARKUP} {'w' * 5000}", fate_reason="\u202e")
+    Archive(store).add(list(made.values()))
+    system.ids |= {name: one.id for name, one in made.items()}
+    real = said(system.local.command("delivery", "list", "--workflow", "completed", "--json"))
+    system.ids["taken"] = real[-1]["id"]
+
+
+def of_verdict(verdict: Verdict, **changes: Any) -> Delivery:
+    ours = {} if verdict not in {Verdict.UNKNOWN, Verdict.MALFORMED} else {"workflow_id": "", "stage": 0, "attempt": 0}
+    return _delivery(verdict=verdict.name.lower(), status=verdict.status, **{**ours, **changes})
+
+
+def of_fate(fate: Fate) -> Delivery:
+    return _delivery(fate=fate, fate_reason=f"why it is {fate.value}", fate_at=time.time(), tries=3)
+
+
+def of_body(body: bytes, **changes: Any) -> Delivery:
+    return _delivery(body=body, body_size=len(body), body_digest=digest(body), **changes)
+
+
+def _delivery(**changes: Any) -> Delivery:
+    at = time.time() - 60
+    target = "/callbacks/{unknown}" if changes.get("workflow_id") == "" else "/callbacks/{run/1/1}"
+    return delivery(id=new_id(at), received_at=at, target=target, **changes)
