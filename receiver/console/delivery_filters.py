@@ -24,12 +24,12 @@ MOST_STAGE: Final = 1000
 class DeliveryFilters:
     """What was asked for, and what is wrong with it.
 
-    given: the texts as they were typed, by the names of the fields. verdicts: those chosen. refused: only what was
+    values: the texts as they were typed, by the names of the fields. verdicts: those chosen. refused: only what was
     refused. before: the place that the page goes on from. filters: for the store. problems: one sentence each; the
     filters then leave out what is wrong.
     """
 
-    given: Mapping[str, str]
+    values: Mapping[str, str]
     verdicts: tuple[str, ...]
     refused: bool
     before: Place | None
@@ -61,7 +61,7 @@ class DeliveryFilters:
 
     def pairs(self) -> list[tuple[str, str]]:
         """The filters as pairs for the query of a link, without the place."""
-        texts = [(name, text) for name, text in self.given.items() if text]
+        texts = [(name, text) for name, text in self.values.items() if text]
         return [*texts, *(("verdict", name) for name in self.verdicts), *([("refused", "1")] if self.refused else [])]
 
 

@@ -133,6 +133,8 @@ def _signal_step(delivery: Delivery) -> JudgedStep:
     return JudgedStep("signal", state, says)
 
 
-def gist(steps: Sequence[JudgedStep]) -> str:
-    """The name of the first step that is wrong; "" if none is."""
+def first_wrong(delivery: Delivery, steps: Sequence[JudgedStep]) -> str:
+    """The name of the step at which a refused delivery failed; "" for others, and if today's check finds nothing."""
+    if delivery.status < FIRST_REFUSED and delivery.fate not in {Fate.REFUSED, Fate.PARKED}:
+        return ""
     return next((step.name for step in steps if step.state == "wrong"), "")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
+from activities.store.calls import Calls
 from activities.store.database import Database
 from activities.store.errors import StoreSlow
 from activities.store.read_only import READERS_AT_ONCE, ReadOnlyDatabase
@@ -25,13 +26,15 @@ class PageStore:
     """Asks the store, and changes it where an operator says so. Both raise `StoreAway`, and its subclass `StoreSlow`.
 
     database: the store of the receiver; this one makes connections of its own. limit: seconds of a query, and of
-    waiting for its turn.
+    waiting for its turn. refer: records the partner's id of a call, as `Calls.refer` does.
     """
 
     def __init__(self, database: Database, *, limit: float = QUERY_LIMIT) -> None:
         self._limit = limit
         self._read = Archive(ReadOnlyDatabase(database.url, seconds=limit))
-        self._written = Archive(Database(database.url, query_seconds=CHANGE_LIMIT))
+        written = Database(database.url, query_seconds=CHANGE_LIMIT)
+        self._written = Archive(written)
+        self.refer = Calls(written).refer
         # Threads of its own: the event loop's own few are those that keep callbacks.
         self._threads = ThreadPoolExecutor(READERS_AT_ONCE, thread_name_prefix="console")
 

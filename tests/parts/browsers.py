@@ -54,9 +54,13 @@ class Watched:
             if urlsplit(request.url).netloc != host:
                 self.troubles.append(f"request to {request.url}")
 
+        def refuse(dialog: Any) -> None:
+            self.troubles.append(f"dialog: {dialog.message}")
+            dialog.dismiss()
+
         self.page.on("console", lambda message: self.troubles.append(f"{message.type}: {message.text}"))
         self.page.on("pageerror", lambda error: self.troubles.append(f"error: {error}"))
-        self.page.on("dialog", lambda dialog: (self.troubles.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+        self.page.on("dialog", refuse)
         self.page.on("request", notice)
 
     def open(self, path: str, status: int = 200) -> Any:

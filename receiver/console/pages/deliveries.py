@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Final
 from urllib.parse import urlencode
 
 from starlette.requests import Request
@@ -10,9 +9,8 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from receiver.console.delivery_filters import FATES, VERDICTS, DeliveryFilters, place_text
+from receiver.console.paging import PAGE_SIZE
 from receiver.console.site import Site
-
-ROWS: Final = 50
 
 
 class DeliveriesPage:
@@ -28,19 +26,17 @@ class DeliveriesPage:
     async def _show(self, request: Request) -> Response:
         reader = self._site.sources.need_deliveries()
         chosen = DeliveryFilters.read(request.query_params)
-        page = await reader.ask(lambda archive: archive.page(chosen.filters, limit=ROWS, before=chosen.before))
+        page = await reader.ask(lambda archive: archive.page(chosen.filters, limit=PAGE_SIZE, before=chosen.before))
         newest = f"{self._site.link('/deliveries')}?{urlencode(chosen.pairs())}"
         return self._site.render(
             request,
             "deliveries.html",
             status=400 if chosen.problems else 200,
-            chosen=chosen,
+            filters=chosen,
             deliveries=page.deliveries,
             newest=newest,
             older=f"{newest}&{urlencode({'before': place_text(page.end)})}" if page.end else "",
             is_filtered=bool(chosen.pairs()),
             verdict_names=VERDICTS,
-            fates=FATES,
-            partner_names=sorted(self._site.sources.partners),
-            rows=ROWS,
+            fates=[(fate, fate) for fate in FATES],
         )

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -16,12 +17,12 @@ from activities.callback_urls import CallbackURLs
 from activities.environment import Environment, SettingsError, is_loopback
 from activities.public_url import read_public_url
 from activities.settings import read_callback_keys
-from activities.store.calls import Calls
 from receiver.console.bodies import ShownBody, shown_body
-from receiver.console.judgement import JudgedStep, gist, judged_steps
-from receiver.console.reasons import read_reason
+from receiver.console.judgement import JudgedStep, first_wrong, judged_steps
+from receiver.console.orders import InvalidOrder
+from receiver.console.reasons import LONGEST_REASON, read_reason
 from receiver.console.site import Site
-from receiver.console.visits import visit_of
+from receiver.console.visits import Visit, visit_of
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.delivery import Delivery, Fate
 from receiver.deliveries.telling import described
@@ -51,8 +52,8 @@ class LookedAt:
 
     @property
     def wrong(self) -> str:
-        """The name of the first step that is wrong, or ""."""
-        return gist(self.steps)
+        """The name of the step at which it failed, or ""."""
+        return first_wrong(self.delivery, self.steps)
 
 
 class DeliveryPage:
@@ -72,17 +73,18 @@ class DeliveryPage:
         ]
 
     async def _show(self, request: Request) -> Response:
+        return await self._page(request)
+
+    async def _page(self, request: Request, *, problem: str = "") -> Response:
         looked_at = await self._look(request)
-        query = request.query_params
-        answered, captured = (_status(query.get(name, "")) for name in ("answered", "captured"))
         return self._site.render(
             request,
             "delivery.html",
+            status=422 if problem else 200,
             it=looked_at,
             one=looked_at.delivery,
-            done=query.get("done", ""),
-            answered=answered,
-            captured=captured,
+            problem_text=problem,
+            longest_reason=LONGEST_REASON,
             most_headers=MOST_HEADERS,
         )
 
@@ -90,7 +92,7 @@ class DeliveryPage:
         urls, partners = urls_or_none(), self._site.sources.partners
 
         def look(archive: Archive) -> LookedAt:
-            one, callback = archive.held(request.query_params.get("id", ""))
+            one, callback = archive.held(_id_of(request))
             facts = [(name, text) for name, text in described(one) if name]
             releasable = callback is not None and one.fate is not Fate.PENDING and one.verdict != "unmatched"
             return LookedAt(one, facts, list(judged_steps(one, partners, urls)), shown_body(one), releasable)
@@ -111,54 +113,54 @@ class DeliveryPage:
         )
 
     async def _release(self, request: Request) -> Response:
-        id_, actor = request.query_params.get("id", ""), visit_of(request).actor
-        reason = read_reason(visit_of(request).form)
-        at = time.time()
-        released = await self._site.sources.need_deliveries().change(
-            lambda archive: releases.release(archive, id_, at, Here())
-        )
-        logger.warning("delivery-released", extra={"delivery": released.id, "actor": actor, "reason": reason})
-        return self._site.redirect(self._site.link("/delivery", id=released.id, done="released"))
+        id_, visit, at = _id_of(request), visit_of(request), time.time()
+        try:
+            reason = read_reason(visit.form)
+        except InvalidOrder as error:
+            return await self._page(request, problem=str(error))
+        deliveries = self._site.sources.need_deliveries()
+        released = await deliveries.change(lambda archive: releases.release(archive, id_, at, Here()))
+        logger.info("console-order", extra=_facts("release", id_, visit, reason))
+        return self._done(released.id, "Released: it is queued again, and its signal goes to its run.")
 
     async def _plan_replay(self, request: Request) -> Response:
-        urls, reason = here_urls(), read_reason(visit_of(request).form)
-        id_ = request.query_params.get("id", "")
+        id_, urls = _id_of(request), here_urls()
+        try:
+            reason = read_reason(visit_of(request).form)
+        except InvalidOrder as error:
+            return await self._page(request, problem=str(error))
         chosen = await self._site.sources.need_deliveries().ask(lambda archive: find_request(archive, id_))
-        return self._site.render(
-            request,
-            "replay.html",
-            id=chosen[0].id if len(chosen) == 1 else id_,
-            chosen=chosen,
-            to=urls.public_url,
-            is_here=is_loopback(urls.public_url),
-            reason=reason,
-        )
+        to, is_here = urls.public_url, is_loopback(urls.public_url)
+        return self._site.render(request, "replay.html", id=id_, chosen=chosen, to=to, is_here=is_here, reason=reason)
 
     async def _replay(self, request: Request) -> Response:
-        id_, actor = request.query_params.get("id", ""), visit_of(request).actor
-        urls, reason = here_urls(), read_reason(visit_of(request).form)
-        sources = self._site.sources
-        chosen = await sources.need_deliveries().ask(lambda archive: find_request(archive, id_))
-        assert sources.store is not None
-        refer = Calls(sources.store.database).refer
-        sent = await send_again(chosen, urls, sources.partners, await sources.runs(), refer)
-        answered = sent[0].answered if sent else 0
-        facts = {"delivery": id_, "actor": actor, "reason": reason, "answered": answered}
-        logger.warning("delivery-replayed", extra=facts)
-        done = "replayed" if answered else "unanswered"
-        captured = chosen[0].status
-        return self._site.redirect(
-            self._site.link("/delivery", id=id_, done=done, answered=answered, captured=captured)
-        )
+        id_, visit, urls, sources = _id_of(request), visit_of(request), here_urls(), self._site.sources
+        deliveries, reason = sources.need_deliveries(), read_reason(visit_of(request).form)
+        chosen = await deliveries.ask(lambda archive: find_request(archive, id_))
+        sent = await send_again(chosen, urls, sources.partners, await sources.runs(), deliveries.refer)
+        answers = [str(one.answered or one.error) for one in sent]
+        logger.info("console-order", extra={**_facts("replay", id_, visit, reason), "answers": answers})
+        now = " and ".join(dict.fromkeys(answers))
+        return self._done(id_, f"Sent again: answered {now} now, {chosen[0].status} at capture.")
+
+    def _done(self, id_: str, text: str) -> Response:
+        return self._site.redirect(self._site.link("/delivery", id=id_, notice=self._site.notice(text)))
 
     async def _get(self, request: Request) -> Delivery:
-        id_ = request.query_params.get("id", "")
+        id_ = _id_of(request)
         return await self._site.sources.need_deliveries().ask(lambda archive: archive.get(id_))
 
 
-def _status(text: str) -> int:
-    """An HTTP status in an address, which anybody may have typed; 0 for anything else."""
-    return int(text) if len(text) == 3 and text.isascii() and text.isdecimal() else 0
+def _id_of(request: Request) -> str:
+    """The delivery that the request names; raises `HTTPException` if it names none."""
+    if not (id_ := request.query_params.get("id", "")):
+        raise HTTPException(404)
+    return id_
+
+
+def _facts(order: str, id_: str, visit: Visit, reason: str) -> dict[str, str]:
+    """What the log tells of an order: it has no other record of who gave it."""
+    return {"order": order, "delivery": id_, "actor": visit.actor, "reason": reason}
 
 
 def here_urls() -> CallbackURLs:
