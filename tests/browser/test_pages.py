@@ -1,55 +1,71 @@
-"""Every page: complete, accessible, within the window, and with no complaint of the browser."""
+"""Every page: accessible, within the window, in light and dark colours, and with no complaint of the browser."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import urlencode
 
 import pytest
 
-from tests.parts.browsers import Watched
-from tests.parts.console_systems import ConsoleSystem
+from tests.parts.browsers import Watched, new_context
+from tests.parts.console_systems import CONSOLE_PAGES, HOSTILE_BODIES, STATUSES, ConsoleSystem
 
 pytestmark = pytest.mark.browser
 
 LOOKS = [(width, dark) for width in (1280, 320) for dark in (False, True)]
+WIDE = "w" * 4000
 
-PAGES: dict[str, str] = {
-    "waiting": "/",
-    "deliveries": "/deliveries",
-    "deliveries-filtered": "/deliveries?verdict=unproven&verdict=gone&refused=1&since=2h&partner=bank",
-    "deliveries-none": "/deliveries?partner=nobody",
+WRONG: dict[str, tuple[str, int]] = {
+    "no-such-page": ("/nowhere", 404),
+    "no-such-delivery": (f"/delivery?id={WIDE}", 404),
+    "no-such-run": ("/run?id=nothing", 404),
+    "wrong-filters": (f"/deliveries?since={WIDE}&stage=x&fate=y&verdict=z&before=q", 400),
 }
-"""The pages by name. `{ID}` is the id of the delivery of that name."""
-
-DELIVERIES = (
-    "verdict-accepted",
-    "verdict-unproven",
-    "verdict-unknown",
-    "fate-parked",
-    "markup",
-    "not-utf-8",
-    "gzip",
-    "headers",
-    "reason",
-    "taken",
-)
 
 
-def open_page(visited: Watched, name: str, system: ConsoleSystem) -> None:
-    path = PAGES.get(name) or f"/delivery?{urlencode({'id': system.ids[name]})}"
-    visited.open(path)
+def check_looks(visited: Watched, name: str, pictures: Path) -> None:
+    for width, dark in LOOKS:
+        visited.look(width, dark=dark)
+        visited.page.screenshot(path=pictures / f"{name}-{width}{'-dark' if dark else ''}.png", full_page=True)
+        assert (width, dark, visited.axe()) == (width, dark, [])
+        assert (width, visited.sideways()) == (width, [])
+    visited.check()
 
 
-@pytest.mark.parametrize(("width", "dark"), LOOKS)
-@pytest.mark.parametrize("name", [*PAGES, *DELIVERIES])
+@pytest.mark.parametrize("name", CONSOLE_PAGES)
 def test_a_page_is_accessible_and_fits(
+    name: str, visitor: Callable[..., Watched], console: ConsoleSystem, pictures: Path
+) -> None:
+    visited = visitor()
+    visited.open(console.path(name), STATUSES.get(name, 200))
+    check_looks(visited, name, pictures)
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_page_of_a_problem_too(name: str, visitor: Callable[..., Watched], pictures: Path) -> None:
+    visited = visitor()
+    visited.open(*WRONG[name])
+    check_looks(visited, name, pictures)
+
+
+def test_the_page_to_sign_in_too(browser: object, console: ConsoleSystem, pictures: Path) -> None:
+    context = new_context(browser)
+    visited = Watched(context.new_page(), console.base)
+    visited.open("/")
+    check_looks(visited, "sign-in", pictures)
+    context.close()
+
+
+@pytest.mark.parametrize("name", [*HOSTILE_BODIES, "gzip", "not-gzip", "headers", "reason"])
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (320, True)])
+def test_what_a_partner_wrote_is_text(
     name: str, width: int, dark: bool, visitor: Callable[..., Watched], console: ConsoleSystem, pictures: Path
 ) -> None:
     visited = visitor(width=width, dark=dark)
-    open_page(visited, name, console)
-    visited.page.screenshot(path=pictures / f"{name}-{width}{'-dark' if dark else ''}.png", full_page=True)
+    page = visited.open(f"/delivery?id={console.ids[name]}")
+    page.screenshot(path=pictures / f"body-{name}-{width}{'-dark' if dark else ''}.png", full_page=True)
     assert visited.axe() == []
     assert visited.sideways() == []
+    assert page.locator("main script, main style, main img, main meta").count() == 0
+    assert page.get_by_role("heading", name="Body").is_visible()
     visited.check()

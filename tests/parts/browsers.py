@@ -76,9 +76,15 @@ class Watched:
         assert self.page.evaluate("() => window.violations || []") == []
         assert self.troubles == []
 
+    def look(self, width: int, *, dark: bool) -> None:
+        """Show the page in a window of this width, in light or dark colours."""
+        self.page.set_viewport_size({"width": width, "height": 900})
+        self.page.emulate_media(color_scheme="dark" if dark else "light", reduced_motion="reduce")
+
     def axe(self) -> list[str]:
         """What axe finds on the page."""
-        self.page.evaluate(AXE.read_text("utf-8"))
+        if not self.page.evaluate("() => 'axe' in window"):
+            self.page.evaluate(AXE.read_text("utf-8"))
         found: list[str] = self.page.evaluate(RUN_AXE, RULES)
         return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import secrets
 import time
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
+from urllib.parse import urlencode
 
 from activities.store.database import Database
 from receiver.answers import Verdict
@@ -38,6 +40,37 @@ HOSTILE_BODIES: dict[str, bytes] = {
 }
 
 
+CONSOLE_PAGES: dict[str, str] = {
+    "waiting": "/",
+    "waiting-filtered": "/?partner=bank&state=needs_person&due=2h",
+    "waiting-none": "/?partner=nobody",
+    "runs": "/runs",
+    "runs-failed": "/runs?status=failed&failed_with=bank&since=1d",
+    "run-waits": "/run?id=waits",
+    "run-needs-a-person": "/run?id=needs-a-person",
+    "run-failed": "/run?id=failed",
+    "run-completed": "/run?id=completed",
+    "run-hostile": f"/run?{urlencode({'id': HOSTILE_RUN})}",
+    "order-extend": "/run/order?id=waits&order=extend&stage=1",
+    "order-succeed": "/run/order?id=waits&order=succeed&stage=1",
+    "order-cancel": "/run/order?id=waits&order=cancel&stage=0",
+    "order-resume": "/run/order?id=failed&order=resume&stage=0",
+    "order-impossible": "/run/order?id=completed&order=cancel&stage=0",
+    "deliveries": "/deliveries",
+    "deliveries-filtered": "/deliveries?verdict=unproven&verdict=gone&refused=1&since=2h&partner=bank",
+    "deliveries-none": "/deliveries?partner=nobody",
+    "delivery-accepted": "/delivery?id={verdict-accepted}",
+    "delivery-unproven": "/delivery?id={verdict-unproven}",
+    "delivery-unknown": "/delivery?id={verdict-unknown}",
+    "delivery-parked": "/delivery?id={fate-parked}",
+    "delivery-taken": "/delivery?id={taken}",
+}
+"""The pages by name. `{NAME}` is the id of the delivery of that name."""
+
+STATUSES = {"order-impossible": 409}
+"""The statuses of pages whose answer is not 200."""
+
+
 @dataclass
 class ConsoleSystem:
     """local: the system. base: the console's address. ids: of some deliveries, by what they are."""
@@ -46,6 +79,10 @@ class ConsoleSystem:
     base: str
     password: str
     ids: dict[str, str]
+
+    def path(self, name: str) -> str:
+        """The path of a page in `CONSOLE_PAGES`."""
+        return re.sub(r"\{(.+)\}", lambda found: self.ids[found[1]], CONSOLE_PAGES[name])
 
 
 @contextmanager
