@@ -35,6 +35,7 @@ from receiver.console.identity import Identity, ProxyDoor
 from receiver.console.options import ConsoleOptions
 from receiver.console.pages.deliveries import DeliveriesPage
 from receiver.console.pages.delivery import DeliveryPage
+from receiver.console.pages.partners import PartnersPage
 from receiver.console.pages.run import RunPage
 from receiver.console.pages.runs import RunsPage
 from receiver.console.pages.waiting import WaitingPage
@@ -53,8 +54,8 @@ class Page(Protocol):
         ...
 
 
-PAGES: Final[tuple[type[Page], ...]] = (WaitingPage, RunsPage, RunPage, DeliveriesPage, DeliveryPage)
-MENU: Final[Mapping[str, str]] = {"Waiting": "/", "Runs": "/runs", "Deliveries": "/deliveries"}
+PAGES: Final[tuple[type[Page], ...]] = (WaitingPage, RunsPage, RunPage, DeliveriesPage, DeliveryPage, PartnersPage)
+MENU: Final[Mapping[str, str]] = {"Waiting": "/", "Runs": "/runs", "Deliveries": "/deliveries", "Partners": "/partners"}
 """The entries of the menu with their paths."""
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import json
 import re
 import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -19,10 +21,10 @@ from receiver.answers import Verdict
 from receiver.cli.demo import stack as stack_module
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.delivery import Delivery, Fate, digest, new_id
-from tests.local_stack import Local, local_system
+from tests.local_stack import Local, eventually, local_system
 from tests.parts.deliveries import delivery
 from tests.parts.endings import said
-from tests.parts.local_runs import begin, until
+from tests.parts.local_runs import begin
 
 PLAYS = {"identity": ["later"], "bank": ["never"], "esign": ["later"], "cards": ["later"]}
 
@@ -64,6 +66,7 @@ CONSOLE_PAGES: dict[str, str] = {
     "delivery-unknown": "/delivery?id={verdict-unknown}",
     "delivery-parked": "/delivery?id={fate-parked}",
     "delivery-taken": "/delivery?id={taken}",
+    "partners": "/partners",
 }
 """The pages by name. `{NAME}` is the id of the delivery of that name."""
 
@@ -110,9 +113,17 @@ def start_runs(local: Local) -> None:
     begin(local, "to-operate", *({"partner": "bank", "on_timeout": "escalate"} for _ in range(6)))
     begin(local, "failed", {"partner": "bank", "timeout": 1})
     begin(local, "completed", {"partner": "identity"}, signer="play:at-once")
-    until(local, "needs-a-person", 1, lambda stage: stage["state"] == "needs_person")
-    until(local, "completed", 1, lambda stage: stage["outcome"] is not None)
-    until(local, "failed", 1, lambda stage: stage["outcome"] is not None)
+    for workflow_id, state in (("needs-a-person", "needs_person"), ("completed", "succeeded"), ("failed", "failed")):
+        eventually(partial(is_in_state, local, workflow_id, state))
+
+
+def is_in_state(local: Local, workflow_id: str, state: str) -> bool:
+    """Whether the run's first stage is in this state, or has this outcome."""
+    done = local.command("pipeline", "show", workflow_id, "--json")
+    if done.returncode:  # a worker that has just started may not answer in time
+        return False
+    stage = json.loads(done.stdout)["progress"]["stages"][0]
+    return state in {stage["state"], stage["outcome"]}
 
 
 def fill_store(system: ConsoleSystem) -> None:

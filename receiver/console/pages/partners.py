@@ -1,0 +1,160 @@
+"""PartnersPage: the enabled partners with their lanes and signatures, and the keys of callback URLs."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from dataclasses import dataclass
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+from temporalio.client import Client
+
+from activities.callback_urls import fingerprint
+from activities.client import TemporalUnreachable, reaching_temporal
+from activities.environment import Environment
+from activities.lanes import Hold, LaneState, hold_lane, look_at_lane, release_lane
+from activities.partners import PARTNERS
+from activities.partners.partner import Partner
+from activities.settings import read_task_queue
+from activities.target import Target
+from receiver.console.orders import InvalidOrder
+from receiver.console.reasons import LONGEST_REASON, read_reason
+from receiver.console.site import Site
+from receiver.console.visits import visit_of
+from receiver.durations import moment_of
+from receiver.telling.lanes import lane_text
+from receiver.telling.moments import utc_text
+from workflows.lanes import call_lane
+
+logger = logging.getLogger("stagehook.console")
+
+
+@dataclass(frozen=True)
+class ShownPartner:
+    """A partner on the page. lane: what holds its calls, None if Temporal cannot be asked. signs: how, in words."""
+
+    name: str
+    lane: LaneState | None
+    signs: str
+
+    @property
+    def lane_words(self) -> str:
+        """The lane in words."""
+        return lane_text(self.name, self.lane) if self.lane else "not known"
+
+    @property
+    def is_held(self) -> bool:
+        """Whether something holds its calls."""
+        return self.lane is not None and self.lane.hold is not None
+
+
+class PartnersPage:
+    """The partners, and the forms to pause one and to resume it."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    def routes(self) -> list[BaseRoute]:
+        """The page, and where its forms are sent to."""
+        return [
+            Route("/partners", self._show, methods=["GET"]),
+            Route("/partners/pause", self._pause, methods=["POST"]),
+            Route("/partners/resume", self._resume, methods=["POST"]),
+        ]
+
+    async def _show(self, request: Request) -> Response:
+        return await self._page(request)
+
+    async def _page(self, request: Request, *, problem: str = "", status: int = 200) -> Response:
+        partners, away = self._site.sources.partners, ""
+        lanes: dict[str, LaneState] = {}
+        try:
+            lanes = await self._lanes(list(partners))
+        except TemporalUnreachable as error:
+            away = str(error)
+        keys = self._site.sources.callback_keys
+        return self._site.render(
+            request,
+            "partners.html",
+            status=status,
+            partners=[
+                ShownPartner(name, lanes.get(name), signing_words(partner)) for name, partner in partners.items()
+            ],
+            others=[name for name in PARTNERS if name not in partners],
+            away=away,
+            keys=[(place, fingerprint(key)) for place, key in enumerate(keys, start=1)],
+            problem_text=problem,
+            longest_reason=LONGEST_REASON,
+        )
+
+    async def _lanes(self, names: list[str]) -> dict[str, LaneState]:
+        """The lanes of these partners; raises `TemporalUnreachable`."""
+        client = await self._client()
+        async with reaching_temporal(Target.of_client(client)):
+            return {name: await look_at_lane(client, _lane_of(name)) for name in names}
+
+    async def _pause(self, request: Request) -> Response:
+        name, visit = self._name_of(request), visit_of(request)
+        try:
+            reason, until = read_reason(visit.form), _read_end(visit.form.get("until", "").strip())
+        except ValueError as error:
+            return await self._page(request, problem=f"{name} was not paused: {error}", status=422)
+        client = await self._client()
+        async with reaching_temporal(Target.of_client(client)):
+            await hold_lane(client, _lane_of(name), Hold("operator", reason, actor=visit.actor, until=until))
+        self._log("pause", request, reason)
+        end = f"until {utc_text(until)} UTC" if until else "until it is resumed"
+        return self._done(f"Paused: no call to {name} begins {end}.")
+
+    async def _resume(self, request: Request) -> Response:
+        name, visit = self._name_of(request), visit_of(request)
+        try:
+            reason = read_reason(visit.form)
+        except InvalidOrder as error:
+            return await self._page(request, problem=f"{name} was not resumed: {error}", status=422)
+        client = await self._client()
+        async with reaching_temporal(Target.of_client(client)):
+            await release_lane(client, _lane_of(name), actor=visit.actor, reason=reason)
+        self._log("resume", request, reason)
+        return self._done(f"Resumed: calls to {name} begin again.")
+
+    async def _client(self) -> Client:
+        return (await self._site.sources.runs()).client
+
+    def _name_of(self, request: Request) -> str:
+        """The enabled partner that the request names; raises `HTTPException` for another."""
+        if (name := request.query_params.get("name", "")) not in self._site.sources.partners:
+            raise HTTPException(404)
+        return name
+
+    def _log(self, order: str, request: Request, reason: str) -> None:
+        facts = {"order": f"partner-{order}", "partner": self._name_of(request), "actor": visit_of(request).actor}
+        logger.info("console-order", extra={**facts, "reason": reason})
+
+    def _done(self, text: str) -> Response:
+        return self._site.redirect(self._site.link("/partners", notice=self._site.notice(text)))
+
+
+def signing_words(partner: Partner) -> str:
+    """How a partner signs: the scheme and the number of its secrets."""
+    scheme = partner.signature
+    if scheme is None:
+        return "nothing: the token is the only proof"
+    count = len(scheme.secrets)
+    return f"by {scheme.name or type(scheme).__name__}, {count} {'secret' if count == 1 else 'secrets'}"
+
+
+def _lane_of(name: str) -> str:
+    return call_lane(read_task_queue(Environment(os.environ)), name)
+
+
+def _read_end(text: str) -> float:
+    """When a pause ends, in unix seconds, 0 for never by itself; raises `ValueError`."""
+    until = moment_of("end", text, ahead=True) if text else 0.0
+    if until and until <= time.time():
+        raise ValueError(f"its end {utc_text(until)} UTC is over: name a time to come")
+    return until
