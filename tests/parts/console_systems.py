@@ -7,7 +7,8 @@ import json
 import re
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -87,6 +88,34 @@ class ConsoleSystem:
         """The path of a page in `CONSOLE_PAGES`."""
         return re.sub(r"\{(.+)\}", lambda found: self.ids[found[1]], CONSOLE_PAGES[name])
 
+    def start(self, name: str) -> str:
+        """Start a run of five stages that wait for the bank; return its id."""
+        run = f"{name}-{secrets.token_hex(4)}"
+        in_thread(lambda: begin(self.local, run, *({"partner": "bank", "on_failure": "fail"} for _ in range(5))))
+        self.wait_until_called(run, 1)
+        return run
+
+    def wait_until_called(self, run: str, stage: int) -> None:
+        """Wait until the partner has taken the call of a stage."""
+        in_thread(lambda: eventually(lambda: stage_of(self.local, run, stage).get("reference")))
+
+    def wait_for_status(self, run: str, status: str) -> None:
+        """Wait until the run has ended so."""
+        in_thread(
+            lambda: eventually(lambda: said(self.local.command("pipeline", "show", run, "--json"))["status"] == status)
+        )
+
+    def add_deliveries(self, count: int, **changes: Any) -> None:
+        """Add deliveries to the store."""
+        store = Database(self.local.stack.environment["DATABASE_URL"])
+        Archive(store).add([_delivery(**changes) for _ in range(count)])
+
+
+def in_thread(work: Callable[[], object]) -> None:
+    """Do it in a thread: an event loop, such as playwright's, runs in this one."""
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(work).result()
+
 
 @contextmanager
 def console_system(folder: Path) -> Iterator[ConsoleSystem]:
@@ -110,7 +139,6 @@ def start_runs(local: Local) -> None:
     begin(local, "waits", {"partner": "bank"})
     begin(local, HOSTILE_RUN, {"partner": "bank"})
     begin(local, "needs-a-person", {"partner": "bank", "timeout": 1, "on_timeout": "escalate"}, {"partner": "bank"})
-    begin(local, "to-operate", *({"partner": "bank", "on_timeout": "escalate"} for _ in range(6)))
     begin(local, "failed", {"partner": "bank", "timeout": 1})
     begin(local, "completed", {"partner": "identity"}, signer="play:at-once")
     for workflow_id, state in (("needs-a-person", "needs_person"), ("completed", "succeeded"), ("failed", "failed")):
@@ -119,11 +147,17 @@ def start_runs(local: Local) -> None:
 
 def is_in_state(local: Local, workflow_id: str, state: str) -> bool:
     """Whether the run's first stage is in this state, or has this outcome."""
+    stage = stage_of(local, workflow_id, 1)
+    return state in {stage.get("state"), stage.get("outcome")}
+
+
+def stage_of(local: Local, workflow_id: str, number: int) -> dict[str, Any]:
+    """A stage of a run as `pipeline show` has it; {} while no worker tells."""
     done = local.command("pipeline", "show", workflow_id, "--json")
     if done.returncode:  # a worker that has just started may not answer in time
-        return False
-    stage = json.loads(done.stdout)["progress"]["stages"][0]
-    return state in {stage["state"], stage["outcome"]}
+        return {}
+    stage: dict[str, Any] = json.loads(done.stdout)["progress"]["stages"][number - 1]
+    return stage
 
 
 def fill_store(system: ConsoleSystem) -> None:
