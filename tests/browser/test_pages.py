@@ -19,6 +19,8 @@ WRONG: dict[str, tuple[str, int]] = {
     "no-such-page": ("/nowhere", 404),
     "no-such-delivery": (f"/delivery?id={WIDE}", 404),
     "no-such-run": ("/run?id=nothing", 404),
+    "wrong-status": ("/runs?status=wrong", 400),
+    "wrong-state": ("/?state=wrong", 400),
     "wrong-filters": (f"/deliveries?since={WIDE}&stage=x&fate=y&verdict=z&before=q", 400),
 }
 

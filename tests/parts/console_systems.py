@@ -48,7 +48,7 @@ CONSOLE_PAGES: dict[str, str] = {
     "waiting-filtered": "/?partner=bank&state=needs_person&due=2h",
     "waiting-none": "/?partner=nobody",
     "runs": "/runs",
-    "runs-failed": "/runs?status=failed&failed_with=bank&since=1d",
+    "runs-failed": "/runs?failed_with=callback&since=1d",
     "run-waits": "/run?id=waits",
     "run-needs-a-person": "/run?id=needs-a-person",
     "run-failed": "/run?id=failed",

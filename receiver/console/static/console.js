@@ -4,13 +4,21 @@
 
 const PAUSE = 5000;
 
+function isChanged(field) {
+  if (field.matches("select")) {
+    const first = [...field.options].findIndex((option) => option.defaultSelected);
+    return field.selectedIndex !== Math.max(first, 0);
+  }
+  return field.checked !== field.defaultChecked || field.value !== field.defaultValue;
+}
+
 function isInUse(main) {
   const active = document.activeElement;
   if (main.contains(active) && active !== main) {
     return true;
   }
-  const fields = main.querySelectorAll("form[method=post] input:not([type=hidden]), form[method=post] textarea");
-  return [...fields].some((field) => field.value !== field.defaultValue) || !document.getSelection().isCollapsed;
+  const fields = main.querySelectorAll("input:not([type=hidden]), select, textarea");
+  return [...fields].some(isChanged) || !document.getSelection().isCollapsed;
 }
 
 async function readAgain() {
