@@ -153,7 +153,8 @@ class DeliveryPage:
 
 def _id_of(request: Request) -> str:
     """The delivery that the request names; raises `HTTPException` if it names none."""
-    if not (id_ := request.query_params.get("id", "")):
+    id_ = request.query_params.get("id", "")
+    if not id_ or "\0" in id_:  # PostgreSQL takes no NUL
         raise HTTPException(404)
     return id_
 
