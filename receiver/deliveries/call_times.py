@@ -6,12 +6,13 @@ ids. It locks no row, and no other table or index is read, so its cost does not 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Final
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 
+from activities.store.dialects import POSTGRES, SQLITE
 from workflows.contract import TOKEN_SLACK
 
 MOST_READ: Final = 100_000
@@ -27,7 +28,10 @@ LATEST_CALLS: Final = """
         SELECT latest.*, max(CASE WHEN attempt = 1 THEN issued_at END) OVER (
             PARTITION BY chain_id ORDER BY stage DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
         ) AS later_issued_at
-        FROM (SELECT * FROM calls ORDER BY position DESC LIMIT :most) AS latest
+        FROM (
+            SELECT position, partner, pipeline, stage, workflow_id, chain_id, attempt, issued_at, expires_at, called_at
+            FROM calls ORDER BY position DESC LIMIT :most
+        ) AS latest
         WHERE called_at >= :since
     ) AS recent
     WHERE CAST(:partner AS text) IN ('', partner)
@@ -48,15 +52,14 @@ CALLBACKS_OF_RUNS: Final = """
         min(CASE WHEN says IN ('succeeded', 'failed') AND verdict IN ('accepted', 'duplicate') AND fate <> 'refused'
             THEN received_at END) AS taken_at
     FROM deliveries
-    WHERE workflow_id IN :runs AND verdict IN ('accepted', 'duplicate', 'conflict', 'gone') AND says <> ''
+    WHERE workflow_id IN ({texts}) AND verdict IN ('accepted', 'duplicate', 'conflict', 'gone') AND says <> ''
     GROUP BY chain_id, stage, attempt, issued_at
 """
 """For each call of some runs: its last callback, its last `ask`, its first result, and its first result that was not
 refused."""
 
 
-@dataclass(frozen=True)
-class CallTime:
+class CallTime(NamedTuple):
     """A call and its callback. Times are unix seconds.
 
     open_until: when the stage must be over, by the policies of its definition. went_on: whether the run has called a
@@ -74,10 +77,10 @@ class CallTime:
     issued_at: int
     called_at: float
     open_until: float
-    went_on: bool = False
-    heard_at: float | None = None
-    answered_at: float | None = None
-    came_too_late: bool = False
+    went_on: bool
+    heard_at: float | None
+    answered_at: float | None
+    came_too_late: bool
 
     @property
     def seconds(self) -> float | None:
@@ -85,12 +88,19 @@ class CallTime:
         return None if self.answered_at is None else max(0.0, self.answered_at - self.called_at)
 
 
+NO_CALLBACKS: Final = (None, None, None, None)
+"""The columns of `CALLBACKS_OF_RUNS` that are times, for a call without callbacks."""
+
+
 def read_call_times(connection: sa.Connection, since: float, partner: str, most: int) -> list[CallTime]:
     """The latest calls made at or after `since` (unix seconds), in order. partner: "" for all partners."""
-    found = connection.execute(sa.text(LATEST_CALLS), {"since": since, "partner": partner, "most": most})
-    rows = found.mappings().all()
-    callbacks = dict(_callbacks(connection, list(dict.fromkeys(row["workflow_id"] for row in rows))))
-    return [_with_callback(_call_time(row), callbacks.get(_key(row))) for row in rows]
+    rows = connection.execute(sa.text(LATEST_CALLS), {"since": since, "partner": partner, "most": most}).all()
+    runs = list(dict.fromkeys(row.workflow_id for row in rows))
+    callbacks: dict[tuple[Any, ...], Sequence[Any]] = {}
+    for start in range(0, len(runs), RUNS_AT_ONCE):
+        for chain_id, stage, attempt, issued_at, *times in _callbacks(connection, runs[start : start + RUNS_AT_ONCE]):
+            callbacks[chain_id, stage, attempt, issued_at] = times
+    return [_call_time(row, callbacks) for row in rows]
 
 
 def calls_are_cut_at(connection: sa.Connection, since: float, most: int) -> float | None:
@@ -99,34 +109,27 @@ def calls_are_cut_at(connection: sa.Connection, since: float, most: int) -> floa
     return called_at if called_at is not None and called_at >= since else None
 
 
-def _callbacks(connection: sa.Connection, runs: Sequence[str]) -> Iterator[tuple[tuple[Any, ...], sa.RowMapping]]:
-    query = sa.text(CALLBACKS_OF_RUNS).bindparams(sa.bindparam("runs", expanding=True))
-    for start in range(0, len(runs), RUNS_AT_ONCE):
-        for row in connection.execute(query, {"runs": runs[start : start + RUNS_AT_ONCE]}).mappings():
-            yield _key(row), row
+def _callbacks(connection: sa.Connection, runs: Sequence[str]) -> Sequence[Sequence[Any]]:
+    is_sqlite = connection.dialect.name == "sqlite"
+    query = sa.text(CALLBACKS_OF_RUNS.format_map(SQLITE if is_sqlite else POSTGRES))
+    return connection.execute(query, {"texts": json.dumps(runs) if is_sqlite else runs}).all()
 
 
-def _key(row: sa.RowMapping) -> tuple[Any, ...]:
-    return row["chain_id"], row["stage"], row["attempt"], row["issued_at"]
-
-
-def _call_time(row: sa.RowMapping) -> CallTime:
+def _call_time(row: Sequence[Any], callbacks: Mapping[tuple[Any, ...], Sequence[Any]]) -> CallTime:
+    partner, pipeline, stage, _, chain_id, attempt, issued_at, expires_at, called_at, went_on = row
+    times = callbacks.get((chain_id, stage, attempt, issued_at), NO_CALLBACKS)
+    heard_at, asked_at, result_at, taken_at = times
     return CallTime(
-        partner=row["partner"],
-        pipeline=row["pipeline"],
-        stage=row["stage"],
-        chain_id=row["chain_id"],
-        attempt=row["attempt"],
-        issued_at=row["issued_at"],
-        called_at=row["called_at"],
-        open_until=row["expires_at"] - TOKEN_SLACK,
-        went_on=bool(row["went_on"]),
+        partner=partner,
+        pipeline=pipeline,
+        stage=stage,
+        chain_id=chain_id,
+        attempt=attempt,
+        issued_at=issued_at,
+        called_at=called_at,
+        open_until=expires_at - TOKEN_SLACK,
+        went_on=bool(went_on),
+        heard_at=heard_at,
+        answered_at=asked_at if result_at is None else result_at,
+        came_too_late=result_at is not None and taken_at is None,
     )
-
-
-def _with_callback(call: CallTime, row: sa.RowMapping | None) -> CallTime:
-    if row is None:
-        return call
-    answered_at = row["asked_at"] if row["result_at"] is None else row["result_at"]
-    too_late = row["result_at"] is not None and row["taken_at"] is None
-    return replace(call, heard_at=row["heard_at"], answered_at=answered_at, came_too_late=too_late)
