@@ -35,3 +35,13 @@ def read_moment(option: str, text: str, *, ahead: bool = False) -> float:
         raise click.BadParameter(
             f"invalid {option} {text!r}: use {what} such as 2h, or a time such as 2026-01-31T12:00"
         ) from error
+
+
+def short_duration(seconds: float | None) -> str:
+    """Return a duration in three digits and the largest fitting unit, such as `850ms`, `3.25m` or `6h`; "" for None."""
+    if seconds is None:
+        return ""
+    if seconds < 1:
+        return f"{round(1000 * seconds)}ms"
+    unit = next(unit for unit in ("d", "h", "m", "s") if seconds >= UNITS[unit])
+    return f"{float(f'{seconds / UNITS[unit]:.3g}'):g}{unit}"

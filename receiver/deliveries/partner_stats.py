@@ -112,8 +112,8 @@ class PartnerStats:
 class Stats:
     """Statistics of the calls made, and of the requests received, from `since` to `until` (unix seconds).
 
-    partners: those with calls or deliveries, by name. calls_cut_at, deliveries_cut_at: if there were more than can be
-    read, only those after this moment count; else None.
+    partners: the partner that was asked for, or all with calls or deliveries, by name.
+    calls_cut_at, deliveries_cut_at: if there were more than can be read, only those after this moment count; else None.
     """
 
     since: float
@@ -126,8 +126,9 @@ class Stats:
 def read_stats(connection: sa.Connection, since: float, now: float, partner: str = "", most: int = MOST_READ) -> Stats:
     """Read the statistics of a partner, or of all partners.
 
-    since, now: unix seconds. most: calls, and deliveries, that are read, the latest. The connection is that of a
-    transaction, such as `Database.begin`, and only reads.
+    since, now: unix seconds. since must not be before what the store keeps: a call whose callback was deleted would
+    count as waiting. most: calls, and deliveries, that are read, the latest of all partners; 10,000 take some 0.3 s.
+    The connection is that of a transaction, such as `Database.begin`, and only reads.
     """
     calls = defaultdict[str, list[CallTime]](list)
     for call in read_call_times(connection, since, partner, most):
@@ -140,7 +141,7 @@ def read_stats(connection: sa.Connection, since: float, now: float, partner: str
         deliveries_cut_at=deliveries_are_cut_at(connection, since, most),
         partners=tuple(
             _stats_of(name, calls.get(name, []), received.get(name, ReceivedCounts()), now)
-            for name in sorted({*calls, *received})
+            for name in sorted({*calls, *received, *filter(None, [partner])})
         ),
     )
 
