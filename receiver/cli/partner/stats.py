@@ -20,13 +20,13 @@ from receiver.cli.terminal import printable
 from receiver.deliveries.call_times import MOST_READ
 from receiver.deliveries.partner_stats import FEWEST_CALLBACKS, PartnerStats, StageStats, Stats, read_stats
 from receiver.deliveries.retention import REFUSED_DAYS
-from workflows.durations import DAY
+from workflows.durations import DAY, MINUTE
 
 STAGE_TITLES: Final = (
-    *("pipeline", "stage", "calls", "back", "p50", "p95", "p99"),
+    *("stage", "calls", "back", "p50", "p95", "p99"),
     *("waiting", "overdue", "late", "timeout", "suggested"),
 )
-PARTNER_TITLES: Final = ("partner", "calls", "back", "p50", "p99", "waiting", "overdue", "last heard", "")
+PARTNER_TITLES: Final = ("partner", "calls", "back", "p99", "waiting", "overdue", "last heard", "silent")
 MOST_REFUSALS: Final = 10
 """Reasons of refusals that are printed, the most frequent; JSON has all."""
 
@@ -86,36 +86,36 @@ def _print_partners(stats: Stats) -> None:
 
 def _partner_cells(name: str, one: PartnerStats | None) -> tuple[str, ...]:
     if one is None:
-        return (name, "0", "0", *[""] * 2, "0", "0", "", "")
-    p50, p99 = short_duration(one.times.p50), short_duration(one.times.p99)
-    counts = str(one.waiting), str(one.overdue)
-    return name, str(one.calls), str(one.answered), p50, p99, *counts, utc_text(one.last_heard), _state_of(one)
-
-
-def _state_of(one: PartnerStats) -> str:
-    return "silent" if one.is_silent else ""
+        return name, "0", "0", "", "0", "0", "", ""
+    counts = (str(count) for count in (one.calls, one.answered))
+    open_ = (str(count) for count in (one.waiting, one.overdue))
+    silent = "yes" if one.is_silent else ""
+    return name, *counts, short_duration(one.times.p99), *open_, utc_text(one.last_heard), silent
 
 
 def _print_partner(one: PartnerStats, stats: Stats) -> None:
     if one.stages:
-        print_list(STAGE_TITLES, map(_stage_cells, one.stages), below=("pipeline", "stage"))
+        print_list(STAGE_TITLES, map(_stage_cells, one.stages), below=("stage",))
         say("")
     facts = list(_facts(one, stats))
     width = max(len(title) for title, _ in facts)
     for title, text in facts:
         say(f"{title:{width}}  {printable(text)}")
+    if not one.calls:
+        note(f"no call to {one.partner} was recorded since then: a worker with DATABASE_URL records calls")
+    elif any(stage.suggested is None for stage in one.stages):
+        note(f"too few: a deadline is suggested from {FEWEST_CALLBACKS} callbacks")
 
 
 def _stage_cells(stage: StageStats) -> tuple[str, ...]:
     times = stage.times
     return (
-        stage.pipeline,
-        f"{stage.stage} {stage.name}".rstrip(),
+        f"{stage.pipeline} {stage.stage} {stage.name}".strip(),
         *(str(count) for count in (stage.calls, stage.answered)),
         *(short_duration(seconds) for seconds in (times.p50, times.p95, times.p99)),
         *(str(count) for count in (stage.waiting, stage.overdue, stage.late)),
         short_duration(stage.timeout),
-        short_duration(stage.suggested) or f"under {FEWEST_CALLBACKS}",
+        short_duration(stage.suggested) or "too few",
     )
 
 
@@ -141,7 +141,7 @@ def _moment(at: float | None, stats: Stats) -> str:
 def _silence(one: PartnerStats) -> str:
     if not one.is_silent:
         return "no"
-    return f"yes: {counted(one.overdue, 'call')} wait too long, and nothing has come since they were due"
+    return f"yes: {counted(one.overdue, 'overdue call')}, and nothing has come since"
 
 
 def _tell_limits(stats: Stats) -> None:
@@ -153,5 +153,5 @@ def _tell_limits(stats: Stats) -> None:
     for what, at in cuts:
         if at:
             note(f"only the latest {MOST_READ} {what} of all partners were read: those after {utc_text(at)} UTC")
-    if stats.until - stats.since > REFUSED_DAYS * DAY:
+    if stats.until - stats.since > REFUSED_DAYS * DAY + MINUTE:
         note(f"refused requests, and callbacks after the end of their run, are kept for {REFUSED_DAYS} days only")
