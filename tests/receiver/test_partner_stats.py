@@ -90,7 +90,8 @@ def test_the_first_result_of_a_call_counts(database: Database) -> None:
     news = callback(one, 5, says="progress")
     again = callback(one, 30, verdict="duplicate", fate=Fate.NONE)
     forged = callback(one, 1, verdict="unproven", status=401, says="")
-    note(database, [one], [again, news, callback(one, 20), forged])
+    put_off = callback(one, 2, verdict="too_many", status=429)
+    note(database, [one], [again, news, callback(one, 20), forged, put_off])
     found = bank(database)
     assert found.times == Percentiles(20.0, 20.0, 20.0)
     assert (found.answered, found.duplicates, found.last_heard) == (1, 1, one.called_at + 30)
@@ -133,6 +134,7 @@ def test_a_stage_waits_for_its_latest_call(database: Database) -> None:
     settled = [call("settled", 3 * HOUR), call("settled", 2 * HOUR, attempt=2)]
     went_on = [call("went-on", 3 * HOUR), call("went-on", 2 * HOUR, stage=3, partner="esign")]
     at_once = [call("beside", HOUR), call("beside", HOUR, stage=3, partner="esign")]
+    at_once += [call("beside", HOUR / 2, stage=3, partner="esign", attempt=2)]
     over = [call("over", 3 * HOUR, expires_at=int(NOW + 30 * DAY - HOUR))]
     note(database, [*retried, *settled, *went_on, *at_once, *over], [callback(settled[0], 1.5 * HOUR)])
     assert stage(database).waiting == 2  # of `retried` and `beside`
@@ -177,7 +179,7 @@ def test_refused_requests_are_counted_by_reason(database: Database) -> None:
     conflict = delivery(received_at=at - 1, verdict="conflict", status=409)
     elsewhere = [
         replace(stale, id="of-another", partner="esign"),
-        replace(stale, id="of-nobody", partner=""),
+        replace(stale, id="of-none", partner=""),
         replace(stale, id="before", received_at=NOW - WEEK - 1),
     ]
     several = [delivery(**unknown, received_at=at - 2, verdict=verdict) for verdict in ("duplicate", "conflict")]
@@ -187,6 +189,22 @@ def test_refused_requests_are_counted_by_reason(database: Database) -> None:
     assert set(found.refused) == {Refusals(*one) for one in expected}
     assert found.refused[0].count == 2
     assert (found.duplicates, found.conflicts, found.last_heard, found.last_call) == (0, 1, at - 1, None)
+
+
+def test_a_closed_url_is_heard_only_if_its_callback_was_read(database: Database) -> None:
+    """An expired token is refused before the body is read, so its sender is not proven."""
+    gone: dict[str, Any] = {"verdict": "gone", "status": 410}
+    unread = delivery(received_at=NOW - 10, says="", **gone)
+    Archive(database).add([delivery(received_at=NOW - 20, **gone), replace(unread, id="unread")])
+    assert bank(database).last_heard == NOW - 20
+
+
+def test_a_partner_is_heard_by_the_callbacks_of_its_calls(database: Database) -> None:
+    """Where others have sent so much since then that its deliveries are not read."""
+    one = call("1", HOUR)
+    others = [delivery(id=f"{n}", partner="esign", received_at=NOW - n) for n in range(3)]
+    note(database, [one], [callback(one, 5), *others])
+    assert bank(database, most=2).last_heard == one.called_at + 5
 
 
 def test_parked_deliveries_count_whatever_their_age(database: Database) -> None:
