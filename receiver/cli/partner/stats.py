@@ -26,7 +26,7 @@ STAGE_TITLES: Final = (
     *("stage", "calls", "back", "p50", "p95", "p99"),
     *("waiting", "overdue", "late", "timeout", "suggested"),
 )
-PARTNER_TITLES: Final = ("partner", "calls", "back", "p99", "waiting", "overdue", "last heard", "silent")
+PARTNER_TITLES: Final = ("partner", "calls", "back", "p99", "waiting", "overdue", "refused", "last heard", "silent")
 MOST_REFUSALS: Final = 10
 """Reasons of refusals that are printed, the most frequent; JSON has all."""
 
@@ -79,18 +79,18 @@ def _is_known(one: PartnerStats) -> bool:
 
 
 def _print_partners(stats: Stats) -> None:
-    found = {one.partner: one for one in stats.partners}
+    found = {one.partner: _partner_cells(one, stats.until) for one in stats.partners}
+    never_called = ("0", "0", "", "0", "0", "0", "", "")
     names = sorted({*found, *enabled_names()})
-    print_list(PARTNER_TITLES, [_partner_cells(name, found.get(name)) for name in names], below=("last heard",))
+    print_list(PARTNER_TITLES, [(name, *found.get(name, never_called)) for name in names], below=("last heard",))
 
 
-def _partner_cells(name: str, one: PartnerStats | None) -> tuple[str, ...]:
-    if one is None:
-        return name, "0", "0", "", "0", "0", "", ""
-    counts = (str(count) for count in (one.calls, one.answered))
-    open_ = (str(count) for count in (one.waiting, one.overdue))
+def _partner_cells(one: PartnerStats, now: float) -> tuple[str, ...]:
+    heard = f"{short_duration(now - one.last_heard)} ago" if one.last_heard else ""
     silent = "yes" if one.is_silent else ""
-    return name, *counts, short_duration(one.times.p99), *open_, utc_text(one.last_heard), silent
+    counts = (one.calls, one.answered, one.waiting, one.overdue, _refused_count(one))
+    calls, back, waiting, overdue, refused = map(str, counts)
+    return calls, back, short_duration(one.times.p99), waiting, overdue, refused, heard, silent
 
 
 def _print_partner(one: PartnerStats, stats: Stats) -> None:
@@ -127,7 +127,7 @@ def _facts(one: PartnerStats, stats: Stats) -> Iterator[tuple[str, str]]:
     yield "duplicates", str(one.duplicates)
     yield "conflicts", str(one.conflicts)
     yield "parked", str(one.parked)
-    yield "refused", str(sum(refusals.count for refusals in one.refused))
+    yield "refused", str(_refused_count(one))
     for refusals in one.refused[:MOST_REFUSALS]:
         yield "", f"{refusals.count} {refusals.verdict}" + (f": {refusals.reason}" if refusals.reason else "")
     if (left_out := len(one.refused) - MOST_REFUSALS) > 0:
@@ -141,7 +141,12 @@ def _moment(at: float | None, stats: Stats) -> str:
 def _silence(one: PartnerStats) -> str:
     if not one.is_silent:
         return "no"
-    return f"yes: {counted(one.overdue, 'overdue call')}, and nothing has come since"
+    see = "; see what was refused" if one.refused else ""
+    return f"yes: {counted(one.overdue, 'overdue call')} and nothing since{see}"
+
+
+def _refused_count(one: PartnerStats) -> int:
+    return sum(refusals.count for refusals in one.refused)
 
 
 def _tell_limits(stats: Stats) -> None:
