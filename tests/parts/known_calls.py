@@ -11,9 +11,9 @@ import sqlalchemy as sa
 from activities.callback_urls import Claims
 from activities.store.calls import CallOrigin, NotedCall
 from activities.store.database import Database
-from activities.store.schema import CALLS
-from receiver.deliveries.archive import Archive
+from activities.store.schema import CALLS, DELIVERIES
 from receiver.deliveries.delivery import Delivery, Fate, new_id
+from receiver.deliveries.rows import to_row
 from tests.parts.deliveries import delivery
 from workflows.contract import TOKEN_SLACK
 from workflows.durations import DAY
@@ -49,4 +49,5 @@ def note(database: Database, calls: Iterable[NotedCall], callbacks: Iterable[Del
     ]
     with database.begin() as connection:
         connection.execute(sa.insert(CALLS), rows)
-    Archive(database).add(list(callbacks))
+        if made := [to_row(one) for one in callbacks]:
+            connection.execute(sa.insert(DELIVERIES), made)
