@@ -42,3 +42,13 @@ def date_of(what: str, text: str, *, ahead: bool = False) -> datetime:
         return datetime.fromtimestamp(at, UTC)
     except (ValueError, OverflowError, OSError) as error:
         raise ValueError(f"invalid {what} {text!r}: it is before the year 1 or after 9999") from error
+
+
+def short_duration(seconds: float | None) -> str:
+    """Return a duration in three digits and the largest fitting unit, such as `850ms`, `3.25m` or `6h`; "" for None."""
+    if seconds is None:
+        return ""
+    if seconds < 1:
+        return f"{round(1000 * seconds)}ms"
+    unit = next(unit for unit in ("d", "h", "m", "s") if seconds >= UNITS[unit])
+    return f"{float(f'{seconds / UNITS[unit]:.3g}'):g}{unit}"

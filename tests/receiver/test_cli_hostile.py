@@ -176,6 +176,7 @@ CASES: dict[str, list[list[str]]] = {
         ["idcheck", "--reason", "x", "--until", HOSTILE],
     ],
     "partner resume": [["idcheck", "--reason", HOSTILE], [HOSTILE]],
+    "partner stats": [[], ["--json"], [HOSTILE], [f"partner{HOSTILE}"], ["bank", "--since", HOSTILE]],
     "partner new": [[HOSTILE], ["x", "--scheme", HOSTILE], ["x", "--from", HOSTILE], ["x", "--kind", HOSTILE]],
     "partner unseal": [[HOSTILE], ["-"]],
     "partner serve": [["--plays", HOSTILE], ["--plays", f"x={HOSTILE}"]],

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from activities.store import calls
 from activities.store.database import Database
-from receiver.deliveries import queries
+from receiver.deliveries import call_times, queries, received_counts
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.driver import Driver
 from receiver.deliveries.rows import to_row
@@ -27,15 +27,24 @@ MOST = 20
 """Limit of each statement that has one."""
 
 CALLS = ("FIND_CALLS", "FIND_ORIGINS", "HAS_OPEN_CALL", "PRUNE_CALLS")
+STATS: dict[str, str] = {
+    name: text
+    for module in (call_times, received_counts)
+    for name, text in vars(module).items()
+    if isinstance(text, str) and "FROM" in text
+}
 TEXTS = {name: text for name, text in vars(queries).items() if name.isupper() and isinstance(text, str)}
-HOT = {name: text for name, text in TEXTS.items() if " deliveries" in text} | {
-    name: getattr(calls, name) for name in CALLS
+HOT = {
+    **{name: text for name, text in TEXTS.items() if " deliveries" in text},
+    **{name: getattr(calls, name) for name in CALLS},
+    **STATS,
 }
 
 # The oldest come last in the tables, as after an import: a query that reads a table from its beginning shows.
 SPREAD = (
     "UPDATE deliveries SET due_at = 1, fate = 'pending', chain_id = 'queued-' || id WHERE request_id::int < 2000",
     "UPDATE deliveries SET verdict = 'unproven' WHERE request_id::int BETWEEN 2000 AND 2999",
+    "UPDATE deliveries SET workflow_id = 'run-' || request_id",
     "UPDATE deliveries SET fate = 'parked' WHERE request_id::int BETWEEN 3000 AND 3019",
     "UPDATE deliveries SET received_at = CASE WHEN due_at IS NULL THEN 0 ELSE 10000 END - request_id::int",
     f"""INSERT INTO calls (call_id, workflow_id, chain_id, stage, attempt, issued_at, expires_at, partner, reference,
@@ -61,13 +70,15 @@ def parameters(database: Database, name: str) -> dict[str, Any]:
     own = {**to_row(delivery()), **NOT_QUEUED} if name == "INSERT" else {**to_row(delivery()), "id": id_}
     numbers = {"most": MOST, "among": MOST, "told": 0, "over": 1, "final": 1, "longest": 1, "due_at": None}
     moments = {"at": time.time(), "never": time.time() + DAY, "until": time.time(), "now": time.time(), "before": -3e3}
-    texts = Driver(database).texts({"chain-1", id_, "4500", "ref-4500"})
-    return {**own, "request_id": "4500", "callback": "{}", **numbers, **moments, **texts, "if_promised": "parked"}
+    texts = Driver(database).texts({"chain-1", id_, "4500", "ref-4500", "run-4500"})
+    stats = {"since": -1e9, "first_refusal": 400}
+    others = {"request_id": "4500", "callback": "{}", "if_promised": "parked"}
+    return {**own, **others, **numbers, **moments, **texts, **stats}
 
 
 @pytest.mark.parametrize("statistics", ["none", "of now"])
 def test_no_statement_reads_more_than_it_returns(volume: Database, statistics: str) -> None:
-    """Of the hot path, and of retention; whatever PostgreSQL has learnt of the tables."""
+    """Of the hot path, of retention and of statistics; whatever PostgreSQL has learnt of the tables."""
     with psycopg.connect(url_of(volume).replace("+psycopg", "")) as connection:
         connection.execute("ANALYZE" if statistics == "of now" else "DELETE FROM pg_statistic WHERE starelid > 16384")
         connection.execute("SET enable_seqscan = off")  # cheaper for a few thousand rows
@@ -80,7 +91,7 @@ def test_no_statement_reads_more_than_it_returns(volume: Database, statistics: s
                 row = connection.execute(explain, parameters(volume, name)).fetchone()
                 assert row is not None
                 read[name] = read_of(row[0][0]["Plan"])
-    assert len(read) >= 24
+    assert len(read) >= 30
     assert {name: rows for name, rows in read.items() if rows > 4 * MOST} == {}
     assert (read["CLAIM"], read["PRUNE"], read["PRUNE_CALLS"]) >= (MOST, MOST, MOST)
 

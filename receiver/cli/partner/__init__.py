@@ -1,4 +1,4 @@
-"""`stagehook partner`: list, pause, play or add partners, or tell a partner to stop or undo work."""
+"""`stagehook partner`: list, pause, play or add partners, show their statistics, or tell them to stop or undo work."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ stage_argument = click.argument("stage", type=int)
 
 @click.group()
 def partner() -> None:
-    """List, pause, play or add partners, or tell a partner to stop or undo work."""
+    """List, pause, play or add partners, show their statistics, or tell them to stop or undo work."""
 
 
 @partner.command("list")
@@ -72,6 +72,23 @@ async def resume(name: str, reason: str, actor: str) -> None:
     from receiver.cli.partner.lanes import resume_partner
 
     await resume_partner(name, reason, actor)
+
+
+@partner.command()
+@click.argument("name", type=PARTNER, required=False)
+@click.option("--since", default="7d", show_default=True, metavar="TIME", help="2h for two hours ago, or ISO 8601.")
+@json_option
+def stats(name: str | None, since: str, *, as_json: bool) -> None:
+    """Show how long partner NAME takes to call back, what waits for it, and what was refused. Needs DATABASE_URL.
+
+    For each stage: calls, those that came back, the seconds within which 50, 95 and 99 of 100 came, and a deadline that
+    follows from them. Without NAME, a line for each partner.
+
+    A partner is silent when at least five calls wait longer than their stage's p99 and nothing has come since.
+    """
+    from receiver.cli.partner.stats import print_stats
+
+    print_stats(name, read_moment("--since", since), as_json=as_json)
 
 
 @partner.command()

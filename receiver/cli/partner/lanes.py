@@ -16,6 +16,7 @@ from activities.settings import read_task_queue
 from activities.target import Target
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.output import counted, note, print_json
+from receiver.cli.partner.settings import check_name, enabled_names
 from receiver.cli.tables import print_list
 from receiver.telling.lanes import hold_text, lane_text
 from receiver.telling.moments import utc_text
@@ -27,9 +28,8 @@ LONGEST_PAUSE_REASON: Final = 300
 
 async def print_partners(*, as_json: bool) -> None:
     """Print every partner, and the state of the enabled ones' lanes as far as Temporal tells it."""
-    enabled = Environment(os.environ).optional("PARTNERS")
-    names = {part.strip() for part in enabled.split(",")}
-    lanes = await _lanes([name for name in PARTNERS if name in names])
+    names = enabled_names()
+    lanes = await _lanes(names)
     if as_json:
         print_json([{"name": name, "enabled": name in names, "lane": lanes.get(name)} for name in PARTNERS])
         return
@@ -54,7 +54,7 @@ async def _lanes(names: list[str]) -> dict[str, LaneState]:
 
 async def pause_partner(name: str, reason: str, until: float, actor: str) -> None:
     """Hold the partner's calls. until: unix seconds, or 0. Raises `CommandError` for what cannot be a pause."""
-    _check_name(name)
+    check_name(name)
     if until and until <= time.time():
         raise CommandError(f"--until {utc_text(until)} is over", "name a time to come", Exit.USAGE)
     if not 0 < len(reason.strip()) <= LONGEST_PAUSE_REASON:
@@ -85,18 +85,13 @@ async def _tell_retried(client: Client, name: str, lane: str) -> None:
         note(f"only {MOST_RUNS} open runs were looked at for such calls")
 
 
-def _check_name(name: str) -> None:
-    if name not in PARTNERS:
-        raise CommandError(f"no partner is named {name!r}", "`stagehook partner list` lists the partners", Exit.USAGE)
-
-
 def _end_of(name: str, until: float) -> str:
     return f"until {utc_text(until)}" if until else f"until `stagehook partner resume {name}`"
 
 
 async def resume_partner(name: str, reason: str, actor: str) -> None:
     """Release the partner's calls; raises `CommandError` if nothing holds them, or for an unknown partner."""
-    _check_name(name)
+    check_name(name)
     client, lane = await _lane_of(name)
     async with reaching_temporal(Target.of_client(client)):
         hold = (await look_at_lane(client, lane)).hold
