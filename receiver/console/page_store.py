@@ -7,6 +7,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
+import sqlalchemy as sa
+
 from activities.store.calls import Calls
 from activities.store.database import Database
 from activities.store.errors import StoreSlow
@@ -31,7 +33,8 @@ class PageStore:
 
     def __init__(self, database: Database, *, limit: float = QUERY_LIMIT) -> None:
         self._limit = limit
-        self._read = Archive(ReadOnlyDatabase(database.url, seconds=limit))
+        self._reader = ReadOnlyDatabase(database.url, seconds=limit)
+        self._read = Archive(self._reader)
         written = Database(database.url, query_seconds=CHANGE_LIMIT)
         self._written = Archive(written)
         self.refer = Calls(written).refer
@@ -41,6 +44,15 @@ class PageStore:
     async def ask(self, question: Callable[[Archive], T]) -> T:
         """Answer a question in a thread; nothing can be written through the archive that it gets."""
         return await self._do(question, self._read)
+
+    async def count(self, question: Callable[[sa.Connection], T]) -> T:
+        """Answer a question on a connection, in a thread; nothing can be written through it."""
+
+        def ask(archive: Archive) -> T:
+            with self._reader.begin() as connection:
+                return question(connection)
+
+        return await self._do(ask, self._read)
 
     async def change(self, change: Callable[[Archive], T]) -> T:
         """Do what an operator has confirmed, in a thread."""

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from markupsafe import Markup
 
+from receiver.durations import short_duration
 from receiver.escaping import escaped, printable
 from receiver.telling.moments import deadline_text, span
 
@@ -69,5 +70,6 @@ FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
     "ago": ago,
     "due": due,
     "sentence": sentence,
+    "short_duration": short_duration,
 }
 """The filters of the templates."""

@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from dataclasses import dataclass
+from typing import Final
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -20,26 +21,37 @@ from activities.lanes import Hold, LaneState, hold_lane, look_at_lane, release_l
 from activities.partners import PARTNERS
 from activities.partners.partner import Partner
 from activities.settings import read_task_queue
+from activities.store.errors import StoreAway
 from activities.target import Target
 from receiver.console.orders import InvalidOrder
 from receiver.console.reasons import LONGEST_REASON, read_reason
 from receiver.console.site import Site
 from receiver.console.visits import visit_of
+from receiver.deliveries.partner_stats import PartnerStats, Stats, read_stats
 from receiver.durations import moment_of
 from receiver.telling.lanes import lane_text
 from receiver.telling.moments import utc_text
+from workflows.durations import DAY
 from workflows.lanes import call_lane
+
+STATS_DAYS: Final = 7
+"""Days of statistics. A store that keeps fewer limits them."""
 
 logger = logging.getLogger("stagehook.console")
 
 
 @dataclass(frozen=True)
 class ShownPartner:
-    """A partner on the page. lane: what holds its calls, None if Temporal cannot be asked. signs: how, in words."""
+    """A partner on the page.
+
+    lane: what holds its calls, None if Temporal cannot be asked. signs: how, in words. stats: None if nothing of it was
+    recorded in the time that was read, or nothing could be read.
+    """
 
     name: str
     lane: LaneState | None
     signs: str
+    stats: PartnerStats | None
 
     @property
     def lane_words(self) -> str:
@@ -70,26 +82,43 @@ class PartnersPage:
         return await self._page(request)
 
     async def _page(self, request: Request, *, problem: str = "", status: int = 200) -> Response:
-        partners, away = self._site.sources.partners, ""
+        partners, away, unread = self._site.sources.partners, "", ""
         lanes: dict[str, LaneState] = {}
+        stats: Stats | None = None
         try:
             lanes = await self._lanes(list(partners))
         except TemporalUnreachable as error:
             away = str(error)
+        try:
+            stats = await self._stats()
+        except StoreAway as error:
+            unread = str(error)
         keys = self._site.sources.callback_keys
+        found = {one.partner: one for one in stats.partners} if stats else {}
         return self._site.render(
             request,
             "partners.html",
             status=status,
             partners=[
-                ShownPartner(name, lanes.get(name), signing_words(partner)) for name, partner in partners.items()
+                ShownPartner(name, lanes.get(name), signing_words(partner), found.get(name))
+                for name, partner in partners.items()
             ],
             others=[name for name in PARTNERS if name not in partners],
             away=away,
+            stats=stats,
+            unread=unread,
             keys=[(place, fingerprint(key)) for place, key in enumerate(keys, start=1)],
             problem_text=problem,
             longest_reason=LONGEST_REASON,
         )
+
+    async def _stats(self) -> Stats | None:
+        """The statistics of all partners, at most of `STATS_DAYS`; None without a store. Raises `StoreAway`."""
+        store, now = self._site.sources.store, time.time()
+        if store is None:
+            return None
+        since = now - min(STATS_DAYS, store.days) * DAY
+        return await self._site.sources.need_deliveries().count(lambda connection: read_stats(connection, since, now))
 
     async def _lanes(self, names: list[str]) -> dict[str, LaneState]:
         """The lanes of these partners; raises `TemporalUnreachable`."""
