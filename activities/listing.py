@@ -82,13 +82,8 @@ async def list_runs(runs: Runs, *, limit: int = 50, where: RunFilter | None = No
 
     Raises for a filter that needs search attributes: `AttributesOff`, and what `missing_attributes` does.
     """
-    return [await run_of(found) for found in await executions(runs, where or RunFilter(), limit=limit)]
-
-
-async def executions(runs: Runs, where: RunFilter, *, limit: int) -> list[WorkflowExecution]:
-    """The latest runs, newest first, as Temporal describes them; raises like `list_runs`."""
-    async with _finding(runs, where) as query:
-        return [found async for found in runs.client.list_workflows(query, limit=limit)]
+    async with finding_query(runs, where or RunFilter()) as query:
+        return [await _run(found) async for found in runs.client.list_workflows(query, limit=limit)]
 
 
 async def list_page(runs: Runs, where: RunFilter, *, size: int, token: bytes | None) -> tuple[list[Run], bytes | None]:
@@ -96,15 +91,15 @@ async def list_page(runs: Runs, where: RunFilter, *, size: int, token: bytes | N
 
     token: of this page, None for the first. Raises like `list_runs`.
     """
-    async with _finding(runs, where) as query:
+    async with finding_query(runs, where) as query:
         pages = runs.client.list_workflows(query, page_size=size, next_page_token=token)
         await pages.fetch_next_page()
-        return [await run_of(found) for found in pages.current_page or ()], pages.next_page_token
+        return [await _run(found) for found in pages.current_page or ()], pages.next_page_token
 
 
 async def count_runs(runs: Runs, where: RunFilter) -> Mapping[str, int]:
     """The number of runs by status; raises like `list_runs`."""
-    async with _finding(runs, where) as query:
+    async with finding_query(runs, where) as query:
         counted = await runs.client.count_workflows(f"{query} GROUP BY ExecutionStatus")
     return {_status(group.group_values[0]): group.count for group in counted.groups}
 
@@ -131,7 +126,7 @@ async def failed_runs(runs: Runs, text: str, since: datetime) -> FailedRuns:
     """
     async with runs.reaching():
         found = runs.client.list_workflows(runs_query(failed_since(since)), limit=MOST_FAILED + 1)
-        listed = [await run_of(one) async for one in found]
+        listed = [await _run(one) async for one in found]
     free = asyncio.Semaphore(AT_ONCE)
 
     async def failure(run: Run) -> FailedRun | None:
@@ -147,8 +142,8 @@ async def failed_runs(runs: Runs, text: str, since: datetime) -> FailedRuns:
 
 
 @asynccontextmanager
-async def _finding(runs: Runs, where: RunFilter) -> AsyncIterator[str]:
-    """The visibility query of a filter, while Temporal is asked."""
+async def finding_query(runs: Runs, where: RunFilter) -> AsyncIterator[str]:
+    """The visibility query of a filter, while Temporal is asked; raises like `list_runs`."""
     async with runs.reaching():
         if where.needs_attributes:
             await _check_attributes(runs.client)
@@ -161,8 +156,7 @@ async def _check_attributes(client: Client) -> None:
         raise AttributesOff(f"the namespace {client.namespace} lacks the search attributes {names}")
 
 
-async def run_of(found: WorkflowExecution) -> Run:
-    """A listed execution as a run."""
+async def _run(found: WorkflowExecution) -> Run:
     memo = await found.memo()
     return Run(
         workflow_id=found.id,

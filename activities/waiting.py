@@ -6,22 +6,30 @@ their search attributes. If there are more, the urgent ones are listed first, so
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
-from temporalio.client import WorkflowExecution
+from temporalio.api.workflow.v1 import WorkflowExecutionInfo
+from temporalio.api.workflowservice.v1 import ListWorkflowExecutionsRequest
+from temporalio.client import WorkflowExecutionStatus
 
 from activities.finding import RunFilter
-from activities.listing import Run, count_runs, executions, run_of
+from activities.listing import Run, count_runs, finding_query
+from activities.run_status import status_name
 from activities.runs import Runs
 from workflows.finding import DEADLINE_KEY, STATE_KEY
 
 MOST_SORTED: Final = 2_000
 """Waiting runs that are listed, for a page that shows 50 of them."""
 
-NEVER: Final = datetime.max.replace(tzinfo=UTC)
+AT_ONCE_LISTED: Final = 500
+"""Runs in an answer of Temporal. Reading more at once would hold up what else the process does."""
+
+NO_DEADLINE: Final = "~"
+"""Comes after every deadline, which begins with a digit."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +48,12 @@ async def waiting_runs(runs: Runs, where: RunFilter, *, now: datetime, first: in
     """
     where = replace(where, waiting=True)
     total = sum((await count_runs(runs, where)).values())
-    found: dict[str, WorkflowExecution] = {}
+    found: dict[str, WorkflowExecutionInfo] = {}
     for one in [where] if total <= MOST_SORTED else [*_urgent(where, now), where]:
         if len(found) < MOST_SORTED:
-            found |= {each.run_id: each for each in await executions(runs, one, limit=MOST_SORTED)}
+            found |= {info.execution.run_id: info for info in await _list(runs, one)}
     in_order = sorted(found.values(), key=_urgency)[:MOST_SORTED]
-    shown = [await run_of(one) for one in in_order[first : first + most]]
+    shown = [await _run_of(runs, info) for info in in_order[first : first + most]]
     return WaitingRuns(shown, max(total, len(in_order)), len(in_order))
 
 
@@ -56,6 +64,40 @@ def _urgent(where: RunFilter, now: datetime) -> Iterator[RunFilter]:
     yield replace(where, due=min(now, where.due or now))
 
 
-def _urgency(one: WorkflowExecution) -> tuple[bool, datetime]:
-    attributes = one.typed_search_attributes
-    return attributes.get(STATE_KEY) != "needs_person", attributes.get(DEADLINE_KEY) or NEVER
+async def _list(runs: Runs, where: RunFilter) -> list[WorkflowExecutionInfo]:
+    """The latest runs that match, as Temporal sends them: the client would decode every field of each, for 0.2 ms."""
+    found: list[WorkflowExecutionInfo] = []
+    request = ListWorkflowExecutionsRequest(namespace=runs.client.namespace, page_size=AT_ONCE_LISTED)
+    async with finding_query(runs, where) as request.query:
+        while len(found) < MOST_SORTED:
+            answer = await runs.client.workflow_service.list_workflow_executions(request, retry=True)
+            found += answer.executions
+            request.next_page_token = answer.next_page_token
+            if not answer.next_page_token:
+                break
+    return found
+
+
+def _urgency(info: WorkflowExecutionInfo) -> tuple[bool, str]:
+    # Deadlines are in ISO 8601 and in UTC, so that their texts have the order of the moments.
+    deadline = _attribute(info, DEADLINE_KEY.name)
+    return _attribute(info, STATE_KEY.name) != "needs_person", deadline.removesuffix("Z") or NO_DEADLINE
+
+
+def _attribute(info: WorkflowExecutionInfo, name: str) -> str:
+    fields = info.search_attributes.indexed_fields
+    value = json.loads(fields[name].data or b"null") if name in fields else None
+    return value if isinstance(value, str) else ""
+
+
+async def _run_of(runs: Runs, info: WorkflowExecutionInfo) -> Run:
+    memo = [info.memo.fields[name] for name in ("pipeline",) if name in info.memo.fields]
+    pipelines = await runs.client.data_converter.decode(memo)
+    return Run(
+        workflow_id=info.execution.workflow_id,
+        run_id=info.execution.run_id,
+        pipeline=str(pipelines[0]) if pipelines else "",
+        status=status_name(WorkflowExecutionStatus(info.status)),
+        started_at=info.start_time.ToDatetime(UTC),
+        closed_at=info.close_time.ToDatetime(UTC) if info.HasField("close_time") else None,
+    )

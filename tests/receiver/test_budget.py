@@ -81,6 +81,13 @@ def test_a_rate_allows_a_burst_and_then_its_average() -> None:
     assert [budget.seconds_to_wait("bank", 2.0) for _ in range(3)] == [0.0, 0.0, 0.5]
 
 
+def test_a_rate_of_many_addresses_forgets_old_ones() -> None:
+    budget = RateBudget(Clock())
+    for n in range(MOST_URLS + 10):
+        assert budget.seconds_to_wait(f"10.0.0.{n}", 1.0) == 0.0
+    assert len(budget._spent) == MOST_URLS
+
+
 def test_a_slow_rate_lets_one_pass_at_a_time() -> None:
     clock = Clock()
     budget = RateBudget(clock)

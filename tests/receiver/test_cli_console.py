@@ -19,7 +19,7 @@ from tests.parts.outages import STARTS_WITHIN
 
 
 @pytest.mark.parametrize(
-    ("words", "given", "said"),
+    ("words", "env", "said"),
     [
         (["--host", "0.0.0.0"], {}, "no password is set"),
         (["--host", "::"], {}, "no password is set"),
@@ -34,8 +34,8 @@ from tests.parts.outages import STARTS_WITHIN
         ([], {"TEMPORAL_ADDRESS": "x"}, "TEMPORAL_ADDRESS"),
     ],
 )
-def test_an_unsafe_console_is_refused(words: list[str], given: dict[str, str], said: str) -> None:
-    done = command("console", *words, **given)
+def test_an_unsafe_console_is_refused(words: list[str], env: dict[str, str], said: str) -> None:
+    done = command("console", *words, given=b"", **env)
     assert (done.code, said in done.err) == (Exit.USAGE, True)
 
 

@@ -34,7 +34,11 @@ async function readAgain() {
   const fresh = page.querySelector("main[data-live]");
   if (fresh && !isInUse(main)) {
     const open = [...main.querySelectorAll("details")].map((one) => one.open);
-    main.replaceChildren(...fresh.childNodes);
+    // What an order has done stays, and is not announced again.
+    const notice = main.querySelector(".done");
+    fresh.querySelector(".done")?.remove();
+    [...main.childNodes].filter((one) => one !== notice).forEach((one) => one.remove());
+    main.append(...fresh.childNodes);
     main.querySelectorAll("details").forEach((one, place) => {
       one.open = open[place] ?? one.open;
     });
