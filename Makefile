@@ -45,9 +45,9 @@ OLD ?= f3070d338f83edef72a551e501ee96af08653d11
 versions: setup  ## Run this version and an old one side by side (OLD=COMMIT)
 	@OLD="$(OLD)" $(RUN) pytest -m versions -n 2 --dist worksteal tests/versions $(ARGS)
 
-browser: setup  ## Look at the console in a real Chromium (PICTURES=docs makes the pictures in docs/)
+browser: setup  ## Look at the console in a real Chromium (PICTURES=docs, SCREENSHOTS=FOLDER keep pictures)
 	@bash .ci/browser
-	@PICTURES="$(PICTURES)" $(RUN) --group browser pytest -m browser -n 2 --dist loadscope tests/browser $(ARGS)
+	@PICTURES="$(PICTURES)" SCREENSHOTS="$(SCREENSHOTS)" $(RUN) --group browser pytest -m browser -n 2 --dist loadscope tests/browser $(ARGS)
 
 bench: setup  ## Measure door, burst, lanes, store and worker as ratios (ARGS="door --json FILE", OLD=COMMIT)
 	@$(RUN) python -m benchmarks --old "$(OLD)" $(ARGS)

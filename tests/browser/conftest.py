@@ -57,8 +57,19 @@ def visitor(browser: Any, console: ConsoleSystem, signed_in: Any) -> Iterator[Ca
         context.close()
 
 
+def folder_of(variable: str, factory: pytest.TempPathFactory) -> Path:
+    """The folder that the variable names, from the project's root, or a temporary one."""
+    given = os.environ.get(variable)
+    return ROOT / given if given else factory.mktemp("pictures")
+
+
 @pytest.fixture(scope="session")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where pictures are written: the folder that PICTURES names, or a temporary one."""
-    given = os.environ.get("PICTURES")
-    return ROOT / given if given else tmp_path_factory.mktemp("pictures")
+    """Where a picture of every page is written."""
+    return folder_of("SCREENSHOTS", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def docs_pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the pictures of the documentation are written."""
+    return folder_of("PICTURES", tmp_path_factory)

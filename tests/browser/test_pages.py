@@ -71,3 +71,20 @@ def test_what_a_partner_wrote_is_text(
     assert page.locator("main script, main style, main img, main meta").count() == 0
     assert page.get_by_role("heading", name="Body").is_visible()
     visited.check()
+
+
+@pytest.mark.parametrize("name", ["waiting", "run", "delivery", "partners"])
+def test_the_pictures_of_the_docs(
+    name: str, visitor: Callable[..., Watched], console: ConsoleSystem, docs_pictures: Path
+) -> None:
+    paths = {
+        "waiting": "/?pipeline=onboarding",
+        "run": "/run?id=customer-1042",
+        "delivery": f"/delivery?id={console.ids['onboarding']}",
+        "partners": "/partners",
+    }
+    visited = visitor(width=1100)
+    page = visited.open(paths[name])
+    page.set_viewport_size({"width": 1100, "height": 720})
+    page.screenshot(path=docs_pictures / f"console-{name}.png")
+    visited.check()

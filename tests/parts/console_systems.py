@@ -141,6 +141,12 @@ def start_runs(local: Local) -> None:
     begin(local, "needs-a-person", {"partner": "bank", "timeout": 1, "on_timeout": "escalate"}, {"partner": "bank"})
     begin(local, "failed", {"partner": "bank", "timeout": 1})
     begin(local, "completed", {"partner": "identity"}, signer="play:at-once")
+    customer = json.dumps(
+        {"full_name": "Ada Lovelace", "date_of_birth": "1815-12-10", "iban": "DE89370400440532013000"}
+    )
+    for run in ("customer-1042", "customer-1043", "customer-1044"):
+        said(local.command("pipeline", "start", "onboarding", "--id", run, "--input", customer, "--json"))
+        eventually(lambda run=run: stage_of(local, run, 2).get("reference"))  # type: ignore[misc]
     for workflow_id, state in (("needs-a-person", "needs_person"), ("completed", "succeeded"), ("failed", "failed")):
         eventually(partial(is_in_state, local, workflow_id, state))
 
@@ -173,8 +179,9 @@ def fill_store(system: ConsoleSystem) -> None:
     made["reason"] = of_verdict(Verdict.UNREADABLE, reason=f"{MARKUP} {'w' * 5000}", fate_reason="\u202e")
     Archive(store).add(list(made.values()))
     system.ids |= {name: one.id for name, one in made.items()}
-    real = said(system.local.command("delivery", "list", "--workflow", "completed", "--json"))
-    system.ids["taken"] = real[-1]["id"]
+    for name, run in (("taken", "completed"), ("onboarding", "customer-1042")):
+        real = said(system.local.command("delivery", "list", "--workflow", run, "--json"))
+        system.ids[name] = real[-1]["id"]
 
 
 def of_verdict(verdict: Verdict, **changes: Any) -> Delivery:
