@@ -1,0 +1,74 @@
+"""The console's page of partners: their lanes on a real server, their figures, and the keys."""
+
+from __future__ import annotations
+
+import html
+import re
+import time
+
+import httpx
+from temporalio.testing import WorkflowEnvironment
+
+from activities.callback_urls import fingerprint
+from activities.lanes import look_at_lane
+from activities.store.database import Database
+from activities.store.store import Store
+from receiver.console.app import create_console
+from receiver.console.options import ConsoleOptions
+from receiver.console.sources import Sources
+from receiver.deliveries.archive import Archive
+from tests.parts.callbacks import partners
+from tests.parts.consoles import URL, away, browsing, with_client
+from tests.parts.deliveries import delivery
+from tests.support import KEY
+from workflows.lanes import call_lane
+
+
+def text_of(page: httpx.Response) -> str:
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", page.text)).split())
+
+
+async def test_a_partner_is_paused_and_resumed(real: WorkflowEnvironment) -> None:
+    sources = Sources(with_client(real.client), None, partners())
+    lane = call_lane("stagehook", "bank")
+    async with browsing(create_console(ConsoleOptions(URL, actor="ada"), sources)) as browser:
+        page = await browser.get("/partners")
+        wrong = await browser.send(page, "/partners/pause?name=bank", reason="repairs", until="2020-01-01")
+        assert (wrong.status_code, "is over: name a time to come" in text_of(wrong)) == (422, True)
+        assert (await look_at_lane(real.client, lane)).hold is None
+        paused = await browser.send(page, "/partners/pause?name=bank", reason="repairs", until="2h")
+        hold = (await look_at_lane(real.client, lane)).hold
+        assert hold is not None
+        assert (hold.actor, hold.reason, 7000 < hold.until - time.time() < 7300) == ("ada", "repairs", True)
+        page = await browser.get(paused.headers["location"])
+        assert "Paused: no call to bank begins until" in text_of(page)
+        assert "paused by ada" in text_of(page)
+        resumed = await browser.send(page, "/partners/resume?name=bank", reason="repaired")
+        assert resumed.status_code == 303
+        assert (await look_at_lane(real.client, lane)).hold is None
+
+
+async def test_the_page_is_there_without_temporal_and_store() -> None:
+    sources = Sources(away, None, partners(), [KEY])
+    async with browsing(create_console(ConsoleOptions(URL, actor="ada"), sources)) as browser:
+        page = await browser.get("/partners")
+        assert page.status_code == 200
+        assert "Temporal at 127.0.0.1:1 does not answer" in text_of(page)
+        assert "DATABASE_URL is not set" in text_of(page)
+        assert fingerprint(KEY) in page.text
+        assert KEY not in page.text
+
+
+async def test_an_unknown_partner_is_not_paused() -> None:
+    async with browsing(create_console(ConsoleOptions(URL, actor="ada"), Sources(away, None, partners()))) as browser:
+        page = await browser.get("/partners")
+        assert "/partners/pause" not in page.text  # whether it is held is not known
+        assert (await browser.get("/partners/pause?name=nobody")).status_code == 405
+
+
+async def test_what_a_partner_sent_that_was_refused_is_counted(database: Database) -> None:
+    Archive(database).add([delivery(verdict="unproven", status=401, reason="<b>stale</b>") for _ in range(3)])
+    sources = Sources(away, Store(database), partners(), [KEY])
+    async with browsing(create_console(ConsoleOptions(URL, actor="ada"), sources)) as browser:
+        page = await browser.get("/partners")
+        assert "3 unproven: &lt;b&gt;stale&lt;/b&gt;" in page.text
