@@ -10,11 +10,11 @@ from typing import Final, Self
 from starlette.datastructures import QueryParams
 
 from receiver.answers import Verdict
-from receiver.deliveries.archive import Filters, Place
+from receiver.deliveries.archive import ArchivePlace, Filters
 from receiver.deliveries.delivery import Fate
 from receiver.durations import moment_of
 
-VERDICTS: Final = tuple(verdict.name.lower() for verdict in Verdict)
+VERDICT_NAMES: Final = tuple(verdict.name.lower() for verdict in Verdict)
 FATES: Final = tuple(fate.value for fate in Fate if fate.value)
 TEXTS: Final = ("partner", "pipeline", "run", "stage", "fate", "since", "until")
 MOST_STAGE: Final = 1000
@@ -32,7 +32,7 @@ class DeliveryFilters:
     values: Mapping[str, str]
     verdicts: tuple[str, ...]
     refused: bool
-    before: Place | None
+    before: ArchivePlace | None
     filters: Filters
     problems: list[str] = field(default_factory=list)
 
@@ -41,8 +41,8 @@ class DeliveryFilters:
         """Read the query of a page."""
         given = {name: _text(query.get(name, "")) for name in TEXTS}
         problems: list[str] = []
-        verdicts = tuple(name for name in VERDICTS if name in query.getlist("verdict"))
-        problems += [f"unknown verdict {name!r}" for name in query.getlist("verdict") if name not in VERDICTS]
+        verdicts = tuple(name for name in VERDICT_NAMES if name in query.getlist("verdict"))
+        problems += [f"unknown verdict {name!r}" for name in query.getlist("verdict") if name not in VERDICT_NAMES]
         fate = given["fate"] if given["fate"] in FATES else ""
         if given["fate"] and not fate:
             problems.append(f"unknown fate {given['fate']!r}")
@@ -65,7 +65,7 @@ class DeliveryFilters:
         return [*texts, *(("verdict", name) for name in self.verdicts), *([("refused", "1")] if self.refused else [])]
 
 
-def place_text(place: Place) -> str:
+def place_text(place: ArchivePlace) -> str:
     """A place as the text in a link."""
     return f"{place.received_at!r}~{place.position}"
 
@@ -92,10 +92,10 @@ def _moment(name: str, typed: str, problems: list[str]) -> float:
         return 0.0
 
 
-def _place(typed: str, problems: list[str]) -> Place | None:
+def _place(typed: str, problems: list[str]) -> ArchivePlace | None:
     at, _, position = typed.partition("~")
     try:
-        place = Place(float(at), int(position)) if typed else None
+        place = ArchivePlace(float(at), int(position)) if typed else None
     except ValueError:
         place = None
     if typed and (place is None or not math.isfinite(place.received_at) or not 0 <= place.position < 2**63):

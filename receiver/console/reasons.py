@@ -7,13 +7,13 @@ from typing import Final
 
 from receiver.console.orders import InvalidOrder
 
-LONGEST_REASON: Final = 300
+LONGEST_ORDER_REASON: Final = 300
 """Characters."""
 
 
 def read_reason(form: Mapping[str, str]) -> str:
     """Return the reason in a form; raises `InvalidOrder` if it is missing or too long."""
     reason = form.get("reason", "").strip()
-    if not 0 < len(reason) <= LONGEST_REASON:
-        raise InvalidOrder(f"the reason has {len(reason)} characters: use 1 to {LONGEST_REASON}")
+    if not 0 < len(reason) <= LONGEST_ORDER_REASON:
+        raise InvalidOrder(f"the reason has {len(reason)} characters: use 1 to {LONGEST_ORDER_REASON}")
     return reason

@@ -64,7 +64,7 @@ class Added(NamedTuple):
     differing: list[str]
 
 
-class Place(NamedTuple):
+class ArchivePlace(NamedTuple):
     """A place in the order of receipt. received_at: unix seconds."""
 
     received_at: float
@@ -75,7 +75,7 @@ class ArchivePage(NamedTuple):
     """Some deliveries, newest first, and the place before which there are more; None if these are the last."""
 
     deliveries: list[Delivery]
-    end: Place | None
+    end: ArchivePlace | None
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ class Archive:
         """The newest deliveries, oldest first, without bodies: b"" replaces a body."""
         return self.page(filters, limit=limit).deliveries[::-1]
 
-    def page(self, filters: Filters = ANY, *, limit: int = 50, before: Place | None = None) -> ArchivePage:
+    def page(self, filters: Filters = ANY, *, limit: int = 50, before: ArchivePlace | None = None) -> ArchivePage:
         """The newest deliveries, or the newest before a place, newest first, without bodies as in `latest`."""
         query = sa.select(*WITHOUT_BODY, C.position).where(filters.where())
         if before:
@@ -153,7 +153,7 @@ class Archive:
         with self._database.begin() as connection:
             rows = connection.execute(newest).mappings().all()
         kept = rows[:limit]
-        last = Place(kept[-1]["received_at"], kept[-1]["position"]) if len(rows) > limit else None
+        last = ArchivePlace(kept[-1]["received_at"], kept[-1]["position"]) if len(rows) > limit else None
         return ArchivePage([to_delivery(dict(row)) for row in kept], last)
 
     def every(self, filters: Filters = ANY) -> Iterator[Delivery]:

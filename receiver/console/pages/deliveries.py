@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from receiver.console.delivery_filters import FATES, VERDICTS, DeliveryFilters, place_text
+from receiver.console.delivery_filters import FATES, VERDICT_NAMES, DeliveryFilters, place_text
 from receiver.console.paging import PAGE_SIZE
 from receiver.console.site import Site
 
@@ -37,6 +37,6 @@ class DeliveriesPage:
             newest=newest,
             older=f"{newest}&{urlencode({'before': place_text(page.end)})}" if page.end else "",
             is_filtered=bool(chosen.pairs()),
-            verdict_names=VERDICTS,
+            verdict_names=VERDICT_NAMES,
             fates=[(fate, fate) for fate in FATES],
         )

@@ -20,7 +20,7 @@ from activities.settings import read_callback_keys
 from receiver.console.bodies import ShownBody, shown_body
 from receiver.console.judgement import JudgedStep, first_wrong, judged_steps
 from receiver.console.orders import InvalidOrder
-from receiver.console.reasons import LONGEST_REASON, read_reason
+from receiver.console.reasons import LONGEST_ORDER_REASON, read_reason
 from receiver.console.site import Site
 from receiver.console.visits import Visit, visit_of
 from receiver.deliveries.archive import Archive
@@ -36,7 +36,7 @@ logger = logging.getLogger("stagehook.console")
 LONGEST_CURL: Final = 20_000
 """Characters of a curl line that a page shows; the command prints longer ones."""
 
-MOST_HEADERS: Final = 100
+MOST_SHOWN_HEADERS: Final = 100
 """Headers that a page shows."""
 
 
@@ -84,8 +84,8 @@ class DeliveryPage:
             it=looked_at,
             one=looked_at.delivery,
             problem_text=problem,
-            longest_reason=LONGEST_REASON,
-            most_headers=MOST_HEADERS,
+            longest_reason=LONGEST_ORDER_REASON,
+            most_headers=MOST_SHOWN_HEADERS,
         )
 
     async def _look(self, request: Request) -> LookedAt:

@@ -24,7 +24,7 @@ from activities.settings import read_task_queue
 from activities.store.errors import StoreAway
 from activities.target import Target
 from receiver.console.orders import InvalidOrder
-from receiver.console.reasons import LONGEST_REASON, read_reason
+from receiver.console.reasons import LONGEST_ORDER_REASON, read_reason
 from receiver.console.site import Site
 from receiver.console.visits import visit_of
 from receiver.deliveries.partner_stats import PartnerStats, Stats, read_stats
@@ -109,7 +109,7 @@ class PartnersPage:
             unread=unread,
             keys=[(place, fingerprint(key)) for place, key in enumerate(keys, start=1)],
             problem_text=problem,
-            longest_reason=LONGEST_REASON,
+            longest_reason=LONGEST_ORDER_REASON,
         )
 
     async def _stats(self) -> Stats | None:
