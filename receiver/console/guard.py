@@ -45,7 +45,7 @@ ACT_SECONDS: Final = 45.0
 """Limit of a POST: a command waits up to 15 s for its run, and is then looked up."""
 
 PAGES_AT_ONCE: Final = 8
-"""Requests that are worked on at once, in each process; others wait, and the wait counts towards their limit."""
+"""Pages that are made at once, in each process; others wait, and the wait counts towards their limit."""
 
 
 class Reception(Protocol):
@@ -76,7 +76,7 @@ class ConsoleGuard:
         request = Request(scope, receive)
         limit = READ_SECONDS if request.method in {"GET", "HEAD"} else ACT_SECONDS
         try:
-            async with asyncio.timeout(limit), self._places:
+            async with asyncio.timeout(limit):
                 await self._serve(request, answer)
         except TimeoutError:
             await answer.fail(503, f"The page took longer than {limit:.0f} s. Load it again, or narrow what it shows.")
@@ -93,7 +93,9 @@ class ConsoleGuard:
         if isinstance(found, Response):
             await found(request.scope, request.receive, answer.send)
         else:
-            await self._app({**request.scope, VISIT: found}, request.receive, answer.send)
+            # After the form is read: strangers who send one slowly take no place.
+            async with self._places:
+                await self._app({**request.scope, VISIT: found}, request.receive, answer.send)
 
     def _refusal(self, request: Request) -> Response | None:
         """What to answer to a request that is not from a browser at our address, or not from one of our pages."""

@@ -7,6 +7,7 @@ sent twice acts once.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 import uuid
@@ -15,9 +16,9 @@ from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from activities import strict_json
-from activities.operations import SeenCall, operate
+from activities.operations import SeenCall, WentOn, operate
 from activities.resets import resume
-from activities.run_errors import RunEnded
+from activities.run_errors import ProgressUnknown, RunEnded
 from activities.run_status import status_name
 from activities.runs import Runs
 from receiver.durations import duration_of
@@ -214,8 +215,12 @@ async def _operate(runs: Runs, name: str, given: Given) -> str:
 
 
 async def _advance(runs: Runs, name: str, given: Given) -> str:
-    _ = given.reason
-    await runs.open_waits(given.workflow_id, given.stage)
+    _, seen = given.reason, given.seen
+    with contextlib.suppress(ProgressUnknown):
+        # Sent twice, it ends no other wait; so only another run is a reason to refuse it.
+        if why := seen.why_gone(given.stage, await runs.progress(given.workflow_id), repeated=True):
+            raise WentOn(why)
+    await runs.check_open(given.workflow_id)
     await runs.advance(given.workflow_id, given.stage)
     return f"Sent: the waits up to stage {given.stage} are over."
 

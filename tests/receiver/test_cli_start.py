@@ -34,6 +34,8 @@ HEAVY = {
     "alembic",
     "cryptography",
     "httpx",
+    "jinja2",
+    "markupsafe",
     "hypothesis",
     "itsdangerous",
     "prometheus_client",

@@ -28,7 +28,7 @@ async function readAgain() {
   }
   const response = await fetch(location.href, { cache: "no-store", redirect: "error" });
   if (!response.ok) {
-    return;
+    throw new Error(`status ${response.status}`);
   }
   const page = new DOMParser().parseFromString(await response.text(), "text/html");
   const fresh = page.querySelector("main[data-live]");
@@ -45,11 +45,22 @@ async function readAgain() {
   }
 }
 
+// The page says when it was read. This says that it is older than it should be: the server or the session is gone.
+function tellStale() {
+  const read = document.querySelector("main[data-live] .read");
+  if (read && !read.querySelector(".stale")) {
+    const stale = document.createElement("strong");
+    stale.className = "stale";
+    stale.textContent = " It could not be read again since.";
+    read.append(stale);
+  }
+}
+
 async function keepReading() {
   try {
     await readAgain();
   } catch {
-    // The next attempt may succeed. The page says when it was read.
+    tellStale(); // the next attempt may succeed
   }
   setTimeout(keepReading, PAUSE);
 }

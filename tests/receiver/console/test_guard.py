@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 
 import pytest
 from starlette.responses import Response
@@ -16,6 +16,7 @@ from receiver.console.guard import SAFE_HEADERS, ConsoleGuard
 from receiver.console.options import ConsoleOptions
 from receiver.console.sign_in import OpenDoor
 from tests.parts.consoles import FROM_OURS, PASSWORD, URL, Browser, browsing, form_of, locked_console, open_console
+from tests.support import SOON
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:8000", "localhost:8000", "[::1]:8000"])
@@ -176,6 +177,25 @@ async def test_a_fault_is_logged_and_not_shown(caplog: pytest.LogCaptureFixture)
     assert "a fault" not in answer.text
     [record] = [one for one in caplog.records if one.levelno == logging.ERROR]
     assert record.exc_info is not None
+
+
+async def test_strangers_who_send_slowly_take_no_place() -> None:
+    async def slowly() -> AsyncIterator[bytes]:
+        yield b"actor="
+        await asyncio.Event().wait()
+
+    async with browsing(locked_console()) as browser:
+        headers = {**FROM_OURS, "content-type": "application/x-www-form-urlencoded"}
+        sending = [
+            asyncio.create_task(browser.http.post("/sign-in", content=slowly(), headers=headers))
+            for _ in range(2 * guard_module.PAGES_AT_ONCE)
+        ]
+        async with asyncio.timeout(3 * SOON):
+            assert (await browser.get("/sign-in")).status_code == 200
+        assert not any(one.done() for one in sending)
+        for one in sending:
+            one.cancel()
+        await asyncio.gather(*sending, return_exceptions=True)
 
 
 async def test_hanging_pages_leave_a_place_for_others(monkeypatch: pytest.MonkeyPatch) -> None:

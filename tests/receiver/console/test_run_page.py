@@ -122,7 +122,12 @@ async def test_waits_are_ended_by_hand(real: WorkflowEnvironment, browser: Brows
         handle = await start(real.client, stage(1), stage(2))
         await waiting(handle)
         assert (await browser.get(order("advance", 2))).status_code == 409
-        assert (await browser.send(await browser.get(order("advance", 1)), reason=WHY)).status_code == 303
+        form = await browser.get(order("advance", 1))
+        for _ in range(2):
+            assert (await browser.send(form, reason=WHY)).status_code == 303
+        await waiting(handle, 2)
+        of_another_run = await browser.send(await browser.get(order("advance", 2)), reason=WHY, chain="x")
+        assert of_another_run.status_code == 409
         await waiting(handle, 2)
 
 
