@@ -17,9 +17,8 @@ from typing import Any, Final, cast
 
 from activities import strict_json
 from activities.operations import SeenCall, WentOn, operate
-from activities.resets import resume
+from activities.resets import ResumedBefore, resume, was_resumed
 from activities.run_errors import ProgressUnknown, RunEnded
-from activities.run_status import status_name
 from activities.runs import Runs
 from receiver.durations import duration_of
 from receiver.telling.looking import GOOD, RunLook
@@ -133,13 +132,15 @@ def possible(look: RunLook, name: str, stage: int) -> bool:
 
 def seen_fields(look: RunLook, stage: int) -> dict[str, str]:
     """The hidden fields of an order's form: the id of its command, and what the operator has seen."""
-    fields = {"command": str(uuid.uuid4()), "execution": look.run_id, "chain": "", "attempt": "0", "called": ""}
-    if look.progress:
-        fields["chain"] = look.progress.chain_id
-        for one in look.progress.stages:
-            if one.number == stage:
-                fields |= {"attempt": str(one.attempts), "called": repr(one.called_at) if one.called_at else ""}
-    return fields
+    stages = look.progress.stages if look.progress else ()
+    one = next((one for one in stages if one.number == stage), None)
+    return {
+        "command": str(uuid.uuid4()),
+        "execution": look.run_id,
+        "chain": look.chain_id,
+        "attempt": str(one.attempts) if one else "0",
+        "called": repr(one.called_at) if one and one.called_at else "",
+    }
 
 
 @dataclass(frozen=True)
@@ -226,12 +227,12 @@ async def _advance(runs: Runs, name: str, given: Given) -> str:
 
 
 async def _cancel(runs: Runs, name: str, given: Given) -> str:
-    reason = f"{given.reason} (by {given.actor})"
+    reason, chain = f"{given.reason} (by {given.actor})", given.seen.chain_id
     try:
-        await runs.cancel(given.workflow_id, chain_id=given.form.get("chain") or None, reason=reason)
+        await runs.cancel(given.workflow_id, chain_id=chain, reason=reason)
     except RunEnded:
-        # A form that was sent twice.
-        if status_name((await runs.describe(given.workflow_id)).status) != "canceled":
+        # The form may have been sent before.
+        if not await runs.was_cancelled(given.workflow_id, chain, reason):
             raise
     return "Sent: the run is asked to end."
 
@@ -242,7 +243,13 @@ async def _resume(runs: Runs, name: str, given: Given) -> str:
         raise InvalidOrder("the stage to resume from is not a number: choose one of the list")
     told = f"resumed by {given.actor}: {given.reason}"
     execution = given.form.get("execution", "")
-    resumed = await resume(runs, given.workflow_id, int(chosen), reason=told, at=time.time(), execution=execution)
+    try:
+        resumed = await resume(runs, given.workflow_id, int(chosen), reason=told, at=time.time(), execution=execution)
+    except ResumedBefore:
+        # The form may have been sent before.
+        if not await was_resumed(runs, given.workflow_id, execution, told):
+            raise
+        return "Resumed: the run goes on."
     first = resumed.again[0]
     return f"Resumed: the run goes on from before call {first.attempt} of stage {first.stage} {first.name}."
 

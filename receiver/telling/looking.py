@@ -33,6 +33,7 @@ class RunLook:
 
     workflow_id: str
     run_id: str
+    chain_id: str
     status: str
     started_at: datetime
     closed_at: datetime | None
@@ -58,6 +59,7 @@ async def look_at_run(runs: Runs, workflow_id: str) -> RunLook:
     return RunLook(
         workflow_id=workflow_id,
         run_id=described.run_id,
+        chain_id=described.raw_info.first_run_id,
         status=status,
         started_at=described.start_time,
         closed_at=described.close_time,

@@ -102,7 +102,7 @@ async def test_what_is_not_proven_is_refused(served: KeyServer, headers: dict[st
             assert (await browser.http.get(path, headers=headers)).status_code == 403
 
 
-async def test_without_its_keys_the_proxy_is_neither_believed_nor_refused(served: KeyServer) -> None:
+async def test_without_its_keys_the_proxy_is_not_refused_for_good(served: KeyServer) -> None:
     served.holding.clear()
     async with browsing(console_of(identity_of(served))) as browser:
         assert (await browser.http.get("/", headers={HEADER: assertion()})).status_code == 503

@@ -101,7 +101,8 @@ async def test_a_run_is_cancelled_and_a_failed_one_resumed(real: WorkflowEnviron
         assert "stage 1 step-1" in resume.text
         assert (await browser.send(resume, reason=WHY)).status_code == 303
         await until(handle_of(real), 1, lambda one: one.state == "waiting")
-        assert (await browser.send(resume, reason=WHY)).status_code == 409
+        assert (await browser.send(resume, reason=WHY)).status_code == 303
+        assert (await browser.send(resume, reason="another")).status_code == 409
         assert len(partner.calls) == 2
 
         cancel = await browser.get(order("cancel", 0))
@@ -110,6 +111,7 @@ async def test_a_run_is_cancelled_and_a_failed_one_resumed(real: WorkflowEnviron
             while "resume" not in (page := await browser.get("/run?id=run")).text:
                 await asyncio.sleep(0.05)
         assert (await browser.send(cancel, reason=WHY)).status_code == 303
+        assert (await browser.send(cancel, reason="another")).status_code == 409
 
 
 def handle_of(env: WorkflowEnvironment) -> Handle:
