@@ -135,7 +135,11 @@ class DeliveryPage:
 
     async def _replay(self, request: Request) -> Response:
         id_, visit, urls, sources = _id_of(request), visit_of(request), here_urls(), self._site.sources
-        deliveries, reason = sources.need_deliveries(), read_reason(visit_of(request).form)
+        try:
+            reason = _confirmed_reason(visit, urls)
+        except InvalidOrder as error:
+            return await self._page(request, problem=str(error))
+        deliveries = sources.need_deliveries()
         chosen = await deliveries.ask(lambda archive: find_request(archive, id_))
         sent = await send_again(chosen, urls, sources.partners, await sources.runs(), deliveries.refer)
         answers = [str(one.answered or one.error) for one in sent]
@@ -157,6 +161,13 @@ def _id_of(request: Request) -> str:
     if not id_ or "\0" in id_:  # PostgreSQL takes no NUL
         raise HTTPException(404)
     return id_
+
+
+def _confirmed_reason(visit: Visit, urls: CallbackURLs) -> str:
+    """The reason of a replay; raises `InvalidOrder` if another machine would get it and that was not confirmed."""
+    if not is_loopback(urls.public_url) and visit.form.get("remote") != "1":
+        raise InvalidOrder(f"the receiver {urls.public_url} is not this machine: check the box if you mean it")
+    return read_reason(visit.form)
 
 
 def _facts(order: str, id_: str, visit: Visit, reason: str) -> dict[str, str]:

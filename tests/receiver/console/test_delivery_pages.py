@@ -224,6 +224,20 @@ async def test_a_replay_is_planned_first(database: Database, browser: Browser) -
     assert Archive(database).latest()[0].id == one.id
 
 
+async def test_another_machine_gets_a_replay_only_if_confirmed(database: Database, browser: Browser) -> None:
+    one = delivery()
+    Archive(database).add([one])
+    page = await browser.get(f"/delivery?id={one.id}")
+    with patch.dict("os.environ", {**ENV, "PUBLIC_URL": "https://hooks.example.com"}):
+        plan = await browser.send(page, "/delivery/replay", reason="to try")
+        assert 'name="remote"' in plan.text
+        refused = await browser.send(plan, "/delivery/replay/confirmed")
+        assert refused.status_code == 422
+        assert "The receiver https://hooks.example.com is not this machine" in text_of(refused)
+        confirmed = await browser.send(plan, "/delivery/replay/confirmed", remote="1")
+    assert confirmed.status_code == 503  # Temporal is away
+
+
 # --- the door is not slowed
 
 
