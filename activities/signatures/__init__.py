@@ -55,6 +55,7 @@ SCHEMES: Final = Registry(
         "public-key": ("pinned_keys", "PinnedKey"),
         "http-message-signatures": ("message_signatures", "MessageSignatures"),
         "sns": ("sns", "Sns"),
+        "paypal": ("paypal", "PayPal"),
         "adyen-classic": ("adyen", "AdyenClassic"),
     },
 )

@@ -29,7 +29,7 @@ OPTION_HELP: Final[dict[str, str]] = {
     "covered": "http-message-signatures: the components that must be covered, joined by blanks.",
     "tag": "http-message-signatures: the signature's tag.",
     "label": "http-message-signatures: the signature's label.",
-    "certificate": "sns: a certificate in PEM instead of Amazon's, for tests.",
+    "certificate": "sns, paypal: a certificate in PEM instead of the provider's, for tests.",
 }
 """The help of each option, by its name in `Scheme.options`."""
 

@@ -135,6 +135,9 @@ def certificate_of(key: Any, name: str = "sns.example", *, begins: int = 2020, e
 SNS_CERTIFICATE = certificate_of(RSA)
 
 
+PAYPAL_CERTIFICATE = certificate_of(RSA, "messageverificationcerts.paypal.com")
+
+
 TOPIC = "arn:aws:sns:eu-west-1:123456789012:events"
 
 
@@ -229,6 +232,14 @@ SETUPS = {
         (TOPIC,),
         {"certificate": SNS_CERTIFICATE, "private_key": private_pem(RSA), "tolerance": 300},
         body=SNS,
+        timed=True,
+        encoded=True,
+        with_id=True,
+    ),
+    "paypal": Setup(
+        "paypal",
+        ("9XL90610J3647323C", "4JH86294D6297924G"),
+        {"certificate": PAYPAL_CERTIFICATE, "private_key": private_pem(RSA)},
         timed=True,
         encoded=True,
         with_id=True,

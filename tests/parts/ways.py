@@ -82,8 +82,8 @@ class Way:
     def _private(self) -> dict[str, Any]:
         if self.algorithm:
             return {"private_key": private_pem(self._pair)} if self._pair else {}
-        if self.name == "sns":
-            return SETUPS["sns"].options
+        if self.name in {"sns", "paypal"}:
+            return SETUPS[self.name].options
         setups = [setup.options for setup in SETUPS.values() if setup.name == self.name]
         return {"private_key": setups[0]["private_key"]} if setups and "private_key" in setups[0] else {}
 
