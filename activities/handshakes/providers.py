@@ -13,6 +13,7 @@ from typing import Final
 from activities.handshakes.forms import (
     ENROLMENT_FIELD,
     SIGNABLE,
+    Condition,
     HandshakeForm,
     Reads,
     Says,
@@ -32,7 +33,7 @@ from activities.handshakes.forms import (
     says_at,
     with_digest,
 )
-from activities.handshakes.request import HandshakeRequest, Reply
+from activities.handshakes.request import HandshakeRequest, Reply, When
 
 DNS_NAME: Final = re.compile(r"[A-Za-z0-9.-]{1,253}")
 
@@ -83,6 +84,20 @@ def _proof(says: Says, reads: Reads, *, needs: str, signs: bool = False) -> Hand
     return HandshakeForm(GET, "head", says, reads=reads, allowed=SIGNABLE, needs=needs, signs=signs, proves=True)
 
 
+def _enrolment(when: When, says: Says, reads: Reads, *only_if: Condition) -> HandshakeForm:
+    """A POST that brings the key of later signatures to a URL with the enrolment word."""
+    return HandshakeForm(
+        POST,
+        when,
+        says,
+        only_if=only_if,
+        reads=reads,
+        secret_at=query(ENROLMENT_FIELD),
+        needs=ENROLMENT_WORD,
+        enrols=True,
+    )
+
+
 SLACK: Final = HandshakeForm(
     POST, "signed", as_text, only_if=(says_at(member("type"), "url_verification"),), reads=member("challenge")
 )
@@ -99,15 +114,7 @@ META: Final = HandshakeForm(
 ONLY_CHALLENGE: Final = HandshakeForm(
     POST, "body", as_json("challenge"), only_if=(has_only("challenge"),), reads=member("challenge")
 )
-HOOK_SECRET: Final = HandshakeForm(
-    POST,
-    "head",
-    as_key("X-Hook-Secret"),
-    reads=header("x-hook-secret"),
-    secret_at=query(ENROLMENT_FIELD),
-    needs=ENROLMENT_WORD,
-    enrols=True,
-)
+HOOK_SECRET: Final = _enrolment("head", as_key("X-Hook-Secret"), header("x-hook-secret"))
 HEAD: Final = HandshakeForm(("HEAD",), "head", nothing())
 
 HANDSHAKES: Final[Mapping[str, HandshakeForm]] = {
@@ -223,16 +230,7 @@ HANDSHAKES: Final[Mapping[str, HandshakeForm]] = {
     "x-hook-secret": HandshakeForm(
         POST, "head", as_header("X-Hook-Secret"), reads=header("x-hook-secret"), sets_unused_key=True
     ),
-    "notion": HandshakeForm(
-        POST,
-        "body",
-        as_key(),
-        only_if=(has_only("verification_token"),),
-        reads=member("verification_token"),
-        secret_at=query(ENROLMENT_FIELD),
-        needs=ENROLMENT_WORD,
-        enrols=True,
-    ),
+    "notion": _enrolment("body", as_key(), member("verification_token"), has_only("verification_token")),
     "cloudevents": _CloudEvents(
         ("OPTIONS",),
         "head",

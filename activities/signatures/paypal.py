@@ -20,10 +20,10 @@ from typing import ClassVar, Final
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 
+from activities.signatures.asymmetric_keys import KeyPairScheme
 from activities.signatures.scheme import (
     DEFAULT_TOLERANCE,
     ConfigError,
-    Scheme,
     SignatureError,
     SignedRequest,
     Verified,
@@ -45,7 +45,7 @@ SAMPLE_CERTIFICATE_URL: Final = "https://api.sandbox.paypal.com/v1/notifications
 """What `sign` writes: the certificate that signs is a pinned one."""
 
 
-class PayPal(Scheme):
+class PayPal(KeyPairScheme):
     """PayPal: RSA with SHA-256 over transmission id, time, webhook id and the CRC-32 of the body.
 
     A secret is the id of a webhook: PayPal signs for all customers, so only the id proves for whom an event is. The
@@ -62,9 +62,7 @@ class PayPal(Scheme):
         "the body, but by its CRC-32: anyone who has seen a signed request can send other bytes with the same checksum"
     )
     header = "PAYPAL-TRANSMISSION-SIG"
-    takes_private_key = True
     signing_advice = "give --certificate and --private-key-file FILE: only PayPal can sign with its own"
-    sample_secret = ""
     options: ClassVar[tuple[str, ...]] = ("certificate",)
 
     def __init__(

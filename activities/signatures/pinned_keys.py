@@ -18,16 +18,22 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
-from activities.signatures.asymmetric_keys import load_private_key, read_public_key
+from activities.signatures.asymmetric_keys import (
+    NO_PRIVATE_KEY,
+    KeyPairScheme,
+    load_private_key,
+    paired,
+    read_public_key,
+)
 from activities.signatures.jose_tokens import decode_base64url, encode_base64url
 from activities.signatures.places import HEADER_NAME
 from activities.signatures.scheme import (
     DEFAULT_TOLERANCE,
     ConfigError,
-    Scheme,
     SignatureError,
     SignedRequest,
     Verified,
+    check_choice,
     decode_base64,
     decode_hex,
     lower,
@@ -53,6 +59,14 @@ class Algorithm:
     kind: type[Any]
     check: Callable[[Any, bytes, bytes], None]
     make: Callable[[Any, bytes], bytes]
+
+    def matches(self, key: Any, signature: bytes, text: bytes) -> bool:
+        """Whether the signature of the text is by the private half of the key."""
+        try:
+            self.check(key, signature, text)
+        except (InvalidSignature, ValueError):
+            return False
+        return True
 
 
 def _rsa(digest: hashes.HashAlgorithm) -> Algorithm:
@@ -104,7 +118,7 @@ KEY_ALGORITHMS: Final[Mapping[str, Algorithm]] = {
 """The algorithms. An `ecdsa` signature is DER; an `ecdsa-raw` one is its two numbers, one after the other."""
 
 
-class PinnedKey(Scheme):
+class PinnedKey(KeyPairScheme):
     """A signature that a pinned public key verifies: Wise, Starling, Telnyx, Circle and others.
 
     algorithm: one of `KEY_ALGORITHMS`, such as rsa-sha256. header: the header that holds the signature. prefix: what
@@ -115,9 +129,6 @@ class PinnedKey(Scheme):
 
     name = "public-key"
     fixed_length = False
-    takes_private_key = True
-    signing_advice = "give --private-key-env VAR or --private-key-file FILE as well"
-    sample_secret = ""
     options: ClassVar[tuple[str, ...]] = ("algorithm", "header", "prefix", "encoding", "signed", "timestamp_header")
 
     def __init__(
@@ -133,15 +144,17 @@ class PinnedKey(Scheme):
         private_key: str = "",
         tolerance: int = DEFAULT_TOLERANCE,
     ) -> None:
-        self._algorithm: Algorithm = _choice("algorithm", algorithm, KEY_ALGORITHMS)
+        check_choice("algorithm", algorithm, KEY_ALGORITHMS)
+        check_choice("encoding", encoding, SIGNATURE_ENCODINGS)
+        self._algorithm = KEY_ALGORITHMS[algorithm]
         self.header, self._prefix = header, _checked_text("prefix", prefix)
         self._timestamp_header = timestamp_header
-        self._decode, self._encode = _choice("encoding", encoding, SIGNATURE_ENCODINGS)
+        self._decode, self._encode = SIGNATURE_ENCODINGS[encoding]
         self._template = PLACE.split(_checked_text("signed", "{body}" if signed == "body" else signed))
         self._check_names()
         self.covers_time = bool(timestamp_header)
         super().__init__(secrets, tolerance=tolerance)
-        self._private = self._read_private(private_key) if private_key else None
+        self._private = paired(load_private_key(private_key), self._keys) if private_key else None
 
     def verify(self, request: SignedRequest, now: float) -> Verified:
         """Check the signature against every key."""
@@ -161,14 +174,14 @@ class PinnedKey(Scheme):
                 raise SignatureError("malformed-timestamp", "it begins with 0")
         text = self._signed(timestamp, request.body)
         for index, key in enumerate(self._keys):
-            if self._matches(key, signature, text):
+            if self._algorithm.matches(key, signature, text):
                 return Verified(index, moment)
         raise SignatureError("mismatch", "the signature is by none of our keys")
 
     def sign(self, body: bytes, *, url: str, now: float, delivery_id: str) -> list[tuple[str, str]]:
         """Return the headers; raises `ConfigError` without a private key."""
         if self._private is None:
-            raise ConfigError("a public key cannot sign: give private_key")
+            raise ConfigError(NO_PRIVATE_KEY)
         timestamp = str(int(now))
         signature = self._algorithm.make(self._private, self._signed(timestamp, body))
         headers = [(self.header, self._prefix + self._encode(signature))]
@@ -191,23 +204,10 @@ class PinnedKey(Scheme):
         if not all(isinstance(key, self._algorithm.kind) for key in self._keys):
             raise ConfigError("a key is not one for the algorithm")
 
-    def _read_private(self, text: str) -> Any:
-        key = load_private_key(text)
-        if key.public_key() not in self._keys:
-            raise ConfigError("private_key is the other half of none of the public keys")
-        return key
-
     def _signed(self, timestamp: str, body: bytes) -> bytes:
         values = {"timestamp": timestamp.encode(), "body": body}
         parts = (values[part] if place % 2 else part.encode() for place, part in enumerate(self._template))
         return b"".join(parts)
-
-    def _matches(self, key: Any, signature: bytes, text: bytes) -> bool:
-        try:
-            self._algorithm.check(key, signature, text)
-        except (InvalidSignature, ValueError):
-            return False
-        return True
 
 
 def _to_der(signature: bytes, bits: int) -> bytes:
@@ -219,12 +219,6 @@ def _to_der(signature: bytes, bits: int) -> bytes:
 
 def _to_raw(signature: bytes, bits: int) -> bytes:
     return b"".join(number.to_bytes((bits + 7) // 8, "big") for number in decode_dss_signature(signature))
-
-
-def _choice(name: str, given: str, known: Mapping[str, Any]) -> Any:
-    if not isinstance(given, str) or given not in known:
-        raise ConfigError(f"unknown {name} {given!r}: use one of {', '.join(known)}")
-    return known[given]
 
 
 def _checked_text(name: str, text: str) -> str:

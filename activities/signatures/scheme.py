@@ -13,7 +13,7 @@ import binascii
 import hmac
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Final, Self
 
@@ -225,6 +225,13 @@ class Scheme(ABC):
             says = min(apart, LONGEST_APART * 1000) / 1000
             raise SignatureError("stale", f"{says:.0f} s {side} the clock, beyond {self.tolerance} s")
         return milliseconds // 1000
+
+
+def check_choice(name: str, given: object, known: Collection[str]) -> None:
+    """Raise `ConfigError` unless the option is one of the known words."""
+    if not isinstance(given, str) or given not in known:
+        quoted = "" if name == "key" else f" {given!r}"  # it may be the secret, typed as the key
+        raise ConfigError(f"unknown {name}{quoted}: use one of {', '.join(known)}")
 
 
 def is_blank(text: str) -> bool:

@@ -16,9 +16,9 @@ from typing import Any, ClassVar, Final
 from cryptography.hazmat.primitives import hashes
 
 from activities import strict_json
+from activities.signatures.asymmetric_keys import KeyPairScheme
 from activities.signatures.scheme import (
     ConfigError,
-    Scheme,
     SignatureError,
     SignedRequest,
     Verified,
@@ -52,7 +52,7 @@ DIGEST_OF_VERSION: Final[Mapping[str, hashes.HashAlgorithm]] = {"1": hashes.SHA1
 """By SignatureVersion. Amazon still signs with SHA-1 unless the topic's SignatureVersion is set to 2."""
 
 
-class Sns(Scheme):
+class Sns(KeyPairScheme):
     """Amazon SNS. A secret is the ARN of a topic: Amazon signs for all customers, so only the topic proves the sender.
 
     The certificate is fetched from Amazon, in the background. certificate: a certificate in PEM that is used instead,
@@ -64,9 +64,7 @@ class Sns(Scheme):
     covers_body = False
     covers_event = True
     covers_time = True
-    takes_private_key = True
     signing_advice = "give --certificate and --private-key-file FILE: only Amazon can sign with its own"
-    sample_secret = ""
     options: ClassVar[tuple[str, ...]] = ("certificate",)
 
     def __init__(

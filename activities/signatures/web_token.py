@@ -15,15 +15,16 @@ from dataclasses import replace
 from typing import Any, ClassVar, Final, Literal
 
 from activities import strict_json
+from activities.signatures.asymmetric_keys import KeyPairScheme
 from activities.signatures.jose_signers import Keys
 from activities.signatures.jose_tokens import Token, encode_base64url, read_claims
 from activities.signatures.scheme import (
     DEFAULT_TOLERANCE,
     ConfigError,
-    Scheme,
     SignatureError,
     SignedRequest,
     Verified,
+    check_choice,
     lower,
     same,
 )
@@ -41,7 +42,7 @@ HASH_ENCODINGS: Final[Mapping[str, Callable[[bytes], str]]] = {
 }
 
 
-class WebToken(Scheme):
+class WebToken(KeyPairScheme):
     """A JSON Web Token that the provider signs. A secret is a shared key, a public key, or the https URL of a key set.
 
     A public key is PEM, base64 of DER, or a JSON Web Key. algorithm: the only one that is accepted, such as ES256.
@@ -55,9 +56,6 @@ class WebToken(Scheme):
     name = "jwt"
     covers_time = True
     fixed_length = False
-    takes_private_key = True
-    signing_advice = "give --private-key-env VAR or --private-key-file FILE as well"
-    sample_secret = ""
     options: ClassVar[tuple[str, ...]] = (
         "algorithm",
         "header",
@@ -89,10 +87,8 @@ class WebToken(Scheme):
         texts = (algorithm, header, prefix or "", audience, issuer, claims, body_hash, encoding, fresh_by)
         if not all(isinstance(text, str) for text in texts):
             raise ConfigError("an option is not a text")
-        if fresh_by not in {"iat", "exp"}:
-            raise ConfigError("fresh_by is iat or exp")
-        if encoding not in HASH_ENCODINGS:
-            raise ConfigError(f"encoding is one of {', '.join(HASH_ENCODINGS)}")
+        check_choice("fresh_by", fresh_by, ("iat", "exp"))
+        check_choice("encoding", encoding, HASH_ENCODINGS)
         if any(char in header for char in ' :\t\r\n"') or not header.isascii():
             raise ConfigError("header is the name of a header")
         self._name = algorithm
