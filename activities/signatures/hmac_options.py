@@ -103,12 +103,20 @@ ROWS: Final[dict[str, Row]] = {
 }
 
 
-def check_options(options: Options) -> None:
-    """Check each option on its own, and those that exclude each other; raises `ConfigError`."""
+def check_words(options: Options) -> None:
+    """Check the words that only an HMAC knows; raises `ConfigError`."""
+    for name, known in (("algorithm", ALGORITHMS), ("encoding", ENCODINGS), ("key", KEYS)):
+        check_choice(name, getattr(options, name), known)
+
+
+def check_places(options: Options) -> None:
+    """Check what says where something is: each option on its own, and those that exclude each other.
+
+    Raises `ConfigError`.
+    """
     if not all(isinstance(option, str) and is_text(option) for option in asdict(options).values()):
         raise ConfigError("invalid option: use text for every option except tolerance")
-    for name, known in (("algorithm", ALGORITHMS), ("encoding", ENCODINGS), ("key", KEYS), ("time_unit", TIME_UNITS)):
-        check_choice(name, getattr(options, name), known)
+    check_choice("time_unit", options.time_unit, TIME_UNITS)
     for name, other in (("header", "signature"), ("prefix", "form"), ("timestamp", "timestamp_header")):
         if getattr(options, name) and getattr(options, other):
             raise ConfigError(f"{name} and {other} are both given: use one")
