@@ -24,7 +24,6 @@ from activities.signatures.scheme import (
 )
 from activities.signatures.template_scheme import TemplateScheme
 from activities.signatures.templates import Context
-from activities.signatures.times import NAMES
 from activities.signatures.variants import STEP_OF_OPTION, changed, variants, written
 
 
@@ -92,20 +91,15 @@ class HmacScheme(TemplateScheme):
     def explanation(self) -> list[tuple[str, str]]:
         """Say what the options mean."""
         options = self._options
-        how = options.form or options.prefix + "{signature}"
-        rotation = f", several divided by {options.separator!r}" if options.separator else ""
         name = options.algorithm.upper()
         kind = f"{name} of the text with the secret in it" if self._is_digest else f"HMAC-{name}"
-        found = [
+        _, signature, *others = super().explanation()
+        return [
             ("scheme", f"{self.name}: {kind}, written in {options.encoding}"),
-            ("signature", f"{options.header or self.place}, as {how}{rotation}"),
+            signature,
             ("key", f"the secret is {options.key}" if options.key != "text" else "the text of the secret"),
-            ("signed", "the body" if self._template.text == "{body}" else self._template.text),
+            *others,
         ]
-        if self._has_time:
-            where = str(self._time_place) if self._time_place else "in the signature's text"
-            found.append(("time", f"{where}, in {NAMES[options.time_unit]}"))
-        return found
 
     def variants(self, request: SignedRequest) -> Iterator[tuple[str, str, Self]]:
         """Yield the scheme with one or two other options."""

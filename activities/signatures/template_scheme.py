@@ -24,7 +24,7 @@ from activities.signatures.scheme import (
     lower,
 )
 from activities.signatures.templates import UNBOUNDED, Context, Template
-from activities.signatures.times import read_milliseconds, write_time
+from activities.signatures.times import NAMES, read_milliseconds, write_time
 
 MOST_NUMBERED: Final = 100
 """DocuSign numbers its headers from 1 to 100, a header for each key of an account."""
@@ -209,6 +209,21 @@ class TemplateScheme(Scheme):
             raise ConfigError(str(error)) from error
         place = self._place or ValuePlace("header", self.header)
         return place.write(request, self._form.write({**values, "signature": signature}))
+
+    def explanation(self) -> list[tuple[str, str]]:
+        """Say what the options mean."""
+        options = self._options
+        how = options.form or options.prefix + "{signature}"
+        rotation = f", several divided by {options.separator!r}" if options.separator else ""
+        found = [
+            *super().explanation()[:1],
+            ("signature", f"{options.header or self.place}, as {how}{rotation}"),
+            ("signed", "the body" if self._template.text == "{body}" else self._template.text),
+        ]
+        if self._has_time:
+            where = str(self._time_place) if self._time_place else "in the signature's text"
+            found.append(("time", f"{where}, in {NAMES[options.time_unit]}"))
+        return found
 
     @property
     def _is_numbered(self) -> bool:
