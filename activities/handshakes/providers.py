@@ -17,9 +17,11 @@ from activities.handshakes.forms import (
     HandshakeForm,
     Reads,
     Says,
+    as_digest_header,
     as_header,
     as_json,
     as_key,
+    as_secret,
     as_text,
     has_only,
     hash_with_url,
@@ -79,9 +81,11 @@ class _CloudEvents(HandshakeForm):
         return super().answer(asked, secret)
 
 
-def _proof(says: Says, reads: Reads, *, needs: str, signs: bool = False) -> HandshakeForm:
-    """A GET whose reply proves the secret to anyone who asks."""
-    return HandshakeForm(GET, "head", says, reads=reads, allowed=SIGNABLE, needs=needs, signs=signs, proves=True)
+def _proof(
+    says: Says, reads: Reads, *, needs: str, signs: bool = False, methods: tuple[str, ...] = GET
+) -> HandshakeForm:
+    """A request whose reply proves the secret to anyone who asks."""
+    return HandshakeForm(methods, "head", says, reads=reads, allowed=SIGNABLE, needs=needs, signs=signs, proves=True)
 
 
 def _enrolment(when: When, says: Says, reads: Reads, *only_if: Condition) -> HandshakeForm:
@@ -155,6 +159,31 @@ HANDSHAKES: Final[Mapping[str, HandshakeForm]] = {
         with_digest("challengeResponse", hash_with_url),
         query("challenge_code"),
         needs="the verification token that was entered in the dashboard",
+    ),
+    "wrike": _proof(
+        as_digest_header("X-Hook-Secret", hmac_hex),
+        header("x-hook-secret"),
+        needs="the secret that the webhook was made with",
+        signs=True,
+        methods=POST,
+    ),
+    "vk": HandshakeForm(
+        POST,
+        "body",
+        as_secret,
+        only_if=(says_at(member("type"), "confirmation"),),
+        needs="the confirmation string from the settings of the group",
+        is_public=True,
+        proves=True,
+        answers={"accepted": (200, "ok")},
+    ),
+    "oura": HandshakeForm(
+        GET,
+        "head",
+        as_json("challenge"),
+        reads=query("challenge"),
+        secret_at=query("verification_token"),
+        needs="the verification token that the subscription was made with",
     ),
     "fitbit": HandshakeForm(
         GET,

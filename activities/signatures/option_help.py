@@ -25,7 +25,7 @@ OPTION_HELP: Final[dict[str, str]] = {
     "issuer": "jwt: the claim iss.",
     "claims": "jwt: other claims, NAME=VALUE joined by commas.",
     "body_hash": "jwt: the claim that holds the SHA-256 of the body.",
-    "fresh_by": "jwt: the claim that proves the time, iat (the default) or exp.",
+    "fresh_by": "jwt: the claim that proves the time, iat (the default), exp, or none.",
     "covered": "http-message-signatures: the components that must be covered, joined by blanks.",
     "tag": "http-message-signatures: the signature's tag.",
     "label": "http-message-signatures: the signature's label.",

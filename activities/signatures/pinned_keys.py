@@ -37,7 +37,7 @@ from activities.signatures.scheme import (
 from activities.signatures.template_scheme import TemplateScheme
 from activities.signatures.templates import Context
 
-MOST_TRIED: Final = 4
+MOST_KEY_SIGNATURES: Final = 4
 """Signatures of one list that are checked: each costs far more than an HMAC."""
 
 SIGNATURE_ENCODINGS: Final[Mapping[str, tuple[Callable[[str], bytes], Callable[[bytes], str]]]] = {
@@ -179,7 +179,7 @@ class PinnedKey(KeyPairScheme, TemplateScheme):
             raise ConfigError("a key is not one for the algorithm")
 
     def _match(self, context: Context, signatures: Sequence[str]) -> int | None:
-        decoded = self._decoded(signatures[:MOST_TRIED])
+        decoded = self._decoded(signatures[:MOST_KEY_SIGNATURES])
         text = self._template.fill(context)
         for index, key in enumerate(self._keys):
             if any(self._algorithm.matches(key, signature, text) for signature in decoded):

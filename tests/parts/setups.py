@@ -201,6 +201,11 @@ SETUPS = {
         timed=True,
         encoded=True,
     ),
+    "detached-jws": Setup(
+        "detached-jws",
+        (EC_PEM,),
+        {"algorithm": "ES256", "header": "X-Jws", "private_key": b64(EC_PRIVATE)},
+    ),
     "public-key": Setup(
         "public-key",
         (EC_PEM,),

@@ -34,6 +34,10 @@ FORM_TYPE = ("Content-Type", "application/x-www-form-urlencoded")
 EVENT = {"event": {"event_time": str(NOW), "event_type": "signed"}}
 
 
+KEYED = {"jwt", "detached-jws", "public-key", "http-message-signatures"}
+"""Schemes whose algorithm says which key they take."""
+
+
 @dataclass(frozen=True)
 class Way:
     """A line: who signs so, the scheme and its options."""
@@ -71,7 +75,7 @@ class Way:
     @property
     def algorithm(self) -> str:
         """That of a token or a public key."""
-        return str(self.options["algorithm"]) if self.name in {"jwt", "public-key", "http-message-signatures"} else ""
+        return str(self.options["algorithm"]) if self.name in KEYED else ""
 
     @property
     def _pair(self) -> Any:

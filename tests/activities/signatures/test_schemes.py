@@ -83,7 +83,7 @@ def test_only_schemes_that_need_more_than_a_secret_lack_a_sample() -> None:
     without = {name for name in SCHEMES if not SCHEMES[name].sample_secret}
     assert without == {
         *("sendgrid", "discord", "twilio", "hmac", "header-secret"),
-        *("jwt", "public-key", "http-message-signatures", "sns", "paypal", "adyen-classic"),
+        *("jwt", "detached-jws", "public-key", "http-message-signatures", "sns", "paypal", "adyen-classic"),
     }
 
 
