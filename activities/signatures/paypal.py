@@ -58,6 +58,7 @@ class PayPal(KeyPairScheme):
     covers_body = False
     covers_event = True
     covers_time = True
+    event_proof: ClassVar[str] = "a checksum of the body"
     body_limits: ClassVar[str] = (
         "the body, but by its CRC-32: anyone who has seen a signed request can send other bytes with the same checksum"
     )

@@ -114,7 +114,7 @@ class Scheme(ABC):
 
     covers_body, covers_url, covers_time: what the signature covers: all of the body; path and query of the URL.
     covers_event: whether it covers what every event in the body is about and says, though not all of the body.
-    body_limits: what is not proven of the body then, in words.
+    event_proof, body_limits: what is proven of the body then, and what is not, in words.
     needs_url: whether the URL must be known, to verify or to sign. header: the name of the header that holds the
     signature, "" if it is elsewhere. header_is_secret: whether that header's value is a secret. fixed_length: whether
     all signatures have the same number of characters; DER-encoded ones vary.
@@ -128,6 +128,7 @@ class Scheme(ABC):
     name: ClassVar[str] = ""
     covers_body = True
     covers_event = False
+    event_proof: ClassVar[str] = "each event"
     body_limits: ClassVar[str] = (
         "the whole body: only what an event is about and what happened; read nothing else from it"
     )

@@ -83,6 +83,7 @@ def test_what_a_checksum_does_not_prove_is_said() -> None:
     setup = SETUPS["paypal"]
     env = environment(setup)
     says = command("explain", "--scheme", "paypal", "--secret-env", "SECRET", env=env).out
+    assert "proves     a checksum of the body, time" in says
     assert "not proven the body, but by its CRC-32" in says
     header = command("sign", *options(setup, signing=True), given=BODY, env=env).out
     good = command("verify", *options(setup, signing=False), "--header", header, given=BODY, env=env)

@@ -36,6 +36,6 @@ def _lines(scheme: Scheme, proves: dict[str, bool]) -> list[tuple[str, str]]:
     if scheme.covers_time:
         lines.append(("clock", f"at most {scheme.tolerance} s from the time"))
     says = {**NOT_PROVEN, "body": scheme.body_limits} if scheme.covers_event else NOT_PROVEN
-    proven = [*(["each event"] if scheme.covers_event else []), *(name for name in proves if proves[name])]
+    proven = [*([scheme.event_proof] if scheme.covers_event else []), *(name for name in proves if proves[name])]
     lines.append(("proves", ", ".join(proven) or ONLY_KNOWN))
     return [*lines, *(("not proven", says[name]) for name in proves if not proves[name])]

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.hashes import SHA1, SHA256, HashAlgorithm
 
 from activities.signatures import ConfigError, KeyUnavailable, SignatureError, SignedRequest, paypal
 from activities.signatures import signing_certificates as certificates
+from activities.signatures.diagnosis import diagnose
 from tests.parts.key_servers import KeyServer, key_server
 from tests.parts.setups import EC, NOW, PAYPAL_CERTIFICATE, RSA, SETUPS, certificate_of, private_pem
 
@@ -257,6 +258,13 @@ def test_a_fetched_certificate_is_checked_alike(server: KeyServer, certificate: 
     scheme.prepare(wait=30)
     with pytest.raises(SignatureError, match=reason):
         scheme.verify(request, NOW)
+
+
+def test_an_expired_certificate_blames_no_key() -> None:
+    scheme = SETUP.scheme(certificate=BAD_CERTIFICATES[0][0], private_key="")
+    found = diagnose(scheme, SETUP.secrets, SETUP.signed(), NOW)
+    assert (found.failed, found.reason) == ("time", "stale")
+    assert [finding.says for finding in found.findings[2:]] == ["not reached", "not reached"]
 
 
 @pytest.mark.parametrize(
