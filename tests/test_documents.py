@@ -529,7 +529,7 @@ def test_the_partners_page_names_every_scheme_and_handshake() -> None:
 
 @pytest.mark.parametrize("line", re.findall(r"`handshake=([Hh]andshake\([^`]+\)|\[[^`]+\])`", ADDING))
 def test_each_line_of_a_handshake_makes_it(line: str) -> None:
-    names = ("VERIFY_TOKEN", "TOPIC", "SECRET", "CLIENT_ID", "ORIGIN", "ENROL")
+    names = ("VERIFY_TOKEN", "TOPIC", "SECRET", "CLIENT_ID", "ORIGIN", "ENROL", "CONFIRMATION")
     environment = Environment({f"ACME_{name}": "some-text-from-a-dashboard" for name in names})
     known = {"Handshake": Handshake, "handshake": handshake, "environment": environment}
     made = eval(line, known)

@@ -113,6 +113,16 @@ def as_header(name: str) -> Says:
     return lambda text, secret, asked: Reply(headers={name: text})
 
 
+def as_secret(text: str, secret: str, asked: HandshakeRequest) -> Reply:
+    """The secret as it is, for a provider that wants to read it at the URL."""
+    return Reply(body=secret)
+
+
+def as_digest_header(name: str, digest: Callable[[str, str, HandshakeRequest], str]) -> Says:
+    """A digest that proves the secret, in a header."""
+    return lambda text, secret, asked: Reply(headers={name: digest(text, secret, asked)})
+
+
 def as_key(name: str = "") -> Says:
     """The text in a header, if it has a name; it is a secret that the partner has chosen."""
     return lambda text, secret, asked: Reply(headers={name: text} if name else {}, secret=text)

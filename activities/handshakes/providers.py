@@ -13,12 +13,15 @@ from typing import Final
 from activities.handshakes.forms import (
     ENROLMENT_FIELD,
     SIGNABLE,
+    Condition,
     HandshakeForm,
     Reads,
     Says,
+    as_digest_header,
     as_header,
     as_json,
     as_key,
+    as_secret,
     as_text,
     has_only,
     hash_with_url,
@@ -32,7 +35,7 @@ from activities.handshakes.forms import (
     says_at,
     with_digest,
 )
-from activities.handshakes.request import HandshakeRequest, Reply
+from activities.handshakes.request import HandshakeRequest, Reply, When
 
 DNS_NAME: Final = re.compile(r"[A-Za-z0-9.-]{1,253}")
 
@@ -78,9 +81,25 @@ class _CloudEvents(HandshakeForm):
         return super().answer(asked, secret)
 
 
-def _proof(says: Says, reads: Reads, *, needs: str, signs: bool = False) -> HandshakeForm:
-    """A GET whose reply proves the secret to anyone who asks."""
-    return HandshakeForm(GET, "head", says, reads=reads, allowed=SIGNABLE, needs=needs, signs=signs, proves=True)
+def _proof(
+    says: Says, reads: Reads, *, needs: str, signs: bool = False, methods: tuple[str, ...] = GET
+) -> HandshakeForm:
+    """A request whose reply proves the secret to anyone who asks."""
+    return HandshakeForm(methods, "head", says, reads=reads, allowed=SIGNABLE, needs=needs, signs=signs, proves=True)
+
+
+def _enrolment(when: When, says: Says, reads: Reads, *only_if: Condition) -> HandshakeForm:
+    """A POST that brings the key of later signatures to a URL with the enrolment word."""
+    return HandshakeForm(
+        POST,
+        when,
+        says,
+        only_if=only_if,
+        reads=reads,
+        secret_at=query(ENROLMENT_FIELD),
+        needs=ENROLMENT_WORD,
+        enrols=True,
+    )
 
 
 SLACK: Final = HandshakeForm(
@@ -99,15 +118,7 @@ META: Final = HandshakeForm(
 ONLY_CHALLENGE: Final = HandshakeForm(
     POST, "body", as_json("challenge"), only_if=(has_only("challenge"),), reads=member("challenge")
 )
-HOOK_SECRET: Final = HandshakeForm(
-    POST,
-    "head",
-    as_key("X-Hook-Secret"),
-    reads=header("x-hook-secret"),
-    secret_at=query(ENROLMENT_FIELD),
-    needs=ENROLMENT_WORD,
-    enrols=True,
-)
+HOOK_SECRET: Final = _enrolment("head", as_key("X-Hook-Secret"), header("x-hook-secret"))
 HEAD: Final = HandshakeForm(("HEAD",), "head", nothing())
 
 HANDSHAKES: Final[Mapping[str, HandshakeForm]] = {
@@ -148,6 +159,31 @@ HANDSHAKES: Final[Mapping[str, HandshakeForm]] = {
         with_digest("challengeResponse", hash_with_url),
         query("challenge_code"),
         needs="the verification token that was entered in the dashboard",
+    ),
+    "wrike": _proof(
+        as_digest_header("X-Hook-Secret", hmac_hex),
+        header("x-hook-secret"),
+        needs="the secret that the webhook was made with",
+        signs=True,
+        methods=POST,
+    ),
+    "vk": HandshakeForm(
+        POST,
+        "body",
+        as_secret,
+        only_if=(says_at(member("type"), "confirmation"),),
+        needs="the confirmation string from the settings of the group",
+        is_public=True,
+        proves=True,
+        answers={"accepted": (200, "ok")},
+    ),
+    "oura": HandshakeForm(
+        GET,
+        "head",
+        as_json("challenge"),
+        reads=query("challenge"),
+        secret_at=query("verification_token"),
+        needs="the verification token that the subscription was made with",
     ),
     "fitbit": HandshakeForm(
         GET,
@@ -223,16 +259,7 @@ HANDSHAKES: Final[Mapping[str, HandshakeForm]] = {
     "x-hook-secret": HandshakeForm(
         POST, "head", as_header("X-Hook-Secret"), reads=header("x-hook-secret"), sets_unused_key=True
     ),
-    "notion": HandshakeForm(
-        POST,
-        "body",
-        as_key(),
-        only_if=(has_only("verification_token"),),
-        reads=member("verification_token"),
-        secret_at=query(ENROLMENT_FIELD),
-        needs=ENROLMENT_WORD,
-        enrols=True,
-    ),
+    "notion": _enrolment("body", as_key(), member("verification_token"), has_only("verification_token")),
     "cloudevents": _CloudEvents(
         ("OPTIONS",),
         "head",

@@ -52,9 +52,11 @@ SCHEMES: Final = Registry(
         "bearer": ("authorization", "Bearer"),
         "header-secret": ("authorization", "HeaderSecret"),
         "jwt": ("web_token", "WebToken"),
+        "detached-jws": ("detached", "DetachedJws"),
         "public-key": ("pinned_keys", "PinnedKey"),
         "http-message-signatures": ("message_signatures", "MessageSignatures"),
         "sns": ("sns", "Sns"),
+        "paypal": ("paypal", "PayPal"),
         "adyen-classic": ("adyen", "AdyenClassic"),
     },
 )

@@ -6,7 +6,8 @@ In an environment variable the lines of a PEM text may be joined by a backslash 
 from __future__ import annotations
 
 import contextlib
-from typing import Final
+from collections.abc import Collection
+from typing import Any, ClassVar, Final
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -20,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from activities.signatures import ed25519
-from activities.signatures.scheme import ConfigError, decode_base64, decode_hex
+from activities.signatures.scheme import ConfigError, Scheme, decode_base64, decode_hex
 
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | Ed25519PublicKey
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | Ed25519PrivateKey
@@ -34,6 +35,24 @@ CURVES: Final = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
 
 READING_FAILED: Final = (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion)
 """What the library raises for a key or a certificate that it cannot read. `binascii.Error` is a ValueError."""
+
+
+NO_PRIVATE_KEY: Final = "a public key cannot sign: give private_key"
+
+
+class KeyPairScheme(Scheme):
+    """A scheme that the provider signs with a private key. To sign as it does, the constructor takes `private_key`."""
+
+    takes_private_key: ClassVar[bool] = True
+    signing_advice: ClassVar[str] = "give --private-key-env VAR or --private-key-file FILE as well"
+    sample_secret: ClassVar[str] = ""
+
+
+def paired(private_key: Any, public_keys: Collection[object]) -> Any:
+    """Return the private key if it belongs to one of the public keys; raises `ConfigError`."""
+    if private_key.public_key() not in public_keys:
+        raise ConfigError("private_key is the other half of none of the public keys")
+    return private_key
 
 
 def read_public_key(text: str) -> PublicKey:

@@ -9,7 +9,7 @@ from typing import Final
 from activities.environment import is_text
 from activities.signatures.encodings import ALGORITHMS, ENCODINGS, KEYS
 from activities.signatures.places import HEADER_NAME, ValuePlace
-from activities.signatures.scheme import ConfigError, lower
+from activities.signatures.scheme import ConfigError, check_choice, lower
 from activities.signatures.times import TIME_UNITS
 
 NUMBER_PLACE: Final = "{n}"
@@ -103,14 +103,20 @@ ROWS: Final[dict[str, Row]] = {
 }
 
 
-def check_options(options: Options) -> None:
-    """Check each option on its own, and those that exclude each other; raises `ConfigError`."""
+def check_words(options: Options) -> None:
+    """Check the words that only an HMAC knows; raises `ConfigError`."""
+    for name, known in (("algorithm", ALGORITHMS), ("encoding", ENCODINGS), ("key", KEYS)):
+        check_choice(name, getattr(options, name), known)
+
+
+def check_places(options: Options) -> None:
+    """Check what says where something is: each option on its own, and those that exclude each other.
+
+    Raises `ConfigError`.
+    """
     if not all(isinstance(option, str) and is_text(option) for option in asdict(options).values()):
         raise ConfigError("invalid option: use text for every option except tolerance")
-    for name, known in (("algorithm", ALGORITHMS), ("encoding", ENCODINGS), ("key", KEYS), ("time_unit", TIME_UNITS)):
-        if (given := getattr(options, name)) not in known:
-            quoted = "" if name == "key" else f" {given!r}"  # it may be the secret, typed as the key
-            raise ConfigError(f"unknown {name}{quoted}: use one of {', '.join(known)}")
+    check_choice("time_unit", options.time_unit, TIME_UNITS)
     for name, other in (("header", "signature"), ("prefix", "form"), ("timestamp", "timestamp_header")):
         if getattr(options, name) and getattr(options, other):
             raise ConfigError(f"{name} and {other} are both given: use one")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from activities.signatures.asymmetric_keys import load_private_key
+from activities.signatures.asymmetric_keys import NO_PRIVATE_KEY, load_private_key
 from activities.signatures.jose_keys import JoseKey, algorithm_named, fitting, is_shared
 from activities.signatures.key_sources import KeySource, Pinned, key_source
 from activities.signatures.scheme import ConfigError, KeyUnavailable, SignatureError
@@ -46,7 +46,7 @@ class Keys:
     def sign(self, text: bytes) -> bytes:
         """Sign the text with the secret or the private key; raises `ConfigError` without one."""
         if self._own is None:
-            raise ConfigError("a public key cannot sign: give private_key")
+            raise ConfigError(NO_PRIVATE_KEY)
         return self._algorithm.sign(text, self._own)
 
     def use_private_key(self, text: str) -> None:

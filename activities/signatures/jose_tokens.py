@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,6 +13,9 @@ from activities.signatures.scheme import SignatureError
 
 LONGEST_TOKEN_HEADER: Final = 16 * 1024
 """Maximum characters. The header is decoded before the token is proven, and a token that is a body may be large."""
+
+
+LONGEST_KID: Final = 256
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,25 @@ class Token:
             return _object_in(self.payload)
         except ValueError as error:
             raise _unreadable(error) from error
+
+
+def key_id_of(header: Mapping[str, Any], algorithm: str, *, understood: Collection[str] = ()) -> str | None:
+    """Return the id of the key that the header names, or None; raises `SignatureError`.
+
+    algorithm: the only one that the header may name. understood: the extensions that it may have (`crit`).
+    """
+    if header.get("alg") != algorithm:
+        raise SignatureError("malformed-header", f"the token's algorithm is not {algorithm}")
+    extensions = header.get("crit", [])
+    is_known = isinstance(extensions, list) and all(name in understood for name in extensions)
+    if not is_known or ("crit" in header and not extensions):
+        raise SignatureError("malformed-header", "the token has an extension that must be understood (crit)")
+    if header.get("b64", True) is not True and "b64" not in extensions:
+        raise SignatureError("malformed-header", "the token has an extension that must be understood (b64)")
+    kid = header.get("kid")
+    if kid is not None and not (isinstance(kid, str) and len(kid) <= LONGEST_KID):
+        raise SignatureError("malformed-header", "the token's key id (kid) is not a short text")
+    return kid
 
 
 def decode_base64url(text: str) -> bytes:

@@ -12,15 +12,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar, Final
 
+from activities.signatures.asymmetric_keys import KeyPairScheme
 from activities.signatures.jose_signers import Keys
 from activities.signatures.scheme import (
     DEFAULT_TOLERANCE,
     ConfigError,
     KeyUnavailable,
-    Scheme,
     SignatureError,
     SignedRequest,
     Verified,
+    check_choice,
     decode_base64,
     lower,
     same,
@@ -57,7 +58,7 @@ URL: Final = re.compile(
 WHOLE_URL: Final = ({"@target-uri"}, {"@path", "@query"}, {"@request-target"})
 
 
-class MessageSignatures(Scheme):
+class MessageSignatures(KeyPairScheme):
     """An HTTP message signature. A secret is a shared key, a public key, or the https URL of a key set (JWKS).
 
     algorithm: the only one that is accepted, such as ed25519. key: what a shared key is, text or base64. covered: the
@@ -68,9 +69,7 @@ class MessageSignatures(Scheme):
     name = "http-message-signatures"
     covers_time = True
     header = "Signature"
-    takes_private_key = True
     signing_advice = "give --url, and --private-key-env VAR or --private-key-file FILE"
-    sample_secret = ""
     options: ClassVar[tuple[str, ...]] = ("algorithm", "key", "covered", "tag", "label")
 
     def __init__(
@@ -85,12 +84,10 @@ class MessageSignatures(Scheme):
         private_key: str = "",
         tolerance: int = DEFAULT_TOLERANCE,
     ) -> None:
-        if not isinstance(algorithm, str) or algorithm not in JOSE_NAMES:
-            raise ConfigError(f"unknown algorithm: use one of {', '.join(JOSE_NAMES)}")
+        check_choice("algorithm", algorithm, JOSE_NAMES)
+        check_choice("key", key, SHARED_KEYS)
         if not all(isinstance(text, str) and text.isascii() and text.isprintable() for text in (covered, tag, label)):
             raise ConfigError("covered, tag and label have printable ASCII characters")
-        if key not in SHARED_KEYS:
-            raise ConfigError(f"unknown key {key!r}: use one of {', '.join(SHARED_KEYS)}")
         self._algorithm, self._key, self._tag, self._label = algorithm, key, tag, label
         self._covered = covered.split()
         for name in self._covered:

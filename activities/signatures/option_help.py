@@ -25,11 +25,11 @@ OPTION_HELP: Final[dict[str, str]] = {
     "issuer": "jwt: the claim iss.",
     "claims": "jwt: other claims, NAME=VALUE joined by commas.",
     "body_hash": "jwt: the claim that holds the SHA-256 of the body.",
-    "fresh_by": "jwt: the claim that proves the time, iat (the default) or exp.",
+    "fresh_by": "jwt: the claim that proves the time, iat (the default), exp, or none.",
     "covered": "http-message-signatures: the components that must be covered, joined by blanks.",
     "tag": "http-message-signatures: the signature's tag.",
     "label": "http-message-signatures: the signature's label.",
-    "certificate": "sns: a certificate in PEM instead of Amazon's, for tests.",
+    "certificate": "sns, paypal: a certificate in PEM instead of the provider's, for tests.",
 }
 """The help of each option, by its name in `Scheme.options`."""
 

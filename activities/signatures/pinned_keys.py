@@ -1,15 +1,14 @@
 """Signatures by a private key of the provider's, checked with the public key that it shows: RSA, ECDSA and Ed25519.
 
-What is signed is the body, or a template of timestamp and body. The secrets are public keys: PEM, a certificate,
-or base64 of DER. To sign, as the sandbox and a webhook replay do, also give the private key.
+What is signed is the body, or a template. The secrets are public keys: PEM, a certificate, or base64 of DER. To sign,
+as the sandbox and a webhook replay do, also give the private key.
 """
 
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Final
 
 from cryptography.exceptions import InvalidSignature
@@ -18,22 +17,28 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
-from activities.signatures.asymmetric_keys import load_private_key, read_public_key
+from activities.signatures.asymmetric_keys import (
+    NO_PRIVATE_KEY,
+    KeyPairScheme,
+    load_private_key,
+    paired,
+    read_public_key,
+)
+from activities.signatures.hmac_options import Options
 from activities.signatures.jose_tokens import decode_base64url, encode_base64url
-from activities.signatures.places import HEADER_NAME
 from activities.signatures.scheme import (
     DEFAULT_TOLERANCE,
     ConfigError,
-    Scheme,
     SignatureError,
-    SignedRequest,
-    Verified,
+    check_choice,
     decode_base64,
     decode_hex,
-    lower,
 )
+from activities.signatures.template_scheme import TemplateScheme
+from activities.signatures.templates import Context
 
-PLACE: Final = re.compile(r"\{([^{}]*)\}")
+MOST_KEY_SIGNATURES: Final = 4
+"""Signatures of one list that are checked: each costs far more than an HMAC."""
 
 SIGNATURE_ENCODINGS: Final[Mapping[str, tuple[Callable[[str], bytes], Callable[[bytes], str]]]] = {
     "base64": (decode_base64, lambda raw: base64.b64encode(raw).decode()),
@@ -53,6 +58,14 @@ class Algorithm:
     kind: type[Any]
     check: Callable[[Any, bytes, bytes], None]
     make: Callable[[Any, bytes], bytes]
+
+    def matches(self, key: Any, signature: bytes, text: bytes) -> bool:
+        """Whether the signature of the text is by the private half of the key."""
+        try:
+            self.check(key, signature, text)
+        except (InvalidSignature, ValueError):
+            return False
+        return True
 
 
 def _rsa(digest: hashes.HashAlgorithm) -> Algorithm:
@@ -104,21 +117,17 @@ KEY_ALGORITHMS: Final[Mapping[str, Algorithm]] = {
 """The algorithms. An `ecdsa` signature is DER; an `ecdsa-raw` one is its two numbers, one after the other."""
 
 
-class PinnedKey(Scheme):
+class PinnedKey(KeyPairScheme, TemplateScheme):
     """A signature that a pinned public key verifies: Wise, Starling, Telnyx, Circle and others.
 
-    algorithm: one of `KEY_ALGORITHMS`, such as rsa-sha256. header: the header that holds the signature. prefix: what
-    precedes it. encoding: base64, base64url (without padding) or hex. signed: `body`, or a template of `{timestamp}`
-    and `{body}`. timestamp_header: the header of the timestamp, in unix seconds. private_key: only for signing; it must
-    belong to one of the public keys. Never deduplicate by an ECDSA signature: its reader can write another valid one.
+    algorithm: one of `KEY_ALGORITHMS`, such as rsa-sha256. encoding: base64, base64url (without padding) or hex. The
+    other options are those of `hmac`: see `Options`. private_key: only for signing; it must belong to one of the public
+    keys. Never deduplicate by an ECDSA signature: its reader can write another valid one.
     """
 
     name = "public-key"
     fixed_length = False
-    takes_private_key = True
-    signing_advice = "give --private-key-env VAR or --private-key-file FILE as well"
-    sample_secret = ""
-    options: ClassVar[tuple[str, ...]] = ("algorithm", "header", "prefix", "encoding", "signed", "timestamp_header")
+    options: ClassVar[tuple[str, ...]] = tuple(field.name for field in fields(Options) if field.name != "key")
 
     def __init__(
         self,
@@ -126,88 +135,73 @@ class PinnedKey(Scheme):
         *,
         algorithm: str = "",
         header: str = "",
+        signature: str = "",
         prefix: str = "",
+        form: str = "",
+        separator: str = "",
         encoding: str = "base64",
         signed: str = "body",
         timestamp_header: str = "",
+        timestamp: str = "",
+        time_unit: str = "s",
+        id_header: str = "",
         private_key: str = "",
         tolerance: int = DEFAULT_TOLERANCE,
     ) -> None:
-        self._algorithm: Algorithm = _choice("algorithm", algorithm, KEY_ALGORITHMS)
-        self.header, self._prefix = header, _checked_text("prefix", prefix)
-        self._timestamp_header = timestamp_header
-        self._decode, self._encode = _choice("encoding", encoding, SIGNATURE_ENCODINGS)
-        self._template = PLACE.split(_checked_text("signed", "{body}" if signed == "body" else signed))
-        self._check_names()
-        self.covers_time = bool(timestamp_header)
+        check_choice("algorithm", algorithm, KEY_ALGORITHMS)
+        check_choice("encoding", encoding, SIGNATURE_ENCODINGS)
+        self._algorithm = KEY_ALGORITHMS[algorithm]
+        self._decode, self._encode = SIGNATURE_ENCODINGS[encoding]
+        self._set_up(
+            Options(
+                header=header,
+                signature=signature,
+                prefix=prefix,
+                form=form,
+                separator=separator,
+                signed=signed,
+                timestamp_header=timestamp_header,
+                timestamp=timestamp,
+                time_unit=time_unit,
+                id_header=id_header,
+            )
+        )
+        if self._template.text.count("{body}") > 1:
+            raise ConfigError("signed has {body} twice: write it once")
+        if "secret" in self._template.names:
+            raise ConfigError("a private key signs no {secret}: leave it out of signed")
         super().__init__(secrets, tolerance=tolerance)
-        self._private = self._read_private(private_key) if private_key else None
-
-    def verify(self, request: SignedRequest, now: float) -> Verified:
-        """Check the signature against every key."""
-        value = request.one(self.header)
-        if not value.startswith(self._prefix):
-            raise SignatureError("malformed-header", f"it does not begin with `{self._prefix}`")
-        try:
-            signature = self._decode(value[len(self._prefix) :])
-        except ValueError as error:
-            raise SignatureError("malformed-header", str(error)) from error
-        timestamp, moment = "", None
-        if self._timestamp_header:
-            timestamp = request.one(self._timestamp_header)
-            moment = self._in_time(timestamp, now)
-            # `10` and `01` beside a body that may begin or end with a digit would be signed alike.
-            if timestamp.startswith("0"):
-                raise SignatureError("malformed-timestamp", "it begins with 0")
-        text = self._signed(timestamp, request.body)
-        for index, key in enumerate(self._keys):
-            if self._matches(key, signature, text):
-                return Verified(index, moment)
-        raise SignatureError("mismatch", "the signature is by none of our keys")
-
-    def sign(self, body: bytes, *, url: str, now: float, delivery_id: str) -> list[tuple[str, str]]:
-        """Return the headers; raises `ConfigError` without a private key."""
-        if self._private is None:
-            raise ConfigError("a public key cannot sign: give private_key")
-        timestamp = str(int(now))
-        signature = self._algorithm.make(self._private, self._signed(timestamp, body))
-        headers = [(self.header, self._prefix + self._encode(signature))]
-        return [(self._timestamp_header, timestamp), *headers] if self._timestamp_header else headers
-
-    def _check_names(self) -> None:
-        places = self._template[1::2]
-        if sorted(places) != (["body", "timestamp"] if self._timestamp_header else ["body"]):
-            raise ConfigError("signed has {body} once, and {timestamp} once if there is a timestamp_header")
-        if any("{" in text or "}" in text for text in self._template[::2]):
-            raise ConfigError("signed has a brace without its other half")
-        names = [self.header, *([self._timestamp_header] if self._timestamp_header else [])]
-        if not all(isinstance(name, str) and HEADER_NAME.fullmatch(name) for name in names):
-            raise ConfigError("header is missing or invalid: name the header that holds the signature")
-        if len(set(map(lower, names))) < len(names):
-            raise ConfigError("timestamp_header is another header than the signature's")
+        self._private = paired(load_private_key(private_key), self._keys) if private_key else None
 
     def _read_secrets(self, secrets: Sequence[str]) -> None:
         self._keys = [read_public_key(secret) for secret in secrets]
         if not all(isinstance(key, self._algorithm.kind) for key in self._keys):
             raise ConfigError("a key is not one for the algorithm")
 
-    def _read_private(self, text: str) -> Any:
-        key = load_private_key(text)
-        if key.public_key() not in self._keys:
-            raise ConfigError("private_key is the other half of none of the public keys")
-        return key
+    def _match(self, context: Context, signatures: Sequence[str]) -> int | None:
+        decoded = self._decoded(signatures[:MOST_KEY_SIGNATURES])
+        text = self._template.fill(context)
+        for index, key in enumerate(self._keys):
+            if any(self._algorithm.matches(key, signature, text) for signature in decoded):
+                return index
+        return None
 
-    def _signed(self, timestamp: str, body: bytes) -> bytes:
-        values = {"timestamp": timestamp.encode(), "body": body}
-        parts = (values[part] if place % 2 else part.encode() for place, part in enumerate(self._template))
-        return b"".join(parts)
+    def _make(self, context: Context) -> str:
+        if self._private is None:
+            raise ConfigError(NO_PRIVATE_KEY)
+        return self._encode(self._algorithm.make(self._private, self._template.fill(context)))
 
-    def _matches(self, key: Any, signature: bytes, text: bytes) -> bool:
-        try:
-            self._algorithm.check(key, signature, text)
-        except (InvalidSignature, ValueError):
-            return False
-        return True
+    def _decoded(self, signatures: Sequence[str]) -> list[bytes]:
+        """Decode those signatures that can be decoded; raises `SignatureError` if none can."""
+        found, why = [], "no signature has the form of the scheme"
+        for signature in signatures:
+            try:
+                found.append(self._decode(signature))
+            except ValueError as error:
+                why = str(error)
+        if not found:
+            raise SignatureError("malformed-header", why)
+        return found
 
 
 def _to_der(signature: bytes, bits: int) -> bytes:
@@ -219,15 +213,3 @@ def _to_der(signature: bytes, bits: int) -> bytes:
 
 def _to_raw(signature: bytes, bits: int) -> bytes:
     return b"".join(number.to_bytes((bits + 7) // 8, "big") for number in decode_dss_signature(signature))
-
-
-def _choice(name: str, given: str, known: Mapping[str, Any]) -> Any:
-    if not isinstance(given, str) or given not in known:
-        raise ConfigError(f"unknown {name} {given!r}: use one of {', '.join(known)}")
-    return known[given]
-
-
-def _checked_text(name: str, text: str) -> str:
-    if not isinstance(text, str) or re.fullmatch(r"[\x20-\x7e\n]*", text) is None:
-        raise ConfigError(f"{name} has printable ASCII characters")
-    return text

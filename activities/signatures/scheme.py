@@ -13,7 +13,7 @@ import binascii
 import hmac
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Final, Self
 
@@ -114,6 +114,7 @@ class Scheme(ABC):
 
     covers_body, covers_url, covers_time: what the signature covers: all of the body; path and query of the URL.
     covers_event: whether it covers what every event in the body is about and says, though not all of the body.
+    event_proof, body_limits: what is proven of the body then, and what is not, in words.
     needs_url: whether the URL must be known, to verify or to sign. header: the name of the header that holds the
     signature, "" if it is elsewhere. header_is_secret: whether that header's value is a secret. fixed_length: whether
     all signatures have the same number of characters; DER-encoded ones vary.
@@ -127,6 +128,10 @@ class Scheme(ABC):
     name: ClassVar[str] = ""
     covers_body = True
     covers_event = False
+    event_proof: ClassVar[str] = "each event"
+    body_limits: ClassVar[str] = (
+        "the whole body: only what an event is about and what happened; read nothing else from it"
+    )
     covers_url = False
     covers_time = False
     needs_url = False
@@ -222,6 +227,13 @@ class Scheme(ABC):
             says = min(apart, LONGEST_APART * 1000) / 1000
             raise SignatureError("stale", f"{says:.0f} s {side} the clock, beyond {self.tolerance} s")
         return milliseconds // 1000
+
+
+def check_choice(name: str, given: object, known: Collection[str]) -> None:
+    """Raise `ConfigError` unless the option is one of the known words."""
+    if not isinstance(given, str) or given not in known:
+        quoted = "" if name == "key" else f" {given!r}"  # it may be the secret, typed as the key
+        raise ConfigError(f"unknown {name}{quoted}: use one of {', '.join(known)}")
 
 
 def is_blank(text: str) -> bool:

@@ -13,16 +13,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Final
 
-from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from activities import strict_json
-from activities.signatures.asymmetric_keys import PrivateKey, load_private_key
+from activities.signatures.asymmetric_keys import KeyPairScheme
 from activities.signatures.scheme import (
     ConfigError,
-    Scheme,
     SignatureError,
     SignedRequest,
     Verified,
@@ -30,7 +26,7 @@ from activities.signatures.scheme import (
     decode_base64,
     first_match,
 )
-from activities.signatures.signing_certificates import Certificates, key_of, load_certificate
+from activities.signatures.signing_certificates import CertificateSignatures
 
 CERTIFICATE_URLS: Final = re.compile(
     r"https://sns\.[a-z0-9-]{1,40}\.amazonaws\.com(?:\.cn)?/SimpleNotificationService-[0-9a-f]{1,64}\.pem"
@@ -56,7 +52,7 @@ DIGEST_OF_VERSION: Final[Mapping[str, hashes.HashAlgorithm]] = {"1": hashes.SHA1
 """By SignatureVersion. Amazon still signs with SHA-1 unless the topic's SignatureVersion is set to 2."""
 
 
-class Sns(Scheme):
+class Sns(KeyPairScheme):
     """Amazon SNS. A secret is the ARN of a topic: Amazon signs for all customers, so only the topic proves the sender.
 
     The certificate is fetched from Amazon, in the background. certificate: a certificate in PEM that is used instead,
@@ -68,17 +64,15 @@ class Sns(Scheme):
     covers_body = False
     covers_event = True
     covers_time = True
-    takes_private_key = True
     signing_advice = "give --certificate and --private-key-file FILE: only Amazon can sign with its own"
-    sample_secret = ""
     options: ClassVar[tuple[str, ...]] = ("certificate",)
 
     def __init__(
         self, secrets: Sequence[str], *, certificate: str = "", private_key: str = "", tolerance: int = LONGEST_RETRY
     ) -> None:
-        self._certificates = Certificates(CERTIFICATE_URLS)
-        self._pinned = _pinned(certificate) if certificate else None
-        self._private = _private(private_key, self._pinned) if private_key else None
+        self._signatures = CertificateSignatures(
+            "Amazon", CERTIFICATE_URLS, certificate=certificate, private_key=private_key
+        )
         super().__init__(secrets, tolerance=tolerance)
 
     def _read_secrets(self, secrets: Sequence[str]) -> None:
@@ -93,7 +87,7 @@ class Sns(Scheme):
 
     def prepare(self, *, wait: float = 0.0) -> None:
         """Wait for the certificates that requests have named; until then, none is known."""
-        self._certificates.wait(wait)
+        self._signatures.wait(wait)
 
     def verify(self, request: SignedRequest, now: float) -> Verified:
         """Check the topic, the time and the signature."""
@@ -110,11 +104,7 @@ class Sns(Scheme):
             signature = decode_base64(_text(message, "Signature"))
         except ValueError as error:
             raise SignatureError("malformed-header", "Signature is not base64") from error
-        key = self._key(message, now)
-        try:
-            key.verify(signature, text, padding.PKCS1v15(), digest)
-        except (InvalidSignature, UnsupportedAlgorithm, ValueError) as error:  # some systems have switched SHA-1 off
-            raise SignatureError("mismatch", "the message is not signed with the certificate") from error
+        self._signatures.verify(_text(message, "SigningCertURL"), signature, text, digest, now)
         return Verified(index, moment, check_id(_text(message, "MessageId")))
 
     def sign(self, body: bytes, *, url: str, now: float, delivery_id: str) -> list[tuple[str, str]]:
@@ -123,13 +113,11 @@ class Sns(Scheme):
 
     def sign_request(self, request: SignedRequest, *, now: float, delivery_id: str) -> SignedRequest:
         """Return the request with the time and a signature in its message; raises `ConfigError`."""
-        if not isinstance(self._private, rsa.RSAPrivateKey):
-            raise ConfigError("only Amazon can sign with its certificate: give certificate and private_key")
         try:
             message = _read(request.body)
             moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=int(now))
             message |= {"Timestamp": moment.strftime("%Y-%m-%dT%H:%M:%S.000Z"), "SignatureVersion": "2"}
-            signature = self._private.sign(_signed_text(message), padding.PKCS1v15(), hashes.SHA256())
+            signature = self._signatures.sign(_signed_text(message))
         except SignatureError as error:
             raise ConfigError(f"the body is not a message of Amazon SNS: {error}") from error
         message["Signature"] = base64.b64encode(signature).decode()
@@ -141,15 +129,6 @@ class Sns(Scheme):
             return [("Signature", _text(_read(request.body), "Signature"))]
         except SignatureError:
             return []
-
-    def _key(self, message: Mapping[str, Any], now: float) -> rsa.RSAPublicKey:
-        if self._pinned is not None:
-            key = key_of(self._pinned, now)
-        else:
-            key = self._certificates.key_at(_text(message, "SigningCertURL"), now)
-        if not isinstance(key, rsa.RSAPublicKey):
-            raise SignatureError("malformed-header", "the certificate's key is not an RSA key")
-        return key
 
 
 def _read(body: bytes) -> dict[str, Any]:
@@ -198,16 +177,3 @@ def _seconds(text: str) -> str:
     except ValueError:
         pass
     raise SignatureError("malformed-timestamp", "Timestamp is not a time such as 2012-05-02T00:54:06.655Z")
-
-
-def _pinned(pem: str) -> x509.Certificate:
-    if not isinstance(pem, str):
-        raise ConfigError("certificate is not a text")
-    return load_certificate(pem.replace("\\n", "\n").encode())
-
-
-def _private(text: str, certificate: x509.Certificate | None) -> PrivateKey:
-    key = load_private_key(text)
-    if certificate is None or key.public_key() != certificate.public_key():
-        raise ConfigError("private_key is not the other half of the certificate's key")
-    return key

@@ -15,15 +15,16 @@ from dataclasses import replace
 from typing import Any, ClassVar, Final, Literal
 
 from activities import strict_json
+from activities.signatures.asymmetric_keys import KeyPairScheme
 from activities.signatures.jose_signers import Keys
-from activities.signatures.jose_tokens import Token, encode_base64url, read_claims
+from activities.signatures.jose_tokens import Token, encode_base64url, key_id_of, read_claims
 from activities.signatures.scheme import (
     DEFAULT_TOLERANCE,
     ConfigError,
-    Scheme,
     SignatureError,
     SignedRequest,
     Verified,
+    check_choice,
     lower,
     same,
 )
@@ -31,7 +32,6 @@ from activities.signatures.scheme import (
 LONGEST_WEB_TOKEN: Final = 16 * 1024
 """Maximum characters of a token in a header."""
 
-LONGEST_KID: Final = 256
 MOST_SECONDS: Final = 10**12
 
 HASH_ENCODINGS: Final[Mapping[str, Callable[[bytes], str]]] = {
@@ -41,7 +41,7 @@ HASH_ENCODINGS: Final[Mapping[str, Callable[[bytes], str]]] = {
 }
 
 
-class WebToken(Scheme):
+class WebToken(KeyPairScheme):
     """A JSON Web Token that the provider signs. A secret is a shared key, a public key, or the https URL of a key set.
 
     A public key is PEM, base64 of DER, or a JSON Web Key. algorithm: the only one that is accepted, such as ES256.
@@ -49,15 +49,13 @@ class WebToken(Scheme):
     header Authorization. audience, issuer: the claims `aud` and `iss`; without an audience, a token that names one is
     refused. claims: other claims, as `NAME=VALUE` joined by commas. body_hash: the claim that holds the SHA-256 of the
     body; without one the body is not covered. encoding: of that hash, hex, base64 or base64url. fresh_by: `iat`, the
-    token was issued within the tolerance; `exp`, it has not expired. private_key: only for signing.
+    token was issued within the tolerance; `exp`, it has not expired; `none`, for a token without times, which can be
+    sent again. private_key: only for signing.
     """
 
     name = "jwt"
     covers_time = True
     fixed_length = False
-    takes_private_key = True
-    signing_advice = "give --private-key-env VAR or --private-key-file FILE as well"
-    sample_secret = ""
     options: ClassVar[tuple[str, ...]] = (
         "algorithm",
         "header",
@@ -82,17 +80,15 @@ class WebToken(Scheme):
         claims: str = "",
         body_hash: str = "",
         encoding: str = "hex",
-        fresh_by: Literal["iat", "exp"] = "iat",
+        fresh_by: Literal["iat", "exp", "none"] = "iat",
         private_key: str = "",
         tolerance: int = DEFAULT_TOLERANCE,
     ) -> None:
         texts = (algorithm, header, prefix or "", audience, issuer, claims, body_hash, encoding, fresh_by)
         if not all(isinstance(text, str) for text in texts):
             raise ConfigError("an option is not a text")
-        if fresh_by not in {"iat", "exp"}:
-            raise ConfigError("fresh_by is iat or exp")
-        if encoding not in HASH_ENCODINGS:
-            raise ConfigError(f"encoding is one of {', '.join(HASH_ENCODINGS)}")
+        check_choice("fresh_by", fresh_by, ("iat", "exp", "none"))
+        check_choice("encoding", encoding, HASH_ENCODINGS)
         if any(char in header for char in ' :\t\r\n"') or not header.isascii():
             raise ConfigError("header is the name of a header")
         self._name = algorithm
@@ -102,6 +98,7 @@ class WebToken(Scheme):
         self._body_hash = body_hash
         self._encode = HASH_ENCODINGS[encoding]
         self._fresh_by = fresh_by
+        self.covers_time = fresh_by != "none"
         self.covers_body = not header or bool(body_hash)
         super().__init__(secrets, tolerance=tolerance)
         if private_key:
@@ -117,13 +114,13 @@ class WebToken(Scheme):
     def verify(self, request: SignedRequest, now: float) -> Verified:
         """Check the token with every key that it may be signed with; then its claims, and the body's digest."""
         token = Token.read(self._text_of(request))
-        index = self._keys.verify(token.signed, token.signature, self._kid_of(token.header))
+        index = self._keys.verify(token.signed, token.signature, key_id_of(token.header, self._name))
         claims = token.read_claims()
         issued = self._check_times(claims, now)
         self._check_claims(claims)
         if self._body_hash:
             self._check_body(claims.get(self._body_hash), request.body)
-        return Verified(index, issued)
+        return Verified(index, issued if self.covers_time else None)
 
     def sign(self, body: bytes, *, url: str, now: float, delivery_id: str) -> list[tuple[str, str]]:
         """Return the header with a token for the body; raises `ConfigError` without a key to sign with."""
@@ -184,21 +181,10 @@ class WebToken(Scheme):
             raise SignatureError("malformed-header", f"the token has more than {LONGEST_WEB_TOKEN} characters")
         return text
 
-    def _kid_of(self, header: dict[str, Any]) -> str | None:
-        """Check the token's header, and return the id of its key."""
-        if header.get("alg") != self._name:
-            raise SignatureError("malformed-header", f"the token's algorithm is not {self._name}")
-        if "crit" in header or header.get("b64", True) is not True:
-            raise SignatureError("malformed-header", "the token has an extension that must be understood (crit)")
-        kid = header.get("kid")
-        if kid is not None and not (isinstance(kid, str) and len(kid) <= LONGEST_KID):
-            raise SignatureError("malformed-header", "the token's key id (kid) is not a short text")
-        return kid
-
     def _check_times(self, claims: dict[str, Any], now: float) -> int | None:
         """Return when the token was issued; raises `SignatureError` if it is not valid now."""
         issued, expires, begins = (_moment(claims, name) for name in ("iat", "exp", "nbf"))
-        if (issued if self._fresh_by == "iat" else expires) is None:
+        if {"iat": issued, "exp": expires}.get(self._fresh_by, now) is None:
             raise SignatureError("malformed-timestamp", f"the token has no claim {self._fresh_by}")
         if issued is not None and self._fresh_by == "iat":
             self._in_time(str(issued), now)

@@ -26,6 +26,9 @@ SECRETS = {
     "linkedin": "client-secret",
     "ebay": "verification-token",
     "fitbit": "a-code",
+    "wrike": "hook-secret",
+    "vk": "3f8e7a1b",
+    "oura": "verify-me",
     "adobe-sign": "CBJCHBCAABAAo-client",
     "lark": "lark-token",
     "cloudevents": "eventgrid.example.net",
@@ -108,6 +111,9 @@ GOOD: dict[str, tuple[HandshakeRequest, int, str, Any]] = {
     "linkedin": (get("challengeCode=890e4665-4dfe&applicationId=1"), 200, JSON, LINKEDIN),
     "ebay": (get("challenge_code=a8628072"), 200, JSON, {"challengeResponse": EBAY}),
     "fitbit": (get("verify=a-code"), 204, TEXT, ""),
+    "wrike": (post({"requestType": "WebHook secret verification"}, X_Hook_Secret="b537207f"), 200, TEXT, ""),
+    "vk": (post({"type": "confirmation", "group_id": 1}), 200, TEXT, "3f8e7a1b"),
+    "oura": (get("verification_token=verify-me&challenge=abc123"), 200, JSON, {"challenge": "abc123"}),
     "okta": (get(X_Okta_Verification_Challenge="nonce-1"), 200, JSON, {"verification": "nonce-1"}),
     "smartsheet": (
         post({"challenge": "dd07", "webhookId": 1}, Smartsheet_Hook_Challenge="dd07"),
@@ -151,6 +157,7 @@ IN_HEADERS = {
     "adobe-sign": {"X-AdobeSign-ClientId": "CBJCHBCAABAAo-client"},
     "ringcentral": {"Validation-Token": "0a7f"},
     "x-hook-secret": {"X-Hook-Secret": "b537"},
+    "wrike": {"X-Hook-Secret": mac("hook-secret", "b537207f").hex()},
     **{name: {"X-Hook-Secret": "b537207f20cbfa02"} for name in ("asana", "keap", "rentman")},
 }
 ALIKE = [
@@ -161,6 +168,9 @@ ALIKE = [
     {"monday", "miro"},
     {"trello", "mandrill", "mailchimp"},
     {"asana", "keap", "rentman", "x-hook-secret"},
+    *({"wrike", other} for other in ("asana", "keap", "rentman", "x-hook-secret")),
+    {"dropbox", "oura"},
+    {"nylas", "oura"},
     {"xero", "line"},
     {"slack", "lark"},
 ]
@@ -237,6 +247,15 @@ def test_a_handshake_is_answered_before_or_after_the_signature(name: str) -> Non
         ("xero", post({**ITR, "events": [{}]})),
         ("xero", post({"entropy": "x"})),
         ("asana", post({"events": []}, f"enrol={WORD}")),
+        ("wrike", post([{"webhookId": "w"}])),
+        ("wrike", get("x-hook-secret=a")),
+        ("vk", post({"type": "message_new", "object": {}})),
+        ("vk", post({"type": ["confirmation"]})),
+        ("vk", post(["confirmation"])),
+        ("vk", get("type=confirmation")),
+        ("oura", get("verification_token=verify-me&challenge=1", "HEAD")),
+        ("oura", get("verification_token=verify-me")),
+        ("oura", post(None, "verification_token=verify-me&challenge=1")),
         ("notion", post({"type": "page.created", "verification_token": "secret_x"}, f"enrol={WORD}")),
     ],
 )
@@ -272,6 +291,12 @@ def test_what_is_no_handshake_is_not_answered(name: str, asked: HandshakeRequest
         ("smartsheet", post(None, Smartsheet_Hook_Challenge="x" * 1025)),
         ("smartsheet", HandshakeRequest("POST", headers=(("Smartsheet-Hook-Challenge", "a"),) * 2)),
         ("ringcentral", post(None, Validation_Token="caf\u00e9")),
+        ("wrike", post(None, X_Hook_Secret='{"a":1}')),
+        ("wrike", post(None, X_Hook_Secret="")),
+        ("wrike", post(None, X_Hook_Secret="a" * 257)),
+        ("wrike", HandshakeRequest("POST", headers=(("X-Hook-Secret", "a"),) * 2)),
+        ("oura", get("verification_token=verify-me&challenge=%3Cb%3E")),
+        ("oura", get("verification_token=verify-me&challenge=a&challenge=b")),
         ("monday", post({"challenge": "<b>"})),
         ("monday", post({"challenge": {"a": 1}})),
         ("event-grid", event_grid(code=7)),
@@ -300,6 +325,10 @@ def test_a_handshake_that_asks_too_much_is_refused_at_once(name: str, asked: Han
         ),
         ("websub", get(WEBSUB.replace("topic", "other", 1).replace("other=", "topic=x")), 404),
         ("fitbit", get("verify=another"), 404),
+        *(
+            ("oura", get(f"challenge=115820&verification_token={token}"), 403)
+            for token in ("", "verify-m", "verify-me2", "verify-me&verification_token=verify-me")
+        ),
         ("adobe-sign", get(X_AdobeSign_ClientId="another"), 403),
         ("lark", post({"challenge": "115820", "token": "another", "type": "url_verification"}), 403),
         *(

@@ -135,6 +135,9 @@ def certificate_of(key: Any, name: str = "sns.example", *, begins: int = 2020, e
 SNS_CERTIFICATE = certificate_of(RSA)
 
 
+PAYPAL_CERTIFICATE = certificate_of(RSA, "messageverificationcerts.paypal.com")
+
+
 TOPIC = "arn:aws:sns:eu-west-1:123456789012:events"
 
 
@@ -198,6 +201,11 @@ SETUPS = {
         timed=True,
         encoded=True,
     ),
+    "detached-jws": Setup(
+        "detached-jws",
+        (EC_PEM,),
+        {"algorithm": "ES256", "header": "X-Jws", "private_key": b64(EC_PRIVATE)},
+    ),
     "public-key": Setup(
         "public-key",
         (EC_PEM,),
@@ -229,6 +237,14 @@ SETUPS = {
         (TOPIC,),
         {"certificate": SNS_CERTIFICATE, "private_key": private_pem(RSA), "tolerance": 300},
         body=SNS,
+        timed=True,
+        encoded=True,
+        with_id=True,
+    ),
+    "paypal": Setup(
+        "paypal",
+        ("9XL90610J3647323C", "4JH86294D6297924G"),
+        {"certificate": PAYPAL_CERTIFICATE, "private_key": private_pem(RSA)},
         timed=True,
         encoded=True,
         with_id=True,

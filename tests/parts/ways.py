@@ -34,6 +34,10 @@ FORM_TYPE = ("Content-Type", "application/x-www-form-urlencoded")
 EVENT = {"event": {"event_time": str(NOW), "event_type": "signed"}}
 
 
+KEYED = {"jwt", "detached-jws", "public-key", "http-message-signatures"}
+"""Schemes whose algorithm says which key they take."""
+
+
 @dataclass(frozen=True)
 class Way:
     """A line: who signs so, the scheme and its options."""
@@ -71,7 +75,7 @@ class Way:
     @property
     def algorithm(self) -> str:
         """That of a token or a public key."""
-        return str(self.options["algorithm"]) if self.name in {"jwt", "public-key", "http-message-signatures"} else ""
+        return str(self.options["algorithm"]) if self.name in KEYED else ""
 
     @property
     def _pair(self) -> Any:
@@ -82,8 +86,8 @@ class Way:
     def _private(self) -> dict[str, Any]:
         if self.algorithm:
             return {"private_key": private_pem(self._pair)} if self._pair else {}
-        if self.name == "sns":
-            return SETUPS["sns"].options
+        if self.name in {"sns", "paypal"}:
+            return SETUPS[self.name].options
         setups = [setup.options for setup in SETUPS.values() if setup.name == self.name]
         return {"private_key": setups[0]["private_key"]} if setups and "private_key" in setups[0] else {}
 

@@ -79,6 +79,21 @@ def test_a_body_with_its_signature_is_printed_and_verifies(name: str) -> None:
     refused(command("sign", *options(setup, signing=True), given=b"{}", env=env))
 
 
+def test_what_a_checksum_does_not_prove_is_said() -> None:
+    setup = SETUPS["paypal"]
+    env = environment(setup)
+    says = command("explain", "--scheme", "paypal", "--secret-env", "SECRET", env=env).out
+    assert "proves     a checksum of the body, time" in says
+    assert "not proven the body, but by its CRC-32" in says
+    header = command("sign", *options(setup, signing=True), given=BODY, env=env).out
+    good = command("verify", *options(setup, signing=False), "--header", header, given=BODY, env=env)
+    assert good.code == 0
+    assert "not proven: the body, but by its CRC-32" in good.out
+    bad = command("verify", *options(setup, signing=False), "--header", header, given=BODY + b"\n", env=env)
+    assert bad.code == 1
+    assert "the signature matches the body without a final newline" in bad.out
+
+
 def test_a_key_of_several_lines_is_one_secret(tmp_path: Path) -> None:
     setup = SETUPS["jwt"]
     file = tmp_path / "key.pem"

@@ -147,7 +147,12 @@ async def test_an_own_handshake_may_come_before_the_signature() -> None:
         lambda: Reply(status=204, body="x"),
         lambda: Reply(body="\ud800"),
         lambda: Reply(secret="\ud800"),
+        lambda: Reply(body="x" * 4097),
+        lambda: Reply(headers={"X-Echo": "a\r\nSet-Cookie: b=c"}),
+        lambda: Reply(headers={"Cache-Control": "public"}),
+        lambda: Reply(status=500),
         lambda: "<script>",
+        lambda: (200, "<script>"),
         lambda: json.loads("{"),
     ],
 )

@@ -16,9 +16,6 @@ NOT_PROVEN: Final = {
 }
 """What follows from each part of a request that is not signed."""
 
-ONLY_EVENTS: Final = "the whole body: only what an event is about and what happened; read nothing else from it"
-"""What follows if `Scheme.covers_event`."""
-
 ONLY_KNOWN: Final = "only that the sender knows the secret"
 
 
@@ -38,7 +35,7 @@ def _lines(scheme: Scheme, proves: dict[str, bool]) -> list[tuple[str, str]]:
     lines = scheme.explanation()
     if scheme.covers_time:
         lines.append(("clock", f"at most {scheme.tolerance} s from the time"))
-    says = {**NOT_PROVEN, "body": ONLY_EVENTS} if scheme.covers_event else NOT_PROVEN
-    proven = [*(["each event"] if scheme.covers_event else []), *(name for name in proves if proves[name])]
+    says = {**NOT_PROVEN, "body": scheme.body_limits} if scheme.covers_event else NOT_PROVEN
+    proven = [*([scheme.event_proof] if scheme.covers_event else []), *(name for name in proves if proves[name])]
     lines.append(("proves", ", ".join(proven) or ONLY_KNOWN))
     return [*lines, *(("not proven", says[name]) for name in proves if not proves[name])]

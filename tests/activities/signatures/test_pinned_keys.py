@@ -149,6 +149,103 @@ def test_each_encoding_and_prefix_is_read_strictly() -> None:
         assert refused(scheme, request(signature.upper())) == "malformed-header"
 
 
+def test_kick_signs_id_time_and_body() -> None:
+    """docs.kick.com: `message-id.timestamp.body`, the time in ISO 8601, RSA with SHA-256 in base64."""
+    scheme = made(
+        header="Kick-Event-Signature",
+        signed="{id}.{timestamp}.{body}",
+        id_header="Kick-Event-Message-Id",
+        timestamp_header="Kick-Event-Message-Timestamp",
+        time_unit="iso",
+    )
+    text = b"01H-1.2027-01-15T08:00:00Z." + BODY
+    signature = b64(rsa_key().sign(text, padding.PKCS1v15(), hashes.SHA256()))
+    headers = [
+        ("Kick-Event-Message-Id", "01H-1"),
+        ("Kick-Event-Message-Timestamp", "2027-01-15T08:00:00Z"),
+        ("Kick-Event-Signature", signature),
+    ]
+    sent = SignedRequest("POST", "", headers, BODY)
+    verified = scheme.verify(sent, NOW)
+    assert (verified.timestamp, verified.delivery_id) == (NOW, "01H-1")
+    moved = [("Kick-Event-Message-Id", "01H-1.2027-01-15T08:00:00Z"), *headers[1:]]
+    assert refused(scheme, replace(sent, headers=moved)) == "malformed-id"
+
+
+NONCE = {
+    "signed": "{timestamp}\n{header:X-Nonce}\n{body}\n",
+    "timestamp_header": "X-Time",
+    "time_unit": "ms",
+}
+
+
+def nonce_request(**changes: str) -> SignedRequest:
+    """As WeChat Pay and Binance Pay sign: time, a nonce in a header, body, each with a line break."""
+    text = f"{NOW}000\nn-1\n".encode() + BODY + b"\n"
+    named = {
+        "X-Time": f"{NOW}000",
+        "X-Nonce": "n-1",
+        **{name.replace("_", "-"): text for name, text in changes.items()},
+    }
+    return request(b64(rsa_key().sign(text, padding.PKCS1v15(), hashes.SHA256())), BODY, *named.items())
+
+
+def test_a_nonce_in_a_header_is_signed_with_a_key() -> None:
+    assert made(**NONCE).verify(nonce_request(), NOW).timestamp == NOW
+
+
+@pytest.mark.parametrize(
+    ("changed", "wanted"),
+    [
+        (nonce_request(X_Nonce="n-2"), "mismatch"),
+        (nonce_request(X_Nonce=""), "mismatch"),
+        (nonce_request(X_Nonce="n-1\n{}"), "malformed-id"),
+        (nonce_request(X_Nonce="\ud800"), "mismatch"),
+        (nonce_request(x_nonce="n-1"), "repeated-header"),
+        (nonce_request(X_Time=str(NOW)), "stale"),
+        (nonce_request(X_Time=f"{NOW}001"), "mismatch"),
+        (nonce_request(X_Time=f"{NOW}000\nn-1"), "malformed-timestamp"),
+        (nonce_request(x_time=f"{NOW}000"), "repeated-header"),
+        (replace(nonce_request(), headers=nonce_request().headers[:1]), "missing-header"),
+        (replace(nonce_request(), headers=nonce_request().headers[:-1]), "missing-header"),
+        (replace(nonce_request(), body=BODY + b"\n"), "mismatch"),
+        (replace(nonce_request(), headers=[*nonce_request().headers, ("X-SIGNATURE-SHA256", "")]), "repeated-header"),
+    ],
+    ids=range(13),
+)
+def test_a_nonce_that_a_key_signed_is_read_strictly(changed: SignedRequest, wanted: str) -> None:
+    assert refused(made(**NONCE), changed) == wanted
+
+
+def test_a_key_signs_the_url_and_several_signatures() -> None:
+    scheme = made("ed25519", form="t={timestamp},v1={signature}", signed="{method} {url} {timestamp} {body}")
+    sent = scheme.sign_request(SignedRequest("POST", "https://x/y?a=1", [], BODY), now=NOW, delivery_id="")
+    [(name, value)] = sent.headers
+    both = replace(sent, headers=[(name, value.replace(",v1=", ",v1=AAAA,v1=junk!,v1="))])
+    for good in (sent, both):
+        assert scheme.verify(good, NOW).timestamp == NOW
+    many = replace(sent, headers=[(name, value.replace(",v1=", f"{',v1=AAAA' * 9},v1="))])
+    for bad in (
+        many,
+        replace(sent, url="https://x/y?a=2"),
+        replace(sent, method="PUT"),
+        replace(sent, url="https://x"),
+    ):
+        assert refused(scheme, bad) == "mismatch"
+    assert refused(scheme, replace(sent, url="")) == "malformed-url"
+    assert (scheme.covers_url, scheme.covers_body, scheme.covers_time) == (True, True, True)
+
+
+def test_a_key_may_sign_a_sorted_form_with_its_signature() -> None:
+    """As Alipay signs: `sign` is a field of the form, over all the other fields."""
+    scheme = made(header="", signature="field:sign", signed="{form:=&}")
+    form = SignedRequest("POST", "", [("Content-Type", "application/x-www-form-urlencoded")], b"b=2&a=1")
+    sent = scheme.sign_request(form, now=NOW, delivery_id="")
+    scheme.verify(sent, NOW)
+    for body in (sent.body.replace(b"a=1", b"a=3"), sent.body + b"&c=1", sent.body + b"&sign=x", b"a=1&b=2"):
+        assert refused(scheme, replace(sent, body=body)) in {"mismatch", "malformed-body"}
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -163,7 +260,12 @@ def test_each_encoding_and_prefix_is_read_strictly() -> None:
         {"signed": "{body}{body}"},
         {"signed": "nothing"},
         {"signed": "{body"},
-        {"signed": "{body}{url}"},
+        {"signed": "{body}{secret}"},
+        {"signed": "{id}{body}"},
+        {"signed": "{body}{unknown}"},
+        {"signature": "field:sign"},
+        {"header": "", "signature": "field:sign"},
+        {"time_unit": "us"},
         {"timestamp_header": "X-Time"},
         {"timestamp_header": "x-signature-sha256", "signed": "{timestamp}{body}"},
         {"prefix": "é"},

@@ -48,7 +48,7 @@ def test_a_line_signs_what_it_verifies(way: Way) -> None:
     whole = any(part in way.options.get("signed", "body") for part in ("body", "{form"))
     if way.name == "jwt":
         whole = way.options.get("header") == "" or "body_hash" in way.options
-    assert scheme.covers_event == (way.name in {"adyen-classic", "sns"})
+    assert scheme.covers_event == (way.name in {"adyen-classic", "sns", "paypal"})
     assert scheme.covers_body == (not scheme.header_is_secret and not scheme.covers_event and whole)
     assert scheme.needs_url or not scheme.covers_url
 
