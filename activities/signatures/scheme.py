@@ -126,6 +126,7 @@ class Scheme(ABC):
     """
 
     name: ClassVar[str] = ""
+    secrets: tuple[str, ...] = ()
     covers_body = True
     covers_event = False
     event_proof: ClassVar[str] = "each event"

@@ -103,7 +103,12 @@ def _diagnosed(scheme: Scheme, delivery: Delivery, urls: CallbackURLs | None) ->
         yield JudgedStep("signature", "unknown", f"{scheme.name} signs the URL, which is not known here")
         return
     request = SignedRequest(delivery.method, url, delivery.headers, delivery.body or b"")
-    for finding in diagnose(scheme, scheme.secrets, request, delivery.received_at).findings:
+    try:
+        findings = diagnose(scheme, scheme.secrets, request, delivery.received_at).findings
+    except Exception as error:  # of a partner's own scheme: the rest of the page is still worth seeing
+        yield JudgedStep("signature", "unknown", f"the check failed: {type(error).__name__}")
+        return
+    for finding in findings:
         yield JudgedStep(f"signature: {finding.step}", finding.state, finding.says)
 
 

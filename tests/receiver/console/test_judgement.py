@@ -6,6 +6,7 @@ import gzip
 import time
 from dataclasses import replace
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -81,6 +82,13 @@ def test_a_partner_that_signs_nothing_is_told() -> None:
 
 def test_a_scheme_with_the_url_needs_what_makes_it() -> None:
     assert states(delivery(), signing(scheme="twilio"), None)["signature"] == "unknown"
+
+
+def test_a_scheme_that_fails_is_told() -> None:
+    partners = signing()
+    with patch.object(type(partners["bank"].signature), "verify", side_effect=KeyError):
+        [step] = [step for step in judged_steps(signed(), partners, URLS) if "signature" in step.name]
+    assert (step.state, step.says) == ("unknown", "the check failed: KeyError")
 
 
 def test_only_a_refused_delivery_has_failed() -> None:
