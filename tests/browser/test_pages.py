@@ -88,3 +88,28 @@ def test_the_pictures_of_the_docs(
     page.set_viewport_size({"width": 1100, "height": 720})
     page.screenshot(path=docs_pictures / f"console-{name}.png")
     visited.check()
+
+
+SPOIL = """
+() => {
+    const picture = document.createElement("img");
+    picture.src = "https://elsewhere.example/x.png";
+    const wide = document.createElement("div");
+    wide.style.setProperty("width", "5000px");
+    wide.textContent = "wide";
+    document.querySelector("main").append(picture, wide);
+}
+"""
+
+
+def test_a_spoiled_page_is_noticed(visitor: Callable[..., Watched]) -> None:
+    """A control: what the other tests look for is found where it is."""
+    visited = visitor()
+    page = visited.open("/deliveries")
+    page.evaluate(SPOIL)
+    page.wait_for_function("() => window.violations.length > 0")
+    assert any("image-alt" in found for found in visited.axe())
+    assert visited.sideways() != []
+    assert any("Content Security Policy" in said for said in visited.troubles)
+    with pytest.raises(AssertionError):
+        visited.check()
