@@ -13,9 +13,11 @@ from temporalio.client import Client
 from temporalio.common import SearchAttributeKey
 from temporalio.service import RPCError, RPCStatusCode
 
+from workflows.contract import StageProgress
 from workflows.finding import (
     ATTRIBUTES,
     DEADLINE_KEY,
+    OPEN_STATES,
     PARTNER_KEY,
     PIPELINE_KEY,
     STAGE_KEY,
@@ -93,6 +95,16 @@ class RunFilter:
     def query(self) -> str:
         """The conditions of a visibility query; "" for all runs."""
         return " AND ".join(self._conditions())
+
+    def chooses(self, stage: StageProgress) -> bool:
+        """Whether an open stage is one for which it finds a run. Here `calling` and `waiting` are told apart."""
+        return (
+            stage.state in OPEN_STATES
+            and self.state in {"", stage.state}
+            and (not self.partner or short_value(self.partner) == short_value(stage.partner))
+            and (not self.stage or short_value(self.stage) == short_value(stage.name or str(stage.number)))
+            and (self.due is None or (stage.deadline is not None and stage.deadline < self.due.timestamp()))
+        )
 
     def _conditions(self) -> Iterator[str]:
         if self.pipeline:

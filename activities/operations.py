@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
 
@@ -17,7 +18,7 @@ from temporalio.exceptions import FailureError
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.client import TemporalUnreachable
-from activities.run_errors import NoSuchStage, RunNotFound
+from activities.run_errors import NoSuchStage, ProgressUnknown, RunNotFound
 from activities.runs import Runs
 from workflows.commands import text_of
 from workflows.contract import OPERATE, Applied, Command, Progress
@@ -34,6 +35,10 @@ class RefusedByRun(Exception):
     """The run refused the command. The message is its sentence for the operator."""
 
 
+class WentOn(RefusedByRun):
+    """The stage has gone on since the operator saw it: it is settled or at another call, or its run is another one."""
+
+
 class NoCommands(Exception):
     """The run's worker has an earlier version, or the run's class takes no commands."""
 
@@ -42,20 +47,61 @@ class CommandUnsure(Exception):
     """It is not known whether the command was or will be carried out. The same id tells."""
 
 
-async def operate(runs: Runs, workflow_id: str, command: Command, *, repeated: bool = False) -> Applied:
+@dataclass(frozen=True)
+class SeenCall:
+    """The call at which an operator saw an open stage. chain_id: of its run.
+
+    attempt, called_at: 0 and None before the stage's first call. called_at: unix seconds.
+    """
+
+    chain_id: str
+    attempt: int
+    called_at: float | None
+
+    def why_gone(self, number: int, progress: Progress, *, repeated: bool = False) -> str:
+        """Why a command for this call of the stage is too late, as a sentence; "" if it is not.
+
+        repeated: the command may have been carried out before, so what it does is no reason.
+        """
+        if progress.chain_id != self.chain_id:
+            return "another run has this id by now"
+        stage = next((one for one in progress.stages if one.number == number), None)
+        if stage is None:
+            return f"the run has no stage {number}"
+        if stage.outcome and not repeated:
+            return f"stage {number} is settled: {stage.outcome} by {stage.cause}"
+        if stage.attempts != self.attempt:
+            return "" if repeated else f"stage {number} is at call {stage.attempts} by now, not {self.attempt}"
+        # A resumed run makes a first call for the second time.
+        return "" if stage.outcome or stage.called_at == self.called_at else f"stage {number} was called again since"
+
+
+async def operate(
+    runs: Runs, workflow_id: str, command: Command, *, repeated: bool = False, seen: SeenCall | None = None
+) -> Applied:
     """Have the run apply the command to its stage, at the call that the stage is at now.
 
     Sends nothing if no worker answers: Temporal would keep the command, and a worker would apply it much later.
 
     repeated: the command may have been sent before, by the same id; then it is found even if the run has ended since.
+    seen: only at this call of the stage; otherwise raises `WentOn`.
     Raises `RefusedByRun`, `CommandUnsure`, `NoCommands`; `RunNotFound`, `RunEnded`, `NoSuchStage`, `ProgressUnknown`.
     """
     if (await runs.describe(workflow_id)).status is WorkflowExecutionStatus.RUNNING:
         progress = await runs.progress(workflow_id)
-        command = replace(command, attempt=_attempt_of(command.stage, progress, workflow_id))
+        attempt = _attempt_of(command.stage, progress, workflow_id)
+        if seen and (why := seen.why_gone(command.stage, progress, repeated=repeated)):
+            raise WentOn(why)
+        command = replace(command, attempt=seen.attempt if seen else attempt)
     elif not repeated:
         await runs.check_open(workflow_id)
-    applied = await _send(runs, workflow_id, command)
+    try:
+        applied = await _send(runs, workflow_id, command)
+    except RefusedByRun as refused:
+        with contextlib.suppress(ProgressUnknown):
+            if seen and seen.why_gone(command.stage, await runs.progress(workflow_id)):
+                raise WentOn(str(refused)) from refused
+        raise
     if (applied.stage, applied.what) != (command.stage, text_of(command)):
         # Within an execution, Temporal itself answers a repeated id, whatever the command says.
         was = f"stage {applied.stage}: {applied.what}"

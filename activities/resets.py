@@ -50,6 +50,10 @@ class StillOpen(CannotResume):
     """The run has not ended."""
 
 
+class ResumedBefore(CannotResume):
+    """The run has another execution by now than the operator has seen."""
+
+
 class HasCompleted(CannotResume):
     """The run has completed."""
 
@@ -89,13 +93,18 @@ class Resumed:
     again: Sequence[StageCall]
 
 
-async def resume(runs: Runs, workflow_id: str, stage: int = 0, *, reason: str, at: float) -> Resumed:
+async def resume(
+    runs: Runs, workflow_id: str, stage: int = 0, *, reason: str, at: float, execution: str = ""
+) -> Resumed:
     """Reset the run to before the first call of the stage in its last execution.
 
     stage: the stage's number; 0 for the stage that failed, or that was called last. at: unix seconds, now.
+    execution: only if this is the run's last execution; otherwise raises `ResumedBefore`.
     Raises `CannotResume`, `NoSuchStage`, `RunNotFound`.
     """
     described = await runs.describe(workflow_id)
+    if execution not in {"", described.run_id}:
+        raise ResumedBefore(f"the run {workflow_id} was resumed or started again since, as {described.run_id}")
     _check_ended(described)
     async with runs.reaching(workflow_id, within=HISTORY_TIMEOUT):
         handle = runs.client.get_workflow_handle(workflow_id, run_id=described.run_id)

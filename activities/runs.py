@@ -271,11 +271,15 @@ class Runs:
             return False
         return described.raw_info.first_run_id == chain_id
 
-    async def cancel(self, workflow_id: str) -> None:
-        """Request the run to end; its open stage is settled as cancelled. Raises `RunNotFound`, `RunEnded`."""
+    async def cancel(self, workflow_id: str, *, chain_id: str | None = None, reason: str = "") -> None:
+        """Request the run to end; its open stage is settled as cancelled. Raises `RunNotFound`, `RunEnded`.
+
+        chain_id: only if the run is of this chain; otherwise raises `RunNotFound`. reason: for the run's history.
+        """
         await self.check_open(workflow_id)
         async with self.reaching(workflow_id):
-            await self.client.get_workflow_handle(workflow_id).cancel()
+            handle = self.client.get_workflow_handle(workflow_id, first_execution_run_id=chain_id)
+            await handle.cancel(reason=reason)
 
     async def check_open(self, workflow_id: str) -> None:
         """Raise `RunEnded` if the run has ended, `RunNotFound` if Temporal does not know it."""

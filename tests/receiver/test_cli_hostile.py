@@ -341,7 +341,7 @@ ALLOWED = {
     ("output.py", "confirm"),
     ("output.py", "prompt"),
     ("tables.py", "Live"),
-    ("delivery/replaying.py", "Progress"),
+    ("tables.py", "Progress"),
     ("__init__.py", "print_exc"),
     ("terminal.py", "write"),
     ("terminal.py", "buffer"),
