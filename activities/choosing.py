@@ -61,9 +61,10 @@ class Chosen:
     left_out: Mapping[str, int]
 
 
-async def choose_open_runs(runs: Runs, where: RunFilter, *, limit: int) -> Chosen:
+async def choose_open_runs(runs: Runs, where: RunFilter, *, limit: int, with_stages: bool = True) -> Chosen:
     """Find the latest open runs that match, and ask each which of its open stages match.
 
+    with_stages: without it, no run is asked, and each that Temporal finds is chosen.
     Raises what `list_runs` does; `WorkerAway` if many runs in a row do not answer.
     """
     where = replace(where, status="running")
@@ -73,7 +74,7 @@ async def choose_open_runs(runs: Runs, where: RunFilter, *, limit: int) -> Chose
     async def ask(run: Run) -> ChosenRun | str:
         nonlocal silent
         try:
-            found = await _stages(runs, run, where)
+            found = await (_stages(runs, run, where) if with_stages else _whole(runs, run))
         except WorkerAway:
             silent += 1
             if silent >= MOST_SILENT:
@@ -83,7 +84,7 @@ async def choose_open_runs(runs: Runs, where: RunFilter, *, limit: int) -> Chose
         except (ProgressUnknown, RunNotFound, RPCError, TypeError):
             return SILENT
         silent = 0
-        return found if found.stages else MOVED_ON
+        return found if found.stages or not with_stages else MOVED_ON
 
     return await _chosen(runs, listed, ask, where)
 
@@ -146,6 +147,11 @@ async def _all_of(listed: Sequence[Run], look: Callable[[Run], Awaitable[T]]) ->
     finally:
         for task in tasks:
             task.cancel()
+
+
+async def _whole(runs: Runs, run: Run) -> ChosenRun:
+    chain_id = (await runs.describe(run.workflow_id)).raw_info.first_run_id
+    return ChosenRun(run.workflow_id, run.run_id, run.pipeline, run.status, chain_id)
 
 
 async def _stages(runs: Runs, run: Run, where: RunFilter) -> ChosenRun:

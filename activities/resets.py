@@ -121,6 +121,18 @@ async def resume(
     return Resumed(run_id, await history.called_again(chosen))
 
 
+async def was_resumed(runs: Runs, workflow_id: str, execution: str, reason: str) -> bool:
+    """Whether this execution was resumed for this very reason. Raises `RunNotFound`."""
+    async with runs.reaching(workflow_id, within=HISTORY_TIMEOUT):
+        described = await runs.client.get_workflow_handle(workflow_id, run_id=execution).describe()
+        next_run = described.raw_description.workflow_extended_info.reset_run_id
+        if not next_run:
+            return False
+        handle = runs.client.get_workflow_handle(workflow_id, run_id=next_run)
+        events = (await handle.fetch_history()).events
+    return any(event.workflow_task_failed_event_attributes.failure.message == reason for event in events)
+
+
 async def _reset(runs: Runs, described: WorkflowExecutionDescription, event: int, reason: str) -> str:
     """Reset the execution to the event, and return the id of the new execution."""
     request = ResetWorkflowExecutionRequest(

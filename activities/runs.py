@@ -281,6 +281,17 @@ class Runs:
             handle = self.client.get_workflow_handle(workflow_id, first_execution_run_id=chain_id)
             await handle.cancel(reason=reason)
 
+    async def was_cancelled(self, workflow_id: str, chain_id: str, reason: str) -> bool:
+        """Whether the run of this chain was cancelled for this very reason."""
+        described = await self.describe(workflow_id)
+        if described.raw_info.first_run_id != chain_id:
+            return False
+        async with self.reaching(workflow_id):
+            history = await self.client.get_workflow_handle(workflow_id, run_id=described.run_id).fetch_history()
+        return any(
+            event.workflow_execution_cancel_requested_event_attributes.cause == reason for event in history.events
+        )
+
     async def check_open(self, workflow_id: str) -> None:
         """Raise `RunEnded` if the run has ended, `RunNotFound` if Temporal does not know it."""
         status = (await self.describe(workflow_id)).status

@@ -10,7 +10,6 @@ from typing import Final
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.live import Live
-from rich.progress import Progress
 from rich.rule import Rule
 from rich.segment import Segment
 from rich.text import Text
@@ -47,6 +46,8 @@ def live_table(*, wanted: bool = True) -> AbstractContextManager[Live | None]:
 @contextmanager
 def progress_bar(what: str, total: int) -> Iterator[Callable[[], None]]:
     """Show a bar on the terminal of stderr, if there is one; gives the function to call for each thing that is done."""
+    from rich.progress import Progress
+
     errors = console(stderr=True)
     with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar:
         task = bar.add_task(what, total=total)
