@@ -130,9 +130,10 @@ async def test_skip_fail_and_call_again_act_like_the_single_commands(
 
 
 async def test_of_two_open_stages_only_the_matching_one_is_meant(
-    many: WorkflowEnvironment, partner: ScriptedPartner
+    many: WorkflowEnvironment, partner: ScriptedPartner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The filter is about the stage, not about the run that has it."""
+    monkeypatch.setattr("activities.finding.PIPELINE_TYPES", {AtOnce.__name__})
     handle = await side_by_side(many)
     await until_listed(many, RunFilter(partner="post"), 1)
     done = await bulk(many, "skip", "--partner", "post", "--json", *WHY, "--yes")
@@ -303,8 +304,10 @@ async def test_each_action_that_arrived_is_found_done(
 async def test_a_resume_that_arrived_is_found_done(
     many: WorkflowEnvironment, partner: ScriptedPartner, folder: Path
 ) -> None:
-    await failed_runs_of(many, partner, 2)
+    handles = await failed_runs_of(many, partner, 2)
     assert (await bulk(many, "resume", "--status", "failed", *WHY, "--yes")).code == 0
+    for handle in handles:
+        await waiting(many.client.get_workflow_handle(handle.id))
     calls = len(partner.calls)
     without_results(state_of(folder))
     done = await bulk(many, "resume", "--resume", str(state_of(folder)), "--yes")

@@ -11,6 +11,7 @@ from typing import Final
 import click
 
 from activities.choosing import Chosen, ChosenRun, choose_ended_runs, choose_open_runs
+from activities.run_errors import WorkerAway
 from activities.runs import Runs
 from activities.target import Target
 from receiver.cli.durations import read_duration
@@ -64,7 +65,11 @@ async def new_plan(runs: Runs, options: BulkOptions) -> BulkPlan:
     """List the runs; raises what `choose_open_runs` and `choose_ended_runs` do, and `CommandError` if there is none."""
     request = _request(options, Target.of_client(runs.client))
     _check(request)
-    chosen, is_cut = await _choose(runs, options)
+    try:
+        chosen, is_cut = await _choose(runs, options)
+    except WorkerAway as error:
+        advice = "start a worker with `stagehook worker`, then run it again"
+        raise CommandError(f"{error}, so nothing was done", advice, Exit.UNREACHABLE) from error
     whole = options.action not in STAGE_ACTIONS
     meant = [run for found in chosen.runs for run in ([found] if whole else _each_stage(found))]
     items = [BulkItem(number, run) for number, run in enumerate(meant, 1)]

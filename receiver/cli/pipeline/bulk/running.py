@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -40,7 +41,8 @@ async def act_on_many(options: BulkOptions) -> int:
     if not _agreed(plan, options):
         return Exit.OK
     path = Path(options.file) if options.file else _free_path(plan)
-    return await _act(runs, plan, StateFile.create(path, plan.request, plan.items), options)
+    with closing(StateFile.create(path, plan.request, plan.items)) as file:
+        return await _act(runs, plan, file, options)
 
 
 async def _go_on(runs: Runs, options: BulkOptions) -> int:
@@ -49,16 +51,13 @@ async def _go_on(runs: Runs, options: BulkOptions) -> int:
         _agreed(plan_of_rest(read_state(path), options, target), options)
         return Exit.OK
     file, state = StateFile.reopen(path)
-    try:
+    with closing(file):
         plan = plan_of_rest(state, options, target)
         if not plan.items:
             note(printable(f"{path} has nothing left to do"))
             return Exit.OK
         _agreed(plan, options)
-    except BaseException:
-        file.close()
-        raise
-    return await _act(runs, plan, file, options)
+        return await _act(runs, plan, file, options)
 
 
 def _agreed(plan: BulkPlan, options: BulkOptions) -> bool:
@@ -85,7 +84,6 @@ async def _act(runs: Runs, plan: BulkPlan, file: StateFile, options: BulkOptions
         with progress_bar(plan.request.action, len(plan.items)) as work.advance:
             await work.act_on_all(plan.items, options.rate)
     finally:
-        file.close()
         report.tell_end()
     return report.exit_code(is_interrupted=work.is_interrupted)
 
