@@ -19,16 +19,20 @@ from temporalio.testing import WorkflowEnvironment
 from activities.finding import RunFilter, register_attributes
 from activities.runs import Runs
 from activities.worker import WORKFLOWS
+from receiver.cli.demo.processes import bare_environment
+from receiver.cli.demo.stack import stagehook_command
 from receiver.cli.pipeline import pipeline
 from receiver.cli.pipeline.bulk import running, telling
 from receiver.cli.pipeline.bulk.planning import BulkPlan
 from receiver.cli.pipeline.filters import FILTER_NAMES
-from tests.commands import Done
+from tests.commands import Done, command
+from tests.local_stack import running as processes_running
 from tests.parts.bulk_runs import begin_of, begin_waiting, ledger_of, until_listed
 from tests.parts.patience import NO_WORKER
 from tests.parts.told import told
 from tests.support import (
     QUEUE,
+    RUN_TIMEOUT,
     SOON,
     Handle,
     ScriptedPartner,
@@ -82,6 +86,11 @@ def lines_of(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text().splitlines()]
 
 
+def results_in(folder: Path) -> int:
+    """How many results the state file has, if there is one."""
+    return sum(file.read_text().count('"result"') for file in folder.glob("*.jsonl"))
+
+
 def without_results(file: Path, kept: int = 0) -> None:
     """As if the process had been killed before it wrote more results than this."""
     lines = file.read_text().splitlines(keepends=True)
@@ -115,6 +124,7 @@ async def test_only_the_stages_of_the_partner_are_extended(
     assert {line["result"] for line in rest[3:]} == {"done"}
 
 
+@pytest.mark.system
 async def test_skip_fail_and_call_again_act_like_the_single_commands(
     many: WorkflowEnvironment, partner: ScriptedPartner
 ) -> None:
@@ -129,6 +139,7 @@ async def test_skip_fail_and_call_again_act_like_the_single_commands(
     await waiting(called, attempt=2)
 
 
+@pytest.mark.system
 async def test_of_two_open_stages_only_the_matching_one_is_meant(
     many: WorkflowEnvironment, partner: ScriptedPartner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,6 +155,7 @@ async def test_of_two_open_stages_only_the_matching_one_is_meant(
     assert (none.code, none.out) == (4, "")
 
 
+@pytest.mark.system
 async def test_cancel_ends_the_matching_runs_and_says_why(many: WorkflowEnvironment, partner: ScriptedPartner) -> None:
     handles, others = await begin_of(many, "bank", 2), await begin_of(many, "post", 1)
     done = await bulk(many, "cancel", "--partner", "bank", *WHY, "--yes")
@@ -155,6 +167,7 @@ async def test_cancel_ends_the_matching_runs_and_says_why(many: WorkflowEnvironm
     assert (await others[0].describe()).status is WorkflowExecutionStatus.RUNNING
 
 
+@pytest.mark.system
 async def test_resume_goes_on_with_runs_that_failed(many: WorkflowEnvironment, partner: ScriptedPartner) -> None:
     handles = await failed_runs_of(many, partner, 2)
     await told(many, "pipeline", "resume", handles[0].id)  # one by hand, so that it is not meant
@@ -225,6 +238,7 @@ async def test_what_went_on_since_it_was_listed_is_passed_over(
     assert (await until(left, 1, lambda one: bool(one.outcome))).outcome == "skipped"
 
 
+@pytest.mark.system
 async def test_a_resumed_run_is_not_the_one_that_was_listed(
     many: WorkflowEnvironment, partner: ScriptedPartner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -241,6 +255,7 @@ async def test_a_resumed_run_is_not_the_one_that_was_listed(
     assert "ada" not in str(await ledger_of(latest))
 
 
+@pytest.mark.system
 async def test_a_refusal_by_the_run_is_a_failure_with_its_line(
     many: WorkflowEnvironment, partner: ScriptedPartner
 ) -> None:
@@ -253,6 +268,7 @@ async def test_a_refusal_by_the_run_is_a_failure_with_its_line(
     assert "--resume" not in done.err
 
 
+@pytest.mark.system
 async def test_cancel_passes_over_a_run_whose_stage_went_on(
     many: WorkflowEnvironment, partner: ScriptedPartner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -288,6 +304,7 @@ async def test_what_was_done_and_not_written_acts_only_once(
     assert (nothing.code, nothing.err) == (0, f"{file} has nothing left to do\n")
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("action", ["skip", "fail", "call-again", "cancel"])
 async def test_each_action_that_arrived_is_found_done(
     many: WorkflowEnvironment, partner: ScriptedPartner, folder: Path, action: str
@@ -301,6 +318,7 @@ async def test_each_action_that_arrived_is_found_done(
     assert (done.code, done.err.splitlines()[-1]) == (0, "2 done"), done.err
 
 
+@pytest.mark.system
 async def test_a_resume_that_arrived_is_found_done(
     many: WorkflowEnvironment, partner: ScriptedPartner, folder: Path
 ) -> None:
@@ -315,6 +333,7 @@ async def test_a_resume_that_arrived_is_found_done(
     assert len(partner.calls) == calls
 
 
+@pytest.mark.system
 async def test_another_state_file_is_refused(many: WorkflowEnvironment, partner: ScriptedPartner, folder: Path) -> None:
     await begin_of(many, "bank", 1)
     await bulk(many, "extend", "1h", "--partner", "bank", *WHY, "--yes", "--state-file", "mine.jsonl")
@@ -339,9 +358,33 @@ async def test_another_state_file_is_refused(many: WorkflowEnvironment, partner:
     ]
 
 
+@pytest.mark.system
+async def test_a_killed_command_goes_on_and_acts_on_each_run_once(
+    many: WorkflowEnvironment, partner: ScriptedPartner, folder: Path
+) -> None:
+    """A process of its own, which is killed in the middle of its work."""
+    of_bank, of_post = await begin_of(many, "bank", 20), await begin_of(many, "post", 20)
+    words = ("pipeline", "bulk", "extend", "1h", "--partner", "bank", *WHY, "--yes", "--rate", "10")
+    address = many.client.service_client.config.target_host
+    env = {**bare_environment(), "TEMPORAL_ADDRESS": address, "TEMPORAL_NAMESPACE": many.client.namespace}
+    with processes_running(stagehook_command(*words), env, folder / "log") as process:
+        async with asyncio.timeout(3 * RUN_TIMEOUT):
+            while results_in(folder) < 5:
+                assert process.poll() is None, (folder / "log").read_text()
+                await asyncio.sleep(0.02)
+    done_before = results_in(folder)
+    assert 5 <= done_before < 20
+    done = await bulk(many, "extend", "--resume", str(state_of(folder)), "--yes", "--rate", "100")
+    assert (done.code, done.err.splitlines()[-1]) == (0, f"{20 - done_before} done"), done.err
+    extended = [("extend by 1 hour, by ada", "the bank is down")]
+    assert [await ledger_of(handle) for handle in of_bank] == [extended] * 20
+    assert [await ledger_of(handle) for handle in of_post] == [[]] * 20
+
+
 # --- lists, questions, and what is away
 
 
+@pytest.mark.system
 async def test_a_dry_run_lists_and_writes_nothing(
     many: WorkflowEnvironment, partner: ScriptedPartner, folder: Path
 ) -> None:
@@ -357,6 +400,7 @@ async def test_a_dry_run_lists_and_writes_nothing(
     assert await ledger_of(handles[0]) == []
 
 
+@pytest.mark.system
 async def test_it_asks_on_a_terminal_and_refuses_without(
     many: WorkflowEnvironment, partner: ScriptedPartner, folder: Path
 ) -> None:
@@ -368,6 +412,7 @@ async def test_it_asks_on_a_terminal_and_refuses_without(
     assert (await progress_of(handle)).stages[0].state == "waiting"
 
 
+@pytest.mark.system
 async def test_without_a_worker_nothing_is_marked_failed(
     many: WorkflowEnvironment, monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:
@@ -388,6 +433,7 @@ async def test_without_a_worker_nothing_is_marked_failed(
         assert {(await until(one, 1, lambda one: bool(one.outcome))).outcome for one in handles} == {"skipped"}
 
 
+@pytest.mark.system
 async def test_runs_that_no_worker_answers_for_are_not_chosen(
     many: WorkflowEnvironment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -401,6 +447,7 @@ async def test_runs_that_no_worker_answers_for_are_not_chosen(
     assert (cancelled.code, cancelled.err.splitlines()[-1]) == (0, "2 done")  # no worker is needed for that
 
 
+@pytest.mark.system
 async def test_when_many_in_a_row_are_silent_no_other_is_asked(
     many: WorkflowEnvironment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -435,14 +482,13 @@ async def test_when_many_in_a_row_are_silent_no_other_is_asked(
         (["skip", "--resume", "/dev/zero"], "/dev/zero is not a state file"),
     ],
 )
-async def test_a_bulk_command_that_cannot_be_meant_is_refused(
-    real: WorkflowEnvironment, words: list[str], says: str
-) -> None:
-    done = await bulk(real, *words)
+def test_a_bulk_command_that_cannot_be_meant_is_refused(words: list[str], says: str) -> None:
+    done = command("pipeline", "bulk", *words)
     assert (done.code, done.out) == (2, "")
     assert says in done.err.splitlines()[0]
 
 
+@pytest.mark.system
 async def test_no_match_and_no_attributes_are_told(real: WorkflowEnvironment) -> None:
     words = ("skip", "--partner", "bank", *WHY, "--yes")
     lacking = await bulk(real, *words)

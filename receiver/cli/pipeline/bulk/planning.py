@@ -17,7 +17,7 @@ from activities.target import Target
 from receiver.cli.durations import read_duration
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.pipeline.actors import os_user
-from receiver.cli.pipeline.bulk import STAGE_ACTIONS, BulkOptions
+from receiver.cli.pipeline.bulk import STAGE_ACTIONS, BulkAction, BulkOptions
 from receiver.cli.pipeline.bulk.state import STATE_VERSION, BulkItem, BulkRequest, BulkState
 from workflows.commands import CommandRefused, read_command
 from workflows.contract import Command
@@ -39,9 +39,10 @@ class BulkPlan:
     failures_cut: bool = False
 
 
-def check_filters(options: BulkOptions) -> None:
-    """Raise a usage error for filters that find no run on which the action can act."""
+def check_options(options: BulkOptions) -> None:
+    """Raise a usage error for what no run can take, and for filters that find no run on which the action can act."""
     where = options.where
+    _check(options.action, options.duration, options.actor or os_user(), options.reason)
     if options.action != "resume":
         if options.failed or where.status not in {"", "running"}:
             raise click.UsageError(f"`{options.action}` is for open runs: leave out --failed-with, and other --status")
@@ -51,12 +52,11 @@ def check_filters(options: BulkOptions) -> None:
         raise click.UsageError("say which ended runs: --status failed, canceled, terminated or timed_out")
 
 
-def _check(request: BulkRequest) -> None:
-    """Raise a usage error for a reason, an actor or a duration that no run can take."""
-    if request.action == "extend" and not read_duration(request.duration):
-        raise click.UsageError(f"invalid duration {request.duration!r}: use more than 0")
+def _check(action: BulkAction, duration: str, actor: str, reason: str) -> None:
+    if action == "extend" and not read_duration(duration):
+        raise click.UsageError(f"invalid duration {duration!r}: use more than 0")
     try:
-        read_command([asdict(Command("sample", "skip", 1, request.actor, request.reason))])
+        read_command([asdict(Command("sample", "skip", 1, actor, reason))])
     except CommandRefused as refused:
         raise click.UsageError(str(refused)) from None
 
@@ -64,7 +64,6 @@ def _check(request: BulkRequest) -> None:
 async def new_plan(runs: Runs, options: BulkOptions) -> BulkPlan:
     """List the runs; raises what `choose_open_runs` and `choose_ended_runs` do, and `CommandError` if there is none."""
     request = _request(options, Target.of_client(runs.client))
-    _check(request)
     try:
         chosen, is_cut = await _choose(runs, options)
     except WorkerAway as error:
@@ -112,7 +111,7 @@ def _each_stage(run: ChosenRun) -> Iterator[ChosenRun]:
 def plan_of_rest(state: BulkState, options: BulkOptions, target: Target) -> BulkPlan:
     """The plan of what a state file has left; raises `CommandError` if what is asked or where differs."""
     request = state.request
-    _check(request)
+    _check(request.action, request.duration, request.actor, request.reason)
     asked = {
         "action": (options.action, request.action),
         "reason": (options.reason, request.reason),

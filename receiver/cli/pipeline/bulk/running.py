@@ -16,7 +16,7 @@ from receiver.cli.errors import Exit
 from receiver.cli.output import confirm_first, counted, note, on_signals
 from receiver.cli.pipeline.bulk import BulkOptions
 from receiver.cli.pipeline.bulk.acting import Acting
-from receiver.cli.pipeline.bulk.planning import BulkPlan, check_filters, new_plan, plan_of_rest
+from receiver.cli.pipeline.bulk.planning import BulkPlan, check_options, new_plan, plan_of_rest
 from receiver.cli.pipeline.bulk.state import BulkItem, BulkResult, StateFile, read_state
 from receiver.cli.pipeline.bulk.telling import Report, tell_plan, what_is_done
 from receiver.cli.pipeline.runs import connect_runs
@@ -32,11 +32,10 @@ MOST_UNREACHED: Final = 5
 
 async def act_on_many(options: BulkOptions) -> int:
     """Act on all the runs that the options choose, or that their state file has left. Raises `CommandError`."""
-    if not options.begun:
-        check_filters(options)
-    runs = await connect_runs()
     if options.begun:
-        return await _go_on(runs, options)
+        return await _go_on(options)
+    check_options(options)
+    runs = await connect_runs()
     plan = await new_plan(runs, options)
     if not _agreed(plan, options):
         return Exit.OK
@@ -45,14 +44,16 @@ async def act_on_many(options: BulkOptions) -> int:
         return await _act(runs, plan, file, options)
 
 
-async def _go_on(runs: Runs, options: BulkOptions) -> int:
-    path, target = Path(options.begun), Target.of_client(runs.client)
+async def _go_on(options: BulkOptions) -> int:
+    path = Path(options.begun)
     if options.dry_run:
-        _agreed(plan_of_rest(read_state(path), options, target), options)
+        state = read_state(path)
+        _agreed(plan_of_rest(state, options, Target.of_client((await connect_runs()).client)), options)
         return Exit.OK
     file, state = StateFile.reopen(path)
     with closing(file):
-        plan = plan_of_rest(state, options, target)
+        runs = await connect_runs()
+        plan = plan_of_rest(state, options, Target.of_client(runs.client))
         if not plan.items:
             note(printable(f"{path} has nothing left to do"))
             return Exit.OK

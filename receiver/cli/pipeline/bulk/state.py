@@ -34,6 +34,9 @@ STATE_VERSION: Final = 1
 LARGEST_STATE: Final = 256 * 1024 * 1024
 """Bytes. The largest plan, with ids of 1,000 bytes, has a tenth of it."""
 
+ID: Final = re.compile(r"[0-9a-f]{1,64}")
+"""An id of a state."""
+
 ResultWord = Literal["done", "passed over", "failed", "unsure", "unreached"]
 FINAL: Final = ("done", "passed over", "failed")
 """Results after which nothing is left to do for a run."""
@@ -189,10 +192,11 @@ def _read(path: Path, content: bytes) -> BulkState:
     if not lines:
         raise _odd(path, 1)
     request = _line(path, 1, lines[0], BulkRequest)
-    if request.version != STATE_VERSION or request.action not in get_args(BulkAction) or not _is_id(request.id):
+    is_known = request.version == STATE_VERSION and request.action in get_args(BulkAction)
+    if not is_known or not ID.fullmatch(request.id) or request.items < 0:
         raise _odd(path, 1)
     planned, rest = lines[1 : 1 + request.items], lines[1 + request.items :]
-    if request.items < 0 or len(planned) < request.items:
+    if len(planned) < request.items:
         what = f"{path} lists {len(planned)} of {counted(request.items, 'run')}: it was stopped before it acted"
         raise CommandError(what, "run the command again without --resume", Exit.USAGE)
     items = [_line(path, number, line, BulkItem) for number, line in enumerate(planned, 2)]
@@ -213,10 +217,6 @@ def _line(path: Path, number: int, line: bytes, kind: type[T]) -> T:
         return convert(kind, strict_json.loads(line))
     except (strict_json.NotStrictJSON, Broken):
         raise _odd(path, number) from None
-
-
-def _is_id(text: str) -> bool:
-    return re.fullmatch(r"[0-9a-f]{1,64}", text) is not None
 
 
 def _odd(path: Path, number: int) -> CommandError:
