@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import stat
+import subprocess
 import threading
-from collections.abc import AsyncIterator, Awaitable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +28,11 @@ from receiver.cli.pipeline.bulk import running, telling
 from receiver.cli.pipeline.bulk.planning import BulkPlan
 from receiver.cli.pipeline.filters import FILTER_NAMES
 from tests.commands import Done, command
+from tests.local_stack import Local, eventually
 from tests.local_stack import running as processes_running
 from tests.parts.bulk_runs import begin_of, begin_waiting, ledger_of, until_listed
 from tests.parts.patience import NO_WORKER
+from tests.parts.terminals import answered
 from tests.parts.told import told
 from tests.support import (
     QUEUE,
@@ -48,7 +52,9 @@ from tests.support import (
 from tests.support import pipeline as definition_of
 from tests.workflows.classes import AtOnce
 from workflows.contract import Answer, StageCall
+from workflows.pipelines import REVIEWED_ONBOARDING
 
+REVIEWED = REVIEWED_ONBOARDING.name
 WHY = ("--reason", "the bank is down", "--actor", "ada")
 
 
@@ -358,20 +364,30 @@ async def test_another_state_file_is_refused(many: WorkflowEnvironment, partner:
     ]
 
 
+@contextmanager
+def alone(env: WorkflowEnvironment, folder: Path, *words: str) -> Iterator[subprocess.Popen[bytes]]:
+    """The command as a process of its own, which writes to `folder/log`."""
+    address = env.client.service_client.config.target_host
+    variables = {**bare_environment(), "TEMPORAL_ADDRESS": address, "TEMPORAL_NAMESPACE": env.client.namespace}
+    with processes_running(stagehook_command("pipeline", "bulk", *words), variables, folder / "log") as process:
+        yield process
+
+
+async def until_results(process: subprocess.Popen[bytes], folder: Path, count: int) -> None:
+    async with asyncio.timeout(3 * RUN_TIMEOUT):
+        while results_in(folder) < count:
+            assert process.poll() is None, (folder / "log").read_text()
+            await asyncio.sleep(0.02)
+
+
 @pytest.mark.system
 async def test_a_killed_command_goes_on_and_acts_on_each_run_once(
     many: WorkflowEnvironment, partner: ScriptedPartner, folder: Path
 ) -> None:
-    """A process of its own, which is killed in the middle of its work."""
     of_bank, of_post = await begin_of(many, "bank", 20), await begin_of(many, "post", 20)
-    words = ("pipeline", "bulk", "extend", "1h", "--partner", "bank", *WHY, "--yes", "--rate", "10")
-    address = many.client.service_client.config.target_host
-    env = {**bare_environment(), "TEMPORAL_ADDRESS": address, "TEMPORAL_NAMESPACE": many.client.namespace}
-    with processes_running(stagehook_command(*words), env, folder / "log") as process:
-        async with asyncio.timeout(3 * RUN_TIMEOUT):
-            while results_in(folder) < 5:
-                assert process.poll() is None, (folder / "log").read_text()
-                await asyncio.sleep(0.02)
+    words = ("extend", "1h", "--partner", "bank", *WHY, "--yes", "--rate", "10")
+    with alone(many, folder, *words) as process:
+        await until_results(process, folder, 5)
     done_before = results_in(folder)
     assert 5 <= done_before < 20
     done = await bulk(many, "extend", "--resume", str(state_of(folder)), "--yes", "--rate", "100")
@@ -379,6 +395,24 @@ async def test_a_killed_command_goes_on_and_acts_on_each_run_once(
     extended = [("extend by 1 hour, by ada", "the bank is down")]
     assert [await ledger_of(handle) for handle in of_bank] == [extended] * 20
     assert [await ledger_of(handle) for handle in of_post] == [[]] * 20
+
+
+@pytest.mark.system
+async def test_ctrl_c_begins_no_other_action_and_says_how_to_go_on(
+    many: WorkflowEnvironment, partner: ScriptedPartner, folder: Path
+) -> None:
+    handles = await begin_of(many, "bank", 6)
+    with alone(many, folder, "skip", "--partner", "bank", *WHY, "--yes", "--rate", "0.5") as process:
+        await until_results(process, folder, 1)
+        process.send_signal(signal.SIGINT)
+        code = await asyncio.to_thread(process.wait, 3 * SOON)
+    printed, count = (folder / "log").read_text(), results_in(folder)
+    assert code == 130, printed
+    assert "stopping when " in printed
+    assert f"{count} done, {6 - count} not begun" in printed
+    assert f"{6 - count} left: go on with `stagehook pipeline bulk skip --resume {state_of(folder).name}`" in printed
+    outcomes = [(await progress_of(handle)).stages[0].outcome for handle in handles]
+    assert outcomes.count("skipped") == count
 
 
 # --- lists, questions, and what is away
@@ -401,15 +435,21 @@ async def test_a_dry_run_lists_and_writes_nothing(
 
 
 @pytest.mark.system
-async def test_it_asks_on_a_terminal_and_refuses_without(
-    many: WorkflowEnvironment, partner: ScriptedPartner, folder: Path
-) -> None:
-    [handle] = await begin_of(many, "bank", 1)
-    words = ("pipeline", "bulk", "skip", "--partner", "bank", *WHY)
-    refused = await bulk(many, *words[2:])
-    assert (refused.code, refused.err.splitlines()[-1]) == (2, "  try: say --yes")
+def test_it_asks_on_a_terminal_and_refuses_without(local: Local, folder: Path) -> None:
+    given = json.dumps({"full_name": "play:never", "date_of_birth": "1815-12-10"})
+    assert local.command("pipeline", "start", REVIEWED, "--id", "asked", "--input", given).returncode == 0
+    of_it = ("--pipeline", REVIEWED, "--stage", "identity-check")
+    eventually(lambda: b'"asked"' in local.command("pipeline", "list", *of_it, "--json").stdout)
+    words = ("pipeline", "bulk", "extend", "1m", *of_it, *WHY)
+    refused = local.command(*words)
+    assert (refused.returncode, refused.stderr.splitlines()[-1]) == (2, b"  try: say --yes")
+    declined = answered(b"n\n", *words, **local.stack.environment)
+    assert (declined.code, declined.err.endswith("nothing was done\n")) == (130, True)
     assert os.listdir(folder) == []
-    assert (await progress_of(handle)).stages[0].state == "waiting"
+    agreed = answered(b"y\n", *words, **local.stack.environment)
+    assert agreed.code == 0, agreed.err
+    assert agreed.err.splitlines()[-1].endswith(" done")
+    assert "the bank is down" in state_of(folder).read_text()
 
 
 @pytest.mark.system
