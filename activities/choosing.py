@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final, TypeVar
@@ -18,13 +19,21 @@ from activities.runs import Runs
 
 T = TypeVar("T")
 
+Watch = Callable[[int], AbstractContextManager[Callable[[], None]]]
+"""Makes a context for so many runs; it gives the function to call for each run that was looked at."""
+
 MOST_SILENT: Final = AT_ONCE
 """Runs in a row for which no worker answers, each for 5 s, after which no other run is asked."""
 
 MOVED_ON: Final = "no open stage matches"
-SILENT: Final = "it did not say what it waits for"
-REPLACED: Final = "it was resumed or started again since"
+SILENT: Final = "no answer to the question what is waited for"
+REPLACED: Final = "resumed or started again since"
 """Why a run that Temporal lists is left out."""
+
+
+def unwatched(_: int) -> AbstractContextManager[Callable[[], None]]:
+    """A `Watch` that shows nothing."""
+    return nullcontext(lambda: None)
 
 
 @dataclass(frozen=True)
@@ -61,7 +70,9 @@ class Chosen:
     left_out: Mapping[str, int]
 
 
-async def choose_open_runs(runs: Runs, where: RunFilter, *, limit: int, with_stages: bool = True) -> Chosen:
+async def choose_open_runs(
+    runs: Runs, where: RunFilter, *, limit: int, with_stages: bool = True, watch: Watch = unwatched
+) -> Chosen:
     """Find the latest open runs that match, and ask each which of its open stages match.
 
     with_stages: without it, no run is asked, and each that Temporal finds is chosen.
@@ -86,11 +97,12 @@ async def choose_open_runs(runs: Runs, where: RunFilter, *, limit: int, with_sta
         silent = 0
         return found if found.stages or not with_stages else MOVED_ON
 
-    return await _chosen(runs, listed, ask, where)
+    found = await _all_of(listed, ask, watch)
+    return await _chosen(runs, found, where)
 
 
 async def choose_ended_runs(
-    runs: Runs, where: RunFilter, failed: tuple[str, datetime] | None, *, limit: int
+    runs: Runs, where: RunFilter, failed: tuple[str, datetime] | None, *, limit: int, watch: Watch = unwatched
 ) -> tuple[Chosen, bool]:
     """Find the latest ended runs that match and were not resumed or started again since.
 
@@ -113,45 +125,46 @@ async def choose_ended_runs(
             return REPLACED
         return ChosenRun(run.workflow_id, run.run_id, run.pipeline, run.status)
 
-    total = len(read.found) if failed else 0
-    return await _chosen(runs, listed, look, None if failed else where, total), is_cut
+    looked_at = await _all_of(listed, look, watch)
+    if failed:
+        return _sorted(looked_at, len(read.found)), is_cut
+    return await _chosen(runs, looked_at, where), is_cut
 
 
-async def _chosen(
-    runs: Runs,
-    listed: Sequence[Run],
-    look: Callable[[Run], Awaitable[ChosenRun | str]],
-    where: RunFilter | None,
-    total: int = 0,
-) -> Chosen:
-    """Look at each listed run. look: returns the run as it is chosen, or why it is left out."""
-    once = list({run.run_id: run for run in listed}.values())  # a list that changes may name a run on two pages
-    found = await _all_of(once, look)
+async def _chosen(runs: Runs, found: Sequence[ChosenRun | str], where: RunFilter) -> Chosen:
+    return _sorted(found, max(len(found), sum((await count_runs(runs, where)).values())))
+
+
+def _sorted(found: Sequence[ChosenRun | str], total: int) -> Chosen:
+    """Separate the chosen runs from the reasons why others are left out."""
     left_out = Counter(one for one in found if isinstance(one, str))
-    if where is not None:
-        total = max(len(once), sum((await count_runs(runs, where)).values()))
     return Chosen([one for one in found if isinstance(one, ChosenRun)], total, left_out)
 
 
-async def _all_of(listed: Sequence[Run], look: Callable[[Run], Awaitable[T]]) -> list[T]:
+async def _all_of(listed: Sequence[Run], look: Callable[[Run], Awaitable[T]], watch: Watch) -> list[T]:
     """The results, in order; some runs are looked at together. The first error ends the others."""
+    once = {run.run_id: run for run in listed}.values()  # a list that changes may name a run on two pages
     free = asyncio.Semaphore(AT_ONCE)
+    with watch(len(once)) as looked:
 
-    async def one(run: Run) -> T:
-        async with free:
-            return await look(run)
+        async def one(run: Run) -> T:
+            async with free:
+                found = await look(run)
+            looked()
+            return found
 
-    tasks = [asyncio.create_task(one(run)) for run in listed]
-    try:
-        return await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
+        tasks = [asyncio.create_task(one(run)) for run in once]
+        try:
+            return await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
 
 
 async def _whole(runs: Runs, run: Run) -> ChosenRun:
-    chain_id = (await runs.describe(run.workflow_id)).raw_info.first_run_id
-    return ChosenRun(run.workflow_id, run.run_id, run.pipeline, run.status, chain_id)
+    async with runs.reaching(run.workflow_id):
+        described = await runs.client.get_workflow_handle(run.workflow_id, run_id=run.run_id).describe()
+    return ChosenRun(run.workflow_id, run.run_id, run.pipeline, run.status, described.raw_info.first_run_id)
 
 
 async def _stages(runs: Runs, run: Run, where: RunFilter) -> ChosenRun:

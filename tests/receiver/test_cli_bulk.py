@@ -181,11 +181,11 @@ async def test_resume_goes_on_with_runs_that_failed(many: WorkflowEnvironment, p
     await waiting(by_hand)
     done = await bulk(many, "resume", "--status", "failed", *WHY, "--yes")
     assert (done.code, done.err.splitlines()[-1]) == (0, "1 done"), done.err
-    assert "left out: 1 run, because it was resumed or started again since" in done.err
+    assert "left out: 1 run, resumed or started again since" in done.err
     await waiting(many.client.get_workflow_handle(handles[1].id))
     by_text = await bulk(many, "resume", "--failed-with", "declined", "--since", "1h", *WHY, "--yes")
     assert by_text.code == 4
-    assert "no run matches (2 left out: it was resumed or started again since)" in by_text.err
+    assert "no run matches (2 left out: resumed or started again since)" in by_text.err
 
 
 # --- what went on meanwhile
@@ -465,6 +465,7 @@ async def test_without_a_worker_nothing_is_marked_failed(
     done = await task
     assert done.code == 7, done.err
     assert "no worker answers for the run bank-" in done.err
+    assert "stopping: 5 runs in a row could not be reached" in done.err
     assert "8 left: go on with `stagehook pipeline bulk skip --resume bulk-skip-" in done.err
     assert {line["result"] for line in lines_of(state_of(folder)) if "result" in line} == {"unreached"}
     async with working(many.client, ScriptedPartner()):
@@ -482,7 +483,7 @@ async def test_runs_that_no_worker_answers_for_are_not_chosen(
         await begin_of(many, "bank", 2)
     done = await bulk(many, "skip", "--partner", "bank", *WHY, "--yes")
     assert done.code == 4
-    assert "no run matches (2 left out: it did not say what it waits for)" in done.err
+    assert "no run matches (2 left out: no answer to the question what is waited for)" in done.err
     cancelled = await bulk(many, "cancel", "--status", "running", *WHY, "--yes")
     assert (cancelled.code, cancelled.err.splitlines()[-1]) == (0, "2 done")  # no worker is needed for that
 

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 import click
@@ -19,6 +20,7 @@ from receiver.cli.errors import CommandError, Exit
 from receiver.cli.pipeline.actors import os_user
 from receiver.cli.pipeline.bulk import STAGE_ACTIONS, BulkAction, BulkOptions
 from receiver.cli.pipeline.bulk.state import STATE_VERSION, BulkItem, BulkRequest, BulkState
+from receiver.cli.tables import progress_bar
 from workflows.commands import CommandRefused, read_command
 from workflows.contract import Command
 
@@ -97,10 +99,11 @@ def _request(options: BulkOptions, target: Target) -> BulkRequest:
 
 
 async def _choose(runs: Runs, options: BulkOptions) -> tuple[Chosen, bool]:
+    where, limit, watch = options.where, options.limit, partial(progress_bar, "looking at runs")
     if options.action == "resume":
-        return await choose_ended_runs(runs, options.where, options.failed, limit=options.limit)
-    with_stages = options.action in STAGE_ACTIONS or options.where.is_of_stages
-    return await choose_open_runs(runs, options.where, limit=options.limit, with_stages=with_stages), False
+        return await choose_ended_runs(runs, where, options.failed, limit=limit, watch=watch)
+    with_stages = options.action in STAGE_ACTIONS or where.is_of_stages
+    return await choose_open_runs(runs, where, limit=limit, with_stages=with_stages, watch=watch), False
 
 
 def _each_stage(run: ChosenRun) -> Iterator[ChosenRun]:

@@ -151,5 +151,6 @@ class BulkWork:
         self._report.add(item, result)
         self.advance()
         self._unreached = self._unreached + 1 if result.result in {"unsure", "unreached"} else 0
-        if self._unreached >= MOST_UNREACHED:
+        if self._unreached >= MOST_UNREACHED and not self._stop.is_set():
             self._stop.set()
+            note(f"stopping: {MOST_UNREACHED} runs in a row could not be reached")

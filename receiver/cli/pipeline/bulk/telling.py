@@ -64,7 +64,7 @@ def _plan_lines(plan: BulkPlan) -> Iterator[str]:
 
 def _left_out(plan: BulkPlan) -> Iterator[str]:
     for why, count in plan.left_out.items():
-        yield f"left out: {counted(count, 'run')}, because {why}"
+        yield f"left out: {counted(count, 'run')}, {why}"
     if SILENT in plan.left_out:
         yield "  try: start a worker of the version that began them, or look at one with `stagehook pipeline show`"
     looked_at = len({item.run.run_id for item in plan.items}) + sum(plan.left_out.values())
