@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError
@@ -26,6 +28,7 @@ from receiver.cli.demo.stack import stagehook_command
 from receiver.cli.pipeline import pipeline
 from receiver.cli.pipeline.bulk import running, telling
 from receiver.cli.pipeline.bulk.planning import BulkPlan
+from receiver.cli.pipeline.bulk.state import StateFile
 from receiver.cli.pipeline.filters import FILTER_NAMES
 from tests.commands import Done, command
 from tests.local_stack import Local, eventually
@@ -498,6 +501,24 @@ async def test_when_many_in_a_row_are_silent_no_other_is_asked(
         await begin_of(many, "bank", 3)
     done = await bulk(many, "skip", "--partner", "bank", *WHY, "--yes")
     assert (done.code, "no worker answers for the run bank-" in done.err) == (7, True)
+
+
+@pytest.mark.system
+async def test_a_full_disk_stops_it_and_loses_no_action(
+    many: WorkflowEnvironment, partner: ScriptedPartner, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handles = await begin_of(many, "bank", 4)
+    with monkeypatch.context() as patched:
+        full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        patched.setattr(StateFile, "record", Mock(side_effect=full))
+        done = await bulk(many, "extend", "1h", "--partner", "bank", *WHY, "--yes", "--rate", "1")
+    assert done.code == 1
+    assert "error: the output cannot be written: No space left on device" in done.err
+    assert "4 left: go on with `stagehook pipeline bulk extend --resume bulk-extend-" in done.err
+    again = await bulk(many, "extend", "--resume", str(state_of(folder)), "--yes")
+    assert (again.code, again.err.splitlines()[-1]) == (0, "4 done")
+    extended = [("extend by 1 hour, by ada", "the bank is down")]
+    assert [await ledger_of(handle) for handle in handles] == [extended] * 4
 
 
 @pytest.mark.parametrize(

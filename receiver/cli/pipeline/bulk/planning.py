@@ -41,7 +41,7 @@ class BulkPlan:
     failures_cut: bool = False
 
 
-def check_options(options: BulkOptions) -> None:
+def check_bulk_options(options: BulkOptions) -> None:
     """Raise a usage error for what no run can take, and for filters that find no run on which the action can act."""
     where = options.where
     _check(options.action, options.duration, options.actor or os_user(), options.reason)

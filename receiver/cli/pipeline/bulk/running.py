@@ -16,7 +16,7 @@ from receiver.cli.errors import Exit
 from receiver.cli.output import confirm_first, counted, note, on_signals
 from receiver.cli.pipeline.bulk import BulkOptions
 from receiver.cli.pipeline.bulk.acting import Acting
-from receiver.cli.pipeline.bulk.planning import BulkPlan, check_options, new_plan, plan_of_rest
+from receiver.cli.pipeline.bulk.planning import BulkPlan, check_bulk_options, new_plan, plan_of_rest
 from receiver.cli.pipeline.bulk.state import BulkItem, BulkResult, StateFile, read_state
 from receiver.cli.pipeline.bulk.telling import Report, tell_plan, what_is_done
 from receiver.cli.pipeline.runs import connect_runs
@@ -34,7 +34,7 @@ async def act_on_many(options: BulkOptions) -> int:
     """Act on all the runs that the options choose, or that their state file has left. Raises `CommandError`."""
     if options.begun:
         return await _go_on(options)
-    check_options(options)
+    check_bulk_options(options)
     runs = await connect_runs()
     plan = await new_plan(runs, options)
     if not _agreed(plan, options):

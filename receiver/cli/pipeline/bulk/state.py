@@ -125,10 +125,12 @@ class StateFile:
         except (OSError, ValueError) as error:
             raise _unusable(path, "cannot be made", error) from error
         made = cls(path, stream)
-        made._write(request, *items)
-        folder = os.open(path.parent, os.O_RDONLY)
-        os.fsync(folder)
-        os.close(folder)
+        try:
+            made._write(request, *items)
+            _sync_folder(path.parent)
+        except OSError:
+            made.close()
+            raise
         return made
 
     @classmethod
@@ -161,6 +163,15 @@ class StateFile:
         self._stream.write(b"".join(json.dumps(asdict(line)).encode() + b"\n" for line in lines))
         self._stream.flush()
         os.fsync(self._stream.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the name of a new file on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def read_state(path: Path) -> BulkState:
