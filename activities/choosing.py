@@ -19,7 +19,7 @@ from activities.runs import Runs
 
 T = TypeVar("T")
 
-Watch = Callable[[int], AbstractContextManager[Callable[[], None]]]
+RunsLookedAt = Callable[[int], AbstractContextManager[Callable[[], None]]]
 """Makes a context for so many runs; it gives the function to call for each run that was looked at."""
 
 MOST_SILENT: Final = AT_ONCE
@@ -32,7 +32,7 @@ REPLACED: Final = "resumed or started again since"
 
 
 def unwatched(_: int) -> AbstractContextManager[Callable[[], None]]:
-    """A `Watch` that shows nothing."""
+    """A `RunsLookedAt` that shows nothing."""
     return nullcontext(lambda: None)
 
 
@@ -71,7 +71,7 @@ class Chosen:
 
 
 async def choose_open_runs(
-    runs: Runs, where: RunFilter, *, limit: int, with_stages: bool = True, watch: Watch = unwatched
+    runs: Runs, where: RunFilter, *, limit: int, with_stages: bool = True, watch: RunsLookedAt = unwatched
 ) -> Chosen:
     """Find the latest open runs that match, and ask each which of its open stages match.
 
@@ -102,7 +102,7 @@ async def choose_open_runs(
 
 
 async def choose_ended_runs(
-    runs: Runs, where: RunFilter, failed: tuple[str, datetime] | None, *, limit: int, watch: Watch = unwatched
+    runs: Runs, where: RunFilter, failed: tuple[str, datetime] | None, *, limit: int, watch: RunsLookedAt = unwatched
 ) -> tuple[Chosen, bool]:
     """Find the latest ended runs that match and were not resumed or started again since.
 
@@ -141,7 +141,7 @@ def _sorted(found: Sequence[ChosenRun | str], total: int) -> Chosen:
     return Chosen([one for one in found if isinstance(one, ChosenRun)], total, left_out)
 
 
-async def _all_of(listed: Sequence[Run], look: Callable[[Run], Awaitable[T]], watch: Watch) -> list[T]:
+async def _all_of(listed: Sequence[Run], look: Callable[[Run], Awaitable[T]], watch: RunsLookedAt) -> list[T]:
     """The results, in order; some runs are looked at together. The first error ends the others."""
     once = {run.run_id: run for run in listed}.values()  # a list that changes may name a run on two pages
     free = asyncio.Semaphore(AT_ONCE)

@@ -34,7 +34,7 @@ STATE_VERSION: Final = 1
 LARGEST_STATE: Final = 256 * 1024 * 1024
 """Bytes. The largest plan, with ids of 1,000 bytes, has a tenth of it."""
 
-ID: Final = re.compile(r"[0-9a-f]{1,64}")
+STATE_ID: Final = re.compile(r"[0-9a-f]{1,64}")
 """An id of a state."""
 
 ResultWord = Literal["done", "passed over", "failed", "unsure", "unreached"]
@@ -204,7 +204,7 @@ def _read(path: Path, content: bytes) -> BulkState:
         raise _odd(path, 1)
     request = _line(path, 1, lines[0], BulkRequest)
     is_known = request.version == STATE_VERSION and request.action in get_args(BulkAction)
-    if not is_known or not ID.fullmatch(request.id) or request.items < 0:
+    if not is_known or not STATE_ID.fullmatch(request.id) or request.items < 0:
         raise _odd(path, 1)
     planned, rest = lines[1 : 1 + request.items], lines[1 + request.items :]
     if len(planned) < request.items:
