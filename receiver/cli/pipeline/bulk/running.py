@@ -17,7 +17,7 @@ from receiver.cli.output import confirm_first, counted, note, on_signals
 from receiver.cli.pipeline.bulk import BulkOptions
 from receiver.cli.pipeline.bulk.acting import Acting
 from receiver.cli.pipeline.bulk.planning import BulkPlan, check_bulk_options, new_plan, plan_of_rest
-from receiver.cli.pipeline.bulk.state import BulkItem, BulkResult, StateFile, read_state
+from receiver.cli.pipeline.bulk.state import BulkItem, BulkResult, BulkState, StateFile, read_state
 from receiver.cli.pipeline.bulk.telling import Report, tell_plan, what_is_done
 from receiver.cli.pipeline.runs import connect_runs
 from receiver.cli.tables import progress_bar
@@ -47,18 +47,19 @@ async def act_on_many(options: BulkOptions) -> int:
 async def _go_on(options: BulkOptions) -> int:
     path = Path(options.begun)
     if options.dry_run:
-        state = read_state(path)
-        _agreed(plan_of_rest(state, options, Target.of_client((await connect_runs()).client)), options)
-        return Exit.OK
+        return await _act_on_rest(read_state(path), None, options)
     file, state = StateFile.reopen(path)
     with closing(file):
-        runs = await connect_runs()
-        plan = plan_of_rest(state, options, Target.of_client(runs.client))
-        if not plan.items:
-            note(printable(f"{path} has nothing left to do"))
-            return Exit.OK
-        _agreed(plan, options)
-        return await _act(runs, plan, file, options)
+        return await _act_on_rest(state, file, options)
+
+
+async def _act_on_rest(state: BulkState, file: StateFile | None, options: BulkOptions) -> int:
+    runs = await connect_runs()
+    plan = plan_of_rest(state, options, Target.of_client(runs.client))
+    if not plan.items:
+        note(printable(f"{options.begun} has nothing left to do"))
+        return Exit.OK
+    return await _act(runs, plan, file, options) if _agreed(plan, options) and file else Exit.OK
 
 
 def _agreed(plan: BulkPlan, options: BulkOptions) -> bool:

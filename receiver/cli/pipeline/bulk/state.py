@@ -70,11 +70,6 @@ class BulkItem:
     item: int
     run: ChosenRun
 
-    def __post_init__(self) -> None:
-        """Raise `ValueError` if no command can be for it."""
-        if not self.run.workflow_id or any(one.number < 1 or one.attempt < 0 for one in self.run.stages):
-            raise ValueError("impossible item")
-
 
 @dataclass(frozen=True)
 class BulkResult:
@@ -200,27 +195,40 @@ def _unusable(path: Path, what: str, error: Exception) -> CommandError:
 
 def _read(path: Path, content: bytes) -> BulkState:
     lines = content.split(b"\n")[:-1]  # what follows the last line feed was not written to its end
-    if not lines:
-        raise _odd(path, 1)
-    request = _line(path, 1, lines[0], BulkRequest)
+    request = _read_request(path, lines)
+    planned = len(lines) - 1
+    if planned < request.items:
+        what = f"{path} lists {planned} of {counted(request.items, 'run')}: it was stopped before it acted"
+        raise CommandError(what, "run the command again without --resume", Exit.USAGE)
+    items = [_read_item(path, request, number, lines[number]) for number in range(1, 1 + request.items)]
+    results = [_read_result(path, request, number, lines[number]) for number in range(1 + request.items, len(lines))]
+    size = len(content) - len(content.rpartition(b"\n")[2])
+    return BulkState(request, items, {one.item: one for one in results}, size)
+
+
+def _read_request(path: Path, lines: Sequence[bytes]) -> BulkRequest:
+    request = _line(path, 0, lines[0] if lines else b"", BulkRequest)
     is_known = request.version == STATE_VERSION and request.action in get_args(BulkAction)
     if not is_known or not STATE_ID.fullmatch(request.id) or request.items < 0:
-        raise _odd(path, 1)
-    planned, rest = lines[1 : 1 + request.items], lines[1 + request.items :]
-    if len(planned) < request.items:
-        what = f"{path} lists {len(planned)} of {counted(request.items, 'run')}: it was stopped before it acted"
-        raise CommandError(what, "run the command again without --resume", Exit.USAGE)
-    items = [_line(path, number, line, BulkItem) for number, line in enumerate(planned, 2)]
-    results = {}
-    for number, line in enumerate(rest, 2 + request.items):
-        result = _line(path, number, line, BulkResult)
-        if result.result not in get_args(ResultWord) or not 1 <= result.item <= request.items:
-            raise _odd(path, number)
-        results[result.item] = result
-    for place, one in enumerate(items, 1):
-        if one.item != place or (request.action in STAGE_ACTIONS and len(one.run.stages) != 1):
-            raise _odd(path, place + 1)
-    return BulkState(request, items, results, len(content) - len(content.rpartition(b"\n")[2]))
+        raise _odd(path, 0)
+    return request
+
+
+def _read_item(path: Path, request: BulkRequest, number: int, line: bytes) -> BulkItem:
+    item = _line(path, number, line, BulkItem)
+    stages = item.run.stages
+    is_for_one = len(stages) == 1 or request.action not in STAGE_ACTIONS
+    is_possible = item.run.workflow_id and all(one.number >= 1 and one.attempt >= 0 for one in stages)
+    if item.item != number or not is_for_one or not is_possible:
+        raise _odd(path, number)
+    return item
+
+
+def _read_result(path: Path, request: BulkRequest, number: int, line: bytes) -> BulkResult:
+    result = _line(path, number, line, BulkResult)
+    if result.result not in get_args(ResultWord) or not 1 <= result.item <= request.items:
+        raise _odd(path, number)
+    return result
 
 
 def _line(path: Path, number: int, line: bytes, kind: type[T]) -> T:
@@ -231,5 +239,6 @@ def _line(path: Path, number: int, line: bytes, kind: type[T]) -> T:
 
 
 def _odd(path: Path, number: int) -> CommandError:
-    what = f"line {number} of {path} is not what `stagehook pipeline bulk` writes"
+    """The error for a line, which are counted from 0 here: line 1 is the first item's."""
+    what = f"line {number + 1} of {path} is not what `stagehook pipeline bulk` writes"
     return CommandError(what, "name the state file that the command made, unchanged", Exit.USAGE)

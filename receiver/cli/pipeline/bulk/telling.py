@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from collections import Counter
 from collections.abc import Iterator
@@ -105,7 +106,8 @@ class Report:
         self._causes.setdefault((result.result, result.cause), []).append(said)
         if self._as_json:
             named = {"workflow_id": item.run.workflow_id, "stages": [one.number for one in item.run.stages]}
-            print_json({**asdict(result), **named}, indent=None)
+            with contextlib.suppress(BrokenPipeError):  # what a reader such as `head` does not want is still to be done
+                print_json({**asdict(result), **named}, indent=None)
         elif result.result != "done":
             note(printable(f"{result.result}: {said}"))
 
