@@ -361,6 +361,9 @@ async def test_another_state_file_is_refused(many: WorkflowEnvironment, partner:
     file = folder / "mine.jsonl"
     file.write_text(file.read_text().replace(many.client.namespace, "production"))
     elsewhere = await bulk(many, "extend", *go_on)
+    file.write_text(file.read_text().replace("production", many.client.namespace).replace("127.0.0.1:", "a-host:"))
+    through = await bulk(many, "extend", *go_on, "--dry-run")
+    assert "  it was begun with Temporal at a-host:" in through.err
     assert (elsewhere.code, "is for the namespace production at " in elsewhere.err) == (2, True)
     assert await ledger_of(many.client.get_workflow_handle("bank-1")) == [
         ("extend by 1 hour, by ada", "the bank is down")
@@ -540,6 +543,7 @@ async def test_a_full_disk_stops_it_and_loses_no_action(
         (["resume", "0", "--status", "failed", "--reason", "x"], "STAGE"),
         (["skip", "--partner", "bank", "--reason", "x", "--rate", "nan"], "nan is not a number"),
         (["skip", "--partner", "bank", "--reason", "x", "--limit", "0"], "--limit"),
+        (["skip", "--partner", "bank", "--reason", "x", "--state-file", "."], "the file . is there already"),
         (["skip", "--resume", "none.jsonl"], "the state file none.jsonl cannot be read"),
         (["skip", "--resume", "/dev/zero"], "/dev/zero is not a state file"),
     ],

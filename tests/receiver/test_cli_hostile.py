@@ -116,7 +116,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory, answering: str, local: Loc
 
 def write_state(hostile: Hostile) -> None:
     """The state of a bulk command for a run that is gone, and for one whose stage has gone on."""
-    stage = ChosenStage(1, HOSTILE, HOSTILE, HOSTILE, 9)
+    stage = ChosenStage(1, HOSTILE, HOSTILE, HOSTILE, 9, None, 1e300)
     runs = [ChosenRun(id_, HOSTILE, HOSTILE, HOSTILE, HOSTILE, [stage]) for id_ in (f"none{HOSTILE}", OPEN)]
     request = BulkRequest(1, "abc", "skip", HOSTILE, "ada", {HOSTILE: HOSTILE}, "", HOSTILE, "default", len(runs))
     path = Path(hostile.state)

@@ -29,12 +29,13 @@ OPEN_OR_COMPLETED: Final = ("running", "completed")
 
 @dataclass(frozen=True)
 class BulkPlan:
-    """What is asked for, and of which runs. total: the runs that match. left_out: how many of the listed ones, and why.
+    """What is asked for, and of which runs. target: where they are. total: the runs that match.
 
-    failures_cut: of `--failed-with`, whether there are more failures than were read.
+    left_out: how many of the listed runs, and why. failures_cut: whether there are more failures than were read.
     """
 
     request: BulkRequest
+    target: Target
     items: Sequence[BulkItem]
     total: int = 0
     left_out: Mapping[str, int] = field(default_factory=dict)
@@ -65,7 +66,7 @@ def _check(action: BulkAction, duration: str, actor: str, reason: str) -> None:
 
 async def new_plan(runs: Runs, options: BulkOptions) -> BulkPlan:
     """List the runs; raises what `choose_open_runs` and `choose_ended_runs` do, and `CommandError` if there is none."""
-    request = _request(options, Target.of_client(runs.client))
+    target = Target.of_client(runs.client)
     try:
         chosen, is_cut = await _choose(runs, options)
     except WorkerAway as error:
@@ -78,10 +79,10 @@ async def new_plan(runs: Runs, options: BulkOptions) -> BulkPlan:
         left = "; ".join(f"{count} left out: {why}" for why, count in chosen.left_out.items())
         advice = "`stagehook pipeline list` with the same filters shows what there is"
         raise CommandError("no run matches" + (f" ({left})" if left else ""), advice, Exit.NOT_FOUND)
-    return BulkPlan(replace(request, items=len(items)), items, chosen.total, chosen.left_out, is_cut)
+    return BulkPlan(_request(options, target, len(items)), target, items, chosen.total, chosen.left_out, is_cut)
 
 
-def _request(options: BulkOptions, target: Target) -> BulkRequest:
+def _request(options: BulkOptions, target: Target, items: int) -> BulkRequest:
     return BulkRequest(
         version=STATE_VERSION,
         id=uuid.uuid4().hex,
@@ -92,7 +93,7 @@ def _request(options: BulkOptions, target: Target) -> BulkRequest:
         at=datetime.now(UTC).isoformat(timespec="seconds"),
         address=target.address,
         namespace=target.namespace,
-        items=0,
+        items=items,
         duration=options.duration,
         stage=options.stage,
     )
@@ -130,7 +131,7 @@ def plan_of_rest(state: BulkState, options: BulkOptions, target: Target) -> Bulk
     if request.namespace != target.namespace:
         what = f"{options.begun} is for the namespace {request.namespace} at {request.address}, not {target.namespace}"
         raise CommandError(what, "set TEMPORAL_NAMESPACE and TEMPORAL_ADDRESS as they were", Exit.USAGE)
-    return BulkPlan(request, state.left[: options.limit], len(state.left))
+    return BulkPlan(request, target, state.left[: options.limit], len(state.left))
 
 
 def _said(value: object) -> str:

@@ -17,7 +17,7 @@ from receiver.cli.output import confirm_first, counted, note, on_signals
 from receiver.cli.pipeline.bulk import BulkOptions
 from receiver.cli.pipeline.bulk.acting import Acting
 from receiver.cli.pipeline.bulk.planning import BulkPlan, check_bulk_options, new_plan, plan_of_rest
-from receiver.cli.pipeline.bulk.state import BulkItem, BulkResult, BulkState, StateFile, read_state
+from receiver.cli.pipeline.bulk.state import BulkItem, BulkResult, BulkState, StateFile, read_state, refuse_existing
 from receiver.cli.pipeline.bulk.telling import Report, tell_plan, what_is_done
 from receiver.cli.pipeline.runs import connect_runs
 from receiver.cli.tables import progress_bar
@@ -35,6 +35,8 @@ async def act_on_many(options: BulkOptions) -> int:
     if options.begun:
         return await _go_on(options)
     check_bulk_options(options)
+    if options.file:
+        refuse_existing(Path(options.file))
     runs = await connect_runs()
     plan = await new_plan(runs, options)
     if not _agreed(plan, options):

@@ -115,8 +115,7 @@ class StateFile:
         try:
             stream = open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600), "r+b")  # noqa: SIM115
         except FileExistsError:
-            advice = "go on with it by --resume, or name a new file by --state-file"
-            raise CommandError(f"the file {path} is there already", advice, Exit.USAGE) from None
+            raise _there_already(path) from None
         except (OSError, ValueError) as error:
             raise _unusable(path, "cannot be made", error) from error
         made = cls(path, stream)
@@ -158,6 +157,17 @@ class StateFile:
         self._stream.write(b"".join(json.dumps(asdict(line)).encode() + b"\n" for line in lines))
         self._stream.flush()
         os.fsync(self._stream.fileno())
+
+
+def refuse_existing(path: Path) -> None:
+    """Raise `CommandError` if the path of a new state file is taken: `create` would refuse it after the question."""
+    if path.exists():
+        raise _there_already(path)
+
+
+def _there_already(path: Path) -> CommandError:
+    advice = "go on with it by --resume, or name a new file by --state-file"
+    return CommandError(f"the file {path} is there already", advice, Exit.USAGE)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -48,7 +48,9 @@ def tell_plan(plan: BulkPlan, *, as_json: bool) -> None:
 
 def _plan_lines(plan: BulkPlan) -> Iterator[str]:
     request = plan.request
-    yield f"{what_is_done(plan)}, in Temporal at {request.address}, namespace {request.namespace}"
+    yield f"{what_is_done(plan)}, in {plan.target}"
+    if plan.target.address != request.address:
+        yield f"  it was begun with Temporal at {request.address}"
     yield f"  reason: {request.reason}, by {request.actor}"
     kinds = Counter(_kind(item.run) for item in plan.items)
     for kind, count in kinds.most_common(MOST_KINDS):
@@ -83,10 +85,17 @@ def _kind(run: ChosenRun) -> str:
 def _stages(run: ChosenRun) -> str:
     found = []
     for one in run.stages:
-        until = f" until {utc_text(one.deadline)} UTC" if one.deadline else ""
+        until = f" until {_moment(one.deadline)}" if one.deadline else ""
         state = one.state.replace("_", " ")
         found.append(f"stage {f'{one.number} {one.name}'.rstrip()}: {state}, call {one.attempt}{until}")
     return f", {'; '.join(found)}" if found else f", {run.status}"
+
+
+def _moment(at: float) -> str:
+    try:
+        return f"{utc_text(at)} UTC"
+    except (ValueError, OverflowError, OSError):  # after the year 9999, as another client's run may say
+        return f"{at:.0f}"
 
 
 class Report:
