@@ -414,7 +414,7 @@ async def test_ctrl_c_begins_no_other_action_and_says_how_to_go_on(
         code = await asyncio.to_thread(process.wait, 3 * SOON)
     printed, count = (folder / "log").read_text(), results_in(folder)
     assert code == 130, printed
-    assert "stopping when " in printed
+    assert "stopping: no other action begins, and " in printed
     assert f"{count} done, {6 - count} not begun" in printed
     assert f"{6 - count} left: go on with `stagehook pipeline bulk skip --resume {state_of(folder).name}`" in printed
     outcomes = [(await progress_of(handle)).stages[0].outcome for handle in handles]

@@ -13,7 +13,7 @@ from typing import Final
 from activities.runs import Runs
 from activities.target import Target
 from receiver.cli.errors import Exit
-from receiver.cli.output import confirm_first, counted, note, on_signals
+from receiver.cli.output import confirm_first, note, on_signals
 from receiver.cli.pipeline.bulk import BulkOptions
 from receiver.cli.pipeline.bulk.acting import Acting
 from receiver.cli.pipeline.bulk.planning import BulkPlan, check_bulk_options, new_plan, plan_of_rest
@@ -113,7 +113,8 @@ class BulkWork:
             return
         self.is_interrupted = True
         self._stop.set()
-        note(f"stopping when {counted(self._on_the_way, 'action')} on the way are done; the next signal stops at once")
+        what = f"no other action begins, and {self._on_the_way} on the way are waited for"
+        note(f"stopping: {what}; the next signal stops at once")
 
     async def act_on_all(self, items: Sequence[BulkItem], rate: float) -> None:
         """Act on the items, `rate` a second at most. Raises `OSError` if a result cannot be written."""
