@@ -248,6 +248,25 @@ async def test_what_went_on_since_it_was_listed_is_passed_over(
 
 
 @pytest.mark.system
+async def test_a_deadline_that_was_put_off_since_no_longer_matches(
+    many: WorkflowEnvironment, partner: ScriptedPartner, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another operator gave the stage more time, also while the command was stopped."""
+    first, second, third = await begin_of(many, "bank", 3)
+    listed = Listed(monkeypatch)
+    async with listed.before_acting(bulk(many, "skip", "--due", "2h", *WHY, "--yes")) as task:
+        await operate(first, "extend", seconds=3600.0)
+    assert (await task).code == 0
+    assert "passed over: bank-1: the deadline of stage 1 was put off since" in (await task).err
+    assert (await waiting(first)).state == "waiting"
+    assert [(await progress_of(one)).stages[0].outcome for one in (second, third)] == ["skipped"] * 2
+    without_results(state_of(folder))
+    done = await bulk(many, "skip", "--resume", str(state_of(folder)), "--yes")
+    assert "passed over: bank-1: the deadline of stage 1 was put off since" in done.err
+    assert "2 done" in done.err
+
+
+@pytest.mark.system
 async def test_a_resumed_run_is_not_the_one_that_was_listed(
     many: WorkflowEnvironment, partner: ScriptedPartner, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ from typing import Final
 
 from temporalio.service import RPCError
 
+from activities.choosing import ChosenStage
 from activities.client import TemporalUnreachable
 from activities.operations import CommandUnsure, NoCommands, RefusedByRun, SeenCall, WentOn, operate
 from activities.resets import CannotResume, ResumedBefore, StillOpen, resume, was_resumed
@@ -68,9 +69,24 @@ class Acting:
                 seconds = read_duration(request.duration) if request.duration else 0.0
                 id_ = f"bulk-{request.id}-{item.item}"
                 command = Command(id_, action, stage.number, request.actor, request.reason, seconds=seconds)
-                seen = SeenCall(item.run.chain_id, stage.attempt, stage.called_at)
+                seen = self._seen(item, stage)
                 applied = await operate(self.runs, item.run.workflow_id, command, repeated=self.repeated, seen=seen)
                 return applied.what
+
+    def _seen(self, item: BulkItem, stage: ChosenStage) -> SeenCall:
+        """The stage as it was listed, so far as the filters are about it."""
+        filters = self.request.filters
+        by_state = filters.get("state") or filters.get("needs_person")
+        by_deadline = filters.get("due") or filters.get("overdue")
+        if self.repeated and self.request.action == "extend":
+            by_deadline = None  # it may be this very command that has put it off
+        return SeenCall(
+            item.run.chain_id,
+            stage.attempt,
+            stage.called_at,
+            stage.state if by_state else "",
+            stage.deadline if by_deadline else None,
+        )
 
     async def _resume(self, item: BulkItem) -> str:
         id_, execution = item.run.workflow_id, item.run.run_id
@@ -100,10 +116,7 @@ class Acting:
         """Raise `WentOn` unless one of the listed stages is open at the listed call."""
         await self.runs.check_open(item.run.workflow_id)
         progress = await self.runs.progress(item.run.workflow_id)
-        gone = [
-            SeenCall(item.run.chain_id, stage.attempt, stage.called_at).why_gone(stage.number, progress)
-            for stage in item.run.stages
-        ]
+        gone = [self._seen(item, stage).why_gone(stage.number, progress) for stage in item.run.stages]
         if all(gone):
             raise WentOn(gone[0])
 
