@@ -21,7 +21,7 @@ from activities.client import TemporalUnreachable
 from activities.run_errors import NoSuchStage, ProgressUnknown, RunNotFound
 from activities.runs import Runs
 from workflows.commands import text_of
-from workflows.contract import OPERATE, Applied, Command, Progress
+from workflows.contract import OPERATE, Applied, Command, Progress, StageProgress
 
 APPLIED_WITHIN: Final = timedelta(seconds=15)
 DROPPED_PAUSES: Final = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 1.6, 1.6)
@@ -51,12 +51,15 @@ class CommandUnsure(Exception):
 class SeenCall:
     """The call at which an operator saw an open stage. chain_id: of its run.
 
-    attempt, called_at: 0 and None before the stage's first call. called_at: unix seconds.
+    attempt, called_at: 0 and None before the stage's first call. Times are unix seconds.
+    state, deadline: given if the operator chose the stage by them; "" and None if any will do.
     """
 
     chain_id: str
     attempt: int
     called_at: float | None
+    state: str = ""
+    deadline: float | None = None
 
     def why_gone(self, number: int, progress: Progress, *, repeated: bool = False) -> str:
         """Why a command for this call of the stage is too late, as a sentence; "" if it is not.
@@ -72,8 +75,17 @@ class SeenCall:
             return f"stage {number} is settled: {stage.outcome} by {stage.cause}"
         if stage.attempts != self.attempt:
             return "" if repeated else f"stage {number} is at call {stage.attempts} by now, not {self.attempt}"
-        # A resumed run makes a first call for the second time.
-        return "" if stage.outcome or stage.called_at == self.called_at else f"stage {number} was called again since"
+        return "" if stage.outcome else self._why_changed(stage)
+
+    def _why_changed(self, stage: StageProgress) -> str:
+        """Why the open stage is not as it was seen, although it has had no other call since; "" if it is."""
+        if stage.called_at != self.called_at:  # a resumed run makes a first call for the second time
+            return f"stage {stage.number} was called again since"
+        if self.state not in {"", stage.state}:
+            return f"stage {stage.number} is {stage.state} by now, not {self.state}"
+        if self.deadline is not None and (stage.deadline is None or stage.deadline > self.deadline):
+            return f"the deadline of stage {stage.number} was put off since"
+        return ""
 
 
 async def operate(

@@ -50,8 +50,8 @@ from workflows.durations import DAY, HOUR
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 PAGES = {page.stem: page.read_text() for page in sorted((ROOT / "docs").glob("*.md"))}
-EVENT_BASED, REPLAY, RELIABILITY, ADDING, HTTP = (
-    PAGES[name] for name in ("event-based", "replay", "reliability", "partners", "http")
+EVENT_BASED, REPLAY, RELIABILITY, ADDING, HTTP, OPERATING = (
+    PAGES[name] for name in ("event-based", "replay", "reliability", "partners", "http", "operating")
 )
 FIRST_STEPS, PIPELINES, PARTNER_FILE, SIGNATURES = (
     PAGES[name] for name in ("first-steps", "pipelines", "partner-file", "signatures")
@@ -73,7 +73,7 @@ def test_a_newcomer_reads_no_more_than_200_lines_first() -> None:
 
 def test_every_page_is_linked_and_its_commands_are_run() -> None:
     assert {f"docs/{name}.md" for name in PAGES} <= set(re.findall(r"\]\((docs/[^)#]+)", README))
-    run = {"event-based", "first-steps", "partners", "pipelines", "reliability", "replay", "signatures"}
+    run = {"event-based", "first-steps", "operating", "partners", "pipelines", "reliability", "replay", "signatures"}
     assert {name for name, page in PAGES.items() if commands(page)} == run
     assert commands(README) == MADE
 
@@ -265,17 +265,20 @@ def copied(folder: Path) -> Path:
 @pytest.mark.fault
 @pytest.mark.timeout(720)
 def test_the_commands_of_the_other_pages_do_what_they_say(dev: dict[str, str], tmp_path: Path) -> None:
-    """In a copy of the project, where a run has left its deliveries."""
+    """In a copy of the project, where a run has left its deliveries, and another waits for the bank."""
     copy = copied(tmp_path)
-    first = next(command for command in commands(FIRST_STEPS) if command.startswith("stagehook pipeline start"))
-    given = [f"set -a; . {dev['DEV_ENV']}; set +a", f"{first} --wait"]
-    script = [*given, *commands(RELIABILITY), *commands(REPLAY)]
+    first, second = [one for one in commands(FIRST_STEPS) if one.startswith("stagehook pipeline start")][:2]
+    listed = "until stagehook pipeline list --partner bank --json | grep -q second; do sleep 0.2; done"
+    given = [f"set -a; . {dev['DEV_ENV']}; set +a", f"{first} --wait", second, listed]
+    script = [*given, *commands(OPERATING), *commands(RELIABILITY), *commands(REPLAY)]
     text = "\n".join(["set -e", *(f"{command}\necho '--- done'" for command in script)])
     done = subprocess.run(
         ["sh", "-c", text], cwd=copy, env=dev, capture_output=True, text=True, timeout=480, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     printed = dict(zip(script, done.stdout.split("--- done\n"), strict=False))
+    assert "account-check" in printed["stagehook pipeline list --waiting"]
+    assert (copy / "bank-is-down.jsonl").read_text().splitlines()[-1].startswith('{"item": 1, "result": "done"')
     assert "bank" in printed["stagehook delivery list --since 2h --partner bank"]
     assert "yes" in printed["stagehook delivery replay --from incident.jsonl --expect"]
     assert "passed" in next(text for command, text in printed.items() if "pytest -q" in command)

@@ -10,6 +10,7 @@ import json
 import math
 import signal
 import sys
+import threading
 from collections.abc import Callable, Coroutine, Sequence, Sized
 from dataclasses import asdict, is_dataclass
 from datetime import datetime
@@ -151,10 +152,22 @@ def cancel_on_signals() -> None:
     """Let SIGTERM and SIGHUP (a closed terminal) end the current task as Ctrl-C does; `nohup` still ignores SIGHUP."""
     import asyncio
 
-    task, loop = asyncio.current_task(), asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    task = asyncio.current_task()
+    on_signals(lambda: task.cancel() if task else None, signal.SIGTERM, signal.SIGHUP)
+
+
+def on_signals(handler: Callable[[], object], *numbers: signal.Signals) -> None:
+    """Call the handler in the running loop on these signals, except those that this process ignores.
+
+    Does nothing outside the main thread, which alone gets signals.
+    """
+    import asyncio
+
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number in numbers:
         if signal.getsignal(number) is not signal.SIG_IGN:
-            loop.add_signal_handler(number, lambda: task.cancel() if task else None)
+            asyncio.get_running_loop().add_signal_handler(number, handler)
 
 
 def run_async(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:

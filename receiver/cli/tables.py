@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Final
 
 from rich.cells import cell_len, set_cell_size
@@ -41,6 +41,17 @@ def live_table(*, wanted: bool = True) -> AbstractContextManager[Live | None]:
     if wanted and sys.stdout.isatty():
         return Live(console=console(), auto_refresh=False)
     return nullcontext()
+
+
+@contextmanager
+def progress_bar(what: str, total: int) -> Iterator[Callable[[], None]]:
+    """Show a bar on the terminal of stderr, if there is one; gives the function to call for each thing that is done."""
+    from rich.progress import Progress
+
+    errors = console(stderr=True)
+    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda: bar.advance(task)
 
 
 def print_list(titles: Sequence[str], rows: Iterable[Sequence[str]], *, below: Sequence[str]) -> None:

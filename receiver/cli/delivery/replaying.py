@@ -10,7 +10,6 @@ from typing import Final, NamedTuple
 
 import click
 import httpx
-from rich.progress import Progress
 
 from activities.callback_urls import CallbackURLs
 from activities.client import connect, connect_config
@@ -25,7 +24,7 @@ from receiver.cli.delivery.replay_report import print_replayed
 from receiver.cli.delivery.selection import read_file, refuse_both
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.output import ANSWER_TIMEOUT, cancel_on_signals, confirm, counted, note
-from receiver.cli.tables import console
+from receiver.cli.tables import progress_bar
 from receiver.cli.terminal import printable
 from receiver.deliveries.archive import ANY, Filters
 from receiver.deliveries.delivery import Delivery
@@ -198,13 +197,11 @@ async def _aim(request: ReplayRequest, deliveries: Sequence[Delivery], settings:
 
 async def _send_all(replaying: Replay, deliveries: Sequence[Delivery], aim: Aim, replayed: list[Replayed]) -> None:
     """Send the deliveries, and add each to `replayed` when it is answered."""
-    errors = console(stderr=True)
-    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar:
-        task = bar.add_task("replaying", total=len(deliveries))
+    with progress_bar("replaying", len(deliveries)) as advance:
         try:
             async for one in replaying.send_all(deliveries, aim):
                 replayed.append(one)
-                bar.advance(task)
+                advance()
         except asyncio.CancelledError:
             note(f"stopped: {len(replayed)} of {counted(deliveries, 'delivery', 'deliveries')} had been answered")
             raise

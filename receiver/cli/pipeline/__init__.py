@@ -9,6 +9,7 @@ import click
 from receiver.cli.names import NEW_ID, PIPELINE, RUN_ID
 from receiver.cli.output import json_option, run_async, yes_option
 from receiver.cli.pipeline.actors import actor_option
+from receiver.cli.pipeline.bulk import bulk
 from receiver.cli.pipeline.commands import OPERATOR_COMMANDS
 from receiver.cli.pipeline.filters import run_filter_options
 
@@ -23,7 +24,7 @@ def pipeline() -> None:
     """Runs of pipelines."""
 
 
-for command in OPERATOR_COMMANDS:
+for command in (*OPERATOR_COMMANDS, bulk):
     pipeline.add_command(command)
 
 

@@ -36,6 +36,21 @@ RUN_OPTIONS: Final = (
     ),
 )
 
+FILTER_NAMES: Final = (
+    "waiting",
+    "needs_person",
+    "state",
+    "overdue",
+    "due",
+    "partner",
+    "stage",
+    "pipeline",
+    "status",
+    "since",
+    "failed_with",
+)
+"""The options' names as arguments of a function."""
+
 
 def run_filter_options(command: Callable[..., T]) -> Callable[..., T]:
     """Add the filter options to a command.

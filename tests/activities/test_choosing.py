@@ -1,0 +1,52 @@
+"""Which of a run's stages a filter is about."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from activities.finding import RunFilter
+from workflows.contract import StageProgress
+from workflows.finding import LONGEST_VALUE
+
+NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
+STAGE = StageProgress(
+    2, "account-check", "bank", "waiting", 1, NOON.timestamp() - 60, NOON.timestamp(), None, None, None
+)
+
+
+@pytest.mark.parametrize(
+    ("where", "changes"),
+    [
+        (RunFilter(), {}),
+        (RunFilter(waiting=True, pipeline="onboarding"), {"state": "calling"}),
+        (RunFilter(partner="bank", stage="account-check", state="waiting"), {}),
+        (RunFilter(stage="2"), {"name": ""}),
+        (RunFilter(partner="x" * 999), {"partner": "x" * LONGEST_VALUE + "y"}),
+        (RunFilter(state="needs_person"), {"state": "needs_person"}),
+        (RunFilter(due=datetime(2026, 1, 31, 12, 0, 1, tzinfo=UTC)), {}),
+    ],
+)
+def test_a_stage_that_has_all_of_a_filter_is_chosen(where: RunFilter, changes: dict[str, Any]) -> None:
+    assert where.chooses(replace(STAGE, **changes))
+
+
+@pytest.mark.parametrize(
+    ("where", "changes"),
+    [
+        (RunFilter(), {"state": "settled"}),
+        (RunFilter(), {"state": "pending"}),
+        (RunFilter(partner="post"), {}),
+        (RunFilter(partner="bank", stage="card"), {}),
+        (RunFilter(stage="2"), {}),
+        (RunFilter(state="waiting"), {"state": "calling"}),
+        (RunFilter(state="needs_person"), {}),
+        (RunFilter(due=NOON), {}),
+        (RunFilter(due=NOON), {"deadline": None}),
+    ],
+)
+def test_a_stage_that_lacks_one_thing_is_not_chosen(where: RunFilter, changes: dict[str, Any]) -> None:
+    assert not where.chooses(replace(STAGE, **changes))
