@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, Self
 
-from activities.environment import Environment, is_loopback
+from activities.environment import Environment
 from activities.settings import Settings
 from activities.variables import VARIABLES
 
-SHORTEST_METRICS_TOKEN: Final = 16
 LONGER_THAN_A_ROUTER: Final = 100
 """Seconds, more than the 90 s of a PaaS router: if the receiver closed first, a callback in flight would be lost."""
 
@@ -22,12 +21,10 @@ class WebSettings:
     """Checked settings.
 
     shared: the settings of web and worker.
-    metrics_token: the bearer token for `/metrics`; "" for public metrics, None for no metrics (404).
     keep_alive: seconds until an idle connection is closed.
     """
 
     shared: Settings
-    metrics_token: str | None = field(repr=False)
     keep_alive: int
 
     @classmethod
@@ -35,13 +32,8 @@ class WebSettings:
         """Read the settings. Raises `SettingsError` with all faults together."""
         env = Environment(variables)
         shared = Settings.read(env, of_web=True)
-        token = env.optional("METRICS_TOKEN")
-        if token and len(token) < SHORTEST_METRICS_TOKEN:
-            env.fault("METRICS_TOKEN", "is short", f"use {SHORTEST_METRICS_TOKEN} random characters or more")
         settings = cls(
             shared=shared,
-            # A public receiver shows its metrics only to a scraper with a token.
-            metrics_token=token or ("" if is_loopback(shared.public_url) else None),
             keep_alive=env.number(
                 "KEEP_ALIVE_SECONDS",
                 fix=VARIABLES["KEEP_ALIVE_SECONDS"],
