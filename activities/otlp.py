@@ -87,6 +87,7 @@ class Pusher:
         """Raise `NotPushed` unless the collector has taken the metrics."""
         # In a thread of its own, which does not keep the process from ending while a collector hangs.
         done: Future[None] = Future()
+        done.set_running_or_notify_cancel()
 
         def export() -> None:
             try:

@@ -53,7 +53,8 @@ def _data(family: Metric, times: dict[str, Any]) -> Any:
     cumulative = AggregationTemporality.CUMULATIVE
     if family.type == "histogram":
         return Histogram([*_histogram_points(family, times)], aggregation_temporality=cumulative)
-    points = [NumberDataPoint(attributes=one.labels, value=float(one.value), **times) for one in family.samples]
+    samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
+    points = [NumberDataPoint(attributes=one.labels, value=float(one.value), **times) for one in samples]
     if family.type == "counter":
         return Sum(points, aggregation_temporality=cumulative, is_monotonic=True)
     return Gauge(points)
