@@ -15,7 +15,6 @@ import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +22,7 @@ from prometheus_client.core import Metric
 
 from activities.builds import Build
 from activities.metrics_settings import PushSettings
+from activities.threads import in_daemon
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource
@@ -85,20 +85,7 @@ class Pusher:
 
     async def _export(self, families: list[Metric]) -> None:
         """Raise `NotPushed` unless the collector has taken the metrics."""
-        # In a thread of its own, which does not keep the process from ending while a collector hangs.
-        done: Future[None] = Future()
-        done.set_running_or_notify_cancel()
-
-        def export() -> None:
-            try:
-                self._export_now(families)
-            except BaseException as error:
-                done.set_exception(error)
-            else:
-                done.set_result(None)
-
-        threading.Thread(target=export, name="metrics", daemon=True).start()
-        await asyncio.wrap_future(done)
+        await in_daemon("metrics", lambda: self._export_now(families))
 
     def _export_now(self, families: list[Metric]) -> None:
         from activities.otlp_points import metrics_data
