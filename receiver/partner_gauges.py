@@ -41,7 +41,7 @@ STATS_GAUGES: Final[Mapping[str, tuple[str, Callable[[PartnerStats], float | Non
 """The gauges of the store. Their names begin with `stagehook_partner_`. A partner without a value has no series."""
 
 READ_DAYS: Final = 30
-MOST_READ: Final = 20_000
+READ_AT_MOST: Final = 20_000
 """Calls, and deliveries, that a question reads: the latest of all partners. It takes some 0.6 s of a CPU."""
 
 READ_SECONDS: Final = 5.0
@@ -72,7 +72,7 @@ async def _of_store(store: Store, partners: Collection[str]) -> Sequence[Metric]
 def _read(store: Store) -> Stats:
     now = time.time()
     with store.database.begin(within=READ_SECONDS) as connection:
-        return read_stats(connection, now - min(store.days, READ_DAYS) * DAY, now, most=MOST_READ)
+        return read_stats(connection, now - min(store.days, READ_DAYS) * DAY, now, most=READ_AT_MOST)
 
 
 async def _of_runs(signals: Signals, partners: Iterable[str]) -> Sequence[Metric]:

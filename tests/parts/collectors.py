@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socketserver
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -77,10 +76,10 @@ def collecting(port: int = 0) -> Iterator[Collector]:
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's own name
             """Nothing: it would be on stderr."""
 
-    server: socketserver.BaseServer = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()
-    collector.url = f"http://127.0.0.1:{server.server_address[1]}"  # type: ignore[str-bytes-safe]
+    collector.url = f"http://127.0.0.1:{server.server_port}"
     try:
         yield collector
     finally:
