@@ -8,7 +8,6 @@ line in the log when that begins, when it ends, and each hour.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import socket
@@ -66,8 +65,10 @@ class Pusher:
             yield
         finally:
             pushing.cancel()
-            with contextlib.suppress(TimeoutError):
+            try:
                 await asyncio.wait_for(self._push(), LAST_PUSH_SECONDS)
+            except TimeoutError:
+                self._note_failure(f"no answer within {LAST_PUSH_SECONDS:g} s when the process stopped")
             self._exporter.shutdown()
 
     async def _push_for_ever(self) -> None:

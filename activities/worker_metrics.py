@@ -28,7 +28,7 @@ from temporalio.runtime import (
 from activities.buckets import CALL_TIMES, LATENCIES
 
 BUFFERED: Final = 200_000
-"""Updates that the SDK keeps until they are taken; it drops what is more. A run of four stages makes some 300."""
+"""Updates that the SDK keeps until they are taken; it drops what is more. A run of four stages makes some 150."""
 
 TAKEN_EVERY: Final = 1.0
 """Seconds."""

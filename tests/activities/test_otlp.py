@@ -112,7 +112,9 @@ async def test_an_outage_of_the_collector_is_two_log_lines(
     assert "s3cret" not in caplog.text
 
 
-async def test_a_mute_collector_holds_up_no_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_mute_collector_holds_up_no_stop(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as mute:
         url = f"http://127.0.0.1:{mute.getsockname()[1]}"
         with pushing_to(monkeypatch, url):
@@ -121,3 +123,4 @@ async def test_a_mute_collector_holds_up_no_stop(monkeypatch: pytest.MonkeyPatch
             async with Pusher(SELDOM, "web", Build(), Shop().gather).running():
                 pass
     assert time.monotonic() - began < 3 * LAST_PUSH_SECONDS
+    assert lines(caplog) == ["metrics-not-pushed"]

@@ -82,7 +82,7 @@ async def _work(settings: Settings, runtime: Runtime, health: WorkerHealth) -> N
                 pauses, has_run = _pauses(), True
             if error.fault.cause.is_final and not has_run:
                 raise
-            health.stopped(error.fault.cause.says)
+            health.stopped(f"Temporal cannot be used: {error.fault.cause.says}")
             again_in = next(pauses)
             logger.warning("temporal-away", extra={**error.facts, "again_in": again_in})
             await asyncio.sleep(again_in)
