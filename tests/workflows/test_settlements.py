@@ -72,6 +72,22 @@ async def test_each_stage_counts_once_by_its_cause(real: WorkflowEnvironment, ca
     }
 
 
+async def test_a_callback_of_an_earlier_call_has_no_time(real: WorkflowEnvironment) -> None:
+    """When that call was made is not recorded any more."""
+    client, counted = await counting_client(real)
+    partner = ScriptedPartner()
+    async with working(client, partner):
+        handle = await start(client, stage(1, on_failure="retry", attempts=2))
+        await waiting(handle, 1)
+        await call_back(handle, partner.calls[0], Answer("failed"))
+        await waiting(handle, 1, attempt=2)
+        await call_back(handle, partner.calls[0])
+        await result_of(handle)
+    metrics = counted.collect()
+    assert list(settled(metrics).values()) == [1]
+    assert counts(metrics, "stagehook_callback_seconds_count", "stage") == {}
+
+
 async def test_a_run_that_leaves_the_cache_counts_nothing(real: WorkflowEnvironment) -> None:
     """Its tasks are cancelled then, as if the run were."""
     client, counted = await counting_client(real)
