@@ -15,7 +15,8 @@ ENV ?= .env
 RUN := $(UV) run --locked --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev replay test systems faults chaos versions browser bench check audit format clean python
+.PHONY: help setup demo dev replay test systems faults chaos versions monitoring browser bench check audit format clean \
+	python
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -44,6 +45,11 @@ OLD ?= f3070d338f83edef72a551e501ee96af08653d11
 
 versions: setup  ## Run this version and an old one side by side (OLD=COMMIT)
 	@OLD="$(OLD)" $(RUN) pytest -m versions -n 2 --dist worksteal tests/versions $(ARGS)
+
+monitoring: setup  ## Check the alerts by promtool, and every metric that alerts and dashboard use by a real scrape
+	@bash .ci/promtool check rules monitoring/prometheus-rules.yml
+	@bash .ci/promtool test rules monitoring/prometheus-rules.test.yml
+	@$(RUN) pytest -q -m "system or not system" tests/test_monitoring.py $(ARGS)
 
 browser: setup  ## Look at the console in a real Chromium (PICTURES=docs, SCREENSHOTS=FOLDER keep pictures)
 	@bash .ci/browser
@@ -74,7 +80,7 @@ format: setup  ## Format the code
 	@$(RUN) ruff format .
 
 clean:  ## Remove what the other targets made, .env excepted
-	rm -rf .venv .uv .dev tests/browser/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .uv .dev .cache tests/browser/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 setup: python $(UV)
 	@$(UV) sync --locked --quiet

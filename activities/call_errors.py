@@ -1,27 +1,43 @@
-"""CallError: the error of a call to a partner, or of a question, and the one line in the log that tells of it."""
+"""CallError: the error of a call to a partner, or of a question; and the log line and the metric of each try."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from temporalio import activity
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
-from workflows.contract import StageCall
+from workflows.contract import NOT_REACHED, REFUSED, StageCall
+from workflows.settlements import label_text
 
 logger = logging.getLogger("stagehook.calls")
+
+UNCLEAR: Final = "PartnerUnclear"
+"""Error type of a try that the partner may have accepted."""
+
+NOT_ASKED: Final = "PartnerNotAsked"
+"""Error type of a question without an answer."""
+
+RESULTS: Final[Mapping[str, str]] = {
+    REFUSED: "refused",
+    NOT_REACHED: "not_reached",
+    UNCLEAR: "unclear",
+    NOT_ASKED: "unanswered",
+}
+"""The word of a metric for each error type."""
 
 MOST_DOUBLINGS: Final = 20
 """Tries after which a pause has certainly reached its maximum. Without a limit the number would overflow."""
 
 
 class CallError(ApplicationError):
-    """What went wrong with a call. `logged` logs it, so the SDK's own line with a traceback is dropped.
+    """What went wrong with a call. `reported` logs it, so the SDK's own line with a traceback is dropped.
 
     status: the HTTP status of the partner's answer, 0 without an answer. final: it is not retried. delay: the partner's
     own time until the next try.
@@ -44,8 +60,34 @@ class CallError(ApplicationError):
 
 
 @contextmanager
-def logged(event: str, call: StageCall) -> Iterator[None]:
-    """Log the block in one line: `EVENT-failed` with the reason for a `CallError`, `EVENT` at the level DEBUG else."""
+def reported(event: Literal["call", "ask"], call: StageCall) -> Iterator[None]:
+    """Count the try that the block makes, and log it in a line.
+
+    The line is `EVENT-failed` with the reason for a `CallError`, and `EVENT` at the level DEBUG for a success.
+    """
+    try:
+        with _logged(event, call):
+            yield
+    except CallError as error:
+        _count(event, call.partner, RESULTS[error.type or ""])
+        raise
+    except asyncio.CancelledError:
+        _count(event, call.partner, "cancelled")
+        raise
+    except Exception:
+        _count(event, call.partner, "error")
+        raise
+    _count(event, call.partner, "accepted" if event == "call" else "answered")
+
+
+def _count(event: str, partner: str, result: str) -> None:
+    says = "Tries of calls to partners." if event == "call" else "Questions to partners about their work."
+    counter = activity.metric_meter().create_counter(f"stagehook_{event}s", says)
+    counter.add(1, {"partner": label_text(partner), "result": result})
+
+
+@contextmanager
+def _logged(event: str, call: StageCall) -> Iterator[None]:
     facts: dict[str, Any] = {
         "partner": call.partner,
         "pipeline": call.pipeline,

@@ -28,7 +28,7 @@ from temporalio import activity
 from temporalio.converter import value_to_type
 from temporalio.exceptions import ApplicationError
 
-from activities.call_errors import CallError, logged
+from activities.call_errors import NOT_ASKED, UNCLEAR, CallError, reported
 from activities.callback_urls import CallbackURLs, Claims
 from activities.http import NEVER_SENT, UNANSWERED, NotAuthenticated, exchange
 from activities.http import http_client as http_client  # for the tests that `partner new` has written
@@ -112,7 +112,7 @@ class PartnerCalls:
     @activity.defn
     async def call_partner(self, call: StageCall) -> Receipt:
         """Send the call and return the partner's immediate answer."""
-        with logged("call", call):
+        with reported("call", call):
             return await self._call(call)
 
     async def _call(self, call: StageCall) -> Receipt:
@@ -196,7 +196,7 @@ class PartnerCalls:
     @activity.defn
     async def ask_partner(self, question: Question) -> Answer:
         """Ask the partner for the work's status. No error is final, because an error says nothing about the work."""
-        with logged("ask", question.call):
+        with reported("ask", question.call):
             return await self._ask(question)
 
     async def _ask(self, question: Question) -> Answer:
@@ -296,7 +296,7 @@ def _raise_for(call: StageCall, response: httpx.Response, said: str) -> NoReturn
 
 
 def _retryable(message: str, response: httpx.Response | None = None) -> CallError:
-    return CallError(message, kind="PartnerUnclear", **_of_answer(response))
+    return CallError(message, kind=UNCLEAR, **_of_answer(response))
 
 
 def _refused(message: str, call: StageCall, response: httpx.Response | None = None) -> CallError:
@@ -305,12 +305,12 @@ def _refused(message: str, call: StageCall, response: httpx.Response | None = No
     Example: the first try times out, and the second gets a 409. The partner may have accepted the first try, so its
     callback still counts: do not retry, but wait.
     """
-    type_ = "PartnerUnclear" if _earlier_try_may_be_taken(call) else REFUSED
+    type_ = UNCLEAR if _earlier_try_may_be_taken(call) else REFUSED
     return CallError(message, kind=type_, status=0 if response is None else response.status_code, final=True)
 
 
 def _no_status(message: str, response: httpx.Response | None = None) -> CallError:
-    return CallError(message, kind="PartnerNotAsked", **_of_answer(response))
+    return CallError(message, kind=NOT_ASKED, **_of_answer(response))
 
 
 def _not_taken(message: str, call: StageCall, response: httpx.Response | None = None) -> CallError:

@@ -15,7 +15,7 @@ from temporalio.envconfig import ClientConfig, ClientConnectConfig
 from temporalio.runtime import (
     LogForwardingConfig,
     LoggingConfig,
-    PrometheusConfig,
+    MetricBuffer,
     Runtime,
     TelemetryConfig,
     TelemetryFilter,
@@ -124,11 +124,10 @@ def _runtime() -> Runtime:
     return make_runtime()
 
 
-def make_runtime(metrics: str = "", labels: Mapping[str, str] = {}) -> Runtime:
+def make_runtime(metrics: MetricBuffer | None = None) -> Runtime:
     """Make the process's only runtime. Its core logs through Python's logging; by default it would write to stdout.
 
-    metrics: the address at which it serves the SDK's metrics for Prometheus; "" for none. labels: of each metric.
-    Raises `SettingsError` if the address cannot be listened on.
+    metrics: where it puts the SDK's metrics; see `activities.worker_metrics`.
     """
     # The target and the fields are facts of the line: `receiver.logs` takes them from the record.
     forwarding = LogForwardingConfig(
@@ -139,12 +138,9 @@ def make_runtime(metrics: str = "", labels: Mapping[str, str] = {}) -> Runtime:
     )
     levels = TelemetryFilter(core_level="WARN", other_level="ERROR")
     logging_config = LoggingConfig(filter=levels, forwarding=forwarding)
-    shown = PrometheusConfig(bind_address=metrics) if metrics else None
-    try:
-        return Runtime(telemetry=TelemetryConfig(logging=logging_config, metrics=shown, global_tags=labels))
-    except (RuntimeError, ValueError):
-        fault = Fault("WORKER_METRICS", "names an address that cannot be listened on", "choose another port")
-        raise SettingsError([fault]) from None
+    # The name of the service would be a label that says nothing of a single metric.
+    telemetry = TelemetryConfig(logging=logging_config, metrics=metrics, attach_service_name=False)
+    return Runtime(telemetry=telemetry)
 
 
 @asynccontextmanager

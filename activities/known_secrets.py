@@ -22,7 +22,10 @@ SECRET_VARIABLE: Final = re.compile(rf"(?:KEY|{SECRET_WORDS.upper()})S?[0-9]*(?:
 NO_SECRET: Final = re.compile(r"_(?:TYPE|POLICY|SECONDS|FILE|PATH|ID)$")
 """Names that match `SECRET_VARIABLE`, but whose values describe a secret and do not hold it."""
 
-URL_VARIABLE: Final = re.compile(r"(?:^|_)(?:URL|URI|DSN)$")
+URL_VARIABLE: Final = re.compile(r"(?:^|_)(?:URL|URI|DSN|ENDPOINT)$")
+HEADERS_VARIABLE: Final = re.compile(r"^OTEL_EXPORTER_OTLP_(?:METRICS_)?HEADERS$")
+"""Names of variables that hold headers for a collector, each with a key as its value: `x-team=KEY,api-key=KEY`."""
+
 PASSWORD_IN_QUERY: Final = re.compile(r"(?:^|&)(?:ssl)?(?:password|passwd|pwd)=([^&]*)", re.IGNORECASE)
 
 REPLACEMENT: Final = REDACTED.decode()
@@ -44,12 +47,24 @@ def known_secrets(variables: Mapping[str, str]) -> dict[str, str]:
             found[name] = value.strip()  # the whole value may be a single secret that has a comma in it
             parts = [] if found[name].startswith(("{", "[")) else [part.strip() for part in value.split(",")]
             found |= {f"{name} {place}": part for place, part in enumerate(parts, 1) if len(parts) > 1}
+        if HEADERS_VARIABLE.search(name):
+            found |= {f"{name} {header}": credential for header, credential in _credentials(value)}
         if URL_VARIABLE.search(name):
             found |= {f"{name}'s password{where}": password for where, password in _passwords(value)}
     for name, value in list(found.items()):
         for prefix in filter(value.startswith, PREFIXES):
             found[f"{name} without its prefix"] = value.removeprefix(prefix)
     return {name: value for name, value in found.items() if len(value) >= SHORTEST_KNOWN and value not in REPLACEMENT}
+
+
+def _credentials(headers: str) -> Iterator[tuple[str, str]]:
+    """Each header's value without a scheme such as Bearer, as it is written and as it is sent."""
+    for header in headers.split(","):
+        name, _, value = header.strip().partition("=")
+        sent = unquote(value).strip()
+        yield name, sent.rpartition(" ")[2]
+        if value != sent:
+            yield f"{name} as it is written", value
 
 
 def _passwords(url: str) -> Iterator[tuple[str, str]]:

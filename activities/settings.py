@@ -6,7 +6,6 @@ partner's file names that partner's variables.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -17,6 +16,7 @@ from activities import trial
 from activities.builds import Build
 from activities.environment import Environment, is_loopback
 from activities.log_settings import LogSettings
+from activities.metrics_settings import MetricsSettings
 from activities.partners import PARTNERS, load_partners
 from activities.partners.partner import Partner
 from activities.public_url import PublicURL, read_public_url, stated_public_url
@@ -26,7 +26,6 @@ from activities.variables import VARIABLES
 from workflows.contract import TOKEN_VERSIONS
 
 DEFAULT_TASK_QUEUE: Final = "stagehook"
-IP_AND_PORT: Final = re.compile(r"(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3}|\[[0-9a-fA-F:.]+\]):[0-9]{1,5}")
 NEW_KEY: Final = "`stagehook key generate`"
 
 
@@ -43,7 +42,7 @@ class Settings:
     task_queue: the task queue that the worker polls.
     store: where deliveries and calls are kept, or None to keep none.
     build: the version of the code.
-    worker_metrics: the address at which the worker shows its metrics, or "".
+    metrics: how metrics are shown and pushed.
     logs: how the processes log.
     host, port, processes: the receiver's listening address and number of processes.
     """
@@ -57,7 +56,7 @@ class Settings:
     task_queue: str
     store: Store | None
     build: Build
-    worker_metrics: str
+    metrics: MetricsSettings
     logs: LogSettings
     host: str
     port: int
@@ -104,7 +103,7 @@ class Settings:
             token_version=read_token_version(env),
             task_queue=read_task_queue(env),
             build=Build.read(env),
-            worker_metrics=read_worker_metrics(env),
+            metrics=MetricsSettings.read(env, address.url),
             logs=LogSettings.read(env),
             host=read_host(env, address.url, development=development),
             port=env.number("PORT", fix=VARIABLES["PORT"], default=8000, least=1, most=65535),
@@ -170,14 +169,6 @@ def read_host(env: Environment, public_url: str, *, development: bool = False) -
 def read_task_queue(env: Environment) -> str:
     """Return TASK_QUEUE, or the default."""
     return env.text("TASK_QUEUE", fix=VARIABLES["TASK_QUEUE"], default=DEFAULT_TASK_QUEUE)
-
-
-def read_worker_metrics(env: Environment) -> str:
-    """Return the address of WORKER_METRICS, or "". Anything other than an IP address and a port becomes a fault."""
-    address = env.optional("WORKER_METRICS")
-    if address and not IP_AND_PORT.fullmatch(address):
-        env.fault("WORKER_METRICS", "is not IP:PORT", "use an address such as 127.0.0.1:9464")
-    return address
 
 
 def read_token_version(env: Environment) -> int:

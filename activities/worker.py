@@ -66,6 +66,7 @@ AUDITED: Final = frozenset(
         "policies",
         "reading",
         "scheduling",
+        "settlements",
         "stage_record",
         "stage_run",
         "staged",

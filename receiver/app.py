@@ -17,6 +17,8 @@ from starlette.types import ASGIApp
 
 from activities.builds import NO_BUILD, Build
 from activities.callback_urls import CALLBACKS_PATH, PARTNERS_PATH, CallbackURLs
+from activities.metrics_settings import PUBLIC_METRICS, MetricsSettings
+from activities.otlp import Pusher
 from activities.partners.partner import Partner
 from activities.public_url import path_of
 from activities.store.store import Store
@@ -29,6 +31,7 @@ from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.retention import prune_for_ever
 from receiver.health import Health
 from receiver.metrics import Metrics
+from receiver.partner_gauges import slow_gauges
 from receiver.sandbox.trial import TrialSandbox
 from receiver.sending.direct import Direct
 from receiver.sending.signals import Signals
@@ -45,7 +48,7 @@ def create_app(
     signals: Signals,
     *,
     store: Store | None = None,
-    metrics_token: str | None = "",
+    metrics: MetricsSettings = PUBLIC_METRICS,
     build: Build = NO_BUILD,
     timing: Timing = DEFAULT_TIMING,
     trial: TrialSandbox | None = None,
@@ -53,13 +56,13 @@ def create_app(
 ) -> Starlette:
     """Make the receiver's app. Any number of processes may serve it: between requests it keeps only limits.
 
-    store: where deliveries are kept, or None; used during the app's lifespan. metrics_token, build: see `Metrics`.
+    store: where deliveries are kept, or None; used during the app's lifespan. metrics: how they are shown and pushed.
     trial, console: the sandbox and the console to mount, or None.
     """
     inbox = None if store is None else Inbox(store.database, timing)
-    metrics = Metrics(inbox, metrics_token, build)
-    forwarder = Direct(signals) if inbox is None else Stored(signals, inbox, timing, metrics.called_back)
-    callbacks = Callbacks(urls, partners, forwarder, metrics)
+    counters = Metrics(inbox, metrics.token, build, [gauges.read for gauges in slow_gauges(signals, partners, store)])
+    forwarder = Direct(signals) if inbox is None else Stored(signals, inbox, timing, counters.called_back)
+    callbacks = Callbacks(urls, partners, forwarder, counters)
     health = Health(forwarder, timing)
 
     @asynccontextmanager
@@ -75,6 +78,9 @@ def create_app(
             running.callback(asyncio.create_task(health.find_out()).cancel)
             if trial is not None:
                 await running.enter_async_context(trial.running(app))
+            if metrics.push is not None:
+                pusher = Pusher(metrics.push, "web", build, counters.gather)
+                await running.enter_async_context(pusher.running())
             yield
 
     app = Starlette(
@@ -83,7 +89,7 @@ def create_app(
             Route(f"{PARTNERS_PATH}{{name:path}}", callbacks.receive_at_partner_url, methods=METHODS),
             Route("/healthz", health.healthz),
             Route("/readyz", health.readyz),
-            Route("/metrics", metrics.show),
+            Route("/metrics", counters.show),
             *([Mount(TRIAL_PATH, app=trial)] if trial else []),
             *(_console_routes(console, path_of(urls.public_url)) if console else []),
         ],

@@ -6,26 +6,26 @@ folder, and the process that is scraped adds them up. The queue's figures come f
 
 from __future__ import annotations
 
-import hmac
+import asyncio
+import itertools
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
-from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
+from prometheus_client.core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
-from prometheus_client.registry import Collector
 from starlette.requests import Request
 from starlette.responses import Response
 
+from activities.buckets import CALL_TIMES, LATENCIES
 from activities.builds import NO_BUILD, Build
 from activities.store.errors import StoreAway
 from receiver.answers import Verdict
 from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.statements import MOST_COUNTED
-from workflows.durations import DAY, HOUR
+from receiver.scraping import build_info, gauge, metrics_page, refusal_of_scraper
 
 SHARED_FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
 """prometheus_client's own variable, read when it is imported; `receiver.server` sets it for several processes."""
@@ -35,13 +35,8 @@ MOST_REASONS: Final = 100
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # would double the series, for no use
 
-LATENCIES: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
-"""Seconds. Answers are promised within 2.5."""
-
-
-CALL_TIMES: Final = (1.0, 10.0, 60.0, 600.0, HOUR, 6 * HOUR, DAY, 3 * DAY, 7 * DAY, 30 * DAY)
-"""Seconds. Partners answer at once, or after weeks."""
-
+AskGauges = Callable[[], Awaitable[Sequence[Metric]]]
+"""Returns gauges that cost a query; see `receiver.slow_gauges`."""
 
 MetricT = TypeVar("MetricT", Counter, Histogram)
 
@@ -49,11 +44,13 @@ MetricT = TypeVar("MetricT", Counter, Histogram)
 class Metrics:
     """The receiver's counters, and the endpoint that shows them.
 
-    token: the bearer token that a scraper must send; "" for public metrics, None for no metrics (404).
-    build: shown as a label of `stagehook_build_info`.
+    token: see `MetricsSettings`. build: shown as a label of `stagehook_build_info`. gauges: shown besides.
     """
 
-    def __init__(self, inbox: Inbox | None, token: str | None = "", build: Build = NO_BUILD) -> None:
+    def __init__(
+        self, inbox: Inbox | None, token: str | None = "", build: Build = NO_BUILD, gauges: Sequence[AskGauges] = ()
+    ) -> None:
+        self._gauges = gauges
         self._inbox = inbox
         self._build = build
         self._token = token
@@ -111,60 +108,37 @@ class Metrics:
 
     async def show(self, request: Request) -> Response:
         """Answer a scraper."""
-        if self._token is None:
-            return Verdict.UNKNOWN.respond()
-        given = request.headers.get("authorization", "").encode("latin-1")
-        if self._token and not hmac.compare_digest(given, f"Bearer {self._token}".encode()):
-            return Response("send METRICS_TOKEN as a bearer token\n", 401, {"WWW-Authenticate": "Bearer"})
-        shown = generate_latest(self._own()) + self._build_info() + await self._queue()
-        return Response(shown, media_type=CONTENT_TYPE_PLAIN_0_0_4)
+        return refusal_of_scraper(request, self._token) or metrics_page(await self._gather(self._of_machine()))
 
-    def _own(self) -> CollectorRegistry:
+    async def gather(self) -> list[Metric]:
+        """The metrics of this process, to be pushed: other processes of the machine push their own."""
+        return await self._gather(self._registry)
+
+    async def _gather(self, counters: CollectorRegistry) -> list[Metric]:
+        gauges = await asyncio.gather(self._queue(), *(ask() for ask in self._gauges))
+        return [*counters.collect(), build_info(self._build), *itertools.chain(*gauges)]
+
+    def _of_machine(self) -> CollectorRegistry:
+        """The counters of all processes of this machine."""
         if SHARED_FOLDER not in os.environ:
             return self._registry
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         return registry
 
-    def _build_info(self) -> bytes:
-        """The build of this process. During a deploy, the processes of one application may differ."""
-        return _gauges([("stagehook_build_info", "The build of this process.", 1)], self._build.facts)
-
-    async def _queue(self) -> bytes:
+    async def _queue(self) -> Sequence[Metric]:
         """The store's figures, or that it is away. They are read from the store at each scrape, by any process."""
         if self._inbox is None:
-            return b""
+            return []
         try:
             depth = await self._inbox.depth()
         except StoreAway:
-            return _gauges([("stagehook_store_up", "Whether the store can be used.", 0)])
+            return [gauge("stagehook_store_up", "Whether the store can be used.", 0)]
         age = max(0.0, time.time() - depth.oldest) if depth.pending else 0.0
         counted = f"Counted up to {MOST_COUNTED}."
-        return _gauges(
-            [
-                ("stagehook_store_up", "Whether the store can be used.", 1),
-                ("stagehook_deliveries_pending", f"Deliveries that wait for Temporal. {counted}", depth.pending),
-                ("stagehook_deliveries_oldest_pending_seconds", "Age of the oldest of them.", age),
-                ("stagehook_deliveries_parked", f"Deliveries that wait for an operator. {counted}", depth.parked),
-            ]
-        )
-
-
-class _Values(Collector):
-    """Values of this moment. A `Gauge` would be kept for each process."""
-
-    def __init__(self, values: Iterable[tuple[str, str, float]], labels: Mapping[str, str]) -> None:
-        self._values = values
-        self._labels = labels
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        for name, says, value in self._values:
-            family = GaugeMetricFamily(name, says, labels=list(self._labels))
-            family.add_metric(list(self._labels.values()), value)
-            yield family
-
-
-def _gauges(values: Iterable[tuple[str, str, float]], labels: Mapping[str, str] = {}) -> bytes:
-    registry = CollectorRegistry()
-    registry.register(_Values(values, labels))
-    return generate_latest(registry)
+        return [
+            gauge("stagehook_store_up", "Whether the store can be used.", 1),
+            gauge("stagehook_deliveries_pending", f"Deliveries that wait for Temporal. {counted}", depth.pending),
+            gauge("stagehook_deliveries_oldest_pending_seconds", "Age of the oldest of them.", age),
+            gauge("stagehook_deliveries_parked", f"Deliveries that wait for an operator. {counted}", depth.parked),
+        ]

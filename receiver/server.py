@@ -51,7 +51,7 @@ def app_from_env() -> Starlette:
         shared.partners,
         signals,
         store=shared.store,
-        metrics_token=settings.metrics_token,
+        metrics=shared.metrics,
         build=shared.build,
         trial=TrialSandbox.of(shared),
         console=_console_of(settings),

@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Self
 
-from activities.environment import Environment, is_loopback
+from activities.environment import Environment
 from activities.settings import Settings
 from activities.variables import VARIABLES
 from receiver.console.identity import Identity, read_identity
 from receiver.console.options import read_password
 
-SHORTEST_METRICS_TOKEN: Final = 16
 LONGER_THAN_A_ROUTER: Final = 100
 """Seconds, more than the 90 s of a PaaS router: if the receiver closed first, a callback in flight would be lost."""
 
@@ -24,13 +23,11 @@ class WebSettings:
     """Checked settings.
 
     shared: the settings of web and worker.
-    metrics_token: the bearer token for `/metrics`; "" for public metrics, None for no metrics (404).
     keep_alive: seconds until an idle connection is closed.
     console_password: the password of the console; "" for no console. identity: of a proxy in front of it, or None.
     """
 
     shared: Settings
-    metrics_token: str | None = field(repr=False)
     keep_alive: int
     console_password: str = field(repr=False)
     identity: Identity | None = None
@@ -40,13 +37,8 @@ class WebSettings:
         """Read the settings. Raises `SettingsError` with all faults together."""
         env = Environment(variables)
         shared = Settings.read(env, of_web=True)
-        token = env.optional("METRICS_TOKEN")
-        if token and len(token) < SHORTEST_METRICS_TOKEN:
-            env.fault("METRICS_TOKEN", "is short", f"use {SHORTEST_METRICS_TOKEN} random characters or more")
         settings = cls(
             shared=shared,
-            # A public receiver shows its metrics only to a scraper with a token.
-            metrics_token=token or ("" if is_loopback(shared.public_url) else None),
             keep_alive=env.number(
                 "KEEP_ALIVE_SECONDS",
                 fix=VARIABLES["KEEP_ALIVE_SECONDS"],

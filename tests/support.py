@@ -104,9 +104,9 @@ class ScriptedPartner:
 
 @asynccontextmanager
 async def working(
-    client: Client, partner: ScriptedPartner, workflows: Sequence[type] = WORKFLOWS
+    client: Client, partner: ScriptedPartner, workflows: Sequence[type] = WORKFLOWS, *, cached: int = 1_000
 ) -> AsyncIterator[Worker]:
-    """A worker with the real runner and a scripted partner."""
+    """A worker with the real runner and a scripted partner. cached: runs that are not replayed at each task."""
     async with Worker(
         client,
         task_queue=QUEUE,
@@ -115,6 +115,7 @@ async def working(
         interceptors=[OneQueue()],
         workflow_runner=workflow_runner(),
         sticky_queue_schedule_to_start_timeout=timedelta(seconds=1),
+        max_cached_workflows=cached,
     ) as worker:
         if of_workflows := worker._workflow_worker:
             of_workflows._deadlock_timeout_seconds = DEADLOCK_TIMEOUT

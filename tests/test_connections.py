@@ -36,6 +36,7 @@ from activities.worker import Lane, LanedWorker, WorkerStopped
 from receiver.app import create_app
 from receiver.cli.demo.processes import free_port
 from receiver.cli.demo.stack import stagehook_command
+from receiver.cli.worker.health import WorkerHealth
 from receiver.cli.worker.running import _run
 from receiver.sending.signals import Signals, TemporalAway
 from receiver.timing import DEFAULT_TIMING
@@ -169,7 +170,7 @@ async def test_a_worker_that_temporal_refuses_ends(
 ) -> None:
     stage_env(made(guarded))
     with pytest.raises(TemporalUnreachable) as raised:
-        await asyncio.wait_for(_run(Settings.from_env(OURS)), 3 * SOON)
+        await asyncio.wait_for(_run(Settings.from_env(OURS), WorkerHealth()), 3 * SOON)
     assert raised.value.fault.cause is cause
 
 
@@ -183,7 +184,7 @@ async def test_a_worker_waits_for_what_may_pass(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     stage_env(made(guarded))
-    async with background(_run(Settings.from_env(OURS))):
+    async with background(_run(Settings.from_env(OURS), WorkerHealth())):
         await until(lambda: logged(caplog, "temporal-away"))
     away = logged(caplog, "temporal-away")[0]
     assert (away["cause"], away["fix"], away["again_in"]) == (cause.word, cause.fix, 1.0)
@@ -198,7 +199,7 @@ async def test_a_worker_that_has_run_waits_for_a_refusal_to_pass(
     monkeypatch.setattr("receiver.cli.worker.running.run_worker", runs)
     monkeypatch.setattr("receiver.cli.worker.running.AGAIN_SECONDS", (0.01, 0.02))
     stage_env({})
-    await _run(Settings.from_env(OURS))
+    await _run(Settings.from_env(OURS), WorkerHealth())
     assert [away["again_in"] for away in logged(caplog, "temporal-away")] == [0.01, 0.02]
 
 
@@ -210,7 +211,7 @@ async def test_a_worker_whose_key_expires_waits_and_goes_on(
     key = a_new_key(guarded)
     stage_env(guarded.env(key=key))
     caplog.set_level(logging.INFO)
-    async with background(_run(Settings.from_env(OURS))) as worker:
+    async with background(_run(Settings.from_env(OURS), WorkerHealth())) as worker:
         await until(lambda: polls(guarded, key))
         guarded.expired.add(key)
         await until(lambda: logged(caplog, "temporal-away"), within=150)

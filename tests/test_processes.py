@@ -183,24 +183,29 @@ def test_several_receivers_share_a_port_and_stop_with_code_0(tmp_path: Path) -> 
 
 @pytest.mark.system
 def test_a_worker_whose_metrics_cannot_be_listened_on_says_so(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        address = f"127.0.0.1:{taken.getsockname()[1]}"
-        with system(tmp_path, WORKER_METRICS=address) as env:
-            done = run_command("worker", env=env)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        system(tmp_path, METRICS_PORT=str(taken.getsockname()[1])) as env,
+    ):
+        done = run_command("worker", env=env)
     assert done.returncode == 2
-    assert "WORKER_METRICS names an address that cannot be listened on" in done.stderr.decode()
+    assert "METRICS_PORT cannot be used (port" in done.stderr.decode()
 
 
 @pytest.mark.system
 def test_the_worker_waits_for_temporal_says_its_build_and_stops(tmp_path: Path) -> None:
-    log, metrics = tmp_path / "worker.log", f"127.0.0.1:{free_port()}"
-    build = {"BUILD_ID": "0a1b2c3", "WORKER_METRICS": metrics}
+    log, port = tmp_path / "worker.log", free_port()
+    url = f"http://127.0.0.1:{port}"
+    build = {"BUILD_ID": "0a1b2c3", "METRICS_PORT": str(port)}
     with system(tmp_path, **build) as env, running(stagehook_command("worker"), env, log) as worker:
         eventually(lambda: "temporal-away" in log.read_text())
+        assert json.loads(shown_at(f"{url}/healthz"))["polling"] is False
         with running(temporal_of(env, tmp_path), env, tmp_path / "temporal.log"):
             eventually(lambda: "started task_queue=stagehook" in log.read_text())
             assert "build_id=0a1b2c3" in started(log)
-            eventually(lambda: 'build_id="0a1b2c3"' in shown_at(f"http://{metrics}/metrics"))
+            eventually(lambda: shown_at(f"{url}/healthz") == '{"polling":true}')
+            assert 'stagehook_build_info{build_id="0a1b2c3"} 1.0' in shown_at(f"{url}/metrics")
+            assert "temporal_worker_start_total" in shown_at(f"{url}/metrics")
             worker.terminate()
             assert worker.wait(3 * 25) == 0
         assert "stopped" in log.read_text()

@@ -35,6 +35,7 @@ from workflows.contract import (
 from workflows.finding import is_findable, open_stages
 from workflows.mailbox import Mailbox
 from workflows.other_runs import ChildStageRun
+from workflows.settlements import Settlements
 from workflows.stage_record import StageRecord
 from workflows.stage_run import Execution, StageRun
 from workflows.views import details, stage_progress
@@ -83,6 +84,7 @@ class StagedWorkflow:
             continue_as_new=lambda: self.carry_over(self._mailbox.carry()),
         )
         self._stages: dict[int, Stage] = {}
+        self._settlements = Settlements(self._name)
         self._has_news = False
         self._is_findable = is_findable(workflow.info().typed_search_attributes)
         self._found: Sequence[SearchAttributeUpdate[Any]] = ()
@@ -233,6 +235,7 @@ class StagedWorkflow:
         Raises ValueError if no execution can have carried these values.
         """
         self._mailbox.take_over(carried)
+        self._settlements.take_over(self._known_records())
 
     def announce(self, *stages: Stage) -> None:
         """Make `progress` show stages before their turn."""
@@ -247,7 +250,9 @@ class StagedWorkflow:
 
     def _show(self) -> None:
         self._has_news = False
-        workflow.set_current_details(details(self._name, self._known_records()))
+        stages = self._known_records()
+        workflow.set_current_details(details(self._name, stages))
+        self._settlements.count(stages)
 
     def _find(self) -> None:
         """Write the search attributes, if the run was started with them and they have changed."""

@@ -38,7 +38,7 @@ SAFE_HEADERS: Final[Mapping[str, str]] = {
 }
 """Headers of every answer, whatever the answer says."""
 
-READ_SECONDS: Final = 20.0
+PAGE_SECONDS: Final = 20.0
 """Limit of a page."""
 
 ACT_SECONDS: Final = 45.0
@@ -74,7 +74,7 @@ class ConsoleGuard:
             return
         answer = _Answer(send, {**SAFE_HEADERS, **self._policy})
         request = Request(scope, receive)
-        limit = READ_SECONDS if request.method in {"GET", "HEAD"} else ACT_SECONDS
+        limit = PAGE_SECONDS if request.method in {"GET", "HEAD"} else ACT_SECONDS
         try:
             async with asyncio.timeout(limit):
                 await self._serve(request, answer)

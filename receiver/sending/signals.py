@@ -125,7 +125,7 @@ class Signals:
             await self._signal(Signal.of(no_run, Answer("progress"), b""))
 
     async def _signal(self, signal: Signal) -> bool:
-        client = await self._connected()
+        client = await self.client()
         request = SignalWorkflowExecutionRequest(
             namespace=client.namespace,
             workflow_execution=WorkflowExecution(workflow_id=signal.claims.workflow_id),
@@ -155,7 +155,7 @@ class Signals:
         return Reached.RUNNING if run.status == running else Reached.FINISHED
 
     async def _describe(self, workflow_id: str) -> DescribeWorkflowExecutionResponse | None:
-        client = await self._connected()
+        client = await self.client()
         request = DescribeWorkflowExecutionRequest(
             namespace=client.namespace, execution=WorkflowExecution(workflow_id=workflow_id)
         )
@@ -167,7 +167,8 @@ class Signals:
             _raise_unless_no_run(error)
             return None
 
-    async def _connected(self) -> Client:
+    async def client(self) -> Client:
+        """The client, made at its first use. Raises `TemporalAway`."""
         if self._client is None:
             try:
                 self._client = await self._connect()

@@ -11,6 +11,7 @@ import pytest
 from activities.builds import Build
 from activities.environment import Environment, SettingsError, is_loopback
 from activities.handshakes import Handshake
+from activities.metrics_settings import PushSettings
 from activities.partners import PARTNERS, sandbox
 from activities.partners.partner import Partner, handshake, signature
 from activities.settings import Settings
@@ -53,11 +54,44 @@ def test_a_public_url_must_be_a_plain_base_url(url: str) -> None:
     assert "PUBLIC_URL" in faults(PUBLIC_URL=url)
 
 
-def test_the_build_and_the_workers_metrics_are_read() -> None:
-    settings = Settings.from_env({**GOOD, "BUILD_ID": "0a1b2c3", "WORKER_METRICS": "[::1]:9464"})
-    assert (settings.build, settings.worker_metrics) == (Build("0a1b2c3"), "[::1]:9464")
-    wrong = faults(WORKER_VERSIONING="1", WORKER_METRICS="worker.example:9464")
-    assert set(wrong) == {"BUILD_ID", "WORKER_METRICS"}
+def test_the_build_and_the_workers_port_are_read() -> None:
+    settings = Settings.from_env({**GOOD, "BUILD_ID": "0a1b2c3", "METRICS_PORT": "9464"})
+    assert (settings.build, settings.metrics.port) == (Build("0a1b2c3"), 9464)
+    wrong = faults(WORKER_VERSIONING="1", METRICS_PORT="127.0.0.1:9464", METRICS_TOKEN="short")
+    assert set(wrong) == {"BUILD_ID", "METRICS_PORT", "METRICS_TOKEN"}
+
+
+def test_nothing_is_counted_unless_it_is_shown_or_pushed() -> None:
+    assert not Settings.from_env(GOOD).metrics.are_counted
+    assert Settings.from_env({**GOOD, "METRICS_PORT": "9464"}).metrics.are_counted
+    assert Settings.from_env({**GOOD, "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}).metrics.are_counted
+
+
+def test_what_opentelemetry_calls_a_push_is_read() -> None:
+    named = {"OTEL_SERVICE_NAME": "acme", "OTEL_METRIC_EXPORT_INTERVAL": "2500"}
+    push = Settings.from_env({**GOOD, "OTEL_EXPORTER_OTLP_ENDPOINT": "https://c.example/otlp", **named}).metrics.push
+    assert push == PushSettings("acme", 2.5)
+    assert Settings.from_env({**GOOD, **named}).metrics.push is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:99999"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "Bearer s3cret-of-ours"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "=s3cret-of-ours"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "key=s3cret-of-ours\nx"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "5s"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "0"),
+    ],
+)
+def test_a_push_that_cannot_work_is_a_fault(name: str, value: str) -> None:
+    wrong = faults(**{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318", name: value})
+    assert set(wrong) == {name}
+    assert "s3cret" not in str(wrong)
 
 
 @pytest.mark.parametrize("scheme", ["http", "HTTP", "Http"])

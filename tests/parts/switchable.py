@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from temporalio.client import Client
+
 from receiver.sending.signal import Signal
 from receiver.sending.signals import Reached, Signals, TemporalAway
 
@@ -23,6 +25,9 @@ class Switchable(Signals):
         self.asked = self.at_once = self.most = 0
         self.sent: list[tuple[str, int, str]] = []
         self.answers: dict[str, Reached | Exception] = {}
+
+    async def client(self) -> Client:
+        raise TemporalAway("no client")
 
     async def send(self, signal: Signal, *, within: float = 2.2) -> Reached:
         claims = signal.claims

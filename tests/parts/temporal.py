@@ -44,9 +44,9 @@ async def connected(address: str) -> Client:
 
 
 @contextmanager
-def serving(*settings: str) -> Iterator[str]:
+def serving(*settings: str, port: int = 0) -> Iterator[str]:
     """A real server in memory, with these values of its dynamic configuration; gives its address."""
-    address = f"127.0.0.1:{free_port()}"
+    address = f"127.0.0.1:{port or free_port()}"
     words = ["server", "start-dev", "--ip", "127.0.0.1", "--port", address.rpartition(":")[2]]
     words += ["--headless", "--log-level", "error"]
     words += [word for setting in (*QUIET, *settings) for word in ("--dynamic-config-value", setting)]

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from activities.builds import Build
+from activities.metrics_settings import MetricsSettings
 from activities.store.calls import CallOrigin, Calls, NotedCall
 from activities.store.database import Database
 from activities.store.store import Store
@@ -89,7 +90,7 @@ async def test_without_its_tables_the_store_is_shown_as_down(empty_database: Dat
     ],
 )
 async def test_figures_are_shown_to_whom_they_concern(token: str | None, given: str, status: int) -> None:
-    async with serving(Signals(no_temporal), metrics_token=token) as http:
+    async with serving(Signals(no_temporal), metrics=MetricsSettings(token=token)) as http:
         assert (await http.get("/metrics", headers={"Authorization": given})).status_code == status
 
 
@@ -108,7 +109,7 @@ def test_a_public_receiver_shows_them_only_for_a_token(
     settings = WebSettings.from_env(
         {"PUBLIC_URL": public_url, "CALLBACK_KEYS": "q7Wm3zTx9Lr2Vb8Nk5Jd1Hs6Pf4Gc0Ya", "PARTNERS": "x", **given}
     )
-    assert settings.metrics_token == token
+    assert settings.shared.metrics.token == token
 
 
 async def test_the_time_from_call_to_result_is_counted(database: Database) -> None:

@@ -478,3 +478,11 @@ def test_what_has_too_many_layers_is_found_and_left_out(monkeypatch: pytest.Monk
 def test_a_large_body_of_a_partner_stays(body: bytes | str) -> None:
     body = body if isinstance(body, bytes) else body.encode()
     assert redact(read_line(line(body)), SECRETS).body == body
+
+
+def test_the_headers_of_a_collector_are_secrets() -> None:
+    """As they are written, percent-encoded, and as they are sent, without the scheme."""
+    variables = {"OTEL_EXPORTER_OTLP_HEADERS": "Authorization=Bearer%20aGVsbG8%3D, x-team=s3cret-team-key,short=1"}
+    assert set(known_secrets(variables).values()) == {"aGVsbG8=", "Bearer%20aGVsbG8%3D", "s3cret-team-key"}
+    found = known_secrets({"OTEL_EXPORTER_OTLP_ENDPOINT": "https://user:p4ss-word@collector.example"})
+    assert list(found.values()) == ["p4ss-word"]

@@ -127,7 +127,7 @@ async def _hanging(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def test_every_answer_has_the_headers(signed_in: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard_module, "READ_SECONDS", 0.05)
+    monkeypatch.setattr(guard_module, "PAGE_SECONDS", 0.05)
     answers = [
         await signed_in.get("/sign-in"),
         await signed_in.get("/nothing"),
@@ -200,7 +200,7 @@ async def test_strangers_who_send_slowly_take_no_place() -> None:
 
 async def test_hanging_pages_leave_a_place_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """A page that waits for a place counts that wait, so that it ends too."""
-    monkeypatch.setattr(guard_module, "READ_SECONDS", 0.2)
+    monkeypatch.setattr(guard_module, "PAGE_SECONDS", 0.2)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] == "/hang":
