@@ -108,7 +108,7 @@ def test_a_path_like_one_of_the_receivers_is_refused(name: str) -> None:
 
 def test_the_receivers_own_paths_are_all_known() -> None:
     app = create_app(URLS, {}, Signals(no_temporal))
-    assert {route.path.split("/")[1] for route in app.routes} | {"trial"} == set(OWN_PATHS)  # type: ignore[attr-defined]
+    assert {route.path.split("/")[1] for route in app.routes} | {"trial", "console"} == set(OWN_PATHS)  # type: ignore[attr-defined]
 
 
 def test_allow_http_permits_http_in_a_private_network() -> None:
