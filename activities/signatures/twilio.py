@@ -83,7 +83,7 @@ class Twilio(Scheme):
         try:
             _spellings(url)
             covered = bool(_body_digest(url))
-            fields = b"" if covered else _sorted_fields(body)
+            fields = b"" if covered else _unique_fields(body)
         except SignatureError as error:
             raise ConfigError(str(error)) from error
         if not covered and not WRITTEN_FORM.fullmatch(body):
@@ -103,18 +103,29 @@ def _covered(request: SignedRequest) -> bytes:
         if not same(hashlib.sha256(request.body).hexdigest(), digest):
             raise SignatureError("body-mismatch", "bodySHA256 is another body's")
         return b""
-    return signed_fields(request)
+    if _has_other_type(request):
+        raise SignatureError("malformed-body", "neither a form nor covered by bodySHA256")
+    return _unique_fields(request.body)
 
 
 def signed_fields(request: SignedRequest, *, hidden: str = "", between: str = "", joined_by: str = "") -> bytes:
-    """Return a form's fields as they are signed: name and value of each, sorted; raises `SignatureError`.
+    """Return a form's fields as they are signed: name and value of each, sorted by name; raises `SignatureError`.
 
-    hidden: a field that is left out. between: the text between a name and its value. joined_by: that between fields.
+    The values of a repeated name keep their number and order. hidden: a field that is left out. between: the text
+    between a name and its value. joined_by: that between fields.
     """
-    for value in request.all("content-type"):
-        if value.partition(";")[0].strip().lower() != FORM_TYPE and request.body:
-            raise SignatureError("malformed-body", "neither a form nor covered by bodySHA256")
-    return _sorted_fields(request.body, hidden, between, joined_by)
+    if _has_other_type(request):
+        raise SignatureError("malformed-body", "not a form: its Content-Type is another")
+    fields = _read_form(request.body)
+    pairs = [(name, value) for name in sorted(fields) if name != hidden for value in fields[name]]
+    if joined_by and any(between in name or joined_by in name + value for name, value in pairs):
+        raise SignatureError("malformed-body", "a field has the character that ends it in the signed text")
+    return _original_bytes(joined_by.join(f"{name}{between}{value}" for name, value in pairs))
+
+
+def _has_other_type(request: SignedRequest) -> bool:
+    types = [value.partition(";")[0].strip().lower() for value in request.all("content-type")]
+    return bool(request.body) and any(one != FORM_TYPE for one in types)
 
 
 def _body_digest(url: str) -> str:
@@ -132,20 +143,23 @@ def _body_digest(url: str) -> str:
     return found[0] if found else ""
 
 
-def _sorted_fields(body: bytes, hidden: str = "", between: str = "", joined_by: str = "") -> bytes:
+def _unique_fields(body: bytes) -> bytes:
+    """Return the fields as Twilio signs them: sorted by name and value, without repeated pairs."""
+    fields = _read_form(body)
+    pairs = [(name, value) for name in sorted(fields) for value in sorted(set(fields[name]))]
+    return _original_bytes("".join(f"{name}{value}" for name, value in pairs))
+
+
+def _read_form(body: bytes) -> dict[str, list[str]]:
     if len(body) > LARGEST_FORM:
         raise SignatureError("malformed-body", f"a form of more than {LARGEST_FORM} bytes")
     if ESCAPED.search(body):
         raise SignatureError("malformed-body", "an escape that is not a percent sign and two digits or capitals A to F")
     try:
         text = body.decode("utf-8", "surrogateescape")
-        fields = parse_qs(text, keep_blank_values=True, max_num_fields=MOST_FORM_FIELDS, errors="surrogateescape")
+        return parse_qs(text, keep_blank_values=True, max_num_fields=MOST_FORM_FIELDS, errors="surrogateescape")
     except ValueError as error:
         raise SignatureError("malformed-body", "not a form") from error
-    pairs = [(name, value) for name in sorted(fields) if name != hidden for value in sorted(set(fields[name]))]
-    if joined_by and any(between in name or joined_by in name + value for name, value in pairs):
-        raise SignatureError("malformed-body", "a field has the character that ends it in the signed text")
-    return _original_bytes(joined_by.join(f"{name}{between}{value}" for name, value in pairs))
 
 
 def _spellings(url: str) -> list[str]:

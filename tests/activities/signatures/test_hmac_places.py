@@ -158,6 +158,20 @@ def test_a_form_is_signed_sorted_and_without_its_signature() -> None:
     assert reason(made, request(JSON_TYPE, body=f"c=&b=x+y&sign={good}&a=1".encode())) == "malformed-body"
 
 
+def test_repeated_form_fields_keep_their_number_and_order() -> None:
+    made = scheme(signature="field:sign", signed="{form:=&}")
+    good = mac("a=2&a=1&b=x")
+    made.verify(request(FORM_TYPE, body=f"a=2&b=x&a=1&sign={good}".encode()), NOW)
+    for body in ("a=1&b=x&a=2", "a=2&b=x&a=1&a=1", "a=2&a=2&b=x&a=1", "a=2&b=x"):
+        assert reason(made, request(FORM_TYPE, body=f"{body}&sign={good}".encode())) == "mismatch"
+
+
+def test_a_body_that_is_not_a_form_is_called_so() -> None:
+    made = scheme(signed="{form:=&}")
+    with pytest.raises(SignatureError, match="not a form: its Content-Type"):
+        made.verify(request(JSON_TYPE, ("X-Sig", mac("a=1")), body=b"a=1"), NOW)
+
+
 def test_a_large_body_is_read_for_its_time_once_proven() -> None:
     made = scheme(timestamp="field:at")
     body = f'{{"at": {NOW}, "x": "{"x" * 200_000}"}}'
