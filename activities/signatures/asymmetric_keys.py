@@ -74,6 +74,8 @@ def read_marked_key(text: str) -> PublicKey:
         if "BEGIN CERTIFICATE" in pem:
             return checked_key(x509.load_pem_x509_certificate(pem.encode()).public_key())
         return checked_key(load_pem_public_key(pem.encode()) if pem else load_der_public_key(decode_base64(text)))
+    except ConfigError:
+        raise
     except READING_FAILED as error:
         raise ConfigError("a key is not a public key in PEM, nor base64 of DER") from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,6 +17,8 @@ LONGEST_TOKEN_HEADER: Final = 16 * 1024
 
 
 LONGEST_KID: Final = 256
+ALGORITHM_NAME: Final = re.compile(r"(?:HS|RS|PS|ES)(?:256|384|512)|EdDSA|Ed25519")
+"""Names that an error may repeat."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,9 @@ def key_id_of(header: Mapping[str, Any], algorithm: str, *, understood: Collecti
     algorithm: the only one that the header may name. understood: the extensions that it may have (`crit`).
     """
     if header.get("alg") != algorithm:
-        raise SignatureError("malformed-header", f"the token's algorithm is not {algorithm}")
+        named = str(header.get("alg"))
+        found = f"{named}, not" if ALGORITHM_NAME.fullmatch(named) else "not"
+        raise SignatureError("malformed-header", f"the token's algorithm is {found} {algorithm}")
     extensions = header.get("crit", [])
     is_known = isinstance(extensions, list) and all(name in understood for name in extensions)
     if not is_known or ("crit" in header and not extensions):

@@ -7,9 +7,10 @@ as the sandbox and a webhook replay do, also give the private key.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping, Sequence
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Self
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
@@ -30,12 +31,14 @@ from activities.signatures.scheme import (
     DEFAULT_TOLERANCE,
     ConfigError,
     SignatureError,
+    SignedRequest,
     check_choice,
     decode_base64,
     decode_hex,
 )
 from activities.signatures.template_scheme import TemplateScheme
 from activities.signatures.templates import Context
+from activities.signatures.variants import STEP_OF_OPTION, changed, variants, written
 
 MOST_KEY_SIGNATURES: Final = 4
 """Signatures of one list that are checked: each costs far more than an HMAC."""
@@ -150,11 +153,11 @@ class PinnedKey(KeyPairScheme, TemplateScheme):
     ) -> None:
         check_choice("algorithm", algorithm, KEY_ALGORITHMS)
         check_choice("encoding", encoding, SIGNATURE_ENCODINGS)
-        self._algorithm = KEY_ALGORITHMS[algorithm]
-        self._decode, self._encode = SIGNATURE_ENCODINGS[encoding]
         self._set_up(
             Options(
                 header=header,
+                algorithm=algorithm,
+                encoding=encoding,
                 signature=signature,
                 prefix=prefix,
                 form=form,
@@ -166,12 +169,29 @@ class PinnedKey(KeyPairScheme, TemplateScheme):
                 id_header=id_header,
             )
         )
+        super().__init__(secrets, tolerance=tolerance)
+        self._private = paired(load_private_key(private_key), self._keys) if private_key else None
+
+    def _set_up(self, options: Options) -> None:
+        super()._set_up(options)
+        self._algorithm = KEY_ALGORITHMS[options.algorithm]
+        self._decode, self._encode = SIGNATURE_ENCODINGS[options.encoding]
         if self._template.text.count("{body}") > 1:
             raise ConfigError("signed has {body} twice: write it once")
         if "secret" in self._template.names:
             raise ConfigError("a private key signs no {secret}: leave it out of signed")
-        super().__init__(secrets, tolerance=tolerance)
-        self._private = paired(load_private_key(private_key), self._keys) if private_key else None
+
+    def variants(self, request: SignedRequest) -> Iterator[tuple[str, str, Self]]:
+        """Yield the scheme with one or two other options, for the same keys."""
+        texts = [value for _, value in self.carried(request)]
+        fitting = [name for name, one in KEY_ALGORITHMS.items() if all(isinstance(key, one.kind) for key in self._keys)]
+        for changes in variants(self._options, texts, algorithms=fitting, encodings=list(SIGNATURE_ENCODINGS), keys=[]):
+            other = copy.copy(self)
+            try:
+                other._set_up(changed(self._options, changes))
+            except ConfigError:
+                continue
+            yield STEP_OF_OPTION.get(next(iter(changes)), "header"), written(changes), other
 
     def _read_secrets(self, secrets: Sequence[str]) -> None:
         self._keys = [read_public_key(secret) for secret in secrets]

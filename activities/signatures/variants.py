@@ -31,22 +31,35 @@ WITH_TIME: Final = (
 STEP_OF_OPTION: Final = {"time_unit": "time", "key": "key", "signed": "bytes", "algorithm": "bytes"}
 """The step of a verification that an option belongs to; that of the others is the header."""
 
-PAIRED: Final = ("time_unit", "encoding", "key", "signed", "form")
+PAIRED: Final = ("time_unit", "encoding", "key", "signed", "form", "prefix")
 """Options of which two at once are tried."""
 
 ENTRY: Final = re.compile(r"(?:^|[,;&\s])\s*([A-Za-z][\w.-]{0,30})=")
 MOST_NAMES: Final = 8
+BEFORE_SIGNATURE: Final = re.compile(r"[ -~]{0,40}?[=:, ](?=[A-Za-z0-9+/_-]{16})")
+BETWEEN_FIELDS: Final = (",", ";", "&", " ")
 
 
-def variants(options: Options, texts: Sequence[str]) -> Iterator[dict[str, str]]:
-    """Yield changes of one option, then of two. texts: of the request's signature headers."""
+def variants(
+    options: Options,
+    texts: Sequence[str],
+    *,
+    algorithms: Sequence[str] = tuple(ALGORITHMS),
+    encodings: Sequence[str] = tuple(ENCODINGS),
+    keys: Sequence[str] = tuple(KEYS),
+) -> Iterator[dict[str, str]]:
+    """Yield changes of one option, then of two. texts: of the request's signature headers.
+
+    algorithms, encodings, keys: the values that the scheme takes for these options.
+    """
     every: dict[str, list[str]] = {
         "time_unit": list(TIME_UNITS),
-        "encoding": list(ENCODINGS),
-        "key": list(KEYS),
+        "encoding": list(encodings),
+        "key": list(keys),
         "signed": list(WITH_TIME if _is_timed(options) else WITHOUT_TIME),
-        "algorithm": list(ALGORITHMS),
+        "algorithm": list(algorithms),
         "form": list(_forms(options, texts)),
+        "prefix": [] if options.form else list(_prefixes(texts)),
         "separator": [",", " "],
     }
     if not _is_timed(options):
@@ -86,3 +99,11 @@ def _forms(options: Options, texts: Sequence[str]) -> Iterator[str]:
     for before, name in product(own, given):
         if before and f"{name}=" not in own and before.rstrip("=") != name:
             yield form.replace(f"{before}{{", f"{name}={{", 1)
+    for between in BETWEEN_FIELDS:
+        yield re.sub(r"(?<=\})\s*[^\w\s{}\"]?\s*(?=[A-Za-z{])", between, form)
+
+
+def _prefixes(texts: Sequence[str]) -> Iterator[str]:
+    """Yield no prefix, and the text before what may be a signature, such as `sha256=`."""
+    yield ""
+    yield from dict.fromkeys(found[0] for text in texts if (found := BEFORE_SIGNATURE.match(text)))

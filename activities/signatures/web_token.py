@@ -8,11 +8,12 @@ algorithm and extensions that must be understood (`crit`) are refused, and keys 
 from __future__ import annotations
 
 import base64
+import copy
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, Final, Literal
+from typing import Any, ClassVar, Final, Literal, Self
 
 from activities import strict_json
 from activities.signatures.asymmetric_keys import KeyPairScheme
@@ -144,6 +145,13 @@ class WebToken(KeyPairScheme):
         except ValueError as error:
             raise ConfigError(f"the body is neither a token nor claims as JSON: {error}") from error
         return replace(request, body=self.token(claims | self._own_claims(now, delivery_id)).encode())
+
+    def variants(self, request: SignedRequest) -> Iterator[tuple[str, str, Self]]:
+        """Yield the scheme with other encodings of the body's digest."""
+        for encoding, encode in HASH_ENCODINGS.items() if self._body_hash else ():
+            other = copy.copy(self)
+            other._encode = encode
+            yield "bytes", f'encoding="{encoding}"', other
 
     @property
     def place(self) -> str:

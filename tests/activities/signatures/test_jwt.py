@@ -26,6 +26,7 @@ from activities import strict_json
 from activities.environment import Environment
 from activities.partners.partner import signature
 from activities.signatures import SCHEMES, ConfigError, Scheme, SignatureError, SignedRequest, Verified
+from activities.signatures.diagnosis import diagnose
 from activities.signatures.jose_tokens import encode_base64url, read_claims
 from activities.signatures.web_token import LONGEST_WEB_TOKEN
 from tests.parts.examples import examples
@@ -500,3 +501,18 @@ def test_a_short_secret_costs_no_warning_per_token() -> None:
 def test_any_signed_content_is_refused_as_such_or_verifies(header: dict[str, Any], payload: dict[str, Any]) -> None:
     with contextlib.suppress(SignatureError):
         verify(signed_es256({**GOOD, **header}, {**claims(), **payload}))
+
+
+def test_a_diagnosis_names_the_digests_encoding() -> None:
+    [(_, token)] = plaid(encoding="base64", private_key=private_pem(P256)).sign(BODY, url="", now=NOW, delivery_id="")
+    request = SignedRequest("POST", "", [("Plaid-Verification", token)], BODY)
+    found = diagnose(plaid(), [""], request, NOW)
+    assert [one.says for one in found.findings if one.state == "wrong"] == [
+        'the request verifies with encoding="base64"'
+    ]
+
+
+def test_a_known_algorithm_that_is_not_ours_is_named() -> None:
+    for named, says in (("RS256", "is RS256, not ES256"), ("none", "is not ES256"), ("<b>", "is not ES256")):
+        with pytest.raises(SignatureError, match=says):
+            verify(signed_es256({"alg": named}, claims()), plaid())

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
 from activities.signatures import SCHEMES, ConfigError, Scheme, SignatureError, SignedRequest
+from activities.signatures.diagnosis import diagnose
 from activities.signatures.pinned_keys import KEY_ALGORITHMS
 from tests.parts.setups import NOW, private_pem, public_pem
 
@@ -281,3 +282,27 @@ def test_a_senseless_setup_is_an_error_at_construction(options: dict[str, Any]) 
     given = {"key": public_pem(rsa_key()), "private_key": private_pem(rsa_key()), "algorithm": "rsa-sha256", **options}
     with pytest.raises(ConfigError):
         made(**given)
+
+
+def test_a_weak_key_is_refused_with_the_bits_it_needs() -> None:
+    weak = public_pem(rsa.generate_private_key(65537, 1024))
+    with pytest.raises(ConfigError, match="an RSA key has 2048 to"):
+        made(key=weak)
+
+
+@pytest.mark.parametrize(
+    ("option", "right", "wrong"),
+    [
+        ("algorithm", "rsa-sha512", "rsa-sha256"),
+        ("algorithm", "rsa-pss-sha256", "rsa-sha256"),
+        ("algorithm", "ecdsa-raw-sha256", "ecdsa-sha256"),
+        ("encoding", "hex", "base64"),
+        ("signed", "{url}{body}", "body"),
+    ],
+)
+def test_a_diagnosis_names_the_option_that_verifies(option: str, right: str, wrong: str) -> None:
+    given = {"algorithm": "rsa-sha256", option: right}
+    [(_, signature)] = made(**given).sign(BODY, url="https://x", now=NOW, delivery_id="")
+    scheme = made(**{**given, option: wrong})
+    found = diagnose(scheme, [""], request(signature), NOW)
+    assert any(f'the request verifies with {option}="{right}"' in finding.says for finding in found.findings)
