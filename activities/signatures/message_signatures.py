@@ -48,6 +48,8 @@ JOSE_NAMES: Final = {
 SHARED_KEYS: Final[Mapping[str, Callable[[str], bytes]]] = {"text": str.encode, "base64": decode_base64}
 CONTENT_DIGESTS: Final = {"sha-256": hashlib.sha256, "sha-512": hashlib.sha512}
 CONTENT_DIGEST: Final = "content-digest"
+COVERED_HEADER: Final = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+")
+LABEL: Final = re.compile(r"[a-z*][a-z0-9_.*-]*")
 MOST_LABELS: Final = 4
 """Signatures of a request that are checked."""
 
@@ -93,8 +95,11 @@ class MessageSignatures(KeyPairScheme):
         for name in self._covered:
             if name.startswith("@") and name not in DERIVED:
                 raise ConfigError(f"unknown component {name}: use {', '.join(DERIVED)}, or the names of headers")
-            if name != name.lower() or '"' in name or name in {"signature", "signature-input"}:
-                raise ConfigError(f"{name} cannot be covered: headers are written in lower case, without parameters")
+            is_header = name.startswith("@") or COVERED_HEADER.fullmatch(name)
+            if not is_header or name in {"signature", "signature-input"}:
+                raise ConfigError(f"{name} cannot be covered: write headers in lower case, divided by blanks")
+        if label and not LABEL.fullmatch(label):
+            raise ConfigError("label begins with a lower-case letter, and goes on with these, digits and _-.*")
         self.covers_body = True
         self.covers_url = any(parts <= set(self._covered) for parts in WHOLE_URL)
         self.needs_url = any(name.startswith("@") and name != "@method" for name in self._covered)

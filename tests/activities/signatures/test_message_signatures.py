@@ -262,3 +262,17 @@ def test_any_structured_field_is_read_or_refused(text: str) -> None:
 def test_a_quoted_string_reads_as_itself(name: str) -> None:
     assert read_input(f"({write_string(name)});tag={write_string(name)}").parameters == {"tag": name}
     assert read_input(f"({write_string(name)})").components == ((name, ""),)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"covered": "@method, content-digest"}, "unknown component @method,"),
+        ({"covered": "content-digest,date"}, "divided by blanks"),
+        ({"covered": "Content-Digest"}, "lower case"),
+        ({"label": "Sig1"}, "label begins with a lower-case letter"),
+    ],
+)
+def test_what_can_never_be_covered_is_an_error(options: dict[str, str], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        made(**options)
