@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -269,11 +270,20 @@ def signature(
     scheme: its name in `SCHEMES`, or a class of one's own. options: of its constructor. A secret that contains a comma
     cannot be used: have the provider make another. A JSON Web Key stands alone.
 
-    Returns None for a missing or unusable secret, which also becomes a fault of the environment.
+    Returns None for a missing or unusable secret, an unknown scheme or option, each of which also becomes a fault of
+    the environment.
     """
     text = environment.optional(variable)
     secrets = [text] if text.startswith("{") else environment.names(variable, fix=fix)
+    if isinstance(scheme, str) and scheme not in SCHEMES:
+        environment.fault(variable, f"cannot be used: unknown scheme {scheme}: use one of {', '.join(SCHEMES)}", fix)
+        return None
     made = SCHEMES[scheme] if isinstance(scheme, str) else scheme
+    known = [name for name in inspect.signature(made).parameters if name != "secrets"]
+    if unknown := [name for name in options if name not in known]:
+        says = f"cannot be used: unknown option {unknown[0]} of {made.name}: use {', '.join(known)}"
+        environment.fault(variable, says, fix)
+        return None
     if any(is_short(made.hidden_part(secret)) for secret in secrets):
         environment.fault(variable, TOO_SHORT, fix)
         return None

@@ -32,6 +32,21 @@ def test_a_missing_or_unusable_secret_is_a_fault(variables: dict[str, str]) -> N
         environment.check()
 
 
+@pytest.mark.parametrize(
+    ("scheme", "options", "says"),
+    [
+        ("hmc", {}, "unknown scheme hmc: use one of standard-webhooks, "),
+        ("public-key", {"key": "base64"}, "unknown option key of public-key: use algorithm, header, "),
+        ("github", {"header": "X-Acme"}, "unknown option header of github: use tolerance"),
+    ],
+)
+def test_an_unknown_scheme_or_option_is_a_fault(scheme: str, options: dict[str, str], says: str) -> None:
+    environment = Environment({"ACME_SECRET": "shared-with-acme-0123456789"})
+    assert signature(scheme, environment, "ACME_SECRET", fix="the secret", **options) is None
+    [fault] = environment.faults
+    assert says in fault.problem
+
+
 def test_a_handshake_uses_the_newest_secret_and_needs_it() -> None:
     environment = Environment({"SECRET": "the-new-secret, the-old-secret"})
     for name in ("zoom", "x-crc"):
