@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,7 +22,7 @@ from activities.handshakes import (
 )
 from activities.partners.answers import BrokenAnswer
 from activities.partners.partner import Partner
-from activities.partners.received import Received
+from activities.partners.received import Received, Unreadable
 from activities.sealing import Seals
 from receiver.answers import Ended, Refused, Verdict
 from receiver.budget import RateBudget
@@ -35,6 +36,9 @@ partner's one URL, that kind of the partner's own is refused."""
 
 PROOFS_PER_SECOND: Final = 5.0
 """The same for handshakes that sign a text for anyone who asks: so few give an attacker little to work with."""
+
+MARKUP: Final = re.compile(r"[<>]")
+"""What no reply repeats, though its media type is none that a browser renders."""
 
 
 class HandshakeDone(Ended):
@@ -113,23 +117,28 @@ async def _reply(
     partner: Partner, handshake: Handshake | OwnHandshake, asked: HandshakeRequest, when: When
 ) -> Reply | None:
     if isinstance(handshake, OwnHandshake):
-        return await _own_reply(partner, handshake, asked) if handshake.is_due(asked.method, when) else None
+        return await _own_reply(partner, handshake, asked, when) if handshake.is_due(asked.method, when) else None
     reply = handshake.answer(asked, when)
     # Without a body signature, anyone who has the URL could have the reply to a handshake that must be signed.
     return UNSAFE_TEXT if reply and when == "signed" and not partner.proves_its_bodies else reply
 
 
-async def _own_reply(partner: Partner, handshake: OwnHandshake, asked: HandshakeRequest) -> Reply | None:
+async def _own_reply(partner: Partner, handshake: OwnHandshake, asked: HandshakeRequest, when: When) -> Reply | None:
     """The reply of a function of the partner's file. Raises `Refused` if the function fails."""
     received = Received(asked.body, asked.headers, asked.method, asked.query)
 
     def respond() -> Reply | None:
         try:
             reply: object = handshake.respond(received)
+        except Unreadable:
+            # A signed request may be a callback that only `read_event` can read. Any other may be a stranger's.
+            return None if when == "signed" else UNSAFE_TEXT
         except Exception as error:
             raise broken(partner, _broken_by(error)) from error
-        if reply is None or isinstance(reply, Reply):
-            return reply
+        if isinstance(reply, Reply):
+            return UNSAFE_TEXT if MARKUP.search(reply.body) else reply
+        if reply is None:
+            return None
         flaw = f"its handshake returned a {type(reply).__name__}: return a Reply or None"
         raise broken(partner, BrokenAnswer(flaw))
 

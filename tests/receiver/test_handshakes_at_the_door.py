@@ -163,6 +163,35 @@ async def test_a_broken_handshake_of_a_file_is_503(made: Any) -> None:
     assert "script" not in answer.text
 
 
+@AT_EITHER_URL
+@pytest.mark.parametrize(
+    "headers", [[("X-Ask", "<script>")], [("X-Ask", "a"), ("X-Ask", "b")], []], ids=["markup", "repeated", "missing"]
+)
+async def test_a_files_handshake_repeats_no_markup(url: str, headers: list[tuple[str, str]]) -> None:
+    async with receiver(handshake=lambda received: Reply(body=received.header("X-Ask") or "<b>"), **SIGNED) as http:
+        answer = await http.get(url, headers=headers)
+    assert (answer.status_code, answer.headers["cache-control"]) == (422, "no-store")
+    assert "<" not in answer.text
+
+
+def asks_in_a_form(received: Received) -> Reply | None:
+    received.form()
+    return None
+
+
+async def test_a_callback_that_a_handshake_cannot_read_is_a_callback() -> None:
+    given = {**SIGNED, "read_event": lambda received: NOT_OURS}
+    async with receiver(handshake=asks_in_a_form, **given) as http:
+        answers = [await post(http, SHARED, {}), await post(http, SHARED, {}, None)]
+    assert [answer.status_code for answer in answers] == [202, 401]
+
+
+async def test_an_unsigned_body_that_a_handshake_cannot_read_is_422() -> None:
+    async with receiver(handshake=OwnHandshake(asks_in_a_form, proven=False), **SIGNED) as http:
+        answer = await post(http, SHARED, {"ping": "b"}, None)
+    assert answer.status_code == 422
+
+
 # --- a key that the partner chooses
 
 
