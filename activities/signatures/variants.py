@@ -34,7 +34,7 @@ STEP_OF_OPTION: Final = {"time_unit": "time", "key": "key", "signed": "bytes", "
 PAIRED: Final = ("time_unit", "encoding", "key", "signed", "form", "prefix")
 """Options of which two at once are tried."""
 
-ENTRY: Final = re.compile(r"(?:^|[,;&\s])\s*([A-Za-z][\w.-]{0,30})=")
+ENTRY: Final = re.compile(r"(?:^|[,;&\s])([A-Za-z][\w.-]{0,30})=")
 MOST_NAMES: Final = 8
 BEFORE_SIGNATURE: Final = re.compile(r"[ -~]{0,40}?[=:, ](?=[A-Za-z0-9+/_-]{16})")
 BETWEEN_FIELDS: Final = (",", ";", "&", " ")

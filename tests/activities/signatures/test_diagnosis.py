@@ -368,6 +368,14 @@ def test_the_options_that_would_match_are_told(
     assert says(diagnosis, step).endswith(f"the request verifies with {option}")
 
 
+@pytest.mark.timeout(20)
+def test_a_header_of_blanks_is_diagnosed_fast() -> None:
+    options: dict[str, Any] = {"header": "X-Sig"}
+    scheme = SCHEMES["hmac"](secrets=[WHSEC], **options)
+    request = SignedRequest("POST", URL, [("X-Sig", " " * 100_000)], b"{}")
+    assert diagnose(scheme, [WHSEC], request, NOW).failed == "header"
+
+
 def test_of_two_encodings_that_fit_the_common_one_is_told() -> None:
     """This signature has neither `-` nor `_`, so it is the same in base64url and in unpadded base64."""
     secret = b64(bytes(range(24)))
