@@ -153,6 +153,7 @@ def started(log: Path) -> str:
     return str(line)
 
 
+@pytest.mark.system
 def test_web_listens_before_temporal_serves_after_and_says_build(tmp_path: Path) -> None:
     log = tmp_path / "web.log"
     with system(tmp_path, BUILD_ID="0a1b2c3") as env, running(stagehook_command("serve"), env, log) as web:

@@ -57,6 +57,8 @@ from tests.workflows.classes import AtOnce
 from workflows.contract import Answer, StageCall
 from workflows.pipelines import REVIEWED_ONBOARDING
 
+pytestmark = pytest.mark.system
+
 REVIEWED = REVIEWED_ONBOARDING.name
 WHY = ("--reason", "the bank is down", "--actor", "ada")
 
@@ -133,7 +135,6 @@ async def test_only_the_stages_of_the_partner_are_extended(
     assert {line["result"] for line in rest[3:]} == {"done"}
 
 
-@pytest.mark.system
 async def test_skip_fail_and_call_again_act_like_the_single_commands(
     many: WorkflowEnvironment, partner: ScriptedPartner
 ) -> None:
@@ -148,7 +149,6 @@ async def test_skip_fail_and_call_again_act_like_the_single_commands(
     await waiting(called, attempt=2)
 
 
-@pytest.mark.system
 async def test_of_two_open_stages_only_the_matching_one_is_meant(
     many: WorkflowEnvironment, partner: ScriptedPartner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,7 +164,6 @@ async def test_of_two_open_stages_only_the_matching_one_is_meant(
     assert (none.code, none.out) == (4, "")
 
 
-@pytest.mark.system
 async def test_cancel_ends_the_matching_runs_and_says_why(many: WorkflowEnvironment, partner: ScriptedPartner) -> None:
     handles, others = await begin_of(many, "bank", 2), await begin_of(many, "post", 1)
     done = await bulk(many, "cancel", "--partner", "bank", *WHY, "--yes")
@@ -176,7 +175,6 @@ async def test_cancel_ends_the_matching_runs_and_says_why(many: WorkflowEnvironm
     assert (await others[0].describe()).status is WorkflowExecutionStatus.RUNNING
 
 
-@pytest.mark.system
 async def test_resume_goes_on_with_runs_that_failed(many: WorkflowEnvironment, partner: ScriptedPartner) -> None:
     handles = await failed_runs_of(many, partner, 2)
     await told(many, "pipeline", "resume", handles[0].id)  # one by hand, so that it is not meant
@@ -247,7 +245,6 @@ async def test_what_went_on_since_it_was_listed_is_passed_over(
     assert (await until(left, 1, lambda one: bool(one.outcome))).outcome == "skipped"
 
 
-@pytest.mark.system
 async def test_a_deadline_that_was_put_off_since_no_longer_matches(
     many: WorkflowEnvironment, partner: ScriptedPartner, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -266,7 +263,6 @@ async def test_a_deadline_that_was_put_off_since_no_longer_matches(
     assert "2 done" in done.err
 
 
-@pytest.mark.system
 async def test_a_resumed_run_is_not_the_one_that_was_listed(
     many: WorkflowEnvironment, partner: ScriptedPartner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -283,7 +279,6 @@ async def test_a_resumed_run_is_not_the_one_that_was_listed(
     assert "ada" not in str(await ledger_of(latest))
 
 
-@pytest.mark.system
 async def test_a_refusal_by_the_run_is_a_failure_with_its_line(
     many: WorkflowEnvironment, partner: ScriptedPartner
 ) -> None:
@@ -296,7 +291,6 @@ async def test_a_refusal_by_the_run_is_a_failure_with_its_line(
     assert "--resume" not in done.err
 
 
-@pytest.mark.system
 async def test_cancel_passes_over_a_run_whose_stage_went_on(
     many: WorkflowEnvironment, partner: ScriptedPartner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -332,7 +326,6 @@ async def test_what_was_done_and_not_written_acts_only_once(
     assert (nothing.code, nothing.err) == (0, f"{file} has nothing left to do\n")
 
 
-@pytest.mark.system
 @pytest.mark.parametrize("action", ["skip", "fail", "call-again", "cancel"])
 async def test_each_action_that_arrived_is_found_done(
     many: WorkflowEnvironment, partner: ScriptedPartner, folder: Path, action: str
@@ -346,7 +339,6 @@ async def test_each_action_that_arrived_is_found_done(
     assert (done.code, done.err.splitlines()[-1]) == (0, "2 done"), done.err
 
 
-@pytest.mark.system
 async def test_a_resume_that_arrived_is_found_done(
     many: WorkflowEnvironment, partner: ScriptedPartner, folder: Path
 ) -> None:
@@ -361,7 +353,6 @@ async def test_a_resume_that_arrived_is_found_done(
     assert len(partner.calls) == calls
 
 
-@pytest.mark.system
 async def test_another_state_file_is_refused(many: WorkflowEnvironment, partner: ScriptedPartner, folder: Path) -> None:
     await begin_of(many, "bank", 1)
     await bulk(many, "extend", "1h", "--partner", "bank", *WHY, "--yes", "--state-file", "mine.jsonl")
@@ -405,7 +396,6 @@ async def until_results(process: subprocess.Popen[bytes], folder: Path, count: i
             await asyncio.sleep(0.02)
 
 
-@pytest.mark.system
 async def test_a_killed_command_goes_on_and_acts_on_each_run_once(
     many: WorkflowEnvironment, partner: ScriptedPartner, folder: Path
 ) -> None:
@@ -422,7 +412,6 @@ async def test_a_killed_command_goes_on_and_acts_on_each_run_once(
     assert [await ledger_of(handle) for handle in of_post] == [[]] * 20
 
 
-@pytest.mark.system
 async def test_ctrl_c_begins_no_other_action_and_says_how_to_go_on(
     many: WorkflowEnvironment, partner: ScriptedPartner, folder: Path
 ) -> None:
@@ -443,7 +432,6 @@ async def test_ctrl_c_begins_no_other_action_and_says_how_to_go_on(
 # --- lists, questions, and what is away
 
 
-@pytest.mark.system
 async def test_a_dry_run_lists_and_writes_nothing(
     many: WorkflowEnvironment, partner: ScriptedPartner, folder: Path
 ) -> None:
@@ -459,7 +447,6 @@ async def test_a_dry_run_lists_and_writes_nothing(
     assert await ledger_of(handles[0]) == []
 
 
-@pytest.mark.system
 def test_it_asks_on_a_terminal_and_refuses_without(local: Local, folder: Path) -> None:
     given = json.dumps({"full_name": "play:never", "date_of_birth": "1815-12-10"})
     assert local.command("pipeline", "start", REVIEWED, "--id", "asked", "--input", given).returncode == 0
@@ -477,7 +464,6 @@ def test_it_asks_on_a_terminal_and_refuses_without(local: Local, folder: Path) -
     assert "the bank is down" in state_of(folder).read_text()
 
 
-@pytest.mark.system
 async def test_without_a_worker_nothing_is_marked_failed(
     many: WorkflowEnvironment, monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:
@@ -499,7 +485,6 @@ async def test_without_a_worker_nothing_is_marked_failed(
         assert {(await until(one, 1, lambda one: bool(one.outcome))).outcome for one in handles} == {"skipped"}
 
 
-@pytest.mark.system
 async def test_runs_that_no_worker_answers_for_are_not_chosen(
     many: WorkflowEnvironment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -513,7 +498,6 @@ async def test_runs_that_no_worker_answers_for_are_not_chosen(
     assert (cancelled.code, cancelled.err.splitlines()[-1]) == (0, "2 done")  # no worker is needed for that
 
 
-@pytest.mark.system
 async def test_when_many_in_a_row_are_silent_no_other_is_asked(
     many: WorkflowEnvironment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -525,7 +509,6 @@ async def test_when_many_in_a_row_are_silent_no_other_is_asked(
     assert (done.code, "no worker answers for the run bank-" in done.err) == (7, True)
 
 
-@pytest.mark.system
 async def test_a_full_disk_stops_it_and_loses_no_action(
     many: WorkflowEnvironment, partner: ScriptedPartner, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -573,7 +556,6 @@ def test_a_bulk_command_that_cannot_be_meant_is_refused(words: list[str], says: 
     assert says in done.err.splitlines()[0]
 
 
-@pytest.mark.system
 async def test_no_match_and_no_attributes_are_told(real: WorkflowEnvironment) -> None:
     words = ("skip", "--partner", "bank", *WHY, "--yes")
     lacking = await bulk(real, *words)

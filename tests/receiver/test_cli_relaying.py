@@ -33,6 +33,8 @@ from tests.parts.deliveries import delivery
 from tests.parts.listeners import KEYS, listening
 from tests.stores import url_of
 
+pytestmark = pytest.mark.system
+
 OPTIONS = RelayOptions(Filters(), "", run="", store="", allow_remote=False, yes=False, as_json=True)
 
 

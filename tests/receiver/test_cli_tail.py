@@ -23,6 +23,8 @@ from tests.parts.empty_stores import SQLiteFiles
 from tests.parts.filled_stores import on
 from tests.stores import url_of
 
+pytestmark = pytest.mark.system
+
 
 def test_tail_prints_what_comes_in(database: Database) -> None:
     Archive(database).add([delivery(workflow_id="before")])
@@ -31,7 +33,6 @@ def test_tail_prints_what_comes_in(database: Database) -> None:
     assert tailed(database, "--partner", "bank", pauses=pauses) == [one.id]
 
 
-@pytest.mark.system
 def test_a_process_prints_what_comes_in(sqlite_files: SQLiteFiles, tmp_path: Path) -> None:
     database = sqlite_files.copy(tmp_path)
     Archive(database).add([delivery(workflow_id="before")])

@@ -36,6 +36,8 @@ from tests.parts.connections import (
 )
 from tests.support import SOON
 
+pytestmark = pytest.mark.system
+
 CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
 GET = SMUGGLED
 

@@ -31,6 +31,8 @@ from tests.workflows.classes import LastSeen, TrustingPipeline
 from tests.workflows.record_histories import FOLDER
 from workflows.contract import ADVANCE_STAGE, Answer, Question, StageCall
 
+pytestmark = pytest.mark.system
+
 
 def nested(levels: int) -> dict[str, Any]:
     return {"deeper": nested(levels - 1)} if levels else {}
@@ -162,7 +164,6 @@ async def test_a_deeply_nested_callback_is_ignored(skipping: WorkflowEnvironment
         assert (await progress_of(handle)).ignored == {"unreadable callback": 1}
 
 
-@pytest.mark.system
 @pytest.mark.timeout(120)
 async def test_a_run_stuck_on_a_broken_answer_goes_on_in_this_version(
     skipping: WorkflowEnvironment,

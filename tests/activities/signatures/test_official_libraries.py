@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 
 from activities.signatures import SCHEMES, Scheme, SignatureError, SignedRequest
 
+pytestmark = pytest.mark.system
+
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 URL = "https://hooks.example.com/callbacks/token"
 bodies = st.dictionaries(st.text(max_size=10), st.text(max_size=20), max_size=4).map(lambda value: repr(value).encode())

@@ -19,6 +19,8 @@ from activities.signatures import SCHEMES, Scheme, SignatureError, SignedRequest
 from tests.parts.setups import ADYEN, EC, EC_PRIVATE, EC_PUBLIC, ED, RSA, URL, b64, private_pem
 from tests.parts.ways import FORM_TYPE, WAYS
 
+pytestmark = pytest.mark.system
+
 SECRET = "a-secret-of-thirty-two-characters"
 HEX_KEY = "0123456789ABCDEF" * 4
 bodies = st.dictionaries(st.text(max_size=10), st.text(max_size=20), max_size=4).map(json.dumps)

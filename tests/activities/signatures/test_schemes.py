@@ -218,6 +218,7 @@ def test_a_timestamp_is_decimal_digits_and_nothing_else(setup: Setup, text: str)
     assert reason(setup, replace(request, headers=headers)) in {"malformed-timestamp", "malformed-header", "mismatch"}
 
 
+@pytest.mark.system
 @every
 @pytest.mark.parametrize(
     "secrets",

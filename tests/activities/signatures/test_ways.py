@@ -16,6 +16,8 @@ from activities.signatures.hmac_options import Options
 from tests.parts.setups import NOW, URL
 from tests.parts.ways import PAGE, WAYS, Way
 
+pytestmark = pytest.mark.system
+
 ways = pytest.mark.parametrize("way", WAYS, ids=[way.who[:50] for way in WAYS])
 
 

@@ -35,6 +35,8 @@ from tests.parts.switchable import Switchable
 from tests.stores import PATIENCE
 from tests.support import KEY
 
+pytestmark = pytest.mark.system
+
 MARKUP = "<script>alert(1)</script>"
 ENV = {"PUBLIC_URL": "http://127.0.0.1:9", "CALLBACK_KEYS": KEY, "PARTNERS": "sandbox"}
 ENDLESS = {

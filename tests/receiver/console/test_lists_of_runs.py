@@ -22,6 +22,8 @@ from tests.parts.consoles import Browser, browsing, open_console, with_client
 from tests.support import QUEUE, RUN_TIMEOUT, Handle, ScriptedPartner, pipeline, stage, start, until, waiting, working
 from workflows.contract import Stage
 
+pytestmark = pytest.mark.system
+
 HOSTILE = "<img src=x onerror=alert(1)>\u202e\x1b]52;"
 
 

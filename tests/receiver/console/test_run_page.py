@@ -29,6 +29,8 @@ from tests.support import (
 )
 from workflows.contract import Answer
 
+pytestmark = pytest.mark.system
+
 HOSTILE = "<script>alert(1)</script>\u202e\x1b\x00" + "x" * 100_000
 WHY = "as agreed"
 
