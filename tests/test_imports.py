@@ -94,7 +94,9 @@ def test_no_test_module_imports_another() -> None:
 
 
 def test_names_of_tests_have_at_most_60_characters() -> None:
-    names = {name for file in TEST_MODULES for name in re.findall(r"^ *(?:async )?def (test_\w+)", file.read_text(), re.M)}
+    names = {
+        name for file in TEST_MODULES for name in re.findall(r"^ *(?:async )?def (test_\w+)", file.read_text(), re.M)
+    }
     assert len(names) > 1000
     assert [name for name in names if len(name) > 60] == []
 
