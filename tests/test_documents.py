@@ -104,6 +104,7 @@ MADE = ["make demo", "make test"]
 """Run by `.ci/run` and by whoever reads this; `make test` cannot run itself."""
 
 
+@pytest.mark.system
 def test_make_demo_and_make_test_are_what_their_tests_run() -> None:
     shown = {
         command: subprocess.run([*MAKE, "-n", *command.split()[1:]], capture_output=True, text=True, check=True).stdout

@@ -28,6 +28,7 @@ from workflows.contract import Answer, Receipt, StageCall
 SECRET, PASSWORD = "a-client-secret-of-ours", "a-proxy-password-of-ours"
 
 
+@pytest.mark.system
 async def test_no_secret_to_a_partner_is_written_anywhere(
     real: WorkflowEnvironment, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -296,6 +296,7 @@ def stage_by_of(project: Path, name: str) -> str:
     return text.partition('stage_by="')[2].partition('"')[0] or "url"
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_fixture_comes_to_the_url_that_the_partner_calls(project: Path, kind: str) -> None:
     assert new(project, "acme", "--kind", kind).code == 0

@@ -49,6 +49,8 @@ from workflows.contract import (
     StageCall,
 )
 
+pytestmark = pytest.mark.system
+
 FAILED = Answer("failed", code="declined", message="no such account")
 
 
@@ -108,7 +110,6 @@ async def test_the_history_says_who_resumed_and_why(real: WorkflowEnvironment) -
     assert [reason for reason in reasons if reason] == ["resumed by ada: a mistake of theirs"]
 
 
-@pytest.mark.system
 async def test_the_first_call_is_repeated_with_all_its_attempts(real: WorkflowEnvironment) -> None:
     partner = ScriptedPartner()
     retried = stage(1, timeout=1.0, on_timeout="retry", attempts=2)
@@ -155,7 +156,6 @@ async def test_what_ended_a_run_does_not_end_it_again(real: WorkflowEnvironment,
         assert (await result_of(latest(real, handle))).outcomes["step-1"].status == "succeeded"
 
 
-@pytest.mark.system
 async def test_stages_after_a_resumed_one_are_called_again(real: WorkflowEnvironment) -> None:
     """The callback of stage 1 came, and settles it before its call; stage 2 failed, and is called again."""
     partner = ScriptedPartner()
@@ -170,7 +170,6 @@ async def test_stages_after_a_resumed_one_are_called_again(real: WorkflowEnviron
     assert [call.stage for call in partner.calls] == [1, 2, 2]
 
 
-@pytest.mark.system
 async def test_commands_for_other_stages_are_kept_by_a_resume(real: WorkflowEnvironment) -> None:
     """Stage 1 was settled by a command, in the very task that called stage 2; a command failed stage 2."""
     partner = ScriptedPartner()
@@ -202,7 +201,6 @@ async def test_a_command_that_names_no_call_hinders_a_resume(real: WorkflowEnvir
     assert "an operator ended the wait of stage 1 of run at" in done.err
 
 
-@pytest.mark.system
 async def test_two_operators_at_once_resume_a_run_once(real: WorkflowEnvironment) -> None:
     partner = ScriptedPartner()
     async with working(real.client, partner):
@@ -218,7 +216,6 @@ async def test_two_operators_at_once_resume_a_run_once(real: WorkflowEnvironment
     assert [call.stage for call in partner.calls] == [1, 2, 2]
 
 
-@pytest.mark.system
 async def test_a_resumed_run_that_fails_again_is_resumed_again(real: WorkflowEnvironment) -> None:
     partner = ScriptedPartner()
     async with working(real.client, partner):
@@ -232,7 +229,6 @@ async def test_a_resumed_run_that_fails_again_is_resumed_again(real: WorkflowEnv
             assert [call.stage for call in partner.calls] == [1, 2, *[2] * times]
 
 
-@pytest.mark.system
 async def test_stages_side_by_side_are_both_called_again(real: WorkflowEnvironment) -> None:
     partner = ScriptedPartner()
     async with working(real.client, partner, [SideBySide]):
@@ -250,7 +246,6 @@ async def test_stages_side_by_side_are_both_called_again(real: WorkflowEnvironme
     assert sorted(call.stage for call in partner.calls) == [1, 1, 2, 2]
 
 
-@pytest.mark.system
 async def test_a_call_before_it_continued_as_new_is_not_found(restless: WorkflowEnvironment) -> None:
     partner = ScriptedPartner()
     async with working(restless.client, partner):
@@ -267,7 +262,6 @@ async def test_a_call_before_it_continued_as_new_is_not_found(restless: Workflow
         assert "stage 2 of run was not called in its last execution, since it continued as new" in done.err
 
 
-@pytest.mark.system
 async def test_a_call_after_it_continued_as_new_is_found(restless: WorkflowEnvironment) -> None:
     partner = ScriptedPartner()
     async with working(restless.client, partner):
@@ -343,7 +337,6 @@ async def test_a_stage_that_an_operator_advanced_is_not_resumed(real: WorkflowEn
     assert status is WorkflowExecutionStatus.FAILED
 
 
-@pytest.mark.system
 async def test_numbers_that_no_stage_has_do_not_hinder_a_resume(real: WorkflowEnvironment) -> None:
     partner = ScriptedPartner()
     junk: list[list[Any]] = [[9], [True], ["junk"], [], [{}, {}, {}]]
@@ -368,7 +361,6 @@ async def test_a_run_whose_history_is_gone_is_told(real: WorkflowEnvironment) ->
     ]
 
 
-@pytest.mark.system
 async def test_a_stage_opened_long_ago_is_not_resumed(
     restless: WorkflowEnvironment,
 ) -> None:
@@ -392,7 +384,6 @@ async def test_a_stage_opened_long_ago_is_not_resumed(
     assert partner.calls[2].expires_at == partner.calls[1].expires_at
 
 
-@pytest.mark.system
 async def test_progress_of_a_resumed_run_is_of_the_same_chain(real: WorkflowEnvironment) -> None:
     partner = ScriptedPartner()
     async with working(real.client, partner):

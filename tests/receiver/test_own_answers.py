@@ -59,6 +59,7 @@ def test_every_case_is_a_line_of_the_table() -> None:
     assert set(ANSWERS_OF_ITS_OWN) <= {verdict.name.lower() for verdict in Verdict}
 
 
+@pytest.mark.system
 async def test_kept_and_late_callbacks_get_the_partners_own_answer(real: WorkflowEnvironment) -> None:
     async with receiver(OWN, for_temporal(real.client)) as http, working(real.client, ScriptedPartner()):
         handle = await start(real.client, stage(1))

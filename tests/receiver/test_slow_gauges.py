@@ -119,6 +119,7 @@ async def signals_of(client: Client) -> Signals:
     return Signals(connected)
 
 
+@pytest.mark.system
 async def test_runs_are_counted_by_partner(real: WorkflowEnvironment) -> None:
     await register_attributes(real.client)
     impatient = stage(1, timeout=1.0, on_timeout="escalate")

@@ -28,6 +28,8 @@ from tests.support import (
 from workflows.contract import ADVANCE_STAGE, Answer, Receipt, StageCall
 from workflows.settlements import LONGEST_LABEL, label_text
 
+pytestmark = pytest.mark.system
+
 LABELS = ("pipeline", "stage", "partner", "status", "cause")
 
 

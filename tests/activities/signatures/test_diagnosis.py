@@ -18,6 +18,8 @@ from tests.parts.examples import examples
 from tests.parts.setups import NOW, SETUPS, URL, WHSEC, Setup, b64, every, headed, timed
 from tests.parts.vectors import CASES, body_of
 
+pytestmark = pytest.mark.system
+
 STRIPE = SETUPS["stripe"]
 SIGNED = b'{"a":"\xc3\xa9/x","b":[1,2.50]}'
 
@@ -389,7 +391,6 @@ def test_of_two_encodings_that_fit_the_common_one_is_told() -> None:
 # --- whatever comes
 
 
-@pytest.mark.system
 @headed
 @example(value="", body=b"")
 @example(value="=,=,v1=", body=b'{"a": ' * 3)

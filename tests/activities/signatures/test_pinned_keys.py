@@ -91,6 +91,7 @@ def test_telnyx_signs_time_and_body_with_ed25519() -> None:
         assert refused(scheme, replace(sent, headers=sent.headers[1:])) == "missing-header"
 
 
+@pytest.mark.system
 @pytest.mark.parametrize(
     "change",
     [
