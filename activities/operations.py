@@ -64,7 +64,7 @@ class SeenCall:
     def why_gone(self, number: int, progress: Progress, *, repeated: bool = False) -> str:
         """Why a command for this call of the stage is too late, as a sentence; "" if it is not.
 
-        repeated: the command may have been carried out before, so what it does is no reason.
+        repeated: the command may have been carried out before, so what it does does not count.
         """
         if progress.chain_id != self.chain_id:
             return "another run has this id by now"

@@ -173,7 +173,7 @@ class Callbacks:
             await self._forwarder.keep_unmatched(capture.delivery(found), event.answer)
             return found
         if found is Verdict.IGNORED and partner.stage_by == "token":
-            # A file that reads the wrong field finds a text that is no token of ours, or none.
+            # A file that reads the wrong field finds another text than our token, or nothing.
             await self._stages.check_not_ours(partner, body)
         raise Refused(found)
 

@@ -31,7 +31,7 @@ def public_key(raw: bytes) -> Ed25519PublicKey:
         raise ConfigError(f"a public key has {KEY_BYTES} bytes")
     y = int.from_bytes(raw, "little") % SIGN_BIT
     if y in SMALL_ORDER:
-        raise ConfigError("a public key is one by which anybody can sign")
+        raise ConfigError("a public key has a small order: everyone can sign for it, so ask the partner for another")
     if not _is_on_curve(y):
         raise ConfigError("invalid public key: its bytes are not the canonical form of a point on the curve")
     return Ed25519PublicKey.from_public_bytes(raw)

@@ -140,7 +140,7 @@ def _bodies(body: bytes, content_length: int | None) -> Iterator[tuple[str, byte
         characters = body.decode()
         yield "with its characters composed (Unicode NFC)", unicodedata.normalize("NFC", characters).encode()
         yield "with its characters decomposed (Unicode NFD)", unicodedata.normalize("NFD", characters).encode()
-        yield "decoded from UTF-8 once more", characters.encode("latin-1")
+        yield "decoded from UTF-8 twice", characters.encode("latin-1")
     if (joined := _join_chunks(body)) is not None:
         yield "with its chunks joined", joined
 

@@ -187,4 +187,4 @@ def _encode(value: Any) -> Any:
         return asdict(value)
     if isinstance(value, datetime):
         return value.isoformat()
-    raise TypeError(f"{type(value).__name__} is no JSON")
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")

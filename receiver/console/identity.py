@@ -1,8 +1,8 @@
 """Identity: visitors that an identity proxy in front of the console has signed in.
 
 The proxy adds a signed assertion to every request, a JSON Web Token in a header, which is verified here with the keys
-that the proxy publishes. A bare header that names a user proves nothing: whoever reaches the process past the proxy can
-send one. With an identity proxy nobody signs in by password; the password still signs forms.
+that the proxy publishes. A bare header that names a user proves nothing: a request that reaches the process past the
+proxy can have one. With an identity proxy the password opens no session; it still signs forms.
 """
 
 from __future__ import annotations

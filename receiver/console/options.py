@@ -72,7 +72,7 @@ class ConsoleOptions:
 
 
 def read_password(env: Environment, public_url: str) -> str:
-    """Return CONSOLE_PASSWORD, or "". A weak password becomes a fault: whoever knows it can end every run."""
+    """Return CONSOLE_PASSWORD, or "". A weak password becomes a fault: with it every run can be ended."""
     password = env.optional("CONSOLE_PASSWORD")
     fix = f"use {SHORTEST_CALLBACK_KEY} random characters or more; {NEW_KEY} prints such a password"
     if password and is_weak_key(password):

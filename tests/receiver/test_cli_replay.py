@@ -108,7 +108,7 @@ def test_a_result_says_how_many_were_left_out(tmp_path: Path) -> None:
 def test_unproven_deliveries_alone_get_advice_to_send_them(tmp_path: Path) -> None:
     done = replay("--from", file_of(tmp_path, captured(verdict="unproven")), "--mode", "resign")
     assert done.code == 4
-    assert "  try: say --verdict unproven to have them signed anew, or --mode verbatim" in done.err
+    assert "  try: say --verdict unproven to have them signed again, or --mode verbatim" in done.err
 
 
 @pytest.mark.parametrize(

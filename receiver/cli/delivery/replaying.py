@@ -165,7 +165,7 @@ def _select(found: Sequence[Delivery], options: ReplayOptions) -> tuple[list[Del
         source = "export` writes what --from takes" if options.file else "list` shows what there is"
         advice = f"`stagehook delivery {source}"
         if left and all(why == MISSIGNED for _, why in left):
-            advice = "say --verdict unproven to have them signed anew, or --mode verbatim to send them as they are"
+            advice = "say --verdict unproven to have them signed again, or --mode verbatim to send them as they are"
         raise CommandError("no delivery to replay", advice, Exit.NOT_FOUND)
     return chosen, len(found) - len(chosen)
 

@@ -290,7 +290,7 @@ def _links(stack: Stack, handle: WorkflowHandle[Any, PipelineResult], folder: Pa
         f"in another terminal, first: . {settings}",
         f"this run:                   {shown_command()} pipeline show {handle.id}",
         f"what the receiver was sent: {shown_command()} delivery list",
-        f"the same, once more:        {shown_command()} delivery replay --since 1h --start",
+        f"the same again:             {shown_command()} delivery replay --since 1h --start",
         "Ctrl-C ends everything.",
     ]
 

@@ -184,7 +184,7 @@ def test_milliseconds_are_recognised() -> None:
         (b'{"a":1,"b":2}', b'{"b":2,"a":1}', "with its keys sorted"),
         (b"caf\xc3\xa9", b"cafe\xcc\x81", "composed (Unicode NFC)"),
         (b"cafe\xcc\x81", b"caf\xc3\xa9", "decomposed (Unicode NFD)"),
-        (b"caf\xc3\xa9", b"caf\xc3\x83\xc2\xa9", "decoded from UTF-8 once more"),
+        (b"caf\xc3\xa9", b"caf\xc3\x83\xc2\xa9", "decoded from UTF-8 twice"),
         (b"hello, body", b"5\r\nhello\r\n6\r\n, body\r\n0\r\n\r\n", "with its chunks joined"),
     ],
 )
