@@ -85,7 +85,7 @@ class PayPal(KeyPairScheme):
 
     def _read_secrets(self, secrets: Sequence[str]) -> None:
         if not all(WEBHOOK_ID.fullmatch(secret) for secret in secrets):
-            raise ConfigError("a secret is not the id of a webhook, such as 9XL90610J3647323C")
+            raise ConfigError("a secret is not the id of a webhook, such as 1AB23456CD789012E")
         self._webhook_ids = list(secrets)
 
     def prepare(self, *, wait: float = 0.0) -> None:

@@ -76,6 +76,7 @@ def test_a_delivery_is_released(page: Watched, scripts: bool, console: ConsoleSy
     shown.get_by_label("Reason for the release").fill("the run was reset")
     shown.get_by_role("button", name="Release").click()
     shown.get_by_text("Released: it is queued again").wait_for()
+    console.wait_until_taken(console.ids["taken"])  # as the other tests expect it
 
 
 @both_ways

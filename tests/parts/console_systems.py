@@ -105,6 +105,11 @@ class ConsoleSystem:
             lambda: eventually(lambda: said(self.local.command("pipeline", "show", run, "--json"))["status"] == status)
         )
 
+    def wait_until_taken(self, id_: str) -> None:
+        """Wait until Temporal has taken a delivery that was released."""
+        show = ("delivery", "show", id_, "--json")
+        in_thread(lambda: eventually(lambda: said(self.local.command(*show))["fate"] == "taken"))
+
     def add_deliveries(self, count: int, **changes: Any) -> None:
         """Add deliveries to the store."""
         store = Database(self.local.stack.environment["DATABASE_URL"])
