@@ -205,6 +205,7 @@ async def test_a_worker_that_has_run_waits_for_a_refusal_to_pass(
 
 @pytest.mark.usefixtures("small")
 @pytest.mark.fault  # the SDK fails only after a minute of polls that were refused
+@pytest.mark.timeout(400)  # the SDK asks for nearly two minutes before it gives up
 async def test_a_worker_whose_key_expires_waits_and_goes_on(
     guarded: Guarded, stage_env: Callable[[Env], None], caplog: pytest.LogCaptureFixture
 ) -> None:
