@@ -6,8 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import ClassVar, Final
 
-from activities.signatures.asymmetric_keys import KeyPairScheme
-from activities.signatures.jose_signers import Keys
+from activities.signatures.jose_signers import JoseScheme
 from activities.signatures.jose_tokens import Token, encode_base64url, key_id_of
 from activities.signatures.places import HEADER_NAME
 from activities.signatures.scheme import DEFAULT_TOLERANCE, ConfigError, SignatureError, SignedRequest, Verified
@@ -19,7 +18,7 @@ RAW: Final = ("b64",)
 """The only extension that is understood: the body is signed as it is, not in base64url (RFC 7797)."""
 
 
-class DetachedJws(KeyPairScheme):
+class DetachedJws(JoseScheme):
     """A detached JSON Web Signature of the body. A secret is a key as `jwt` takes it, or the https URL of a key set.
 
     algorithm: the only one that is accepted, such as RS512. header: the header that holds the signature. prefix: what
@@ -49,13 +48,6 @@ class DetachedJws(KeyPairScheme):
         super().__init__(secrets, tolerance=tolerance)
         if private_key:
             self._keys.use_private_key(private_key)
-
-    def _read_secrets(self, secrets: Sequence[str]) -> None:
-        self._keys = Keys(secrets, self._name)
-
-    def prepare(self, *, wait: float = 0.0) -> None:
-        """Begin to fetch the key sets at URLs."""
-        self._keys.prepare(wait=wait)
 
     def verify(self, request: SignedRequest, now: float) -> Verified:
         """Check the signature with every key that it may be by."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from activities.signatures.asymmetric_keys import NO_PRIVATE_KEY, load_private_key
+from activities.signatures.asymmetric_keys import NO_PRIVATE_KEY, KeyPairScheme, load_private_key
 from activities.signatures.jose_keys import JoseKey, algorithm_named, fitting, is_shared
 from activities.signatures.key_sources import KeySource, Pinned, key_source
 from activities.signatures.scheme import ConfigError, KeyUnavailable, SignatureError
@@ -73,3 +73,16 @@ class Keys:
             return self._algorithm.verify(text, key.key, signature)
         except ValueError:  # a signature of another length
             return False
+
+
+class JoseScheme(KeyPairScheme):
+    """A scheme with JOSE's keys and algorithms. A subclass sets `_name`, the algorithm, before the secrets are read."""
+
+    _name: str
+
+    def _read_secrets(self, secrets: Sequence[str]) -> None:
+        self._keys = Keys(secrets, self._name)
+
+    def prepare(self, *, wait: float = 0.0) -> None:
+        """Begin to fetch the key sets at URLs."""
+        self._keys.prepare(wait=wait)

@@ -16,8 +16,7 @@ from dataclasses import replace
 from typing import Any, ClassVar, Final, Literal, Self
 
 from activities import strict_json
-from activities.signatures.asymmetric_keys import KeyPairScheme
-from activities.signatures.jose_signers import Keys
+from activities.signatures.jose_signers import JoseScheme
 from activities.signatures.jose_tokens import Token, encode_base64url, key_id_of, read_claims
 from activities.signatures.scheme import (
     DEFAULT_TOLERANCE,
@@ -42,7 +41,7 @@ HASH_ENCODINGS: Final[Mapping[str, Callable[[bytes], str]]] = {
 }
 
 
-class WebToken(KeyPairScheme):
+class WebToken(JoseScheme):
     """A JSON Web Token that the provider signs. A secret is a shared key, a public key, or the https URL of a key set.
 
     A public key is PEM, base64 of DER, or a JSON Web Key. algorithm: the only one that is accepted, such as ES256.
@@ -104,13 +103,6 @@ class WebToken(KeyPairScheme):
         super().__init__(secrets, tolerance=tolerance)
         if private_key:
             self._keys.use_private_key(private_key)
-
-    def _read_secrets(self, secrets: Sequence[str]) -> None:
-        self._keys = Keys(secrets, self._name)
-
-    def prepare(self, *, wait: float = 0.0) -> None:
-        """Begin to fetch the key sets at URLs."""
-        self._keys.prepare(wait=wait)
 
     def verify(self, request: SignedRequest, now: float) -> Verified:
         """Check the token with every key that it may be signed with; then its claims, and the body's digest."""
