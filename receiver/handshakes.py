@@ -38,7 +38,7 @@ PROOFS_PER_SECOND: Final = 5.0
 """The same for handshakes that sign a text for anyone who asks: so few give an attacker little to work with."""
 
 MARKUP: Final = re.compile(r"[<>]")
-"""What no reply repeats, though its media type is none that a browser renders."""
+"""No reply repeats this, although browsers do not render the reply's media type."""
 
 
 class HandshakeDone(Ended):

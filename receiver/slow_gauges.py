@@ -20,7 +20,7 @@ logger = logging.getLogger("stagehook.metrics")
 @dataclass(frozen=True)
 class GaugeTiming:
     """In seconds. every: between two questions. wait: that a scrape waits for an answer. within: the limit of a
-    question. lasts: how long a result is shown while there is no newer one."""
+    question. lasts: how long a result is shown if no newer one follows."""
 
     every: float = 60.0
     wait: float = 1.0

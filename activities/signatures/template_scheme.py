@@ -239,7 +239,7 @@ class TemplateScheme(Scheme):
 
 
 def _once_each(headers: Sequence[tuple[str, str]], first: str) -> list[str]:
-    """Return the values of several headers; raises `SignatureError` if there are none, or if a header is repeated."""
+    """Return the values of several headers; raises `SignatureError` if all are missing, or one is repeated."""
     found: dict[str, str] = {}
     for name, value in headers:
         if name in found:

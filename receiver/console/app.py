@@ -96,7 +96,7 @@ def _reception(options: ConsoleOptions, identity: Identity | None) -> Reception:
 
 
 REFUSALS: Final[Mapping[int, Mapping[str, str]]] = {
-    404: {"what": "There is no page at this address", "advice": "choose one from the menu"},
+    404: {"what": "No page has this address", "advice": "choose one from the menu"},
     405: {"what": "This address takes no such request", "advice": "go back, and load the page again"},
     500: {"what": "The request was refused", "advice": "go back, and load the page again"},
 }

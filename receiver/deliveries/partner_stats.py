@@ -63,8 +63,8 @@ class StageStats:
     and None if it has no such stage with this partner.
     calls, answered: all calls, and those with a callback. times: from a call to its callback.
     waiting: stages whose latest call has no callback, and which the policies may keep open. A stage does not count if
-    its run has called a later one. overdue: those of them that wait longer than the p99, or than the timeout if there
-    is no p99. late: callbacks after the timeout, or refused because the run or the stage was over.
+    its run has called a later one. overdue: those of them that wait longer than the p99, or than the timeout while
+    the p99 is unknown. late: callbacks after the timeout, or refused because the run or the stage was over.
     suggested: the deadline that the callbacks suggest; None with fewer than `FEWEST_CALLBACKS`.
     """
 

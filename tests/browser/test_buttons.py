@@ -82,7 +82,7 @@ def test_a_delivery_is_released(page: Watched, scripts: bool, console: ConsoleSy
 @both_ways
 def test_a_delivery_is_replayed(page: Watched, scripts: bool, console: ConsoleSystem) -> None:
     shown = page.open(f"/delivery?id={console.ids['taken']}")
-    shown.get_by_label("Reason for the replay").fill("to see it once more")
+    shown.get_by_label("Reason for the replay").fill("to see it again")
     shown.get_by_role("button", name="Replay").click()
     shown.get_by_role("heading", name="Replay").wait_for()
     shown.get_by_role("button", name="Replay it").click()

@@ -65,7 +65,7 @@ def _check(action: BulkAction, duration: str, actor: str, reason: str) -> None:
 
 
 async def new_plan(runs: Runs, options: BulkOptions) -> BulkPlan:
-    """List the runs; raises what `choose_open_runs` and `choose_ended_runs` do, and `CommandError` if there is none."""
+    """List the runs; raises what `choose_open_runs` and `choose_ended_runs` do, and `CommandError` if none matches."""
     target = Target.of_client(runs.client)
     try:
         chosen, is_cut = await _choose(runs, options)
