@@ -46,7 +46,7 @@ KEY = "a-key-for-tests-0123456789-abcdefghij"
 QUEUE = "tests"
 SOON = 10.0
 """Seconds: the bound on every wait of a test."""
-RUN_TIMEOUT = 3 * SOON
+RUN_TIMEOUT = 6 * SOON
 """For what takes a worker, a server and a client, which a busy machine runs one after another."""
 
 DEADLOCK_TIMEOUT = 15

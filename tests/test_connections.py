@@ -157,7 +157,7 @@ async def test_a_receiver_without_a_store_says_the_cause(
         {"ready": False, "why": f"Temporal: {cause.says}", "temporal": cause.word},
     )
     assert callback.status_code == 503
-    [away] = logged(caplog, "temporal-away")
+    away, *_ = logged(caplog, "temporal-away")  # a second try may only see that the connection is closed
     assert (away["cause"], away["fix"]) == (cause.word, cause.fix)
     assert away["why"].startswith(f"Temporal at {env['TEMPORAL_ADDRESS']}, namespace {env['TEMPORAL_NAMESPACE']}: ")
     assert secrets_in(f"{caplog.text} {away}") == []

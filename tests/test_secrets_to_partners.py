@@ -63,7 +63,7 @@ async def test_no_secret_to_a_partner_is_written_anywhere(
             async with build_worker(real.client, calls, task_queue=QUEUE):
                 handle = await start(real.client, stage(1, partner="bank"), stage(2, partner="esign"))
                 described = await handle.describe()
-                async with asyncio.timeout(3 * RUN_TIMEOUT):
+                async with asyncio.timeout(RUN_TIMEOUT):
                     while "its proxy" not in str(described.raw_description):  # the second stage was tried
                         described = await handle.describe()
                 shown = str(await progress_of(handle))

@@ -18,7 +18,7 @@ from tests.parts.switchable import Switchable
 from tests.parts.waits import eventually
 from tests.stores import PATIENT
 
-HURRIED = replace(PATIENT, longest_retry_pause=0.05, undecided_pause=0.05, most_tries=2)
+HURRIED = replace(PATIENT, longest_retry_pause=0.05, undecided_pause=0.05, longest_check_pause=0.05, most_tries=2)
 
 
 async def test_one_that_hangs_holds_up_only_its_own_stage(door: Door, temporal: Switchable) -> None:

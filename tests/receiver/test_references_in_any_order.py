@@ -75,7 +75,7 @@ async def happen(database: Database, steps: list[tuple[str, int]]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def busy(monkeypatch: pytest.MonkeyPatch) -> None:
+def busy(monkeypatch: pytest.MonkeyPatch, unhurried_locks: None) -> None:
     monkeypatch.setattr("receiver.sending.sender.POLL_SECONDS", 0.05)
 
 
