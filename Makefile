@@ -14,6 +14,9 @@ ENV ?= .env
 
 RUN := $(UV) run --locked --quiet
 
+# What `make browser` has added to .venv stays: `uv sync` removes every package of a group that it is not told of.
+BROWSER_GROUP = $(if $(wildcard .venv/lib/python*/site-packages/playwright),--group browser)
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo dev replay test systems faults chaos versions monitoring browser bench check audit format clean \
 	python
@@ -83,7 +86,7 @@ clean:  ## Remove what the other targets made, .env excepted
 	rm -rf .venv .uv .dev .cache tests/browser/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 setup: python $(UV)
-	@$(UV) sync --locked --quiet
+	@$(UV) sync --locked --quiet $(BROWSER_GROUP)
 
 python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -199,9 +199,9 @@ async def count_events(handle: Handle, kind: str) -> int:
     return len([None async for event in handle.fetch_history_events() if event.WhichOneof("attributes") == kind])
 
 
-async def until_event(handle: Handle, kind: str) -> None:
+async def until_event(handle: Handle, kind: str, least: int = 1) -> None:
     async with asyncio.timeout(RUN_TIMEOUT):
-        while not await count_events(handle, kind):
+        while await count_events(handle, kind) < least:
             await asyncio.sleep(0.05)
 
 

@@ -186,6 +186,16 @@ async def extend_and_answer(handle: Handle, partner: ScriptedPartner) -> None:
     await call_back(handle, partner.calls[1])
 
 
+async def progress_past_the_deadline(handle: Handle, partner: ScriptedPartner) -> None:
+    """Progress puts the deadline off twice; then the timer of the first deadline fires, and of the second."""
+    for number in (1, 2):
+        await waiting(handle, number)
+        for timers in (1, 2):
+            await call_back(handle, partner.calls[-1], Answer("progress"))
+            await until_event(handle, "timer_fired_event_attributes", 2 * (number - 1) + timers)
+        await call_back(handle, partner.calls[-1])
+
+
 async def decline_the_check(handle: Handle, partner: ScriptedPartner) -> None:
     for number in (1, 2, 3):
         await waiting(handle, number)
@@ -200,6 +210,7 @@ EACH_STATE: Final = (
     stage(6, on_failure="retry", attempts=2, retry_pause=3600.0),
     stage(7),
 )
+SHORT: Final = (stage(1, timeout=1.5), stage(2, timeout=1.5))
 SHAPES: Final[dict[str, tuple[Sequence[Stage], Script]]] = {
     "completed": (TWO, answer_both),
     "duplicates-and-progress": ((stage(1), stage(2)), answer_twice_and_late),
@@ -225,9 +236,12 @@ SHAPES: Final[dict[str, tuple[Sequence[Stage], Script]]] = {
     "continues-in-each-state": (EACH_STATE, see_through_each_state),
     "continued-in-each-state": (EACH_STATE, see_through_each_state),
     "found-by-attributes": ((stage(1, timeout=0.2, on_timeout="escalate"), stage(2)), extend_and_answer),
+    "progressed-past-the-deadline": (SHORT, progress_past_the_deadline),
+    "deadline-written-again": (SHORT, progress_past_the_deadline),
     "reviewed": (REVIEWED_ONBOARDING.stages, decline_the_check),
 }
-"""`stuck-...` were recorded before workflows read activity results guardedly: these runs come loose today."""
+"""`stuck-...` were recorded before workflows read activity results guardedly: these runs come loose today.
+`progressed-...` was recorded before progress moved the search attribute `StagehookDeadline`."""
 
 UNFINISHED: Final = {"unknown-field-and-deep-data"}
 """Recorded while the run waits: it began under a version that refused neither, and must go on under today's."""
@@ -314,6 +328,8 @@ async def start_reviewed(client: Client, *stages: Stage, id: str) -> Handle:  # 
 STARTS: Final = {
     "unknown-field-and-deep-data": start_loosely,
     "found-by-attributes": start_findable,
+    "progressed-past-the-deadline": start_findable,
+    "deadline-written-again": start_findable,
     "reviewed": start_reviewed,
 }
 """How the run is started, in the shapes where that is unusual."""
