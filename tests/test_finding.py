@@ -46,7 +46,7 @@ from tests.support import (
 )
 from tests.workflows.classes import AtOnce, FourSteps, WithChild
 from tests.workflows.four_steps_worker import four_steps_worker
-from workflows.contract import ADVANCE_STAGE, OPERATE, Command, PipelineRun, Stage
+from workflows.contract import ADVANCE_STAGE, OPERATE, Answer, Command, PipelineRun, Stage
 from workflows.finding import (
     ATTRIBUTES,
     DEADLINE_KEY,
@@ -150,10 +150,52 @@ async def test_an_extended_deadline_is_written(findable: WorkflowEnvironment) ->
         handle = await begin(findable, stage(1, timeout=0.5, on_timeout="escalate", escalate_within=60.0))
         await until(handle, 1, lambda one: one.state == "needs_person")
         await handle.execute_update(OPERATE, Command("c-1", "extend", 1, "ada", "a holiday", seconds=3600.0))
-        described = await handle.describe()
-        deadline = described.typed_search_attributes.get(DEADLINE_KEY)
-        assert deadline is not None
-        assert deadline.timestamp() > datetime.now(UTC).timestamp() + 3000
+        assert (await deadline_of(handle)).timestamp() > datetime.now(UTC).timestamp() + 3000
+
+
+async def deadline_of(handle: Handle) -> datetime:
+    """The run's deadline, by its search attribute."""
+    deadline = (await handle.describe()).typed_search_attributes.get(DEADLINE_KEY)
+    assert deadline is not None
+    return deadline
+
+
+async def until_put_off(handle: Handle, earlier: datetime) -> datetime:
+    async with asyncio.timeout(RUN_TIMEOUT):
+        while (deadline := await deadline_of(handle)) <= earlier:
+            await asyncio.sleep(0.05)
+    return deadline
+
+
+async def test_progress_puts_off_the_deadline_in_lists(findable: WorkflowEnvironment) -> None:
+    """The written deadline has passed, but the partner is at work: the run is not overdue."""
+    partner = ScriptedPartner()
+    async with working(findable.client, partner):
+        handle = await begin(findable, stage(1, timeout=3.0))
+        await waiting(handle)
+        first = await deadline_of(handle)
+        while datetime.now(UTC) < first - timedelta(seconds=1):
+            await asyncio.sleep(0.05)
+        await call_back(handle, partner.calls[0], Answer("progress"))
+        second = await until_put_off(handle, first)
+        known = await until(handle, 1, lambda one: one.state == "waiting")
+        assert second.timestamp() == pytest.approx(known.deadline, abs=0.01)
+        await call_back(handle, partner.calls[0])
+        await result_of(handle)
+    assert await count_events(handle, UPSERTS) <= 3  # the call, the deadline, the SDK's own for the patch
+
+
+@pytest.mark.system
+async def test_many_reports_of_progress_are_few_writes(findable: WorkflowEnvironment) -> None:
+    partner = ScriptedPartner()
+    async with working(findable.client, partner):
+        handle = await begin(findable, stage(1, timeout=600.0))
+        await waiting(handle)
+        for _ in range(50):
+            await call_back(handle, partner.calls[0], Answer("progress"))
+        await call_back(handle, partner.calls[0])
+        await result_of(handle)
+    assert await count_events(handle, UPSERTS) == 1
 
 
 @pytest.mark.system

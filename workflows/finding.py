@@ -36,6 +36,14 @@ LARGEST_VALUES: Final = 1_500
 LATEST_DEADLINE: Final = 2.0**33
 """Unix seconds, in the year 2242: Temporal's stores of attributes know no dates after 2262."""
 
+PUT_OFF: Final = "progress-moves-the-deadline"
+"""Name of the patch by which a run writes a deadline that was put off, also without an operator's command."""
+
+NOTICEABLE_DELAY: Final = 60.0
+NOTICEABLE_PART: Final = 0.1
+"""By so many seconds, and by this part of the time left, a deadline must have been put off to be written before the
+written deadline has passed: each write is a billed action, and a partner may report progress every second."""
+
 
 def open_stages(stages: Iterable[tuple[Stage, StageRecord]]) -> list[SearchAttributeUpdate[Any]]:
     """The values of the attributes for these stages of a run; without an open stage they are removed."""
@@ -43,14 +51,31 @@ def open_stages(stages: Iterable[tuple[Stage, StageRecord]]) -> list[SearchAttri
     if not found:
         return [key.value_unset() for key in (STAGE_KEY, PARTNER_KEY, STATE_KEY, DEADLINE_KEY)]
     states = {record.state for _, record in found}
-    deadlines = [deadline for stage, record in found if (deadline := _deadline(stage, record)) is not None]
-    earliest = datetime.fromtimestamp(min(*deadlines, LATEST_DEADLINE), UTC) if deadlines else None
+    deadline = _earliest_deadline(found)
     return [
         STAGE_KEY.value_set(_fitting(stage.name or str(stage.number) for stage, _ in found)),
         PARTNER_KEY.value_set(_fitting(stage.partner for stage, _ in found if stage.partner)),
         STATE_KEY.value_set(next(state for state in OPEN_STATES if state in states)),
-        DEADLINE_KEY.value_set(earliest) if earliest else DEADLINE_KEY.value_unset(),
+        DEADLINE_KEY.value_unset()
+        if deadline is None
+        else DEADLINE_KEY.value_set(datetime.fromtimestamp(deadline, UTC)),
     ]
+
+
+def is_put_off(stages: Iterable[tuple[Stage, StageRecord]], written: datetime | None, *, at: float) -> bool:
+    """Whether the earliest deadline is so much later than the written deadline that it is to be written again.
+
+    written: the value of the attribute. at: now, in unix seconds. Example: of an hour, progress after 5 minutes moves
+    the deadline by too little to write it at once. It is written when the hour is over, before the run looks overdue
+    for longer than a moment.
+    """
+    deadline = _earliest_deadline((stage, record) for stage, record in stages if record.state in OPEN_STATES)
+    if deadline is None or written is None:
+        return False
+    passed = written.timestamp() <= at
+    return deadline - written.timestamp() >= (
+        1.0 if passed else max(NOTICEABLE_DELAY, NOTICEABLE_PART * (deadline - at))
+    )
 
 
 def start_attributes(pipeline: str) -> TypedSearchAttributes:
@@ -66,6 +91,11 @@ def is_findable(attributes: TypedSearchAttributes) -> bool:
 def short_value(value: str) -> str:
     """The value as it is written: its beginning, if it is too long."""
     return value[:LONGEST_VALUE]
+
+
+def _earliest_deadline(found: Iterable[tuple[Stage, StageRecord]]) -> float | None:
+    deadlines = [deadline for stage, record in found if (deadline := _deadline(stage, record)) is not None]
+    return min(*deadlines, LATEST_DEADLINE) if deadlines else None
 
 
 def _deadline(stage: Stage, record: StageRecord) -> float | None:

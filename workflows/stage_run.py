@@ -36,6 +36,7 @@ class Execution:
     pipeline, definition, token_version: as in `StageCall`; the token version is for new calls.
     show: shows the stages in Temporal's UI.
     find: writes the search attributes by which operators find the run.
+    find_put_off: writes them if the deadline that they hold is too early.
     is_long: whether the execution should end here, and continue as new.
     continue_as_new: ends the execution; every stage's record continues in the next one.
     """
@@ -46,6 +47,7 @@ class Execution:
     token_version: int
     show: Callable[[], None]
     find: Callable[[], None]
+    find_put_off: Callable[[], None]
     is_long: Callable[[], bool]
     continue_as_new: Callable[[], NoReturn]
 
@@ -209,6 +211,7 @@ class StageRun:
         """Wait until the wait is over, an ask becomes due, or `seconds` have passed."""
         record, execution = self._record, self._execution
         execution.show()
+        execution.find_put_off()
         ask_due = record.ask_due
         # A callback in the same workflow task as the fired timer wins: the caller checks the record again.
         with contextlib.suppress(TimeoutError):

@@ -32,7 +32,7 @@ from workflows.contract import (
     Stage,
     contract_of,
 )
-from workflows.finding import is_findable, open_stages
+from workflows.finding import DEADLINE_KEY, PUT_OFF, is_findable, is_put_off, open_stages
 from workflows.mailbox import Mailbox
 from workflows.other_runs import ChildStageRun
 from workflows.settlements import Settlements
@@ -80,6 +80,7 @@ class StagedWorkflow:
             token_version=token_version,
             show=self._show,
             find=self._find,
+            find_put_off=self._find_put_off,
             is_long=self._should_continue_as_new,
             continue_as_new=lambda: self.carry_over(self._mailbox.carry()),
         )
@@ -257,16 +258,29 @@ class StagedWorkflow:
     def _find(self) -> None:
         """Write the search attributes, if the run was started with them and they have changed."""
         # Each write is a billed action: only when a call or a wait by hand begins, a person is needed or no longer is,
-        # and at commands. An attribute that the namespace lacks would block the run; see `workflows.finding`.
+        # at commands, and when the deadline was put off. An attribute that the namespace lacks would block the run; see
+        # `workflows.finding`.
         if self._is_findable and (found := open_stages(self._known_records())) != self._found:
             self._found = found
             workflow.upsert_search_attributes(found)
+
+    def _find_put_off(self) -> None:
+        """Write the search attributes if the written deadline is too early: the partner has reported progress."""
+        if not self._is_findable:
+            return
+        written = workflow.info().typed_search_attributes.get(DEADLINE_KEY)
+        if is_put_off(self._known_records(), written, at=workflow.time()) and workflow.patched(PUT_OFF):
+            self._find()
+
+    def _show_news(self) -> None:
+        self._show()
+        self._find_put_off()
 
     def _show_soon(self) -> None:
         """Show once for all signals of a workflow task: there may be thousands, and a task has two seconds."""
         if not self._has_news:
             self._has_news = True
-            asyncio.get_running_loop().call_soon(self._show)
+            asyncio.get_running_loop().call_soon(self._show_news)
 
     def _known_records(self) -> list[tuple[Stage, StageRecord]]:
         """Every stage that was announced or that has a record, by number."""

@@ -6,9 +6,11 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
+
 from tests.support import stage
 from workflows.contract import Stage
-from workflows.finding import DEADLINE_KEY, LONGEST_VALUE, PARTNER_KEY, STAGE_KEY, STATE_KEY, open_stages
+from workflows.finding import DEADLINE_KEY, LONGEST_VALUE, PARTNER_KEY, STAGE_KEY, STATE_KEY, is_put_off, open_stages
 from workflows.stage_record import FAR_FUTURE, StageRecord
 
 AT = 1_800_000_000.0
@@ -89,3 +91,44 @@ def test_no_definition_makes_values_that_temporal_refuses() -> None:
     assert found["Stage"][0] == stages[0][0].name[:LONGEST_VALUE]
     assert found["Partner"] == ["p" * LONGEST_VALUE]
     assert found["Deadline"].year < 2262
+
+
+HOUR = 3600.0
+
+
+@pytest.mark.parametrize(
+    ("minutes", "is_written"), [(0, False), (5, False), (6, True), (30, True), (60, True), (61, True)]
+)
+def test_a_noticeable_delay_of_the_deadline_is_written(minutes: int, is_written: bool) -> None:
+    record = waiting(HOUR)
+    record.progressed(at=AT + 60 * minutes)
+    assert is_put_off([(stage(1), record)], moment(AT + HOUR), at=AT + 60 * minutes) == is_written
+
+
+@pytest.mark.parametrize("minutes", [1, 5, 59])
+def test_a_written_deadline_that_has_passed_is_corrected(minutes: int) -> None:
+    record = waiting(HOUR)
+    record.progressed(at=AT + 60 * minutes)
+    assert is_put_off([(stage(1), record)], moment(AT + HOUR), at=AT + HOUR)
+
+
+def test_an_overdue_run_stays_overdue() -> None:
+    """Also if another stage has more time."""
+    stages = [(stage(1), waiting(HOUR)), (stage(2), waiting(2 * HOUR))]
+    assert not is_put_off(stages, moment(AT + HOUR), at=AT + HOUR + 600)
+
+
+def test_without_a_written_or_a_new_deadline_none_is_put_off() -> None:
+    record = waiting(HOUR)
+    record.progressed(at=AT + HOUR)
+    assert not is_put_off([(stage(1), record)], None, at=AT + HOUR)
+    assert not is_put_off([(stage(1), settled())], moment(AT), at=AT + HOUR)
+
+
+def test_progress_every_second_is_written_ten_times_a_timeout() -> None:
+    record, written, writes = waiting(HOUR), AT + HOUR, 0
+    for second in range(3600):
+        record.progressed(at=AT + second)
+        if is_put_off([(stage(1), record)], moment(written), at=AT + second):
+            written, writes = AT + second + HOUR, writes + 1
+    assert writes <= 10

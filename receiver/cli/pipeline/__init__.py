@@ -59,7 +59,7 @@ async def list_runs(limit: int, where: RunFilter, failed: tuple[str, datetime] |
     """List the latest runs, and for each open one its stage, its partner, since when it waits, and until when.
 
     `--needs-person` finds the runs that wait for an operator. `--state calling` and `--state waiting` find the same
-    runs: those that wait for a partner. A stage is overdue if no worker runs, or if its partner has reported progress.
+    runs: those that wait for a partner. Progress puts a deadline off. A stage stays overdue only while no worker runs.
 
     All filters but --status, --since and --failed-with need search attributes, which `stagehook setup` registers, and
     find runs that were started since. --failed-with reads the latest 500 failures.
