@@ -13,6 +13,7 @@ from temporalio.client import Client
 from temporalio.common import SearchAttributeKey
 from temporalio.service import RPCError, RPCStatusCode
 
+from activities.run_words import RUN_STATUSES
 from workflows.contract import StageProgress
 from workflows.finding import (
     ATTRIBUTES,
@@ -34,16 +35,6 @@ REFUSED_CODES: Final = {
 
 LISTING_TIMEOUT: Final = 5.0
 """Seconds for Temporal to say which attributes a namespace has."""
-
-RUN_STATUSES: Final = {
-    "running": "Running",
-    "completed": "Completed",
-    "failed": "Failed",
-    "canceled": "Canceled",
-    "terminated": "Terminated",
-    "timed_out": "TimedOut",
-}
-"""The status of a run, and Temporal's word for it."""
 
 OF_OPEN_STAGES: Final = "('calling', 'waiting', 'needs_person')"
 WITHOUT_PERSON: Final = "('calling', 'waiting')"

@@ -11,9 +11,10 @@ from click.testing import CliRunner
 
 from activities.finding import RunFilter, failed_since
 from activities.listing import Run, Wait
-from receiver.cli.pipeline import listing, pipeline
+from receiver.cli.pipeline import filters, listing, pipeline
 from receiver.cli.pipeline.listing import _print_table, _rows
 from receiver.telling.moments import span
+from workflows.finding import OPEN_STATES
 
 NOW = 1_790_000_000.0
 WAIT = Wait(2, "account-check", "bank", "waiting", NOW - 7_500, NOW - 300, 3, "timeout: no callback")
@@ -131,3 +132,8 @@ def test_a_moment_of_a_query_has_a_year_of_four_digits(year: int) -> None:
     moment = datetime(year, 1, 31, 12, 0, 0, 7, tzinfo=UTC)
     assert RunFilter(since=moment).query() == f"StartTime >= '{year:04}-01-31T12:00:00Z'"
     assert failed_since(moment).endswith(f"CloseTime >= '{year:04}-01-31T12:00:00Z'")
+
+
+def test_the_filters_know_every_state_of_an_open_stage() -> None:
+    """They do not import Temporal for it."""
+    assert sorted(filters.STATES) == sorted(OPEN_STATES)

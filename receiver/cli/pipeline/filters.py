@@ -9,13 +9,13 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from activities.run_words import RUN_STATUSES
 from receiver.cli.names import PARTNER, PIPELINE
 from receiver.durations import date_of
 
 T = TypeVar("T")
 
 STATES: Final = ("needs_person", "calling", "waiting")
-ENDINGS: Final = ("completed", "failed", "canceled", "terminated", "timed_out")
 
 RUN_OPTIONS: Final = (
     click.option("--waiting", is_flag=True, help="Open runs that wait for a partner or for a person."),
@@ -26,7 +26,7 @@ RUN_OPTIONS: Final = (
     click.option("--partner", default="", type=PARTNER, help="Open runs with an open stage of this partner."),
     click.option("--stage", default="", metavar="NAME", help="Open runs with an open stage of this name."),
     click.option("--pipeline", default="", type=PIPELINE, help="Runs of this pipeline."),
-    click.option("--status", type=click.Choice(("running", *ENDINGS)), help="Runs of this status."),
+    click.option("--status", type=click.Choice(tuple(RUN_STATUSES)), help="Runs of this status."),
     click.option("--since", default="", metavar="TIME", help="Started since: 2h for two hours ago, or ISO 8601."),
     click.option(
         "--failed-with",

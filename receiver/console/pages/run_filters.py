@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from activities.finding import RUN_STATUSES, RunFilter
+from activities.finding import RunFilter
+from activities.run_words import RUN_STATUSES
 from receiver.durations import date_of
 
 STATES_OF_FORM: Final = ("needs_person", "waiting")

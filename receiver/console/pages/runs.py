@@ -11,8 +11,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from activities.finding import RUN_STATUSES, RunFilter
+from activities.finding import RunFilter
 from activities.listing import FailedRuns, Run, count_runs, failed_runs, list_page
+from activities.run_words import RUN_STATUSES
 from receiver.console.pages.run_filters import FilterForm, read_filters
 from receiver.console.paging import PAGE_SIZE
 from receiver.console.site import Site
