@@ -80,7 +80,7 @@ class Fetched(Generic[Document]):
         """Begin a fetch, unless one is running or the last one was a moment ago."""
         with self._lock:
             pause = RETRY_PAUSE if self._copy is None else FETCH_PAUSE
-            if self._is_fetching or self._clock() - self._asked_at < pause:
+            if self.is_fetching or self._clock() - self._asked_at < pause:
                 return
             self._asked_at = self._clock()
             self._thread = threading.Thread(target=self._fetch, name="fetch", daemon=True)
@@ -97,7 +97,8 @@ class Fetched(Generic[Document]):
         return self._copy is not None
 
     @property
-    def _is_fetching(self) -> bool:
+    def is_fetching(self) -> bool:
+        """Whether a fetch is running."""
         return self._thread is not None and self._thread.is_alive()
 
     def _fetch(self) -> None:

@@ -23,15 +23,18 @@ from activities.signatures.asymmetric_keys import (
     checked_key,
     load_private_key,
 )
-from activities.signatures.fetched import FETCH_PAUSE, Fetched
+from activities.signatures.fetched import Fetched
 from activities.signatures.scheme import ConfigError, KeyUnavailable, SignatureError
 
 MOST_FETCHED: Final = 8
 """Certificates that are kept. A provider has one or two at a time."""
 
-MOST_PENDING: Final = 4
+MOST_PENDING: Final = 8
 """URLs without a certificate that are remembered: anyone can name URLs of the provider at which there is none."""
 
+NEW_URL_PAUSE: Final = 2.0
+"""Seconds after which another URL is fetched for the first time. Up to `MOST_PENDING` of these may come at once, so
+that some invented URLs do not delay the certificate; each costs a request to the provider, and some CPU."""
 
 ReadCertificate = Callable[[bytes], x509.Certificate]
 
@@ -96,7 +99,7 @@ class Certificates:
         self._clock = clock
         self._read = read or load_certificate
         self._fetched: dict[str, Fetched[x509.Certificate]] = {}
-        self._seen: dict[str, float] = {}
+        self._next_at = float("-inf")
 
     def check_url(self, url: str) -> None:
         """Raise `SignatureError` unless the URL is one of the provider's."""
@@ -111,7 +114,7 @@ class Certificates:
         self.check_url(url)
         if url not in self._fetched:
             self._make_room()
-            self._fetched[url], self._seen[url] = Fetched(url, self._read, self._clock), self._clock()
+            self._fetched[url] = Fetched(url, self._read, self._clock)
         if (copy := self._fetched[url].get()) is None:
             raise KeyUnavailable("the provider's certificate has not been fetched yet")
         return key_of(copy.document, now)
@@ -122,14 +125,24 @@ class Certificates:
             fetched.wait(seconds)
 
     def _make_room(self) -> None:
-        """Forget a URL if there are too many; raises `KeyUnavailable` if all have been named just now."""
+        """Forget a URL if there are too many; raises `KeyUnavailable` if too many have been named just now."""
         pending = [url for url, fetched in self._fetched.items() if not fetched.is_there]
+        ended = [url for url in pending if not self._fetched[url].is_fetching]
+        if len(pending) >= MOST_PENDING and not ended:
+            raise KeyUnavailable("too many certificates are being fetched")
+        self._take_turn()
         if len(pending) >= MOST_PENDING:
-            if self._clock() - self._seen[pending[0]] < FETCH_PAUSE:
-                raise KeyUnavailable("too many certificates are being fetched")
-            del self._fetched[pending[0]]
+            del self._fetched[ended[0]]
         elif len(self._fetched) >= MOST_FETCHED + MOST_PENDING:
             del self._fetched[next(iter(self._fetched))]
+
+    def _take_turn(self) -> None:
+        """Count a new URL; raises `KeyUnavailable` if it comes too soon. Up to `MOST_PENDING` unused turns are kept."""
+        now = self._clock()
+        turn = max(self._next_at, now - (MOST_PENDING - 1) * NEW_URL_PAUSE)
+        if turn > now:
+            raise KeyUnavailable("too many URLs of certificates were named just now")
+        self._next_at = turn + NEW_URL_PAUSE
 
 
 def load_certificate(pem: bytes) -> x509.Certificate:

@@ -56,7 +56,8 @@ class Sns(KeyPairScheme):
     """Amazon SNS. A secret is the ARN of a topic: Amazon signs for all customers, so only the topic proves the sender.
 
     The certificate is fetched from Amazon, in the background. certificate: a certificate in PEM that is used instead,
-    for tests and the sandbox; private_key: its other half, only for signing. All fields of the body are covered except
+    for tests and the sandbox; then nothing is fetched, and `SigningCertURL` may name any URL, as emulators of SNS name
+    their own. private_key: its other half, only for signing. All fields of the body are covered except
     `UnsubscribeURL`, `SigningCertURL` and the message's attributes.
     """
 

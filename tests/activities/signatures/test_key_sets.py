@@ -245,6 +245,6 @@ def test_a_fetch_ends_in_time(
     server.holding.clear()
     with pytest.raises(KeyUnavailable):
         found(keys, "old")
-    assert not keys._fetched._is_fetching
+    assert not keys._fetched.is_fetching
     # By the bound on the whole fetch; httpx bounds only the pause between two bytes.
     assert [vars(record)["why"] for record in caplog.records] == ["TimeoutError"]

@@ -106,6 +106,15 @@ def test_a_body_that_is_no_message_is_refused(body: bytes) -> None:
     assert refused(sent(body)) == "malformed-body"
 
 
+EMULATOR = "http://localhost.localstack.cloud:4566/_aws/sns/SimpleNotificationService-6c6f.pem"
+
+
+def test_a_pinned_certificate_needs_no_url_of_amazon() -> None:
+    """The URL is not signed and nothing is fetched. Without the pinned certificate it is refused."""
+    SETUP.scheme().verify(sent(message(SigningCertURL=EMULATOR)), NOW)
+    assert refused(sent(message(SigningCertURL=EMULATOR)), certificate="", private_key="") == "malformed-header"
+
+
 def test_a_message_cannot_become_two_fields() -> None:
     """Both are signed alike; the second has a part of the message in the field that follows."""
     fields = message(Subject=None, Message="pay 1\nMessageId\nx", MessageId="msg_1")
@@ -187,10 +196,55 @@ def test_urls_without_a_certificate_are_few(server: KeyServer) -> None:
         assert sum(server.fetched.values()) == (minute + 1) * certificates.MOST_PENDING
 
 
-def test_certificates_that_are_kept_are_few(server: KeyServer) -> None:
+def test_invented_urls_do_not_delay_the_certificate(server: KeyServer) -> None:
+    """Four URLs, at each of which there is none, are named just before the real one."""
+    server.documents["/real"] = SNS_CERTIFICATE.encode()
     known = certificates.Certificates(re.compile(".*"), clock=Clock())
+    for path in ("1", "2", "3", "4", "real"):
+        with pytest.raises(KeyUnavailable):
+            known.key_at(f"{server.url}/{path}", NOW)
+    known.wait(30)
+    assert known.key_at(f"{server.url}/real", NOW)
+
+
+def test_after_many_invented_urls_the_next_waits_two_seconds(server: KeyServer) -> None:
+    clock = Clock()
+    known = certificates.Certificates(re.compile(".*"), clock=clock)
+    server.documents["/real"] = SNS_CERTIFICATE.encode()
+    for path in (*range(20), "real"):
+        with pytest.raises(KeyUnavailable):
+            known.key_at(f"{server.url}/{path}", NOW)
+    known.wait(30)
+    assert "/real" not in server.fetched
+    clock.now += certificates.NEW_URL_PAUSE
+    with pytest.raises(KeyUnavailable):
+        known.key_at(f"{server.url}/real", NOW)
+    known.wait(30)
+    assert known.key_at(f"{server.url}/real", NOW)
+
+
+def test_a_fetch_that_runs_is_not_given_up(server: KeyServer) -> None:
+    """However many other URLs are named meanwhile."""
+    clock = Clock()
+    known = certificates.Certificates(re.compile(".*"), clock=clock)
+    server.documents["/real"] = SNS_CERTIFICATE.encode()
+    server.holding.clear()
+    for path in ("real", *range(20)):
+        with pytest.raises(KeyUnavailable):
+            known.key_at(f"{server.url}/{path}", NOW)
+        clock.now += certificates.NEW_URL_PAUSE
+    server.holding.set()
+    known.wait(30)
+    assert known.key_at(f"{server.url}/real", NOW)
+    assert len(known._fetched) <= certificates.MOST_PENDING
+
+
+def test_certificates_that_are_kept_are_few(server: KeyServer) -> None:
+    clock = Clock()
+    known = certificates.Certificates(re.compile(".*"), clock=clock)
     most = certificates.MOST_FETCHED + certificates.MOST_PENDING
     for number in range(most + 2):
+        clock.now += certificates.NEW_URL_PAUSE
         server.documents[f"/{number}"] = SNS_CERTIFICATE.encode()
         with pytest.raises(KeyUnavailable):
             known.key_at(f"{server.url}/{number}", NOW)
