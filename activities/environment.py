@@ -79,7 +79,7 @@ class Environment:
         ALLOW_HTTP=1 takes http on other machines too: in a private network, or behind a proxy that encrypts.
         """
         value = value.rstrip("/")
-        if value and not _is_base_url(value):
+        if value and not is_base_url(value):
             self.fault(name, "is not a plain http or https URL", fix)
         elif urlsplit(value).scheme == "http" and not is_loopback(value) and self.optional("ALLOW_HTTP") != "1":
             self.fault(name, "is http", f"use https: {HTTP_IS_READ}")
@@ -148,7 +148,8 @@ def is_loopback(url: str) -> bool:
         return False
 
 
-def _is_base_url(value: str) -> bool:
+def is_base_url(value: str) -> bool:
+    """Whether the value is an http or https URL without user name, query and fragment."""
     try:
         parts = urlsplit(value)
         # `port` raises ValueError for an invalid number.

@@ -126,7 +126,7 @@ def test_make_help_lists_every_target() -> None:
 @pytest.mark.parametrize(("packages", "groups"), [("playwright", 1), ("pytest", 0)])
 def test_setup_keeps_what_make_browser_added(tmp_path: Path, packages: str, groups: int) -> None:
     (tmp_path / ".venv/lib/python3.11/site-packages" / packages).mkdir(parents=True)
-    words = ["make", "-n", "-C", tmp_path, "-f", ROOT / "Makefile", "setup"]
+    words = ["make", "-n", "-C", str(tmp_path), "-f", str(ROOT / "Makefile"), "setup"]
     shown = subprocess.run(words, capture_output=True, text=True, check=True).stdout
     assert len(re.findall(r" sync --locked .*--group browser", shown)) == groups
 

@@ -43,7 +43,9 @@ def _make_partner(name: str, factory: PartnerFactory, own: Environment) -> Partn
     try:
         partner = factory(own)
     except ConfigError as error:
-        own.fault("PARTNERS", f"names {name!r}, whose file cannot be used: {error}", "set it right in its file")
+        # A token URL that is incomplete because the partner's URL is missing is already a fault.
+        if not own.faults:
+            own.fault("PARTNERS", f"names {name!r}, whose file cannot be used: {error}", "set it right in its file")
         return None
     # A signature that is missing because its secret is missing is already a fault.
     if partner.must_prove_its_bodies and not partner.proves_its_bodies and not own.faults:

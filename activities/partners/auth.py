@@ -16,6 +16,7 @@ from urllib.parse import quote_plus
 
 import httpx
 
+from activities.environment import is_base_url
 from activities.http import UNANSWERED, NotAuthenticated, send_for_auth
 from activities.reaching import plain_words
 from activities.signatures import ConfigError
@@ -59,6 +60,11 @@ OAUTH_ERRORS: Final = frozenset(
 """Error codes of RFC 6749 that are repeated. Other words of a token endpoint may quote our secret."""
 
 
+IMPOSSIBLE_ENDPOINT: Final = (
+    "the token URL of auth is not a plain http or https URL: use one such as https://api.example.com/token"
+)
+
+
 @dataclass(frozen=True)
 class _Token:
     value: str
@@ -95,6 +101,15 @@ class ClientCredentials(httpx.Auth):
         self._now = now
         self._token: _Token | None = None
         self._fetching: asyncio.Task[_Token] | None = None
+
+    @property
+    def flaw(self) -> str:
+        """Why no token can be asked for, or ""."""
+        try:
+            httpx.URL(self._url)
+        except httpx.InvalidURL:
+            return IMPOSSIBLE_ENDPOINT
+        return "" if is_base_url(self._url.partition("?")[0]) else IMPOSSIBLE_ENDPOINT
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         """Refuse a synchronous client: it would send the request without a token."""

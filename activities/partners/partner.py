@@ -16,6 +16,7 @@ from activities.callback_urls import Claims
 from activities.connection import DIRECT, Connection
 from activities.environment import Environment
 from activities.handshakes import HANDSHAKES, AnyHandshake, Handshake, OwnHandshake
+from activities.partners.auth import ClientCredentials
 from activities.partners.events import Event, NotOurs
 from activities.partners.received import Part, Received
 from activities.partners.received import Unreadable as Unreadable
@@ -167,6 +168,9 @@ class Partner:
             raise ConfigError(f"partner {self.name}: content_type is a media type in lower case, without parameters")
         if self.idempotency_header and not IDEMPOTENCY_HEADER.fullmatch(self.idempotency_header):
             raise ConfigError(f"partner {self.name}: idempotency_header is not the name of a header for a key")
+        # Here, not by `ClientCredentials`: by now the file has read all its variables, and each missing one is a fault.
+        if isinstance(self.auth, ClientCredentials) and (flaw := self.auth.flaw):
+            raise ConfigError(f"partner {self.name}: {flaw}")
         self._check_limits()
         self._check_answers()
         self._check_handshakes()

@@ -22,7 +22,7 @@ from activities.calls import PartnerCalls
 from activities.connection import Connection, connection
 from activities.environment import Environment
 from activities.http import BoundedTransport, http_client
-from activities.partners import sandbox
+from activities.partners import PARTNERS, load_partners, sandbox
 from activities.partners.auth import ClientCredentials
 from activities.partners.partner import Partner, idempotency_key
 from activities.reaching import plain_words
@@ -198,6 +198,42 @@ async def test_a_token_endpoint_that_hangs_takes_no_call(
 async def test_a_token_endpoint_that_is_not_there_takes_no_call(server: PartnerServer) -> None:
     auth = ClientCredentials("http://127.0.0.1:9/token", "id", SECRET)
     assert "gives no answer (ConnectError: nothing listens there)" in await refusal(bank(server, auth=auth))
+
+
+IMPOSSIBLE_URLS = (
+    *(
+        "/oauth/token",
+        "",
+        "api.example/token",
+        "ftp://api.example/token",
+        "https://",
+        "https://api.example:70000/token",
+    ),
+    *("https://a b.example/", "https://api.example/\n", "https://user:pass@api.example/token", "https://[::1/token"),
+)
+
+
+@pytest.mark.parametrize("url", IMPOSSIBLE_URLS)
+async def test_an_impossible_token_url_is_refused_at_the_start(url: str, server: PartnerServer) -> None:
+    with pytest.raises(ConfigError, match=r"partner bank: the token URL of auth is not a plain http or https URL: use"):
+        bank(server, auth=ClientCredentials(url, "id", SECRET))
+
+
+async def test_a_token_url_may_have_a_query(server: PartnerServer) -> None:
+    assert bank(server, auth=ClientCredentials(f"{server.url}/token?version=2", "id", SECRET)).auth
+
+
+def test_a_missing_variable_is_not_also_a_wrong_token_url(
+    server: PartnerServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wants_tokens(environment: Environment) -> Partner:
+        url = environment.url("BANK_API", fix="the bank's API")
+        return bank(server, auth=ClientCredentials(f"{url}/token", "id", SECRET))
+
+    monkeypatch.setitem(PARTNERS, "bank", wants_tokens)
+    environment = Environment({})
+    assert load_partners(["bank"], environment) == {}
+    assert [(fault.name, fault.problem) for fault in environment.faults] == [("BANK_API", "is not set")]
 
 
 async def test_a_question_without_a_token_is_not_asked(server: PartnerServer) -> None:
