@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.parts.browsers import Watched, new_context
+from tests.parts.browsers import Watched, check_looks, new_context
 from tests.parts.console_systems import CONSOLE_PAGES, HOSTILE_BODIES, STATUSES, ConsoleSystem
 
 pytestmark = pytest.mark.browser
 
-LOOKS = [(width, dark) for width in (1280, 320) for dark in (False, True)]
 WIDE = "w" * 4000
 
 WRONG: dict[str, tuple[str, int]] = {
@@ -23,15 +22,6 @@ WRONG: dict[str, tuple[str, int]] = {
     "wrong-state": ("/?state=wrong", 400),
     "wrong-filters": (f"/deliveries?since={WIDE}&stage=x&fate=y&verdict=z&before=q", 400),
 }
-
-
-def check_looks(visited: Watched, name: str, pictures: Path) -> None:
-    for width, dark in LOOKS:
-        visited.look(width, dark=dark)
-        visited.page.screenshot(path=pictures / f"{name}-{width}{'-dark' if dark else ''}.png", full_page=True)
-        assert (width, dark, visited.axe()) == (width, dark, [])
-        assert (width, visited.sideways()) == (width, [])
-    visited.check()
 
 
 @pytest.mark.parametrize("name", CONSOLE_PAGES)

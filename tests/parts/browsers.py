@@ -94,6 +94,19 @@ class Watched:
         return found
 
 
+LOOKS = [(width, dark) for width in (1280, 320) for dark in (False, True)]
+
+
+def check_looks(visited: Watched, name: str, pictures: Path) -> None:
+    """Fail unless the page is accessible and fits, wide and narrow, light and dark. Pictures go to the folder."""
+    for width, dark in LOOKS:
+        visited.look(width, dark=dark)
+        visited.page.screenshot(path=pictures / f"{name}-{width}{'-dark' if dark else ''}.png", full_page=True)
+        assert (width, dark, visited.axe()) == (width, dark, [])
+        assert (width, visited.sideways()) == (width, [])
+    visited.check()
+
+
 @contextmanager
 def chromium() -> Iterator[Any]:
     """A browser of playwright's, which is Debian's package or what CHROMIUM names."""

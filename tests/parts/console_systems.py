@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import re
@@ -17,15 +18,23 @@ from typing import Any
 from unittest.mock import patch
 from urllib.parse import urlencode
 
+from temporalio.client import Client
+
+from activities.lanes import Hold, hold_lane, release_lane
+from activities.runs import Runs
 from activities.store.database import Database
 from receiver.answers import Verdict
 from receiver.cli.demo import stack as stack_module
+from receiver.cli.demo.processes import free_port
+from receiver.cli.demo.stack import stagehook_command
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.delivery import Delivery, Fate, digest, new_id
-from tests.local_stack import Local, eventually, local_system
+from tests.local_stack import Local, eventually, local_system, running
 from tests.parts.deliveries import delivery
 from tests.parts.endings import said
 from tests.parts.local_runs import begin
+from workflows.contract import Pipeline, Stage
+from workflows.lanes import ask_lane
 
 PLAYS = {"identity": ["later"], "bank": ["never"], "esign": ["later"], "cards": ["later"]}
 
@@ -109,6 +118,46 @@ class ConsoleSystem:
         """Wait until Temporal has taken a delivery that was released."""
         show = ("delivery", "show", id_, "--json")
         in_thread(lambda: eventually(lambda: said(self.local.command(*show))["fate"] == "taken"))
+
+    @contextmanager
+    def overdue_run(self) -> Iterator[str]:
+        """A run past its deadline, which waits because its partner cannot be asked: those questions are held."""
+        lane = ask_lane("stagehook", "identity")
+        stages = (Stage(1, "identity-check", "identity", timeout=2.0),)
+
+        async def start() -> str:
+            client = await Client.connect(self.local.stack.address)
+            await hold_lane(client, lane, Hold("operator", "for a test", "ada"))
+            pipeline = Pipeline("overdue", stages)
+            run = await Runs(client).start(pipeline, {"signer": "play:never"}, task_queue="stagehook")
+            return run.id
+
+        async def end(run: str) -> None:
+            client = await Client.connect(self.local.stack.address)
+            await release_lane(client, lane, actor="ada", reason="")
+            await Runs(client).cancel(run)
+
+        with ThreadPoolExecutor(1) as thread:
+            run = thread.submit(lambda: asyncio.run(start())).result()
+            try:
+                yield run
+            finally:
+                thread.submit(lambda: asyncio.run(end(run))).result()
+
+    @contextmanager
+    def own_console(self, folder: Path, **changes: str) -> Iterator[str]:
+        """`stagehook console`, a process beside the system; gives its port. changes: of the environment."""
+        port, log = str(free_port()), folder / "console.log"
+        env = {**self.local.stack.environment, "CONSOLE_PASSWORD": "", **changes}
+        with running(stagehook_command("console", "--port", port), env, log):
+            in_thread(lambda: eventually(lambda: "Uvicorn running" in log.read_text()))
+            yield port
+
+    def ledger(self, run: str) -> list[dict[str, Any]]:
+        """What the ledger of the run's first stage holds."""
+        entries: list[dict[str, Any]] = []
+        in_thread(lambda: entries.extend(eventually(lambda: stage_of(self.local, run, 1))["ledger"]))
+        return entries
 
     def add_deliveries(self, count: int, **changes: Any) -> None:
         """Add deliveries to the store."""
