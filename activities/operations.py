@@ -47,6 +47,11 @@ class CommandUnsure(Exception):
     """It is not known whether the command was or will be carried out. The same id tells."""
 
 
+def cancel_text(actor: str, reason: str) -> str:
+    """The reason of a request to cancel a run, for its history and its ledger."""
+    return f"cancelled by {actor}" + (f": {reason}" if reason else "")
+
+
 @dataclass(frozen=True)
 class SeenCall:
     """The call at which an operator saw an open stage. chain_id: of its run.

@@ -11,6 +11,8 @@ from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from typing import Any, Final, TypeVar
 
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.workflowservice.v1 import SignalWorkflowExecutionRequest
 from temporalio.client import (
     Client,
     WorkflowExecutionDescription,
@@ -45,6 +47,7 @@ from workflows.contract import (
     OUTCOMES,
     PIPELINE_WORKFLOW,
     PROGRESS,
+    SENDER_HEADER,
     TOKEN_SLACK,
     Carried,
     Outcome,
@@ -52,6 +55,7 @@ from workflows.contract import (
     PipelineResult,
     PipelineRun,
     Progress,
+    Sender,
     StageCall,
     StageProgress,
     contract_of,
@@ -217,10 +221,22 @@ class Runs:
             return None
         return [one for one in progress.stages if one.number <= stage and one.state not in {"pending", "settled"}]
 
-    async def advance(self, workflow_id: str, stage: int) -> None:
+    async def advance(self, workflow_id: str, stage: int, sender: Sender) -> None:
         """End every wait up to the stage, as an operator. `open_waits` checks the number, and tells which these are."""
+        client = self.client
+        request = SignalWorkflowExecutionRequest(
+            namespace=client.namespace,
+            workflow_execution=WorkflowExecution(workflow_id=workflow_id),
+            signal_name=ADVANCE_STAGE,
+            identity=client.identity,
+            request_id=str(uuid.uuid4()),
+        )
+        request.input.payloads.extend(await client.data_converter.encode([stage]))
+        # Not `encode`: workers read headers without a codec.
+        [said] = client.data_converter.payload_converter.to_payloads([sender])
+        request.header.fields[SENDER_HEADER].CopyFrom(said)
         async with self.reaching(workflow_id):
-            await self.client.get_workflow_handle(workflow_id).signal(ADVANCE_STAGE, stage)
+            await client.workflow_service.signal_workflow_execution(request, retry=True)
 
     async def finish(self, workflow_id: str, stage: int) -> None:
         """End every wait up to the stage if the run is still open; does nothing if it has ended."""

@@ -22,6 +22,7 @@ from activities.http import http_client
 from activities.partners.partner import Partner
 from activities.reach import Reach
 from activities.settings import Settings
+from activities.signal_senders import SignalSenders
 from activities.store.call_notes import CallNotes
 from activities.store.calls import Calls
 from activities.target import Target
@@ -161,6 +162,7 @@ def build_worker(
             activities=[calls.call_partner, calls.ask_partner],
             workflow_runner=workflow_runner(),
             sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
+            interceptors=[SignalSenders()],
             **shared,
         )
     ]

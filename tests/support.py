@@ -19,6 +19,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
+from activities.signal_senders import SignalSenders
 from activities.worker import WORKFLOWS, workflow_runner
 from tests.parts.one_queue import OneQueue
 from workflows.contract import (
@@ -112,7 +113,7 @@ async def working(
         task_queue=QUEUE,
         workflows=workflows,
         activities=[partner.call_partner, partner.ask_partner],
-        interceptors=[OneQueue()],
+        interceptors=[SignalSenders(), OneQueue()],
         workflow_runner=workflow_runner(),
         sticky_queue_schedule_to_start_timeout=timedelta(seconds=1),
         max_cached_workflows=cached,

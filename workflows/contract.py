@@ -22,6 +22,9 @@ from workflows.durations import DAY, HOUR
 ADVANCE_STAGE: Final = "advance_stage"
 """Name of the signal that carries callbacks and operators' advances."""
 
+SENDER_HEADER: Final = "stagehook-sender"
+"""Name of the header of this signal that says who sent it by hand, and why: a `Sender` as JSON."""
+
 PROGRESS: Final = "progress"
 """Name of the query that shows a run."""
 
@@ -368,6 +371,17 @@ class Command:
     seconds: float = 0.0
     data: Mapping[str, Any] = field(default_factory=dict)
     attempt: int = 0
+
+
+@dataclass(frozen=True)
+class Sender:
+    """Who sent a signal by hand, and why: the header `SENDER_HEADER` of the signal, for the ledger.
+
+    The signal's arguments cannot hold it: a worker of an earlier version ignores a signal with others.
+    """
+
+    actor: str
+    reason: str
 
 
 @dataclass(frozen=True)

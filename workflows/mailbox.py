@@ -15,7 +15,7 @@ from typing import Any, Final
 from temporalio.converter import value_to_type
 
 from workflows.commands import CommandRefused, apply, read_command, text_of, why_refused
-from workflows.contract import Answer, Applied, Callback, Carried, LedgerEntry, Outcome
+from workflows.contract import Answer, Applied, Callback, Carried, LedgerEntry, Outcome, Sender
 from workflows.nesting import is_deeper
 from workflows.reading import SHALLOW_CALLBACKS, Broken, convert, is_sound
 from workflows.stage_record import LONGEST_TEXT, StageRecord
@@ -90,15 +90,15 @@ class Mailbox:
         self.received += 1
         self.ignore("unknown signal name")
 
-    def receive(self, args: Sequence[Any], *, at: float) -> None:
-        """Apply the arguments of an `advance_stage` signal, whatever they are.
+    def receive(self, args: Sequence[Any], *, at: float, sender: Sender | None = None) -> None:
+        """Apply the arguments of an `advance_stage` signal, whatever they are. sender: as the signal's header says.
 
         `[2]` and `[2, None]` advance past stage 2; `[2, {...}]` is a callback for stage 2; anything else is ignored.
         """
         self.received += 1
         match args:
             case [stage] | [stage, None]:
-                self._receive_by_hand(stage, at)
+                self._receive_by_hand(stage, at, sender)
             case [stage, callback]:
                 self._receive_callback(stage, callback, at)
             case _:
@@ -145,7 +145,7 @@ class Mailbox:
         # In Python a bool is an int, but `true` is not a stage number.
         return type(stage) is int and 1 <= stage <= self.last_stage
 
-    def _receive_by_hand(self, stage: Any, at: float) -> None:
+    def _receive_by_hand(self, stage: Any, at: float, sender: Sender | None) -> None:
         if not self._is_stage(stage):
             self.ignore("no such stage")
         elif stage <= self.advanced_to:
@@ -153,8 +153,11 @@ class Mailbox:
         else:
             self.advanced_to = stage
             for number in range(1, stage + 1):
-                if self.record(number).outcome is None:
-                    self.record(number).settle("advanced", "operator", at=at)
+                record = self.record(number)
+                if record.outcome is None:
+                    record.settle("advanced", "operator", at=at)
+                    if sender:
+                        record.enter(f"advance, by {sender.actor}", sender.reason, at=at)
 
     def _receive_callback(self, stage: Any, value: Any, at: float) -> None:
         callback = self._read_callback(value)

@@ -29,6 +29,7 @@ from workflows.contract import (
     PipelineResult,
     PipelineRun,
     Progress,
+    Sender,
     Stage,
     contract_of,
 )
@@ -87,6 +88,7 @@ class StagedWorkflow:
         self._stages: dict[int, Stage] = {}
         self._settlements = Settlements(self._name)
         self._has_news = False
+        self._sender: Sender | None = None
         self._is_findable = is_findable(workflow.info().typed_search_attributes)
         self._found: Sequence[SearchAttributeUpdate[Any]] = ()
 
@@ -101,7 +103,7 @@ class StagedWorkflow:
         invalid signals.
         """
         if not any(isinstance(arg, Exception) for arg in args):  # drop a signal that cannot be decoded, as the SDK does
-            self._mailbox.receive(args, at=workflow.time())
+            self._mailbox.receive(args, at=workflow.time(), sender=self._sender)
         self._show_soon()
 
     @workflow.signal(dynamic=True)
@@ -146,6 +148,10 @@ class StagedWorkflow:
         settled = {stage.name or str(stage.number): record.outcome for stage, record in self._known_records()}
         return PipelineResult(self._name, {name: outcome for name, outcome in settled.items() if outcome})
 
+    def note_sender(self, sender: Sender | None) -> None:
+        """Note who sends the signal that is handled next. The worker calls it; see `activities.signal_senders`."""
+        self._sender = sender
+
     # --- for subclasses
 
     async def stage(self, stage: Stage, data: Mapping[str, Any] | None = None) -> Outcome:
@@ -167,6 +173,8 @@ class StagedWorkflow:
         try:
             outcome = await running
         except asyncio.CancelledError:
+            if (reason := workflow.cancellation_reason()) and record.outcome is None:
+                record.enter("request to cancel the run", reason, at=workflow.time())
             record.settle("failed", "cancelled", at=workflow.time())
             self._show()
             raise

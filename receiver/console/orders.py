@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from activities import strict_json
-from activities.operations import SeenCall, WentOn, operate
+from activities.operations import SeenCall, WentOn, cancel_text, operate
 from activities.resets import ResumedBefore, resume, was_resumed
 from activities.run_errors import ProgressUnknown, RunEnded
 from activities.runs import Runs
 from receiver.durations import duration_of
 from receiver.telling.looking import GOOD, RunLook
-from workflows.contract import Action, Command, StageProgress
+from workflows.contract import Action, Command, Sender, StageProgress
 from workflows.finding import OPEN_STATES
 from workflows.stage_record import LONGEST_TEXT
 
@@ -77,7 +77,7 @@ ORDERS: Final[Mapping[str, RunOrder]] = {
             "advance",
             "Advance",
             "End every wait up to stage {stage}. Partners of later stages up to it are still called, but not waited "
-            "for. The reason is written to the console's log only.",
+            "for.",
             is_grave=True,
         ),
         RunOrder(
@@ -216,18 +216,18 @@ async def _operate(runs: Runs, name: str, given: Given) -> str:
 
 
 async def _advance(runs: Runs, name: str, given: Given) -> str:
-    _, seen = given.reason, given.seen
+    sender, seen = Sender(given.actor, given.reason), given.seen
     with contextlib.suppress(ProgressUnknown):
         # Sent twice, it ends no other wait; so only another run is a reason to refuse it.
         if why := seen.why_gone(given.stage, await runs.progress(given.workflow_id), repeated=True):
             raise WentOn(why)
     await runs.check_open(given.workflow_id)
-    await runs.advance(given.workflow_id, given.stage)
+    await runs.advance(given.workflow_id, given.stage, sender)
     return f"Sent: the waits up to stage {given.stage} are over."
 
 
 async def _cancel(runs: Runs, name: str, given: Given) -> str:
-    reason, chain = f"{given.reason} (by {given.actor})", given.seen.chain_id
+    reason, chain = cancel_text(given.actor, given.reason), given.seen.chain_id
     try:
         await runs.cancel(given.workflow_id, chain_id=chain, reason=reason)
     except RunEnded:

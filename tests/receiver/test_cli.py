@@ -69,10 +69,13 @@ def test_a_run_is_started_shown_listed_and_advanced(local: Local) -> None:
     assert "waiting" in shown
     assert "first" in [run["workflow_id"] for run in said(local.command("pipeline", "list", "--json"))]
     assert "onboarding" in local.command("pipeline", "list").stdout.decode()
-    assert local.command("pipeline", "advance", "first", "2").returncode == 0
+    said_by = ("--actor", "ada", "--reason", "the bank wrote a letter")
+    assert local.command("pipeline", "advance", "first", "2", *said_by).returncode == 0
     watched = local.command("pipeline", "watch", "first")
     assert watched.returncode == 0
     assert "advanced (operator)" in watched.stdout.decode()
+    told = local.command("pipeline", "show", "first").stdout.decode()
+    assert "advance, by ada: the bank wrote a letter" in told
     for verb in ("advance", "cancel"):
         args = ["pipeline", verb, "first", *(["1"] if verb == "advance" else [])]
         assert "has ended: completed" in refused(local.command(*args), 1)
@@ -171,12 +174,15 @@ def test_start_and_wait_exits_3_when_the_run_fails(local: Local) -> None:
     assert done.returncode == 2
     start_run(local, "waits")
     assert "say --yes" in refused(local.command("pipeline", "cancel", "waits"), 2)
-    assert local.command("pipeline", "cancel", "waits", "--yes").returncode == 0
+    words = ("pipeline", "cancel", "waits", "--yes", "--actor", "ada", "--reason", "the order was withdrawn")
+    assert local.command(*words).returncode == 0
     watched = local.command("pipeline", "watch", "waits", "--json")
     assert watched.returncode == 3
     last = json.loads(watched.stdout.splitlines()[-1])
     assert last["status"] == "canceled"
     assert last["progress"]["stages"][1]["cause"] == "cancelled"
+    told = local.command("pipeline", "show", "waits").stdout.decode()
+    assert "request to cancel the run: cancelled by ada: the order was withdrawn" in told
 
 
 def test_an_operator_can_answer_for_a_partner(local: Local, tmp_path: Path) -> None:

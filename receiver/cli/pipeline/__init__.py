@@ -127,16 +127,19 @@ async def watch(workflow_id: str, *, as_json: bool) -> int:
 @click.argument("workflow_id", metavar="ID", type=RUN_ID)
 @click.argument("stage", type=int)
 @click.option("--yes", is_flag=True, help="Do not ask, even if several stages wait.")
+@click.option("--reason", default="", help="Why, for the ledger of the stages.")
+@actor_option
 @run_async
-async def advance(workflow_id: str, stage: int, *, yes: bool) -> None:
+async def advance(workflow_id: str, stage: int, reason: str, actor: str, *, yes: bool) -> None:
     """End every wait of the run ID up to stage number STAGE, by hand.
 
     Partners of later stages up to STAGE are still called, but not waited for. Says which open waits this ends, and
     asks first if there are several.
     """
-    from receiver.cli.pipeline.advancing import advance_run
+    from receiver.cli.pipeline.advancing import NO_REASON, advance_run
+    from workflows.contract import Sender
 
-    await advance_run(workflow_id, stage, yes=yes)
+    await advance_run(workflow_id, stage, Sender(actor, reason or NO_REASON), yes=yes)
 
 
 @pipeline.command()
@@ -158,13 +161,15 @@ async def resume(workflow_id: str, stage: int | None, reason: str, actor: str) -
 
 @pipeline.command()
 @click.argument("workflow_id", metavar="ID", type=RUN_ID)
+@click.option("--reason", default="", help="Why, for the run's history and the ledger of its open stages.")
+@actor_option
 @yes_option
 @run_async
-async def cancel(workflow_id: str, *, yes: bool) -> None:
+async def cancel(workflow_id: str, reason: str, actor: str, *, yes: bool) -> None:
     """Cancel the run ID. Asks first."""
     from receiver.cli.pipeline.cancelling import cancel_run
 
-    await cancel_run(workflow_id, yes=yes)
+    await cancel_run(workflow_id, reason, actor, yes=yes)
 
 
 @pipeline.command()

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from receiver.cli.output import confirm_first, note
 from receiver.cli.pipeline.runs import connect_runs
 from receiver.cli.terminal import printable
 from receiver.telling.stages import stage_name
-from workflows.contract import StageProgress
+from workflows.contract import Sender, StageProgress
+
+NO_REASON: Final = "no reason given"
 
 
-async def advance_run(workflow_id: str, stage: int, *, yes: bool) -> None:
-    """End every wait of the run up to the stage. yes: do not ask, however many waits these are.
+async def advance_run(workflow_id: str, stage: int, sender: Sender, *, yes: bool) -> None:
+    """End every wait of the run up to the stage. sender: for the ledger. yes: do not ask, however many waits these are.
 
     Raises `RunNotFound`, `RunEnded`, `NoSuchStage`; `CommandError` if stdin is not a terminal to ask on.
     """
@@ -24,7 +27,7 @@ async def advance_run(workflow_id: str, stage: int, *, yes: bool) -> None:
         note(printable(what))
     else:
         confirm_first(what)
-    await runs.advance(workflow_id, stage)
+    await runs.advance(workflow_id, stage, sender)
     note(printable(f"sent: the waits of {workflow_id} up to stage {stage} are over"))
 
 

@@ -112,6 +112,7 @@ async def test_a_run_is_cancelled_and_a_failed_one_resumed(real: WorkflowEnviron
         async with asyncio.timeout(30):
             while "resume" not in (page := await browser.get("/run?id=run")).text:
                 await asyncio.sleep(0.05)
+        assert f"<strong>request to cancel the run</strong>: cancelled by ada: {WHY}" in page.text
         assert (await browser.send(cancel, reason=WHY)).status_code == 303
         assert (await browser.send(cancel, reason="another")).status_code == 409
 
@@ -130,6 +131,9 @@ async def test_waits_are_ended_by_hand(real: WorkflowEnvironment, browser: Brows
         for _ in range(2):
             assert (await browser.send(form, reason=WHY)).status_code == 303
         await waiting(handle, 2)
+        [entry] = (await progress_of(handle)).stages[0].ledger
+        assert (entry.what, entry.why) == ("advance, by ada", WHY)
+        assert f"<strong>advance, by ada</strong>: {WHY}" in (await browser.get("/run?id=run")).text
         of_another_run = await browser.send(await browser.get(order("advance", 2)), reason=WHY, chain="x")
         assert of_another_run.status_code == 409
         await waiting(handle, 2)

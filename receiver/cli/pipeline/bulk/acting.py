@@ -11,7 +11,7 @@ from temporalio.service import RPCError
 
 from activities.choosing import ChosenStage
 from activities.client import TemporalUnreachable
-from activities.operations import CommandUnsure, NoCommands, RefusedByRun, SeenCall, WentOn, operate
+from activities.operations import CommandUnsure, NoCommands, RefusedByRun, SeenCall, WentOn, cancel_text, operate
 from activities.resets import CannotResume, ResumedBefore, StillOpen, resume, was_resumed
 from activities.run_errors import NoSuchStage, ProgressUnknown, RunEnded, RunNotFound, WorkerAway
 from activities.runs import Runs
@@ -101,7 +101,7 @@ class Acting:
         return f"goes on from before call {first.attempt} of stage {first.stage} {first.name}"
 
     async def _cancel(self, item: BulkItem) -> str:
-        run, told = item.run, f"cancelled by {self.request.actor}: {self.request.reason}"
+        run, told = item.run, cancel_text(self.request.actor, self.request.reason)
         try:
             if run.stages:
                 await self._check_stages(item)
