@@ -158,7 +158,11 @@ CASES: dict[str, list[list[str]]] = {
     "pipeline show": [[HOSTILE], [HOSTILE, "--json"], [f"none{HOSTILE}"]],
     "pipeline result": [[HOSTILE], [HOSTILE, "--json"], [OPEN], [f"none{HOSTILE}"]],
     "pipeline watch": [[HOSTILE], [HOSTILE, "--json"], [f"none{HOSTILE}"]],
-    "pipeline advance": [[OPEN, "7"], [f"none{HOSTILE}", "1"], [HOSTILE, HOSTILE]],
+    "pipeline advance": [
+        [OPEN, "7", "--reason", HOSTILE, "--actor", HOSTILE],
+        [f"none{HOSTILE}", "1"],
+        [HOSTILE, HOSTILE],
+    ],
     "pipeline resume": [[HOSTILE, "7"], [OPEN, "--reason", HOSTILE], [f"none{HOSTILE}", "--actor", HOSTILE]],
     "pipeline extend": [
         [OPEN, "1", "2h", "--reason", HOSTILE, "--actor", HOSTILE],
@@ -176,7 +180,7 @@ CASES: dict[str, list[list[str]]] = {
         [HOSTILE, "1"],
     ],
     "pipeline reference": [[OPEN, "1", HOSTILE], [f"none{HOSTILE}", "1", "x"]],
-    "pipeline cancel": [[f"none{HOSTILE}"], [HOSTILE]],
+    "pipeline cancel": [[f"none{HOSTILE}"], [HOSTILE, "--reason", HOSTILE, "--actor", HOSTILE]],
     "pipeline bulk extend": [
         [HOSTILE, "--partner", HOSTILE, "--reason", "x"],
         ["2h", "--partner", "esign", "--reason", HOSTILE, "--dry-run"],

@@ -11,10 +11,12 @@ from datetime import timedelta
 from unittest.mock import Mock
 
 import pytest
+from click.testing import CliRunner
 from temporalio.testing import WorkflowEnvironment
 
 from activities import operations
 from activities.runs import Runs
+from receiver.cli.pipeline import actors, pipeline
 from receiver.cli.pipeline.actors import os_user
 from receiver.cli.pipeline.operating import operate_stage
 from tests.commands import Done, command
@@ -36,7 +38,9 @@ from tests.support import (
     working,
 )
 from tests.workflows.classes import BeforeCommands, Unstaged
+from workflows.commands import LONGEST_COMMAND_NAME
 from workflows.contract import OPERATE, Answer, Command, Progress
+from workflows.stage_record import LONGEST_TEXT
 
 WHY = ("--reason", "as agreed")
 ACCEPTED = "workflow_execution_update_accepted_event_attributes"
@@ -357,3 +361,24 @@ async def test_an_interrupted_command_tells_how_to_find_out(
     with pytest.raises(asyncio.CancelledError):
         await sending
     assert "run it again with --id c-1 to find out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [("cancel", "run", "--yes"), ("advance", "run", "1")], ids=["cancel", "advance"])
+@pytest.mark.parametrize(
+    ("option", "value", "says"),
+    [
+        ("--reason", "\udcff", "is not UTF-8"),
+        ("--actor", "\udcff", "is not UTF-8"),
+        ("--reason", "x" * 301, "it has 301 characters: use 0 to 300"),
+        ("--actor", "x" * 101, "it has 101 characters: use 1 to 100"),
+        ("--actor", " ", "it has 0 characters: use 1 to 100"),
+    ],
+)
+def test_a_reason_that_no_run_can_keep_is_refused(words: tuple[str, ...], option: str, value: str, says: str) -> None:
+    done = CliRunner().invoke(pipeline, [*words, option, value])
+    assert (done.exit_code, says in done.output) == (2, True)
+
+
+def test_the_command_line_knows_what_a_run_keeps() -> None:
+    """It does not import the workflows for it."""
+    assert (actors.LONGEST_ACTOR, actors.LONGEST_REASON) == (LONGEST_COMMAND_NAME, LONGEST_TEXT)

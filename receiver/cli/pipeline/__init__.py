@@ -8,7 +8,7 @@ import click
 
 from receiver.cli.names import NEW_ID, PIPELINE, RUN_ID
 from receiver.cli.output import json_option, run_async, yes_option
-from receiver.cli.pipeline.actors import actor_option
+from receiver.cli.pipeline.actors import actor_option, reason_option
 from receiver.cli.pipeline.bulk import bulk
 from receiver.cli.pipeline.commands import OPERATOR_COMMANDS
 from receiver.cli.pipeline.filters import run_filter_options
@@ -127,7 +127,7 @@ async def watch(workflow_id: str, *, as_json: bool) -> int:
 @click.argument("workflow_id", metavar="ID", type=RUN_ID)
 @click.argument("stage", type=int)
 @click.option("--yes", is_flag=True, help="Do not ask, even if several stages wait.")
-@click.option("--reason", default="", help="Why, for the ledger of the stages.")
+@reason_option
 @actor_option
 @run_async
 async def advance(workflow_id: str, stage: int, reason: str, actor: str, *, yes: bool) -> None:
@@ -161,7 +161,7 @@ async def resume(workflow_id: str, stage: int | None, reason: str, actor: str) -
 
 @pipeline.command()
 @click.argument("workflow_id", metavar="ID", type=RUN_ID)
-@click.option("--reason", default="", help="Why, for the run's history and the ledger of its open stages.")
+@reason_option
 @actor_option
 @yes_option
 @run_async
