@@ -55,7 +55,7 @@ from workflows.contract import (
     PipelineResult,
     PipelineRun,
     Progress,
-    Sender,
+    SignalSender,
     StageCall,
     StageProgress,
     contract_of,
@@ -221,7 +221,7 @@ class Runs:
             return None
         return [one for one in progress.stages if one.number <= stage and one.state not in {"pending", "settled"}]
 
-    async def advance(self, workflow_id: str, stage: int, sender: Sender) -> None:
+    async def advance(self, workflow_id: str, stage: int, sender: SignalSender) -> None:
         """End every wait up to the stage, as an operator. `open_waits` checks the number, and tells which these are."""
         client = self.client
         request = SignalWorkflowExecutionRequest(

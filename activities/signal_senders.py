@@ -17,7 +17,7 @@ from temporalio.worker import (
 )
 
 from workflows.commands import read_sender
-from workflows.contract import SENDER_HEADER, Sender
+from workflows.contract import SENDER_HEADER, SignalSender
 from workflows.staged import StagedWorkflow
 
 
@@ -38,7 +38,7 @@ class _Inbound(WorkflowInboundInterceptor):
         await super().handle_signal(input)
 
 
-def sender_in(header: Payload | None) -> Sender | None:
+def sender_in(header: Payload | None) -> SignalSender | None:
     """The sender in a header; None if there is none, or the header is not one of ours. Never raises."""
     try:
         return read_sender(json.loads(header.data)) if header else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, get_args
 
-from workflows.contract import LARGEST_OUTCOME, Action, Answer, Command, Sender
+from workflows.contract import LARGEST_OUTCOME, Action, Answer, Command, SignalSender
 from workflows.durations import DAY, describe
 from workflows.nesting import MOST_LEVELS, is_deeper
 from workflows.reading import Broken, convert, is_sound
@@ -53,14 +53,14 @@ def read_command(args: Sequence[Any]) -> Command:
     return command
 
 
-def read_sender(value: object) -> Sender | None:
+def read_sender(value: object) -> SignalSender | None:
     """Read the sender of a signal; None if the value is not one, as other clients may send anything."""
     if not isinstance(value, Mapping) or is_deeper(value) or not is_sound(value):
         return None
     actor, reason = value.get("actor"), value.get("reason")
     if not isinstance(actor, str) or not isinstance(reason, str) or not 0 < len(actor) <= LONGEST_COMMAND_NAME:
         return None
-    return Sender(actor, reason[:LONGEST_TEXT])
+    return SignalSender(actor, reason[:LONGEST_TEXT])
 
 
 def text_of(command: Command) -> str:

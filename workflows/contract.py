@@ -23,7 +23,7 @@ ADVANCE_STAGE: Final = "advance_stage"
 """Name of the signal that carries callbacks and operators' advances."""
 
 SENDER_HEADER: Final = "stagehook-sender"
-"""Name of the header of this signal that says who sent it by hand, and why: a `Sender` as JSON."""
+"""Name of the header of this signal that says who sent it by hand, and why: a `SignalSender` as JSON."""
 
 PROGRESS: Final = "progress"
 """Name of the query that shows a run."""
@@ -374,7 +374,7 @@ class Command:
 
 
 @dataclass(frozen=True)
-class Sender:
+class SignalSender:
     """Who sent a signal by hand, and why: the header `SENDER_HEADER` of the signal, for the ledger.
 
     The signal's arguments cannot hold it: a worker of an earlier version ignores a signal with others.

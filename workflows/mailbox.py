@@ -15,7 +15,7 @@ from typing import Any, Final
 from temporalio.converter import value_to_type
 
 from workflows.commands import CommandRefused, apply, read_command, text_of, why_refused
-from workflows.contract import Answer, Applied, Callback, Carried, LedgerEntry, Outcome, Sender
+from workflows.contract import Answer, Applied, Callback, Carried, LedgerEntry, Outcome, SignalSender
 from workflows.nesting import is_deeper
 from workflows.reading import SHALLOW_CALLBACKS, Broken, convert, is_sound
 from workflows.stage_record import LONGEST_TEXT, StageRecord
@@ -90,7 +90,7 @@ class Mailbox:
         self.received += 1
         self.ignore("unknown signal name")
 
-    def receive(self, args: Sequence[Any], *, at: float, sender: Sender | None = None) -> None:
+    def receive(self, args: Sequence[Any], *, at: float, sender: SignalSender | None = None) -> None:
         """Apply the arguments of an `advance_stage` signal, whatever they are. sender: as the signal's header says.
 
         `[2]` and `[2, None]` advance past stage 2; `[2, {...}]` is a callback for stage 2; anything else is ignored.
@@ -145,7 +145,7 @@ class Mailbox:
         # In Python a bool is an int, but `true` is not a stage number.
         return type(stage) is int and 1 <= stage <= self.last_stage
 
-    def _receive_by_hand(self, stage: Any, at: float, sender: Sender | None) -> None:
+    def _receive_by_hand(self, stage: Any, at: float, sender: SignalSender | None) -> None:
         if not self._is_stage(stage):
             self.ignore("no such stage")
         elif stage <= self.advanced_to:

@@ -29,7 +29,7 @@ from workflows.contract import (
     PipelineResult,
     PipelineRun,
     Progress,
-    Sender,
+    SignalSender,
     Stage,
     contract_of,
 )
@@ -88,7 +88,7 @@ class StagedWorkflow:
         self._stages: dict[int, Stage] = {}
         self._settlements = Settlements(self._name)
         self._has_news = False
-        self._sender: Sender | None = None
+        self._sender: SignalSender | None = None
         self._is_findable = is_findable(workflow.info().typed_search_attributes)
         self._found: Sequence[SearchAttributeUpdate[Any]] = ()
 
@@ -148,7 +148,7 @@ class StagedWorkflow:
         settled = {stage.name or str(stage.number): record.outcome for stage, record in self._known_records()}
         return PipelineResult(self._name, {name: outcome for name, outcome in settled.items() if outcome})
 
-    def note_sender(self, sender: Sender | None) -> None:
+    def note_sender(self, sender: SignalSender | None) -> None:
         """Note who sends the signal that is handled next. The worker calls it; see `activities.signal_senders`."""
         self._sender = sender
 

@@ -22,7 +22,7 @@ from activities.run_errors import ProgressUnknown, RunEnded
 from activities.runs import Runs
 from receiver.durations import duration_of
 from receiver.telling.looking import GOOD, RunLook
-from workflows.contract import Action, Command, Sender, StageProgress
+from workflows.contract import Action, Command, SignalSender, StageProgress
 from workflows.finding import OPEN_STATES
 from workflows.stage_record import LONGEST_TEXT
 
@@ -216,7 +216,7 @@ async def _operate(runs: Runs, name: str, given: Given) -> str:
 
 
 async def _advance(runs: Runs, name: str, given: Given) -> str:
-    sender, seen = Sender(given.actor, given.reason), given.seen
+    sender, seen = SignalSender(given.actor, given.reason), given.seen
     with contextlib.suppress(ProgressUnknown):
         # Sent twice, it ends no other wait; so only another run is a reason to refuse it.
         if why := seen.why_gone(given.stage, await runs.progress(given.workflow_id), repeated=True):

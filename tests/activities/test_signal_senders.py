@@ -12,9 +12,9 @@ from temporalio.testing import WorkflowEnvironment
 from activities.runs import Runs
 from activities.signal_senders import sender_in
 from tests.support import ScriptedPartner, progress_of, result_of, stage, start, waiting, working
-from workflows.contract import ADVANCE_STAGE, SENDER_HEADER, Sender
+from workflows.contract import ADVANCE_STAGE, SENDER_HEADER, SignalSender
 
-ADA = Sender("ada", "a letter came")
+ADA = SignalSender("ada", "a letter came")
 
 JUNK = {
     "no JSON": b"{",
@@ -38,7 +38,7 @@ def test_another_header_names_no_sender(name: str) -> None:
 
 def test_a_long_reason_is_cut() -> None:
     given = json.dumps({"actor": "ada", "reason": "x" * 2_000, "a later field": 1}).encode()
-    assert sender_in(Payload(data=given)) == Sender("ada", "x" * 300)
+    assert sender_in(Payload(data=given)) == SignalSender("ada", "x" * 300)
 
 
 async def test_each_stage_that_is_advanced_past_says_who_did_it(real: WorkflowEnvironment) -> None:

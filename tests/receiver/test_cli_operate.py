@@ -381,4 +381,4 @@ def test_a_reason_that_no_run_can_keep_is_refused(words: tuple[str, ...], option
 
 def test_the_command_line_knows_what_a_run_keeps() -> None:
     """It does not import the workflows for it."""
-    assert (actors.LONGEST_ACTOR, actors.LONGEST_REASON) == (LONGEST_COMMAND_NAME, LONGEST_TEXT)
+    assert (actors.LONGEST_ACTOR, actors.LONGEST_KEPT_REASON) == (LONGEST_COMMAND_NAME, LONGEST_TEXT)

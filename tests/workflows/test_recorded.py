@@ -49,7 +49,7 @@ NAMES: Final = {
     "retry_pause escalate_within ask_every",
     "StageCall": "workflow_id chain_id stage name partner attempt issued_at expires_at data repeated "
     "pipeline definition token_version",
-    "Sender": "actor reason",
+    "SignalSender": "actor reason",
     "StageProgress": "number name partner state attempts called_at deadline outcome cause settled_at code message note "
     "ledger ledger_total expires_at reference outcome_attempt calls_again_at attempts_planned on_timeout on_failure "
     "trouble token_version",

@@ -137,9 +137,9 @@ async def advance(workflow_id: str, stage: int, reason: str, actor: str, *, yes:
     asks first if there are several.
     """
     from receiver.cli.pipeline.advancing import NO_REASON, advance_run
-    from workflows.contract import Sender
+    from workflows.contract import SignalSender
 
-    await advance_run(workflow_id, stage, Sender(actor, reason or NO_REASON), yes=yes)
+    await advance_run(workflow_id, stage, SignalSender(actor, reason or NO_REASON), yes=yes)
 
 
 @pipeline.command()

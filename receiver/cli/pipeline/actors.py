@@ -11,7 +11,7 @@ import click
 UNKNOWN_USER: Final = "unknown"
 
 LONGEST_ACTOR: Final = 100
-LONGEST_REASON: Final = 300
+LONGEST_KEPT_REASON: Final = 300
 """Characters that a run keeps."""
 
 
@@ -47,5 +47,5 @@ actor_option = click.option(
 )
 
 reason_option = click.option(
-    "--reason", default="", callback=_bounded(LONGEST_REASON), help="Why, for the ledger of the run's stages."
+    "--reason", default="", callback=_bounded(LONGEST_KEPT_REASON), help="Why, for the ledger of the run's stages."
 )

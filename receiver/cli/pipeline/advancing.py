@@ -9,12 +9,12 @@ from receiver.cli.output import confirm_first, note
 from receiver.cli.pipeline.runs import connect_runs
 from receiver.cli.terminal import printable
 from receiver.telling.stages import stage_name
-from workflows.contract import Sender, StageProgress
+from workflows.contract import SignalSender, StageProgress
 
 NO_REASON: Final = "no reason given"
 
 
-async def advance_run(workflow_id: str, stage: int, sender: Sender, *, yes: bool) -> None:
+async def advance_run(workflow_id: str, stage: int, sender: SignalSender, *, yes: bool) -> None:
     """End every wait of the run up to the stage. sender: for the ledger. yes: do not ask, however many waits these are.
 
     Raises `RunNotFound`, `RunEnded`, `NoSuchStage`; `CommandError` if stdin is not a terminal to ask on.
