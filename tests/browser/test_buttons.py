@@ -59,6 +59,8 @@ def test_orders_that_end_something(page: Watched, scripts: bool, console: Consol
         order(page, name, run, stage, **fields)
         page.page.locator(".notice").get_by_text(f"tage {stage}").or_(page.page.get_by_text("Sent:")).wait_for()
         console.wait_until_called(run, stage + 1)
+    shown = page.open(f"/run?id={run}").locator(".ledger")
+    assert shown.get_by_text("advance, by ada: to try Advance").count() == 1
     order(page, "Fail", run, 4)
     page.page.locator(".notice").wait_for()
     console.wait_for_status(run, "failed")
