@@ -27,7 +27,10 @@ AT_ONCE: Final = 16
 """Requests for single runs that are on their way together."""
 
 WAITS_TOLD_WITHIN: Final = 5.0
-"""Seconds for the workers to say what the listed runs wait for."""
+"""Seconds without an answer of any run, after which no other run is asked what it waits for."""
+
+MOST_FOR_A_RUN: Final = 0.05
+"""Seconds that each listed run adds to these, where some runs answer and others do not. A busy worker needs 20 ms."""
 
 
 @dataclass(frozen=True)
@@ -105,17 +108,29 @@ async def count_runs(runs: Runs, where: RunFilter) -> Mapping[str, int]:
 
 
 async def waits_of(runs: Runs, listed: Iterable[Run]) -> dict[str, Sequence[Wait] | None]:
-    """What each open run waits for, by run id; None for a run that does not say it within 5 s.
+    """What each open run waits for, by run id; None for a run that does not say it.
 
-    Not by workflow id: an ended run may have the id of an open one.
+    Asking ends if no run has answered for 5 s, and at the latest 5 s and 50 ms for each run after it began.
+    By run id, because an ended run may have the workflow id of an open one.
     """
-    free = asyncio.Semaphore(AT_ONCE)
-    tasks = {run.run_id: asyncio.create_task(_waits(runs, run.workflow_id, free)) for run in listed}
-    if tasks:
-        _, late = await asyncio.wait(tasks.values(), timeout=WAITS_TOLD_WITHIN)
-        for task in late:
-            task.cancel()
-        await asyncio.gather(*late, return_exceptions=True)
+    free, now = asyncio.Semaphore(AT_ONCE), asyncio.get_running_loop().time
+    heard_at = now()
+
+    async def ask(run: Run) -> Sequence[Wait] | None:
+        nonlocal heard_at
+        async with free:
+            found = await _waits(runs, run.workflow_id)
+        if found is not None:
+            heard_at = now()
+        return found
+
+    tasks = {run.run_id: asyncio.create_task(ask(run)) for run in listed}
+    ends_at, late = now() + WAITS_TOLD_WITHIN + MOST_FOR_A_RUN * len(tasks), set(tasks.values())
+    while late and (left := min(ends_at, heard_at + WAITS_TOLD_WITHIN) - now()) > 0:
+        _, late = await asyncio.wait(late, timeout=left)
+    for task in late:
+        task.cancel()
+    await asyncio.gather(*late, return_exceptions=True)
     return {id_: None if task.cancelled() else task.result() for id_, task in tasks.items()}
 
 
@@ -176,16 +191,15 @@ def _status(value: Any) -> str:
     return status_name(words.get(str(value).replace("_", "").casefold()))
 
 
-async def _waits(runs: Runs, workflow_id: str, free: asyncio.Semaphore) -> Sequence[Wait] | None:
-    async with free:
-        try:
-            progress = await runs.progress(workflow_id)
-            stages = [stage for stage in progress.stages if stage.state in OPEN_STATES]
-            calling = any(stage.state == "calling" for stage in stages)
-            trouble = next(iter(call_trouble(await runs.describe(workflow_id))), "") if calling else ""
-        # Also TypeError: the run may be another program's, and its answer not of our form.
-        except (ProgressUnknown, RunNotFound, TemporalUnreachable, RPCError, TypeError):
-            return None
+async def _waits(runs: Runs, workflow_id: str) -> Sequence[Wait] | None:
+    try:
+        progress = await runs.progress(workflow_id)
+        stages = [stage for stage in progress.stages if stage.state in OPEN_STATES]
+        calling = any(stage.state == "calling" for stage in stages)
+        trouble = next(iter(call_trouble(await runs.describe(workflow_id))), "") if calling else ""
+    # Also TypeError: the run may be another program's, and its answer not of our form.
+    except (ProgressUnknown, RunNotFound, TemporalUnreachable, RPCError, TypeError):
+        return None
     urgent = sorted(stages, key=lambda stage: OPEN_STATES.index(stage.state))
     return [_wait(stage, trouble if stage.state == "calling" else "") for stage in urgent]
 

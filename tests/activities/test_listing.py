@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -33,7 +33,7 @@ from tests.support import (
     waiting,
     working,
 )
-from workflows.contract import PIPELINE_WORKFLOW, PROGRESS, Stage
+from workflows.contract import PIPELINE_WORKFLOW, PROGRESS, Progress, Stage
 
 AN_HOUR_AGO = datetime.now(UTC) - timedelta(hours=1)
 
@@ -109,6 +109,43 @@ async def test_without_a_worker_the_waits_are_not_known(runs: Runs, monkeypatch:
     monkeypatch.setattr(listing, "WAITS_TOLD_WITHIN", 0.5)
     handle = await begin_one(runs, "idle", stage(1))
     assert await waits_of(runs, [listed(handle)]) == {listed(handle).run_id: None}
+
+
+class Slow(Runs):
+    """Runs whose worker answers one after another; `mute` are those that it does not answer for."""
+
+    def __init__(self, pause: float, mute: Collection[str] = ()) -> None:
+        self.pause, self.mute, self.turn = pause, mute, asyncio.Lock()
+
+    async def progress(self, workflow_id: str) -> Progress:
+        if workflow_id in self.mute:
+            await asyncio.Event().wait()
+        async with self.turn:
+            await asyncio.sleep(self.pause)
+        return Progress("testing", "chain", [])
+
+
+def listed_runs(count: int) -> list[Run]:
+    return [Run(f"run-{n}", str(n), "", "running", datetime.now(UTC), None) for n in range(count)]
+
+
+async def test_a_busy_worker_is_heard_to_the_last_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All together take longer than a worker may be silent."""
+    monkeypatch.setattr(listing, "WAITS_TOLD_WITHIN", 2.0)
+    monkeypatch.setattr(listing, "MOST_FOR_A_RUN", 10.0)
+    waits = await waits_of(Slow(0.1), listed_runs(40))
+    assert list(waits.values()) == [[]] * 40
+
+
+async def test_runs_that_do_not_answer_do_not_hold_up_a_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Although another run answers now and then, and so often that the worker is never silent."""
+    monkeypatch.setattr(listing, "WAITS_TOLD_WITHIN", 1.0)
+    monkeypatch.setattr(listing, "MOST_FOR_A_RUN", 0.0)
+    async with asyncio.timeout(3.0):
+        waits = await waits_of(Slow(0.1, mute=["run-0"]), listed_runs(1000))
+    assert waits["0"] is None
+    assert waits["1"] == []
+    assert waits["999"] is None
 
 
 @workflow.defn(name=PIPELINE_WORKFLOW)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from datetime import datetime
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from activities.finding import RunFilter
-from activities.listing import WAITS_TOLD_WITHIN, FailedRuns, Run, Wait, count_runs, failed_runs, list_runs, waits_of
+from activities.listing import FailedRuns, Run, Wait, count_runs, failed_runs, list_runs, waits_of
+from activities.runs import Runs
+from activities.waiting import waiting_runs
 from receiver.cli.output import counted, note, print_json, say
 from receiver.cli.pipeline.runs import connect_runs
 from receiver.cli.tables import print_list
@@ -21,11 +23,24 @@ LONGEST_TROUBLE: Final = 120
 Waits = Mapping[str, Sequence[Wait] | None]
 
 
+@dataclass(frozen=True)
+class _Listed:
+    """The runs to print. order: which runs come first. total: how many match. note: what the order leaves out, or ""."""
+
+    runs: Sequence[Run]
+    order: str
+    total: int
+    note: str = ""
+
+
 async def print_runs(limit: int, where: RunFilter, *, as_json: bool) -> None:
-    """Print the latest runs that match; raises `AttributesOff`."""
+    """Print the runs that match; raises `AttributesOff`.
+
+    Those chosen by what they wait for come in the order of their urgency, and all others by their start.
+    """
     runs = await connect_runs()
-    known = await list_runs(runs, limit=limit + 1, where=where)
-    listed = known[:limit]
+    found = await (_most_urgent if where.is_of_stages else _latest)(runs, limit, where)
+    listed = found.runs
     waits = await waits_of(runs, (run for run in listed if run.status == "running"))
     if as_json:
         print_json([{**asdict(run), "waits": _as_json(waits.get(run.run_id, []))} for run in listed])
@@ -33,12 +48,26 @@ async def print_runs(limit: int, where: RunFilter, *, as_json: bool) -> None:
         _print_table(listed, waits, time.time())
     else:
         note(_nothing(where))
-    if len(known) > limit:
-        of = sum((await count_runs(runs, where)).values())
-        note(f"the latest {limit} of {of} runs: --limit shows more")
+    if found.total > len(listed):
+        note(f"the {found.order} {len(listed)} of {found.total} runs: --limit shows more")
+    if found.note:
+        note(found.note)
     if silent := [id_ for id_, found in waits.items() if found is None]:
-        what = f"{counted(silent, 'run')} did not say within {WAITS_TOLD_WITHIN:.0f} s what is waited for"
-        note(f"{what}: start `stagehook worker`, list fewer, or look at one with `stagehook pipeline show`")
+        what = f"{counted(silent, 'run')} did not say what is waited for"
+        note(f"{what}: start `stagehook worker` if none runs, or list fewer runs")
+
+
+async def _latest(runs: Runs, limit: int, where: RunFilter) -> _Listed:
+    known = await list_runs(runs, limit=limit + 1, where=where)
+    total = len(known) if len(known) <= limit else sum((await count_runs(runs, where)).values())
+    return _Listed(known[:limit], "latest", total)
+
+
+async def _most_urgent(runs: Runs, limit: int, where: RunFilter) -> _Listed:
+    found = await waiting_runs(runs, where, now=datetime.now(UTC), first=0, most=limit)
+    is_cut = found.total > found.sorted_runs
+    note = f"only {found.sorted_runs} runs were put in order: a filter finds the others" if is_cut else ""
+    return _Listed(found.shown, "most urgent", found.total, note)
 
 
 async def print_failed(text: str, since: datetime, *, limit: int, as_json: bool) -> None:
