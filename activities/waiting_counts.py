@@ -1,10 +1,10 @@
-"""Waiting counts: how many open runs wait for each partner, are overdue, or need a person, for gauges."""
+"""Waiting counts: how many open runs wait for each partner, are overdue, or need a person."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -17,6 +17,9 @@ COUNTED_AT_ONCE: Final = 4
 """Requests that are on their way together: a gauge must not compete with callbacks."""
 
 
+ALL_RUNS: Final = RunFilter()
+
+
 @dataclass(frozen=True)
 class WaitingCounts:
     """The open runs with a stage of a partner. overdue: past their next deadline. needing_person: see `escalate`."""
@@ -26,24 +29,26 @@ class WaitingCounts:
     needing_person: int
 
 
-async def count_waiting(client: Client, partners: Iterable[str]) -> Mapping[str, WaitingCounts]:
-    """Count the open runs of each partner, in three requests for each.
+async def count_waiting(
+    client: Client, partners: Iterable[str], where: RunFilter = ALL_RUNS
+) -> Mapping[str, WaitingCounts]:
+    """Count the open runs of each partner that match, in at most three requests for each.
 
     Raises `RPCError`, and `AttributesOff` if the namespace lacks search attributes.
     """
     free, now = asyncio.Semaphore(COUNTED_AT_ONCE), datetime.now(UTC)
 
-    async def count(where: RunFilter) -> int:
+    async def count(one: RunFilter) -> int:
         async with free:
-            return (await client.count_workflows(runs_query(where.query()))).count
+            return (await client.count_workflows(runs_query(one.query()))).count
 
     async def count_of(partner: str) -> WaitingCounts:
-        filters = (
-            RunFilter(partner=partner, waiting=True),
-            RunFilter(partner=partner, due=now),
-            RunFilter(partner=partner, state="needs_person"),
-        )
-        return WaitingCounts(*await asyncio.gather(*map(count, filters)))
+        of_partner = replace(where, partner=partner, waiting=True)
+        overdue = replace(of_partner, due=min(now, where.due or now))
+        needing = replace(of_partner, state="needs_person")
+        can_need = where.state in {"", "needs_person"}
+        waiting, late = await asyncio.gather(count(of_partner), count(overdue))
+        return WaitingCounts(waiting, late, await count(needing) if waiting and can_need else 0)
 
     names = list(partners)
     try:

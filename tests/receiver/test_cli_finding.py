@@ -45,10 +45,30 @@ def test_open_runs_are_listed_by_their_partner_and_state(local: Local) -> None:
     assert "unanswered" not in listed(local, "--overdue")
     (run,) = said(local.command("pipeline", "list", "--partner", "identity", "--waiting", "--limit", "1", "--json"))
     assert [(wait["stage"], wait["partner"]) for wait in run["waits"]] == [("identity-check", "identity")]
-    assert said(local.command("pipeline", "count", "--partner", "identity", "--json"))["by_status"] == {"running": 1}
+    assert said(local.command("pipeline", "count", "--partner", "identity", "--json")) == {
+        "runs": 1,
+        "by_status": {"running": 1},
+        "by_partner": {"identity": {"waiting": 1, "overdue": 0, "needing_person": 0}},
+    }
+    counted = local.command("pipeline", "count", "--waiting", "--partner", "identity").stdout.decode().splitlines()
+    assert (counted[0], counted[-1].split()) == ("1 run: 1 running", ["identity", "1", "0", "0"])
+    assert "by_partner" not in said(local.command("pipeline", "count", "--json"))
     none = local.command("pipeline", "list", "--partner", "unknown")
     assert (none.returncode, none.stdout) == (0, b"")
     assert b"no run matches" in none.stderr
+
+
+def test_the_most_urgent_runs_are_listed_first(local: Local) -> None:
+    """Of two runs of a pipeline, the older has the earlier deadline; a list of all runs begins with the latest."""
+    for name in ("urgent-1", "urgent-2"):
+        words = ["pipeline", "start", REVIEWED_ONBOARDING.name, "--id", name, "--input", json.dumps(NEVER), "--json"]
+        said(local.command(*words))
+        eventually(lambda name=name: name in listed(local, "--waiting"))  # type: ignore[misc]
+    by_urgency = [name for name in listed(local, "--waiting") if name.startswith("urgent")]
+    assert by_urgency == ["urgent-1", "urgent-2"]
+    assert listed(local, "--limit", "1") == ["urgent-2"]
+    cut = local.command("pipeline", "list", "--stage", "identity-check", "--limit", "1")
+    assert b"the most urgent 1 of " in cut.stderr
 
 
 def test_setup_changes_nothing_that_is_there(local: Local) -> None:

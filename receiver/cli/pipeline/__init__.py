@@ -58,6 +58,9 @@ async def start(
 async def list_runs(limit: int, where: RunFilter, failed: tuple[str, datetime] | None, *, as_json: bool) -> None:
     """List the latest runs, and for each open one its stage, its partner, since when it waits, and until when.
 
+    With a filter for what runs wait for, such as --waiting or --partner, the most urgent come first instead: those that
+    need a person, then by deadline.
+
     `--needs-person` finds the runs that wait for an operator. `--state calling` and `--state waiting` find the same
     runs: those that wait for a partner. Progress puts a deadline off. A stage stays overdue only while no worker runs.
 
@@ -77,7 +80,10 @@ async def list_runs(limit: int, where: RunFilter, failed: tuple[str, datetime] |
 @json_option
 @run_async
 async def count(where: RunFilter, failed: tuple[str, datetime] | None, *, as_json: bool) -> None:
-    """Count runs by their status. The filters are those of `stagehook pipeline list`."""
+    """Count runs by their status, and those that wait also by partner.
+
+    The filters are those of `stagehook pipeline list`. A run that waits for two partners counts for both.
+    """
     from receiver.cli.pipeline.listing import print_count
 
     await print_count(where, failed, as_json=as_json)

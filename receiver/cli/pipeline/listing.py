@@ -10,8 +10,10 @@ from typing import Any, Final
 
 from activities.finding import RunFilter
 from activities.listing import FailedRuns, Run, Wait, count_runs, failed_runs, list_runs, waits_of
+from activities.partners import PARTNERS
 from activities.runs import Runs
 from activities.waiting import waiting_runs
+from activities.waiting_counts import WaitingCounts, count_waiting
 from receiver.cli.output import counted, note, print_json, say
 from receiver.cli.pipeline.runs import connect_runs
 from receiver.cli.tables import print_list
@@ -87,20 +89,33 @@ async def print_failed(text: str, since: datetime, *, limit: int, as_json: bool)
 
 
 async def print_count(where: RunFilter, failed: tuple[str, datetime] | None, *, as_json: bool) -> None:
-    """Print the number of runs that match, by status; raises `AttributesOff`."""
-    runs = await connect_runs()
+    """Print the number of runs that match, by status, and of runs that wait by partner; raises `AttributesOff`."""
+    runs, by_partner = await connect_runs(), dict[str, WaitingCounts]()
     if failed:
         read = await failed_runs(runs, *failed)
         by_status = {"failed": len(read.found)} if read.found else {}
         _say_what_was_read(read)
     else:
         by_status = dict(await count_runs(runs, where))
+    if where.is_of_stages and by_status:
+        names = [where.partner] if where.partner else list(PARTNERS)
+        by_partner = {name: counts for name, counts in await _counts(runs, names, where) if counts.waiting}
     total = sum(by_status.values())
     if as_json:
-        print_json({"runs": total, "by_status": by_status})
+        shown = {name: asdict(counts) for name, counts in by_partner.items()}
+        print_json({"runs": total, "by_status": by_status} | ({"by_partner": shown} if where.is_of_stages else {}))
         return
     parts = ", ".join(f"{number} {status}" for status, number in sorted(by_status.items()))
     say(f"{counted(total, 'run')}: {parts}" if parts else "0 runs")
+    if by_partner:
+        rows = [(name, *map(str, (one.waiting, one.needing_person, one.overdue))) for name, one in by_partner.items()]
+        print_list(("partner", "runs", "need a person", "overdue"), rows, below=())
+
+
+async def _counts(runs: Runs, partners: Sequence[str], where: RunFilter) -> list[tuple[str, WaitingCounts]]:
+    async with runs.reaching():
+        found = await count_waiting(runs.client, partners, where)
+    return sorted(found.items(), key=lambda one: one[1].waiting, reverse=True)
 
 
 def _say_what_was_read(read: FailedRuns) -> None:
