@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from math import inf
 from typing import Final, TypeVar
 
 from temporalio.service import RPCError
@@ -75,6 +76,7 @@ async def choose_open_runs(
 ) -> Chosen:
     """Find the latest open runs that match, and ask each which of its open stages match.
 
+    The runs come in the order of their deadlines: an action on many takes minutes, and the next deadline may not wait.
     with_stages: without it, no run is asked, and each that Temporal finds is chosen.
     Raises what `list_runs` does; `WorkerAway` if many runs in a row do not answer.
     """
@@ -97,8 +99,8 @@ async def choose_open_runs(
         silent = 0
         return found if found.stages or not with_stages else MOVED_ON
 
-    found = await _all_of(listed, ask, watch)
-    return await _chosen(runs, found, where)
+    chosen = await _chosen(runs, await _all_of(listed, ask, watch), where)
+    return replace(chosen, runs=sorted(chosen.runs, key=_next_deadline))
 
 
 async def choose_ended_runs(
@@ -139,6 +141,10 @@ def _sorted(found: Sequence[ChosenRun | str], total: int) -> Chosen:
     """Separate the chosen runs from the reasons why others are left out."""
     left_out = Counter(one for one in found if isinstance(one, str))
     return Chosen([one for one in found if isinstance(one, ChosenRun)], total, left_out)
+
+
+def _next_deadline(run: ChosenRun) -> float:
+    return min((stage.deadline for stage in run.stages if stage.deadline is not None), default=inf)
 
 
 async def _all_of(listed: Sequence[Run], look: Callable[[Run], Awaitable[T]], watch: RunsLookedAt) -> list[T]:

@@ -1,4 +1,4 @@
-"""Which of a run's stages a filter is about."""
+"""Which of a run's stages a filter is about, and in which order runs are acted on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ from typing import Any
 
 import pytest
 
-from activities.finding import RunFilter
+from temporalio.testing import WorkflowEnvironment
+
+from activities.choosing import choose_open_runs
+from activities.finding import RunFilter, register_attributes
+from activities.runs import Runs
+from tests.parts.bulk_runs import begin_waiting, until_listed
+from tests.support import ScriptedPartner, stage, working
 from workflows.contract import StageProgress
 from workflows.finding import LONGEST_VALUE
 
@@ -50,3 +56,15 @@ def test_a_stage_that_has_all_of_a_filter_is_chosen(where: RunFilter, changes: d
 )
 def test_a_stage_that_lacks_one_thing_is_not_chosen(where: RunFilter, changes: dict[str, Any]) -> None:
     assert not where.chooses(replace(STAGE, **changes))
+
+
+@pytest.mark.system
+async def test_runs_are_acted_on_by_their_deadline(real: WorkflowEnvironment) -> None:
+    """Temporal lists the latest run first, which has the most time here."""
+    await register_attributes(real.client)
+    async with working(real.client, ScriptedPartner()):
+        await begin_waiting(real, "soon", stage(1, timeout=600.0))
+        await begin_waiting(real, "late", stage(1, timeout=9000.0))
+        await until_listed(real, RunFilter(waiting=True), 2)
+        chosen = await choose_open_runs(Runs(real.client), RunFilter(waiting=True), limit=10)
+    assert [run.workflow_id for run in chosen.runs] == ["soon", "late"]
