@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-
 from temporalio.testing import WorkflowEnvironment
 
 from activities.choosing import choose_open_runs

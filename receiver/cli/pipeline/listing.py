@@ -27,7 +27,7 @@ Waits = Mapping[str, Sequence[Wait] | None]
 
 @dataclass(frozen=True)
 class _Listed:
-    """The runs to print. order: which runs come first. total: how many match. note: what the order leaves out, or ""."""
+    """The runs to print. order: which come first. total: how many match. note: what the order leaves out, or ""."""
 
     runs: Sequence[Run]
     order: str
