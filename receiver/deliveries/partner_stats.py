@@ -27,6 +27,10 @@ FEWEST_OVERDUE: Final = 5
 FEWEST_CALLBACKS: Final = 20
 """Callbacks from which a deadline is suggested. With fewer, the p99 is the slowest callback, and says little."""
 
+FEWEST_FOR_P99: Final = 5
+"""Callbacks from which calls are overdue by the p99. That five calls in a row are slower than one callback, or two, is no
+sign of silence: it happens by chance once in 6 times, or in 21; slower than five callbacks, once in 252."""
+
 SHORTEST_DEADLINE: Final = 5 * MINUTE
 """Seconds. After a deploy or an outage of ours, a partner sends a refused callback again some minutes later."""
 
@@ -63,8 +67,8 @@ class StageStats:
     and None if it has no such stage with this partner.
     calls, answered: all calls, and those with a callback. times: from a call to its callback.
     waiting: stages whose latest call has no callback, and which the policies may keep open. A stage does not count if
-    its run has called a later one. overdue: those of them that wait longer than the p99, or than the timeout while
-    the p99 is unknown. late: callbacks after the timeout, or refused because the run or the stage was over.
+    its run has called a later one. overdue: those of them that wait longer than the p99; with fewer than
+    `FEWEST_FOR_P99` callbacks, longer than the timeout and the p99. late: callbacks after the timeout, or refused because the run or the stage was over.
     suggested: the deadline that the callbacks suggest; None with fewer than `FEWEST_CALLBACKS`.
     """
 
@@ -196,7 +200,7 @@ def _of_stage(
     seconds = list(_seconds(calls))
     times = Percentiles.of(seconds)
     waiting = _waiting(calls, now)
-    patience = timeout if times.p99 is None else times.p99
+    patience = _patience(times.p99, len(seconds), timeout)
     overdue = [] if patience is None else [at for call in waiting if (at := call.called_at + patience) < now]
     stats = StageStats(
         pipeline=pipeline,
@@ -212,6 +216,13 @@ def _of_stage(
         suggested=suggested_deadline(times, len(seconds)),
     )
     return stats, overdue
+
+
+def _patience(p99: float | None, answered: int, timeout: float | None) -> float | None:
+    """Seconds after which a call is overdue; None if they are not known."""
+    if answered >= FEWEST_FOR_P99:
+        return p99
+    return None if timeout is None else max(timeout, p99 or 0.0)
 
 
 def _shipped_stage(pipeline: str, number: int, partner: str) -> Stage | None:

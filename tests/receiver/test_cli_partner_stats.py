@@ -25,8 +25,8 @@ from tests.parts.terminals import on_terminal
 from tests.stores import url_of
 from workflows.durations import DAY, HOUR
 
-STAGES = "stage calls back p50 p95 p99 waiting overdue late timeout suggested"
-PARTNERS = "partner calls back p99 waiting overdue refused last heard silent"
+STAGES = "stage calls back p50 p95 p99 waiting too long late timeout suggested"
+PARTNERS = "partner calls back p99 waiting too long refused last heard silent"
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_a_stage_has_a_line_with_its_times_and_a_deadline(answering: Database) -
     assert lines[4].startswith("since ")
     assert lines[5].endswith(" UTC, 2d ago")
     assert lines[7:] == [
-        "silent yes: 6 overdue calls and nothing since; see what was refused",
+        "silent yes: 6 calls wait too long, nothing since; see what was refused",
         "duplicates 0",
         "conflicts 0",
         "parked 0",

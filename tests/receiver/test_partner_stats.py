@@ -155,6 +155,14 @@ def test_without_callbacks_calls_are_overdue_by_the_timeout(database: Database) 
     assert (unknown.waiting, unknown.overdue, unknown.name, unknown.timeout) == (1, 0, "", None)
 
 
+@pytest.mark.parametrize(("callbacks", "overdue"), [(1, 0), (4, 0), (5, 5)])
+def test_a_few_callbacks_do_not_make_a_partner_silent(database: Database, callbacks: int, overdue: int) -> None:
+    """They came within seconds; five calls wait for an hour, and have five more until their timeout."""
+    calls, answers = answered(callbacks)
+    note(database, [*calls, *(call(f"w{n}", HOUR) for n in range(5))], answers)
+    assert (bank(database).overdue, bank(database).is_silent) == (overdue, bool(overdue))
+
+
 @pytest.mark.parametrize(
     ("overdue", "heard", "is_silent"),
     [(5, 2 * HOUR, True), (4, 2 * HOUR, False), (5, HOUR - 200, False), (5, None, True)],

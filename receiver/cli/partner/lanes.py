@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterable
 from typing import Final
 
 from temporalio.client import Client
@@ -29,7 +30,7 @@ LONGEST_PAUSE_REASON: Final = 300
 async def print_partners(*, as_json: bool) -> None:
     """Print every partner, and the state of the enabled ones' lanes as far as Temporal tells it."""
     names = enabled_names()
-    lanes = await _lanes(names)
+    lanes = await find_lanes(names)
     if as_json:
         print_json([{"name": name, "enabled": name in names, "lane": lanes.get(name)} for name in PARTNERS])
         return
@@ -40,7 +41,7 @@ async def print_partners(*, as_json: bool) -> None:
     print_list(("partner", "enabled", "lane"), rows, below=("lane",))
 
 
-async def _lanes(names: list[str]) -> dict[str, LaneState]:
+async def find_lanes(names: Iterable[str]) -> dict[str, LaneState]:
     """Return the lanes of these partners; none if Temporal cannot be asked, with a note that says why."""
     try:
         client = await connect(os.environ)
@@ -82,7 +83,7 @@ async def _tell_retried(client: Client, name: str, lane: str) -> None:
     if count:
         note(f"{counted(count, 'call')} to {name} had a try already, and may fail before the pause ends (call_within)")
     if is_part:
-        note(f"only {MOST_RUNS} open runs were looked at for such calls")
+        note(f"only {MOST_RUNS} open runs were looked at for calls to {name} that had a try already")
 
 
 def _end_of(name: str, until: float) -> str:

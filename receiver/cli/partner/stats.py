@@ -24,9 +24,9 @@ from workflows.durations import DAY, MINUTE
 
 STAGE_TITLES: Final = (
     *("stage", "calls", "back", "p50", "p95", "p99"),
-    *("waiting", "overdue", "late", "timeout", "suggested"),
+    *("waiting", "too long", "late", "timeout", "suggested"),
 )
-PARTNER_TITLES: Final = ("partner", "calls", "back", "p99", "waiting", "overdue", "refused", "last heard", "silent")
+PARTNER_TITLES: Final = ("partner", "calls", "back", "p99", "waiting", "too long", "refused", "last heard", "silent")
 MOST_REFUSALS: Final = 10
 """Reasons of refusals that are printed, the most frequent; JSON has all."""
 
@@ -142,7 +142,7 @@ def _silence(one: PartnerStats) -> str:
     if not one.is_silent:
         return "no"
     see = "; see what was refused" if one.refused else ""
-    return f"yes: {counted(one.overdue, 'overdue call')} and nothing since{see}"
+    return f"yes: {one.overdue} calls wait too long, nothing since{see}"
 
 
 def _refused_count(one: PartnerStats) -> int:

@@ -15,8 +15,10 @@ from activities.runs import Runs
 from activities.waiting import waiting_runs
 from activities.waiting_counts import WaitingCounts, count_waiting
 from receiver.cli.output import counted, note, print_json, say
+from receiver.cli.partner.lanes import find_lanes
 from receiver.cli.pipeline.runs import connect_runs
 from receiver.cli.tables import print_list
+from receiver.telling.lanes import lane_text
 from receiver.telling.moments import deadline_text, span
 
 LONGEST_TROUBLE: Final = 120
@@ -54,9 +56,18 @@ async def print_runs(limit: int, where: RunFilter, *, as_json: bool) -> None:
         note(f"the {found.order} {len(listed)} of {found.total} runs: --limit shows more")
     if found.note:
         note(found.note)
+    await _note_held_lanes(waits)
     if silent := [id_ for id_, found in waits.items() if found is None]:
         what = f"{counted(silent, 'run')} did not say what is waited for"
         note(f"{what}: start `stagehook worker` if none runs, or list fewer runs")
+
+
+async def _note_held_lanes(waits: Waits) -> None:
+    """Say what holds the calls that the list shows as `calling`."""
+    calling = sorted({wait.partner for found in waits.values() for wait in found or () if wait.state == "calling"})
+    for name, lane in (await find_lanes(calling)).items() if calling else ():
+        if lane.hold or not lane.served:
+            note(f"calls to {name}: {lane_text(name, lane)}")
 
 
 async def _latest(runs: Runs, limit: int, where: RunFilter) -> _Listed:
