@@ -28,8 +28,8 @@ FEWEST_CALLBACKS: Final = 20
 """Callbacks from which a deadline is suggested. With fewer, the p99 is the slowest callback, and says little."""
 
 FEWEST_FOR_P99: Final = 5
-"""Callbacks from which calls are overdue by the p99. That five calls in a row are slower than one callback, or two, is no
-sign of silence: it happens by chance once in 6 times, or in 21; slower than five callbacks, once in 252."""
+"""Callbacks from which calls are overdue by the p99. By chance, five calls are all slower than one callback once in 6
+times, than two once in 21, and than five once in 252."""
 
 SHORTEST_DEADLINE: Final = 5 * MINUTE
 """Seconds. After a deploy or an outage of ours, a partner sends a refused callback again some minutes later."""
@@ -68,7 +68,8 @@ class StageStats:
     calls, answered: all calls, and those with a callback. times: from a call to its callback.
     waiting: stages whose latest call has no callback, and which the policies may keep open. A stage does not count if
     its run has called a later one. overdue: those of them that wait longer than the p99; with fewer than
-    `FEWEST_FOR_P99` callbacks, longer than the timeout and the p99. late: callbacks after the timeout, or refused because the run or the stage was over.
+    `FEWEST_FOR_P99` callbacks, longer than the timeout and the p99. late: callbacks after the timeout, or refused
+    because the run or the stage was over.
     suggested: the deadline that the callbacks suggest; None with fewer than `FEWEST_CALLBACKS`.
     """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,12 +18,14 @@ from temporalio.client import Client
 from activities.callback_urls import fingerprint
 from activities.client import TemporalUnreachable, reaching_temporal
 from activities.environment import Environment
+from activities.finding import AttributesOff
 from activities.lanes import Hold, LaneState, hold_lane, look_at_lane, release_lane
 from activities.partners import PARTNERS
 from activities.partners.partner import Partner
 from activities.settings import read_task_queue
 from activities.store.errors import StoreAway
 from activities.target import Target
+from activities.waiting_counts import WaitingCounts, count_waiting
 from receiver.console.orders import InvalidOrder
 from receiver.console.reasons import LONGEST_ORDER_REASON, read_reason
 from receiver.console.site import Site
@@ -45,13 +48,15 @@ class ShownPartner:
     """A partner on the page.
 
     lane: what holds its calls, None if Temporal cannot be asked. signs: how, in words. stats: None if nothing of it was
-    recorded in the time that was read, or nothing could be read.
+    recorded in the time that was read, or nothing could be read. counts: of the runs that wait for it, None if Temporal
+    does not say it.
     """
 
     name: str
     lane: LaneState | None
     signs: str
     stats: PartnerStats | None
+    counts: WaitingCounts | None
 
     @property
     def lane_words(self) -> str:
@@ -84,9 +89,11 @@ class PartnersPage:
     async def _page(self, request: Request, *, problem: str = "", status: int = 200) -> Response:
         partners, away, unread = self._site.sources.partners, "", ""
         lanes: dict[str, LaneState] = {}
+        counts: Mapping[str, WaitingCounts] = {}
         stats: Stats | None = None
         try:
             lanes = await self._lanes(list(partners))
+            counts = await self._counts(list(partners))
         except TemporalUnreachable as error:
             away = str(error)
         try:
@@ -100,7 +107,7 @@ class PartnersPage:
             "partners.html",
             status=status,
             partners=[
-                ShownPartner(name, lanes.get(name), signing_words(partner), found.get(name))
+                ShownPartner(name, lanes.get(name), signing_words(partner), found.get(name), counts.get(name))
                 for name, partner in partners.items()
             ],
             others=[name for name in PARTNERS if name not in partners],
@@ -125,6 +132,15 @@ class PartnersPage:
         client = await self._client()
         async with reaching_temporal(Target.of_client(client)):
             return {name: await look_at_lane(client, _lane_of(name)) for name in names}
+
+    async def _counts(self, names: list[str]) -> Mapping[str, WaitingCounts]:
+        """The runs that wait for these partners, as Temporal knows them; none if it cannot find runs by partner."""
+        client = await self._client()
+        async with reaching_temporal(Target.of_client(client)):
+            try:
+                return await count_waiting(client, names)
+            except AttributesOff:
+                return {}
 
     async def _pause(self, request: Request) -> Response:
         name, visit = self._name_of(request), visit_of(request)

@@ -123,6 +123,8 @@ async def test_long_lists_have_pages(
         for one, other in ((first, second), await _pages_of_runs(browser)):
             assert sorted(order_of(one, *names) + order_of(other, *names)) == ["a", "b", "c"]
             assert (one.text.count('rel="next"'), other.text.count('rel="next"')) == (1, 0)
+        of_partner = await browser.get("/?partner=partner-1")
+        assert 'partner=partner-1">partner-1</a>: 3 runs</li>' in of_partner.text
 
 
 async def _pages_of_runs(browser: Browser) -> tuple[httpx.Response, httpx.Response]:
