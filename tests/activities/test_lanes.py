@@ -146,11 +146,13 @@ async def test_a_lane_that_no_worker_serves_is_told(real: WorkflowEnvironment, h
         await until_event(handle, "activity_task_scheduled_event_attributes")
         shown = await told(real, "pipeline", "show", "run")
         listed = await told(real, "partner", "list", TASK_QUEUE=QUEUE, PARTNERS="bank")
+        runs = await told(real, "pipeline", "list", TASK_QUEUE=QUEUE)
         state = (await progress_of(handle)).stages[0].state
     says = "no worker takes calls to bank: start `stagehook worker` with bank in PARTNERS"
     assert state == "calling"
     assert f"waits: {says}" in shown.out
     assert says in listed.out
+    assert f"calls to bank: {says}" in runs.err
 
 
 async def test_a_pause_of_a_lane_without_workers_is_told(real: WorkflowEnvironment) -> None:
@@ -177,6 +179,17 @@ async def test_a_pause_holds_although_its_calls_cannot_be_counted(
         "paused: no call to bank begins until `stagehook partner resume bank`",
     )
     assert "is not known: Temporal: no answer in time (10 s)" in paused.err
+
+
+async def test_a_pause_says_of_which_calls_it_does_not_know(
+    real: WorkflowEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def more(*_: object) -> tuple[int, bool]:
+        return 0, True
+
+    monkeypatch.setattr("receiver.cli.partner.lanes.retried_calls", more)
+    paused = await told(real, "partner", "pause", "bank", "--reason", "x", TASK_QUEUE="many")
+    assert "only 500 open runs were looked at for calls to bank that had a try already" in paused.err
 
 
 async def test_pause_counts_the_calls_that_had_a_try(real: WorkflowEnvironment, http: respx.MockRouter) -> None:

@@ -10,6 +10,7 @@ import httpx
 from temporalio.testing import WorkflowEnvironment
 
 from activities.callback_urls import fingerprint
+from activities.finding import RunFilter, register_attributes
 from activities.lanes import look_at_lane
 from activities.store.database import Database
 from activities.store.store import Store
@@ -17,10 +18,11 @@ from receiver.console.app import create_console
 from receiver.console.options import ConsoleOptions
 from receiver.console.sources import Sources
 from receiver.deliveries.archive import Archive
+from tests.parts.bulk_runs import begin_waiting, until_listed
 from tests.parts.callbacks import partners
 from tests.parts.consoles import URL, away, browsing, with_client
 from tests.parts.deliveries import delivery
-from tests.support import KEY
+from tests.support import KEY, ScriptedPartner, stage, working
 from workflows.lanes import call_lane
 
 
@@ -46,6 +48,17 @@ async def test_a_partner_is_paused_and_resumed(real: WorkflowEnvironment) -> Non
         resumed = await browser.send(page, "/partners/resume?name=bank", reason="repaired")
         assert resumed.status_code == 303
         assert (await look_at_lane(real.client, lane)).hold is None
+
+
+async def test_runs_that_wait_are_counted_by_temporal(real: WorkflowEnvironment) -> None:
+    """The store does not know which runs have ended."""
+    await register_attributes(real.client)
+    sources = Sources(with_client(real.client), None, partners())
+    async with working(real.client, ScriptedPartner()):
+        await begin_waiting(real, "waits", stage(1, partner="bank"))
+        await until_listed(real, RunFilter(partner="bank"), 1)
+        async with browsing(create_console(ConsoleOptions(URL, actor="ada"), sources)) as browser:
+            assert "Waiting 1 run Signs" in text_of(await browser.get("/partners"))
 
 
 async def test_the_page_is_there_without_temporal_and_store() -> None:
