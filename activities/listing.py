@@ -34,8 +34,21 @@ MOST_FOR_A_RUN: Final = 0.05
 
 
 @dataclass(frozen=True)
+class OpenStages:
+    """What a run's search attributes say of its open stages, whether or not a worker answers.
+
+    state: the most urgent; `calling` is not told apart from `waiting`. deadline: the earliest, in unix seconds.
+    """
+
+    state: str
+    stages: Sequence[str]
+    partners: Sequence[str]
+    deadline: float | None
+
+
+@dataclass(frozen=True)
 class Run:
-    """A run as Temporal lists it."""
+    """A run as Temporal lists it. open_stages: only of `waiting_runs`."""
 
     workflow_id: str
     run_id: str
@@ -43,6 +56,7 @@ class Run:
     status: str
     started_at: datetime
     closed_at: datetime | None
+    open_stages: OpenStages | None = None
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,10 @@ from temporalio.api.workflowservice.v1 import ListWorkflowExecutionsRequest
 from temporalio.client import WorkflowExecutionStatus
 
 from activities.finding import RunFilter
-from activities.listing import Run, count_runs, finding_query
+from activities.listing import OpenStages, Run, count_runs, finding_query
 from activities.run_status import status_name
 from activities.runs import Runs
-from workflows.finding import DEADLINE_KEY, STATE_KEY
+from workflows.finding import DEADLINE_KEY, PARTNER_KEY, STAGE_KEY, STATE_KEY
 
 MOST_SORTED: Final = 2_000
 """Waiting runs that are listed, for a page that shows 50 of them."""
@@ -90,6 +90,22 @@ def _attribute(info: WorkflowExecutionInfo, name: str) -> str:
     return value if isinstance(value, str) else ""
 
 
+def _attributes(info: WorkflowExecutionInfo, name: str) -> list[str]:
+    fields = info.search_attributes.indexed_fields
+    values = json.loads(fields[name].data or b"null") if name in fields else None
+    return [value for value in values if isinstance(value, str)] if isinstance(values, list) else []
+
+
+def _open_stages(info: WorkflowExecutionInfo) -> OpenStages:
+    deadline = _attribute(info, DEADLINE_KEY.name)
+    return OpenStages(
+        state=_attribute(info, STATE_KEY.name),
+        stages=_attributes(info, STAGE_KEY.name),
+        partners=_attributes(info, PARTNER_KEY.name),
+        deadline=datetime.fromisoformat(deadline).timestamp() if deadline else None,
+    )
+
+
 async def _run_of(runs: Runs, info: WorkflowExecutionInfo) -> Run:
     memo = [info.memo.fields[name] for name in ("pipeline",) if name in info.memo.fields]
     pipelines = await runs.client.data_converter.decode(memo)
@@ -100,4 +116,5 @@ async def _run_of(runs: Runs, info: WorkflowExecutionInfo) -> Run:
         status=status_name(WorkflowExecutionStatus(info.status)),
         started_at=info.start_time.ToDatetime(UTC),
         closed_at=info.close_time.ToDatetime(UTC) if info.HasField("close_time") else None,
+        open_stages=_open_stages(info),
     )

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from activities.finding import RunFilter, failed_since
-from activities.listing import Run, Wait
+from activities.listing import OpenStages, Run, Wait
 from receiver.cli.pipeline import filters, listing, pipeline
 from receiver.cli.pipeline.listing import _print_table, _rows
 from receiver.telling.moments import span
@@ -47,6 +47,16 @@ def test_each_open_stage_has_a_line_of_its_own() -> None:
 def test_an_ended_and_a_silent_run_have_a_line_too() -> None:
     assert _rows(run_of("failed", NOW - 60), [], NOW)[0][2:7] == ("failed", "", "", "", "1m ago")
     assert _rows(run_of(), None, NOW)[0][2:7] == ("running", "?", "?", "", "1d 1h ago")
+
+
+def test_without_a_worker_a_run_has_what_temporal_knows() -> None:
+    known = OpenStages("needs_person", ["account-check", "card"], ["bank", "cards"], NOW - 300)
+    assert _rows(replace(run_of(), open_stages=known), None, NOW) == [
+        (
+            *("run-1", "onboarding", "needs person", "account-check, card", "bank, cards", "?", "?"),
+            *("5m overdue", "no worker answers"),
+        )
+    ]
 
 
 def test_a_long_trouble_is_shortened_in_a_list(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from activities.finding import RunFilter
-from activities.listing import FailedRuns, Run, Wait, count_runs, failed_runs, list_runs, waits_of
+from activities.listing import FailedRuns, OpenStages, Run, Wait, count_runs, failed_runs, list_runs, waits_of
 from activities.partners import PARTNERS
 from activities.runs import Runs
 from activities.waiting import waiting_runs
@@ -142,6 +142,8 @@ def _print_table(listed: Sequence[Run], waits: Waits, now: float) -> None:
 
 def _rows(run: Run, waits: Sequence[Wait] | None, now: float) -> list[tuple[str, ...]]:
     """The lines of a run: one for each open stage; one without a stage if it has none, or does not say it."""
+    if waits is None and run.open_stages:
+        return [_row_without_worker(run, run.open_stages, now)]
     if not waits:
         ended = run.closed_at or run.started_at
         unknown = "?" if waits is None else ""
@@ -161,6 +163,21 @@ def _rows(run: Run, waits: Sequence[Wait] | None, now: float) -> list[tuple[str,
         )
         for wait in waits
     ]
+
+
+def _row_without_worker(run: Run, known: OpenStages, now: float) -> tuple[str, ...]:
+    """What Temporal knows of a run that no worker tells of: not since when, nor which call."""
+    return (
+        run.workflow_id,
+        run.pipeline,
+        known.state.replace("_", " "),
+        ", ".join(known.stages),
+        ", ".join(known.partners),
+        "?",
+        "?",
+        deadline_text(known.deadline, now),
+        "no worker answers",
+    )
 
 
 def _short(text: str) -> str:

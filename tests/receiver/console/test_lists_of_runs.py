@@ -93,6 +93,11 @@ async def test_more_runs_than_are_sorted_keep_the_urgent_ones(
                 await asyncio.sleep(0.05)
         found = await waiting_runs(runs, RunFilter(), now=now, first=0, most=5)
     assert (found.total, found.sorted_runs) == (4, 2)
+    known = found.shown[0].open_stages
+    assert known is not None
+    assert (known.state, known.stages, known.partners) == ("needs_person", ["step-1"], ["partner-1"])
+    assert known.deadline is not None
+    assert known.deadline > now.timestamp()
     assert found.shown[0].workflow_id == "run-of-first"
 
 
