@@ -108,7 +108,9 @@ def helps(command: click.Command, context: click.Context) -> Iterator[str]:
 def test_an_empty_list_says_what_to_look_at(store: str) -> None:
     done = command("delivery", "list", DATABASE_URL=store)
     assert (done.code, done.out) == (0, "")
-    assert done.err.startswith("none found: ")
+    assert done.err.startswith("none found: the store is empty; look whether DATABASE_URL ")
+    Archive(Database(store)).add([delivery()])
+    assert command("delivery", "list", "--fate", "parked", DATABASE_URL=store).err == "no delivery matches\n"
 
 
 @pytest.mark.system

@@ -22,18 +22,20 @@ from receiver.deliveries.telling import part_text
 
 TAIL_SECONDS: Final = 0.5
 TITLES: Final = ("id", "UTC", "answer", "partner", "run", "stage", "fate", "reason", "part")
+EMPTY_STORE: Final = "none found: the store is empty; look whether DATABASE_URL is the receiver's"
 SOMETIMES: Final = frozenset({"reason", "part"})
 """The columns that a list has only if a delivery fills them."""
 
 
 def print_latest(filters: Filters, *, limit: int, as_json: bool) -> None:
     """Print the latest deliveries that the filters choose, in the order of receipt."""
-    known = need_archive().latest(filters, limit=limit + 1)
+    archive = need_archive()
+    known = archive.latest(filters, limit=limit + 1)
     found = known[-limit:]
     if as_json:
         print_json([summary(one) for one in found])
     elif not found:
-        note("none found: leave filters out, or look whether DATABASE_URL is the receiver's")
+        note("no delivery matches" if archive.latest(Filters(), limit=1) else EMPTY_STORE)
     else:
         _print_table(found)
     if len(known) > limit:
