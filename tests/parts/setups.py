@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from activities.signatures import SCHEMES, Scheme, SignedRequest
+from activities.signatures import SCHEMES, Scheme, SignatureError, SignedRequest
 
 NOW = 1_800_000_000
 
@@ -270,3 +270,14 @@ headed = pytest.mark.parametrize(
     ids=[n for n, s in SETUPS.items() if s.scheme().header],
 )
 """Those whose signature is in a header."""
+
+
+def reason(setup: Setup, request: SignedRequest, now: float = NOW) -> str:
+    with pytest.raises(SignatureError) as raised:
+        setup.scheme().verify(request, now)
+    return raised.value.reason
+
+
+def flip(raw: bytes, bit: int) -> bytes:
+    at = bit % (8 * len(raw))
+    return raw[: at // 8] + bytes([raw[at // 8] ^ (1 << at % 8)]) + raw[at // 8 + 1 :]
