@@ -1,10 +1,9 @@
-"""Calls to partners: what is sent, and how every kind of answer is mapped."""
+"""Calls to partners: what is sent, what is tried again, and what reaches the history of an answer."""
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
-import json
 from collections.abc import AsyncIterator, Generator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -21,15 +20,9 @@ from activities.callback_urls import CallbackURLs, Claims, fingerprint
 from activities.calls import NOT_TAKEN, PartnerCalls, http_client, partner_words
 from activities.environment import Environment
 from activities.partners import sandbox
-from activities.partners.received import Received
-from activities.signatures import ConfigError
+from tests.parts.activity_calls import CALL, CALLBACK_URL, ENDPOINT, TOKEN, make, refusal
 from tests.support import KEY
-from workflows.contract import LARGEST_OUTCOME, Answer, Question, Receipt, StageCall
-
-CALL = StageCall("run-1", "chain-1", 2, "account-check", "bank", 1, 1_800_000_000, 1_900_000_000, {"iban": "GB33"})
-ENDPOINT = "http://sandbox.test/bank/calls"
-CALLBACK_URL = CallbackURLs("https://hooks.test", [KEY]).issue(Claims.of(CALL))
-TOKEN = CALLBACK_URL.rpartition("/")[2]
+from workflows.contract import Answer, Receipt
 
 
 @pytest.fixture
@@ -37,23 +30,6 @@ async def calls() -> AsyncIterator[PartnerCalls]:
     env = Environment({"SANDBOX_URL": "http://sandbox.test"})
     async with http_client() as http:
         yield PartnerCalls(http, CallbackURLs("https://hooks.test", [KEY]), {"bank": sandbox.partner("bank", env)})
-
-
-async def make(
-    calls: PartnerCalls, call: StageCall = CALL, *, attempt: int = 1, heartbeats: list[object] | None = None
-) -> tuple[Receipt, list[object]]:
-    """Run the activity as its n-th try; return its receipt and the heartbeats it sent."""
-    beats: list[object] = []
-    env = ActivityEnvironment()
-    env.info = dataclasses.replace(env.info, attempt=attempt, heartbeat_details=heartbeats or [])
-    env.on_heartbeat = lambda *details: beats.extend(details)
-    return await env.run(calls.call_partner, call), beats
-
-
-async def refusal(calls: PartnerCalls, *, attempt: int = 1, heartbeats: list[object] | None = None) -> ApplicationError:
-    with pytest.raises(ApplicationError) as raised:
-        await make(calls, attempt=attempt, heartbeats=heartbeats)
-    return raised.value
 
 
 @respx.mock
@@ -332,165 +308,3 @@ async def test_a_partner_that_is_not_enabled_here_is_tried_again(calls: PartnerC
     with pytest.raises(ApplicationError) as raised:
         await make(calls, dataclasses.replace(CALL, partner="unheard-of"))
     assert (raised.value.type, raised.value.non_retryable) == ("PartnerNotReached", False)
-
-
-# --- asking
-
-
-QUESTION = Question(dataclasses.replace(CALL, data={}), "w-1")
-STATUS = "http://sandbox.test/bank/calls/w-1"
-
-
-@pytest.fixture
-async def asking() -> AsyncIterator[PartnerCalls]:
-    """A bank that can be asked."""
-    plain = sandbox.partner("bank", Environment({"SANDBOX_URL": "http://sandbox.test"}))
-
-    def build_ask(call: StageCall, reference: str) -> httpx.Request:
-        return httpx.Request("GET", f"{ENDPOINT}/{reference}")
-
-    def read_status(response: httpx.Response) -> Answer:
-        return sandbox.read_event(Received(response.content)).answer
-
-    bank = replace(plain, build_ask=build_ask, read_status=read_status)
-    async with http_client() as http:
-        yield PartnerCalls(http, CallbackURLs("https://hooks.test", [KEY]), {"bank": bank})
-
-
-async def vain(calls: PartnerCalls, question: Question = QUESTION) -> ApplicationError:
-    with pytest.raises(ApplicationError) as raised:
-        await ActivityEnvironment().run(calls.ask_partner, question)
-    return raised.value
-
-
-@respx.mock
-async def test_a_partner_is_asked_by_the_receipts_reference(asking: PartnerCalls) -> None:
-    respx.get(STATUS).respond(200, json={"status": "succeeded", "data": {"a": 1}})
-    assert await ActivityEnvironment().run(asking.ask_partner, QUESTION) == Answer("succeeded", {"a": 1})
-
-
-@respx.mock
-@pytest.mark.parametrize(("reference", "askable"), [("w-1", True), ("", False), ("w" * 301, False)])
-async def test_a_receipt_says_whether_the_partner_can_be_asked(
-    asking: PartnerCalls, reference: str, *, askable: bool
-) -> None:
-    respx.post(ENDPOINT).respond(202, json={"id": reference})
-    receipt, _ = await make(asking)
-    assert receipt.askable is askable
-    assert receipt.reference == (reference if askable else "")  # whole or not at all: a part names other work
-
-
-@respx.mock
-@pytest.mark.parametrize(
-    "answer",
-    [
-        httpx.Response(400),
-        httpx.Response(404),
-        httpx.Response(500),
-        httpx.Response(302),
-        httpx.Response(200, content=b"x"),
-        httpx.Response(200, json={"status": "succeeded", "data": {"x": "y" * LARGEST_OUTCOME}}),
-        httpx.ConnectError("refused"),
-        httpx.ReadTimeout("lost"),
-    ],
-)
-async def test_whatever_goes_wrong_with_asking_is_tried_again(
-    asking: PartnerCalls, answer: httpx.Response | Exception
-) -> None:
-    respx.get(STATUS).mock(side_effect=[answer])
-    error = await vain(asking)
-    assert (error.type, error.non_retryable) == ("PartnerNotAsked", False)
-
-
-@respx.mock
-async def test_a_callback_url_in_a_status_answer_stays_out_of_history(asking: PartnerCalls) -> None:
-    respx.get(STATUS).respond(404, text=f"nothing for {CALLBACK_URL}")
-    assert TOKEN not in (await vain(asking)).message
-
-
-async def test_a_worker_that_cannot_ask_leaves_it_to_other_workers(calls: PartnerCalls) -> None:
-    for question in (QUESTION, Question(dataclasses.replace(CALL, partner="unheard-of"), "w-1")):
-        error = await vain(calls, question)
-        assert ("cannot be asked" in error.message, error.non_retryable) == (True, False)
-
-
-def test_a_partner_that_can_be_asked_can_read_the_answer() -> None:
-    plain = sandbox.partner("bank", Environment({}))
-    with pytest.raises(ConfigError, match="go together"):
-        replace(plain, read_status=lambda response: Answer("progress"))
-
-
-CHAIN = "01a20379-1751-78ce-ac76-c1d64654450f"
-SHORT_CALL = dataclasses.replace(CALL, chain_id=CHAIN, token_version=2)
-
-
-@respx.mock
-async def test_all_tries_of_a_call_send_the_token_of_its_version(calls: PartnerCalls) -> None:
-    route = respx.post(ENDPOINT).mock(side_effect=[httpx.Response(500), httpx.Response(202, json={"id": "w-1"})] * 2)
-    for call in (SHORT_CALL, dataclasses.replace(SHORT_CALL, token_version=1)):
-        with pytest.raises(ApplicationError):
-            await make(calls, call)
-        await make(calls, call, attempt=2)
-    sent = [call.request for call in route.calls]
-    urls = [json.loads(request.content)["callback_url"] for request in sent]
-    issue = CallbackURLs("https://hooks.test", [KEY]).issue
-    assert urls == [issue(Claims.of(SHORT_CALL), version) for version in (2, 2, 1, 1)]
-    assert len({request.headers["idempotency-key"] for request in sent}) == 1, "it does not depend on the version"
-
-
-@respx.mock
-async def test_what_a_call_says_for_statistics_changes_no_key(calls: PartnerCalls) -> None:
-    route = respx.post(ENDPOINT).respond(202, json={"id": "w-1"})
-    await make(calls, dataclasses.replace(CALL, pipeline="onboarding", definition="0123456789ab"))
-    assert route.calls.last.request.headers["idempotency-key"] == Claims.of(CALL).idempotency_key
-
-
-@respx.mock
-async def test_a_later_releases_token_version_is_left_to_its_worker(calls: PartnerCalls) -> None:
-    route = respx.post(ENDPOINT).respond(202)
-    with pytest.raises(
-        ApplicationError, match="unknown token version 3: use one of 1, 2; a worker of a later"
-    ) as raised:
-        await make(calls, dataclasses.replace(CALL, token_version=3))
-    assert (raised.value.type, raised.value.non_retryable, route.called) == ("PartnerNotReached", False, False)
-
-
-@respx.mock
-async def test_an_echoed_short_token_is_removed_from_the_failure(calls: PartnerCalls) -> None:
-    url = CallbackURLs("https://hooks.test", [KEY]).of(SHORT_CALL)
-    respx.post(ENDPOINT).respond(422, text=f"cannot reach {url}")
-    with pytest.raises(ApplicationError) as raised:
-        await make(calls, SHORT_CALL)
-    assert raised.value.message == "partner bank answered 422: cannot reach https://hooks.test/callbacks/[removed]"
-
-
-@respx.mock
-async def test_a_too_long_url_is_refused_before_any_request() -> None:
-    route = respx.post(ENDPOINT).respond(202, json={"id": "w-1"})
-    urls = CallbackURLs("https://hooks.test", [KEY])
-    plain = sandbox.partner("bank", Environment({"SANDBOX_URL": "http://sandbox.test"}))
-    long, short = (len(urls.of(dataclasses.replace(SHORT_CALL, token_version=version))) for version in (1, 2))
-    async with http_client() as http:
-        for limit, call, taken in (
-            (long, CALL, True),
-            (short, SHORT_CALL, True),
-            (short - 1, SHORT_CALL, False),
-            (short, dataclasses.replace(SHORT_CALL, token_version=1), False),
-        ):
-            calls = PartnerCalls(http, urls, {"bank": dataclasses.replace(plain, longest_url=limit)})
-            route.reset()
-            if taken:
-                await make(calls, call)
-            else:
-                error = await refusal_of(calls, call)
-                assert (error.type, error.non_retryable) == ("PartnerRefused", True)
-                assert f"and it takes {limit} (longest_url): start runs with a shorter id" in error.message
-                error = await refusal_of(calls, call, attempt=2)
-                assert (error.type, error.non_retryable) == ("PartnerUnclear", True), "an earlier try may be taken"
-            assert route.called is taken
-
-
-async def refusal_of(calls: PartnerCalls, call: StageCall, *, attempt: int = 1) -> ApplicationError:
-    with pytest.raises(ApplicationError) as raised:
-        await make(calls, call, attempt=attempt)
-    return raised.value

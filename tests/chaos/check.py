@@ -5,27 +5,34 @@ The partner's ledger says what was sent and how it was answered; the histories a
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from math import inf
 from typing import Any, Final
 
 from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
-from temporalio.api.history.v1 import HistoryEvent
-from temporalio.client import WorkflowHistory
 
-from receiver.deliveries.delivery import Delivery, Fate
+from receiver.deliveries.delivery import Fate
+from tests.chaos.evidence import (
+    Evidence,
+    Kept,
+    Said,
+    accepted_in,
+    arguments,
+    ended_at,
+    is_disturbed,
+    is_row_of,
+    outcomes_in,
+    said_by,
+    said_in,
+    signals_in,
+    was_reset,
+)
 from tests.chaos.ledger import Entry
-from tests.chaos.partner import Call
-from workflows.contract import ADVANCE_STAGE, Answer
 
 LEASE: Final = 5.0
 """Seconds for which a delivery surely belongs to the receiver that sends it: half of a lease."""
-
-AFTERMATH: Final = 6.0
-"""Seconds after a fault in which a receiver may still do without the store, or send again what it could not send."""
 
 FORGED_ANSWERS: Final = {0, 401, 404}
 ALWAYS_ALLOWED: Final = {0, 429, 503}
@@ -37,59 +44,6 @@ HARMLESS: Final = {
     WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_RESET_WORKFLOW,
     WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_FORCE_CLOSE_COMMAND,
 }
-
-Said = tuple[int, int, str, str, str, str]
-"""Stage, attempt, status, data, code and message of a callback."""
-
-
-@dataclass(frozen=True)
-class Window:
-    """The time of a fault, in unix seconds. place: what it met."""
-
-    place: str
-    began: float
-    over: float
-
-
-@dataclass(frozen=True)
-class Kept:
-    """A delivery of the store. bare: Temporal took it while the store was away."""
-
-    delivery: Delivery
-    request_id: str = ""
-    bare: bool = False
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """Everything that was recorded.
-
-    lineages: by workflow id, the executions that led to the run's end, in order. branches: the executions that a reset
-    has ended. resets: workflow ids of the runs that were reset, or may have been. kept: None without a store.
-    sent: the times and request ids of signals, by receiver. logs: by name.
-    ended: names of the parts that do not run at the end.
-    before, after: answers to `outcomes`, by workflow id, seen during the run and at its end.
-    """
-
-    entries: Sequence[Entry]
-    calls: Sequence[Call]
-    lineages: Mapping[str, Sequence[WorkflowHistory]]
-    branches: Mapping[str, Sequence[WorkflowHistory]] = field(default_factory=dict)
-    resets: Collection[str] = ()
-    kept: Sequence[Kept] | None = None
-    windows: Sequence[Window] = ()
-    sent: Mapping[str, Sequence[tuple[float, str]]] = field(default_factory=dict)
-    secrets: Sequence[str] = ()
-    logs: Mapping[str, str] = field(default_factory=dict)
-    ended: Sequence[str] = ()
-    before: Sequence[tuple[str, Any]] = ()
-    after: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def executions(self) -> Iterator[tuple[str, WorkflowHistory]]:
-        """Every execution, with its workflow id."""
-        for found in (self.lineages, self.branches):
-            yield from ((id_, history) for id_, histories in found.items() for history in histories)
 
 
 def broken_invariants(evidence: Evidence) -> list[str]:
@@ -103,15 +57,15 @@ def lost(evidence: Evidence) -> Iterator[str]:
     The store may tell that a callback came to a run that had ended. A success is the same in answer to any attempt.
     """
     signalled = {
-        id_: {_said_by(event) for event in _signals(histories)} for id_, histories in evidence.lineages.items()
+        id_: {said_by(event) for event in signals_in(histories)} for id_, histories in evidence.lineages.items()
     }
-    for content, entry in _accepted(evidence).items():
-        if _said(entry) not in signalled.get(entry.claims.workflow_id, set()) and not _came_too_late(evidence, entry):
+    for content, entry in accepted_in(evidence).items():
+        if said_in(entry) not in signalled.get(entry.claims.workflow_id, set()) and not _came_too_late(evidence, entry):
             yield f"{content} ({entry.answer.status}) was answered {entry.status} and is in no history"
 
 
 def _came_too_late(evidence: Evidence, entry: Entry) -> bool:
-    rows = [row.delivery for row in evidence.kept or () if _is_row_of(row.delivery, entry)]
+    rows = [row.delivery for row in evidence.kept or () if is_row_of(row.delivery, entry)]
     return any(row.fate is Fate.REFUSED and "the run is" in row.fate_reason for row in rows)
 
 
@@ -126,9 +80,9 @@ def doubled(evidence: Evidence) -> Iterator[str]:
     """Results that are more than one signal of an execution. After a reset the copies of the past are signals too."""
     for id_, history in evidence.executions:
         counts: dict[Said, int] = defaultdict(int)
-        for event in _signals([history]):
-            counts[_said_by(event)] += 1
-        if not _was_reset(history):
+        for event in signals_in([history]):
+            counts[said_by(event)] += 1
+        if not was_reset(history):
             yield from (
                 f"{id_}: {said} is {count} signals of execution {history.run_id}"
                 for said, count in counts.items()
@@ -144,7 +98,7 @@ def sent_by_two(evidence: Evidence) -> Iterator[str]:
     sends: dict[str, list[tuple[float, str]]] = defaultdict(list)
     for receiver, sent in evidence.sent.items():
         for at, id_ in sent:
-            if id_ in once and not _is_disturbed(evidence, at, at + LEASE):
+            if id_ in once and not is_disturbed(evidence, at, at + LEASE):
                 sends[id_].append((at, receiver))
     for id_, found in sends.items():
         for (at, receiver), (later, other) in zip(sorted(found), sorted(found)[1:], strict=False):
@@ -171,13 +125,13 @@ def _may_be_answered(evidence: Evidence, entry: Entry, successes: Sequence[Entry
     if entry.status == 409:
         return any(one.content != entry.content and one.sent_at < entry.answered_at for one in successes)
     if entry.status == 410:
-        return _ended_at(evidence.lineages.get(entry.claims.workflow_id, ())) < entry.answered_at + 1.0
+        return ended_at(evidence.lineages.get(entry.claims.workflow_id, ())) < entry.answered_at + 1.0
     return False
 
 
 def answered_differently(evidence: Evidence) -> Iterator[str]:
     """Callbacks that were accepted, and refused when the same content came again later."""
-    first = _accepted(evidence)
+    first = accepted_in(evidence)
     for entry in evidence.entries:
         known = first.get(entry.content)
         is_refusal = entry.final and not entry.accepted and entry.kind != "forged"
@@ -195,32 +149,32 @@ def out_of_order(evidence: Evidence) -> Iterator[str]:
         first_sent[entry.content] = min(entry.sent_at, first_sent.get(entry.content, inf))
     stored = _stored_contents(evidence)
     of_stage: dict[tuple[str, int], list[Entry]] = defaultdict(list)
-    for entry in sorted(_accepted(evidence).values(), key=lambda entry: entry.answered_at):
+    for entry in sorted(accepted_in(evidence).values(), key=lambda entry: entry.answered_at):
         if stored is None or entry.content in stored:
             # It may have been committed when it was first sent, and its answer lost.
             of_stage[entry.stage].append(replace(entry, sent_at=first_sent[entry.content]))
     for id_, history in evidence.executions:
         # A repeat after a lost answer is a signal of its own, if it reports progress: the first one counts.
         places: dict[Said, float] = {}
-        for event in _signals([history]):
-            places.setdefault(_said_by(event), event.event_id)
+        for event in signals_in([history]):
+            places.setdefault(said_by(event), event.event_id)
         for (workflow_id, _), entries in of_stage.items():
-            if workflow_id == id_ and not _was_reset(history):
+            if workflow_id == id_ and not was_reset(history):
                 if len(evidence.lineages[id_]) == 1 and id_ not in evidence.resets:
                     # What came too late because a later callback ended the run was overtaken by it.
-                    places = {_said(entry): inf for entry in entries} | places
+                    places = {said_in(entry): inf for entry in entries} | places
                 yield from _inversions(evidence, entries, places)
 
 
 def _inversions(evidence: Evidence, entries: Sequence[Entry], places: Mapping[Said, float]) -> Iterator[str]:
     latest: Entry | None = None
     for entry in entries:
-        place = places.get(_said(entry))
-        if place is None or _is_disturbed(evidence, entry.sent_at, entry.answered_at, "store"):
+        place = places.get(said_in(entry))
+        if place is None or is_disturbed(evidence, entry.sent_at, entry.answered_at, "store"):
             continue
-        if latest and latest.answered_at < entry.sent_at and place < places[_said(latest)]:
+        if latest and latest.answered_at < entry.sent_at and place < places[said_in(latest)]:
             yield f"{entry.content} ({entry.answer.message}) overtook {latest.content} ({latest.answer.message})"
-        if latest is None or place > places[_said(latest)]:
+        if latest is None or place > places[said_in(latest)]:
             latest = entry
 
 
@@ -243,11 +197,11 @@ def settled_by_another(evidence: Evidence) -> Iterator[str]:
     for id_, histories in evidence.lineages.items():
         chain_id = histories[-1].events[0].workflow_execution_started_event_attributes.first_execution_run_id
         first: dict[int, tuple[int, Mapping[str, Any]]] = {}
-        for event in _signals(histories):
-            stage, callback = _arguments(event)
+        for event in signals_in(histories):
+            stage, callback = arguments(event)
             if callback["chain_id"] == chain_id and callback["answer"]["status"] == "succeeded":
                 first.setdefault(stage, (callback["attempt"], callback["answer"]["data"]))
-        for number, outcome in enumerate(_outcomes(histories), start=1):
+        for number, outcome in enumerate(outcomes_in(histories), start=1):
             found = outcome["attempt"], outcome["data"]
             if outcome["cause"] == "callback" and outcome["status"] == "succeeded" and found != first.get(number):
                 yield f"{id_} stage {number}: settled by {found}, not by {first.get(number)}"
@@ -326,93 +280,5 @@ CHECKS: Final[Sequence[Callable[[Evidence], Iterator[str]]]] = (
 
 def settled_by_callback(evidence: Evidence, workflow_id: str) -> bool:
     """Whether a run has ended, each of its stages by a callback."""
-    outcomes = _outcomes(evidence.lineages.get(workflow_id, ()))
+    outcomes = outcomes_in(evidence.lineages.get(workflow_id, ()))
     return bool(outcomes) and all(outcome["cause"] == "callback" for outcome in outcomes)
-
-
-# --- reading
-
-
-def _accepted(evidence: Evidence) -> dict[str, Entry]:
-    """For each content, the entry with the first 2xx."""
-    found: dict[str, Entry] = {}
-    for entry in sorted(evidence.entries, key=lambda entry: entry.answered_at):
-        if entry.accepted and entry.kind != "forged":
-            found.setdefault(entry.content, entry)
-    return found
-
-
-def _is_row_of(row: Delivery, entry: Entry) -> bool:
-    claims, digest = entry.claims, entry.content.rpartition("/")[2]
-    return (row.workflow_id, row.stage, row.attempt, row.body_digest[:16]) == (
-        claims.workflow_id,
-        claims.stage,
-        claims.attempt,
-        digest,
-    )
-
-
-def _signals(histories: Sequence[WorkflowHistory]) -> Iterator[HistoryEvent]:
-    """The callbacks among the signals."""
-    for history in histories:
-        for event in history.events:
-            signal = event.workflow_execution_signaled_event_attributes
-            # Of an event of another type these attributes are empty.
-            if signal.signal_name == ADVANCE_STAGE and len(signal.input.payloads) == 2:
-                yield event
-
-
-def _arguments(event: HistoryEvent) -> tuple[int, Mapping[str, Any]]:
-    payloads = event.workflow_execution_signaled_event_attributes.input.payloads
-    stage, callback = (json.loads(payload.data) for payload in payloads)
-    return stage, callback
-
-
-def _said_by(event: HistoryEvent) -> Said:
-    stage, callback = _arguments(event)
-    return _as_said(stage, callback["attempt"], Answer(**callback["answer"]))
-
-
-def _said(entry: Entry) -> Said:
-    return _as_said(entry.claims.stage, entry.claims.attempt, entry.answer)
-
-
-def _as_said(stage: int, attempt: int, answer: Answer) -> Said:
-    any_attempt = 0 if answer.status == "succeeded" else attempt
-    return stage, any_attempt, answer.status, json.dumps(dict(answer.data), sort_keys=True), answer.code, answer.message
-
-
-def _outcomes(histories: Sequence[WorkflowHistory]) -> list[Mapping[str, Any]]:
-    """The outcomes of a run that completed, in the order of its stages."""
-    if not histories:
-        return []
-    last = histories[-1].events[-1]
-    if last.event_type != EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED:
-        return []
-    [payload] = last.workflow_execution_completed_event_attributes.result.payloads
-    return list(json.loads(payload.data)["outcomes"].values())
-
-
-def _ended_at(histories: Sequence[WorkflowHistory]) -> float:
-    if not _outcomes(histories):
-        return inf
-    at = histories[-1].events[-1].event_time
-    return float(at.seconds + at.nanos / 1e9)
-
-
-def _was_reset(history: WorkflowHistory) -> bool:
-    cause = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_RESET_WORKFLOW
-    return any(
-        event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED
-        and event.workflow_task_failed_event_attributes.cause == cause
-        for event in history.events
-    )
-
-
-def _is_disturbed(evidence: Evidence, since: float, until: float, place: str = "") -> bool:
-    """Whether there was a fault then or shortly before. place: of this place only."""
-    return any(
-        window.began - 1.0 < until and since < window.over + AFTERMATH
-        for window in evidence.windows
-        if place in {"", window.place}
-    )

@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from tests.chaos.check import Evidence, broken_invariants, lost, settled_by_callback
-from tests.chaos.faults import fault_of, killed
+from tests.chaos.check import broken_invariants, lost, settled_by_callback
+from tests.chaos.evidence import Evidence
+from tests.chaos.faults import fault_of
 from tests.chaos.plan import FLOOD_PER_STAGE, Habit, Plan, PlannedFault, PlannedRun
+from tests.chaos.process_faults import killed
 from tests.chaos.system import Setting, until
 from tests.chaos.trial import Trial, during, trial, unreplayable
 from workflows.contract import Answer

@@ -17,7 +17,8 @@ from temporalio.client import WorkflowHistory
 from activities.callback_urls import Claims
 from receiver.deliveries.delivery import Delivery, Fate
 from receiver.sandbox.roles import SANDBOX
-from tests.chaos.check import Evidence, Kept, Window, broken_invariants, settled_by_callback
+from tests.chaos.check import broken_invariants, settled_by_callback
+from tests.chaos.evidence import Evidence, Kept, Window
 from tests.chaos.ledger import Entry, Kind
 from tests.chaos.partner import Call
 from tests.chaos.plan import Habit

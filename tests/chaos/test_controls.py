@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.check import Evidence, broken_invariants
-from tests.chaos.faults import killed, link_mute
+from tests.chaos.check import broken_invariants
+from tests.chaos.evidence import Evidence
 from tests.chaos.partner import Call
 from tests.chaos.plan import Habit, PlannedRun
+from tests.chaos.process_faults import killed, link_mute
 from tests.chaos.system import Setting, until
 from tests.chaos.trial import Trial, trial
 from workflows.contract import Answer

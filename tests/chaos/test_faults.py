@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from receiver.cli.demo.processes import Processes
-from tests.chaos.faults import ended, file_full, killed, stopped
+from tests.chaos.process_faults import ended, killed, stopped
+from tests.chaos.store_faults import file_full
 from tests.chaos.system import Part, Setting, System
 
 SLEEPS = [sys.executable, "-c", "import time; time.sleep(600)"]

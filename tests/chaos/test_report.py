@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from temporalio.client import WorkflowHistory
 
-from tests.chaos.check import Evidence
+from tests.chaos.evidence import Evidence
 from tests.chaos.fire import Report
 from tests.chaos.plan import make_plan
 from tests.chaos.trial import unreplayable

@@ -23,7 +23,7 @@ from activities.store.database import Database
 from activities.worker import WORKFLOWS, workflow_runner
 from receiver.cli.demo.processes import free_port
 from receiver.deliveries.archive import Archive
-from tests.chaos.check import Evidence, Kept, Window
+from tests.chaos.evidence import Evidence, Kept, Window
 from tests.chaos.ledger import Ledger
 from tests.chaos.partner import HostilePartner
 from tests.chaos.plan import CALL_TIMEOUT, Habit, PlannedRun
