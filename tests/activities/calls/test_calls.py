@@ -25,13 +25,6 @@ from tests.support import KEY
 from workflows.contract import Answer, Receipt
 
 
-@pytest.fixture
-async def calls() -> AsyncIterator[PartnerCalls]:
-    env = Environment({"SANDBOX_URL": "http://sandbox.test"})
-    async with http_client() as http:
-        yield PartnerCalls(http, CallbackURLs("https://hooks.test", [KEY]), {"bank": sandbox.partner("bank", env)})
-
-
 @respx.mock
 async def test_a_partner_gets_the_callback_url_and_idempotency_key(calls: PartnerCalls) -> None:
     route = respx.post(ENDPOINT).respond(202, json={"id": "w-1"})
