@@ -12,16 +12,14 @@ Only this module turns a partner's errors into Temporal's:
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, NoReturn, Protocol
-from urllib.parse import quote, unquote, unquote_plus
 
 import httpx
 from temporalio import activity
@@ -32,11 +30,12 @@ from activities.call_errors import NOT_ASKED, UNCLEAR, CallError, reported
 from activities.callback_urls import CallbackURLs, Claims
 from activities.http import NEVER_SENT, UNANSWERED, NotAuthenticated, exchange
 from activities.http import http_client as http_client  # for the tests that `partner new` has written
+from activities.partner_words import answer_line, partner_words
 from activities.partners.answers import BrokenAnswer
 from activities.partners.partner import SHORTER_URL, Partner
 from activities.reach import Reach
 from activities.reaching import is_refused_handshake, plain_words
-from activities.receipts import accepted, built, one_line, status
+from activities.receipts import accepted, built, status
 from activities.store.call_notes import CallNotes
 from activities.store.calls import CallOrigin
 from activities.store.errors import StoreAway
@@ -64,13 +63,6 @@ TAKEN: Final = "taken"
 """Heartbeat of a try that the partner accepted, with its receipt, while the store was away."""
 
 RETRIED: Final = {408, 429}
-AUTHENTICATING: Final = re.compile(r"(?i)auth|key|token|secret|signature|password|cookie")
-"""Matches the names of headers and query fields that hold credentials."""
-
-SHORTEST_CREDENTIAL: Final = 8
-"""Minimum characters of a credential. Shorter values are not credentials; removing them would garble the text."""
-
-JSON_ESCAPE: Final = re.compile(r'\\(?:u([0-9A-Fa-f]{4})|(["\\/]))')
 
 
 class CallTable(Protocol):
@@ -352,56 +344,6 @@ def _retry_after(response: httpx.Response) -> timedelta | None:
     except (ValueError, OverflowError):
         return None
     return min(timedelta(seconds=math.ceil(seconds)), LONGEST_RETRY_AFTER) if seconds > 0 else None
-
-
-def answer_line(partner: Partner, status: int, said: str) -> str:
-    """Describe a response in one line: the partner, the status, and what the partner says (see `partner_words`)."""
-    return f"partner {partner.name} answered {status}" + (f": {said}" if said else "")
-
-
-def partner_words(response: httpx.Response, *callback_urls: str) -> str:
-    """The response's body in one short line, without tokens and credentials that the partner may have echoed.
-
-    Example: after a request with `Authorization: Bearer s3cret-key`, the body `no such key: s3cret-key` becomes
-    `no such key: [removed]`. If a secret is found only after escapes are resolved (`s3cret\\u002dkey`), the whole text
-    becomes `[removed]`.
-    """
-    tokens = [url.rpartition("/")[2] for url in callback_urls]
-    text = response.content.decode("utf-8", "replace")
-    secrets = _secrets(response.request, tokens)
-    for secret in secrets:
-        for spelling in {secret, quote(secret, safe=""), quote(secret)}:
-            text = text.replace(spelling, "[removed]")
-    if any(secret in reading for reading in _readings(text) for secret in secrets):
-        return "[removed]"
-    return one_line(text)
-
-
-def _readings(text: str) -> Iterator[str]:
-    """The text with JSON escapes resolved, and then with a URL's or a form's escapes resolved too."""
-    plain = JSON_ESCAPE.sub(lambda found: found[2] or chr(int(found[1], 16)), text)
-    yield from (plain, unquote(plain), unquote_plus(plain))
-
-
-def _secrets(request: httpx.Request, tokens: Iterable[str]) -> list[str]:
-    """The tokens, and the credentials in the request's headers and query: whole, without scheme, and Basic's parts."""
-    values = [
-        value
-        for name, value in (*request.headers.items(), *request.url.params.multi_items())
-        if AUTHENTICATING.search(name) and name.lower() != "idempotency-key"
-    ]
-    values += [value.rpartition(" ")[2] for value in values]
-    values += [part for value in values for part in _basic_parts(value)]
-    return [secret for secret in (*tokens, *values) if len(secret) >= SHORTEST_CREDENTIAL]
-
-
-def _basic_parts(credentials: str) -> list[str]:
-    """User and password of Basic credentials: either can be the partner's API key."""
-    try:
-        user, colon, password = base64.b64decode(credentials, validate=True).decode().partition(":")
-    except ValueError:
-        return []
-    return [user, password] if colon else []
 
 
 def _conforms(calls: PartnerCalls) -> PartnerActivities:

@@ -28,8 +28,9 @@ from activities.store.database import Database
 from benchmarks.figures import Figure, compared
 from benchmarks.inbox import delivery
 from receiver.deliveries import retention
-from receiver.deliveries.archive import Archive, Filters
+from receiver.deliveries.archive import Archive
 from receiver.deliveries.delivery import Delivery, Fate, digest
+from receiver.deliveries.filters import Filters
 from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.queue import Conclusion, Queued
 from receiver.deliveries.statements import Statements

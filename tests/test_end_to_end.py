@@ -23,7 +23,8 @@ from activities.worker import build_worker
 from receiver.app import create_app
 from receiver.cli.demo.running import INPUT
 from receiver.cli.demo.stack import sample_partners
-from receiver.sandbox.app import SandboxPartner, Work
+from receiver.sandbox.app import SandboxPartner
+from receiver.sandbox.work import Work
 from receiver.sending.signals import Signals
 from tests.support import KEY, QUEUE, SOON, Handle, failure_of, operate, progress_of, result_of, until, waiting
 from workflows.contract import Pipeline, for_older_workers

@@ -10,8 +10,9 @@ from typing import Final, Self
 from starlette.datastructures import QueryParams
 
 from receiver.answers import Verdict
-from receiver.deliveries.archive import ArchivePlace, Filters
+from receiver.deliveries.archive import ArchivePlace
 from receiver.deliveries.delivery import Fate
+from receiver.deliveries.filters import Filters
 from receiver.durations import moment_of
 
 VERDICT_NAMES: Final = tuple(verdict.name.lower() for verdict in Verdict)

@@ -12,7 +12,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from receiver.deliveries.archive import FIRST_REFUSAL
+from receiver.deliveries.filters import FIRST_REFUSAL
 from receiver.deliveries.statements import MOST_COUNTED
 
 LATEST_DELIVERIES: Final = """

@@ -13,8 +13,9 @@ from activities.callback_urls import CALLBACKS_PATH, BadToken, Claims, version_o
 from activities.environment import Environment
 from activities.partners import load_partners
 from receiver.cli.demo.stack import sample_partners
-from receiver.sandbox.app import SandboxPartner, Work, _forge
+from receiver.sandbox.app import SandboxPartner, _forge
 from receiver.sandbox.roles import ROLES
+from receiver.sandbox.work import Work
 from tests.parts.callbacks import BASE, URLS
 from tests.support import SOON
 from workflows.contract import TOKEN_VERSIONS, StageCall

@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from activities.signatures import SCHEMES, Scheme, SignatureError, SignedRequest
+from tests.parts.rsa_keys import RSA
 
 NOW = 1_800_000_000
 
@@ -121,9 +122,6 @@ ADYEN = json.dumps(
         ],
     }
 ).encode()
-
-
-RSA = rsa.generate_private_key(65537, 2048)
 
 
 def certificate_of(key: Any, name: str = "sns.example", *, begins: int = 2020, ends: int = 2040) -> str:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from activities.signatures import SCHEMES, Scheme, SignedRequest
-from tests.parts.setups import EC, ED, NOW, RSA, SETUPS, URL, private_pem, public_pem
+from tests.parts.rsa_keys import RSA
+from tests.parts.setups import EC, ED, NOW, SETUPS, URL, private_pem, public_pem
 
 PAGE = (Path(__file__).parents[2] / "docs" / "signatures.md").read_text()
 LINE = re.compile(r'^\| ([^`|][^|]*) \| `("[a-z0-9-]+".*)` \|$', re.MULTILINE)

@@ -9,11 +9,12 @@ from typing import Any
 
 import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from activities.signatures import SCHEMES, Scheme, SignatureError, SignedRequest, Verified
 from activities.signatures.jose_tokens import encode_base64url
+from tests.parts.rsa_keys import RSA
 from tests.parts.setups import NOW, public_pem
 
 HEADER = "Plaid-Verification"
@@ -22,7 +23,6 @@ P256 = ec.derive_private_key(987654321, ec.SECP256R1())
 P384 = ec.derive_private_key(987654321, ec.SECP384R1())
 P521 = ec.derive_private_key(987654321, ec.SECP521R1())
 ED25519 = Ed25519PrivateKey.from_private_bytes(bytes(range(1, 33)))
-RSA = rsa.generate_private_key(65537, 2048)
 SECRET = "a-shared-secret-of-32-characters"
 PRIVATE: dict[str, Any] = {
     "ES256": P256,

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from activities.store.database import Database
-from receiver.deliveries.archive import ANY, Archive, Filters
+from receiver.deliveries.archive import Archive
 from receiver.deliveries.delivery import Delivery, Fate, digest
+from receiver.deliveries.filters import ANY, Filters
 from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.queue import Conclusion
 from tests.commands import command, run_alone

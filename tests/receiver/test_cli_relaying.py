@@ -22,8 +22,9 @@ from activities.store.database import Database
 from activities.store.errors import StoreAway
 from receiver.cli.db.store import need_archive
 from receiver.cli.delivery.relaying import Relay, RelayOptions
-from receiver.deliveries.archive import Archive, Filters
+from receiver.deliveries.archive import Archive
 from receiver.deliveries.delivery import Delivery
+from receiver.deliveries.filters import Filters
 from receiver.replay.errors import NoStandIn
 from receiver.replay.following import MOST_OPEN, LiveAim
 from receiver.replay.sending import Replay, Replayed, claims_of

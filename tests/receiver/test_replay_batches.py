@@ -20,8 +20,9 @@ from activities.store.calls import Calls
 from activities.store.database import Database
 from activities.store.store import Store
 from receiver.app import create_app
-from receiver.deliveries.archive import Archive, Filters
+from receiver.deliveries.archive import Archive
 from receiver.deliveries.delivery import Delivery
+from receiver.deliveries.filters import Filters
 from receiver.replay.errors import NotReplayable
 from receiver.replay.sending import Replay, select
 from tests.parts.callbacks import BASE, CLAIMS, URLS

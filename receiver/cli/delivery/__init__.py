@@ -12,7 +12,7 @@ from receiver.cli.names import RUN_ID
 from receiver.cli.output import json_option
 
 if TYPE_CHECKING:
-    from receiver.deliveries.archive import Filters
+    from receiver.deliveries.filters import Filters
 
 
 @click.group()

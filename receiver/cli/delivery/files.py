@@ -12,9 +12,9 @@ from receiver.cli.db.store import need_archive
 from receiver.cli.delivery.selection import read_file, refuse_both
 from receiver.cli.output import counted, note, print_json, say
 from receiver.cli.terminal import printable
-from receiver.deliveries.archive import Filters
 from receiver.deliveries.delivery import Delivery
 from receiver.deliveries.export import redact
+from receiver.deliveries.filters import Filters
 
 HIDES: Final = "it hides a secret in base64, or has more layers than are looked through"
 

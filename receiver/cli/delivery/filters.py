@@ -49,7 +49,7 @@ def filter_options(run_by: str = "--") -> Callable[[Callable[..., T]], Callable[
         @wraps(command)
         def run(*args: Any, since: str, until: str, of_workflow: str, of_stage: int | None, **others: Any) -> T:
             from activities.environment import is_text
-            from receiver.deliveries.archive import Filters
+            from receiver.deliveries.filters import Filters
 
             names = ("partner", "pipeline", "fate")
             texts = {name: others.pop(name) or "" for name in names}

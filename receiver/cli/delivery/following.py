@@ -6,8 +6,9 @@ import time
 from collections import deque
 from typing import Final
 
-from receiver.deliveries.archive import Archive, Filters
+from receiver.deliveries.archive import Archive
 from receiver.deliveries.delivery import Delivery
+from receiver.deliveries.filters import Filters
 
 COMMIT_LAG_SECONDS: Final = 30.0
 """Seconds that a transaction may take. It gets its positions when it writes, but they become visible when it commits.

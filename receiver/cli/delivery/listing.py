@@ -16,8 +16,8 @@ from receiver.cli.errors import CommandError, Exit
 from receiver.cli.output import note, print_json, say
 from receiver.cli.tables import print_list
 from receiver.cli.terminal import printable
-from receiver.deliveries.archive import Filters
 from receiver.deliveries.delivery import Delivery
+from receiver.deliveries.filters import Filters
 from receiver.deliveries.telling import part_text
 
 TAIL_SECONDS: Final = 0.5

@@ -28,8 +28,9 @@ from receiver.cli.delivery.replaying import confirm_other_machine, is_remote, re
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.output import ANSWER_TIMEOUT, cancel_on_signals, counted, note, print_json, say
 from receiver.cli.terminal import printable
-from receiver.deliveries.archive import Archive, Filters
+from receiver.deliveries.archive import Archive
 from receiver.deliveries.delivery import Delivery
+from receiver.deliveries.filters import Filters
 from receiver.replay.errors import CannotSign, NoStandIn, NotReplayable, PartnerNotEnabled
 from receiver.replay.following import LiveAim, LiveNamedRun
 from receiver.replay.sending import UNPROVEN, Replay, Replayed, requests_of, select

@@ -13,9 +13,10 @@ from receiver.cli.delivery.selection import refuse_both
 from receiver.cli.errors import Exit
 from receiver.cli.output import counted, note, say
 from receiver.cli.terminal import printable
-from receiver.deliveries.archive import ANY, Archive, Filters
+from receiver.deliveries.archive import Archive
 from receiver.deliveries.delivery import Delivery, Fate
 from receiver.deliveries.errors import NeverForwarded, NoSuchDelivery
+from receiver.deliveries.filters import ANY, Filters
 from receiver.deliveries.rows import is_unread
 from receiver.sending import releases
 from receiver.sending.here import Here

@@ -12,7 +12,7 @@ from receiver.cli.names import RUN_ID
 from receiver.cli.output import NumberRange, json_option, run_async
 
 if TYPE_CHECKING:
-    from receiver.deliveries.archive import Filters
+    from receiver.deliveries.filters import Filters
     from receiver.replay.sending import Mode
 
 SPEEDS: Final = {"1": 1.0, "10": 10.0, "max": 0.0}

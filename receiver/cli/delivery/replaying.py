@@ -26,8 +26,8 @@ from receiver.cli.errors import CommandError, Exit
 from receiver.cli.output import ANSWER_TIMEOUT, cancel_on_signals, confirm, counted, note
 from receiver.cli.tables import progress_bar
 from receiver.cli.terminal import printable
-from receiver.deliveries.archive import ANY, Filters
 from receiver.deliveries.delivery import Delivery
+from receiver.deliveries.filters import ANY, Filters
 from receiver.replay.aims import CapturedClaims, NamedRun
 from receiver.replay.sending import MISSIGNED, UNPROVEN, Aim, Replay, Replayed, select
 from receiver.replay.stand_ins import TAKEN_WITHIN, StandIns, is_stand_in

@@ -13,8 +13,8 @@ from typing import IO, Final
 from activities import strict_json
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.output import note
-from receiver.deliveries.archive import ANY, Filters
 from receiver.deliveries.delivery import Delivery, NotADelivery, read_document
+from receiver.deliveries.filters import ANY, Filters
 
 LARGEST_LINE: Final = 64 * 1024 * 1024
 """Bytes of a line, or of a JSON document of several lines; longer ones are read in parts. A delivery has two MiB."""

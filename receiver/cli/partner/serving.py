@@ -12,8 +12,9 @@ from activities.log_settings import LogSettings
 from receiver.cli.partner.settings import partner_from_environment
 from receiver.lifecycle import check_port, stop_quietly
 from receiver.log_setup import log_config, start_logging
-from receiver.sandbox.app import DEFAULT_RECEIVER, PLAYS, SandboxPartner
+from receiver.sandbox.app import DEFAULT_RECEIVER, SandboxPartner
 from receiver.sandbox.roles import ROLES
+from receiver.sandbox.work import PLAYS
 
 
 async def serve_sandbox(port: int, plays: tuple[str, ...], delay: float | None, seed: int) -> None:

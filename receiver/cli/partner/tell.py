@@ -9,10 +9,10 @@ from typing import Final, Literal
 import httpx
 
 from activities.callback_urls import CallbackURLs, Claims
-from activities.calls import answer_line, partner_words
 from activities.client import connect
 from activities.environment import Environment
 from activities.http import NEVER_SENT, UNANSWERED, NotAuthenticated, exchange, flaw_of, http_client
+from activities.partner_words import answer_line, partner_words
 from activities.partners import PARTNERS, load_partners
 from activities.partners.answers import BrokenAnswer
 from activities.partners.partner import Partner, work_reference

@@ -17,8 +17,9 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from activities.callback_urls import CallbackURLs, Claims, fingerprint
-from activities.calls import NOT_TAKEN, PartnerCalls, http_client, partner_words
+from activities.calls import NOT_TAKEN, PartnerCalls, http_client
 from activities.environment import Environment
+from activities.partner_words import partner_words
 from activities.partners import sandbox
 from tests.parts.activity_calls import CALL, CALLBACK_URL, ENDPOINT, TOKEN, make, refusal
 from tests.support import KEY

@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from activities.signatures import SCHEMES, ConfigError, KeyUnavailable, Scheme, SignatureError, SignedRequest
 from activities.signatures.detached import LONGEST_DETACHED
 from tests.parts.key_servers import key_server
-from tests.parts.setups import EC, NOW, RSA, SETUPS, private_pem, public_pem
+from tests.parts.rsa_keys import RSA
+from tests.parts.setups import EC, NOW, SETUPS, private_pem, public_pem
 
 SETUP = SETUPS["detached-jws"]
 BODY = SETUP.body

@@ -17,6 +17,7 @@ from activities.environment import Environment
 from activities.partners.partner import signature
 from activities.signatures import ConfigError, SignatureError, SignedRequest, Verified
 from activities.signatures.jose_tokens import read_claims
+from tests.parts.rsa_keys import RSA
 from tests.parts.setups import NOW, private_pem, public_pem
 from tests.parts.web_tokens import (
     BODY,
@@ -24,7 +25,6 @@ from tests.parts.web_tokens import (
     HEADER,
     P256,
     PRIVATE,
-    RSA,
     SECRET,
     by_hand,
     claims,

@@ -10,15 +10,16 @@ from typing import Any
 
 import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from activities.signatures import ConfigError, SignatureError, SignedRequest
 from activities.signatures.diagnosis import diagnose
 from activities.signatures.jose_tokens import encode_base64url
+from tests.parts.rsa_keys import RSA, SMALL_RSA
 from tests.parts.setups import NOW, private_pem, public_pem
-from tests.parts.web_tokens import BODY, ED25519, P256, P384, RSA, by_hand, claims, plaid, refused, signed_es256, verify
+from tests.parts.web_tokens import BODY, ED25519, P256, P384, by_hand, claims, plaid, refused, signed_es256, verify
 
 
 @pytest.mark.parametrize("key", [public_pem(RSA), public_pem(RSA) + "\n", public_pem(P256)])
@@ -38,9 +39,6 @@ def test_a_shared_secret_may_look_like_a_bare_key() -> None:
     raw = ED25519.public_key().public_bytes_raw()
     for secret in (raw.hex(), base64.b64encode(raw).decode()):
         verify(jwt.encode(claims(), secret, algorithm="HS256"), plaid(secret, algorithm="HS256"))
-
-
-SMALL_RSA = rsa.generate_private_key(65537, 1024)
 
 
 @pytest.mark.parametrize(

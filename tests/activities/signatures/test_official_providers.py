@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from jwt import get_algorithm_by_name
 
 from activities.signatures import SCHEMES, Scheme, SignatureError, SignedRequest
-from tests.parts.setups import ADYEN, EC, EC_PRIVATE, EC_PUBLIC, ED, RSA, URL, b64, private_pem
+from tests.parts.rsa_keys import RSA
+from tests.parts.setups import ADYEN, EC, EC_PRIVATE, EC_PUBLIC, ED, URL, b64, private_pem
 from tests.parts.ways import FORM_TYPE, WAYS
 
 pytestmark = pytest.mark.system

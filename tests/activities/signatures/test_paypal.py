@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import padding
-from cryptography.hazmat.primitives.asymmetric import rsa as rsa_keys
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256, HashAlgorithm
 
 from activities.signatures import ConfigError, KeyUnavailable, SignatureError, SignedRequest, paypal
 from activities.signatures import signing_certificates as certificates
 from activities.signatures.diagnosis import diagnose
 from tests.parts.key_servers import KeyServer, key_server
-from tests.parts.setups import EC, NOW, PAYPAL_CERTIFICATE, RSA, SETUPS, certificate_of, private_pem
+from tests.parts.rsa_keys import OTHER_RSA, RSA
+from tests.parts.setups import EC, NOW, PAYPAL_CERTIFICATE, SETUPS, certificate_of, private_pem
 
 SETUP = SETUPS["paypal"]
 PAYPAL_ID = SETUP.secrets[0]
@@ -241,7 +241,7 @@ BAD_CERTIFICATES = [
     (certificate_of(RSA, "api.paypal.com", ends=2021), "stale"),
     (certificate_of(RSA, "api.paypal.com", begins=2030), "stale"),
     (certificate_of(EC, "api.paypal.com"), "malformed-header"),
-    (certificate_of(rsa_keys.generate_private_key(65537, 2048), "api.paypal.com"), "mismatch"),
+    (certificate_of(OTHER_RSA, "api.paypal.com"), "mismatch"),
 ]
 
 
@@ -277,7 +277,7 @@ def test_an_expired_certificate_blames_no_key() -> None:
         {"certificate": 5},
         {"certificate": ""},
         {"private_key": "junk"},
-        {"certificate": certificate_of(rsa_keys.generate_private_key(65537, 2048))},
+        {"certificate": certificate_of(OTHER_RSA)},
     ],
 )
 def test_a_senseless_webhook_or_certificate_is_an_error(changes: dict[str, Any]) -> None:

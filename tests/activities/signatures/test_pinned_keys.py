@@ -5,18 +5,18 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, padding
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
 from activities.signatures import SCHEMES, ConfigError, Scheme, SignatureError, SignedRequest
 from activities.signatures.diagnosis import diagnose
 from activities.signatures.pinned_keys import KEY_ALGORITHMS
+from tests.parts.rsa_keys import RSA, SMALL_RSA
 from tests.parts.setups import NOW, private_pem, public_pem
 
 BODY = b'{"event": "transfers#state-change"}'
@@ -24,13 +24,8 @@ P256 = ec.derive_private_key(4242, ec.SECP256R1())
 ED25519 = Ed25519PrivateKey.from_private_bytes(bytes(range(2, 34)))
 
 
-@cache
-def rsa_key() -> rsa.RSAPrivateKey:
-    return rsa.generate_private_key(65537, 2048)
-
-
 def private_for(algorithm: str) -> Any:
-    return rsa_key() if algorithm.startswith("rsa") else P256 if algorithm.startswith("ecdsa") else ED25519
+    return RSA if algorithm.startswith("rsa") else P256 if algorithm.startswith("ecdsa") else ED25519
 
 
 def made(algorithm: str = "rsa-sha256", **options: Any) -> Scheme:
@@ -63,13 +58,13 @@ def test_every_algorithm_verifies_what_it_signs(algorithm: str) -> None:
 
 def test_wise_signs_the_body_with_rsa() -> None:
     """docs.wise.com: X-Signature-SHA256, SHA256 with RSA, base64."""
-    signature = rsa_key().sign(BODY, padding.PKCS1v15(), hashes.SHA256())
+    signature = RSA.sign(BODY, padding.PKCS1v15(), hashes.SHA256())
     made().verify(request(b64(signature)), NOW)
 
 
 @pytest.mark.parametrize("salt", [0, 32, padding.PSS.MAX_LENGTH])
 def test_a_pss_signature_may_have_any_salt(salt: int) -> None:
-    signature = rsa_key().sign(BODY, padding.PSS(padding.MGF1(hashes.SHA256()), salt), hashes.SHA256())
+    signature = RSA.sign(BODY, padding.PSS(padding.MGF1(hashes.SHA256()), salt), hashes.SHA256())
     made("rsa-pss-sha256").verify(request(b64(signature)), NOW)
     assert refused(made(), request(b64(signature))) == "mismatch", "of another padding"
 
@@ -127,7 +122,7 @@ def test_an_ecdsa_signature_has_one_form() -> None:
 
 def test_a_signature_of_another_digest_or_key_is_refused() -> None:
     scheme = made("rsa-sha256")
-    other = rsa_key().sign(BODY, padding.PKCS1v15(), hashes.SHA512())
+    other = RSA.sign(BODY, padding.PKCS1v15(), hashes.SHA512())
     assert refused(scheme, request(b64(other))) == "mismatch"
     theirs = ec.generate_private_key(ec.SECP256R1()).sign(BODY, ec.ECDSA(hashes.SHA256()))
     assert refused(made("ecdsa-sha256"), request(b64(theirs))) == "mismatch"
@@ -161,7 +156,7 @@ def test_kick_signs_id_time_and_body() -> None:
         time_unit="iso",
     )
     text = b"01H-1.2027-01-15T08:00:00Z." + BODY
-    signature = b64(rsa_key().sign(text, padding.PKCS1v15(), hashes.SHA256()))
+    signature = b64(RSA.sign(text, padding.PKCS1v15(), hashes.SHA256()))
     headers = [
         ("Kick-Event-Message-Id", "01H-1"),
         ("Kick-Event-Message-Timestamp", "2027-01-15T08:00:00Z"),
@@ -189,7 +184,7 @@ def nonce_request(**changes: str) -> SignedRequest:
         "X-Nonce": "n-1",
         **{name.replace("_", "-"): text for name, text in changes.items()},
     }
-    return request(b64(rsa_key().sign(text, padding.PKCS1v15(), hashes.SHA256())), BODY, *named.items())
+    return request(b64(RSA.sign(text, padding.PKCS1v15(), hashes.SHA256())), BODY, *named.items())
 
 
 def test_a_nonce_in_a_header_is_signed_with_a_key() -> None:
@@ -280,13 +275,13 @@ def test_a_key_may_sign_a_sorted_form_with_its_signature() -> None:
     ],
 )
 def test_a_senseless_setup_is_an_error_at_construction(options: dict[str, Any]) -> None:
-    given = {"key": public_pem(rsa_key()), "private_key": private_pem(rsa_key()), "algorithm": "rsa-sha256", **options}
+    given = {"key": public_pem(RSA), "private_key": private_pem(RSA), "algorithm": "rsa-sha256", **options}
     with pytest.raises(ConfigError):
         made(**given)
 
 
 def test_a_weak_key_is_refused_with_the_bits_it_needs() -> None:
-    weak = public_pem(rsa.generate_private_key(65537, 1024))
+    weak = public_pem(SMALL_RSA)
     with pytest.raises(ConfigError, match="an RSA key has 2048 to"):
         made(key=weak)
 

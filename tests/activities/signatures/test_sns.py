@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import padding
-from cryptography.hazmat.primitives.asymmetric import rsa as rsa_keys
 from cryptography.hazmat.primitives.hashes import SHA1
 
 from activities.signatures import ConfigError, KeyUnavailable, SignatureError, SignedRequest, sns
@@ -18,7 +17,8 @@ from activities.signatures import signing_certificates as certificates
 from activities.signatures.fetched import FETCH_PAUSE
 from tests.parts.clocks import Clock
 from tests.parts.key_servers import KeyServer, key_server
-from tests.parts.setups import EC, NOW, RSA, SETUPS, SNS, SNS_CERTIFICATE, TOPIC, certificate_of
+from tests.parts.rsa_keys import OTHER_RSA, RSA
+from tests.parts.setups import EC, NOW, SETUPS, SNS, SNS_CERTIFICATE, TOPIC, certificate_of
 
 SETUP = SETUPS["sns"]
 
@@ -271,7 +271,7 @@ def of_unknown_version() -> str:
         {"certificate": 5},
         {"certificate": ""},
         {"private_key": "junk"},
-        {"certificate": certificate_of(rsa_keys.generate_private_key(65537, 2048))},
+        {"certificate": certificate_of(OTHER_RSA)},
     ],
 )
 def test_a_senseless_topic_or_certificate_is_an_error(changes: dict[str, Any]) -> None:

@@ -10,7 +10,8 @@ import jwt
 import pytest
 
 from activities.signatures import SCHEMES, Scheme, SignatureError, SignedRequest
-from tests.parts.setups import NOW, RSA, public_pem
+from tests.parts.rsa_keys import RSA
+from tests.parts.setups import NOW, public_pem
 
 BODY = b'{"event": {"type": "user.create"}}'
 HASH = base64.b64encode(hashlib.sha256(BODY).digest()).decode()

@@ -13,8 +13,9 @@ from activities.partners.partner import Unreadable
 from activities.store.database import Database
 from activities.store.schema import DELIVERIES
 from receiver.cli.delivery.replay import SPEEDS
-from receiver.deliveries.archive import Archive, Filters
+from receiver.deliveries.archive import Archive
 from receiver.deliveries.delivery import Fate
+from receiver.deliveries.filters import Filters
 from receiver.replay.aims import CapturedClaims
 from receiver.replay.sending import Replay
 from tests.commands import command

@@ -1,0 +1,76 @@
+"""Filters: which deliveries an operator means, as a condition of SQL and for a delivery at hand."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Final
+
+import sqlalchemy as sa
+
+from activities.store.schema import DELIVERIES
+from receiver.deliveries.delivery import Delivery, Fate
+from receiver.deliveries.rows import to_row
+
+CHANGING: Final = frozenset({Fate.PENDING, Fate.PARKED, Fate.REFUSED})
+"""Fates that may still change: by themselves, or when an operator releases the delivery."""
+
+
+FIRST_REFUSAL: Final = 400
+"""The lowest status by which a request is refused."""
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Selects deliveries; "", 0 and () match any.
+
+    since, until: unix seconds, `until` excluded. verdicts, fate: names. refused: only what was answered 4xx or 5xx.
+    """
+
+    verdicts: tuple[str, ...] = ()
+    partner: str = ""
+    pipeline: str = ""
+    workflow: str = ""
+    stage: int = 0
+    fate: str = ""
+    since: float = 0.0
+    until: float = math.inf
+    refused: bool = False
+
+    def matches(self, delivery: Delivery) -> bool:
+        """Whether the filters select this delivery, which need not be in the store."""
+        row = to_row(delivery)
+        in_time = self.since <= delivery.received_at < self.until
+        of_verdict = not self.verdicts or delivery.verdict in self.verdicts
+        of_status = not self.refused or delivery.status >= FIRST_REFUSAL
+        return in_time and of_verdict and of_status and all(row[name] == wanted for name, wanted in self._wanted())
+
+    def may_match(self, delivery: Delivery) -> bool:
+        """Whether the filters select this delivery, or may select it once its verdict, pipeline or fate has changed."""
+        known = replace(self, verdicts=(), refused=False, pipeline="", fate="")
+        return self.matches(delivery) or (delivery.fate in CHANGING and known.matches(delivery))
+
+    def where(self) -> sa.ColumnElement[bool]:
+        """The filters as an SQL condition."""
+        conditions: list[sa.ColumnElement[bool]] = [DELIVERIES.c[name] == wanted for name, wanted in self._wanted()]
+        if self.verdicts:
+            conditions.append(DELIVERIES.c.verdict.in_(self.verdicts))
+        if self.refused:
+            conditions.append(DELIVERIES.c.status >= FIRST_REFUSAL)
+        if self.until != math.inf:
+            conditions.append(DELIVERIES.c.received_at < self.until)
+        return sa.and_(DELIVERIES.c.received_at >= self.since, *conditions)
+
+    def _wanted(self) -> list[tuple[str, str | int]]:
+        """Pairs of column name and required value."""
+        fixed: dict[str, str | int] = {
+            "partner": self.partner,
+            "pipeline": self.pipeline,
+            "workflow_id": self.workflow,
+            "stage": self.stage,
+            "fate": self.fate,
+        }
+        return [(name, wanted) for name, wanted in fixed.items() if wanted]
+
+
+ANY: Final = Filters()
