@@ -15,8 +15,9 @@ from tests.chaos.evidence import Evidence
 from tests.chaos.faults import fault_of
 from tests.chaos.plan import FLOOD_PER_STAGE, Habit, Plan, PlannedFault, PlannedRun
 from tests.chaos.process_faults import killed
-from tests.chaos.system import Setting, until
+from tests.chaos.system import Setting
 from tests.chaos.trial import Trial, during, trial, unreplayable
+from tests.parts.polling import until
 from workflows.contract import Answer
 
 LEAST_BY_CALLBACK: Final = 0.9

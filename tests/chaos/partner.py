@@ -18,7 +18,6 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 import httpx
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -29,6 +28,7 @@ from activities.signatures import Scheme
 from receiver.sandbox.roles import Role, role_of
 from tests.chaos.ledger import Entry, Kind, Ledger
 from tests.chaos.plan import CALL_TIMEOUT, Habit
+from tests.parts.served_apps import served
 from workflows.contract import Answer
 
 AGAIN_SECONDS: Final = 0.3
@@ -121,23 +121,13 @@ class HostilePartner:
     async def serving(self, port: int) -> AsyncIterator[None]:
         """Take calls on this port of loopback."""
         app = Starlette(routes=[Route("/{partner}/{collection}", self._take_call, methods=["POST"])])
-        config = uvicorn.Config(
-            app, host="127.0.0.1", port=port, log_config=None, lifespan="off", timeout_graceful_shutdown=1
-        )
-        server = uvicorn.Server(config)
-        async with httpx.AsyncClient(timeout=READS_WITHIN, trust_env=False) as self._http:
-            # Without its signal handlers: Ctrl-C ends the chaos run.
-            serving = asyncio.create_task(server._serve())
+        async with httpx.AsyncClient(timeout=READS_WITHIN, trust_env=False) as self._http, served(app, port):
             try:
-                while not server.started:
-                    await asyncio.sleep(0.01)
                 yield
             finally:
                 for task in self._sending:
                     task.cancel()
                 await asyncio.gather(*self._sending, return_exceptions=True)
-                server.should_exit = True
-                await serving
 
     @property
     def is_idle(self) -> bool:

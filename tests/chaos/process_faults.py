@@ -15,7 +15,8 @@ from temporalio.client import WorkflowExecutionStatus
 from temporalio.service import RPCError
 
 from tests.chaos.fault import FIRES_WITHIN, FIRST_TASK
-from tests.chaos.system import System, signal_all, until
+from tests.chaos.system import System, signal_all
+from tests.parts.polling import until
 
 # --- processes
 

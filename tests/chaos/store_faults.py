@@ -15,7 +15,8 @@ import psycopg
 
 from tests.chaos.fault import FIRES_WITHIN
 from tests.chaos.process_faults import ENDED, processes_frozen, state_of_process
-from tests.chaos.system import System, until
+from tests.chaos.system import System
+from tests.parts.polling import until
 
 # --- PostgreSQL
 

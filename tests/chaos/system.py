@@ -8,12 +8,11 @@ import os
 import signal
 import sys
 import tempfile
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import httpx
 from temporalio.client import Client
@@ -26,12 +25,10 @@ from receiver.cli.demo.processes import LocalProcess, Processes, free_port
 from receiver.cli.demo.stack import local_environment, temporal_server
 from tests.chaos.plan import StoreKind
 from tests.chaos.tcp_proxy import Streams, TcpProxy
+from tests.parts.polling import until
 from tests.parts.temporal import LAZY
 from tests.stores import Postgres
 from workflows.finding import ATTRIBUTES
-
-WITHIN: Final = 90.0
-"""Seconds for anything that is waited for: the machine may be busy."""
 
 PARTNERS: Final = ("sandbox", "bank", "cards")
 WEBS: Final = ("web-1", "web-2")
@@ -170,21 +167,6 @@ class System:
         return "\n".join(
             f"--- {part.process.name}\n{part.process.tail()}" for part in self.parts.values() if part.process
         )
-
-
-async def until(
-    holds: Callable[[], Awaitable[object] | object], what: str, within: float = WITHIN, pause: float = 0.05
-) -> Any:
-    """What the function returns, or awaits, as soon as that is true."""
-    deadline = time.monotonic() + within
-    while True:
-        found = holds()
-        if isinstance(found, Awaitable):
-            found = await found
-        if found:
-            return found
-        assert time.monotonic() < deadline, f"not within {within:g} s: {what}"
-        await asyncio.sleep(pause)
 
 
 async def answers(url: str) -> bool:

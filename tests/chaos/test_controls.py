@@ -14,8 +14,9 @@ from tests.chaos.evidence import Evidence
 from tests.chaos.partner import Call
 from tests.chaos.plan import Habit, PlannedRun
 from tests.chaos.process_faults import killed, link_mute
-from tests.chaos.system import Setting, until
+from tests.chaos.system import Setting
 from tests.chaos.trial import Trial, trial
+from tests.parts.polling import until
 from workflows.contract import Answer
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(400)]

@@ -27,7 +27,8 @@ from tests.chaos.evidence import Evidence, Kept, Window
 from tests.chaos.ledger import Ledger
 from tests.chaos.partner import HostilePartner
 from tests.chaos.plan import CALL_TIMEOUT, Habit, PlannedRun
-from tests.chaos.system import PARTNERS, Setting, System, system, until
+from tests.chaos.system import PARTNERS, Setting, System, system
+from tests.parts.polling import until
 from workflows.contract import OUTCOMES, PIPELINE_WORKFLOW
 
 QUEUE: Final = "stagehook"
@@ -97,7 +98,7 @@ class Trial:
 
     async def finish(self) -> None:
         """Wait until every run has ended, nothing is sent and nothing is queued; then have everything sent again."""
-        await until(self.all_ended, "the end of every run", ENDS_WITHIN, pause=0.5)
+        await until(self.all_ended, "the end of every run", within=ENDS_WITHIN, pause=0.5)
         await self._quiet()
         await self.partner.repeat()
         await self._quiet()

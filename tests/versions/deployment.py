@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 import signal
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -25,12 +24,10 @@ from activities.store.database import Database
 from receiver.cli.demo.processes import LocalProcess, Processes, free_port
 from receiver.cli.demo.stack import local_environment, temporal_server
 from receiver.deliveries.archive import Archive
+from tests.parts.polling import WITHIN, until
 from tests.versions.partner import Door, RestingPartner
 from tests.versions.trees import Tree
 from workflows.contract import PIPELINE_WORKFLOW, PROGRESS
-
-WITHIN: Final = 90.0
-"""Seconds for anything that is waited for."""
 
 CRASH: Final = re.compile(r"Traceback \(most recent call last\)[\s\S]{,2000}")
 FAILED_TASK: Final = re.compile(r".*(?:Failed handling activation|Failing workflow task|[Nn]ondetermin).*")
@@ -269,19 +266,6 @@ async def deployment(folder: Path, database_url: str) -> AsyncIterator[Deploymen
                 system = Deployment(env, folder, processes, urls, partner)
                 await system.start_temporal()
                 yield system
-
-
-async def until(holds: Callable[[], Any], what: str, missing: Callable[[], Any] = lambda: "") -> Any:
-    """What the function returns, or awaits, as soon as that is true. missing: what is told of it if it never is."""
-    deadline = time.monotonic() + WITHIN
-    while True:
-        found = holds()
-        if isinstance(found, Awaitable):
-            found = await found
-        if found:
-            return found
-        assert time.monotonic() < deadline, f"not within {WITHIN:g} s: {what} {missing()}"
-        await asyncio.sleep(0.05)
 
 
 async def ended(part: LocalProcess, number: signal.Signals) -> None:

@@ -19,7 +19,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 import httpx
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -28,6 +27,7 @@ from starlette.routing import Route
 from activities.callback_urls import CALLBACKS_PATH, CallbackURLs, Claims
 from activities.signatures import Scheme
 from receiver.sandbox.roles import Role, role_of
+from tests.parts.served_apps import served
 from workflows.contract import Answer
 
 AGAIN_SECONDS: Final = 0.2
@@ -175,23 +175,14 @@ class RestingPartner:
     @asynccontextmanager
     async def serving(self, port: int) -> AsyncIterator[None]:
         """Take calls on this port of loopback."""
-        config = uvicorn.Config(
-            self._app, host="127.0.0.1", port=port, log_config=None, lifespan="off", timeout_graceful_shutdown=1
-        )
-        server = uvicorn.Server(config)
-        # Without its signal handlers: Ctrl-C ends the test.
-        serving = asyncio.create_task(server._serve())
-        try:
-            while not server.started:
-                await asyncio.sleep(0.01)
-            yield
-        finally:
-            for task in self._sending:
-                task.cancel()
-            await asyncio.gather(*self._sending, return_exceptions=True)
-            self._released.set()
-            server.should_exit = True
-            await serving
+        async with served(self._app, port):
+            try:
+                yield
+            finally:
+                for task in self._sending:
+                    task.cancel()
+                await asyncio.gather(*self._sending, return_exceptions=True)
+                self._released.set()
 
     # --- what the test says
 

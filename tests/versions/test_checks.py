@@ -14,6 +14,7 @@ from temporalio.testing import WorkflowEnvironment
 
 from activities.callback_urls import Claims
 from receiver.deliveries.delivery import Delivery, Fate
+from tests.parts.polling import until
 from tests.support import Handle, ScriptedPartner, call_back, count_events, stage, start, waiting, working
 from tests.versions.checks import (
     answered_differently,
@@ -23,7 +24,6 @@ from tests.versions.checks import (
     settled_otherwise,
     unreplayable,
 )
-from tests.versions.deployment import until
 from tests.versions.partner import Kind, Sent
 from tests.versions.patched import PatchedPipeline
 from tests.versions.trees import NoSuchVersion, Tree, new_tree, old_tree

@@ -19,6 +19,7 @@ import pytest
 from temporalio.client import WorkflowExecutionStatus
 
 from activities.callback_urls import Claims
+from tests.parts.polling import until
 from tests.stores import Postgres
 from tests.versions.checks import (
     Chains,
@@ -31,7 +32,7 @@ from tests.versions.checks import (
     settled_otherwise,
     unreplayable,
 )
-from tests.versions.deployment import RELEASE, Deployment, Versions, deployment, until
+from tests.versions.deployment import RELEASE, Deployment, Versions, deployment
 from tests.versions.partner import faults_of_calls
 from tests.versions.shapes import SHAPES, Shape
 from tests.versions.trees import Tree, new_tree, old_tree
