@@ -7,6 +7,7 @@ import re
 import subprocess
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,6 @@ from packaging.version import Version
 
 ROOT = Path(__file__).parents[1]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-LOCKED: dict[str, dict[str, Any]] = {
-    package["name"]: package for package in tomllib.loads((ROOT / "uv.lock").read_text())["package"]
-}
 CI = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
 PLATFORMS = [
     *(f"manylinux_2_{minor}_x86_64" for minor in range(35, 4, -1)),
@@ -34,6 +32,12 @@ PERMISSIVE = re.compile(
     r"MIT( License|-0)?|Apache[- ]2\.0|Apache Software License|(3-Clause )?BSD( License|-[23]-Clause)?|PSF(L|-2\.0)"
     r"|Python Software Foundation License"
 )
+
+
+@cache
+def locked() -> dict[str, dict[str, Any]]:
+    """The packages of uv.lock by name. Not read at import: every process of the tests imports this."""
+    return {package["name"]: package for package in tomllib.loads((ROOT / "uv.lock").read_text())["package"]}
 
 
 def tags_of(python: str) -> set[Tag]:
@@ -50,7 +54,7 @@ def without_wheel(python: str) -> list[str]:
     tags = tags_of(python)
     return [
         name
-        for name, package in LOCKED.items()
+        for name, package in locked().items()
         if "editable" not in package["source"]
         and not any(tags & parse_wheel_filename(name_of(wheel))[3] for wheel in package.get("wheels", ()))
     ]
@@ -62,7 +66,7 @@ def name_of(wheel: dict[str, str]) -> str:
 
 def needed(name: str, extras: tuple[str, ...] = ()) -> Iterator[str]:
     """What is installed with a locked package, the package included."""
-    package = LOCKED[name]
+    package = locked()[name]
     yield name
     lists = [package.get("dependencies", [])]
     lists += [package.get("optional-dependencies", {}).get(extra, []) for extra in extras]
@@ -120,7 +124,7 @@ def test_the_readme_names_each_licence_that_is_not_permissive() -> None:
 def installed(name: str) -> bool:
     """Not so where the lock has a package for another system alone."""
     try:
-        return bool(metadata.version(name) == LOCKED[name]["version"])
+        return bool(metadata.version(name) == locked()[name]["version"])
     except metadata.PackageNotFoundError:
         return False
 

@@ -105,7 +105,7 @@ async def _start(system: System, part: str) -> None:
 
 async def _children(system: System, part: str) -> list[int]:
     found: list[int] = await until(
-        lambda: len(pids := system.children(part)) == 2 and pids, f"two processes of {part}", FIRES_WITHIN
+        lambda: len(pids := system.children(part)) == 2 and pids, f"two processes of {part}", within=FIRES_WITHIN
     )
     return found
 
@@ -153,14 +153,16 @@ async def link_mute(system: System, part: str) -> AsyncIterator[None]:
 @asynccontextmanager
 async def link_cut(system: System, part: str) -> AsyncIterator[None]:
     """Connections to Temporal are cut, and made again at once."""
-    await until(lambda: sum(proxy.cut() for proxy in system.temporal_proxies.values()), "connections", FIRES_WITHIN)
+    await until(
+        lambda: sum(proxy.cut() for proxy in system.temporal_proxies.values()), "connections", within=FIRES_WITHIN
+    )
     yield
 
 
 @asynccontextmanager
 async def run_reset(system: System, part: str) -> AsyncIterator[None]:
     """A running run goes back to its first workflow task, while its callbacks arrive."""
-    await until(lambda: _reset_any(system), "a reset", FIRES_WITHIN, pause=0.3)
+    await until(lambda: _reset_any(system), "a reset", within=FIRES_WITHIN, pause=0.3)
     yield
 
 

@@ -25,7 +25,7 @@ from tests.parts.polling import until
 async def backends_ended(system: System, part: str) -> AsyncIterator[None]:
     """PostgreSQL ends the receivers' and workers' sessions."""
     end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'stagehook'"
-    await until(lambda: _ask(system, end), "sessions", FIRES_WITHIN)
+    await until(lambda: _ask(system, end), "sessions", within=FIRES_WITHIN)
     yield
 
 
@@ -49,7 +49,7 @@ async def backend_stopped(system: System, part: str) -> AsyncIterator[None]:
 async def _session(system: System) -> int:
     """The process of a session of ours."""
     find = "SELECT min(pid) FROM pg_stat_activity WHERE application_name = 'stagehook'"
-    found: int = await until(lambda: _ask(system, find), "a session", FIRES_WITHIN)
+    found: int = await until(lambda: _ask(system, find), "a session", within=FIRES_WITHIN)
     return found
 
 
@@ -98,7 +98,7 @@ async def read_only(system: System, part: str) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _set_by(system: System, statement: str, undo: str, then: str = "SELECT 1") -> AsyncIterator[None]:
-    await until(lambda: _do(system, statement, then), "a setting", FIRES_WITHIN)
+    await until(lambda: _do(system, statement, then), "a setting", within=FIRES_WITHIN)
     try:
         yield
     finally:
@@ -108,7 +108,7 @@ async def _set_by(system: System, statement: str, undo: str, then: str = "SELECT
 @asynccontextmanager
 async def locked(system: System, part: str) -> AsyncIterator[None]:
     """Another session holds the table's strongest lock."""
-    connection = await until(lambda: _lock(system), "the lock", FIRES_WITHIN)
+    connection = await until(lambda: _lock(system), "the lock", within=FIRES_WITHIN)
     try:
         yield
     finally:

@@ -104,8 +104,8 @@ class Trial:
         await self._quiet()
 
     async def _quiet(self) -> None:
-        await until(lambda: self.partner.is_idle, "the partner's last callback", ENDS_WITHIN)
-        await until(lambda: not self.pending(), "the last of the queue", ENDS_WITHIN, pause=0.5)
+        await until(lambda: self.partner.is_idle, "the partner's last callback", within=ENDS_WITHIN)
+        await until(lambda: not self.pending(), "the last of the queue", within=ENDS_WITHIN, pause=0.5)
 
     async def all_ended(self) -> bool:
         return all([await self._has_ended(id_) for id_ in self.started])
