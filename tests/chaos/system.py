@@ -144,7 +144,7 @@ class System:
         assert part.is_running, f"{name} has ended by itself:\n{part.process.tail()}"
         process = part.process.process
         process.send_signal(number)
-        await until(lambda: process.poll() is not None, f"the end of {name}", TERM_GRACE)
+        await until(lambda: process.poll() is not None, f"the end of {name}", within=TERM_GRACE)
 
     def children(self, name: str) -> list[int]:
         """The uvicorn processes of a receiver that has several."""
