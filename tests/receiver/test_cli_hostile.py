@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import asyncio
 import json
 import re
@@ -36,8 +35,6 @@ from workflows.contract import ADVANCE_STAGE, Answer, Callback
 CLIPBOARD = "\x1b]52;c;cm0gLXJm\x07"
 HOSTILE = f"{CLIPBOARD}\x1b[2J\x1b[5m\x9b5m\x9d0;x\x9c\r\b\x7f\u202e\u2066\u200f\u2028\U000e0041ä"
 """Writes the clipboard, clears the screen, blinks, sets the title, overwrites the line, turns text around."""
-
-CODE = Path(__file__).parents[2] / "receiver" / "cli"
 OURS = re.compile(r"\x1b\[(?:[0-46-9]|[0-9]{2,3}|;)*m|\x1b\[[0-9]*[AK]|\x1b\[\?25[hl]|\r")
 """What rich writes on a terminal: colours, but none that blinks; up a line, and erase it; hide the cursor."""
 
@@ -365,46 +362,3 @@ def test_a_terminal_gets_only_what_rich_makes(words: list[str], hostile: Hostile
 def test_a_body_in_a_pipe_is_exact(hostile: Hostile) -> None:
     done = hostile.local.command("delivery", "show", "id", "--body", DATABASE_URL=hostile.store)
     assert done.stdout == f"{{\n{HOSTILE}}}".encode()
-
-
-PRINTING = {
-    "print",
-    "echo",
-    "secho",
-    "Console",
-    "confirm",
-    "prompt",
-    "write",
-    "buffer",
-    "print_exc",
-    "Progress",
-    "Live",
-}
-OWN = {"confirm"}
-"""Functions of output.py."""
-
-ALLOWED = {
-    ("output.py", "echo"),
-    ("output.py", "confirm"),
-    ("output.py", "prompt"),
-    ("tables.py", "Live"),
-    ("tables.py", "Progress"),
-    ("__init__.py", "print_exc"),
-    ("terminal.py", "write"),
-    ("terminal.py", "buffer"),
-}
-
-
-@pytest.mark.parametrize("file", sorted(CODE.rglob("*.py")), ids=lambda file: str(file.relative_to(CODE)))
-def test_one_place_prints(file: Path) -> None:
-    """Everything else goes through `say`, `note`, `print_json`, `print_list` and `console`."""
-    found = set()
-    for node in ast.walk(ast.parse(file.read_text())):
-        if isinstance(node, ast.Call):
-            name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-            of = ast.unparse(node.func)
-            if name in PRINTING and of not in OWN and of.partition(".")[0] in {name, "click", "sys", "traceback"}:
-                found.add((str(file.relative_to(CODE)), name))
-        if isinstance(node, ast.Attribute) and ast.unparse(node) == "sys.stdout.buffer":
-            found.add((str(file.relative_to(CODE)), "buffer"))
-    assert found - ALLOWED == set()
