@@ -16,7 +16,7 @@ from temporalio.testing import ActivityEnvironment
 from activities.callback_urls import CallbackURLs, Claims
 from activities.calls import PartnerCalls
 from activities.environment import Environment
-from activities.http import http_client
+from activities.http import MAX_ANSWER_BYTES, http_client
 from activities.partners import sandbox
 from activities.partners.partner import Unreadable
 from activities.partners.paths import path_segment
@@ -110,6 +110,16 @@ async def test_a_broken_immediate_answer_is_left_out_and_noted(
     assert (receipt.reference, receipt.answer, receipt.askable) == ("w-1", None, True)
     assert receipt.note.startswith("partner bank took the call (202), but its answer cannot be used: ")
     assert flaw in receipt.note
+
+
+async def test_without_its_body_a_response_answers_nothing(bank: Bank, calls: PartnerCalls) -> None:
+    """A file that reads the id in a header still gives it; what it makes of an empty body settles no stage."""
+    bank.receipt = lambda: Receipt("w-1", answer=Answer("succeeded"))
+    with respx.mock:
+        respx.post(ENDPOINT).respond(202, content=bytes(MAX_ANSWER_BYTES + 1))
+        receipt: Receipt = await ActivityEnvironment().run(calls.call_partner, CALL)
+    assert (receipt.reference, receipt.answer) == ("w-1", None)
+    assert f"more than {MAX_ANSWER_BYTES} bytes" in receipt.note
 
 
 @pytest.mark.parametrize(("answer", "flaw"), BROKEN)

@@ -15,6 +15,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
 from temporalio.testing import WorkflowEnvironment
 
+from activities.operations import SeenCall, WentOn
 from activities.operations import operate as send
 from activities.runs import Runs
 from tests.parts.junk import junk_until_continued
@@ -340,6 +341,20 @@ async def test_an_extension_in_the_task_of_the_timer_counts(real: WorkflowEnviro
         await call_back(handle, partner.calls[0])
         assert (await result_of(handle)).outcomes["step-1"].cause == "callback"
     assert await count_events(handle, "timer_started_event_attributes") >= 1
+
+
+async def test_a_repeated_command_is_for_the_call_that_was_seen(real: WorkflowEnvironment) -> None:
+    """It may have been carried out before, so only the run can tell; but it must not end the next call."""
+    async with working(real.client, ScriptedPartner()):
+        handle = await start(real.client, stage(1))
+        first = await waiting(handle)
+        seen = SeenCall((await progress_of(handle)).chain_id, 1, first.called_at)
+        await operate(handle, "call-again")
+        await waiting(handle, attempt=2)
+        command = Command("of-the-first-call", "fail", 1, "alice", "as agreed")
+        with pytest.raises(WentOn, match="call 2 by now"):
+            await send(Runs(real.client), handle.id, command, repeated=True, seen=seen)
+        assert (await waiting(handle, attempt=2)).outcome is None
 
 
 async def test_a_command_for_a_run_that_has_ended_is_refused(real: WorkflowEnvironment) -> None:

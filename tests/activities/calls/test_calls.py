@@ -54,11 +54,11 @@ async def test_the_partner_may_answer_at_once(calls: PartnerCalls) -> None:
 
 
 @respx.mock
-@pytest.mark.parametrize("status", [301, 307, 408, 429, 500, 502, 503, 504])
+@pytest.mark.parametrize("status", [301, 307, 407, 408, 429, 500, 502, 503, 504])
 async def test_passing_troubles_are_tried_again(calls: PartnerCalls, status: int) -> None:
     respx.post(ENDPOINT).respond(status, headers={"Location": "http://elsewhere.test/"})
     error = await refusal(calls)
-    assert error.type == ("PartnerNotReached" if status == 429 else "PartnerUnclear")
+    assert error.type == ("PartnerNotReached" if status in {407, 429} else "PartnerUnclear")
     assert not error.non_retryable
     assert str(status) in error.message
 
@@ -113,6 +113,7 @@ async def test_a_worker_without_the_partner_vouches_for_no_try(calls: PartnerCal
     [
         (httpx.ConnectError("refused"), True),
         (httpx.ConnectTimeout("slow"), True),
+        (httpx.Response(407), True),
         (httpx.Response(429), True),
         (httpx.Response(503, headers={"Retry-After": "1"}), True),
         (httpx.Response(503), False),

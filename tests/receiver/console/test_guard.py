@@ -36,6 +36,14 @@ async def test_another_name_for_this_machine_is_refused(host: str) -> None:
     assert f"Open {URL}/ instead" in answer.text
 
 
+@pytest.mark.parametrize("hosts", [["127.0.0.1:8000", "evil.example"], ["127.0.0.1:8000"] * 2])
+async def test_a_repeated_host_is_refused(hosts: list[str]) -> None:
+    """A proxy in front could read the other one."""
+    async with browsing(open_console()) as browser:
+        answer = await browser.http.get("/", headers=[("host", host) for host in hosts])
+    assert answer.status_code == 421
+
+
 async def test_a_public_console_is_served_at_its_own_host_only() -> None:
     url = "https://hooks.example.com"
     async with browsing(locked_console(url=url), url) as browser:

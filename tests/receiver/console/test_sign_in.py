@@ -5,11 +5,21 @@ from __future__ import annotations
 import time
 from unittest.mock import patch
 
+import httpx
 import pytest
 
 from receiver.console.options import ConsoleOptions
 from receiver.console.sign_in import SESSION_SECONDS, Sessions
-from tests.parts.consoles import OTHER_PASSWORD, PASSWORD, Browser, browsing, form_of, locked_console, open_console
+from tests.parts.consoles import (
+    OTHER_PASSWORD,
+    PASSWORD,
+    URL,
+    Browser,
+    browsing,
+    form_of,
+    locked_console,
+    open_console,
+)
 
 
 async def test_a_page_leads_to_the_sign_in_and_back() -> None:
@@ -46,6 +56,16 @@ async def test_wrong_passwords_are_limited() -> None:
         answers = [(await browser.sign_in(password=OTHER_PASSWORD)).status_code for _ in range(8)]
         assert answers == [403] * 5 + [429] * 3
         assert (await browser.sign_in()).status_code == 429
+
+
+async def test_many_addresses_give_no_more_tries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("receiver.console.sign_in.ALL_TRIES_PER_SECOND", 0.001)  # one try in 1,000 s
+    app, answers = locked_console(), []
+    for number in range(3):
+        transport = httpx.ASGITransport(app, client=(f"192.0.2.{number}", 1))
+        async with httpx.AsyncClient(transport=transport, base_url=URL) as http:
+            answers.append((await Browser(http).sign_in(password=OTHER_PASSWORD)).status_code)
+    assert answers == [403, 429, 429]
 
 
 @pytest.mark.parametrize("actor", ["", "  ", "x" * 101, "a\u202eb", "a\x00b"])
