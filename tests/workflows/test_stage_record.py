@@ -41,6 +41,20 @@ def test_questions_by_the_clock_do_not_delay_those_by_callbacks() -> None:
     assert record.ask_due == record.asked_at
 
 
+def test_an_ask_whose_answer_was_lost_is_asked_again() -> None:
+    """The execution that began it has continued as new, so only the record tells of it."""
+    record = StageRecord()
+    record.begin(attempt=1, issued_at=1, at=1.0)
+    record.received(Receipt(reference="work-1", askable=True))
+    record.returned(at=1.0)
+    record.wait(at=1.0, timeout=3600.0, cap=3600.0)
+    record.ask_requested("callback ask of call 1", Answer("ask"), at=2.0)
+    record.ask()
+    assert record.ask_due == ASK_PAUSE
+    record.ask_failed("gone", at=3.0)
+    assert record.ask_due is None
+
+
 def test_a_ledger_is_shown_in_the_order_of_time() -> None:
     record = StageRecord()
     record.enter("callback progress of call 1", "", at=1.0)

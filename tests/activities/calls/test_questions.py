@@ -55,6 +55,15 @@ async def test_a_partner_is_asked_by_the_receipts_reference(asking: PartnerCalls
 
 
 @respx.mock
+@pytest.mark.parametrize("echo", [TOKEN, TOKEN.replace("-", "\\u002d").replace(".", "\\u002e"), TOKEN.replace(".", "%2E")])
+async def test_a_callback_url_in_the_answer_to_a_question_is_removed(asking: PartnerCalls, echo: str) -> None:
+    respx.get(STATUS).respond(404, text=f'{{"error": "no work for {echo}"}}')
+    message = (await vain(asking)).message
+    assert message.startswith("partner bank answered 404: ")
+    assert echo[-20:] not in message
+
+
+@respx.mock
 @pytest.mark.parametrize(("reference", "askable"), [("w-1", True), ("", False), ("w" * 301, False)])
 async def test_a_receipt_says_whether_the_partner_can_be_asked(
     asking: PartnerCalls, reference: str, *, askable: bool
