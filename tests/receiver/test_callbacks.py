@@ -22,11 +22,13 @@ from activities.signatures import SCHEMES
 from receiver.app import create_app
 from receiver.body import LARGEST_BODY
 from receiver.budget import BURST
+from receiver.sending.signal import Signal
 from receiver.sending.signals import Reached, Signals, TemporalAway
 from tests.parts.callbacks import BASE, CLAIMS, DONE, URLS, for_temporal, no_temporal, partners, receiver, url_for
 from tests.support import (
     QUEUE,
     SOON,
+    Handle,
     ScriptedPartner,
     progress_of,
     result_of,
@@ -36,7 +38,7 @@ from tests.support import (
     waiting,
     working,
 )
-from workflows.contract import LARGEST_OUTCOME, PIPELINE_WORKFLOW
+from workflows.contract import LARGEST_OUTCOME, PIPELINE_WORKFLOW, Answer
 
 # --- refused without asking Temporal
 
@@ -232,6 +234,10 @@ async def test_a_terminated_run_is_410(real: WorkflowEnvironment) -> None:
         assert (await http.post(url_for(handle), json=DONE)).status_code == 410
 
 
+def signal_for(handle: Handle) -> Signal:
+    return Signal.of(URLS.redeem(url_for(handle).rpartition("/")[2]), Answer("succeeded"), b"")
+
+
 async def test_a_replaced_runs_callback_leaves_the_new_run_alone(real: WorkflowEnvironment) -> None:
     async with receiver(for_temporal(real.client)) as http, working(real.client, ScriptedPartner()):
         old = await start(real.client, stage(1))
@@ -242,6 +248,8 @@ async def test_a_replaced_runs_callback_leaves_the_new_run_alone(real: WorkflowE
         ignored = (await progress_of(new)).ignored
         await new.terminate()
         late = await http.post(url_for(old), json={**DONE, "data": {"account_id": "b"}})
+        found = [await for_temporal(real.client).send(signal_for(handle)) for handle in (old, new)]
+    assert found == [Reached.REPLACED, Reached.FINISHED]
     assert (taken.status_code, ignored) == (202, {"another run's callback": 1})
     assert late.status_code == 410
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from dataclasses import replace
+
+import pytest
 
 from activities.store.database import Database
 from receiver.answers import Verdict
@@ -19,6 +20,18 @@ from tests.parts.waits import eventually
 from tests.stores import PATIENT
 
 HURRIED = replace(PATIENT, longest_retry_pause=0.05, undecided_pause=0.05, longest_check_pause=0.05, most_tries=2)
+
+
+@pytest.fixture
+def polling(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let deliveries that become due be tried soon."""
+    monkeypatch.setattr("receiver.sending.sender.POLL_SECONDS", 0.05)
+
+
+async def three_tries(temporal: Switchable) -> None:
+    """Wait until a delivery has failed three times: after each failure Temporal is checked, and once at the start."""
+    await eventually(lambda: temporal.asked >= 1 + 3)
+
 
 
 async def test_one_that_hangs_holds_up_only_its_own_stage(door: Door, temporal: Switchable) -> None:
@@ -47,6 +60,7 @@ async def test_a_poisoned_delivery_is_parked_and_holds_up_nobody(database: Datab
         await eventually(lambda: fate_of(database, poisoned) is Fate.TAKEN)
 
 
+@pytest.mark.usefixtures("polling")
 async def test_a_temporal_that_answers_and_takes_nothing_parks_nothing(
     database: Database, temporal: Switchable
 ) -> None:
@@ -55,20 +69,21 @@ async def test_a_temporal_that_answers_and_takes_nothing_parks_nothing(
     one = delivery()
     async with opened(database, temporal, HURRIED) as door:
         await door.deliver(one)
-        await asyncio.sleep(0.5)
+        await three_tries(temporal)
         found = Archive(database).get(one.id)
         assert (found.fate, found.tries, found.fate_reason) == (Fate.PENDING, 0, "no answer in time")
         temporal.answers.clear()
         await eventually(lambda: fate_of(database, one) is Fate.TAKEN)
 
 
+@pytest.mark.usefixtures("polling")
 async def test_one_that_nobody_takes_for_a_day_is_parked_all_the_same(database: Database, temporal: Switchable) -> None:
     """Whose fault it is nobody knows, where nothing else comes; somebody has to look."""
     temporal.answers["run"] = TemporalAway("no answer in time")
     one = delivery(received_at=time.time() - UNDECIDED_FOR)
     async with opened(database, temporal, HURRIED) as door:
         await door.deliver(one)
-        await asyncio.sleep(0.5)
+        await three_tries(temporal)
         assert fate_of(database, one) is Fate.PENDING, "an outage may have lasted for that day"
     async with opened(database, temporal, replace(HURRIED, settled_after=0.0)):
         await eventually(lambda: fate_of(database, one) is Fate.PARKED)
