@@ -54,7 +54,6 @@ class Job(Generic[WorkT, OutcomeT]):
     kind: JobKind[WorkT, OutcomeT]
     work: WorkT | None
     result: asyncio.Future[OutcomeT] | None = None
-    abandoned: bool = False
     outcome: OutcomeT = field(init=False)
 
 
@@ -150,7 +149,6 @@ class Writer:
             raise StoreAway(f"no commit within {within:g} s") from error
         finally:
             # While the store hangs, bodies of requests that gave up must not pile up in the queue.
-            job.abandoned = True
             job.work = None
         return outcome
 
@@ -205,7 +203,7 @@ class Writer:
         Example: two `Keep` jobs and 50 conclusions fail together. Each `Keep` gets its own transaction, and the 50
         conclusions share a third.
         """
-        jobs = [job for job in jobs if not job.abandoned]
+        jobs = [job for job in jobs if job.work is not None]  # the others' callers have stopped waiting
         if not jobs:
             return
         if time.monotonic() < self._mute_until:
