@@ -307,8 +307,9 @@ async def test_misses_from_before_a_hold_has_ended_do_not_count(real: WorkflowEn
         await reach.look()
         assert await is_held(client)
         await release_lane(client, "lane", actor="ada", reason="it is there again")
-        await reach.look()
-        assert await is_free(client)
+        for _ in range(2):
+            await reach.look()
+            assert await is_free(client)
     await hold_lane(client, "lane", Hold("operator", "x", actor="ada", until=time.time() - 1))
     for _ in range(MOST_MISSES):
         reach.missed()

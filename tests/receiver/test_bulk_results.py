@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from unittest.mock import AsyncMock, Mock
+from unittest.mock import AsyncMock, Mock, patch
 
 import pytest
 from temporalio.service import RPCError, RPCStatusCode
@@ -17,6 +17,7 @@ from activities.target import Target
 from receiver.cli.pipeline.bulk import BulkAction, acting
 from receiver.cli.pipeline.bulk.acting import Acting
 from receiver.cli.pipeline.bulk.planning import BulkPlan
+from receiver.cli.pipeline.bulk.running import MOST_UNREACHED, BulkWork
 from receiver.cli.pipeline.bulk.state import BulkItem, BulkRequest, BulkResult, ResultWord
 from receiver.cli.pipeline.bulk.telling import Report
 
@@ -89,3 +90,21 @@ def test_the_exit_code_follows_from_the_results(words: list[ResultWord], is_inte
     for item, word in zip(ITEMS, words, strict=False):
         report.add(item, BulkResult(item.item, word, "", "", ""))
     assert report.exit_code(is_interrupted=is_interrupted) == code
+
+
+@pytest.mark.parametrize(
+    ("words", "acted_on"),
+    [
+        (["unreached", "done"] * MOST_UNREACHED, 2 * MOST_UNREACHED),
+        (["unsure", "passed over"] * MOST_UNREACHED, 2 * MOST_UNREACHED),
+        (["unreached"] * 100, MOST_UNREACHED),
+    ],
+    ids=["unreached among others", "unsure among others", "unreached in a row"],
+)
+async def test_only_runs_in_a_row_that_are_not_reached_stop_it(words: list[ResultWord], acted_on: int) -> None:
+    results = [BulkResult(n, word, "", "", "") for n, word in enumerate(words, start=1)]
+    one_by_one = Mock(act=AsyncMock(side_effect=results))
+    file = Mock()
+    with patch("receiver.cli.pipeline.bulk.running.ACTED_ON_AT_ONCE", 1):
+        await BulkWork(one_by_one, file, Mock()).act_on_all([BulkItem(one.item, ITEMS[0].run) for one in results], 1e9)
+    assert [call.args[0].item for call in file.record.call_args_list] == list(range(1, acted_on + 1))
