@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import AsyncMock, Mock, patch
 
@@ -90,6 +91,21 @@ def test_the_exit_code_follows_from_the_results(words: list[ResultWord], is_inte
     for item, word in zip(ITEMS, words, strict=False):
         report.add(item, BulkResult(item.item, word, "", "", ""))
     assert report.exit_code(is_interrupted=is_interrupted) == code
+
+
+@pytest.mark.parametrize(
+    ("action", "repeated", "deadline"), [("extend", True, None), ("extend", False, 500.0), ("skip", True, 500.0)]
+)
+async def test_an_extension_that_may_have_been_made_is_sent_again(
+    monkeypatch: pytest.MonkeyPatch, action: BulkAction, *, repeated: bool, deadline: float | None
+) -> None:
+    """It has put off the deadline by which the stage was chosen; its id tells whether it was made."""
+    operating = AsyncMock()
+    monkeypatch.setattr(acting, "operate", operating)
+    due = replace(asking_for(action), filters={"due": "2h"}, duration="1h")
+    run = replace(ITEMS[0].run, stages=[replace(ITEMS[0].run.stages[0], deadline=500.0)])
+    await Acting(Mock(), due, repeated=repeated).act(replace(ITEMS[0], run=run))
+    assert operating.call_args.kwargs["seen"].deadline == deadline
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def test_what_is_written_is_read_again(path: Path) -> None:
     assert len(path.read_text().splitlines()) == 6
 
 
-@pytest.mark.parametrize("torn", ['{"item": 3, "result": "do', "\0\0\0", '{"item": 3}'])
+@pytest.mark.parametrize("torn", ['{"item": 3, "result": "do', "\0\0\0", '{"item": 3}', "x" * 4096])
 def test_a_line_that_was_not_written_to_its_end_is_cut_off(path: Path, torn: str) -> None:
     with path.open("a") as stream:
         stream.write(torn)

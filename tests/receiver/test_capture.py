@@ -163,6 +163,7 @@ def test_headers_are_kept_in_order_and_as_often_as_they_came() -> None:
         "X-AuthToken",
         "X-Acme-AccessToken",
         "X-Session-Id",
+        "X-Jwt",
         "X-Jwt-Assertion",
         "X-Signature-Key",
         "X-Webhook-Signature-Secret",

@@ -239,6 +239,14 @@ async def test_callbacks_arrive_while_no_enrolment_is_open() -> None:
     assert answer.status_code == 202
 
 
+async def test_without_a_signature_no_signed_handshake_is_greeted() -> None:
+    """Anyone who has the URL could have a text of their own repeated or signed."""
+    async with receiver(handshake=Handshake("slack"), signature=None) as http:
+        answer = await http.post(CALLBACK, json=SLACK)
+    assert answer.status_code == 422
+    assert SLACK["challenge"] not in answer.text
+
+
 async def test_any_key_is_repeated_only_where_none_is_used() -> None:
     with pytest.raises(ConfigError, match="lets a stranger choose the key"):
         replace(PLAIN, handshake=Handshake("x-hook-secret"), signature=GITHUB)

@@ -86,6 +86,17 @@ async def test_a_repeat_is_known_while_store_and_temporal_are_away(door: Door, t
         assert await deliver(door, delivery()) is Verdict.DUPLICATE
 
 
+def test_what_was_taken_under_an_earlier_versions_id_is_known() -> None:
+    """A deploy in the middle of an outage changes how contents are identified."""
+    one = delivery()
+    assert one.claims is not None
+    memory, taken = TakenMemory(), Queued(one.id, one.claims, "{}", "by the earlier version")
+    memory.add(one, taken)
+    again = Queued("again", one.claims, "{}", "by this version", earlier_id=taken.request_id)
+    assert memory.has(again)
+    assert not memory.has(replace(again, earlier_id="another"))
+
+
 async def test_what_was_taken_is_recorded_with_few_bodies(door: Door, database: Database) -> None:
     with store_away(door):
         for chain in CHAINS:

@@ -174,7 +174,8 @@ async def test_a_silent_partner_is_told_from_the_store(database: Database) -> No
         connection.execute(sa.text("UPDATE calls SET called_at = called_at - 7200"))
     await note(database, calls[20:24], now - 3600)
     assert (await partner_gauges(database))["silent"] == {("bank",): 0}
-    await note(database, calls[24:], now - 3600)
+    of_another = [replace(calls[24], chain_id="of-another", partner="not-enabled")]
+    await note(database, [*calls[24:], *of_another], now - 3600)
     unheard = await partner_gauges(database)
     assert (unheard["silent"], unheard["calls_overdue"]) == ({("bank",): 1}, {("bank",): 5})
 
