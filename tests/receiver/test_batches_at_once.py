@@ -55,9 +55,7 @@ def test_a_batch_with_a_lost_event_is_judged_again_as_a_whole() -> None:
     """Judged again, the event is a duplicate or a conflict, which decides the answer to the whole request."""
     first, other = batch("one", "lost"), batch("two")
     store, judged = Store("lost"), cast(Any, Judged())
-    work = Keeping(
-        cast(Statements, store), cast(Judge, judged), cast(Matching, judged), TakenMemory(), RecordBudget()
-    )
+    work = Keeping(cast(Statements, store), cast(Judge, judged), cast(Matching, judged), TakenMemory(), RecordBudget())
     assert work.keep_batches(CURSOR, [first, other]) == {other: None}
     assert "whole of two" in store.ids
     assert "whole of one-lost" not in store.ids

@@ -33,7 +33,6 @@ async def three_tries(temporal: Switchable) -> None:
     await eventually(lambda: temporal.asked >= 1 + 3)
 
 
-
 async def test_one_that_hangs_holds_up_only_its_own_stage(door: Door, temporal: Switchable) -> None:
     temporal.hanging = "chain-h"
     assert await door.deliver(delivery("chain-h")) is Verdict.ACCEPTED

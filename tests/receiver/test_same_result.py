@@ -47,6 +47,20 @@ def read_document(received: Received) -> Event:
     return Event(Answer("succeeded" if event["status"] == "done" else "failed", {"doc": event["doc"]}))
 
 
+def test_a_result_has_one_id_wherever_it_stands_in_a_request() -> None:
+    """Two identical reports of progress in a request are two events; two identical results are one."""
+    ids = {
+        answer.status: [Signal.of(CLAIMS, answer, b"", "msg-1", part=part).request_id for part in (1, 2)]
+        for answer in (Answer("succeeded"), Answer("failed"), Answer("progress"), Answer("ask"))
+    }
+    assert {status: len(set(both)) for status, both in ids.items()} == {
+        "succeeded": 1,
+        "failed": 1,
+        "progress": 2,
+        "ask": 2,
+    }
+
+
 @asynccontextmanager
 async def receiver(
     signals: Signals, database: Database | None = None, *, signs: bool = False
