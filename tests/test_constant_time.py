@@ -1,4 +1,4 @@
-"""A secret is compared in constant time: only `hmac.compare_digest` decides, so that no answer's time tells a prefix."""
+"""Secrets are compared in constant time: only `hmac.compare_digest` decides, so that no answer's time tells a part."""
 
 from __future__ import annotations
 

@@ -22,7 +22,6 @@ from activities.signatures import SCHEMES
 from receiver.app import create_app
 from receiver.body import LARGEST_BODY
 from receiver.budget import BURST
-from receiver.heads import ONLY_ONCE
 from receiver.sending.signal import Signal
 from receiver.sending.signals import Reached, Signals, TemporalAway
 from tests.parts.callbacks import BASE, CLAIMS, DONE, URLS, for_temporal, no_temporal, partners, receiver, url_for
@@ -87,7 +86,9 @@ async def test_another_media_type_is_415(content_type: str) -> None:
     assert answer.status_code == 415
 
 
-@pytest.mark.parametrize("name", ONLY_ONCE)
+@pytest.mark.parametrize(
+    "name", ["content-type", "content-encoding", "content-length", "transfer-encoding", "host", "authorization"]
+)
 async def test_a_repeated_header_that_readers_could_differ_on_is_400(name: str) -> None:
     values = {"content-type": "application/json", "content-length": "2", "host": "hooks.example.com"}
     sent = {"content-type": values["content-type"], "content-length": "2", name: values.get(name, "identity")}

@@ -319,13 +319,13 @@ async def test_what_comes_again_is_sent_again_after_a_pause(inbox: Inbox, databa
     """The first one's callback, whatever the second one says under the same signed id; what was taken stays so."""
     first = delivery()
     await keep(inbox, first, "a")
-    inbox.conclude(Conclusion(first.id, Fate.TAKEN))
+    inbox.conclude(Conclusion(first.id, Fate.TAKEN, tries=5))
     assert await keep(inbox, delivery(), "a") is How.KNOWN
     assert await inbox.claim(10) == []
     async with (later := Inbox(database, replace(PATIENT, resend_pause=0.0))).running():
         assert [await keep(later, delivery(), "a") for _ in range(5)] == [How.KNOWN] * 5
     (claimed,) = await inbox.claim(10)
-    assert (claimed.id, claimed.fate) == (first.id, Fate.TAKEN)
+    assert (claimed.id, claimed.fate, claimed.tries) == (first.id, Fate.TAKEN, 0)
     assert await keep(inbox, delivery(), "b") is How.CONFLICT, "it is known as taken all the while"
     assert Archive(database).get(first.id).fate is Fate.TAKEN
 

@@ -38,9 +38,8 @@ class Here:
     at_one_url: bool = False
 
     def partner(self, name: str) -> Partner:
-        made: Partner = replace(
-            partners()["bank"], read_event=self._read, stage_by="token" if self.at_one_url else "url"
-        )
+        stage_by = "token" if self.at_one_url else "url"
+        made: Partner = replace(partners()["bank"], read_event=self._read, stage_by=stage_by)
         return made
 
     def _read(self, received: Received) -> Event:
