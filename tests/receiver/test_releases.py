@@ -50,7 +50,7 @@ class Here:
 
 
 def received(body: bytes, **changes: Any) -> Delivery:
-    whole = {"headers": (("Content-Type", "application/json"),), "body": body, "body_size": len(body)}
+    whole: dict[str, Any] = {"headers": (("Content-Type", "application/json"),), "body": body, "body_size": len(body)}
     return delivery(**whole, body_digest=digest(body), **changes)
 
 

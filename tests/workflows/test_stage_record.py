@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from workflows.contract import Answer, LedgerEntry, Receipt, Stage
 from workflows.stage_record import ASK_PAUSE, LONGEST_ASK_PAUSE, StageRecord, Trouble
@@ -91,7 +92,7 @@ def test_a_call_begins_without_what_belonged_to_the_last_call() -> None:
         call_due=True,
     )
     used.begin(attempt=2, issued_at=20, at=20.0, expires_at=30, on_failure="retry", token_version=2)
-    began = {"attempt": 2, "issued_at": 20, "expires_at": 30, "called_at": 20.0, "token_version": 2}
+    began: dict[str, Any] = {"attempt": 2, "issued_at": 20, "expires_at": 30, "called_at": 20.0, "token_version": 2}
     assert used == replace(kept, **began, in_call=True, on_failure="retry")
 
 
