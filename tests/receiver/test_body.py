@@ -10,11 +10,14 @@ from dataclasses import replace
 
 import httpx
 import pytest
+from starlette.requests import Request
+from starlette.types import Message
 
 from activities.store.database import Database
 from activities.store.store import Store
+from receiver.answers import Refused
 from receiver.app import create_app
-from receiver.body import LARGEST_BODY, SKIMMED
+from receiver.body import LARGEST_BODY, SKIMMED, Incoming
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.delivery import Delivery, digest
 from receiver.sending.signals import Signals
@@ -34,6 +37,39 @@ async def recording(database: Database) -> AsyncIterator[httpx.AsyncClient]:
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=BASE) as http,
     ):
         yield http
+
+
+def incoming(*chunks: bytes, announced: int | None = None) -> tuple[Incoming, list[bytes]]:
+    """A body that arrives in these chunks, and the chunks that were not fetched yet."""
+    left = list(chunks)
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": left.pop(0), "more_body": bool(left)}
+
+    length = announced if announced is not None else sum(map(len, chunks))
+    headers = [(b"content-length", str(length).encode())]
+    return Incoming(Request({"type": "http", "method": "POST", "headers": headers}, receive)), left
+
+
+async def test_a_body_may_have_all_the_bytes_that_are_allowed() -> None:
+    body, _ = incoming(bytes(LARGEST_BODY - 1), b"x")
+    assert len(await body.read()) == LARGEST_BODY
+    over, _ = incoming(bytes(LARGEST_BODY), b"x")
+    with pytest.raises(Refused, match="TOO_LARGE"):
+        await over.read()
+
+
+async def test_of_a_refused_body_that_says_it_is_huge_nothing_is_read() -> None:
+    body, left = incoming(*[bytes(65536)] * 3, announced=SKIMMED + 1)
+    assert await body.skim() is None
+    assert (len(left), body.size, body.digest) == (3, 0, "")
+
+
+async def test_of_a_refused_body_no_more_is_held_than_may_be_kept() -> None:
+    body, left = incoming(*[bytes(65536)] * 48)
+    assert await body.skim() is None
+    assert (left, body.size, body.digest) == ([], 48 * 65536, digest(bytes(48 * 65536)))
+    assert len(body._kept) == LARGEST_BODY
 
 
 def only(database: Database) -> Delivery:

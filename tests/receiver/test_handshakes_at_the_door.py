@@ -239,6 +239,14 @@ async def test_callbacks_arrive_while_no_enrolment_is_open() -> None:
     assert answer.status_code == 202
 
 
+async def test_a_client_id_is_told_only_to_who_signs() -> None:
+    """Adobe wants it in the answer to each callback. In a refusal a stranger would read it."""
+    async with receiver(handshake=Handshake("adobe-sign", "our-client-id"), **SIGNED) as http:
+        refused = await http.post(SHARED, json={"event": "x"})
+    assert refused.status_code == 401
+    assert "our-client-id" not in str(refused.headers)
+
+
 async def test_without_a_signature_no_signed_handshake_is_greeted() -> None:
     """Anyone who has the URL could have a text of their own repeated or signed."""
     async with receiver(handshake=Handshake("slack"), signature=None) as http:

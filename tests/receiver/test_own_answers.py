@@ -80,6 +80,13 @@ async def test_an_expired_token_still_tells_whose_way_it_is() -> None:
     assert (answer.status_code, answer.headers["connection"]) == (200, "close")
 
 
+async def test_an_own_body_keeps_the_order_to_close() -> None:
+    """The request's body was not read, so that the connection cannot be used again."""
+    async with receiver({"gone": OwnAnswer(200, "[gone]")}) as http:
+        answer = await http.post(URLS.issue(replace(CLAIMS, expires_at=1_790_000_001)), json=DONE)
+    assert (answer.text, answer.headers["connection"]) == ("[gone]", "close")
+
+
 async def test_an_unreadable_body_may_get_a_status_that_ends_retries() -> None:
     async with receiver(OWN) as http:
         answer = await http.post(URLS.issue(CLAIMS), json={})

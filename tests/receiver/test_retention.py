@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from activities.store.calls import KEPT_AFTER_EXPIRY, Calls
 from activities.store.database import Database
 from activities.store.errors import StoreAway
 from receiver.deliveries import retention
@@ -16,9 +18,11 @@ from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.queries import PRUNE_REFUSED
 from receiver.deliveries.retention import Pace, prune_for_ever
 from receiver.deliveries.statements import Pruned
+from tests.parts.callbacks import CLAIMS
 from tests.parts.deliveries import delivery
 from tests.parts.waits import eventually
 from tests.stores import PATIENCE
+from tests.support import SOON
 from workflows.durations import DAY
 
 
@@ -56,6 +60,35 @@ async def test_refused_requests_are_deleted_after_a_week(inbox: Inbox, database:
     pruning = asyncio.create_task(prune_for_ever(inbox, days=30))
     await eventually(lambda: {one.id for one in Archive(database).every()} == left)
     pruning.cancel()
+
+
+@pytest.mark.usefixtures("hurried")
+async def test_a_call_is_known_for_a_while_after_its_url(inbox: Inbox, database: Database) -> None:
+    """Its late events are answered as late, not as another system's."""
+    now = int(time.time())
+    ends = {"at-the-end": now - KEPT_AFTER_EXPIRY - 60, "in-the-while": now - KEPT_AFTER_EXPIRY + 3600}
+    table = Calls(database)
+    for reference, expires_at in ends.items():
+        await table.refer(replace(CLAIMS, chain_id=reference, expires_at=int(expires_at)), reference)
+    pruning = asyncio.create_task(prune_for_ever(inbox, days=7))
+    known: set[str] = set(ends)
+    async with asyncio.timeout(3 * SOON):
+        while "at-the-end" in known:
+            known = set((await inbox.find_calls("bank", list(ends))).claims)
+    pruning.cancel()
+    assert known == {"in-the-while"}
+
+
+async def test_a_call_whose_id_is_recorded_is_not_forgotten(inbox: Inbox, database: Database) -> None:
+    """A try that was taken has recorded it; a later try that was refused must not lose its events."""
+    table = Calls(database)
+    for number in (1, 2):
+        await table.begin(replace(CLAIMS, attempt=number))
+    await table.refer(replace(CLAIMS, attempt=1), "w-1")
+    for number in (1, 2):
+        await table.forget(replace(CLAIMS, attempt=number))
+    known = await inbox.find_calls("bank", ["w-1"])
+    assert (set(known.claims), known.is_waiting) == ({"w-1"}, False)
 
 
 async def test_refused_requests_are_found_by_their_index(inbox: Inbox, database: Database) -> None:

@@ -47,6 +47,16 @@ def read_document(received: Received) -> Event:
     return Event(Answer("succeeded" if event["status"] == "done" else "failed", {"doc": event["doc"]}))
 
 
+@pytest.mark.parametrize("field", ["chain_id", "stage", "attempt", "issued_at"])
+def test_the_same_result_of_another_call_has_another_id(field: str) -> None:
+    """After a reset a stage makes a call with the same attempt number: its result must not be taken for a repeat."""
+    other = replace(CLAIMS, **{field: "other" if field == "chain_id" else getattr(CLAIMS, field) + 1})
+    for signed_id in ("", "msg-1"):
+        ids = [Signal.of(claims, Answer("succeeded"), b"x", signed_id) for claims in (CLAIMS, other)]
+        assert ids[0].request_id != ids[1].request_id
+        assert ids[0].earlier_id != ids[1].earlier_id
+
+
 def test_a_result_has_one_id_wherever_it_stands_in_a_request() -> None:
     """Two identical reports of progress in a request are two events; two identical results are one."""
     ids = {
