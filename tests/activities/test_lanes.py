@@ -368,6 +368,15 @@ async def is_served(client: Client, lane: str) -> bool:
     return (await look_at_lane(client, lane)).served
 
 
+async def test_a_pause_ends_when_it_was_said_to(real: WorkflowEnvironment) -> None:
+    words = ("partner", "pause", "bank", "--reason", "x", "--until", "2h")
+    paused = await told(real, *words, TASK_QUEUE=QUEUE, PARTNERS="bank")
+    assert paused.code == 0, paused.err
+    hold = (await look_at_lane(real.client, f"{QUEUE}.bank")).hold
+    assert hold is not None
+    assert 3600 < hold.until - time.time() <= 7200
+
+
 async def test_a_pause_that_no_worker_has_ended_is_told(real: WorkflowEnvironment) -> None:
     lane = f"{QUEUE}.bank"
     await hold_lane(real.client, lane, Hold("operator", "x", actor="ada", until=time.time() - 1))

@@ -14,7 +14,9 @@ from activities.store.calls import CallOrigin, Calls, NotedCall
 from activities.store.database import Database
 from activities.store.store import Store
 from receiver import budget
+from receiver.answers import Verdict
 from receiver.deliveries.archive import Archive
+from receiver.metrics import Metrics
 from receiver.sending.signals import Signals
 from receiver.settings import WebSettings
 from tests.parts.callbacks import BASE, CLAIMS, DONE, URLS, no_temporal
@@ -38,6 +40,22 @@ async def test_answers_are_counted_by_verdict_reason_and_partner(database: Datab
     assert samples["stagehook_answers_total", "", "", "404", "unknown"] == 1
     assert samples["stagehook_answer_seconds_count", "accepted"] == 1
     assert samples[("stagehook_store_up",)] == 1
+
+
+def test_only_so_many_reasons_get_their_own_series(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A partner's file may make its reasons from what it reads."""
+    monkeypatch.setattr("receiver.metrics.MOST_REASONS", 2)
+    metrics = Metrics(None)
+    for reason in ("first", "second", "third", "fourth", "first"):
+        metrics.answered(Verdict.UNREADABLE, reason, "bank", status=422, seconds=0.1)
+    samples = metrics._registry.collect()
+    counted = {
+        sample.labels["reason"]: sample.value
+        for family in samples
+        for sample in family.samples
+        if sample.name == "stagehook_answers_total"
+    }
+    assert counted == {"first": 2, "second": 1, "other": 2}
 
 
 async def test_the_build_is_shown() -> None:

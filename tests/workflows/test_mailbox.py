@@ -7,8 +7,11 @@ from typing import Any, Literal
 
 import pytest
 
+from tests.support import nested
 from workflows.contract import Answer, Callback
 from workflows.mailbox import Mailbox
+from workflows.nesting import MOST_LEVELS
+from workflows.reading import SHALLOW_CALLBACKS
 from workflows.stage_record import LEDGER_LENGTH
 
 CHAIN = "chain-1"
@@ -55,6 +58,16 @@ def test_the_number_never_moves_backwards() -> None:
     box.receive([2], at=103.0)
     assert box.advanced_to == 2
     assert box.ignored == {"already advanced": 2}
+
+
+@pytest.mark.parametrize("is_patched", [True, False])
+def test_deep_data_is_ignored_except_in_a_run_that_took_it(*, is_patched: bool) -> None:
+    """A replay of a run that has recorded such an outcome must come to it again."""
+    box = Mailbox(CHAIN, 3, lambda name: is_patched and name == SHALLOW_CALLBACKS)
+    box.record(1).begin(attempt=1, issued_at=100, at=100.0)
+    box.receive([1, callback(deep=nested(MOST_LEVELS + 1))], at=101.0)
+    assert box.ignored == ({"unreadable callback": 1} if is_patched else {})
+    assert (box.record(1).outcome is None) is is_patched
 
 
 def test_null_as_second_argument_is_a_signal_by_hand() -> None:
