@@ -26,6 +26,7 @@ from receiver.sending.signals import Signals
 from tests.parts.callbacks import BASE, CLAIMS, DONE, URLS, for_temporal, no_temporal, url_for
 from tests.parts.one_url import GITHUB, ONE_URL, PLAIN, carrying, post, receiver
 from tests.parts.partner_list import list_only
+from tests.parts.switchable import Switchable
 from tests.parts.unknown_runs import ELSEWHERE, SQUARE, Unknown
 from tests.support import ScriptedPartner, result_of, stage, start, until, waiting, working
 from workflows.contract import Answer
@@ -169,6 +170,16 @@ def test_what_needs_a_signature_and_has_none_is_a_fault_at_start(
 
 
 # --- how much a partner may bring
+
+
+async def test_without_a_store_one_call_cannot_use_up_its_runs_signals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a store, what is too much for now is kept, and sent later."""
+    monkeypatch.setattr("receiver.budget.BURST", 3)
+    monkeypatch.setattr("receiver.budget.SECONDS_PER_CALLBACK", 3600.0)
+    body = carrying(URLS.issue(CLAIMS))
+    async with receiver(Switchable(), signature=GITHUB, **ONE_URL) as http:
+        answers = [await post(http, "/partners/bank", {**body, "data": {"n": n}}) for n in range(5)]
+    assert [answer.status_code for answer in answers] == [202] * 3 + [429] * 2
 
 
 async def test_a_partner_over_its_rate_is_429_and_others_are_not() -> None:

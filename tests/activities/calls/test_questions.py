@@ -55,7 +55,7 @@ async def test_a_partner_is_asked_by_the_receipts_reference(asking: PartnerCalls
 
 
 @respx.mock
-@pytest.mark.parametrize("echo", [TOKEN, TOKEN.replace("-", "\\u002d").replace(".", "\\u002e"), TOKEN.replace(".", "%2E")])
+@pytest.mark.parametrize("echo", [TOKEN, TOKEN.replace(".", "\\u002e"), TOKEN.replace(".", "%2E")])
 async def test_a_callback_url_in_the_answer_to_a_question_is_removed(asking: PartnerCalls, echo: str) -> None:
     respx.get(STATUS).respond(404, text=f'{{"error": "no work for {echo}"}}')
     message = (await vain(asking)).message
