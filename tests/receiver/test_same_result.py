@@ -50,7 +50,8 @@ def read_document(received: Received) -> Event:
 @pytest.mark.parametrize("field", ["chain_id", "stage", "attempt", "issued_at"])
 def test_the_same_result_of_another_call_has_another_id(field: str) -> None:
     """After a reset a stage makes a call with the same attempt number: its result must not be taken for a repeat."""
-    other = replace(CLAIMS, **{field: "other" if field == "chain_id" else getattr(CLAIMS, field) + 1})
+    changed: dict[str, Any] = {field: "other" if field == "chain_id" else getattr(CLAIMS, field) + 1}
+    other = replace(CLAIMS, **changed)
     for signed_id in ("", "msg-1"):
         ids = [Signal.of(claims, Answer("succeeded"), b"x", signed_id) for claims in (CLAIMS, other)]
         assert ids[0].request_id != ids[1].request_id
