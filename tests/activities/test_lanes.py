@@ -307,6 +307,7 @@ async def test_misses_from_before_a_hold_has_ended_do_not_count(real: WorkflowEn
         await reach.look()
         assert await is_held(client)
         await release_lane(client, "lane", actor="ada", reason="it is there again")
+        await once(lambda: is_free(client))
         for _ in range(2):
             await reach.look()
             assert await is_free(client)
