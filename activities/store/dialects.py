@@ -6,6 +6,7 @@ from typing import Final
 
 SQLITE: Final[dict[str, str]] = {
     "texts": "SELECT value FROM json_each(:texts)",
+    "request_ids": "SELECT value FROM json_each(:request_ids)",
     "inserted": "",
     "lock": "",
     "skip_locked": "",
@@ -14,13 +15,14 @@ SQLITE: Final[dict[str, str]] = {
 
 POSTGRES: Final[dict[str, str]] = {
     "texts": "SELECT unnest(CAST(:texts AS text[]))",
+    "request_ids": "SELECT unnest(CAST(:request_ids AS text[]))",
     "inserted": "RETURNING id",
     "lock": "FOR UPDATE",
     "skip_locked": "FOR UPDATE OF deliveries SKIP LOCKED",
 }
 """PostgreSQL's fragments.
 
-texts: the rows of the list parameter `:texts`. inserted: the ids of the inserted rows. skip_locked: leave out the rows
+texts, request_ids: the rows of the list parameters `:texts` and `:request_ids`. inserted: the ids of the inserted rows. skip_locked: leave out the rows
 that another receiver is claiming.
 """
 

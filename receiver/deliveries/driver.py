@@ -25,13 +25,31 @@ class Driver:
     def rows(self, cursor: DBAPICursor, query: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
         """The rows of a query: values by column name."""
         cursor.execute(self.sql(query), parameters)
+        if not (found := cursor.fetchall()):
+            return []  # most queries about a new delivery find nothing, and psycopg takes long to describe columns
         names = [column[0] for column in cursor.description]
-        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        return [dict(zip(names, row, strict=True)) for row in found]
 
     def execute_many(self, cursor: DBAPICursor, query: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Run a query once for each row of parameters."""
+        if len(rows) == 1:
+            self.execute(cursor, query, rows[0])  # psycopg's pipeline would cost twice as much
+            return
         cursor.executemany(self.sql(query), rows)
         self.bound_idling(cursor)
+
+    def returned_by_many(self, cursor: DBAPICursor, query: str, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
+        """Run a query that returns a single column, once for each row of parameters. Only for PostgreSQL."""
+        if len(rows) == 1:
+            self.execute(cursor, query, rows[0])
+            return [value for (value,) in cursor.fetchall()]
+        many: Any = cursor  # psycopg's `returning`: one round trip for all rows, and a result set for each row
+        many.executemany(self.sql(query), rows, returning=True)
+        returned = [value for (value,) in many.fetchall()]
+        while many.nextset():
+            returned += [value for (value,) in many.fetchall()]
+        self.bound_idling(cursor)
+        return returned
 
     def bound_idling(self, cursor: DBAPICursor) -> None:
         """Restore an older PostgreSQL's limit on idling after `executemany`; see `TRANSACTION_TIMEOUT_SINCE`."""
@@ -39,6 +57,12 @@ class Driver:
         if not self._is_sqlite and connection.info.server_version < TRANSACTION_TIMEOUT_SINCE:
             cursor.execute("SELECT 1")
 
-    def texts(self, texts: set[str]) -> dict[str, Any]:
-        """The list parameter of a query; see the fragment `texts`."""
-        return {"texts": json.dumps(sorted(texts)) if self._is_sqlite else sorted(texts)}
+    def texts(self, texts: set[str], name: str = "texts") -> dict[str, str]:
+        """The list parameter of a query; see the fragments `texts` and `request_ids`."""
+        return {name: json.dumps(sorted(texts)) if self._is_sqlite else _array(sorted(texts))}
+
+
+def _array(texts: Sequence[str]) -> str:
+    """PostgreSQL's notation of an array of texts. psycopg takes as long for a list as for the rest of a query."""
+    quoted = (text.replace("\\", "\\\\").replace('"', '\\"') for text in texts)
+    return "{" + ",".join(f'"{text}"' for text in quoted) + "}"

@@ -55,23 +55,37 @@ CHECK_WRITABLE: Final = "SELECT position FROM deliveries WHERE 1 = 0 {lock}"
 FIRST: Final = _define("SELECT {first} FROM deliveries WHERE id = :id")
 """A delivery by its id."""
 
-FIRSTS: Final = _define("SELECT {first} FROM deliveries WHERE request_id IN ({texts})")
-"""The first deliveries with some contents, by request id."""
-
 QUEUED_STAGES: Final = """
     SELECT DISTINCT chain_id, stage FROM deliveries
     WHERE chain_id IN ({texts}) AND request_id IS NOT NULL AND coalesce(due_at, -1) >= 0
 """
 """The stages of some chains that have a queued delivery. For the last condition see `CLAIM`."""
 
-SUCCESSES: Final = _define(
+LOOK: Final = _define(
     """
-    SELECT chain_id, stage, attempt, issued_at, signed_id, body_digest, {first} FROM deliveries
+    SELECT 'first' AS found, position, chain_id, stage, attempt, issued_at, signed_id, body_digest, {first}
+    FROM deliveries
+    WHERE request_id IN ({request_ids})
+    UNION ALL
+    SELECT 'success', position, chain_id, stage, attempt, issued_at, signed_id, body_digest, {first}
+    FROM deliveries
     WHERE chain_id IN ({texts}) AND request_id IS NOT NULL AND says = 'succeeded' AND fate = 'taken'
-    ORDER BY position
+    UNION ALL
+    SELECT 'queued', 0, chain_id, stage, 0, 0, '', '', '', 0, '', '', NULL, NULL, NULL
+    FROM deliveries
+    WHERE chain_id IN ({texts}) AND request_id IS NOT NULL AND coalesce(due_at, -1) >= 0
+    GROUP BY chain_id, stage
 """
 )
-"""The successes of some chains that Temporal took. An index of their own finds them (`ix_deliveries_succeeded`)."""
+"""What is known about some contents and chains: the first deliveries with the contents, by request id; the successes of
+the chains that Temporal took, which an index of their own finds (`ix_deliveries_succeeded`); and the stages with a
+queued delivery, as in `QUEUED_STAGES`.
+
+A single query, because all of it has to be of the same moment. Example: another process keeps the same content, and
+deletes it, because its run has ended and the refusal is over the budget of records. If the contents were read before,
+and the queue in between, the content would be new, in a stage that seems to have a queue: it would be answered 202
+instead of refused alike.
+"""
 
 CALLBACKS: Final = "SELECT id, callback FROM deliveries WHERE id IN ({texts})"
 """The kept callbacks of some deliveries, as JSON."""

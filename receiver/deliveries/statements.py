@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy.engine.interfaces import DBAPICursor
@@ -118,26 +119,16 @@ class Statements:
 
     def look(self, cursor: DBAPICursor, queued: Sequence[Queued]) -> Lookup:
         """Look up what is known about the contents and stages of these deliveries."""
-        ids = {one.claims.chain_id for one in queued}
-        chains = self._driver.texts(ids)
-        firsts = self._firsts(cursor, queued)
-        successes: dict[tuple[str, int], list[Success]] = {}
-        for row in self._driver.rows(cursor, queries.SUCCESSES, chains):
-            successes.setdefault(_stage(row), []).append(_success(row))
-        stages = self.queued_stages(cursor, ids)
-        # Another process may have kept the same content since the contents were read, and deleted it by now. Example:
-        # its run has ended, and the refusal is over the budget of records. Here the content would be new, in a stage
-        # that seems to have a queue, and would be answered 202 instead of refused alike.
-        if unsure := [one for one in queued if one.stage in stages and one.request_id not in firsts]:
-            firsts |= self._firsts(cursor, unsure)
-            stages = self.queued_stages(cursor, ids)
-        return Lookup(firsts=firsts, queued=stages, successes=successes)
-
-    def _firsts(self, cursor: DBAPICursor, queued: Sequence[Queued]) -> dict[str, First]:
-        """The first deliveries with these contents, by request id."""
         requests = {id_ for one in queued for id_ in (one.request_id, one.earlier_id) if id_}
-        rows = self._driver.rows(cursor, queries.FIRSTS, self._driver.texts(requests))
-        return {str(first.request_id): first for first in map(_first, rows)}
+        chains = self._driver.texts({one.claims.chain_id for one in queued})
+        found: dict[str, list[dict[str, Any]]] = {"first": [], "success": [], "queued": []}
+        for row in self._driver.rows(cursor, queries.LOOK, chains | self._driver.texts(requests, "request_ids")):
+            found[row["found"]].append(row)
+        successes: dict[tuple[str, int], list[Success]] = {}
+        for row in sorted(found["success"], key=itemgetter("position")):
+            successes.setdefault(_stage(row), []).append(_success(row))
+        firsts = {str(row["request_id"]): _first(row) for row in found["first"]}
+        return Lookup(firsts=firsts, queued=set(map(_stage, found["queued"])), successes=successes)
 
     def queued_stages(self, cursor: DBAPICursor, chains: set[str]) -> set[tuple[str, int]]:
         """The stages of these chains that have a queued delivery, as chain id and number."""
@@ -164,15 +155,7 @@ class Statements:
         if self._is_sqlite:  # BEGIN IMMEDIATE excludes other writers: none was faster
             self._driver.execute_many(cursor, queries.INSERT, complete)
             return {str(row["id"]) for row in complete}
-        inserted: set[str] = set()
-        many: Any = cursor  # psycopg's `returning`: one round trip for all rows, and a result set for each row
-        many.executemany(self._driver.sql(queries.INSERT), complete, returning=True)
-        while True:
-            inserted.update(id_ for (id_,) in many.fetchall())
-            if not many.nextset():
-                break
-        self._driver.bound_idling(cursor)
-        return inserted
+        return set(self._driver.returned_by_many(cursor, queries.INSERT, complete))
 
     def promise(self, cursor: DBAPICursor, id_: str) -> First | None:
         """Record that a repeat of this delivery's content is answered 2xx, if the delivery is still queued.

@@ -8,17 +8,19 @@ import threading
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from sqlalchemy.engine.interfaces import DBAPICursor
 
 from activities.store.database import Database
 from activities.store.errors import StoreAway
 from receiver.deliveries.archive import Archive
+from receiver.deliveries.statements import Statements
 from receiver.sending.forwarder import Unavailable
 from receiver.sending.signals import Reached
 from receiver.timing import Timing
-from tests.parts.deliveries import delivery
+from tests.parts.deliveries import delivery, queued
 from tests.parts.doors import Door, opened
 from tests.parts.switchable import Switchable
 from tests.stores import UNHURRIED
@@ -184,40 +186,52 @@ async def test_a_copy_beside_an_unrecorded_refusal_is_told_alike(
 async def test_a_copy_that_is_judged_while_its_first_comes_and_goes(
     database: Database, ended: Reached, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The other receiver keeps the content, is refused and deletes it between two reads of this one's transaction."""
+    """The other receiver keeps the content, is refused and deletes it between this one's read and its insert."""
     if database.is_sqlite:
         pytest.skip("a transaction that writes is alone there")
     temporal, loop = temporal_without(ended), asyncio.get_running_loop()
     async with opened(database, temporal, UNHURRIED) as one, opened(database, temporal, UNHURRIED) as other:
-        begin, go_on, kept, told = asyncio.Event(), asyncio.Event(), threading.Event(), threading.Event()
-        tell, look = one.inbox.tell, other.inbox._statements.queued_stages
+        looked, told = asyncio.Event(), threading.Event()
+        tell, look = one.inbox.tell, other.inbox._statements.look
 
-        async def tell_when_let(refusal: Any) -> bool:
-            kept.set()
-            await go_on.wait()
+        async def tell_and_say(refusal: Any) -> bool:
             may = await tell(refusal)
             told.set()
             return may
 
-        def look_meanwhile(*args: Any) -> Any:
-            if begin.is_set():
-                return look(*args)
-            loop.call_soon_threadsafe(begin.set)
-            assert kept.wait(3 * SOON)
-            stages = look(*args)
-            loop.call_soon_threadsafe(go_on.set)
+        def look_before(*args: Any) -> Any:
+            found = look(*args)
+            loop.call_soon_threadsafe(looked.set)
             assert told.wait(3 * SOON)
-            return stages
+            return found
 
         for door in (one, other):
             monkeypatch.setattr(door.inbox.budget, "allows", lambda *_: False)
-        monkeypatch.setattr(one.inbox, "tell", tell_when_let)
-        monkeypatch.setattr(other.inbox._statements, "queued_stages", look_meanwhile)
+        monkeypatch.setattr(one.inbox, "tell", tell_and_say)
+        monkeypatch.setattr(other.inbox._statements, "look", look_before)
         async with asyncio.timeout(6 * SOON):
             copy = asyncio.create_task(status_of(other))
-            await begin.wait()
+            await looked.wait()
             statuses = [await status_of(one), await copy]
     assert statuses == [{Reached.FINISHED: 410, Reached.UNKNOWN: 404}[ended]] * 2
+
+
+def test_contents_and_queues_are_looked_up_in_one_statement(database: Database) -> None:
+    """Between two statements another receiver could keep, refuse and delete the content."""
+    connection, statements, asked = database.connect(), Statements(database), list[str]()
+
+    class Counting:
+        def __init__(self, cursor: Any) -> None:
+            self.fetchall = cursor.fetchall
+            self._execute = cursor.execute
+
+        def execute(self, query: str, parameters: Any) -> None:
+            asked.append(query)
+            self._execute(query, parameters)
+
+    statements.look(cast(DBAPICursor, Counting(connection.cursor())), [queued(delivery(), "a")])
+    connection.close()
+    assert len(asked) == 1
 
 
 async def test_a_refusal_that_cannot_be_recorded_is_not_told(

@@ -19,9 +19,19 @@ def test_both_databases_can_plan_every_query(database: Database) -> None:
     """Also a query that no other test runs on one of them."""
     moments = dict.fromkeys(("at", "before", "never", "until"), 1.0)
     numbers = dict.fromkeys(("told", "over", "final", "most", "among", "longest"), 1)
-    texts = Driver(database).texts({"a"}) | {"if_promised": "parked"}
+    texts = {**Driver(database).texts({"a"}), **Driver(database).texts({"a"}, "request_ids"), "if_promised": "parked"}
     parameters: dict[str, Any] = {**to_row(delivery()), **NOT_QUEUED, **moments, **numbers, **texts}
     with database.begin() as connection:
         plans = [connection.exec_driver_sql(f"EXPLAIN {database.sql(query)}", parameters).all() for query in QUERIES]
     assert len(plans) >= 20
     assert all(plans)
+
+
+def test_a_list_of_texts_arrives_as_it_is(database: Database) -> None:
+    texts = {"", "NULL", "a,b", "{c}", '"', "\\", '\\"', "\n", " d ", "\u00e9\u2028\U0001f600", "'", "%s", ":e"}
+    connection, driver = database.connect(), Driver(database)
+    cursor = connection.cursor()
+    for some in (texts, set[str]()):
+        driver.execute(cursor, "{texts}", driver.texts(some))
+        assert {text for (text,) in cursor.fetchall()} == some
+    connection.close()

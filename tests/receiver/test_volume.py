@@ -70,7 +70,8 @@ def parameters(database: Database, name: str) -> dict[str, Any]:
     own = {**to_row(delivery()), **NOT_QUEUED} if name == "INSERT" else {**to_row(delivery()), "id": id_}
     numbers = {"most": MOST, "among": MOST, "told": 0, "over": 1, "final": 1, "longest": 1, "due_at": None}
     moments = {"at": time.time(), "never": time.time() + DAY, "until": time.time(), "now": time.time(), "before": -3e3}
-    texts = Driver(database).texts({"chain-1", id_, "4500", "ref-4500", "run-4500"})
+    known = {"chain-1", id_, "4500", "ref-4500", "run-4500"}
+    texts = Driver(database).texts(known) | Driver(database).texts(known, "request_ids")
     stats = {"since": -1e9, "first_refusal": 400}
     others = {"request_id": "4500", "callback": "{}", "if_promised": "parked"}
     return {**own, **others, **numbers, **moments, **texts, **stats}
@@ -115,6 +116,6 @@ def test_a_conflict_is_told_from_successes_alone(kind: str, request: pytest.Fixt
         if not database.is_sqlite:
             connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
         explain = "EXPLAIN QUERY PLAN" if database.is_sqlite else "EXPLAIN"
-        texts = Driver(database).texts({"chain-1"})
-        plan = connection.exec_driver_sql(f"{explain} {database.sql(queries.SUCCESSES)}", texts).all()
+        texts = Driver(database).texts({"chain-1"}) | Driver(database).texts({"4500"}, "request_ids")
+        plan = connection.exec_driver_sql(f"{explain} {database.sql(queries.LOOK)}", texts).all()
         assert "ix_deliveries_succeeded" in str(plan)
