@@ -14,6 +14,7 @@ import re
 import time
 import traceback
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from types import TracebackType
 from typing import Any, Final, TypeAlias
 
@@ -36,6 +37,9 @@ RESERVED: Final = ("time", "level", "logger", "event", "traceback")
 """The fields of every line for machines. A fact with such a name gets an underscore at its end."""
 
 FRAME: Final = re.compile(r'[ |+-]*File "[^"\n]*", line [0-9]+, in ')
+TO_QUOTE: Final = re.compile("[ =\"']")
+"""A character in a fact for people, because of which the fact is quoted."""
+
 LONGEST_LINE: Final = 1_000
 LONGEST_FACT: Final = 10_000
 LONGEST_TRACEBACK: Final = 50_000
@@ -56,7 +60,7 @@ class LineFormatter(logging.Formatter):
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
         """The time in UTC, to the second."""
-        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created))
+        return f"{_second(int(record.created))}Z"
 
     def format(self, record: logging.LogRecord) -> str:
         """Format the event, and remove callback tokens, which a partner's file may have quoted."""
@@ -81,7 +85,7 @@ class JSONFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Format the event. Facts keep their types, and no text holds a callback token or a control character."""
         line: dict[str, Any] = {
-            "time": f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(record.created))}.{int(record.msecs):03}Z",
+            "time": f"{_second(int(record.created))}.{int(record.msecs):03}Z",
             "level": record.levelname,
             "logger": _clean(record.name),
             "event": _clean(_message(record)),
@@ -97,13 +101,20 @@ class JSONFormatter(logging.Formatter):
 def facts_of(record: logging.LogRecord) -> Iterator[tuple[str, Any]]:
     """Yield the facts of an event, with those that Temporal's SDK and its core have nested."""
     for key, value in vars(record).items():
+        if key in STANDARD or key.startswith("_"):
+            continue
         if key in NESTED and isinstance(value, Mapping):
             yield from value.items()
-        elif key not in STANDARD and not key.startswith("_"):
+        else:
             yield key, value
     if (core := getattr(record, "temporal_log", None)) is not None:
         yield "target", core.target
         yield from core.fields.items()
+
+
+@lru_cache(maxsize=1)  # a busy second has hundreds of lines
+def _second(at: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at))
 
 
 def _message(record: logging.LogRecord) -> str:
@@ -159,4 +170,4 @@ def _printable(text: str) -> str:
 
 def _logfmt_value(value: Any) -> str:
     text = str(value)
-    return text if text and text.isprintable() and not set(text) & set(" =\"'") else json.dumps(text)
+    return text if text and text.isprintable() and not TO_QUOTE.search(text) else json.dumps(text)
