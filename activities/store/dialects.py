@@ -8,6 +8,7 @@ SQLITE: Final[dict[str, str]] = {
     "texts": "SELECT value FROM json_each(:texts)",
     "request_ids": "SELECT value FROM json_each(:request_ids)",
     "inserted": "",
+    "has_next": "",
     "lock": "",
     "skip_locked": "",
 }
@@ -17,13 +18,16 @@ POSTGRES: Final[dict[str, str]] = {
     "texts": "SELECT unnest(CAST(:texts AS text[]))",
     "request_ids": "SELECT unnest(CAST(:request_ids AS text[]))",
     "inserted": "RETURNING id",
+    "has_next": "RETURNING EXISTS (SELECT 1 FROM deliveries AS next WHERE next.chain_id = :chain_id "
+    "AND next.request_id IS NOT NULL AND coalesce(next.due_at, -1) >= 0 AND next.id <> deliveries.id)",
     "lock": "FOR UPDATE",
     "skip_locked": "FOR UPDATE OF deliveries SKIP LOCKED",
 }
 """PostgreSQL's fragments.
 
-texts, request_ids: the rows of the list parameters `:texts` and `:request_ids`. inserted: the ids of the inserted rows. skip_locked: leave out the rows
-that another receiver is claiming.
+texts, request_ids: the rows of the list parameters `:texts` and `:request_ids`. inserted: the ids of the inserted rows.
+has_next: for each updated delivery, whether another delivery of its chain is queued; in SQLite a query of its own costs
+no round trip. skip_locked: leave out the rows that another receiver is claiming.
 """
 
 BEGIN_SQLITE: Final = "BEGIN IMMEDIATE"

@@ -273,15 +273,11 @@ class Inbox:
     # --- in the writer's thread
 
     def _conclude_all(self, cursor: DBAPICursor, conclusions: Sequence[Conclusion]) -> dict[Conclusion, None]:
-        self._conclude(cursor, conclusions)
-        concluded = Concluded(self._has_next(cursor, conclusions), self._describe_late(cursor, conclusions))
+        has_next = self._conclude(cursor, conclusions)
+        concluded = Concluded(has_next, self._describe_late(cursor, conclusions))
         if concluded.has_next or concluded.call_times:
             self._writer.tell_loop(self.on_concluded, concluded)
         return dict.fromkeys(conclusions)
-
-    def _has_next(self, cursor: DBAPICursor, conclusions: Sequence[Conclusion]) -> bool:
-        chains = {one.chain_id for one in conclusions if one.chain_id}
-        return bool(chains and self._statements.queued_stages(cursor, chains))
 
     def _describe_late(self, cursor: DBAPICursor, conclusions: Sequence[Conclusion]) -> list[tuple[str, float]]:
         """Look up calls that were not known when their deliveries were kept. Returns the times that they took.
@@ -301,10 +297,13 @@ class Inbox:
         self._work.insert_refused(cursor, [note.row for note in notes])
         return dict.fromkeys(notes)
 
-    def _conclude(self, cursor: DBAPICursor, conclusions: Sequence[Conclusion]) -> None:
-        """Record results. A delivery that ends as refused counts against the record budget, or is deleted."""
+    def _conclude(self, cursor: DBAPICursor, conclusions: Sequence[Conclusion]) -> bool:
+        """Record results. A delivery that ends as refused counts against the record budget, or is deleted.
+
+        Returns whether further deliveries of the chains may be queued.
+        """
         if refused := {one.id: one.verdict for one in conclusions if one.told}:
             sizes = self._statements.sizes(cursor, list(refused))
             if over := [id_ for id_, of in sizes.items() if not self.budget.allows(refused[id_], *of)]:
                 self._statements.drop(cursor, sorted(over))
-        self._statements.conclude(cursor, conclusions, time.time())
+        return self._statements.conclude(cursor, conclusions, time.time())

@@ -194,6 +194,7 @@ CONCLUDE: Final = """
         status = CASE WHEN :told = 1 AND promised IS NULL THEN :status ELSE status END,
         body = CASE WHEN :told = 1 AND promised IS NULL AND body_size > :longest THEN NULL ELSE body END
     WHERE id = :id AND (:final = 1 OR due_at IS NOT NULL)
+    {has_next}
 """
 """Record the result of a try. If the row is no longer queued, only a final fate counts.
 

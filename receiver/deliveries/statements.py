@@ -130,7 +130,7 @@ class Statements:
         firsts = {str(row["request_id"]): _first(row) for row in found["first"]}
         return Lookup(firsts=firsts, queued=set(map(_stage, found["queued"])), successes=successes)
 
-    def queued_stages(self, cursor: DBAPICursor, chains: set[str]) -> set[tuple[str, int]]:
+    def _queued_stages(self, cursor: DBAPICursor, chains: set[str]) -> set[tuple[str, int]]:
         """The stages of these chains that have a queued delivery, as chain id and number."""
         return {_stage(row) for row in self._driver.rows(cursor, queries.QUEUED_STAGES, self._driver.texts(chains))}
 
@@ -197,8 +197,10 @@ class Statements:
         rows = self._driver.rows(cursor, queries.CLAIM, {"most": most, **moments})
         return sorted(map(_queued, rows), key=lambda queued: queued.id)
 
-    def conclude(self, cursor: DBAPICursor, conclusions: Sequence[Conclusion], at: float) -> None:
+    def conclude(self, cursor: DBAPICursor, conclusions: Sequence[Conclusion], at: float) -> bool:
         """Record the results of tries. at: unix seconds, now. If a row is no longer queued, only a final fate counts.
+
+        Returns whether further deliveries of the chains may be queued, as far as the conclusions name their chains.
 
         Example: another process has parked the delivery in the meantime. If this try was taken, that is recorded; if it
         is to be retried in 4 s, that is ignored.
@@ -216,7 +218,11 @@ class Statements:
             }
             for one in conclusions
         ]
+        if not self._is_sqlite:
+            return any(self._driver.returned_by_many(cursor, queries.CONCLUDE, rows))
         self._driver.execute_many(cursor, queries.CONCLUDE, rows)
+        chains = {one.chain_id for one in conclusions if one.chain_id}
+        return bool(chains and self._queued_stages(cursor, chains))
 
     def sizes(self, cursor: DBAPICursor, ids: Sequence[str]) -> dict[str, tuple[str, int]]:
         """By delivery id: the partner, and the bytes that the row takes once the delivery is refused."""

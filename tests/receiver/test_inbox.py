@@ -398,3 +398,18 @@ async def test_what_is_queued_is_written_when_the_receiver_stops(database: Datab
     async with inbox.running():
         inbox.note(one)
     assert Archive(database).get(one.id) == one
+
+
+async def test_a_fate_tells_whether_its_chain_has_more_to_send(inbox: Inbox) -> None:
+    """The sender then looks at the queue at once."""
+    told: list[bool] = []
+    inbox.on_concluded = lambda concluded: told.append(concluded.has_next)
+    first, next_ = delivery(), delivery()
+    await keep(inbox, first, "a")
+    await keep(inbox, next_, "b")
+    for one in (first, next_):
+        assert one.chain_id
+        inbox.conclude(Conclusion(one.id, Fate.TAKEN, chain_id=one.chain_id))
+        await inbox.depth()
+    await asyncio.sleep(0)
+    assert told == [True]

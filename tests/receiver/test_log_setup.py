@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from temporalio import activity, workflow
 from temporalio.exceptions import ApplicationError
 
 from activities.call_errors import CallError
 from activities.environment import SettingsError
 from activities.log_settings import LogSettings
 from receiver.cli.demo.processes import bare_environment
-from receiver.log_setup import ACTIVITY_FAILURE, OncePerFailure, log_config
+from receiver.log_setup import ACTIVITY_FAILURE, OncePerFailure, log_config, start_logging
 from tests.commands import command
 from tests.support import KEY
 
@@ -29,6 +30,23 @@ def levels(level: str) -> dict[str, int]:
 
 
 # --- settings
+
+
+def test_no_line_costs_the_search_for_its_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_srcfile", "logThreads", "logProcesses", "logMultiprocessing"):
+        monkeypatch.setattr(logging, name, "put back after the test")
+    monkeypatch.setattr("logging.config.dictConfig", lambda _: None)
+    monkeypatch.setattr(logging, "captureWarnings", lambda capture: None)
+    monkeypatch.setattr(activity.logger, "activity_info_on_message", True)
+    monkeypatch.setattr(workflow.logger, "workflow_info_on_message", True)
+    for hook in ("sys.excepthook", "sys.unraisablehook", "threading.excepthook"):
+        monkeypatch.setattr(hook, None)
+    start_logging(LogSettings())
+    records: list[logging.LogRecord] = []
+    logger = logging.Logger("of-the-test")
+    logger.addFilter(lambda record: bool(records.append(record)))
+    logger.info("event")
+    assert (records[0].funcName, records[0].thread, records[0].process) == ("(unknown function)", None, None)
 
 
 def test_without_variables_people_read_the_log_from_info_on() -> None:
