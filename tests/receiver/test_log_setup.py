@@ -6,6 +6,7 @@ import json
 import logging
 import subprocess
 import sys
+from logging.handlers import BufferingHandler
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +43,11 @@ def test_no_line_costs_the_search_for_its_caller(monkeypatch: pytest.MonkeyPatch
     for hook in ("sys.excepthook", "sys.unraisablehook", "threading.excepthook"):
         monkeypatch.setattr(hook, None)
     start_logging(LogSettings())
-    records: list[logging.LogRecord] = []
-    logger = logging.Logger("of-the-test")
-    logger.addFilter(lambda record: bool(records.append(record)))
+    handler, logger = BufferingHandler(capacity=2), logging.Logger("of-the-test")
+    logger.addHandler(handler)
     logger.info("event")
-    assert (records[0].funcName, records[0].thread, records[0].process) == ("(unknown function)", None, None)
+    (record,) = handler.buffer
+    assert (record.funcName, record.thread, record.process) == ("(unknown function)", None, None)
 
 
 def test_without_variables_people_read_the_log_from_info_on() -> None:
