@@ -218,9 +218,11 @@ class Statements:
             }
             for one in conclusions
         ]
-        if not self._is_sqlite:
-            return any(self._driver.returned_by_many(cursor, queries.CONCLUDE, rows))
-        self._driver.execute_many(cursor, queries.CONCLUDE, rows)
+        if self._is_sqlite:
+            self._driver.execute_many(cursor, queries.CONCLUDE, rows)
+        elif len(found := self._driver.returned_by_many(cursor, queries.CONCLUDE, rows)) == len(rows):
+            return any(found)
+        # A delivery that was deleted, because its refusal is over the budget of records, says nothing of its chain.
         chains = {one.chain_id for one in conclusions if one.chain_id}
         return bool(chains and self._queued_stages(cursor, chains))
 

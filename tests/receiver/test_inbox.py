@@ -413,3 +413,15 @@ async def test_a_fate_tells_whether_its_chain_has_more_to_send(inbox: Inbox) -> 
         await inbox.depth()
     await asyncio.sleep(0)
     assert told == [True]
+
+
+async def test_a_deleted_delivery_tells_whether_its_chain_has_more(inbox: Inbox) -> None:
+    """Its refusal was over the budget of records."""
+    told: list[bool] = []
+    inbox.on_concluded = lambda concluded: told.append(concluded.has_next)
+    next_ = delivery()
+    await keep(inbox, next_, "b")
+    inbox.conclude(Conclusion("deleted", Fate.REFUSED, chain_id=next_.chain_id))
+    await inbox.depth()
+    await asyncio.sleep(0)
+    assert told == [True]
