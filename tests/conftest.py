@@ -58,14 +58,19 @@ DEAR = ("systems", "local")
 """Fixtures that start whole systems."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before the markers are looked at
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the tests of a dear fixture first: the last tests are shared out, and each process would start its own."""
+    """Leave the tests of a dear fixture to `make systems`, and run them first there: the last tests are shared out, and
+    each process would start a system of its own."""
 
     def place(item: pytest.Item) -> int:
         of_item = getattr(item, "fixturenames", ())
         return next((place for place, name in enumerate(DEAR) if name in of_item), len(DEAR))
 
     items.sort(key=place)
+    for item in items:
+        if place(item) < len(DEAR):
+            item.add_marker("system")
 
 
 def pytest_collection() -> None:

@@ -16,6 +16,8 @@ from activities.store.read_only import READERS_AT_ONCE, ReadOnlyDatabase
 from receiver.deliveries.archive import Archive
 from tests.parts.deliveries import delivery
 
+pytestmark = pytest.mark.system
+
 LIMIT = 0.3
 """Seconds of a query here."""
 

@@ -29,6 +29,8 @@ from tests.parts.filled_stores import SECRET, on
 from tests.parts.signature_command import redirected
 from tests.stores import PATIENT
 
+pytestmark = pytest.mark.system
+
 PEM = "-----BEGIN PRIVATE KEY-----\nMIGEAgEAMBAGByqGSM49\nAgEGBSuBBAAK\n-----END PRIVATE KEY-----"
 
 

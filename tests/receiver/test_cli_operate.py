@@ -42,6 +42,8 @@ from workflows.commands import LONGEST_COMMAND_NAME
 from workflows.contract import OPERATE, Answer, Command, Progress
 from workflows.stage_record import LONGEST_TEXT
 
+pytestmark = pytest.mark.system
+
 WHY = ("--reason", "as agreed")
 ACCEPTED = "workflow_execution_update_accepted_event_attributes"
 

@@ -33,6 +33,8 @@ from tests.parts.partner_captures import CAPTURED, CAPTURES, CODE, DELIVERIES, R
 from tests.parts.temporal import BINARIES
 from tests.parts.terminals import answered
 
+pytestmark = pytest.mark.system
+
 SCHEMES_WITH_A_SAMPLE = [name for name in SCHEMES if SCHEMES[name].sample_secret]
 NAMES = ("acme-pay", "match", "case", "email", "event", "x1", "x10", "x2")
 """Among them words that only sometimes mean something in Python, and numbers that two programs sort differently."""

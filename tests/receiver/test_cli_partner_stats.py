@@ -25,6 +25,8 @@ from tests.parts.terminals import on_terminal
 from tests.stores import url_of
 from workflows.durations import DAY, HOUR
 
+pytestmark = pytest.mark.system
+
 STAGES = "stage calls back p50 p95 p99 waiting too long late timeout suggested"
 PARTNERS = "partner calls back p99 waiting too long refused last heard silent"
 

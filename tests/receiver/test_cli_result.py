@@ -30,6 +30,8 @@ from tests.support import (
 from tests.workflows.classes import SideBySide, Unstaged
 from workflows.contract import Answer
 
+pytestmark = pytest.mark.system
+
 DATA = {"account_id": "acc-1", "limits": {"daily": 5}}
 
 

@@ -25,6 +25,8 @@ from tests.parts.deliveries import delivery
 from tests.parts.known_calls import NOW, call, callback, note
 from workflows.durations import DAY, HOUR, MINUTE
 
+pytestmark = pytest.mark.system
+
 WEEK = 7 * DAY
 
 

@@ -24,6 +24,8 @@ from tests.parts.webhooks import (
     until_idle,
 )
 
+pytestmark = pytest.mark.system
+
 
 async def test_too_many_events_are_413(http: httpx.AsyncClient, database: Database, temporal: Listening) -> None:
     await called(database, 1)
