@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from tests.local_stack import Local, eventually
 from tests.parts.endings import refused, said
@@ -19,8 +20,13 @@ def listed(local: Local, *filters: str) -> list[str]:
     return [run["workflow_id"] for run in said(local.command("pipeline", "list", *filters, "--json"))]
 
 
+def since_now() -> list[str]:
+    """The filter for what begins from now on: other tests have runs in the same system."""
+    return ["--since", datetime.now(UTC).isoformat()]
+
+
 def test_a_class_is_started_shown_and_listed_like_a_pipeline(local: Local) -> None:
-    name = REVIEWED_ONBOARDING.name
+    name, since = REVIEWED_ONBOARDING.name, since_now()
     words = ["pipeline", "start", name, "--id", "reviewed", "--input", json.dumps(DECLINED), "--wait"]
     assert local.command(*words).returncode == 0
     shown = said(local.command("pipeline", "show", "reviewed", "--json"))["progress"]
@@ -31,26 +37,32 @@ def test_a_class_is_started_shown_and_listed_like_a_pipeline(local: Local) -> No
     ]
     assert shown["pipeline"] == name
     eventually(lambda: "reviewed" in listed(local))
-    eventually(lambda: listed(local, "--pipeline", name) == ["reviewed"])
-    assert listed(local, "--pipeline", name, "--partner", "identity") == []
-    deliveries = eventually(lambda: said(local.command("delivery", "list", "--pipeline", name, "--json")))
+    eventually(lambda: listed(local, "--pipeline", name, *since) == ["reviewed"])
+    assert listed(local, "--pipeline", name, "--partner", "identity", *since) == []
+    words = ["delivery", "list", "--pipeline", name, *since, "--json"]
+    deliveries = eventually(lambda: said(local.command(*words)))
     assert {delivery["workflow_id"] for delivery in deliveries} == {"reviewed"}
 
 
 def test_open_runs_are_listed_by_their_partner_and_state(local: Local) -> None:
+    since = since_now()
     words = ["pipeline", "start", REVIEWED_ONBOARDING.name, "--id", "unanswered", "--input", json.dumps(NEVER)]
     said(local.command(*words, "--json"))
     eventually(lambda: "unanswered" in listed(local, "--partner", "identity", "--state", "waiting"))
     assert "unanswered" not in listed(local, "--state", "needs_person")
     assert "unanswered" not in listed(local, "--overdue")
-    (run,) = said(local.command("pipeline", "list", "--partner", "identity", "--waiting", "--limit", "1", "--json"))
+    (run,) = said(
+        local.command("pipeline", "list", "--partner", "identity", "--waiting", *since, "--limit", "1", "--json")
+    )
     assert [(wait["stage"], wait["partner"]) for wait in run["waits"]] == [("identity-check", "identity")]
-    assert said(local.command("pipeline", "count", "--partner", "identity", "--json")) == {
+    assert said(local.command("pipeline", "count", "--partner", "identity", *since, "--json")) == {
         "runs": 1,
         "by_status": {"running": 1},
         "by_partner": {"identity": {"waiting": 1, "overdue": 0, "needing_person": 0}},
     }
-    counted = local.command("pipeline", "count", "--waiting", "--partner", "identity").stdout.decode().splitlines()
+    counted = (
+        local.command("pipeline", "count", "--waiting", "--partner", "identity", *since).stdout.decode().splitlines()
+    )
     assert (counted[0], counted[-1].split()) == ("1 run: 1 running", ["identity", "1", "0", "0"])
     assert "by_partner" not in said(local.command("pipeline", "count", "--json"))
     none = local.command("pipeline", "list", "--partner", "unknown")
