@@ -109,7 +109,7 @@ def _read_run(args: Sequence[Any], *, is_strict: Callable[[], bool]) -> Pipeline
         run: PipelineRun = value_to_type(PipelineRun, args[0])
     except Exception as error:
         # The converter documents TypeError, but also raises what constructors raise (OverflowError for 1e400).
-        raise InvalidRun([f"the argument is no PipelineRun: {_innermost(error)}"]) from error
+        raise InvalidRun([f"the argument is not a PipelineRun: {_innermost(error)}"]) from error
     _check(run)
     return run
 

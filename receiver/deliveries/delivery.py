@@ -154,7 +154,7 @@ class Delivery:
         for field in fields(self):
             value, kind = getattr(self, field.name), str(field.type)
             if kind in PLAIN and (type(value) not in PLAIN[kind] or "\0" in str(value)):
-                raise NotADelivery(f"{field.name} is no {kind}")
+                raise NotADelivery(f"{field.name} is not of the type {kind}")
             if kind in {"int", "float"} and not 0 <= value < NUMBER_LIMITS.get(field.name, NUMBER_LIMIT):
                 raise NotADelivery(f"{field.name} is out of range")
         if not 0 < len(self.id) <= MAX_ID_LENGTH:
