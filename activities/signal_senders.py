@@ -39,7 +39,7 @@ class _Inbound(WorkflowInboundInterceptor):
 
 
 def sender_in(header: Payload | None) -> SignalSender | None:
-    """The sender in a header; None if there is none, or the header is not one of ours. Never raises."""
+    """The sender in a header; None without a header, or if its text is not of our form. Never raises."""
     try:
         return read_sender(json.loads(header.data)) if header else None
     except (ValueError, RecursionError):

@@ -32,7 +32,6 @@ WITHOUT_BODY: Final = tuple(
 )
 """The columns of a `Delivery` without its body. The body is b"" if there is a body, and None if there is none."""
 
-
 HEX: Final = re.compile("[0-9a-f]+")
 
 UPDATED: Final = {"pipeline", "definition", "verdict", "status", "fate", "fate_reason", "fate_at", "tries"}

@@ -15,7 +15,6 @@ from receiver.deliveries.rows import to_row
 CHANGING: Final = frozenset({Fate.PENDING, Fate.PARKED, Fate.REFUSED})
 """Fates that may still change: by themselves, or when an operator releases the delivery."""
 
-
 FIRST_REFUSAL: Final = 400
 """The lowest status by which a request is refused."""
 

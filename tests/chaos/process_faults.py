@@ -167,7 +167,7 @@ async def run_reset(system: System, part: str) -> AsyncIterator[None]:
 
 
 async def _reset_any(system: System) -> bool:
-    """Reset a run whose first stage waits at least; False if there is none."""
+    """Reset a run whose first stage waits at least; False if no such run is open."""
     try:
         async for run in system.client.list_workflows("ExecutionStatus = 'Running'"):
             if run.id.startswith("run-") and run.id not in system.resets and await _is_past_first_task(system, run.id):

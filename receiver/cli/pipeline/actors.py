@@ -31,9 +31,10 @@ def _bounded(most: int, *, least: int = 0) -> Callable[[click.Context, click.Par
 
         if not is_text(value):
             raise click.BadParameter(f"{value!r} is not UTF-8")
-        if not least <= len(value.strip()) or len(value) > most:
-            raise click.BadParameter(f"it has {len(value.strip())} characters: use {least} to {most}")
-        return value
+        text = value.strip()
+        if not least <= len(text) <= most:
+            raise click.BadParameter(f"it has {len(text)} characters: use {least} to {most}")
+        return text
 
     return check
 

@@ -127,7 +127,7 @@ def test_docusigns_header_may_name_its_one_method() -> None:
 
 
 def test_no_letter_beyond_ascii_is_taken_for_one_within() -> None:
-    """The sign of the kelvin is a K to whoever folds case as Unicode does."""
+    """Where case is folded as Unicode does, the sign of the kelvin is a K."""
     setup = SETUPS["standard-webhooks"]
     headers = [(name.replace("k", "\u212a"), value) for name, value in setup.signed().headers]
     assert reason(setup, replace(setup.signed(), headers=headers)) == "missing-header"

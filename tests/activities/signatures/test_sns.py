@@ -197,7 +197,7 @@ def test_urls_without_a_certificate_are_few(server: KeyServer) -> None:
 
 
 def test_invented_urls_do_not_delay_the_certificate(server: KeyServer) -> None:
-    """Four URLs, at each of which there is none, are named just before the real one."""
+    """Four URLs without a certificate are named just before the real URL."""
     server.documents["/real"] = SNS_CERTIFICATE.encode()
     known = certificates.Certificates(re.compile(".*"), clock=Clock())
     for path in ("1", "2", "3", "4", "real"):

@@ -46,7 +46,7 @@ def test_no_form_is_decoded_that_twilio_would_not_send() -> None:
 
 @pytest.mark.parametrize("after", ["&", "&x=", "#"])
 def test_twilios_form_cannot_be_moved_into_the_url(after: str) -> None:
-    """Of the moved form, somebody chose the text, which brings along the digest of a body of theirs."""
+    """The sender of the moved form chose the text, which brings along the digest of another body."""
     setup, body = SETUPS["twilio form"], b"status=done"
     text = f"hi&bodySHA256={hashlib.sha256(body).hexdigest()}{after}"
     request = setup.signed(urlencode({"Body": text, "From": "+1"}).encode())
