@@ -14,7 +14,6 @@ from activities.store.database import Database
 from activities.store.errors import StoreAway
 from activities.store.schema import DELIVERIES
 from receiver.budget import PER_MINUTE
-from receiver.deliveries import writer as writer_module
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.delivery import MAX_REFUSED_BODY_BYTES, Fate, digest
 from receiver.deliveries.inbox import MOST_REFUSED, Inbox
@@ -151,19 +150,6 @@ async def test_while_the_store_hangs_refused_requests_do_not_pile_up(inbox: Inbo
     hanging.release()
 
 
-async def test_a_note_that_cannot_be_written_spoils_no_conclusion(inbox: Inbox, database: Database) -> None:
-    one = delivery()
-    await keep(inbox, one, "a")
-    inbox._writer.put(hanging := Hanging())  # so that the next ones go together
-    await hanging.begun.wait()
-    inbox.note(delivery(reason="\ud800"))
-    inbox.conclude(Conclusion(one.id, Fate.TAKEN))
-    hanging.release()
-    for _ in range(2):  # what is waited for is done first
-        await inbox.depth()
-    assert Archive(database).get(one.id).fate is Fate.TAKEN
-
-
 async def test_a_call_that_was_made_anew_after_a_reset_is_another(inbox: Inbox) -> None:
     """Same chain, stage and attempt, and issued later: its stage is open again."""
     first = delivery(issued_at=100)
@@ -171,30 +157,6 @@ async def test_a_call_that_was_made_anew_after_a_reset_is_another(inbox: Inbox) 
     inbox.conclude(Conclusion(first.id, Fate.TAKEN))
     assert await keep(inbox, delivery(issued_at=100), "b") is How.CONFLICT
     assert await keep(inbox, delivery(issued_at=200), "c") is How.LEASED
-
-
-async def test_a_fate_is_committed_together_with_the_next_callback(
-    inbox: Inbox, database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(writer_module, "GATHERED_SECONDS", 3600.0)
-    await keep(inbox, one := delivery(), "a")
-    inbox.conclude(Conclusion(one.id, Fate.TAKEN))
-    await asyncio.sleep(0.1)
-    assert Archive(database).get(one.id).fate is Fate.PENDING
-    await keep(inbox, delivery("chain-2"), "b")
-    assert Archive(database).get(one.id).fate is Fate.TAKEN
-
-
-async def test_a_late_failure_changes_no_final_fate(inbox: Inbox, database: Database) -> None:
-    one = delivery()
-    await keep(inbox, one, "a")
-    inbox.conclude(Conclusion(one.id, Fate.TAKEN))
-    await inbox.depth()
-    inbox.conclude(Conclusion(one.id, Fate.PARKED, "a sender that was asleep"))
-    inbox.conclude(Conclusion(one.id, Fate.PENDING, due_at=time.time()))
-    await inbox.depth()
-    assert Archive(database).get(one.id).fate is Fate.TAKEN
-    assert await inbox.claim(10) == []
 
 
 class Unheard:
@@ -398,30 +360,3 @@ async def test_what_is_queued_is_written_when_the_receiver_stops(database: Datab
     async with inbox.running():
         inbox.note(one)
     assert Archive(database).get(one.id) == one
-
-
-async def test_a_fate_tells_whether_its_chain_has_more_to_send(inbox: Inbox) -> None:
-    """The sender then looks at the queue at once."""
-    told: list[bool] = []
-    inbox.on_concluded = lambda concluded: told.append(concluded.has_next)
-    first, next_ = delivery(), delivery()
-    await keep(inbox, first, "a")
-    await keep(inbox, next_, "b")
-    for one in (first, next_):
-        assert one.chain_id
-        inbox.conclude(Conclusion(one.id, Fate.TAKEN, chain_id=one.chain_id))
-        await inbox.depth()
-    await asyncio.sleep(0)
-    assert told == [True]
-
-
-async def test_a_deleted_delivery_tells_whether_its_chain_has_more(inbox: Inbox) -> None:
-    """Its refusal was over the budget of records."""
-    told: list[bool] = []
-    inbox.on_concluded = lambda concluded: told.append(concluded.has_next)
-    next_ = delivery()
-    await keep(inbox, next_, "b")
-    inbox.conclude(Conclusion("deleted", Fate.REFUSED, chain_id=next_.chain_id))
-    await inbox.depth()
-    await asyncio.sleep(0)
-    assert told == [True]
