@@ -96,9 +96,9 @@ class Keeping:
         self._statements.insert(cursor, rows)
 
     def insert_taken(self, cursor: DBAPICursor, rows: Sequence[dict[str, Any]]) -> None:
-        """Insert deliveries that Temporal took. If the store did commit one, its pending row becomes taken."""
+        """Insert deliveries that Temporal took. If the store did commit one, its row becomes taken."""
         self.describe(cursor, rows)
-        self._statements.insert(cursor, rows)
+        self._statements.insert_taken(cursor, rows)
         taken = [Conclusion(row["id"], Fate.TAKEN, TAKEN_REASON) for row in rows]
         self._statements.conclude(cursor, taken, time.time())
 

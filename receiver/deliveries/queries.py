@@ -115,6 +115,18 @@ REQUEUE: Final = """
 GIVE_UP: Final = "UPDATE deliveries SET request_id = NULL WHERE id = :id"
 """Let a content count as new: no delivery has its request id any more."""
 
+GIVE_UP_REFUSAL: Final = """
+    UPDATE deliveries SET request_id = NULL WHERE request_id = :request_id AND verdict IN ('gone', 'unknown')
+"""
+"""Like `GIVE_UP`, for a refused content that Temporal has taken after all."""
+
+ADOPT: Final = """
+    UPDATE deliveries SET request_id = :request_id, verdict = 'accepted', status = :status
+    WHERE id = :id AND request_id IS NULL AND verdict IN ('conflict', 'gone', 'unknown')
+        AND NOT EXISTS (SELECT 1 FROM deliveries AS first WHERE first.request_id = :request_id)
+"""
+"""Let a delivery that was judged as a conflict or as refused hold its content: its partner was answered otherwise."""
+
 ANSWER: Final = "UPDATE deliveries SET status = :status WHERE id = :id"
 """Record the HTTP status of a delivery's answer."""
 

@@ -177,6 +177,17 @@ class Statements:
         """Give up a delivery's request id, so that its content counts as new."""
         self._driver.execute(cursor, queries.GIVE_UP, {"id": id_})
 
+    def insert_taken(self, cursor: DBAPICursor, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Insert deliveries that Temporal took, so that their contents are known as accepted from now on.
+
+        Example: the store is slow. A receiver stops waiting for it and signals Temporal, which takes the callback: 202.
+        Only then does the store commit the same delivery, as a conflict with the stage's first success. The content was
+        answered 202 all the same, and so is every repeat.
+        """
+        self._driver.execute_many(cursor, queries.GIVE_UP_REFUSAL, rows)
+        self.insert(cursor, rows)
+        self._driver.execute_many(cursor, queries.ADOPT, rows)
+
     def describe(self, cursor: DBAPICursor, rows: Sequence[Mapping[str, Any]]) -> None:
         """Record the pipelines that deliveries are for, if they are not recorded. rows: see `queries.DESCRIBE`."""
         self._driver.execute_many(cursor, queries.DESCRIBE, rows)

@@ -18,8 +18,9 @@ from receiver.deliveries.archive import Archive
 from receiver.deliveries.content import request_id, said_digest
 from receiver.deliveries.delivery import Delivery, Fate
 from receiver.deliveries.inbox import Inbox
+from receiver.deliveries.judging import How
 from receiver.deliveries.memory import MAX_WHOLE, TAKEN_REASON, TakenMemory
-from receiver.deliveries.queue import Queued
+from receiver.deliveries.queue import Conclusion, Queued
 from receiver.sending.signal import Signal
 from receiver.sending.signals import Reached
 from tests.parts.deliveries import delivery
@@ -120,6 +121,38 @@ async def test_one_that_was_committed_late_is_recorded_as_taken(inbox: Inbox, da
     inbox.record_taken(late, queued)
     await eventually(lambda: Archive(database).get(late.id).fate is Fate.TAKEN)
     assert await inbox.claim(10) == []
+
+
+async def test_a_202_holds_if_a_conflict_is_committed_late(inbox: Inbox, database: Database) -> None:
+    """The receiver waited in vain for the store's judgement, and had Temporal take the callback."""
+    first, late = delivery(), delivery()
+    assert first.claims is not None
+    for one, id_ in ((first, "a"), (late, "b")):
+        queued = Queued(one.id, first.claims, "{}", id_)
+        kept = await inbox.keep(one, queued, lease=False)
+        inbox.record_taken(one, queued)
+        await eventually(lambda: not inbox.has_taken(queued))
+    assert kept.how is How.CONFLICT
+    again = await inbox.keep(delivery(), Queued("again", first.claims, "{}", "b"), lease=False)
+    assert (again.how, again.first_id) == (How.KNOWN, late.id)
+    found = Archive(database).get(late.id)
+    assert (found.verdict, found.status, found.fate) == ("accepted", 202, Fate.TAKEN)
+
+
+@pytest.mark.parametrize("verdict", ["gone", "unknown"])
+async def test_a_202_holds_if_a_refusal_is_repeated_late(inbox: Inbox, database: Database, verdict: str) -> None:
+    """The run was reset after the refusal: Temporal takes the same content."""
+    first, late = delivery(), delivery()
+    assert first.claims is not None
+    await inbox.keep(first, Queued(first.id, first.claims, "{}", "a"), lease=False)
+    assert await inbox.tell(Conclusion(first.id, Fate.REFUSED, "the run is over", verdict=verdict, status=410))
+    queued = Queued(late.id, first.claims, "{}", "a")
+    assert (await inbox.keep(late, queued, lease=False)).how is How.TOLD
+    inbox.record_taken(late, queued)
+    await eventually(lambda: not inbox.has_taken(queued))
+    again = await inbox.keep(delivery(), Queued("again", first.claims, "{}", "a"), lease=False)
+    assert (again.how, again.first_id) == (How.KNOWN, late.id)
+    assert (Archive(database).get(first.id).status, Archive(database).get(late.id).status) == (410, 202)
 
 
 @timed(resend_pause=0.0)
