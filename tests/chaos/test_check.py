@@ -135,6 +135,23 @@ def test_another_answer_to_the_same_content_breaks() -> None:
     assert checks(changed) == ["answered_differently"]
 
 
+def test_without_a_store_a_reset_run_forgets_what_it_took() -> None:
+    changed = evidence([entry(), entry(at=105.0, status=410)])
+    assert checks(changed) == ["answered_differently"]
+    assert checks(replace(changed, resets={"run-1"})) == []
+    assert checks(replace(changed, resets={"run-1"}, kept=[])) == ["answered_differently"]
+
+
+def test_a_process_that_ends_without_its_store_may_forget() -> None:
+    entries = [entry(), entry(OTHER, at=2.0), entry(OTHER, at=30.0, status=409)]
+    windows = [Window("store", 0.0, 3.0), Window("web-2", 3.0, 4.0)]
+    forgotten = evidence(entries, DONE, OTHER, kept=[row(DONE, Fate.TAKEN)], windows=windows)
+    assert checks(forgotten) == []
+    assert checks(replace(forgotten, windows=windows[:1])) == ["answered_differently"]
+    assert checks(replace(forgotten, windows=windows[1:])) == ["answered_differently"]
+    assert checks(replace(forgotten, kept=[row(OTHER, Fate.NONE)])) == ["answered_differently"]
+
+
 def test_callbacks_out_of_order_are_a_break() -> None:
     one_after_the_other = [entry(FIRST, at=1.0), entry(SECOND, at=2.0), entry(DONE, at=3.0)]
     assert checks(evidence(one_after_the_other, FIRST, SECOND, DONE)) == []
