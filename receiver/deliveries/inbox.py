@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 from weakref import WeakSet
@@ -34,6 +34,9 @@ FAILURE_MEMORY: Final = 5.0
 """Seconds for which the store counts as not ready after a delivery could not be kept."""
 
 TAKEN_TOGETHER: Final = 200
+TAKEN_ENDS_WITHIN: Final = 3.0
+"""Seconds for which a receiver that stops waits for the store to come back, if it alone knows what Temporal took."""
+
 MATCHED_TOGETHER: Final = 200
 
 MOST_REFUSED: Final = 200
@@ -85,8 +88,9 @@ class Inbox:
                 yield
             finally:
                 writing.cancel()
-                if rows := self._taken.oldest(TAKEN_TOGETHER):
-                    self._writer.put(lambda cursor: self._work.insert_taken(cursor, rows))
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(TAKEN_ENDS_WITHIN):
+                        await self._write_all_taken()
 
     async def keep(self, delivery: Delivery, queued: Queued, *, lease: bool, later: float = 0.0) -> Kept:
         """Commit the delivery and queue it for Temporal, unless its content is kept already or comes too late.
@@ -245,16 +249,20 @@ class Inbox:
         return await self._writer.do(work, within=None)
 
     async def _write_taken(self) -> None:
-        """Write the deliveries that Temporal took while the store was away, `TAKEN_TOGETHER` at a time."""
+        """Write the deliveries that Temporal took while the store was away, whenever there are some."""
         while await self._has_taken.wait():
             self._has_taken.clear()
-            while rows := self._taken.oldest(TAKEN_TOGETHER):
-                try:
-                    await self._write_rows(rows)
-                except StoreAway:
-                    await asyncio.sleep(self._timing.taken_pause)
-                else:
-                    self._taken.remove(rows)
+            await self._write_all_taken()
+
+    async def _write_all_taken(self) -> None:
+        """Write these deliveries, `TAKEN_TOGETHER` at a time. Waits for the store as long as it is away."""
+        while rows := self._taken.oldest(TAKEN_TOGETHER):
+            try:
+                await self._write_rows(rows)
+            except StoreAway:
+                await asyncio.sleep(self._timing.taken_pause)
+            else:
+                self._taken.remove(rows)
 
     async def _write_rows(self, rows: Sequence[dict[str, Any]]) -> None:
         await self._writer.do(lambda cursor: self._work.insert_taken(cursor, rows), within=None)

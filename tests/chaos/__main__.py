@@ -31,7 +31,7 @@ def main() -> int:
     asked.add_argument("--seed", type=int, default=random.randrange(1, 1_000_000))
     asked.add_argument("--seconds", type=float, default=60.0)
     asked.add_argument("--store", choices=STORES, default="postgres")
-    asked.add_argument("--keep", action="store_true", help="keep the folder with logs and ledger")
+    asked.add_argument("--keep", action="store_true", help="keep the folder with logs, ledger and rows")
     options = asked.parse_args()
     plan = make_plan(options.seed, min(options.seconds, LONGEST), options.store)
     folder = Path(tempfile.mkdtemp(prefix="stagehook-chaos-"))
@@ -46,6 +46,7 @@ def main() -> int:
         report = await fire(plan, folder, say)
         for line in report.lines():
             say(line)
+        (folder / "report.txt").write_text("\n".join(report.lines()) + "\n")
         return 0 if report.is_good else 1
 
     code = 1
@@ -58,7 +59,7 @@ def main() -> int:
         if code in {0, 130} and not options.keep:
             shutil.rmtree(folder, ignore_errors=True)
         else:
-            say(f"logs and ledger: {folder}")
+            say(f"logs, ledger and rows: {folder}")
     return code
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import traceback
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -65,6 +66,13 @@ class Report:
         ]
 
 
+def write_down(evidence: Evidence, folder: Path) -> None:
+    """Write what is in no log and not in the ledger, for whoever looks for the cause of a break."""
+    rows = [asdict(row) for row in evidence.kept or ()]
+    found = {"windows": [asdict(window) for window in evidence.windows], "resets": sorted(evidence.resets)}
+    (folder / "evidence.json").write_text(json.dumps({**found, "rows": rows}, default=str, indent=1))
+
+
 async def fire(plan: Plan, folder: Path, say: Say) -> Report:
     """Carry out a plan. folder: for the logs, the ledger and Temporal's database. say: is told what happens."""
     report = Report(plan)
@@ -89,6 +97,7 @@ async def fire(plan: Plan, folder: Path, say: Say) -> Report:
             report.broken.append(f"{error}")
         say("gathering the evidence")
         evidence = await running.evidence()
+        write_down(evidence, folder)
         say("ending the system")
     await _judge(report, running, evidence)
     return report

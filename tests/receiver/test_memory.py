@@ -179,6 +179,27 @@ async def test_what_was_taken_is_written_when_the_receiver_stops(database: Datab
     assert Archive(database).get(one.id).fate is Fate.TAKEN
 
 
+async def test_a_receiver_that_stops_waits_for_its_store(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It alone knows what Temporal took."""
+    attempts = 0
+
+    async with opened(database, Switchable(), replace(PATIENT, taken_pause=0.01)) as door:
+        begin = door.inbox._writer._begin
+
+        def back_later(cursor: Any) -> None:
+            nonlocal attempts
+            attempts += 1
+            if attempts < 5:
+                raise StoreAway("away")
+            begin(cursor)
+
+        with store_away(door):
+            await deliver(door, one := delivery())
+        monkeypatch.setattr(door.inbox._writer, "_begin", back_later)
+    assert attempts >= 5
+    assert Archive(database).get(one.id).fate is Fate.TAKEN
+
+
 def test_the_memory_is_bounded_in_bytes_and_forgets_the_oldest() -> None:
     memory = TakenMemory(max_bytes=1024 * 1024)
     callback = json.dumps(asdict(Callback(DONE, "chain", 1, 1)))
