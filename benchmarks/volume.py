@@ -56,7 +56,7 @@ FILL: Final = """
         CASE WHEN n % 50 = 0 AND NOT :queued THEN 'unproven' ELSE 'accepted' END, '', 202,
         CASE WHEN :queued THEN 'pending' WHEN n % 1001 = 0 THEN 'parked' ELSE 'taken' END, '',
         CASE WHEN :queued THEN 0 ELSE :first + n * :apart END, 0, '', md5(n::text), '{}',
-        CASE WHEN :queued THEN :first + n * :apart END
+        CASE WHEN :queued THEN :first + n * :apart + CASE WHEN n % 2 = 0 THEN 4200 ELSE 0 END END
     FROM generate_series(CAST(:begin AS bigint), CAST(:end AS bigint)) AS n
 """
 
@@ -67,7 +67,7 @@ IN_SMALL: Final = "a small store"
 
 
 def fill(database: Database, kept: int, pending: int) -> None:
-    """Fill an empty store: `kept` rows of the last 30 days, and `pending` ones of the last hour."""
+    """Fill an empty store: `kept` rows of the last 30 days, and `pending` ones of the last hour, half of them put off."""
     first, apart = time.time() - 30 * DAY, 29.9 * DAY / kept
     with database.begin(within=600) as connection:
         connection.execute(sa.text(FILL), {"begin": 1, "end": kept, "first": first, "apart": apart, "queued": False})

@@ -67,7 +67,15 @@ DELIVERIES: Final = sa.Table(
         sqlite_where=sa.text("says = 'succeeded' AND fate = 'taken'"),
         postgresql_where=sa.text("says = 'succeeded' AND fate = 'taken'"),
     ),
-    # By position: a claim reads the queue in order, and skips all other deliveries that are retained.
+    # By when it is due: a claim reads what is due, and neither what is put off nor what is only retained.
+    sa.Index(
+        "ix_deliveries_due",
+        "due_at",
+        "position",
+        sqlite_where=sa.text("due_at IS NOT NULL"),
+        postgresql_where=sa.text("due_at IS NOT NULL"),
+    ),
+    # By position: the gauges read the head of the queue. Receivers of schema 0008 claim by it.
     sa.Index(
         "ix_deliveries_queued",
         "position",

@@ -176,21 +176,20 @@ CLAIM: Final = _define(
     UPDATE deliveries SET due_at = :until
     WHERE position IN (
         SELECT position FROM deliveries
-        WHERE due_at IS NOT NULL AND (due_at <= :at OR due_at > :never)
+        WHERE due_at BETWEEN :since AND :before
             AND NOT EXISTS (
                 SELECT 1 FROM deliveries AS earlier
                 WHERE coalesce(earlier.due_at, -1) >= 0 AND earlier.chain_id = deliveries.chain_id
                     AND earlier.stage = deliveries.stage AND earlier.position < deliveries.position
             )
-        ORDER BY position LIMIT :most {skip_locked}
+        ORDER BY due_at, position LIMIT :most {skip_locked}
     )
     RETURNING id, workflow_id, chain_id, stage, attempt, partner, issued_at, expires_at, callback, request_id, tries,
         fate, {queued_since} AS since
 """
 )
-"""Lease deliveries that are due, in order; of each stage, only the oldest queued.
+"""Lease deliveries whose `due_at` is between two moments, in its order; of each stage, only the oldest queued.
 
-never: a delivery due later than this moment was scheduled by a wrong clock, and counts as due.
 coalesce(...): only the index by stage has this condition (`ix_deliveries_line`). In quiet times PostgreSQL's statistics
 say that the queue is empty. With `due_at IS NOT NULL` it would then read the whole queue for each row of a backlog.
 """

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
@@ -31,7 +32,7 @@ OLDEST_AMONG: Final = 100
 
 FURTHEST: Final = 3600.0
 """Seconds, far more than any pause and any difference between two clocks. A delivery due later than that was scheduled
-by a wrong clock, and counts as due."""
+by a wrong clock. It is claimed once nothing else is due."""
 
 REFUSAL_VERDICTS: Final = {"gone", "unknown"}
 """Verdicts that follow from Temporal's answer to the signal."""
@@ -204,8 +205,11 @@ class Statements:
         Example: two receivers claim at the same time. On PostgreSQL each skips the rows that the other has locked; on
         SQLite the second waits for the first. Either way no delivery is leased twice.
         """
-        moments = {"at": at, "never": at + FURTHEST, "until": until}
-        rows = self._driver.rows(cursor, queries.CLAIM, {"most": most, **moments})
+        # Not in one statement: no index leads to both.
+        for since, before in ((0.0, at), (at + FURTHEST, inf)):
+            moments = {"since": since, "before": before, "until": until}
+            if rows := self._driver.rows(cursor, queries.CLAIM, {"most": most, **moments}):
+                break
         return sorted(map(_queued, rows), key=lambda queued: queued.id)
 
     def conclude(self, cursor: DBAPICursor, conclusions: Sequence[Conclusion], at: float) -> bool:

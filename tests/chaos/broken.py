@@ -56,7 +56,7 @@ def claim_without_lease() -> None:
 def no_order_within_a_stage() -> None:
     line = queries.CLAIM
     begin, end = line.index("AND NOT EXISTS"), line.index("ORDER BY")
-    _claim_by((line[:begin] + line[end:]).replace("ORDER BY position", "ORDER BY request_id"))
+    _claim_by((line[:begin] + line[end:]).replace("ORDER BY due_at, position", "ORDER BY request_id"))
 
 
 def _claim_by(query: str) -> None:

@@ -5,7 +5,7 @@ The partner's ledger says what was sent and how it was answered; the histories a
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import inf
@@ -93,9 +93,10 @@ def doubled(evidence: Evidence) -> Iterator[str]:
 
 def sent_by_two(evidence: Evidence) -> Iterator[str]:
     """Deliveries that two receivers sent at the same time, although each came once and nothing failed."""
-    came = [row for row in evidence.kept or () if row.request_id]
-    repeated = {row.delivery.duplicate_of for row in evidence.kept or ()}
-    once = {row.request_id for row in came if row.delivery.id not in repeated}
+    # By the ledger: of a flood of repeats, the store records only so many.
+    came = Counter((*entry.stage, entry.content.rpartition("/")[2]) for entry in evidence.entries)
+    kept = [(row.request_id, row.delivery) for row in evidence.kept or () if row.request_id]
+    once = {id_ for id_, row in kept if came[row.workflow_id, row.stage, row.body_digest[:16]] == 1}
     sends: dict[str, list[tuple[float, str]]] = defaultdict(list)
     for receiver, sent in evidence.sent.items():
         for at, id_ in sent:

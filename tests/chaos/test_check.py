@@ -110,6 +110,7 @@ def test_a_delivery_that_two_receivers_send_is_a_break() -> None:
     once = evidence([entry()], kept=[row(DONE, Fate.TAKEN, request_id="id")], sent=sent)
     assert checks(once) == ["sent_by_two"]
     assert checks(replace(once, windows=[Window("web-1", 9.0, 10.0)])) == []
+    assert checks(replace(once, entries=[entry(), entry(at=10.5)])) == []
     assert checks(replace(once, sent={"web-1": [(10.0, "id"), (11.0, "id")]})) == []
 
 

@@ -20,7 +20,6 @@ from receiver.deliveries.statements import NOT_QUEUED
 from tests.parts.deliveries import delivery
 from tests.parts.volumes import fill, read_of
 from tests.stores import store_of, url_of
-from workflows.durations import DAY
 
 ROWS = 6000
 MOST = 20
@@ -43,6 +42,7 @@ HOT = {
 # The oldest come last in the tables, as after an import: a query that reads a table from its beginning shows.
 SPREAD = (
     "UPDATE deliveries SET due_at = 1, fate = 'pending', chain_id = 'queued-' || id WHERE request_id::int < 2000",
+    "UPDATE deliveries SET due_at = extract(epoch FROM now()) + 600 WHERE request_id::int < 1000",
     "UPDATE deliveries SET verdict = 'unproven' WHERE request_id::int BETWEEN 2000 AND 2999",
     "UPDATE deliveries SET workflow_id = 'run-' || request_id",
     "UPDATE deliveries SET fate = 'parked' WHERE request_id::int BETWEEN 3000 AND 3019",
@@ -55,7 +55,8 @@ SPREAD = (
 
 @pytest.fixture(scope="module")
 def volume(request: pytest.FixtureRequest) -> Iterator[Database]:
-    """A store on PostgreSQL: a third is queued, some are refused or parked; two chains have most progress."""
+    """A store on PostgreSQL: a third is queued, and half of that put off; some are refused or parked; two chains have
+    most progress."""
     with request.getfixturevalue("postgres_databases").lent() as database:
         fill(database, ROWS, 2, says="progress", fate="taken", callback="{}")
         with database.begin() as connection:
@@ -69,10 +70,12 @@ def parameters(database: Database, name: str) -> dict[str, Any]:
     id_ = f"{'0' * 14}{100_000 + 4500}"
     own = {**to_row(delivery()), **NOT_QUEUED} if name == "INSERT" else {**to_row(delivery()), "id": id_}
     numbers = {"most": MOST, "among": MOST, "told": 0, "over": 1, "final": 1, "longest": 1, "due_at": None}
-    moments = {"at": time.time(), "never": time.time() + DAY, "until": time.time(), "now": time.time(), "before": -3e3}
+    moments = {"at": time.time(), "since": -1e9, "until": time.time(), "now": time.time(), "before": -3e3}
     known = {"chain-1", id_, "4500", "ref-4500", "run-4500"}
     texts = Driver(database).texts(known) | Driver(database).texts(known, "request_ids")
-    stats = {"since": -1e9, "first_refusal": 400}
+    if name == "CLAIM":
+        moments |= {"since": 0.0, "before": moments["at"]}
+    stats = {"first_refusal": 400}
     others = {"request_id": "4500", "callback": "{}", "if_promised": "parked"}
     return {**own, **others, **numbers, **moments, **texts, **stats}
 
