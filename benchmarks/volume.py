@@ -67,7 +67,8 @@ IN_SMALL: Final = "a small store"
 
 
 def fill(database: Database, kept: int, pending: int) -> None:
-    """Fill an empty store: `kept` rows of the last 30 days, and `pending` ones of the last hour, half of them put off."""
+    """Fill an empty store: `kept` rows of the last 30 days, and `pending` ones of the last hour; half of these are put
+    off."""
     first, apart = time.time() - 30 * DAY, 29.9 * DAY / kept
     with database.begin(within=600) as connection:
         connection.execute(sa.text(FILL), {"begin": 1, "end": kept, "first": first, "apart": apart, "queued": False})

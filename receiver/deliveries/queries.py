@@ -194,6 +194,9 @@ coalesce(...): only the index by stage has this condition (`ix_deliveries_line`)
 say that the queue is empty. With `due_at IS NOT NULL` it would then read the whole queue for each row of a backlog.
 """
 
+CLAIM_NEWEST: Final = CLAIM.replace("ORDER BY due_at, position", "ORDER BY due_at DESC, position DESC")
+"""Like `CLAIM`, beginning with what fell due last."""
+
 CONCLUDE: Final = """
     UPDATE deliveries
     SET fate = CASE WHEN :told = 1 AND promised IS NOT NULL THEN :if_promised ELSE :fate END,

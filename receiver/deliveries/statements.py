@@ -199,16 +199,19 @@ class Statements:
 
     # --- the queue
 
-    def claim(self, cursor: DBAPICursor, *, most: int, at: float, until: float) -> list[Queued]:
+    def claim(self, cursor: DBAPICursor, *, most: int, at: float, until: float, newest: bool = False) -> list[Queued]:
         """Lease deliveries that are due at `at`, until `until` (unix seconds); of each stage, only the oldest queued.
+
+        newest: begin with those that fell due last, instead of first.
 
         Example: two receivers claim at the same time. On PostgreSQL each skips the rows that the other has locked; on
         SQLite the second waits for the first. Either way no delivery is leased twice.
         """
+        claim = queries.CLAIM_NEWEST if newest else queries.CLAIM
         # Not in one statement: no index leads to both.
         for since, before in ((0.0, at), (at + FURTHEST, inf)):
             moments = {"since": since, "before": before, "until": until}
-            if rows := self._driver.rows(cursor, queries.CLAIM, {"most": most, **moments}):
+            if rows := self._driver.rows(cursor, claim, {"most": most, **moments}):
                 break
         return sorted(map(_queued, rows), key=lambda queued: queued.id)
 

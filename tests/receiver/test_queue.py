@@ -63,6 +63,24 @@ async def test_what_is_put_off_falls_due_later(inbox: Inbox, monkeypatch: pytest
     assert [queued.tries for queued in await inbox.claim(10)] == [3]
 
 
+async def test_every_other_claim_begins_with_what_fell_due_last(inbox: Inbox) -> None:
+    """Beside a queue of an hour, what arrives now does not wait for an hour."""
+    ones = [delivery(f"chain-{n}") for n in range(6)]
+    for one in ones:
+        await keep(inbox, one, one.id, lease=False)
+    claimed = [{queued.id for queued in await inbox.claim(2)} for _ in range(3)]
+    ids = [one.id for one in ones]
+    assert claimed == [set(ids[:2]), set(ids[4:]), set(ids[2:4])]
+
+
+async def test_the_newest_of_a_stage_is_not_sent_first(inbox: Inbox) -> None:
+    first, second = delivery(), delivery()
+    for one in (first, second):
+        await keep(inbox, one, one.id, lease=False)
+    assert await inbox.claim(0) == []
+    assert [queued.id for queued in await inbox.claim(1)] == [first.id], "also by a claim that begins with the newest"
+
+
 async def test_nothing_is_claimed_where_there_is_no_room(inbox: Inbox) -> None:
     await keep(inbox, delivery(), "a", lease=False)
     assert await inbox.claim(0) == []
