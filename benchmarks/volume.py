@@ -138,12 +138,13 @@ def least(do: Callable[[], object]) -> float:
 def costs(database: Database) -> dict[str, float]:
     """Milliseconds of each statement and list. What the statements write is rolled back."""
     connection: Any = database.connect()
+    begin = Statements(database).begin
     found = {}
     for name, statement in statements(database).items():
 
         def once(statement: Callable[[DBAPICursor], object] = statement) -> None:
             cursor = connection.cursor()
-            cursor.execute("BEGIN")
+            begin(cursor)
             statement(cursor)
             cursor.execute("ROLLBACK")
 

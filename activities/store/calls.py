@@ -49,12 +49,12 @@ FORGET: Final = "DELETE FROM calls WHERE call_id = :call_id AND reference = ''"
 
 FIND_CALLS: Final = """
     SELECT reference, workflow_id, chain_id, stage, attempt, issued_at, expires_at, partner FROM calls
-    WHERE partner = :partner AND reference IN ({texts}) ORDER BY called_at, position
+    WHERE partner = :partner AND reference {among_texts} ORDER BY called_at, position
 """
 """The calls with some references. Of several with one reference, the last is the latest."""
 
 FIND_ORIGINS: Final = """
-    SELECT call_id, pipeline, definition, called_at FROM calls WHERE call_id IN ({texts})
+    SELECT call_id, pipeline, definition, called_at FROM calls WHERE call_id {among_texts}
 """
 """What some calls are of."""
 

@@ -209,7 +209,7 @@ class Database:
     def sql(self, query: str) -> str:
         """A query in this database's SQL: with its fragments, and with named parameters in the driver's style.
 
-        Example: `SELECT {texts}` with the parameter `texts`; see `activities.store.dialects`.
+        Example: `WHERE id {among_texts}` with the parameter `texts`; see `activities.store.dialects`.
         """
         if query not in self._compiled:
             fragments = SQLITE if self.is_sqlite else POSTGRES

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 SQLITE: Final[dict[str, str]] = {
-    "texts": "SELECT value FROM json_each(:texts)",
-    "request_ids": "SELECT value FROM json_each(:request_ids)",
+    "among_texts": "IN (SELECT value FROM json_each(:texts))",
+    "among_request_ids": "IN (SELECT value FROM json_each(:request_ids))",
     "inserted": "",
     "has_next": "",
     "lock": "",
@@ -15,8 +15,8 @@ SQLITE: Final[dict[str, str]] = {
 """SQLite's fragments. It needs no row locks: `BEGIN_SQLITE` excludes all other writers."""
 
 POSTGRES: Final[dict[str, str]] = {
-    "texts": "SELECT unnest(CAST(:texts AS text[]))",
-    "request_ids": "SELECT unnest(CAST(:request_ids AS text[]))",
+    "among_texts": "= ANY(CAST(:texts AS text[]))",
+    "among_request_ids": "= ANY(CAST(:request_ids AS text[]))",
     "inserted": "RETURNING id",
     "has_next": "RETURNING EXISTS (SELECT 1 FROM deliveries AS next WHERE next.chain_id = :chain_id "
     "AND next.request_id IS NOT NULL AND coalesce(next.due_at, -1) >= 0 AND next.id <> deliveries.id)",
@@ -25,7 +25,9 @@ POSTGRES: Final[dict[str, str]] = {
 }
 """PostgreSQL's fragments.
 
-texts, request_ids: the rows of the list parameters `:texts` and `:request_ids`. inserted: the ids of the inserted rows.
+among_texts, among_request_ids: is one of the list parameter `:texts` or `:request_ids`. A subquery would be a join, and
+PostgreSQL would choose its way by what it knows of the table: from a new store it would read every success for each
+callback. inserted: the ids of the inserted rows.
 has_next: for each updated delivery, whether another delivery of its chain is queued; in SQLite a query of its own costs
 no round trip. skip_locked: leave out the rows that another receiver is claiming.
 """
@@ -46,13 +48,6 @@ BEGIN_POSTGRES: Final = """
     BEGIN;
     SELECT {bounds},
         set_config('lock_timeout', '{lock_timeout_ms}ms', true),
-        set_config('enable_hashjoin', 'off', true),
-        set_config('enable_mergejoin', 'off', true),
-        set_config('enable_seqscan', 'off', true),
         set_config('synchronous_commit', coalesce(nullif(current_setting('synchronous_commit'), 'off'), 'on'), true)
 """
-"""BEGIN, and the settings that SQLite gets once per connection, in a single round trip.
-
-enable_...: every query of the inbox finds few rows by an index, whatever PostgreSQL has learnt of the table. Example:
-after an outage it knows nothing of a queue of a million. To look up 32 chains it would then read the whole index of the
-queue, in half a second."""
+"""BEGIN, and the settings that SQLite gets once per connection, in a single round trip."""

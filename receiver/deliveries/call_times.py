@@ -52,7 +52,7 @@ CALLBACKS_OF_RUNS: Final = """
         min(CASE WHEN says IN ('succeeded', 'failed') AND verdict IN ('accepted', 'duplicate') AND fate <> 'refused'
             THEN received_at END) AS taken_at
     FROM deliveries
-    WHERE workflow_id IN ({texts}) AND verdict IN ('accepted', 'duplicate', 'conflict', 'gone') AND says <> ''
+    WHERE workflow_id {among_texts} AND verdict IN ('accepted', 'duplicate', 'conflict', 'gone') AND says <> ''
     GROUP BY chain_id, stage, attempt, issued_at
 """
 """For each call of some runs: its last callback, its last `ask`, its first result, and its first result that was not

@@ -58,7 +58,7 @@ class Driver:
             cursor.execute("SELECT 1")
 
     def texts(self, texts: set[str], name: str = "texts") -> dict[str, str]:
-        """The list parameter of a query; see the fragments `texts` and `request_ids`."""
+        """The list parameter of a query; see the fragments `among_texts` and `among_request_ids`."""
         return {name: json.dumps(sorted(texts)) if self._is_sqlite else _array(sorted(texts))}
 
 

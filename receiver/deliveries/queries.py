@@ -57,7 +57,7 @@ FIRST: Final = _define("SELECT {first} FROM deliveries WHERE id = :id")
 
 QUEUED_STAGES: Final = """
     SELECT DISTINCT chain_id, stage FROM deliveries
-    WHERE chain_id IN ({texts}) AND request_id IS NOT NULL AND coalesce(due_at, -1) >= 0
+    WHERE chain_id {among_texts} AND request_id IS NOT NULL AND coalesce(due_at, -1) >= 0
 """
 """The stages of some chains that have a queued delivery. For the last condition see `CLAIM`."""
 
@@ -65,15 +65,15 @@ LOOK: Final = _define(
     """
     SELECT 'first' AS found, position, chain_id, stage, attempt, issued_at, signed_id, body_digest, {first}
     FROM deliveries
-    WHERE request_id IN ({request_ids})
+    WHERE request_id {among_request_ids}
     UNION ALL
     SELECT 'success', position, chain_id, stage, attempt, issued_at, signed_id, body_digest, {first}
     FROM deliveries
-    WHERE chain_id IN ({texts}) AND request_id IS NOT NULL AND says = 'succeeded' AND fate = 'taken'
+    WHERE chain_id {among_texts} AND request_id IS NOT NULL AND says = 'succeeded' AND fate = 'taken'
     UNION ALL
     SELECT 'queued', 0, chain_id, stage, 0, 0, '', '', '', 0, '', '', NULL, NULL, NULL
     FROM deliveries
-    WHERE chain_id IN ({texts}) AND request_id IS NOT NULL AND coalesce(due_at, -1) >= 0
+    WHERE chain_id {among_texts} AND request_id IS NOT NULL AND coalesce(due_at, -1) >= 0
     GROUP BY chain_id, stage
 """
 )
@@ -87,7 +87,7 @@ and the queue in between, the content would be new, in a stage that seems to hav
 instead of refused alike.
 """
 
-CALLBACKS: Final = "SELECT id, callback FROM deliveries WHERE id IN ({texts})"
+CALLBACKS: Final = "SELECT id, callback FROM deliveries WHERE id {among_texts}"
 """The kept callbacks of some deliveries, as JSON."""
 
 # --- new deliveries, and repeats of their content
@@ -221,7 +221,7 @@ SIZES: Final = _define(
     """
     SELECT id, partner,
         CASE WHEN body_size > :longest THEN 0 ELSE coalesce(length(body), 0) END + {length_of_texts} AS size
-    FROM deliveries WHERE id IN ({texts})
+    FROM deliveries WHERE id {among_texts}
 """
 )
 """Sizes of some deliveries once they are refused, without `ROW_OVERHEAD`. `CONCLUDE` removes a body over `longest`."""

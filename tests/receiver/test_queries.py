@@ -32,6 +32,11 @@ def test_a_list_of_texts_arrives_as_it_is(database: Database) -> None:
     connection, driver = database.connect(), Driver(database)
     cursor = connection.cursor()
     for some in (texts, set[str]()):
-        driver.execute(cursor, "{texts}", driver.texts(some))
-        assert {text for (text,) in cursor.fetchall()} == some
+        found = set()
+        for text in texts | {"another"}:
+            driver.execute(
+                cursor, "SELECT 1 WHERE CAST(:text AS text) {among_texts}", {"text": text, **driver.texts(some)}
+            )
+            found |= {text} if cursor.fetchall() else set()
+        assert found == some
     connection.close()
