@@ -19,7 +19,8 @@ POSTGRES: Final[dict[str, str]] = {
     "among_request_ids": "= ANY(CAST(:request_ids AS text[]))",
     "inserted": "RETURNING id",
     "has_next": "RETURNING EXISTS (SELECT 1 FROM deliveries AS next WHERE next.chain_id = :chain_id "
-    "AND next.request_id IS NOT NULL AND coalesce(next.due_at, -1) >= 0 AND next.id <> deliveries.id)",
+    "AND next.stage = :stage AND next.request_id IS NOT NULL AND coalesce(next.due_at, -1) >= 0 "
+    "AND next.id <> deliveries.id)",
     "lock": "FOR UPDATE",
     "skip_locked": "FOR UPDATE OF deliveries SKIP LOCKED",
 }
@@ -28,7 +29,7 @@ POSTGRES: Final[dict[str, str]] = {
 among_texts, among_request_ids: is one of the list parameter `:texts` or `:request_ids`. A subquery would be a join, and
 PostgreSQL would choose its way by what it knows of the table: from a new store it would read every success for each
 callback. inserted: the ids of the inserted rows.
-has_next: for each updated delivery, whether another delivery of its chain is queued; in SQLite a query of its own costs
+has_next: for each updated delivery, whether another one of its stage is queued; in SQLite a query of its own costs
 no round trip. skip_locked: leave out the rows that another receiver is claiming.
 """
 

@@ -57,6 +57,7 @@ class Inbox:
 
     Every coroutine raises `StoreAway`; `note` and `conclude` do not wait for the store.
     on_concluded: called in the event loop with what was found out while results were recorded.
+    leases_next: whether the next delivery of a stage is leased together with the result of the one before it.
     """
 
     def __init__(self, database: Database, timing: Timing = DEFAULT_TIMING) -> None:
@@ -73,6 +74,7 @@ class Inbox:
         self._keeps: JobKind[Keep, Kept] = self._writer.add_kind(work.keep)
         self._batches: JobKind[Batch, None] = self._writer.add_kind(work.keep_batches)
         self.on_concluded: Callable[[Concluded], None] = lambda concluded: None
+        self.leases_next = False
         self._failed_at = float("-inf")
         self._away: set[str] = set()
         self._has_taken = asyncio.Event()
@@ -192,9 +194,12 @@ class Inbox:
         """Whether Temporal took this content while the store was away, as far as this process knows."""
         return self._taken.has(queued)
 
-    def conclude(self, conclusion: Conclusion) -> None:
-        """Record the result of a try. If the record is lost, the delivery is sent again; Temporal drops the repeat."""
-        self._conclusions.put(conclusion)
+    def conclude(self, conclusion: Conclusion, *, soon: bool = False) -> None:
+        """Record the result of a try. If the record is lost, the delivery is sent again; Temporal drops the repeat.
+
+        soon: not only together with what is to be written next.
+        """
+        self._conclusions.put(conclusion, soon=soon)
 
     def note_answer(self, id_: str, status: int) -> None:
         """Record the HTTP status of a delivery's answer, where it differs from the verdict's status."""
@@ -287,8 +292,11 @@ class Inbox:
     # --- in the writer's thread
 
     def _conclude_all(self, cursor: DBAPICursor, conclusions: Sequence[Conclusion]) -> dict[Conclusion, None]:
-        has_next = self._conclude(cursor, conclusions)
-        concluded = Concluded(has_next, self._describe_late(cursor, conclusions))
+        stages, now = self._conclude(cursor, conclusions), time.time()
+        next_: list[Queued] = []
+        if self.leases_next:
+            next_ = self._statements.claim_next(cursor, stages, at=now, until=now + self._timing.lease)
+        concluded = Concluded(bool(stages), next_, self._describe_late(cursor, conclusions))
         if concluded.has_next or concluded.call_times:
             self._writer.tell_loop(self.on_concluded, concluded)
         return dict.fromkeys(conclusions)
@@ -311,10 +319,10 @@ class Inbox:
         self._work.insert_refused(cursor, [note.row for note in notes])
         return dict.fromkeys(notes)
 
-    def _conclude(self, cursor: DBAPICursor, conclusions: Sequence[Conclusion]) -> bool:
+    def _conclude(self, cursor: DBAPICursor, conclusions: Sequence[Conclusion]) -> set[tuple[str, int]]:
         """Record results. A delivery that ends as refused counts against the record budget, or is deleted.
 
-        Returns whether further deliveries of the chains may be queued.
+        Returns the stages with further queued deliveries.
         """
         if refused := {one.id: one.verdict for one in conclusions if one.told}:
             sizes = self._statements.sizes(cursor, list(refused))

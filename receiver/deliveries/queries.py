@@ -23,10 +23,14 @@ from activities.store.schema import DELIVERIES, IS_REFUSED_REQUEST, RECORD
 _INSERTED: Final = [column.name for column in DELIVERIES.c if column.name != "position"]
 _TEXTS: Final = [column.name for column in DELIVERIES.c if isinstance(column.type, sa.Text)]
 
+QUEUED_SINCE: Final = "CASE WHEN fate_at > 0 THEN fate_at ELSE received_at END"
+
 FRAGMENTS: Final[dict[str, str]] = {
     "first": "id, status, verdict, fate, request_id, CASE WHEN due_at IS NULL THEN fate_at END AS concluded_at, "
     "callback IS NULL AS bare",
-    "queued_since": "CASE WHEN fate_at > 0 THEN fate_at ELSE received_at END",
+    "queued": "id, workflow_id, chain_id, stage, attempt, partner, issued_at, expires_at, callback, request_id, tries, "
+    f"fate, {QUEUED_SINCE} AS since",
+    "queued_since": QUEUED_SINCE,
     "is_refused_request": IS_REFUSED_REQUEST,
     "record": ", ".join(column.name for column in RECORD),
     "inserted_columns": ", ".join(_INSERTED),
@@ -35,8 +39,8 @@ FRAGMENTS: Final[dict[str, str]] = {
 }
 """The fragments of both databases.
 
-first: the columns of a `First`. queued_since: a delivery that was queued again, by an operator or by a repeat of its
-content, waits since `fate_at`.
+first: the columns of a `First`. queued: those of a `Queued`. queued_since: a delivery that was queued again, by an
+operator or by a repeat of its content, waits since `fate_at`.
 """
 
 
@@ -184,8 +188,7 @@ CLAIM: Final = _define(
             )
         ORDER BY due_at, position LIMIT :most {skip_locked}
     )
-    RETURNING id, workflow_id, chain_id, stage, attempt, partner, issued_at, expires_at, callback, request_id, tries,
-        fate, {queued_since} AS since
+    RETURNING {queued}
 """
 )
 """Lease deliveries whose `due_at` is between two moments, in its order; of each stage, only the oldest queued.
@@ -196,6 +199,22 @@ say that the queue is empty. With `due_at IS NOT NULL` it would then read the wh
 
 CLAIM_NEWEST: Final = CLAIM.replace("ORDER BY due_at, position", "ORDER BY due_at DESC, position DESC")
 """Like `CLAIM`, beginning with what fell due last."""
+
+CLAIM_NEXT: Final = _define(
+    """
+    UPDATE deliveries SET due_at = :until
+    WHERE position IN (
+        SELECT position FROM deliveries
+        WHERE due_at BETWEEN :since AND :before AND position = (
+            SELECT position FROM deliveries AS line
+            WHERE chain_id = :chain_id AND stage = :stage AND coalesce(due_at, -1) >= 0
+            ORDER BY position LIMIT 1
+        ) {skip_locked}
+    )
+    RETURNING {queued}
+"""
+)
+"""Like `CLAIM`, for the oldest queued delivery of one stage. However many wait behind it, none of them is read."""
 
 CONCLUDE: Final = """
     UPDATE deliveries

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from activities.callback_urls import Claims
 from receiver.deliveries.delivery import Fate
 from workflows.contract import Callback
+
+NO_STAGE: Final = ("", 0)
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class Conclusion:
     verdict, status: the refusal that the partner is told; "" and 0 leave the recorded answer as it is.
     if_promised: the fate to record instead of a refusal, if another request with the same content was answered 2xx;
     verdict and status are then left as well.
-    chain_id: where further deliveries may have waited for this one, or "".
+    stage: where further deliveries may have waited for this one, as chain id and number; NO_STAGE for none.
     call: the call to look up, if it is not known yet which pipeline the delivery is for; or None.
     settled_at: when its result came, in unix seconds, or 0.0; see `Concluded`.
     """
@@ -56,7 +59,7 @@ class Conclusion:
     verdict: str = ""
     status: int = 0
     if_promised: Fate = Fate.REFUSED
-    chain_id: str = ""
+    stage: tuple[str, int] = NO_STAGE
     call: Claims | None = None
     settled_at: float = 0.0
 
@@ -70,11 +73,12 @@ class Conclusion:
 class Concluded:
     """What was found out while results were recorded.
 
-    has_next: whether further deliveries of the same stages are queued. call_times: for results of calls that are known,
-    the partner and the seconds from the call to the result.
+    has_next: whether further deliveries of the same stages are queued. next: those of them that were leased at once, to
+    be sent now. call_times: for results of calls that are known, the partner and the seconds from call to result.
     """
 
     has_next: bool
+    next: Sequence[Queued] = ()
     call_times: Sequence[tuple[str, float]] = ()
 
 

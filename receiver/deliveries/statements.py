@@ -6,7 +6,7 @@ Each method is part of the inbox's transaction. Only `begin` begins a transactio
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from operator import itemgetter
@@ -21,7 +21,7 @@ from receiver.deliveries import queries
 from receiver.deliveries.content import said_in
 from receiver.deliveries.delivery import MAX_REFUSED_BODY_BYTES, Fate
 from receiver.deliveries.driver import Driver
-from receiver.deliveries.queue import Conclusion, Depth, Queued
+from receiver.deliveries.queue import NO_STAGE, Conclusion, Depth, Queued
 from receiver.deliveries.rows import ROW_OVERHEAD, claims_in
 
 MOST_COUNTED: Final = 10_000
@@ -215,10 +215,23 @@ class Statements:
                 break
         return sorted(map(_queued, rows), key=lambda queued: queued.id)
 
-    def conclude(self, cursor: DBAPICursor, conclusions: Sequence[Conclusion], at: float) -> bool:
+    def claim_next(
+        self, cursor: DBAPICursor, stages: Iterable[tuple[str, int]], *, at: float, until: float
+    ) -> list[Queued]:
+        """Lease the oldest queued delivery of each of these stages, if it is due at `at`, until `until`.
+
+        A stage is given as chain id and number.
+        """
+        moments = {"since": 0.0, "before": at, "until": until}
+        rows: list[dict[str, Any]] = []
+        for chain_id, stage in sorted(stages):  # in every process in the same order: none waits for another in a circle
+            rows += self._driver.rows(cursor, queries.CLAIM_NEXT, {"chain_id": chain_id, "stage": stage, **moments})
+        return list(map(_queued, rows))
+
+    def conclude(self, cursor: DBAPICursor, conclusions: Sequence[Conclusion], at: float) -> set[tuple[str, int]]:
         """Record the results of tries. at: unix seconds, now. If a row is no longer queued, only a final fate counts.
 
-        Returns whether further deliveries of the chains may be queued, as far as the conclusions name their chains.
+        Returns the stages with further queued deliveries, as chain id and number, as far as the conclusions name them.
 
         Example: another process has parked the delivery in the meantime. If this try was taken, that is recorded; if it
         is to be retried in 4 s, that is ignored.
@@ -226,6 +239,8 @@ class Statements:
         rows = [
             {
                 **vars(one),
+                "chain_id": one.stage[0],
+                "stage": one.stage[1],
                 "fate": one.fate.value,
                 "if_promised": one.if_promised.value,
                 "told": int(one.told),
@@ -239,10 +254,10 @@ class Statements:
         if self._is_sqlite:
             self._driver.execute_many(cursor, queries.CONCLUDE, rows)
         elif len(found := self._driver.returned_by_many(cursor, queries.CONCLUDE, rows)) == len(rows):
-            return any(found)
-        # A delivery that was deleted, because its refusal is over the budget of records, says nothing of its chain.
-        chains = {one.chain_id for one in conclusions if one.chain_id}
-        return bool(chains and self._queued_stages(cursor, chains))
+            return {one.stage for one, has_next in zip(conclusions, found, strict=True) if has_next}
+        # A delivery that was deleted, because its refusal is over the budget of records, says nothing of its stage.
+        stages = {one.stage for one in conclusions} - {NO_STAGE}
+        return stages and stages & self._queued_stages(cursor, {chain_id for chain_id, _ in stages})
 
     def sizes(self, cursor: DBAPICursor, ids: Sequence[str]) -> dict[str, tuple[str, int]]:
         """By delivery id: the partner, and the bytes that the row takes once the delivery is refused."""

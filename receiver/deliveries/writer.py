@@ -48,12 +48,14 @@ class Job(Generic[WorkT, OutcomeT]):
     """A unit of work for the thread.
 
     kind: does the work. work: what to do; None once the caller has stopped waiting.
-    result: resolved with the outcome, or None if no caller waits. outcome: set once the work is done.
+    result: resolved with the outcome, or None if no caller waits. soon: whether it is done without waiting for further
+    jobs. outcome: set once the work is done.
     """
 
     kind: JobKind[WorkT, OutcomeT]
     work: WorkT | None
     result: asyncio.Future[OutcomeT] | None = None
+    soon: bool = False
     outcome: OutcomeT = field(init=False)
 
 
@@ -72,9 +74,12 @@ class JobKind(Generic[WorkT, OutcomeT]):
         """Do the work, and return its outcome once it is committed. Raises `StoreAway`. within: seconds, or None."""
         return await self._writer.do_job(Job(self, work), within=within)
 
-    def put(self, work: WorkT) -> None:
-        """Queue the work without waiting. Failures are not reported, and work is dropped if the queue is full."""
-        self._writer.put_job(Job(self, work))
+    def put(self, work: WorkT, *, soon: bool = False) -> None:
+        """Queue the work without waiting. Failures are not reported, and work is dropped if the queue is full.
+
+        soon: as soon as if a caller waited.
+        """
+        self._writer.put_job(Job(self, work, soon=soon))
 
     def transact(self, cursor: DBAPICursor, jobs: Sequence[Job[WorkT, OutcomeT]]) -> list[Job[WorkT, OutcomeT]]:
         """Do the jobs of this kind in the thread's transaction. Returns the jobs to repeat."""
@@ -140,7 +145,7 @@ class Writer:
         if self._loop is None:
             raise StoreAway("the store is not in use")
         result: asyncio.Future[OutcomeT] = self._loop.create_future()
-        job.result = result
+        job.result, job.soon = result, True
         self.put_job(job)
         # `asyncio.timeout` would cost four times as much, for each callback.
         timer = None if within is None else self._loop.call_later(within, _give_up, result, within)
@@ -181,14 +186,14 @@ class Writer:
     def _next_jobs(self) -> list[Job[Any, Any] | None]:
         """Wait for a job, and take all that are queued. None among them ends the thread.
 
-        While no caller waits for any of them, further jobs are awaited for `GATHERED_SECONDS`. Example: the fate of a
+        While none of them is to be done soon, further jobs are awaited for `GATHERED_SECONDS`. Example: the fate of a
         callback is then committed together with the next callback.
         """
         jobs = [self._jobs.get()]
         until = time.monotonic() + GATHERED_SECONDS
         with contextlib.suppress(queue.Empty):
             while len(jobs) < MAX_JOBS_TOGETHER:
-                if jobs[-1] is None or jobs[-1].result is not None:
+                if jobs[-1] is None or jobs[-1].soon:
                     until = 0.0
                 left = until and until - time.monotonic()
                 jobs.append(self._jobs.get(timeout=left) if left > 0 else self._jobs.get_nowait())

@@ -55,9 +55,9 @@ class Retries:
             due_at = time.time() + min(self._timing.longest_retry_pause, 2.0**tries)
             return Conclusion(queued.id, queued.fate, why, tries, due_at=due_at)
         if queued.fate is Fate.TAKEN:
-            return Conclusion(queued.id, Fate.TAKEN, why, tries, chain_id=queued.claims.chain_id)
+            return Conclusion(queued.id, Fate.TAKEN, why, tries, stage=queued.stage)
         why = f"{why}, in {tries} tries"
-        return Conclusion(queued.id, Fate.PARKED, why, queued.tries, chain_id=queued.claims.chain_id)
+        return Conclusion(queued.id, Fate.PARKED, why, queued.tries, stage=queued.stage)
 
     def _is_overdue(self, queued: Queued, now: float) -> bool:
         """Whether the delivery is old, and not because of an outage. now: unix seconds."""

@@ -55,13 +55,15 @@ OnCallTime = Callable[[str, float], None]
 class _Sending:
     """A delivery that is being sent. The task's result is the verdict to answer, or None if it is retried or parked.
 
-    origin: what its call is of, if that is known. awaited: the delivery's own HTTP request is waiting for the task.
+    origin: what its call is of, if that is known. in_line: see `Sender.send_soon`.
+    awaited: the delivery's own HTTP request is waiting for the task.
     told: that request gets the refusal, unless another request with the same content was promised a 2xx.
     on_its_way: Temporal has not answered yet. Afterwards only the store is waited for.
     """
 
     task: asyncio.Task[Verdict | None]
     origin: KnownOrigin | None = None
+    in_line: bool = False
     awaited: bool = False
     told: bool = False
     on_its_way: bool = True
@@ -106,11 +108,15 @@ class Sender:
         with self._reserving(int(lease)):
             yield lease
 
-    def send_soon(self, queued: Queued, origin: KnownOrigin | None = None) -> None:
-        """Send a delivery that this process has leased. origin: what its call is of, if that is known."""
+    def send_soon(self, queued: Queued, origin: KnownOrigin | None = None, *, in_line: bool = False) -> None:
+        """Send a delivery that this process has leased.
+
+        origin: what its call is of, if that is known. in_line: it has waited for another one of its stage, and others
+        may wait for it.
+        """
         if queued.id in self._sending:
             return  # claimed a second time, because a try took longer than its lease
-        sending = _Sending(asyncio.create_task(self._send(queued)), origin)
+        sending = _Sending(asyncio.create_task(self._send(queued)), origin, in_line)
         self._sending[queued.id] = sending
         sending.task.add_done_callback(lambda _: self._forget(queued.id))
         if self._company is not None and not self._company.done() and self._has_company(sending):
@@ -168,9 +174,11 @@ class Sender:
     async def running(self) -> AsyncIterator[None]:
         """Send the queue while the block runs. At its end, finish the signals that are on their way."""
         loop = asyncio.create_task(self._run())
+        self._inbox.leases_next = True
         try:
             yield
         finally:
+            self._inbox.leases_next = False
             loop.cancel()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(BUDGET_SECONDS):
@@ -294,20 +302,20 @@ class Sender:
             queued.id,
             Fate.TAKEN,
             tries=queued.tries,
-            chain_id=claims.chain_id,
+            stage=queued.stage,
             call=claims if origin is None else None,
             settled_at=settled_at,
         )
-        self._inbox.conclude(taken)
+        self._inbox.conclude(taken, soon=self._sending[queued.id].in_line)
         if origin is not None and settled_at:
             self._count_call_time(claims.partner, settled_at - origin.called_at)
 
     def _follow(self, concluded: Concluded) -> None:
-        """Count call times, and look for due deliveries if one may have waited for what was concluded."""
+        """Count call times, and send what has waited for what was concluded."""
         for partner, seconds in concluded.call_times:
             self._count_call_time(partner, seconds)
-        if concluded.has_next:
-            self.wake()
+        for queued in concluded.next:
+            self.send_soon(queued, in_line=True)
 
     def _count_call_time(self, partner: str, seconds: float) -> None:
         if self._on_call_time is not None:
@@ -328,7 +336,7 @@ class Sender:
             self._park(queued, why)
             return
         logger.warning("delivery-too-late", extra={"delivery": queued.id, "why": why})
-        self._conclude(Conclusion(queued.id, Fate.REFUSED, why, queued.tries, chain_id=queued.claims.chain_id))
+        self._conclude(Conclusion(queued.id, Fate.REFUSED, why, queued.tries, stage=queued.stage))
 
     async def _tell(self, queued: Queued, verdict: Verdict, why: str) -> Verdict:
         """Refuse the delivery, unless another process has promised a 2xx for its content; see `judging`."""
@@ -344,7 +352,7 @@ class Sender:
         return verdict if told else Verdict.ACCEPTED
 
     def _park(self, queued: Queued, why: str) -> None:
-        self._conclude(Conclusion(queued.id, Fate.PARKED, why, queued.tries, chain_id=queued.claims.chain_id))
+        self._conclude(Conclusion(queued.id, Fate.PARKED, why, queued.tries, stage=queued.stage))
 
     def _conclude(self, conclusion: Conclusion) -> None:
         if conclusion.fate is Fate.PARKED:

@@ -61,7 +61,7 @@ def no_order_within_a_stage() -> None:
 
 def _claim_by(query: str) -> None:
     assert query != queries.CLAIM
-    queries.CLAIM = query  # type: ignore[misc]
+    queries.CLAIM = queries.CLAIM_NEWEST = query  # type: ignore[misc]
 
 
 def not_found_for_our_own_fault() -> None:

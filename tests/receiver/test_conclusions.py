@@ -63,7 +63,7 @@ async def test_a_fate_tells_whether_its_chain_has_more_to_send(inbox: Inbox) -> 
     await keep(inbox, next_, "b")
     for one in (first, next_):
         assert one.chain_id
-        inbox.conclude(Conclusion(one.id, Fate.TAKEN, chain_id=one.chain_id))
+        inbox.conclude(Conclusion(one.id, Fate.TAKEN, stage=(one.chain_id, one.stage)))
         await inbox.depth()
     await asyncio.sleep(0)
     assert told == [True]
@@ -75,7 +75,29 @@ async def test_a_deleted_delivery_tells_whether_its_chain_has_more(inbox: Inbox)
     inbox.on_concluded = lambda concluded: told.append(concluded.has_next)
     next_ = delivery()
     await keep(inbox, next_, "b")
-    inbox.conclude(Conclusion("deleted", Fate.REFUSED, chain_id=next_.chain_id))
+    inbox.conclude(Conclusion("deleted", Fate.REFUSED, stage=(next_.chain_id, next_.stage)))
     await inbox.depth()
     await asyncio.sleep(0)
     assert told == [True]
+
+
+async def test_the_next_of_a_stage_is_leased_with_the_fate_before(inbox: Inbox) -> None:
+    """Only the next one, only once it is due, and not while the receiver stops."""
+    leased: list[list[str]] = []
+    inbox.on_concluded = lambda concluded: leased.append([queued.id for queued in concluded.next])
+    inbox.leases_next = True
+    ones, elsewhere = [delivery() for _ in range(4)], delivery(stage=2)
+    for one in (*ones, elsewhere):
+        await keep(inbox, one, one.id, lease=False)
+    late = Conclusion(ones[2].id, Fate.PENDING, due_at=time.time() + 600)
+    for conclusion in (late, *(Conclusion(one.id, Fate.TAKEN, stage=(one.chain_id, 1)) for one in ones[:2])):
+        inbox.conclude(conclusion, soon=True)
+        await inbox.depth()
+    await asyncio.sleep(0)
+    assert leased == [[ones[1].id], []]
+    inbox.leases_next = False
+    inbox.conclude(Conclusion(ones[2].id, Fate.TAKEN, stage=(ones[2].chain_id, 1)))
+    await inbox.depth()
+    await asyncio.sleep(0)
+    assert leased[2:] == [[]]
+    assert {queued.id for queued in await inbox.claim(10)} == {ones[3].id, elsewhere.id}

@@ -44,7 +44,7 @@ async def test_a_try_does_not_outlast_its_lease(
     monkeypatch.setattr("receiver.sending.places.SLOW_SECONDS", 600.0)
     clock = SimpleNamespace(now=100.0)
     monkeypatch.setattr("receiver.sending.sender.time", SimpleNamespace(monotonic=lambda: clock.now, time=lambda: 1.0))
-    inbox: Any = SimpleNamespace(on_concluded=None, conclude=lambda conclusion: None)
+    inbox: Any = SimpleNamespace(on_concluded=None, conclude=lambda conclusion, soon: None)
     temporal, timing = OneByOne(), Timing(lease=LEASE)
     signals = cast(Signals, temporal)
     sender = Sender(signals, cast(Inbox, inbox), Watch(signals, timing), timing)
