@@ -97,6 +97,7 @@ class Keeping:
 
     def insert_taken(self, cursor: DBAPICursor, rows: Sequence[dict[str, Any]]) -> None:
         """Insert deliveries that Temporal took. If the store did commit one, its row becomes taken."""
+        rows = sorted(rows, key=lambda row: (row["chain_id"], row["stage"], row["request_id"]))  # see `keep`
         self.describe(cursor, rows)
         self._statements.insert_taken(cursor, rows)
         taken = [Conclusion(row["id"], Fate.TAKEN, TAKEN_REASON) for row in rows]

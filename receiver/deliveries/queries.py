@@ -119,10 +119,20 @@ REQUEUE: Final = """
 GIVE_UP: Final = "UPDATE deliveries SET request_id = NULL WHERE id = :id"
 """Let a content count as new: no delivery has its request id any more."""
 
-GIVE_UP_REFUSAL: Final = """
-    UPDATE deliveries SET request_id = NULL WHERE request_id = :request_id AND verdict IN ('gone', 'unknown')
+PROMISE_CONTENT: Final = """
+    UPDATE deliveries SET promised = 1 WHERE request_id = :request_id AND due_at IS NOT NULL
 """
-"""Like `GIVE_UP`, for a refused content that Temporal has taken after all."""
+"""Like `PROMISE`, for whichever queued delivery holds a content."""
+
+GIVE_UP_REFUSAL: Final = """
+    UPDATE deliveries SET request_id = NULL
+    WHERE request_id = :request_id AND verdict IN ('gone', 'unknown') AND fate = 'refused'
+"""
+"""Like `GIVE_UP`, for a refused content that Temporal has taken after all; see `First.told`.
+
+A delivery that an operator has released keeps its verdict, and needs its request id: without it, its signal would be
+another one.
+"""
 
 ADOPT: Final = """
     UPDATE deliveries SET request_id = :request_id, verdict = 'accepted', status = :status

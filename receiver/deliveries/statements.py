@@ -185,6 +185,8 @@ class Statements:
         Only then does the store commit the same delivery, as a conflict with the stage's first success. The content was
         answered 202 all the same, and so is every repeat.
         """
+        # In this order: while another process records the refusal of a queued delivery, the first waits for its commit.
+        self._driver.execute_many(cursor, queries.PROMISE_CONTENT, rows)
         self._driver.execute_many(cursor, queries.GIVE_UP_REFUSAL, rows)
         self.insert(cursor, rows)
         self._driver.execute_many(cursor, queries.ADOPT, rows)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 import tracemalloc
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Any
@@ -21,13 +24,14 @@ from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.judging import How
 from receiver.deliveries.memory import MAX_WHOLE, TAKEN_REASON, TakenMemory
 from receiver.deliveries.queue import Conclusion, Queued
+from receiver.deliveries.rows import to_row
 from receiver.sending.signal import Signal
 from receiver.sending.signals import Reached
-from tests.parts.deliveries import delivery
+from tests.parts.deliveries import delivery, keep, queued
 from tests.parts.doors import Door, opened
 from tests.parts.switchable import Switchable
 from tests.parts.waits import eventually
-from tests.stores import PATIENT, timed
+from tests.stores import PATIENCE, PATIENT, timed
 from workflows.contract import Answer, Callback
 
 DONE, OTHER = Answer("succeeded", {"doc": 1}), Answer("succeeded", {"doc": 2})
@@ -153,6 +157,50 @@ async def test_a_202_holds_if_a_refusal_is_repeated_late(inbox: Inbox, database:
     again = await inbox.keep(delivery(), Queued("again", first.claims, "{}", "a"), lease=False)
     assert (again.how, again.first_id) == (How.KNOWN, late.id)
     assert (Archive(database).get(first.id).status, Archive(database).get(late.id).status) == (410, 202)
+
+
+async def test_a_202_of_an_outage_holds_against_a_later_refusal(inbox: Inbox) -> None:
+    """The content was queued before the outage, and its run has ended since Temporal took the repeat."""
+    first, again = delivery(), delivery()
+    await keep(inbox, first, "a")
+    inbox.record_taken(again, queued(again, "a"))
+    await eventually(lambda: len(inbox._taken) == 0)
+    assert not await inbox.tell(Conclusion(first.id, Fate.REFUSED, "the run is over", verdict="gone", status=410))
+    assert await keep(inbox, delivery(), "a") is How.KNOWN
+
+
+async def test_a_released_refusal_keeps_its_request_id(inbox: Inbox, database: Database) -> None:
+    """Without it, Temporal would take one content twice, and a later delivery of the stage would not wait."""
+    first, again = delivery(), delivery()
+    await keep(inbox, first, "a", lease=False)
+    assert await inbox.tell(Conclusion(first.id, Fate.REFUSED, "the run is over", verdict="gone", status=410))
+    Archive(database).release(first.id, time.time())
+    inbox.record_taken(again, queued(again, "a"))
+    await eventually(lambda: len(inbox._taken) == 0)
+    assert await keep(inbox, delivery(says="progress"), "b") is How.QUEUED
+    assert [(one.id, one.request_id) for one in await inbox.claim(10)] == [(first.id, "a")]
+
+
+@pytest.mark.usefixtures("unhurried_locks")
+def test_two_receivers_that_took_the_same_do_not_block_each_other(database: Database) -> None:
+    if database.is_sqlite:
+        pytest.skip("it has one writer at a time")
+    together = threading.Barrier(2)
+
+    def write(step: int) -> None:
+        inbox, chains = Inbox(database, PATIENT), [f"chain-{n}" for n in range(200)]
+        rows = [to_row(delivery(chain, fate=Fate.TAKEN)) | {"request_id": chain} for chain in chains[::step]]
+        connection = database.connect()
+        cursor = connection.cursor()
+        inbox._statements.begin(cursor)
+        together.wait(PATIENCE)
+        inbox._work.insert_taken(cursor, rows)
+        connection.commit()
+        connection.close()
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(write, (1, -1)))
+    assert len(list(Archive(database).every())) == 200
 
 
 @timed(resend_pause=0.0)
