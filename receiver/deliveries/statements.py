@@ -32,7 +32,7 @@ OLDEST_AMONG: Final = 100
 
 FURTHEST: Final = 3600.0
 """Seconds, far more than any pause and any difference between two clocks. A delivery due later than that was scheduled
-by a wrong clock. It is claimed once nothing else is due."""
+by a wrong clock. It is claimed where what is due leaves room."""
 
 REFUSAL_VERDICTS: Final = {"gone", "unknown"}
 """Verdicts that follow from Temporal's answer to the signal."""
@@ -210,11 +210,12 @@ class Statements:
         SQLite the second waits for the first. Either way no delivery is leased twice.
         """
         claim = queries.CLAIM_NEWEST if newest else queries.CLAIM
+        rows: list[dict[str, Any]] = []
         # Not in one statement: no index leads to both.
         for since, before in ((0.0, at), (at + FURTHEST, inf)):
-            moments = {"since": since, "before": before, "until": until}
-            if rows := self._driver.rows(cursor, claim, {"most": most, **moments}):
-                break
+            if len(rows) < most:
+                moments = {"since": since, "before": before, "until": until}
+                rows += self._driver.rows(cursor, claim, {"most": most - len(rows), **moments})
         return sorted(map(_queued, rows), key=lambda queued: queued.id)
 
     def claim_next(

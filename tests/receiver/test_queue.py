@@ -212,6 +212,20 @@ async def test_what_a_clock_that_was_ahead_has_put_off_is_due(inbox: Inbox, monk
     assert [queued.id for queued in await inbox.claim(10)] == [one.id]
 
 
+async def test_what_a_wrong_clock_put_off_does_not_wait_for_quiet(
+    inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There may be something due at each claim for hours."""
+    one, now = delivery(), time.time()
+    with monkeypatch.context() as ahead:
+        ahead.setattr(time, "time", lambda: now + 3601)
+        await keep(inbox, one, "a")
+    await keep(inbox, due := delivery("chain-2"), "b", lease=False)
+    assert [queued.id for queued in await inbox.claim(1)] == [due.id]
+    await keep(inbox, due := delivery("chain-3"), "c", lease=False)
+    assert {queued.id for queued in await inbox.claim(2)} == {one.id, due.id}
+
+
 @timed(resend_pause=0.0)
 async def test_what_is_queued_anew_is_as_old_as_that(inbox: Inbox) -> None:
     weeks_ago = time.time() - 20 * 86_400
