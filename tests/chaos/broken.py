@@ -60,6 +60,7 @@ def no_order_within_a_stage() -> None:
 
 
 def _claim_by(query: str) -> None:
+    """Let every claim be this one, also those that begin with the newest."""
     assert query != queries.CLAIM
     queries.CLAIM = queries.CLAIM_NEWEST = query  # type: ignore[misc]
 

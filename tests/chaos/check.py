@@ -31,6 +31,7 @@ from tests.chaos.evidence import (
     was_reset,
 )
 from tests.chaos.ledger import Entry
+from tests.chaos.system import WEBS
 
 LEASE: Final = 5.0
 """Seconds for which a delivery surely belongs to the receiver that sends it: half of a lease."""
@@ -154,8 +155,10 @@ def _may_be_forgotten(evidence: Evidence, known: Entry, entry: Entry) -> bool:
         return False  # The store has it, under whatever verdict.
     if not is_disturbed(evidence, known.sent_at, known.answered_at, "store"):
         return False
+    # Not a fault that was over before the answer: the process that answered was there after it.
     return any(
-        is_disturbed(evidence, known.answered_at, known.answered_at + AFTERMATH, place) for place in ("web-1", "web-2")
+        window.place in WEBS and window.over > known.answered_at and window.began < known.answered_at + AFTERMATH
+        for window in evidence.windows
     )
 
 

@@ -150,6 +150,8 @@ def test_a_process_that_ends_without_its_store_may_forget() -> None:
     assert checks(forgotten) == []
     assert checks(replace(forgotten, windows=windows[:1])) == ["answered_differently"]
     assert checks(replace(forgotten, windows=windows[1:])) == ["answered_differently"]
+    before = [windows[0], Window("web-2", 0.0, 2.0)]
+    assert checks(replace(forgotten, windows=before)) == ["answered_differently"]
     assert checks(replace(forgotten, kept=[row(OTHER, Fate.NONE)])) == ["answered_differently"]
 
 
