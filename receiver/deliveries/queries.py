@@ -141,6 +141,15 @@ ADOPT: Final = """
 """
 """Let a delivery that was judged as a conflict or as refused hold its content: its partner was answered otherwise."""
 
+ADOPT_AGAIN: Final = """
+    UPDATE deliveries
+    SET verdict = 'duplicate', status = :status,
+        duplicate_of = (SELECT first.id FROM deliveries AS first WHERE first.request_id = :request_id)
+    WHERE id = :id AND request_id IS NULL AND verdict IN ('conflict', 'gone', 'unknown')
+        AND EXISTS (SELECT 1 FROM deliveries AS first WHERE first.request_id = :request_id)
+"""
+"""Record that such a delivery repeats a content that another one holds: `ADOPT` has left it as it was."""
+
 ANSWER: Final = "UPDATE deliveries SET status = :status WHERE id = :id"
 """Record the HTTP status of a delivery's answer."""
 

@@ -190,6 +190,7 @@ class Statements:
         self._driver.execute_many(cursor, queries.GIVE_UP_REFUSAL, rows)
         self.insert(cursor, rows)
         self._driver.execute_many(cursor, queries.ADOPT, rows)
+        self._driver.execute_many(cursor, queries.ADOPT_AGAIN, rows)
 
     def describe(self, cursor: DBAPICursor, rows: Sequence[Mapping[str, Any]]) -> None:
         """Record the pipelines that deliveries are for, if they are not recorded. rows: see `queries.DESCRIBE`."""

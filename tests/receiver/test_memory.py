@@ -143,6 +143,23 @@ async def test_a_202_holds_if_a_conflict_is_committed_late(inbox: Inbox, databas
     assert (found.verdict, found.status, found.fate) == ("accepted", 202, Fate.TAKEN)
 
 
+async def test_of_two_late_conflicts_the_second_is_a_duplicate(inbox: Inbox, database: Database) -> None:
+    """Two receivers had Temporal take the same content. No row says 409, which nobody was answered."""
+    first, *late = delivery(), delivery(), delivery()
+    await keep(inbox, first, "a")
+    inbox.record_taken(first, queued(first, "a"))
+    await eventually(lambda: len(inbox._taken) == 0)
+    assert [await keep(inbox, one, "b") for one in late] == [How.CONFLICT, How.CONFLICT]
+    for one in late:
+        inbox.record_taken(one, queued(one, "b"))
+        await eventually(lambda: len(inbox._taken) == 0)
+    found = [Archive(database).get(one.id) for one in late]
+    assert [(one.verdict, one.status, one.duplicate_of) for one in found] == [
+        ("accepted", 202, ""),
+        ("duplicate", 202, late[0].id),
+    ]
+
+
 @pytest.mark.parametrize("verdict", ["gone", "unknown"])
 async def test_a_202_holds_if_a_refusal_is_repeated_late(inbox: Inbox, database: Database, verdict: str) -> None:
     """The run was reset after the refusal: Temporal takes the same content."""
