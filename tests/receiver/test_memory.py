@@ -199,7 +199,7 @@ async def test_a_released_refusal_keeps_its_request_id(inbox: Inbox, database: D
 
 
 @pytest.mark.usefixtures("unhurried_locks")
-def test_two_receivers_that_took_the_same_do_not_block_each_other(database: Database) -> None:
+def test_two_receivers_that_took_the_same_do_not_block(database: Database) -> None:
     if database.is_sqlite:
         pytest.skip("it has one writer at a time")
     together = threading.Barrier(2)
