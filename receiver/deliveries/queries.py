@@ -59,11 +59,12 @@ CHECK_WRITABLE: Final = "SELECT position FROM deliveries WHERE 1 = 0 {lock}"
 FIRST: Final = _define("SELECT {first} FROM deliveries WHERE id = :id")
 """A delivery by its id."""
 
-QUEUED_STAGES: Final = """
-    SELECT DISTINCT chain_id, stage FROM deliveries
-    WHERE chain_id {among_texts} AND request_id IS NOT NULL AND coalesce(due_at, -1) >= 0
+QUEUED_STAGE: Final = """
+    SELECT chain_id, stage FROM deliveries
+    WHERE chain_id = :chain_id AND stage = :stage AND request_id IS NOT NULL AND coalesce(due_at, -1) >= 0
+    LIMIT 1
 """
-"""The stages of some chains that have a queued delivery. For the last condition see `CLAIM`."""
+"""A stage, if it has a queued delivery; of a long line, only one is read. For the last condition see `CLAIM`."""
 
 LOOK: Final = _define(
     """
@@ -83,7 +84,7 @@ LOOK: Final = _define(
 )
 """What is known about some contents and chains: the first deliveries with the contents, by request id; the successes of
 the chains that Temporal took, which an index of their own finds (`ix_deliveries_succeeded`); and the stages with a
-queued delivery, as in `QUEUED_STAGES`.
+queued delivery, as in `QUEUED_STAGE`.
 
 A single query, because all of it has to be of the same moment. Example: another process keeps the same content, and
 deletes it, because its run has ended and the refusal is over the budget of records. If the contents were read before,

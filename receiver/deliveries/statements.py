@@ -131,9 +131,10 @@ class Statements:
         firsts = {str(row["request_id"]): _first(row) for row in found["first"]}
         return Lookup(firsts=firsts, queued=set(map(_stage, found["queued"])), successes=successes)
 
-    def _queued_stages(self, cursor: DBAPICursor, chains: set[str]) -> set[tuple[str, int]]:
-        """The stages of these chains that have a queued delivery, as chain id and number."""
-        return {_stage(row) for row in self._driver.rows(cursor, queries.QUEUED_STAGES, self._driver.texts(chains))}
+    def _queued_stages(self, cursor: DBAPICursor, stages: set[tuple[str, int]]) -> set[tuple[str, int]]:
+        """Those of these stages that have a queued delivery, as chain id and number."""
+        asked = [{"chain_id": chain_id, "stage": stage} for chain_id, stage in stages]
+        return {_stage(row) for one in asked for row in self._driver.rows(cursor, queries.QUEUED_STAGE, one)}
 
     def first(self, cursor: DBAPICursor, id_: str) -> First | None:
         """The delivery of this id; None if it is not kept."""
@@ -260,8 +261,7 @@ class Statements:
         elif len(found := self._driver.returned_by_many(cursor, queries.CONCLUDE, rows)) == len(rows):
             return {one.stage for one, has_next in zip(conclusions, found, strict=True) if has_next}
         # A delivery that was deleted, because its refusal is over the budget of records, says nothing of its stage.
-        stages = {one.stage for one in conclusions} - {NO_STAGE}
-        return stages and stages & self._queued_stages(cursor, {chain_id for chain_id, _ in stages})
+        return self._queued_stages(cursor, {one.stage for one in conclusions} - {NO_STAGE})
 
     def sizes(self, cursor: DBAPICursor, ids: Sequence[str]) -> dict[str, tuple[str, int]]:
         """By delivery id: the partner, and the bytes that the row takes once the delivery is refused."""
