@@ -57,7 +57,8 @@ class Inbox:
 
     Every coroutine raises `StoreAway`; `note` and `conclude` do not wait for the store.
     on_concluded: called in the event loop with what was found out while results were recorded.
-    leases_next: whether the next delivery of a stage is leased together with the result of the one before it.
+    room_for_next: how many deliveries may be leased now, each together with the result of the one before it in its
+    stage. Called in the writer's thread.
     """
 
     def __init__(self, database: Database, timing: Timing = DEFAULT_TIMING) -> None:
@@ -74,7 +75,7 @@ class Inbox:
         self._keeps: JobKind[Keep, Kept] = self._writer.add_kind(work.keep)
         self._batches: JobKind[Batch, None] = self._writer.add_kind(work.keep_batches)
         self.on_concluded: Callable[[Concluded], None] = lambda concluded: None
-        self.leases_next = False
+        self.room_for_next: Callable[[], int] = lambda: 0
         self._failed_at = float("-inf")
         self._away: set[str] = set()
         self._has_taken = asyncio.Event()
@@ -201,6 +202,10 @@ class Inbox:
         """
         self._conclusions.put(conclusion, soon=soon)
 
+    async def settle(self) -> None:
+        """Wait until what was concluded is committed, and `on_concluded` was called for it."""
+        await self._writer.do(lambda cursor: None, within=None)
+
     def note_answer(self, id_: str, status: int) -> None:
         """Record the HTTP status of a delivery's answer, where it differs from the verdict's status."""
         self._writer.put(lambda cursor: self._statements.answer(cursor, id_, status))
@@ -294,11 +299,12 @@ class Inbox:
     def _conclude_all(self, cursor: DBAPICursor, conclusions: Sequence[Conclusion]) -> dict[Conclusion, None]:
         stages, now = self._conclude(cursor, conclusions), time.time()
         next_: list[Queued] = []
-        if self.leases_next:
-            next_ = self._statements.claim_next(cursor, stages, at=now, until=now + self._timing.lease)
-        concluded = Concluded(bool(stages), next_, self._describe_late(cursor, conclusions))
-        if concluded.has_next or concluded.call_times:
-            self._writer.tell_loop(self.on_concluded, concluded)
+        if stages and (room := self.room_for_next()) > 0:
+            among = sorted(stages)[:room]
+            next_ = self._statements.claim_next(cursor, among, at=now, until=now + self._timing.lease)
+        concluded = Concluded(len(next_) < len(stages), next_, self._describe_late(cursor, conclusions))
+        if concluded != Concluded(has_next=False, next=[], call_times=[]):
+            self._writer.tell_once_committed(self.on_concluded, concluded)
         return dict.fromkeys(conclusions)
 
     def _describe_late(self, cursor: DBAPICursor, conclusions: Sequence[Conclusion]) -> list[tuple[str, float]]:

@@ -73,8 +73,9 @@ class Conclusion:
 class Concluded:
     """What was found out while results were recorded.
 
-    has_next: whether further deliveries of the same stages are queued. next: those of them that were leased at once, to
-    be sent now. call_times: for results of calls that are known, the partner and the seconds from call to result.
+    next: deliveries of the same stages that were leased at once, to be sent now. has_next: whether there are stages of
+    which others are queued, and none was leased. call_times: for results of calls that are known, the partner and the
+    seconds from call to result.
     """
 
     has_next: bool

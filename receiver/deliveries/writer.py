@@ -104,6 +104,7 @@ class Writer:
         self._jobs: queue.SimpleQueue[Job[Any, Any] | None] = queue.SimpleQueue()
         self._connection: DBAPIConnection | None = None
         self._file: tuple[int, int] | None = None
+        self._told: list[Callable[[], None]] = []
         self._pause = 0.0
         self._mute_until = float("-inf")
 
@@ -242,6 +243,7 @@ class Writer:
             raise StoreAway(f"the file of the store {self._database} was removed or replaced")
         with self._database.reaching():
             cursor = connection.cursor()
+            self._told.clear()
             try:
                 self._begin(cursor)
                 again = self._do_each_kind(cursor, jobs)
@@ -249,6 +251,9 @@ class Writer:
             finally:
                 cursor.close()
         self._pause = 0.0
+        for tell in self._told:
+            tell()
+        self._told.clear()
         return again
 
     def _do_each_kind(self, cursor: DBAPICursor, jobs: Sequence[Job[Any, Any]]) -> list[Job[Any, Any]]:
@@ -280,7 +285,15 @@ class Writer:
                 self._connection.close()
         self._connection = None
 
-    def tell_loop(self, call: Callable[[OutcomeT], object], told: OutcomeT) -> None:
+    def tell_once_committed(self, call: Callable[[OutcomeT], object], told: OutcomeT) -> None:
+        """Call a function in the event loop once the thread's transaction is committed, or not at all.
+
+        Example: a delivery is leased together with a result. If the commit fails, both are done again, and the delivery
+        would be sent twice.
+        """
+        self._told.append(lambda: self._tell_loop(call, told))
+
+    def _tell_loop(self, call: Callable[[OutcomeT], object], told: OutcomeT) -> None:
         """Call a function in the event loop, from the thread."""
         if (loop := self._loop) is not None:
             with contextlib.suppress(RuntimeError):  # the loop has closed
@@ -289,7 +302,7 @@ class Writer:
     def _hand_over(self, jobs: Sequence[Job[Any, Any]], error: StoreAway | None = None) -> None:
         waited_for = [job for job in jobs if job.result is not None]
         if waited_for:
-            self.tell_loop(lambda jobs: _resolve(jobs, error), waited_for)
+            self._tell_loop(lambda jobs: _resolve(jobs, error), waited_for)
 
 
 def _call_each(

@@ -40,6 +40,10 @@ MOST_LEASED: Final = 64
 CLAIMED_FROM: Final = MOST_LEASED // 4
 """With so much room, further deliveries are claimed. Claims of a few at a time would cost more than the signals."""
 
+LEASED_IN_LINE: Final = MOST_LEASED // 2
+"""While fewer are leased, the next of a stage is leased with the result before it. With more, long lines would keep all
+the rest out: then the next is claimed in the order of the whole queue."""
+
 MATCH_SECONDS: Final = 0.5
 """The shortest time between two looks for deliveries whose call has become known. Each look reads all that wait."""
 
@@ -174,15 +178,17 @@ class Sender:
     async def running(self) -> AsyncIterator[None]:
         """Send the queue while the block runs. At its end, finish the signals that are on their way."""
         loop = asyncio.create_task(self._run())
-        self._inbox.leases_next = True
+        self._inbox.room_for_next = lambda: LEASED_IN_LINE - len(self._sending)
         try:
             yield
         finally:
-            self._inbox.leases_next = False
+            self._inbox.room_for_next = lambda: 0
             loop.cancel()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(BUDGET_SECONDS):
-                    # A claim that is under way adds more to send.
+                    # A result that is being committed, or a claim that is under way, adds more to send.
+                    with contextlib.suppress(StoreAway):
+                        await self._inbox.settle()
                     while unfinished := self._unfinished():
                         await asyncio.wait(unfinished)
             for task in self._unfinished():
@@ -316,6 +322,8 @@ class Sender:
             self._count_call_time(partner, seconds)
         for queued in concluded.next:
             self.send_soon(queued, in_line=True)
+        if concluded.has_next:
+            self.wake()
 
     def _count_call_time(self, partner: str, seconds: float) -> None:
         if self._on_call_time is not None:

@@ -85,7 +85,7 @@ async def test_the_next_of_a_stage_is_leased_with_the_fate_before(inbox: Inbox) 
     """Only the next one, only once it is due, and not while the receiver stops."""
     leased: list[list[str]] = []
     inbox.on_concluded = lambda concluded: leased.append([queued.id for queued in concluded.next])
-    inbox.leases_next = True
+    inbox.room_for_next = lambda: 1
     ones, elsewhere = [delivery() for _ in range(4)], delivery(stage=2)
     for one in (*ones, elsewhere):
         await keep(inbox, one, one.id, lease=False)
@@ -95,9 +95,27 @@ async def test_the_next_of_a_stage_is_leased_with_the_fate_before(inbox: Inbox) 
         await inbox.depth()
     await asyncio.sleep(0)
     assert leased == [[ones[1].id], []]
-    inbox.leases_next = False
+    inbox.room_for_next = lambda: 0
     inbox.conclude(Conclusion(ones[2].id, Fate.TAKEN, stage=(ones[2].chain_id, 1)))
     await inbox.depth()
     await asyncio.sleep(0)
     assert leased[2:] == [[]]
     assert {queued.id for queued in await inbox.claim(10)} == {ones[3].id, elsewhere.id}
+
+
+async def test_what_is_leased_with_a_fate_is_told_once_committed(inbox: Inbox) -> None:
+    """What is told of a transaction that fails would be sent without a lease, and again after the second attempt."""
+    leased: list[list[str]] = []
+    inbox.on_concluded = lambda concluded: leased.append([queued.id for queued in concluded.next])
+    inbox.room_for_next = lambda: 1
+    one, next_ = delivery(), delivery()
+    for each in (one, next_):
+        await keep(inbox, each, each.id, lease=False)
+    inbox._writer.put(hanging := Hanging())  # so that the next ones go together
+    await hanging.begun.wait()
+    inbox.note(delivery(reason="\ud800"))
+    inbox.conclude(Conclusion(one.id, Fate.TAKEN, stage=(one.chain_id, 1)))
+    hanging.release()
+    for _ in range(2):
+        await inbox.depth()
+    assert leased == [[next_.id]]

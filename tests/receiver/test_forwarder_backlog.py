@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
@@ -20,7 +21,7 @@ from tests.parts.deliveries import delivery
 from tests.parts.doors import Door, fate_of, opened
 from tests.parts.switchable import Switchable
 from tests.parts.waits import eventually
-from tests.stores import timed
+from tests.stores import FOR_EVER, timed
 
 
 async def test_signals_are_few_at_once_but_slow_ones_do_not_count(
@@ -158,6 +159,49 @@ async def test_a_stage_stays_in_order_across_processes(database: Database) -> No
         await eventually(lambda: len(temporal.sent) >= len(kept))
     sent = [sent for _, _, sent in temporal.sent]
     assert sent == [each.id for each in kept]
+
+
+async def test_a_line_goes_on_by_claims_where_others_need_the_places(
+    database: Database, temporal: Switchable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender_module, "LEASED_IN_LINE", 2)
+    monkeypatch.setattr(sender_module, "POLL_SECONDS", FOR_EVER)
+    temporal.hanging, ones = "hanging", [delivery(says="progress") for _ in range(3)]
+    async with opened(database, temporal) as door:
+        monkeypatch.setattr(door.inbox._statements, "claim_next", None)
+        for n in range(2):
+            await door.deliver(delivery("hanging", stage=n + 1))
+        for one in ones:
+            await door.deliver(one)
+        await eventually(lambda: [id_ for _, _, id_ in temporal.sent] == [one.id for one in ones])
+        temporal.hanging = ""
+
+
+async def test_what_is_leased_with_a_fate_is_sent_before_a_stop(
+    database: Database, temporal: Switchable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The receiver is stopped while the fate is committed: nothing is on its way, and no claim is under way."""
+    ones, leased, released = [delivery(says="progress") for _ in range(2)], threading.Event(), threading.Event()
+    async with opened(database, temporal) as door:
+        claim_next = door.inbox._statements.claim_next
+
+        def slowly(*args: Any, **options: Any) -> list[Queued]:
+            found = claim_next(*args, **options)
+            leased.set()
+            released.wait()
+            return found
+
+        monkeypatch.setattr(door.inbox._statements, "claim_next", slowly)
+        monkeypatch.setattr(sender_module, "POLL_SECONDS", FOR_EVER)
+        temporal.answering.clear()
+        for one in ones:
+            await door.deliver(one)
+        await asyncio.sleep(1.2)  # the last claim before the stop
+        temporal.answering.set()
+        await eventually(leased.is_set)
+        temporal.slow = 0.1
+        asyncio.get_running_loop().call_later(0.1, released.set)
+    assert [fate_of(database, one) for one in ones] == [Fate.TAKEN, Fate.TAKEN]
 
 
 async def test_a_long_outage_of_the_store_fills_no_log(
