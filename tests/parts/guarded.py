@@ -151,7 +151,8 @@ def _pass_on(guarded: Guarded, event: Event, source: Side, target: Side) -> None
 
 def _refuse(client: Side, stream: int, status: int, text: str) -> None:
     answer = {":status": "200", "content-type": "application/grpc", "grpc-status": str(status), "grpc-message": text}
-    client.h2.send_headers(stream, list(answer.items()), end_stream=True)
+    with contextlib.suppress(ProtocolError):  # the client has given up the request meanwhile
+        client.h2.send_headers(stream, list(answer.items()), end_stream=True)
 
 
 def _contexts(folder: Path) -> dict[str, ssl.SSLContext | None]:
