@@ -299,7 +299,7 @@ def test_new_deliveries_of_production_are_replayed_to_a_laptop(systems: tuple[Lo
         tailing.send_signal(signal.SIGINT)
         assert tailing.wait(3 * 12) == 130
     accepted = [line for line in lines() if line["verdict"] == "accepted"]
-    # Not the line's own: a status that the partner's file chooses is recorded behind the delivery.
+    # A status that the partner's file chooses is recorded after the delivery, so a line may show the status before.
     listed = json.loads(done(production, "delivery", "list", "--limit", "100", "--json"))
     statuses = {one["id"]: one["status"] for one in listed}
     assert [line["answered"] for line in accepted] == [statuses[line["id"]] for line in accepted]

@@ -202,7 +202,7 @@ class Inbox:
         """
         self._conclusions.put(conclusion, soon=soon)
 
-    async def settle(self) -> None:
+    async def flush(self) -> None:
         """Wait until what was concluded is committed, and `on_concluded` was called for it."""
         await self._writer.do(lambda cursor: None, within=None)
 
@@ -303,7 +303,7 @@ class Inbox:
             among = sorted(stages)[:room]
             next_ = self._statements.claim_next(cursor, among, at=now, until=now + self._timing.lease)
         concluded = Concluded(len(next_) < len(stages), next_, self._describe_late(cursor, conclusions))
-        if concluded != Concluded(has_next=False, next=[], call_times=[]):
+        if concluded.has_next or concluded.next or concluded.call_times:
             self._writer.tell_once_committed(self.on_concluded, concluded)
         return dict.fromkeys(conclusions)
 

@@ -183,8 +183,8 @@ class Statements:
         """Insert deliveries that Temporal took, so that their contents are known as accepted from now on.
 
         Example: the store is slow. A receiver stops waiting for it and signals Temporal, which takes the callback: 202.
-        Only then does the store commit the same delivery, as a conflict with the stage's first success. The content was
-        answered 202 all the same, and so is every repeat.
+        Only then does the store commit the same delivery, as a conflict with the stage's first success. The partner was
+        answered 202 already, so each repeat of the content is answered 202.
         """
         # In this order: while another process records the refusal of a queued delivery, the first waits for its commit.
         self._driver.execute_many(cursor, queries.PROMISE_CONTENT, rows)

@@ -41,8 +41,8 @@ CLAIMED_FROM: Final = MOST_LEASED // 4
 """With so much room, further deliveries are claimed. Claims of a few at a time would cost more than the signals."""
 
 LEASED_IN_LINE: Final = MOST_LEASED // 2
-"""While fewer are leased, the next of a stage is leased with the result before it. With more, long lines would keep all
-the rest out: then the next is claimed in the order of the whole queue."""
+"""While fewer deliveries are leased, the next delivery of a stage is leased together with the result before it. With more,
+long queues of single stages would take every place: then it is claimed from the whole queue."""
 
 MATCH_SECONDS: Final = 0.5
 """The shortest time between two looks for deliveries whose call has become known. Each look reads all that wait."""
@@ -188,7 +188,7 @@ class Sender:
                 async with asyncio.timeout(BUDGET_SECONDS):
                     # A result that is being committed, or a claim that is under way, adds more to send.
                     with contextlib.suppress(StoreAway):
-                        await self._inbox.settle()
+                        await self._inbox.flush()
                     while unfinished := self._unfinished():
                         await asyncio.wait(unfinished)
             for task in self._unfinished():

@@ -67,7 +67,7 @@ class Report:
 
 
 def write_down(evidence: Evidence, folder: Path) -> None:
-    """Write what is in no log and not in the ledger, for whoever looks for the cause of a break."""
+    """Write to the folder the store's rows, the times of the faults and the resets, to find the cause of a break."""
     rows = [asdict(row) for row in evidence.kept or ()]
     found = {"windows": [asdict(window) for window in evidence.windows], "resets": sorted(evidence.resets)}
     (folder / "evidence.json").write_text(json.dumps({**found, "rows": rows}, default=str, indent=1))

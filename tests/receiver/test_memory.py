@@ -144,7 +144,7 @@ async def test_a_202_holds_if_a_conflict_is_committed_late(inbox: Inbox, databas
 
 
 async def test_of_two_late_conflicts_the_second_is_a_duplicate(inbox: Inbox, database: Database) -> None:
-    """Two receivers had Temporal take the same content. No row says 409, which nobody was answered."""
+    """Two receivers had Temporal take the same content. Both partners' requests were answered 202: no row says 409."""
     first, *late = delivery(), delivery(), delivery()
     await keep(inbox, first, "a")
     inbox.record_taken(first, queued(first, "a"))

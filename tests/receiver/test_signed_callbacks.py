@@ -62,7 +62,7 @@ async def test_an_unproven_body_is_401_before_anything_reads_it(
 
 
 async def test_a_signed_callback_is_known_again_by_its_signed_id(real: WorkflowEnvironment) -> None:
-    """The partner's retry is signed anew and may say the same in other bytes: its id makes it one delivery."""
+    """A partner's retry has a new signature, and may have other bytes: the signed id makes both the same delivery."""
     async with signed_receiver(for_temporal(real.client)) as http, working(real.client, ScriptedPartner()):
         handle = await start(real.client, stage(1), stage(2))
         await waiting(handle, 1)
