@@ -41,8 +41,8 @@ CLAIMED_FROM: Final = MOST_LEASED // 4
 """With so much room, further deliveries are claimed. Claims of a few at a time would cost more than the signals."""
 
 LEASED_IN_LINE: Final = MOST_LEASED // 2
-"""While fewer deliveries are leased, the next delivery of a stage is leased together with the result before it. With more,
-long queues of single stages would take every place: then it is claimed from the whole queue."""
+"""While fewer deliveries are leased, the next delivery of a stage is leased together with the result before it. With
+more, long queues of single stages would take every place: then it is claimed from the whole queue."""
 
 MATCH_SECONDS: Final = 0.5
 """The shortest time between two looks for deliveries whose call has become known. Each look reads all that wait."""
