@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from unittest.mock import patch
 
 import psycopg
@@ -44,7 +44,6 @@ LOCKED_FOR_LONG = 30_000
 def unhurried_locks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a receiver wait for another's rows as long as it takes: on a busy machine, 200 ms do not suffice."""
     monkeypatch.setattr("activities.store.database.LOCK_TIMEOUT_MS", LOCKED_FOR_LONG)
-    monkeypatch.setattr("receiver.deliveries.statements.LOCK_TIMEOUT_MS", LOCKED_FOR_LONG)
 
 
 def timed(**changes: Any) -> pytest.MarkDecorator:
@@ -102,14 +101,22 @@ class Postgres:
         return self.uri.replace("/postgres?", f"/{name}?").replace("postgresql://", "postgres://")
 
 
+NUMBER_OF_PROCESS: Final = b"K\0\0\0\x0c"
+"""What PostgreSQL's message with its process's number begins with."""
+
+
 class Proxy:
-    """A TCP proxy before PostgreSQL, whose connections can go mute: they stay open, and nothing comes through."""
+    """A TCP proxy before PostgreSQL, whose connections can go mute: they stay open, and nothing comes through.
+
+    is_pooler: whether it tells its clients other numbers of processes, as a pooler does.
+    """
 
     def __init__(self, server: Postgres) -> None:
         self._socket = str(server.folder / ".s.PGSQL.5432")
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
         self.accepted = 0
+        self.is_pooler = False
         self._mute = 0
         self._text, self._passed, self._times = b"", False, 0
         self._ended = threading.Event()
@@ -157,6 +164,8 @@ class Proxy:
                 for side in select.select([client, server], [], [], 0.05)[0]:
                     if not (data := side.recv(65536)):
                         return
+                    if side is server and self.is_pooler:
+                        data = _renumbered(data)
                     is_mute = side is client and self._is_last(data)
                     if not is_mute or self._passed:
                         (server if side is client else client).sendall(data)
@@ -168,6 +177,13 @@ class Proxy:
         for thread in self._threads:
             thread.join()
         self._listener.close()
+
+
+def _renumbered(data: bytes) -> bytes:
+    at = data.find(NUMBER_OF_PROCESS) + len(NUMBER_OF_PROCESS)
+    if at < len(NUMBER_OF_PROCESS):
+        return data
+    return data[:at] + bytes(byte ^ 0x55 for byte in data[at : at + 4]) + data[at + 4 :]
 
 
 @pytest.fixture

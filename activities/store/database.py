@@ -22,7 +22,8 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import NullPool
 
-from activities.store.dialects import BOUNDS, POSTGRES, SQLITE
+from activities.store import dialects
+from activities.store.dialects import POSTGRES, SQLITE
 from activities.store.errors import (
     BadDatabaseURL,
     SchemaMissing,
@@ -68,7 +69,7 @@ POSTGRES_OPTIONS: Final[dict[str, Any]] = {
     "keepalives_interval": 2,
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,
-    # Connection poolers in transaction mode do not keep prepared statements.
+    # Most connections run each query once, and a pooler in transaction mode keeps no prepared statements.
     "prepare_threshold": None,
 }
 
@@ -126,24 +127,39 @@ class Database:
                 connection.exec_driver_sql(f"SELECT {self.bounds(seconds)}")
             yield connection
 
-    def bounds(self, seconds: float) -> str:
+    def bounds(self, seconds: float, *, local: bool = True) -> str:
         """SQL expressions that limit the PostgreSQL transaction in which they are evaluated.
 
-        seconds: for each statement, and for the whole transaction if the server can limit it. The limits end with the
-        transaction, because a pooler may give the session to other clients. Without them the server keeps the locks of
-        a receiver that has vanished, or is frozen, until TCP gives up: two hours. While the server writes to a client
-        that does not read, only the last limit counts; not every system has it.
+        seconds: for each statement, and for the whole transaction if the server can limit it. local: the limits end
+        with the transaction, because a pooler may give the session to other clients; otherwise with the session.
+        Without them the server keeps the locks of a receiver that has vanished, or is frozen, until TCP gives up: two
+        hours. While the server writes to a client that does not read, only the last limit counts; not every system has
+        it.
         """
-        return BOUNDS.format(
+        return dialects.BOUNDS.format(
             limit=int(seconds * 1000),
             idle=int(self.transaction_seconds * 1000),
             transaction_timeout_since=TRANSACTION_TIMEOUT_SINCE,
+            local=str(local).lower(),
         )
+
+    def begin_statement(self, connection: DBAPIConnection) -> str:
+        """The SQL that begins a writing transaction on a connection made by `connect`."""
+        if self.is_sqlite:
+            return dialects.BEGIN_SQLITE
+        if cast(Any, connection).owns_session:
+            return dialects.BEGIN_POSTGRES
+        return dialects.BEGIN_POOLED.format(settings=self._writer_settings(local=True))
+
+    def _writer_settings(self, *, local: bool) -> str:
+        bounds = self.bounds(self.transaction_seconds, local=local)
+        return dialects.WRITER_SETTINGS.format(bounds=bounds, lock_timeout_ms=LOCK_TIMEOUT_MS, local=str(local).lower())
 
     def connect(self) -> DBAPIConnection:
         """Connect with the driver, and check that this version's columns exist. Raises `StoreAway`.
 
-        The connection begins no transaction by itself: see `Statements.begin`.
+        The connection begins no transaction by itself: see `Statements.begin`. On PostgreSQL it prepares the queries
+        that are to be prepared, unless there is a pooler between; see `queries.PREPARED`.
         """
         with self.reaching():
             proxy = self.engine.raw_connection()
@@ -151,6 +167,7 @@ class Database:
             try:
                 if not self.is_sqlite:
                     cast(Any, driver_connection).autocommit = True
+                    self._set_up_session(driver_connection)
                 for check in CHECK_COLUMNS:
                     proxy.cursor().execute(check)
             except BaseException:
@@ -158,6 +175,12 @@ class Database:
                 raise
             proxy.detach()
         return driver_connection
+
+    def _set_up_session(self, connection: Any) -> None:
+        """Let the session keep settings and prepared queries, if it is this connection's own."""
+        if connection.has_own_session():
+            connection.keep_session()
+            connection.execute(dialects.SET_SESSION.format(settings=self._writer_settings(local=False)))
 
     def _connect_bounded(
         self, dialect: sa.Dialect, record: object, words: list[Any], names: dict[str, Any]

@@ -37,18 +37,33 @@ BEGIN_SQLITE: Final = "BEGIN IMMEDIATE"
 """Begin a writing transaction. A plain BEGIN could fail later, at the first statement that writes."""
 
 BOUNDS: Final = """
-    set_config('statement_timeout', '{limit}', true),
-    set_config('idle_in_transaction_session_timeout', '{idle}', true),
+    set_config('statement_timeout', '{limit}', {local}),
+    set_config('idle_in_transaction_session_timeout', '{idle}', {local}),
     CASE WHEN current_setting('server_version_num')::int >= {transaction_timeout_since}
-        THEN set_config('transaction_timeout', '{limit}', true) END,
-    CASE WHEN position('linux' in version()) > 0 THEN set_config('tcp_user_timeout', '{idle}', true) END
+        THEN set_config('transaction_timeout', '{limit}', {local}) END,
+    CASE WHEN position('linux' in version()) > 0 THEN set_config('tcp_user_timeout', '{idle}', {local}) END
 """
-"""Expressions that limit a PostgreSQL transaction; see `Database.bounds`. limit, idle: milliseconds."""
+"""Expressions that limit PostgreSQL's transactions; see `Database.bounds`.
 
-BEGIN_POSTGRES: Final = """
-    BEGIN;
-    SELECT {bounds},
-        set_config('lock_timeout', '{lock_timeout_ms}ms', true),
-        set_config('synchronous_commit', coalesce(nullif(current_setting('synchronous_commit'), 'off'), 'on'), true)
+limit, idle: milliseconds. local: whether for this transaction only, `true` or `false`.
 """
-"""BEGIN, and the settings that SQLite gets once per connection, in a single round trip."""
+
+WRITER_SETTINGS: Final = """
+    {bounds},
+    set_config('lock_timeout', '{lock_timeout_ms}ms', {local}),
+    set_config('synchronous_commit', coalesce(nullif(current_setting('synchronous_commit'), 'off'), 'on'), {local})
+"""
+"""What SQLite gets once per connection, as expressions for PostgreSQL."""
+
+BEGIN_POSTGRES: Final = "BEGIN"
+"""Begin a transaction in a session that has `WRITER_SETTINGS`."""
+
+BEGIN_POOLED: Final = "BEGIN; SELECT {settings}"
+"""BEGIN, and `WRITER_SETTINGS` for this transaction, in a single round trip."""
+
+SET_SESSION: Final = "SELECT {settings}, set_config('enable_seqscan', 'off', false)"
+"""Settings of a session that no pooler gives to other clients.
+
+enable_seqscan: a prepared query keeps its plan. Example: in a new store, reading the whole table is cheapest. Without
+this, the lookup would go on reading all of it until PostgreSQL analyzes the table, a minute and many rows later.
+"""

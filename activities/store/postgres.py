@@ -5,6 +5,7 @@ libpq waits forever for a stuck backend, or for a pooler whose server is gone: f
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import Any, Final, TypeVar
 
@@ -29,10 +30,26 @@ class BoundedConnection(psycopg.Connection[Any]):
     """A connection that closes itself when the server does not answer in time.
 
     seconds: how long one transaction may take, from its first statement to its end.
+    owns_session: whether the session keeps settings and prepared queries; see `keep_session`.
     """
 
     seconds = TRANSACTION_SECONDS + CLIENT_GRACE
+    owns_session = False
     _ends_at = 0.0
+
+    def has_own_session(self) -> bool:
+        """Whether the server's process is this connection's alone: there is no pooler between.
+
+        PostgreSQL tells each client the number of its process, with which the client may cancel a query. A pooler tells
+        a number of its own, because it gives each transaction to whichever process is free.
+        """
+        row = self.execute("SELECT pg_backend_pid()").fetchone()
+        return row is not None and row[0] == self.info.backend_pid
+
+    def keep_session(self) -> None:
+        """Prepare those queries that are to be prepared, and no other ones, however often they are run."""
+        self.owns_session = True
+        self.prepare_threshold = sys.maxsize
 
     def wait(self, gen: PQGen[T], interval: float = WAKE_SECONDS, timeout: float | None = None) -> T:
         """Wait for the server, as psycopg does for each statement; raises `NoAnswer` after `seconds`.

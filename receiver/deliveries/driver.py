@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy.engine.interfaces import DBAPICursor
 
 from activities.store.database import TRANSACTION_TIMEOUT_SINCE, Database
+from receiver.deliveries.queries import PREPARED
 
 
 class Driver:
@@ -20,11 +21,15 @@ class Driver:
 
     def execute(self, cursor: DBAPICursor, query: str, parameters: Mapping[str, Any]) -> None:
         """Run a query."""
-        cursor.execute(self.sql(query), parameters)
+        if self._is_sqlite:
+            cursor.execute(self.sql(query), parameters)
+        else:
+            many: Any = cursor
+            many.execute(self.sql(query), parameters, prepare=query in PREPARED)
 
     def rows(self, cursor: DBAPICursor, query: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
         """The rows of a query: values by column name."""
-        cursor.execute(self.sql(query), parameters)
+        self.execute(cursor, query, parameters)
         if not (found := cursor.fetchall()):
             return []  # most queries about a new delivery find nothing, and psycopg takes long to describe columns
         names = [column[0] for column in cursor.description]

@@ -17,6 +17,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
+from activities.store.calls import FIND_ORIGINS
 from activities.store.dialects import POSTGRES
 from activities.store.schema import DELIVERIES, IS_REFUSED_REQUEST, RECORD
 
@@ -31,6 +32,7 @@ FRAGMENTS: Final[dict[str, str]] = {
     "queued": "id, workflow_id, chain_id, stage, attempt, partner, issued_at, expires_at, callback, request_id, tries, "
     f"fate, {QUEUED_SINCE} AS since",
     "queued_since": QUEUED_SINCE,
+    "is_queued": "CASE WHEN due_at IS NULL THEN 0 ELSE 1 END = 1",
     "is_refused_request": IS_REFUSED_REQUEST,
     "record": ", ".join(column.name for column in RECORD),
     "inserted_columns": ", ".join(_INSERTED),
@@ -40,7 +42,9 @@ FRAGMENTS: Final[dict[str, str]] = {
 """The fragments of both databases.
 
 first: the columns of a `First`. queued: those of a `Queued`. queued_since: a delivery that was queued again, by an
-operator or by a repeat of its content, waits since `fate_at`.
+operator or by a repeat of its content, waits since `fate_at`. is_queued: for a query by id. No index has this
+condition. In quiet times PostgreSQL's statistics say that the queue is empty, and with `due_at IS NOT NULL` it would
+search the whole queue for the id.
 """
 
 
@@ -104,7 +108,7 @@ INSERT: Final = _define(
 )
 """Insert a delivery, unless its id or request id exists: another process may have been faster."""
 
-PROMISE: Final = "UPDATE deliveries SET promised = 1 WHERE id = :id AND due_at IS NOT NULL"
+PROMISE: Final = _define("UPDATE deliveries SET promised = 1 WHERE id = :id AND {is_queued}")
 """Record that a repeat of a queued delivery's content is answered 2xx. `CONCLUDE` then records no refusal."""
 
 COMPLETE: Final = "UPDATE deliveries SET callback = :callback WHERE id = :id AND callback IS NULL"
@@ -120,9 +124,9 @@ REQUEUE: Final = """
 GIVE_UP: Final = "UPDATE deliveries SET request_id = NULL WHERE id = :id"
 """Let a content count as new: no delivery has its request id any more."""
 
-PROMISE_CONTENT: Final = """
-    UPDATE deliveries SET promised = 1 WHERE request_id = :request_id AND due_at IS NOT NULL
-"""
+PROMISE_CONTENT: Final = _define(
+    "UPDATE deliveries SET promised = 1 WHERE request_id = :request_id AND {is_queued}",
+)
 """Like `PROMISE`, for whichever queued delivery holds a content."""
 
 GIVE_UP_REFUSAL: Final = """
@@ -236,7 +240,8 @@ CLAIM_NEXT: Final = _define(
 )
 """Like `CLAIM`, for the oldest queued delivery of one stage. However many wait behind it, none of them is read."""
 
-CONCLUDE: Final = """
+CONCLUDE: Final = _define(
+    """
     UPDATE deliveries
     SET fate = CASE WHEN :told = 1 AND promised IS NOT NULL THEN :if_promised ELSE :fate END,
         fate_reason = :reason,
@@ -246,9 +251,10 @@ CONCLUDE: Final = """
         verdict = CASE WHEN :told = 1 AND promised IS NULL THEN :verdict ELSE verdict END,
         status = CASE WHEN :told = 1 AND promised IS NULL THEN :status ELSE status END,
         body = CASE WHEN :told = 1 AND promised IS NULL AND body_size > :longest THEN NULL ELSE body END
-    WHERE id = :id AND (:final = 1 OR due_at IS NOT NULL)
+    WHERE id = :id AND (:final = 1 OR {is_queued})
     {has_next}
 """
+)
 """Record the result of a try. If the row is no longer queued, only a final fate counts.
 
 Numbers in place of booleans: told: the partner is told a refusal, unless a repeat of the content was promised a 2xx.
@@ -319,3 +325,14 @@ PRUNE_REFUSED: Final = _define(
 )
 """Like `PRUNE`, but only refused requests. An index of its own finds them among all other deliveries. That index holds
 unmatched deliveries too, which are kept as long as accepted ones."""
+
+# --- how they are planned
+
+PREPARED: Final = frozenset(
+    {FIRST, QUEUED_STAGE, LOOK, INSERT, PROMISE, ANSWER, CONCLUDE, FIND_ORIGINS},
+)
+"""Queries that PostgreSQL plans once per connection; see `Database.connect`. Planning takes two thirds of its time.
+
+Only queries by id, request id or chain: their best plan does not depend on the parameters, nor on how many
+rows there are. All others are planned each time.
+"""

@@ -10,13 +10,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from operator import itemgetter
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 from sqlalchemy.engine.interfaces import DBAPICursor
 
-from activities.store import dialects
 from activities.store.calls import PRUNE_CALLS
-from activities.store.database import LOCK_TIMEOUT_MS, Database
+from activities.store.database import Database
 from receiver.deliveries import queries
 from receiver.deliveries.content import said_in
 from receiver.deliveries.delivery import MAX_REFUSED_BODY_BYTES, Fate
@@ -101,16 +100,13 @@ class Statements:
     def __init__(self, database: Database) -> None:
         self._is_sqlite = database.is_sqlite
         self._driver = Driver(database)
-        self._begin = dialects.BEGIN_SQLITE
-        if not self._is_sqlite:
-            bounds = database.bounds(database.transaction_seconds)
-            self._begin = dialects.BEGIN_POSTGRES.format(bounds=bounds, lock_timeout_ms=LOCK_TIMEOUT_MS)
+        self._begin_statement = database.begin_statement
 
     # --- transactions
 
     def begin(self, cursor: DBAPICursor) -> None:
         """Begin a writing transaction, on a connection made by `Database.connect`."""
-        cursor.execute(self._begin)
+        cursor.execute(self._begin_statement(cast(Any, cursor).connection))
 
     def check(self, cursor: DBAPICursor) -> None:
         """Raise the driver's error unless the table can be written to; no row is read."""

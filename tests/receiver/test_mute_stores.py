@@ -108,20 +108,6 @@ async def test_rows_that_a_vanished_receiver_has_written_are_let_go(
     vanished.close()
 
 
-async def test_the_bounds_end_with_their_transaction(direct: Database) -> None:
-    """A pooler gives the session to other clients."""
-
-    def ask(cursor: Any) -> list[str]:
-        names = ("statement_timeout", "idle_in_transaction_session_timeout", "lock_timeout")
-        return [cursor.execute(f"SHOW {name}").fetchone()[0] for name in names]
-
-    async with connected(direct) as inbox:
-        within = await inbox._writer.do(ask, within=5.0)
-        session = ask(inbox._writer._connection)
-    assert within == ["1s", "1s", "200ms"]
-    assert session == ["0", "0", "0"]
-
-
 async def test_a_mute_connection_is_dropped_and_another_made(proxied: Database, proxy: Proxy) -> None:
     one = delivery()
     async with connected(proxied) as inbox:
@@ -182,7 +168,7 @@ def test_a_reader_gives_up_on_a_mute_connection(proxied: Database, proxy: Proxy)
 async def test_a_store_that_stays_mute_is_asked_more_and_more_seldom(proxied: Database, proxy: Proxy) -> None:
     """Each connection that is left may hold a backend that the server cannot end."""
     async with connected(proxied) as inbox:
-        proxy.mute_at(b"BEGIN;", times=1000)
+        proxy.mute_at(b"BEGIN", times=1000)
         with pytest.raises(StoreMute):
             await keep(inbox, delivery(), "a")
         made, began, refused = proxy.accepted, time.monotonic(), 0
@@ -212,7 +198,7 @@ async def test_readiness_and_gauges_tell_that_the_store_is_mute(proxied: Databas
                     await asyncio.sleep(0.05)
 
         await until((200, {"ready": True}, 1))
-        proxy.mute_at(b"BEGIN;", times=1000)
+        proxy.mute_at(b"BEGIN", times=1000)
         await until((200, {"ready": True, "why": "the store is away"}, 0))
         temporal.there = False
         await until((503, {"ready": False, "why": "Temporal: no connection; the store is away"}, 0))

@@ -225,9 +225,9 @@ def test_contents_and_queues_are_looked_up_in_one_statement(database: Database) 
             self.fetchall = cursor.fetchall
             self._execute = cursor.execute
 
-        def execute(self, query: str, parameters: Any) -> None:
+        def execute(self, query: str, parameters: Any, **how: Any) -> None:
             asked.append(query)
-            self._execute(query, parameters)
+            self._execute(query, parameters, **how)
 
     statements.look(cast(DBAPICursor, Counting(connection.cursor())), [queued(delivery(), "a")])
     connection.close()

@@ -1,0 +1,177 @@
+"""PostgreSQL's session: what a receiver's own keeps, and what a pooler's must not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from activities.store import migrations
+from activities.store.database import Database
+from receiver.deliveries.delivery import Fate
+from receiver.deliveries.inbox import Inbox
+from receiver.deliveries.judging import How
+from receiver.deliveries.queries import PREPARED
+from receiver.deliveries.queue import Conclusion
+from tests.parts.deliveries import delivery, keep
+from tests.parts.volumes import fill
+from tests.stores import PATIENT, Postgres, Proxy
+
+ROWS = 3000
+BOUNDS = ("statement_timeout", "idle_in_transaction_session_timeout", "lock_timeout", "enable_seqscan")
+PLANNED_BY = 8
+"""Callbacks after which PostgreSQL has planned the prepared queries for good: it tries five times."""
+
+SCANS = {"Seq Scan", "Index Scan", "Index Only Scan", "Bitmap Index Scan"}
+
+
+@pytest.fixture
+def direct(postgres: Postgres) -> Database:
+    """A new store on PostgreSQL."""
+    database = Database(postgres.new_database())
+    migrations.upgrade(database)
+    return database
+
+
+@pytest.fixture
+def pooled(direct: Database, proxy: Proxy) -> Database:
+    """The same store behind a pooler."""
+    proxy.is_pooler = True
+    return Database(proxy.url_of(direct))
+
+
+def asked(cursor: Any, query: str) -> list[Any]:
+    return [row[0] for row in cursor.execute(query).fetchall()]
+
+
+def bounds(cursor: Any) -> list[str]:
+    return [asked(cursor, f"SHOW {name}")[0] for name in BOUNDS]
+
+
+async def kept_and_taken(inbox: Inbox, number: int, run: str) -> None:
+    for n in range(number):
+        one = delivery(f"{run}-{n}")
+        assert await keep(inbox, one, f"{run}-{n}") is How.LEASED
+        inbox.conclude(Conclusion(one.id, Fate.TAKEN))
+    await inbox.flush()
+
+
+def test_a_pooler_is_told_from_a_server(direct: Database, proxy: Proxy) -> None:
+    """A TCP proxy gives each client a process of its own; a pooler does not."""
+    owned = []
+    for database, is_pooler in ((direct, False), (Database(proxy.url_of(direct)), False)):
+        proxy.is_pooler = is_pooler
+        connection: Any = database.connect()
+        owned.append(connection.owns_session)
+        connection.close()
+    proxy.is_pooler = True
+    connection = Database(proxy.url_of(direct)).connect()
+    owned.append(connection.owns_session)
+    connection.close()
+    assert owned == [True, True, False]
+
+
+async def test_nothing_stays_in_a_poolers_session(pooled: Database) -> None:
+    """It gives the session to other clients."""
+    inbox = Inbox(pooled, PATIENT)
+    async with inbox.running():
+        within = await inbox._writer.do(bounds, within=None)
+        await kept_and_taken(inbox, PLANNED_BY, "run")
+        connection: Any = inbox._writer._connection
+        session, prepared = bounds(connection), asked(connection, "SELECT name FROM pg_prepared_statements")
+    assert within == ["5s", "5s", "200ms", "on"]
+    assert session == ["0", "0", "0", "on"]
+    assert prepared == []
+
+
+async def test_an_own_session_keeps_bounds_and_prepared_queries(direct: Database) -> None:
+    inbox = Inbox(direct, PATIENT)
+    async with inbox.running():
+        await kept_and_taken(inbox, PLANNED_BY, "run")
+        for _ in range(PLANNED_BY):
+            await inbox.claim(10)
+        connection: Any = inbox._writer._connection
+        session = bounds(connection)
+        prepared = set(asked(connection, "SELECT statement FROM pg_prepared_statements"))
+    assert session == ["5s", "5s", "200ms", "off"]
+    assert prepared
+    assert prepared <= {numbered(direct.sql(query)) for query in PREPARED}
+
+
+async def test_a_plan_from_a_new_store_reads_no_table_once_it_is_full(direct: Database) -> None:
+    """PostgreSQL keeps it until it analyzes the table: at best a minute later."""
+    inbox = Inbox(direct, PATIENT)
+    async with inbox.running():
+        await kept_and_taken(inbox, PLANNED_BY, "early")
+        fill_beside(direct)
+        read = await inbox._writer.do(scans, within=None)
+        await kept_and_taken(inbox, 3, "late")
+        assert await inbox._writer.do(scans, within=None) == read
+
+
+def fill_beside(database: Database) -> None:
+    """Write many rows."""
+    with database.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE deliveries SET (autovacuum_enabled = off)")
+        (own,) = connection.exec_driver_sql("SELECT count(*) FROM deliveries").one()
+        connection.exec_driver_sql("CREATE TABLE aside AS SELECT * FROM deliveries")
+        connection.exec_driver_sql("TRUNCATE deliveries")
+    fill(database, ROWS, 2, says="progress", fate="taken", callback="{}")
+    with database.begin() as connection:
+        connection.exec_driver_sql("INSERT INTO deliveries SELECT * FROM aside")
+        connection.exec_driver_sql("DROP TABLE aside")
+        assert connection.exec_driver_sql("SELECT count(*) FROM deliveries").one() == (own + ROWS,)
+
+
+def scans(cursor: Any) -> list[Any]:
+    """How often the tables were read as a whole."""
+    cursor.execute("SELECT pg_stat_force_next_flush()")
+    return asked(cursor, "SELECT coalesce(sum(seq_scan), 0) FROM pg_stat_user_tables")
+
+
+@pytest.mark.parametrize("rows", [0, ROWS])
+@pytest.mark.parametrize("is_analyzed", [False, True])
+def test_each_prepared_query_is_planned_by_its_key(direct: Database, rows: int, is_analyzed: bool) -> None:
+    """Whatever the parameters, and whatever PostgreSQL knows of the tables, each of them is read by an index."""
+    if rows:
+        fill(direct, rows, 2, says="progress", fate="taken", callback="{}")
+    connection: Any = direct.connect()
+    if is_analyzed:
+        connection.execute("ANALYZE")
+    without = {}
+    for query in PREPARED:
+        explain = f"EXPLAIN (GENERIC_PLAN, FORMAT JSON) {numbered(direct.sql(query))}"
+        plan = connection.execute(explain).fetchone()[0][0]["Plan"]
+        if whole := list(read_as_a_whole(plan)):
+            without[query] = whole
+    connection.close()
+    assert len(PREPARED) >= 8
+    assert without == {}
+
+
+def numbered(query: str) -> str:
+    """The query with numbers in place of its parameters' names."""
+    names = list(dict.fromkeys(re.findall(r"%\((\w+)\)s", query)))
+    return re.sub(r"%\((\w+)\)s", lambda found: f"${names.index(found[1]) + 1}", query)
+
+
+def read_as_a_whole(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The nodes of a plan that read a table or an index from its beginning to its end."""
+    if node["Node Type"] in SCANS and not {"Index Cond", "Recheck Cond"} & set(node):
+        yield node
+    for inner in node.get("Plans", []):
+        yield from read_as_a_whole(inner)
+
+
+async def test_a_session_that_lost_its_prepared_queries_is_left(direct: Database) -> None:
+    """No callback fails for it."""
+    inbox = Inbox(direct, PATIENT)
+    async with inbox.running():
+        await kept_and_taken(inbox, PLANNED_BY, "run")
+        connection: Any = inbox._writer._connection
+        for name in asked(connection, "SELECT name FROM pg_prepared_statements"):
+            connection.execute(f"DEALLOCATE {name}")
+        await kept_and_taken(inbox, 2, "later")
+        assert inbox._writer._connection is not connection
