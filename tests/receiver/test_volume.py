@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import random
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -14,12 +17,15 @@ from activities.store import calls
 from activities.store.database import Database
 from receiver.deliveries import call_times, queries, received_counts
 from receiver.deliveries.archive import Archive
+from receiver.deliveries.delivery import Fate
 from receiver.deliveries.driver import Driver
+from receiver.deliveries.inbox import Inbox
+from receiver.deliveries.queue import Conclusion
 from receiver.deliveries.rows import to_row
 from receiver.deliveries.statements import NOT_QUEUED
-from tests.parts.deliveries import delivery
+from tests.parts.deliveries import delivery, queued
 from tests.parts.volumes import fill, read_of
-from tests.stores import store_of, url_of
+from tests.stores import PATIENT, store_of, url_of
 
 ROWS = 6000
 MOST = 20
@@ -137,3 +143,21 @@ def test_a_conflict_is_told_from_successes_alone(kind: str, request: pytest.Fixt
         texts = Driver(database).texts({"chain-1"}) | Driver(database).texts({"4500"}, "request_ids")
         plan = connection.exec_driver_sql(f"{explain} {database.sql(queries.LOOK)}", texts).all()
         assert "ix_deliveries_succeeded" in str(plan)
+
+
+async def test_long_values_are_kept_beside_the_rows(request: pytest.FixtureRequest) -> None:
+    """PostgreSQL writes a row anew for each change. A body, a callback and headers that are beside it stay."""
+    number, length = 64, 1000
+    with request.getfixturevalue("postgres_databases").lent() as database:
+        inbox = Inbox(database, PATIENT)
+        async with inbox.running():
+            for n in range(number):
+                text = random.Random(n).randbytes(length // 2).hex()
+                one = delivery(f"chain-{n}", body=text.encode(), body_size=length, headers=(("X-Long", text[:600]),))
+                await inbox.keep(one, replace(queued(one, one.id), callback=json.dumps({"data": text})), lease=True)
+                inbox.conclude(Conclusion(one.id, Fate.TAKEN))
+            await inbox.flush()
+        with database.begin() as connection:
+            size = connection.exec_driver_sql(f"SELECT pg_relation_size('deliveries') / {number}").scalar()
+    assert size is not None
+    assert 2 * 300 < size < 2 * 1280
