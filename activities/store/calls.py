@@ -58,6 +58,9 @@ FIND_ORIGINS: Final = """
 """
 """What some calls are of."""
 
+FIND_ORIGIN: Final = FIND_ORIGINS.replace("{among_texts}", "= :call_id")
+"""What a single call is of. PostgreSQL keeps its plan."""
+
 HAS_OPEN_CALL: Final = """
     SELECT 1 FROM calls
     WHERE partner = :partner AND reference = '' AND stage_by = 'reference' AND expires_at > :now LIMIT 1

@@ -149,11 +149,11 @@ class Database:
             return dialects.BEGIN_SQLITE
         if cast(Any, connection).owns_session:
             return dialects.BEGIN_POSTGRES
-        return dialects.BEGIN_POOLED.format(settings=self._writer_settings(local=True))
+        return dialects.BEGIN_POOLED.format(settings=self._writer_bounds(local=True))
 
-    def _writer_settings(self, *, local: bool) -> str:
+    def _writer_bounds(self, *, local: bool) -> str:
         bounds = self.bounds(self.transaction_seconds, local=local)
-        return dialects.WRITER_SETTINGS.format(bounds=bounds, lock_timeout_ms=LOCK_TIMEOUT_MS, local=str(local).lower())
+        return dialects.WRITER_BOUNDS.format(bounds=bounds, lock_timeout_ms=LOCK_TIMEOUT_MS, local=str(local).lower())
 
     def connect(self) -> DBAPIConnection:
         """Connect with the driver, and check that this version's columns exist. Raises `StoreAway`.
@@ -180,7 +180,7 @@ class Database:
         """Let the session keep settings and prepared queries, if it is this connection's own."""
         if connection.has_own_session():
             connection.keep_session()
-            connection.execute(dialects.SET_SESSION.format(settings=self._writer_settings(local=False)))
+            connection.execute(dialects.SET_SESSION.format(settings=self._writer_bounds(local=False)))
 
     def _connect_bounded(
         self, dialect: sa.Dialect, record: object, words: list[Any], names: dict[str, Any]

@@ -19,7 +19,8 @@ POSTGRES: Final[dict[str, str]] = {
     "among_request_ids": "= ANY(CAST(:request_ids AS text[]))",
     "inserted": "RETURNING id",
     "has_next": "RETURNING EXISTS (SELECT 1 FROM deliveries AS next WHERE next.chain_id = :chain_id "
-    "AND next.stage = :stage AND next.request_id IS NOT NULL AND coalesce(next.due_at, -1) >= 0 "
+    "AND next.stage = :stage AND CASE WHEN next.request_id IS NULL THEN 0 ELSE 1 END = 1 "
+    "AND coalesce(next.due_at, -1) >= 0 "
     "AND next.id <> deliveries.id)",
     "lock": "FOR UPDATE",
     "skip_locked": "FOR UPDATE OF deliveries SKIP LOCKED",
@@ -48,18 +49,21 @@ BOUNDS: Final = """
 limit, idle: milliseconds. local: whether for this transaction only, `true` or `false`.
 """
 
-WRITER_SETTINGS: Final = """
-    {bounds},
-    set_config('lock_timeout', '{lock_timeout_ms}ms', {local}),
-    set_config('synchronous_commit', coalesce(nullif(current_setting('synchronous_commit'), 'off'), 'on'), {local})
-"""
+WRITER_BOUNDS: Final = "{bounds}, set_config('lock_timeout', '{lock_timeout_ms}ms', {local})"
 """What SQLite gets once per connection, as expressions for PostgreSQL."""
 
-BEGIN_POSTGRES: Final = "BEGIN"
-"""Begin a transaction in a session that has `WRITER_SETTINGS`."""
+BEGIN_POSTGRES: Final = """
+    BEGIN;
+    SELECT set_config('synchronous_commit', coalesce(nullif(current_setting('synchronous_commit'), 'off'), 'on'), true)
+"""
+"""BEGIN in a single round trip with what must hold for this transaction: it is on the disk before it is answered.
 
-BEGIN_POOLED: Final = "BEGIN; SELECT {settings}"
-"""BEGIN, and `WRITER_SETTINGS` for this transaction, in a single round trip."""
+Each transaction asks for the setting of this moment. Example: an operator has a standby, and raises the setting to
+`remote_apply` while receivers run.
+"""
+
+BEGIN_POOLED: Final = BEGIN_POSTGRES + ", {settings}"
+"""The same with `WRITER_BOUNDS`, in a session that does not keep them."""
 
 SET_SESSION: Final = "SELECT {settings}, set_config('enable_seqscan', 'off', false)"
 """Settings of a session that no pooler gives to other clients.

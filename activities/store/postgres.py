@@ -40,14 +40,14 @@ class BoundedConnection(psycopg.Connection[Any]):
     def has_own_session(self) -> bool:
         """Whether the server's process is this connection's alone: there is no pooler between.
 
-        PostgreSQL tells each client the number of its process, with which the client may cancel a query. A pooler tells
-        a number of its own, because it gives each transaction to whichever process is free.
+        PostgreSQL tells each client the number of its process, with which the client may cancel a query. PgBouncer
+        tells a number of its own, because it gives each transaction to whichever process is free.
         """
         row = self.execute("SELECT pg_backend_pid()").fetchone()
         return row is not None and row[0] == self.info.backend_pid
 
     def keep_session(self) -> None:
-        """Prepare those queries that are to be prepared, and no other ones, however often they are run."""
+        """Let queries be prepared: those that say so, and those that psycopg runs for several rows."""
         self.owns_session = True
         self.prepare_threshold = sys.maxsize
 

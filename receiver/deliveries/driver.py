@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, cast
 
 from sqlalchemy.engine.interfaces import DBAPICursor
 
@@ -40,7 +41,11 @@ class Driver:
         if len(rows) == 1:
             self.execute(cursor, query, rows[0])  # psycopg's pipeline would cost twice as much
             return
-        cursor.executemany(self.sql(query), rows)
+        if self._is_sqlite or query in PREPARED:
+            cursor.executemany(self.sql(query), rows)
+        else:
+            with _not_preparing(cast(Any, cursor).connection):
+                cursor.executemany(self.sql(query), rows)
         self.bound_idling(cursor)
 
     def returned_by_many(self, cursor: DBAPICursor, query: str, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
@@ -65,6 +70,16 @@ class Driver:
     def texts(self, texts: set[str], name: str = "texts") -> dict[str, str]:
         """The list parameter of a query; see the fragments `among_texts` and `among_request_ids`."""
         return {name: json.dumps(sorted(texts)) if self._is_sqlite else _array(sorted(texts))}
+
+
+@contextmanager
+def _not_preparing(connection: Any) -> Iterator[None]:
+    """Prepare nothing meanwhile: psycopg prepares whatever is run for several rows."""
+    threshold, connection.prepare_threshold = connection.prepare_threshold, None
+    try:
+        yield
+    finally:
+        connection.prepare_threshold = threshold
 
 
 def _array(texts: Sequence[str]) -> str:

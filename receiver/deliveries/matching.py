@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from sqlalchemy.engine.interfaces import DBAPICursor
 
 from activities.callback_urls import Claims
-from activities.store.calls import FIND_CALLS, FIND_ORIGINS, HAS_OPEN_CALL
+from activities.store.calls import FIND_CALLS, FIND_ORIGIN, FIND_ORIGINS, HAS_OPEN_CALL
 from activities.store.database import Database
 from receiver.deliveries.driver import Driver
 from receiver.deliveries.queries import MATCH, MATCH_AGAIN, MATCHABLE
@@ -77,7 +77,10 @@ class Matching:
 
     def find_origins(self, cursor: DBAPICursor, call_ids: set[str]) -> dict[str, KnownOrigin]:
         """What these calls are of, by call id: the claims' idempotency key."""
-        rows = self._driver.rows(cursor, FIND_ORIGINS, self._driver.texts(call_ids))
+        if len(call_ids) == 1:
+            rows = self._driver.rows(cursor, FIND_ORIGIN, {"call_id": next(iter(call_ids))})
+        else:
+            rows = self._driver.rows(cursor, FIND_ORIGINS, self._driver.texts(call_ids))
         return {row["call_id"]: KnownOrigin(row["pipeline"], row["definition"], row["called_at"]) for row in rows}
 
     def match(self, cursor: DBAPICursor, make_signal: MakeSignal, *, most: int, at: float) -> int:

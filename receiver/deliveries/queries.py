@@ -17,7 +17,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from activities.store.calls import FIND_ORIGINS
+from activities.store.calls import FIND_ORIGIN, FIND_ORIGINS
 from activities.store.dialects import POSTGRES
 from activities.store.schema import DELIVERIES, IS_REFUSED_REQUEST, RECORD
 
@@ -33,6 +33,7 @@ FRAGMENTS: Final[dict[str, str]] = {
     f"fate, {QUEUED_SINCE} AS since",
     "queued_since": QUEUED_SINCE,
     "is_queued": "CASE WHEN due_at IS NULL THEN 0 ELSE 1 END = 1",
+    "has_content": "CASE WHEN request_id IS NULL THEN 0 ELSE 1 END = 1",
     "is_refused_request": IS_REFUSED_REQUEST,
     "record": ", ".join(column.name for column in RECORD),
     "inserted_columns": ", ".join(_INSERTED),
@@ -42,9 +43,11 @@ FRAGMENTS: Final[dict[str, str]] = {
 """The fragments of both databases.
 
 first: the columns of a `First`. queued: those of a `Queued`. queued_since: a delivery that was queued again, by an
-operator or by a repeat of its content, waits since `fate_at`. is_queued: for a query by id. No index has this
-condition. In quiet times PostgreSQL's statistics say that the queue is empty, and with `due_at IS NOT NULL` it would
-search the whole queue for the id.
+operator or by a repeat of its content, waits since `fate_at`.
+
+is_queued, has_content: `due_at IS NOT NULL` and `request_id IS NOT NULL`, for queries by an id or a chain. No index has
+these forms of the conditions. Example: in quiet times PostgreSQL's statistics say that the queue is empty. With
+`due_at IS NOT NULL` it would search the whole queue for the id.
 """
 
 
@@ -63,11 +66,13 @@ CHECK_WRITABLE: Final = "SELECT position FROM deliveries WHERE 1 = 0 {lock}"
 FIRST: Final = _define("SELECT {first} FROM deliveries WHERE id = :id")
 """A delivery by its id."""
 
-QUEUED_STAGE: Final = """
+QUEUED_STAGE: Final = _define(
+    """
     SELECT chain_id, stage FROM deliveries
-    WHERE chain_id = :chain_id AND stage = :stage AND request_id IS NOT NULL AND coalesce(due_at, -1) >= 0
+    WHERE chain_id = :chain_id AND stage = :stage AND {has_content} AND coalesce(due_at, -1) >= 0
     LIMIT 1
 """
+)
 """A stage, if it has a queued delivery; of a long line, only one is read. For the last condition see `CLAIM`."""
 
 LOOK: Final = _define(
@@ -78,11 +83,11 @@ LOOK: Final = _define(
     UNION ALL
     SELECT 'success', position, chain_id, stage, attempt, issued_at, signed_id, body_digest, {first}
     FROM deliveries
-    WHERE chain_id {among_texts} AND request_id IS NOT NULL AND says = 'succeeded' AND fate = 'taken'
+    WHERE chain_id {among_texts} AND {has_content} AND says = 'succeeded' AND fate = 'taken'
     UNION ALL
     SELECT 'queued', 0, chain_id, stage, 0, 0, '', '', '', 0, '', '', NULL, NULL, NULL
     FROM deliveries
-    WHERE chain_id {among_texts} AND request_id IS NOT NULL AND coalesce(due_at, -1) >= 0
+    WHERE chain_id {among_texts} AND {has_content} AND coalesce(due_at, -1) >= 0
     GROUP BY chain_id, stage
 """
 )
@@ -95,6 +100,11 @@ deletes it, because its run has ended and the refusal is over the budget of reco
 and the queue in between, the content would be new, in a stage that seems to have a queue: it would be answered 202
 instead of refused alike.
 """
+
+LOOK_ONE: Final = LOOK.replace("{among_request_ids}", "IN (:request_id, :earlier_id)").replace(
+    "{among_texts}", "= :chain_id"
+)
+"""`LOOK` for a single content. For a list, PostgreSQL's kept plan counts with ten, and it rather plans each time."""
 
 CALLBACKS: Final = "SELECT id, callback FROM deliveries WHERE id {among_texts}"
 """The kept callbacks of some deliveries, as JSON."""
@@ -329,10 +339,11 @@ unmatched deliveries too, which are kept as long as accepted ones."""
 # --- how they are planned
 
 PREPARED: Final = frozenset(
-    {FIRST, QUEUED_STAGE, LOOK, INSERT, PROMISE, ANSWER, CONCLUDE, FIND_ORIGINS},
+    {FIRST, QUEUED_STAGE, LOOK, LOOK_ONE, INSERT, PROMISE, ANSWER, CONCLUDE, FIND_ORIGIN, FIND_ORIGINS}
 )
-"""Queries that PostgreSQL plans once per connection; see `Database.connect`. Planning takes two thirds of its time.
+"""Queries that PostgreSQL reads and plans once per connection; see `Database.connect`. Without this, two thirds of its
+CPU for a callback are planning.
 
-Only queries by id, request id or chain: their best plan does not depend on the parameters, nor on how many
-rows there are. All others are planned each time.
+Only queries by an id or a chain, whose conditions lead to a single index, whatever PostgreSQL knows of the table and
+however it grows. All others are planned each time.
 """

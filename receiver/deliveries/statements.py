@@ -116,16 +116,23 @@ class Statements:
 
     def look(self, cursor: DBAPICursor, queued: Sequence[Queued]) -> Lookup:
         """Look up what is known about the contents and stages of these deliveries."""
-        requests = {id_ for one in queued for id_ in (one.request_id, one.earlier_id) if id_}
-        chains = self._driver.texts({one.claims.chain_id for one in queued})
         found: dict[str, list[dict[str, Any]]] = {"first": [], "success": [], "queued": []}
-        for row in self._driver.rows(cursor, queries.LOOK, chains | self._driver.texts(requests, "request_ids")):
+        for row in self._looked_up(cursor, queued):
             found[row["found"]].append(row)
         successes: dict[tuple[str, int], list[Success]] = {}
         for row in sorted(found["success"], key=itemgetter("position")):
             successes.setdefault(_stage(row), []).append(_success(row))
         firsts = {str(row["request_id"]): _first(row) for row in found["first"]}
         return Lookup(firsts=firsts, queued=set(map(_stage, found["queued"])), successes=successes)
+
+    def _looked_up(self, cursor: DBAPICursor, queued: Sequence[Queued]) -> list[dict[str, Any]]:
+        if len(queued) == 1:
+            (one,) = queued
+            ids = {"request_id": one.request_id, "earlier_id": one.earlier_id or one.request_id}
+            return self._driver.rows(cursor, queries.LOOK_ONE, ids | {"chain_id": one.claims.chain_id})
+        requests = {id_ for one in queued for id_ in (one.request_id, one.earlier_id) if id_}
+        chains = self._driver.texts({one.claims.chain_id for one in queued})
+        return self._driver.rows(cursor, queries.LOOK, chains | self._driver.texts(requests, "request_ids"))
 
     def _queued_stages(self, cursor: DBAPICursor, stages: set[tuple[str, int]]) -> set[tuple[str, int]]:
         """Those of these stages that have a queued delivery, as chain id and number."""

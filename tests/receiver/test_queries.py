@@ -19,7 +19,12 @@ def test_both_databases_can_plan_every_query(database: Database) -> None:
     """Also a query that no other test runs on one of them."""
     moments = dict.fromkeys(("at", "before", "since", "until"), 1.0)
     numbers = dict.fromkeys(("told", "over", "final", "most", "among", "longest"), 1)
-    texts = {**Driver(database).texts({"a"}), **Driver(database).texts({"a"}, "request_ids"), "if_promised": "parked"}
+    texts = {
+        **Driver(database).texts({"a"}),
+        **Driver(database).texts({"a"}, "request_ids"),
+        "if_promised": "parked",
+        "earlier_id": "",
+    }
     parameters: dict[str, Any] = {**to_row(delivery()), **NOT_QUEUED, **moments, **numbers, **texts}
     with database.begin() as connection:
         plans = [connection.exec_driver_sql(f"EXPLAIN {database.sql(query)}", parameters).all() for query in QUERIES]

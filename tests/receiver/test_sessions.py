@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.judging import How
 from receiver.deliveries.queries import PREPARED
 from receiver.deliveries.queue import Conclusion
+from receiver.deliveries.statements import Statements
 from tests.parts.deliveries import delivery, keep
 from tests.parts.volumes import fill
 from tests.stores import PATIENT, Postgres, Proxy
@@ -92,12 +94,33 @@ async def test_an_own_session_keeps_bounds_and_prepared_queries(direct: Database
         await kept_and_taken(inbox, PLANNED_BY, "run")
         for _ in range(PLANNED_BY):
             await inbox.claim(10)
+        await inbox._writer.do(partial(of_several, direct), within=None)
         connection: Any = inbox._writer._connection
         session = bounds(connection)
         prepared = set(asked(connection, "SELECT statement FROM pg_prepared_statements"))
     assert session == ["5s", "5s", "200ms", "off"]
     assert prepared
     assert prepared <= {numbered(direct.sql(query)) for query in PREPARED}
+
+
+def of_several(database: Database, cursor: Any) -> None:
+    """Queries that psycopg runs for several rows."""
+    statements, ids = Statements(database), ["a", "b"]
+    statements.requeue(cursor, ids, 1.0)
+    statements.drop(cursor, ids)
+    statements.describe(cursor, [{"id": id_, "pipeline": "p", "definition": ""} for id_ in ids])
+
+
+async def test_a_changed_commit_setting_holds_for_the_next_transaction(direct: Database) -> None:
+    """And none lets the server answer before the disk has the transaction."""
+    inbox, found = Inbox(direct, PATIENT), []
+    async with inbox.running():
+        await inbox.depth()
+        connection: Any = inbox._writer._connection
+        for setting in ("local", "remote_apply", "off"):
+            connection.execute(f"SET synchronous_commit = {setting}")  # as the server does when it reads its file again
+            found += await inbox._writer.do(lambda cursor: asked(cursor, "SHOW synchronous_commit"), within=None)
+    assert found == ["local", "remote_apply", "on"]
 
 
 async def test_a_plan_from_a_new_store_reads_no_table_once_it_is_full(direct: Database) -> None:
@@ -131,13 +154,23 @@ def scans(cursor: Any) -> list[Any]:
     return asked(cursor, "SELECT coalesce(sum(seq_scan), 0) FROM pg_stat_user_tables")
 
 
-@pytest.mark.parametrize("rows", [0, ROWS])
+STATES = {
+    "new": [],
+    "of two chains that are taken": ["UPDATE deliveries SET fate = 'taken', says = 'succeeded'"],
+    "of two chains that are queued": ["UPDATE deliveries SET fate = 'pending', due_at = 1"],
+    "of refused requests": ["UPDATE deliveries SET request_id = NULL, chain_id = '', verdict = 'unproven'"],
+}
+
+
+@pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize("is_analyzed", [False, True])
-def test_each_prepared_query_is_planned_by_its_key(direct: Database, rows: int, is_analyzed: bool) -> None:
+def test_each_prepared_query_is_planned_by_its_key(direct: Database, state: str, is_analyzed: bool) -> None:
     """Whatever the parameters, and whatever PostgreSQL knows of the tables, each of them is read by an index."""
-    if rows:
-        fill(direct, rows, 2, says="progress", fate="taken", callback="{}")
+    if state != "new":
+        fill(direct, ROWS, 2, callback="{}")
     connection: Any = direct.connect()
+    for statement in STATES[state]:
+        connection.execute(statement)
     if is_analyzed:
         connection.execute("ANALYZE")
     without = {}
@@ -159,7 +192,7 @@ def numbered(query: str) -> str:
 
 def read_as_a_whole(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The nodes of a plan that read a table or an index from its beginning to its end."""
-    if node["Node Type"] in SCANS and not {"Index Cond", "Recheck Cond"} & set(node):
+    if node["Node Type"] in SCANS and " = " not in node.get("Index Cond", ""):
         yield node
     for inner in node.get("Plans", []):
         yield from read_as_a_whole(inner)

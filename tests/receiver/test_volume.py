@@ -31,7 +31,7 @@ ROWS = 6000
 MOST = 20
 """Limit of each statement that has one."""
 
-CALLS = ("FIND_CALLS", "FIND_ORIGINS", "HAS_OPEN_CALL", "PRUNE_CALLS")
+CALLS = ("FIND_CALLS", "FIND_ORIGIN", "FIND_ORIGINS", "HAS_OPEN_CALL", "PRUNE_CALLS")
 STATS: dict[str, str] = {
     name: text
     for module in (call_times, received_counts)
@@ -82,7 +82,7 @@ def parameters(database: Database, name: str) -> dict[str, Any]:
     if name == "CLAIM":
         moments |= {"since": 0.0, "before": moments["at"]}
     stats = {"first_refusal": 400}
-    others = {"request_id": "4500", "callback": "{}", "if_promised": "parked"}
+    others = {"request_id": "4500", "earlier_id": "", "call_id": "4500", "callback": "{}", "if_promised": "parked"}
     return {**own, **others, **numbers, **moments, **texts, **stats}
 
 
