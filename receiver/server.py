@@ -18,7 +18,7 @@ from activities.client import connect, connect_config, target_of
 from activities.store.errors import SchemaMissing, StoreAway
 from activities.store.store import Store
 from receiver.app import create_app
-from receiver.lifecycle import check_port, end_with_parent, stop_quietly
+from receiver.lifecycle import check_port, end_with_parent, spare_collections, stop_quietly
 from receiver.log_setup import log_config, start_logging
 from receiver.metrics import SHARED_FOLDER
 from receiver.protocol import BoundedProtocol
@@ -46,7 +46,7 @@ def app_from_env() -> Starlette:
     facts = {"partners": ",".join(shared.partners), **shared.address.facts}
     logger.info("started", extra={**facts, **shared.build.facts})
     warn_of(shared, logger)
-    return create_app(
+    app = create_app(
         urls,
         shared.partners,
         signals,
@@ -56,6 +56,8 @@ def app_from_env() -> Starlette:
         trial=TrialSandbox.of(shared),
         console=_console_of(settings),
     )
+    spare_collections()
+    return app
 
 
 def _console_of(settings: WebSettings) -> ASGIApp | None:

@@ -16,6 +16,7 @@ from activities.client import TemporalUnreachable, connect, connect_config, make
 from activities.settings import Settings
 from activities.worker import GRACE, WorkerStopped, run_worker
 from receiver.cli.worker.health import WorkerHealth
+from receiver.lifecycle import spare_collections
 from receiver.log_setup import start_logging
 from receiver.start_warnings import warn_of
 
@@ -29,6 +30,7 @@ async def run_until_stopped() -> None:
     """Run the worker of this environment until SIGTERM or SIGINT; raises `SettingsError`, `TemporalUnreachable`."""
     settings = Settings.from_env(os.environ)
     start_logging(settings.logs)
+    spare_collections()
     health = WorkerHealth()
     running = asyncio.ensure_future(_run(settings, health))
     stopping = asyncio.Event()

@@ -1,0 +1,43 @@
+"""The garbage collector in the processes that an operator runs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.support import KEY
+
+ENV = {
+    "PUBLIC_URL": "http://127.0.0.1:8000",
+    "CALLBACK_KEYS": KEY,
+    "PARTNERS": "sandbox",
+    "SANDBOX_URL": "http://127.0.0.1:1",
+    "TEMPORAL_ADDRESS": "127.0.0.1:1",
+}
+WEB = """
+import gc
+from receiver.server import app_from_env
+app_from_env()
+print(gc.get_freeze_count())
+"""
+WORKER = """
+import asyncio, gc
+from receiver.cli.worker import running
+async def run(settings, health):
+    print(gc.get_freeze_count())
+running._run = run
+asyncio.run(running.run_until_stopped())
+"""
+
+
+@pytest.mark.parametrize("script", [WEB, WORKER], ids=["web", "worker"])
+def test_what_is_loaded_is_spared(script: str) -> None:
+    """A full round of the collector stops every answer for as long as it takes."""
+    environment = {**os.environ, **ENV}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, check=True, capture_output=True, text=True, timeout=120
+    )
+    assert int(done.stdout.split()[-1]) > 50_000
