@@ -104,7 +104,7 @@ instead of refused alike.
 LOOK_ONE: Final = LOOK.replace("{among_request_ids}", "IN (:request_id, :earlier_id)").replace(
     "{among_texts}", "= :chain_id"
 )
-"""`LOOK` for a single content. For a list, PostgreSQL's kept plan counts with ten, and it rather plans each time."""
+"""`LOOK` for a single content. A kept plan for a list counts with ten contents: PostgreSQL plans each time instead."""
 
 CALLBACKS: Final = "SELECT id, callback FROM deliveries WHERE id {among_texts}"
 """The kept callbacks of some deliveries, as JSON."""
