@@ -32,7 +32,7 @@ from activities.store.database import Database
 from activities.store.store import Store
 from receiver.app import create_app
 from receiver.cli.demo.processes import free_port
-from receiver.lifecycle import spare_collections
+from receiver.lifecycle import freeze_loaded_objects
 from receiver.log_setup import FOR_PEOPLE, start_logging
 from receiver.sending.signals import Reached, Signals
 from receiver.server import uvicorn_options
@@ -127,7 +127,7 @@ def serve(port: int, way: str, url: str, address: str) -> None:
     start_logging(FOR_PEOPLE)
     signals = Sending(counter, address) if address else Taking(counter)
     app = receiver(port, url, signals, counter)
-    spare_collections()
+    freeze_loaded_objects()
     uvicorn.run(app, host="127.0.0.1", port=port, log_level="error", **uvicorn_options())
 
 

@@ -18,7 +18,7 @@ from activities.client import connect, connect_config, target_of
 from activities.store.errors import SchemaMissing, StoreAway
 from activities.store.store import Store
 from receiver.app import create_app
-from receiver.lifecycle import check_port, end_with_parent, spare_collections, stop_quietly
+from receiver.lifecycle import check_port, end_with_parent, freeze_loaded_objects, stop_quietly
 from receiver.log_setup import log_config, start_logging
 from receiver.metrics import SHARED_FOLDER
 from receiver.protocol import BoundedProtocol
@@ -56,7 +56,7 @@ def app_from_env() -> Starlette:
         trial=TrialSandbox.of(shared),
         console=_console_of(settings),
     )
-    spare_collections()
+    freeze_loaded_objects()
     return app
 
 

@@ -59,7 +59,7 @@ FIND_ORIGINS: Final = """
 """What some calls are of."""
 
 FIND_ORIGIN: Final = FIND_ORIGINS.replace("{among_texts}", "= :call_id")
-"""What a single call is of. PostgreSQL keeps its plan."""
+"""What a single call is of. PostgreSQL may keep its plan; see `queries.LOOK_ONE`."""
 
 HAS_OPEN_CALL: Final = """
     SELECT 1 FROM calls

@@ -124,7 +124,7 @@ class Database:
         with self.reaching(), self.engine.begin() as connection:
             if not self.is_sqlite:
                 cast(Any, connection.connection.dbapi_connection).seconds = seconds + CLIENT_GRACE
-                connection.exec_driver_sql(f"SELECT {self.bounds(seconds)}")
+                connection.exec_driver_sql(f"SELECT {self.bounds(seconds)}, {dialects.DURABLE}")
             yield connection
 
     def bounds(self, seconds: float, *, local: bool = True) -> str:

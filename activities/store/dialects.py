@@ -52,18 +52,20 @@ limit, idle: milliseconds. local: whether for this transaction only, `true` or `
 WRITER_BOUNDS: Final = "{bounds}, set_config('lock_timeout', '{lock_timeout_ms}ms', {local})"
 """What SQLite gets once per connection, as expressions for PostgreSQL."""
 
-BEGIN_POSTGRES: Final = """
-    BEGIN;
-    SELECT set_config('synchronous_commit', coalesce(nullif(current_setting('synchronous_commit'), 'off'), 'on'), true)
-"""
-"""BEGIN in a single round trip with what must hold for this transaction: it is on the disk before it is answered.
+DURABLE: Final = (
+    "set_config('synchronous_commit', coalesce(nullif(current_setting('synchronous_commit'), 'off'), 'on'), true)"
+)
+"""Expression that has this transaction on the disk before its commit is answered.
 
 Each transaction asks for the setting of this moment. Example: an operator has a standby, and raises the setting to
 `remote_apply` while receivers run.
 """
 
+BEGIN_POSTGRES: Final = f"BEGIN; SELECT {DURABLE}"
+"""Begin a writing transaction in a session that keeps `WRITER_BOUNDS`, in a single round trip."""
+
 BEGIN_POOLED: Final = BEGIN_POSTGRES + ", {settings}"
-"""The same with `WRITER_BOUNDS`, in a session that does not keep them."""
+"""The same in a session that does not keep `WRITER_BOUNDS`."""
 
 SET_SESSION: Final = "SELECT {settings}, set_config('enable_seqscan', 'off', false)"
 """Settings of a session that no pooler gives to other clients.

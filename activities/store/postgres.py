@@ -47,7 +47,8 @@ class BoundedConnection(psycopg.Connection[Any]):
         return row is not None and row[0] == self.info.backend_pid
 
     def keep_session(self) -> None:
-        """Let queries be prepared: those that say so, and those that psycopg runs for several rows."""
+        """Let psycopg prepare the queries that are to be prepared. It then also prepares each that is run for several
+        rows, unless that is prevented."""
         self.owns_session = True
         self.prepare_threshold = sys.maxsize
 

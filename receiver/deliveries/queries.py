@@ -104,7 +104,10 @@ instead of refused alike.
 LOOK_ONE: Final = LOOK.replace("{among_request_ids}", "IN (:request_id, :earlier_id)").replace(
     "{among_texts}", "= :chain_id"
 )
-"""`LOOK` for a single content. A kept plan for a list counts with ten contents: PostgreSQL plans each time instead."""
+"""`LOOK` for a single content. A kept plan for a list would count with ten contents, and so PostgreSQL plans each list.
+
+For a single content it keeps the plan, except where the chains that it knows have many deliveries each.
+"""
 
 CALLBACKS: Final = "SELECT id, callback FROM deliveries WHERE id {among_texts}"
 """The kept callbacks of some deliveries, as JSON."""
@@ -341,8 +344,8 @@ unmatched deliveries too, which are kept as long as accepted ones."""
 PREPARED: Final = frozenset(
     {FIRST, QUEUED_STAGE, LOOK, LOOK_ONE, INSERT, PROMISE, ANSWER, CONCLUDE, FIND_ORIGIN, FIND_ORIGINS}
 )
-"""Queries that PostgreSQL reads and plans once per connection; see `Database.connect`. Without this, two thirds of its
-CPU for a callback are planning.
+"""Queries that PostgreSQL reads once per connection, and whose plans it may keep; see `Database.connect`. Without this,
+two thirds of its CPU for a callback are reading and planning.
 
 Only queries by an id or a chain, whose conditions lead to a single index, whatever PostgreSQL knows of the table and
 however it grows. All others are planned each time.

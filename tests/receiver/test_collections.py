@@ -34,8 +34,8 @@ asyncio.run(running.run_until_stopped())
 
 
 @pytest.mark.parametrize("script", [WEB, WORKER], ids=["web", "worker"])
-def test_what_is_loaded_is_spared(script: str) -> None:
-    """A full round of the collector stops every answer for as long as it takes."""
+def test_what_is_loaded_is_left_out_of_collections(script: str) -> None:
+    """A full collection stops every answer for as long as it takes."""
     environment = {**os.environ, **ENV}
     done = subprocess.run(
         [sys.executable, "-c", script], env=environment, check=True, capture_output=True, text=True, timeout=120

@@ -123,6 +123,13 @@ async def test_a_changed_commit_setting_holds_for_the_next_transaction(direct: D
     assert found == ["local", "remote_apply", "on"]
 
 
+def test_a_transaction_of_a_worker_or_a_command_is_durable_too(direct: Database) -> None:
+    with direct.begin() as connection:
+        connection.exec_driver_sql(f'ALTER DATABASE "{direct.url.database}" SET synchronous_commit = off')
+    with direct.begin() as connection:
+        assert connection.exec_driver_sql("SHOW synchronous_commit").scalar() == "on"
+
+
 async def test_a_plan_from_a_new_store_reads_no_table_once_it_is_full(direct: Database) -> None:
     """PostgreSQL keeps it until it analyzes the table: at best a minute later."""
     inbox = Inbox(direct, PATIENT)

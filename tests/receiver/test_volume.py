@@ -145,8 +145,8 @@ def test_a_conflict_is_told_from_successes_alone(kind: str, request: pytest.Fixt
         assert "ix_deliveries_succeeded" in str(plan)
 
 
-async def test_long_values_are_kept_beside_the_rows(request: pytest.FixtureRequest) -> None:
-    """PostgreSQL writes a row anew for each change. A body, a callback and headers that are beside it stay."""
+async def test_long_values_are_stored_apart_from_the_rows(request: pytest.FixtureRequest) -> None:
+    """PostgreSQL writes the whole row again for each change, but not what it stores apart."""
     number, length = 64, 1000
     with request.getfixturevalue("postgres_databases").lent() as database:
         inbox = Inbox(database, PATIENT)

@@ -16,7 +16,7 @@ from activities.client import TemporalUnreachable, connect, connect_config, make
 from activities.settings import Settings
 from activities.worker import GRACE, WorkerStopped, run_worker
 from receiver.cli.worker.health import WorkerHealth
-from receiver.lifecycle import spare_collections
+from receiver.lifecycle import freeze_loaded_objects
 from receiver.log_setup import start_logging
 from receiver.start_warnings import warn_of
 
@@ -30,7 +30,7 @@ async def run_until_stopped() -> None:
     """Run the worker of this environment until SIGTERM or SIGINT; raises `SettingsError`, `TemporalUnreachable`."""
     settings = Settings.from_env(os.environ)
     start_logging(settings.logs)
-    spare_collections()
+    freeze_loaded_objects()
     health = WorkerHealth()
     running = asyncio.ensure_future(_run(settings, health))
     stopping = asyncio.Event()

@@ -13,6 +13,7 @@ from unittest.mock import patch
 
 import httpx
 import pytest
+from starlette.applications import Starlette
 from starlette.types import ASGIApp
 from temporalio.client import Client
 
@@ -58,9 +59,14 @@ async def web(console: ASGIApp | None) -> AsyncIterator[httpx.AsyncClient]:
         yield http
 
 
+def app_of(settings: dict[str, str]) -> Starlette:
+    """The app of a process. The tests' own process is not frozen."""
+    with patch.dict(os.environ, {**ENV, **settings}), patch("receiver.server.freeze_loaded_objects"):
+        return app_from_env()
+
+
 async def test_without_a_password_there_is_no_console() -> None:
-    with patch.dict(os.environ, ENV):
-        app = app_from_env()
+    app = app_of({})
     async with browsing(app) as browser:
         answers = [await browser.get(path) for path in ("/console/", "/console", "/console/sign-in", "/nothing")]
     assert [answer.status_code for answer in answers] == [404] * 4
@@ -68,8 +74,7 @@ async def test_without_a_password_there_is_no_console() -> None:
 
 
 async def test_with_a_password_the_console_is_there() -> None:
-    with patch.dict(os.environ, {**ENV, "CONSOLE_PASSWORD": PASSWORD}):
-        app = app_from_env()
+    app = app_of({"CONSOLE_PASSWORD": PASSWORD})
     async with browsing(app) as browser:
         assert (await browser.get("/console")).headers["location"] == "/console/"
         answer = await browser.get("/console/")

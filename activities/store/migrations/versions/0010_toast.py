@@ -1,4 +1,7 @@
-"""On PostgreSQL, bodies, callbacks and headers beside the rows: recording a fate no longer writes them anew."""
+"""On PostgreSQL, shorter rows where bodies, callbacks or headers are long: recording a fate does not write these again.
+
+PostgreSQL moves the longest values of a row that is over 2 kB to another table (TOAST), until the row fits.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,10 @@ down_revision = "0009"
 
 PARAMETER = "toast_tuple_target"
 BYTES = 1280
-"""PostgreSQL moves the longest values of a new row aside until the row is this long; by itself only from 2 KiB on.
+"""The length that such a row shall have. By itself PostgreSQL stops at 2 kB, and writes that much for each change.
 
-With a body of 1 KiB, its callback and 15 headers, 1280 and 1600 bytes cost the least WAL, 768 and 512 more.
+With a body of 1 KiB, its callback and 15 headers, 1280 and 1600 bytes cost the least WAL; 768 and 512 cost more. Rows
+that are shorter than 2 kB stay whole: PostgreSQL's limit for them cannot be set.
 """
 
 
