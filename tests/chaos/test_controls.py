@@ -121,10 +121,20 @@ def broken(setting: Setting, defect: str) -> Setting:
     return Setting(setting.store, setting.webs, setting.workers, setting.several, **{part: defect})
 
 
+TRIALS = 3
+"""Some defects are races. Example: on a busy machine, the first of two receivers has sent everything before the second
+one has started."""
+
+
 @pytest.mark.parametrize("defect", CONTROLS)
 async def test_the_checks_notice_a_defect(defect: str, tmp_path: Path) -> None:
     setting, script, runs, stages, check = CONTROLS[defect]
-    assert check in noticed(await evidence_of(tmp_path, broken(setting, defect), script, runs, stages))
+    found: list[str] = []
+    while check not in found and len(found) < TRIALS:
+        (folder := tmp_path / str(len(found))).mkdir()
+        seen = noticed(await evidence_of(folder, broken(setting, defect), script, runs, stages))
+        found.append(check if check in seen else ", ".join(seen))
+    assert check in found
 
 
 async def test_the_checks_notice_nothing_in_a_sound_system(tmp_path: Path) -> None:
