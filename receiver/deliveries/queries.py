@@ -51,9 +51,9 @@ these forms of the conditions. Example: in quiet times PostgreSQL's statistics s
 """
 
 
-def _define(text: str) -> str:
-    """Put the fragments of both databases into a query."""
-    return text.format_map(FRAGMENTS | {name: f"{{{name}}}" for name in POSTGRES})
+def _define(text: str, **own: str) -> str:
+    """Put the fragments of both databases into a query, and its own ones."""
+    return text.format_map(FRAGMENTS | {name: f"{{{name}}}" for name in POSTGRES} | own)
 
 
 # --- transactions
@@ -75,21 +75,32 @@ QUEUED_STAGE: Final = _define(
 )
 """A stage, if it has a queued delivery; of a long line, only one is read. For the last condition see `CLAIM`."""
 
-LOOK: Final = _define(
-    """
+
+def _look(*, contents: str, chains: str, lines: str) -> str:
+    return _define(
+        """
     SELECT 'first' AS found, position, chain_id, stage, attempt, issued_at, signed_id, body_digest, {first}
     FROM deliveries
-    WHERE request_id {among_request_ids}
+    WHERE request_id {contents}
     UNION ALL
     SELECT 'success', position, chain_id, stage, attempt, issued_at, signed_id, body_digest, {first}
     FROM deliveries
-    WHERE chain_id {among_texts} AND {has_content} AND says = 'succeeded' AND fate = 'taken'
+    WHERE chain_id {chains} AND {has_content} AND says = 'succeeded' AND fate = 'taken'
     UNION ALL
     SELECT 'queued', 0, chain_id, stage, 0, 0, '', '', '', 0, '', '', NULL, NULL, NULL
     FROM deliveries
-    WHERE chain_id {among_texts} AND {has_content} AND coalesce(due_at, -1) >= 0
-    GROUP BY chain_id, stage
-"""
+    WHERE {lines}
+""",
+        contents=contents,
+        chains=chains,
+        lines=_define(lines),
+    )
+
+
+LOOK: Final = _look(
+    contents="{among_request_ids}",
+    chains="{among_texts}",
+    lines="chain_id {among_texts} AND {has_content} AND coalesce(due_at, -1) >= 0 GROUP BY chain_id, stage",
 )
 """What is known about some contents and chains: the first deliveries with the contents, by request id; the successes of
 the chains that Temporal took, which an index of their own finds (`ix_deliveries_succeeded`); and the stages with a
@@ -101,12 +112,18 @@ and the queue in between, the content would be new, in a stage that seems to hav
 instead of refused alike.
 """
 
-LOOK_ONE: Final = LOOK.replace("{among_request_ids}", "IN (:request_id, :earlier_id)").replace(
-    "{among_texts}", "= :chain_id"
+LOOK_ONE: Final = _look(
+    contents="IN (:request_id, :earlier_id)",
+    chains="= :chain_id",
+    lines="""position = (
+        SELECT position FROM deliveries
+        WHERE chain_id = :chain_id AND stage = :stage AND {has_content} AND coalesce(due_at, -1) >= 0 LIMIT 1
+    )""",
 )
-"""`LOOK` for a single content. A kept plan for a list would count with ten contents, and so PostgreSQL plans each list.
+"""`LOOK` for a single content and its stage. However many are queued there, one is read.
 
-For a single content it keeps the plan, except where the chains that it knows have many deliveries each.
+A kept plan for a list would count with ten contents, and so PostgreSQL plans each list. For a single content it keeps
+the plan, except where the chains that it knows have many deliveries each.
 """
 
 CALLBACKS: Final = "SELECT id, callback FROM deliveries WHERE id {among_texts}"

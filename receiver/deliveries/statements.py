@@ -129,7 +129,8 @@ class Statements:
         if len(queued) == 1:
             (one,) = queued
             ids = {"request_id": one.request_id, "earlier_id": one.earlier_id or one.request_id}
-            return self._driver.rows(cursor, queries.LOOK_ONE, ids | {"chain_id": one.claims.chain_id})
+            stage = {"chain_id": one.claims.chain_id, "stage": one.claims.stage}
+            return self._driver.rows(cursor, queries.LOOK_ONE, ids | stage)
         requests = {id_ for one in queued for id_ in (one.request_id, one.earlier_id) if id_}
         chains = self._driver.texts({one.claims.chain_id for one in queued})
         return self._driver.rows(cursor, queries.LOOK, chains | self._driver.texts(requests, "request_ids"))

@@ -121,6 +121,23 @@ def test_a_lookup_reads_as_much_in_a_store_that_is_new(volume: Database) -> None
     assert read_of(row[0][0]["Plan"]) <= 3 * len(chains)
 
 
+@pytest.mark.parametrize("is_analyzed", [False, True])
+def test_a_lookup_reads_one_of_a_long_line(is_analyzed: bool, request: pytest.FixtureRequest) -> None:
+    """A callback is the next of a stage in which thousands are queued."""
+    with request.getfixturevalue("postgres_databases").lent() as database:
+        fill(database, ROWS, 2, says="progress", fate="pending", due_at=1.0, callback="{}")
+        connection: Any = database.connect()
+        if is_analyzed:
+            connection.execute("ANALYZE deliveries")
+        of_one = {"request_id": "new", "earlier_id": "new", "chain_id": "chain-1", "stage": 1}
+        found = Driver(database).rows(connection.cursor(), queries.LOOK_ONE, of_one)
+        explain = f"EXPLAIN (ANALYZE, FORMAT JSON) {database.sql(queries.LOOK_ONE)}"
+        plan = connection.execute(explain, of_one).fetchone()[0][0]["Plan"]
+        connection.close()
+    assert [row["found"] for row in found] == ["queued"]
+    assert read_of(plan) <= 5
+
+
 def test_a_prefix_of_an_id_is_found_by_the_index(database: Database) -> None:
     Archive(database).add([delivery(id=id_) for id_ in ("0a1", "0a2", "0b1", "of-another-form")])
     asked: list[str] = []
