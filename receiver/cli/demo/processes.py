@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -22,6 +23,13 @@ from typing import IO, Final, Protocol, Self
 
 from activities.variables import VARIABLES
 from receiver.cli.output import cancel_on_signals
+
+TELL_GUARD: Final = 'echo $$ >&0; exec "$@" </dev/null'
+"""Tells the guard this process's id, through the guard's pipe as stdin, and becomes the command.
+
+The process tells it itself: this command may be killed at any moment after the fork. The pipe closes only once the id
+is in it.
+"""
 
 GUARD: Final = 'while read -r pid; do pids="$pids $pid"; done; [ -z "$pids" ] || kill -9 $pids 2>/dev/null'
 TAIL_LINES: Final = 15
@@ -138,17 +146,16 @@ class Processes:
         return part
 
     def _start(self, command: Sequence[str], env: Mapping[str, str], out: IO[bytes] | int) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(
-            command,
+        if shutil.which(command[0], path=os.pathsep.join(os.get_exec_path(env))) is None:
+            raise FileNotFoundError(f"{command[0]} cannot be run: there is no such program")
+        return subprocess.Popen(
+            ["/bin/sh", "-c", TELL_GUARD, "sh", *command],
             env=dict(env),
-            stdin=subprocess.DEVNULL,
+            stdin=_pipe(self._guard),
             stdout=out,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        _pipe(self._guard).write(f"{process.pid}\n".encode())
-        _pipe(self._guard).flush()
-        return process
 
     def check(self) -> None:
         """Raise `PartFailed` for a process that has ended, and `OSError` if a line could not be shown."""
