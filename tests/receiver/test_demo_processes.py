@@ -23,6 +23,22 @@ with Processes(Path(sys.argv[1]), grace=5.0) as processes:
     sys.stdin.read()
 """
 
+KILLED_AT_A_START = """
+import os, signal, subprocess, sys
+from pathlib import Path
+from receiver.cli.demo.processes import Processes
+
+popen = subprocess.Popen
+
+def start_and_die(*words, **names):
+    os.write(1, f"{popen(*words, **names).pid}".encode())
+    os.kill(os.getpid(), signal.SIGKILL)
+
+with Processes(Path(sys.argv[1]), grace=5.0) as processes:
+    subprocess.Popen = start_and_die
+    processes.start("one", ["sleep", "300"], {})
+"""
+
 
 def is_running(pid: int) -> bool:
     state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
@@ -66,3 +82,20 @@ def test_a_command_that_is_killed_leaves_no_process_behind(tmp_path: Path) -> No
         assert all(is_running(pid) for pid in pids)
         process.kill()
     eventually(lambda: not any(is_running(pid) for pid in pids))
+
+
+def test_a_command_that_is_killed_at_a_start_leaves_none(tmp_path: Path) -> None:
+    """At the moment when the process exists, and nothing has been done with its id."""
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED_AT_A_START, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert killed.returncode == -9
+    eventually(lambda: not is_running(int(killed.stdout)))
+
+
+def test_a_missing_program_is_named(tmp_path: Path) -> None:
+    with (
+        Processes(tmp_path, grace=5.0) as processes,
+        pytest.raises(FileNotFoundError, match="no-such-program is missing"),
+    ):
+        processes.start("part", ["no-such-program"], {})

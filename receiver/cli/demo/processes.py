@@ -25,10 +25,10 @@ from activities.variables import VARIABLES
 from receiver.cli.output import cancel_on_signals
 
 TELL_GUARD: Final = 'echo $$ >&0; exec "$@" </dev/null'
-"""Tells the guard this process's id, through the guard's pipe as stdin, and becomes the command.
+"""Writes the process's id to the guard's pipe, which is its stdin, and becomes the command.
 
-The process tells it itself: this command may be killed at any moment after the fork. The pipe closes only once the id
-is in it.
+The new process writes the id, not the process that starts it: that may be killed between the two. The pipe closes only
+after the id was written.
 """
 
 GUARD: Final = 'while read -r pid; do pids="$pids $pid"; done; [ -z "$pids" ] || kill -9 $pids 2>/dev/null'
@@ -147,7 +147,7 @@ class Processes:
 
     def _start(self, command: Sequence[str], env: Mapping[str, str], out: IO[bytes] | int) -> subprocess.Popen[bytes]:
         if shutil.which(command[0], path=os.pathsep.join(os.get_exec_path(env))) is None:
-            raise FileNotFoundError(f"{command[0]} cannot be run: there is no such program")
+            raise FileNotFoundError(f"the program {command[0]} is missing or not executable: install it")
         return subprocess.Popen(
             ["/bin/sh", "-c", TELL_GUARD, "sh", *command],
             env=dict(env),
