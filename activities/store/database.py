@@ -69,7 +69,7 @@ POSTGRES_OPTIONS: Final[dict[str, Any]] = {
     "keepalives_interval": 2,
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,
-    # Most connections run each query once, and a pooler in transaction mode keeps no prepared statements.
+    # A pooler in transaction mode keeps no prepared statements. For direct connections see `keep_session`.
     "prepare_threshold": None,
 }
 
@@ -149,7 +149,7 @@ class Database:
             return dialects.BEGIN_SQLITE
         if cast(Any, connection).owns_session:
             return dialects.BEGIN_POSTGRES
-        return dialects.BEGIN_POOLED.format(settings=self._writer_bounds(local=True))
+        return dialects.BEGIN_POOLED.format(bounds=self._writer_bounds(local=True))
 
     def _writer_bounds(self, *, local: bool) -> str:
         bounds = self.bounds(self.transaction_seconds, local=local)
@@ -158,8 +158,8 @@ class Database:
     def connect(self) -> DBAPIConnection:
         """Connect with the driver, and check that this version's columns exist. Raises `StoreAway`.
 
-        The connection begins no transaction by itself: see `Statements.begin`. On PostgreSQL it prepares the queries
-        that are to be prepared, unless there is a pooler between; see `queries.PREPARED`.
+        The connection begins no transaction by itself: see `Statements.begin`. A direct connection to PostgreSQL
+        prepares some queries, a connection through a pooler none; see `queries.PREPARED`.
         """
         with self.reaching():
             proxy = self.engine.raw_connection()
@@ -177,10 +177,10 @@ class Database:
         return driver_connection
 
     def _set_up_session(self, connection: Any) -> None:
-        """Let the session keep settings and prepared queries, if it is this connection's own."""
+        """Keep bounds and prepared queries in the session, unless a pooler gives it to other clients too."""
         if connection.has_own_session():
             connection.keep_session()
-            connection.execute(dialects.SET_SESSION.format(settings=self._writer_bounds(local=False)))
+            connection.execute(dialects.SET_SESSION.format(bounds=self._writer_bounds(local=False)))
 
     def _connect_bounded(
         self, dialect: sa.Dialect, record: object, words: list[Any], names: dict[str, Any]

@@ -31,7 +31,8 @@ among_texts, among_request_ids: is one of the list parameter `:texts` or `:reque
 PostgreSQL would choose its way by what it knows of the table: from a new store it would read every success for each
 callback. inserted: the ids of the inserted rows.
 has_next: for each updated delivery, whether another one of its stage is queued; in SQLite a query of its own costs
-no round trip. skip_locked: leave out the rows that another receiver is claiming.
+no round trip. For the form of its conditions see `queries.FRAGMENTS`.
+skip_locked: leave out the rows that another receiver is claiming.
 """
 
 BEGIN_SQLITE: Final = "BEGIN IMMEDIATE"
@@ -50,7 +51,7 @@ limit, idle: milliseconds. local: whether for this transaction only, `true` or `
 """
 
 WRITER_BOUNDS: Final = "{bounds}, set_config('lock_timeout', '{lock_timeout_ms}ms', {local})"
-"""What SQLite gets once per connection, as expressions for PostgreSQL."""
+"""Expressions that limit a receiver's transactions: `BOUNDS`, and the time to wait for another transaction's lock."""
 
 DURABLE: Final = (
     "set_config('synchronous_commit', coalesce(nullif(current_setting('synchronous_commit'), 'off'), 'on'), true)"
@@ -64,11 +65,11 @@ Each transaction asks for the setting of this moment. Example: an operator has a
 BEGIN_POSTGRES: Final = f"BEGIN; SELECT {DURABLE}"
 """Begin a writing transaction in a session that keeps `WRITER_BOUNDS`, in a single round trip."""
 
-BEGIN_POOLED: Final = BEGIN_POSTGRES + ", {settings}"
+BEGIN_POOLED: Final = BEGIN_POSTGRES + ", {bounds}"
 """The same in a session that does not keep `WRITER_BOUNDS`."""
 
-SET_SESSION: Final = "SELECT {settings}, set_config('enable_seqscan', 'off', false)"
-"""Settings of a session that no pooler gives to other clients.
+SET_SESSION: Final = "SELECT {bounds}, set_config('enable_seqscan', 'off', false)"
+"""Set up the session of a direct connection, which no other client uses.
 
 enable_seqscan: a prepared query keeps its plan. Example: in a new store, reading the whole table is cheapest. Without
 this, the lookup would go on reading all of it until PostgreSQL analyzes the table, a minute and many rows later.

@@ -38,17 +38,16 @@ class BoundedConnection(psycopg.Connection[Any]):
     _ends_at = 0.0
 
     def has_own_session(self) -> bool:
-        """Whether the server's process is this connection's alone: there is no pooler between.
+        """Whether this connection leads to the server directly, and not through a pooler.
 
-        PostgreSQL tells each client the number of its process, with which the client may cancel a query. PgBouncer
-        tells a number of its own, because it gives each transaction to whichever process is free.
+        PostgreSQL tells each client the number of the server's process, with which the client may cancel a query.
+        PgBouncer tells another number, because it gives each transaction to any free process.
         """
         row = self.execute("SELECT pg_backend_pid()").fetchone()
         return row is not None and row[0] == self.info.backend_pid
 
     def keep_session(self) -> None:
-        """Let psycopg prepare the queries that are to be prepared. It then also prepares each that is run for several
-        rows, unless that is prevented."""
+        """Allow prepared queries. psycopg then also prepares each query that it runs for several rows."""
         self.owns_session = True
         self.prepare_threshold = sys.maxsize
 

@@ -25,8 +25,8 @@ class Driver:
         if self._is_sqlite:
             cursor.execute(self.sql(query), parameters)
         else:
-            many: Any = cursor
-            many.execute(self.sql(query), parameters, prepare=query in PREPARED)
+            psycopg_cursor: Any = cursor
+            psycopg_cursor.execute(self.sql(query), parameters, prepare=query in PREPARED)
 
     def rows(self, cursor: DBAPICursor, query: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
         """The rows of a query: values by column name."""
@@ -74,7 +74,7 @@ class Driver:
 
 @contextmanager
 def _not_preparing(connection: Any) -> Iterator[None]:
-    """Prepare nothing meanwhile: psycopg prepares whatever is run for several rows."""
+    """Prepare no query while the block runs: psycopg would prepare each that it runs for several rows."""
     threshold, connection.prepare_threshold = connection.prepare_threshold, None
     try:
         yield

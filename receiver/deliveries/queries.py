@@ -154,10 +154,8 @@ REQUEUE: Final = """
 GIVE_UP: Final = "UPDATE deliveries SET request_id = NULL WHERE id = :id"
 """Let a content count as new: no delivery has its request id any more."""
 
-PROMISE_CONTENT: Final = _define(
-    "UPDATE deliveries SET promised = 1 WHERE request_id = :request_id AND {is_queued}",
-)
-"""Like `PROMISE`, for whichever queued delivery holds a content."""
+PROMISE_CONTENT: Final = _define("UPDATE deliveries SET promised = 1 WHERE request_id = :request_id AND {is_queued}")
+"""Like `PROMISE`, for the queued delivery that holds a content."""
 
 GIVE_UP_REFUSAL: Final = """
     UPDATE deliveries SET request_id = NULL

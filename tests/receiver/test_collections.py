@@ -8,15 +8,8 @@ import sys
 
 import pytest
 
-from tests.support import KEY
+from tests.parts.least_settings import LEAST_SETTINGS
 
-ENV = {
-    "PUBLIC_URL": "http://127.0.0.1:8000",
-    "CALLBACK_KEYS": KEY,
-    "PARTNERS": "sandbox",
-    "SANDBOX_URL": "http://127.0.0.1:1",
-    "TEMPORAL_ADDRESS": "127.0.0.1:1",
-}
 WEB = """
 import gc
 from receiver.server import app_from_env
@@ -36,7 +29,7 @@ asyncio.run(running.run_until_stopped())
 @pytest.mark.parametrize("script", [WEB, WORKER], ids=["web", "worker"])
 def test_what_is_loaded_is_left_out_of_collections(script: str) -> None:
     """A full collection stops every answer for as long as it takes."""
-    environment = {**os.environ, **ENV}
+    environment = {**os.environ, **LEAST_SETTINGS}
     done = subprocess.run(
         [sys.executable, "-c", script], env=environment, check=True, capture_output=True, text=True, timeout=120
     )

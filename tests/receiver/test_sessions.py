@@ -60,19 +60,18 @@ async def kept_and_taken(inbox: Inbox, number: int, run: str) -> None:
     await inbox.flush()
 
 
-def test_a_pooler_is_told_from_a_server(direct: Database, proxy: Proxy) -> None:
-    """A TCP proxy gives each client a process of its own; a pooler does not."""
-    owned = []
-    for database, is_pooler in ((direct, False), (Database(proxy.url_of(direct)), False)):
-        proxy.is_pooler = is_pooler
-        connection: Any = database.connect()
-        owned.append(connection.owns_session)
-        connection.close()
-    proxy.is_pooler = True
-    connection = Database(proxy.url_of(direct)).connect()
-    owned.append(connection.owns_session)
+def owns_session(database: Database) -> bool:
+    connection: Any = database.connect()
     connection.close()
-    assert owned == [True, True, False]
+    return bool(connection.owns_session)
+
+
+def test_a_pooler_is_recognized(direct: Database, proxy: Proxy) -> None:
+    """A plain TCP proxy gives each client a process of its own; a pooler does not."""
+    proxied = Database(proxy.url_of(direct))
+    assert (owns_session(direct), owns_session(proxied)) == (True, True)
+    proxy.is_pooler = True
+    assert not owns_session(proxied)
 
 
 async def test_nothing_stays_in_a_poolers_session(pooled: Database) -> None:
@@ -128,37 +127,6 @@ def test_a_transaction_of_a_worker_or_a_command_is_durable_too(direct: Database)
         connection.exec_driver_sql(f'ALTER DATABASE "{direct.url.database}" SET synchronous_commit = off')
     with direct.begin() as connection:
         assert connection.exec_driver_sql("SHOW synchronous_commit").scalar() == "on"
-
-
-async def test_a_plan_from_a_new_store_reads_no_table_once_it_is_full(direct: Database) -> None:
-    """PostgreSQL keeps it until it analyzes the table: at best a minute later."""
-    inbox = Inbox(direct, PATIENT)
-    async with inbox.running():
-        await kept_and_taken(inbox, PLANNED_BY, "early")
-        fill_beside(direct)
-        read = await inbox._writer.do(scans, within=None)
-        await kept_and_taken(inbox, 3, "late")
-        assert await inbox._writer.do(scans, within=None) == read
-
-
-def fill_beside(database: Database) -> None:
-    """Write many rows."""
-    with database.begin() as connection:
-        connection.exec_driver_sql("ALTER TABLE deliveries SET (autovacuum_enabled = off)")
-        (own,) = connection.exec_driver_sql("SELECT count(*) FROM deliveries").one()
-        connection.exec_driver_sql("CREATE TABLE aside AS SELECT * FROM deliveries")
-        connection.exec_driver_sql("TRUNCATE deliveries")
-    fill(database, ROWS, 2, says="progress", fate="taken", callback="{}")
-    with database.begin() as connection:
-        connection.exec_driver_sql("INSERT INTO deliveries SELECT * FROM aside")
-        connection.exec_driver_sql("DROP TABLE aside")
-        assert connection.exec_driver_sql("SELECT count(*) FROM deliveries").one() == (own + ROWS,)
-
-
-def scans(cursor: Any) -> list[Any]:
-    """How often the tables were read as a whole."""
-    cursor.execute("SELECT pg_stat_force_next_flush()")
-    return asked(cursor, "SELECT coalesce(sum(seq_scan), 0) FROM pg_stat_user_tables")
 
 
 STATES = {

@@ -28,16 +28,10 @@ from receiver.server import app_from_env
 from receiver.settings import WebSettings
 from tests.parts.callbacks import BASE, CLAIMS, DONE, URLS, partners
 from tests.parts.consoles import PASSWORD, away, browsing
+from tests.parts.least_settings import LEAST_SETTINGS
 from tests.parts.switchable import Switchable
 from tests.support import KEY
 
-ENV = {
-    "PUBLIC_URL": "http://127.0.0.1:8000",
-    "CALLBACK_KEYS": KEY,
-    "PARTNERS": "sandbox",
-    "SANDBOX_URL": "http://127.0.0.1:1",
-    "TEMPORAL_ADDRESS": "127.0.0.1:1",
-}
 IMPORTED = """
 import sys
 from receiver.server import app_from_env
@@ -61,7 +55,7 @@ async def web(console: ASGIApp | None) -> AsyncIterator[httpx.AsyncClient]:
 
 def app_of(settings: dict[str, str]) -> Starlette:
     """The app of a process. The tests' own process is not frozen."""
-    with patch.dict(os.environ, {**ENV, **settings}), patch("receiver.server.freeze_loaded_objects"):
+    with patch.dict(os.environ, {**LEAST_SETTINGS, **settings}), patch("receiver.server.freeze_loaded_objects"):
         return app_from_env()
 
 
@@ -88,7 +82,11 @@ async def test_with_a_password_the_console_is_there() -> None:
 def test_without_a_password_no_template_engine_is_imported() -> None:
     """In a process of its own: this one has imported it."""
     done = subprocess.run(
-        [sys.executable, "-c", IMPORTED], env={**os.environ, **ENV}, capture_output=True, text=True, check=True
+        [sys.executable, "-c", IMPORTED],
+        env={**os.environ, **LEAST_SETTINGS},
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert done.stdout == "[]\n"
 
@@ -98,7 +96,7 @@ def test_without_a_password_no_template_engine_is_imported() -> None:
 )
 def test_a_weak_password_is_refused_at_the_start(url: str, password: str) -> None:
     with pytest.raises(SettingsError) as raised:
-        WebSettings.from_env({**ENV, "PUBLIC_URL": url, "CONSOLE_PASSWORD": password})
+        WebSettings.from_env({**LEAST_SETTINGS, "PUBLIC_URL": url, "CONSOLE_PASSWORD": password})
     assert "CONSOLE_PASSWORD" in {fault.name for fault in raised.value.faults}
     assert password not in str(raised.value)
 
