@@ -48,8 +48,9 @@ def partner_that_says(*answers: Answer | ApplicationError) -> ScriptedPartner:
     return ScriptedPartner(status=status)
 
 
-def away() -> ApplicationError:
-    return ApplicationError("partner partner-1 answered 500", type="PartnerNotAsked")
+def away(*, for_good: bool = False) -> ApplicationError:
+    """No answer: the question is asked again, unless the partner is away for good."""
+    return ApplicationError("partner partner-1 answered 500", type="PartnerNotAsked", non_retryable=for_good)
 
 
 async def ledger_of(handle: Handle) -> list[tuple[str, str]]:
@@ -225,11 +226,10 @@ async def test_many_ask_me_callbacks_ask_few_times_with_growing_pauses(skipping:
 
 
 async def test_an_ask_me_for_an_earlier_call_is_only_kept(skipping: WorkflowEnvironment) -> None:
-    partner = partner_that_says(away(), Answer("succeeded"))
+    partner = partner_that_says(away(for_good=True), Answer("succeeded"))
     partner_calls = partner.calls
     async with working(skipping.client, partner):
-        settings = {"timeout": 3600.0, "on_timeout": "retry", "attempts": 2, "call_within": 0.5}
-        handle = await start(skipping.client, stage(1, **settings))
+        handle = await start(skipping.client, stage(1, timeout=3600.0, on_timeout="retry", attempts=2))
         await waiting(handle)
         await skip_time(skipping, seconds=3700)
         await waiting(handle, attempt=2)
