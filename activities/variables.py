@@ -26,6 +26,7 @@ VARIABLES: Final[Mapping[str, str]] = {
     "ALLOW_SQLITE": "1 to keep deliveries in SQLite although PUBLIC_URL is public",
     "DEVELOPMENT": "1 on a developer's machine: a tunnel's PUBLIC_URL may go with the sample partners and SQLite",
     "RETENTION_DAYS": "days to keep deliveries",
+    "PACK_DELIVERIES": "1 to compress new deliveries in the store, once every receiver and command can read them",
     "BUILD_ID": "the deployed version, such as the id of the commit; shown in logs and metrics",
     "WORKER_VERSIONING": "1 to have Temporal give runs only to workers whose BUILD_ID was made current",
     "METRICS_PORT": "a port on which the worker answers /metrics and /healthz; without it, it listens nowhere",

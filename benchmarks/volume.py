@@ -14,10 +14,10 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import psycopg
 import sqlalchemy as sa
@@ -35,6 +35,7 @@ from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.queue import Conclusion, Queued
 from receiver.deliveries.statements import Statements
 from tests.stores import Postgres
+from workflows.contract import Answer, Callback
 from workflows.durations import DAY
 
 KEPT: Final = 400_000
@@ -176,10 +177,17 @@ async def deleted_beside_traffic(database: Database) -> tuple[float, float, floa
     return deleted / took, alone, beside
 
 
-async def written(database: Database) -> dict[str, float]:
+class Written(NamedTuple):
+    """Bytes that a delivery takes."""
+
+    wal: float
+    disk: float
+
+
+async def written(database: Database, *, packs: bool) -> Written:
     """Bytes of WAL and on disk for a delivery with a body of 1 KiB and 15 headers, and its fate, one at a time."""
     headers = tuple((f"X-Header-{n}", uuid.uuid4().hex[:20]) for n in range(15))
-    inbox = Inbox(database)
+    inbox = Inbox(database, packs=packs)
 
     def sizes() -> tuple[float, float]:
         with database.begin() as connection:
@@ -189,29 +197,31 @@ async def written(database: Database) -> dict[str, float]:
     async with inbox.running():
         began = (0.0, 0.0)
         for n in range(LOGGED + 1):
-            data = json.dumps({"data": {f"field-{m}": uuid.uuid4().hex[:24] for m in range(24)}})
-            body = data.ljust(1024).encode()
+            data = {f"field-{m}": uuid.uuid4().hex[:24] for m in range(24)}
+            body = json.dumps({"data": data}).ljust(1024).encode()
             one = replace(delivery(), headers=headers, body=body, body_size=len(body), body_digest=digest(body))
-            await inbox.keep(one, replace(queued(one), callback=data), lease=True)
+            callback = Callback(Answer("succeeded", data), one.chain_id, one.attempt, one.issued_at)
+            await inbox.keep(one, replace(queued(one), callback=json.dumps(asdict(callback))), lease=True)
             inbox.conclude(Conclusion(one.id, Fate.TAKEN))
             if n == 0:
                 await inbox.depth()
                 began = sizes()
         await inbox.depth()
         wal, disk = (now - before for now, before in zip(sizes(), began, strict=True))
-        return {"WAL": wal / LOGGED, "disk": disk / LOGGED}
+        return Written(wal / LOGGED, disk / LOGGED)
 
 
 async def measure() -> list[Figure]:
     """Milliseconds of each statement, rows deleted a second, and bytes for a delivery."""
     with server() as postgres:
-        small, large = new_store(postgres), new_store(postgres)
-        await asyncio.to_thread(fill, small, SMALL, SMALL)
-        sizes = await written(small)
+        small, packing, large = (new_store(postgres) for _ in range(3))
+        for database in (small, packing):
+            await asyncio.to_thread(fill, database, SMALL, SMALL)
+        plain, packed = await written(small, packs=False), await written(packing, packs=True)
         await asyncio.to_thread(fill, large, KEPT, PENDING)
         few, many = await asyncio.to_thread(costs, small), await asyncio.to_thread(costs, large)
         deleted, alone, beside = await deleted_beside_traffic(large)
-        for database in (small, large):
+        for database in (small, packing, large):
             database.engine.dispose()
     rows = f"{(KEPT + PENDING) // 1000:,} thousand rows"
     traffic = {"without deleting": alone, "beside deleting": beside}
@@ -219,8 +229,9 @@ async def measure() -> list[Figure]:
         *(figure for name in few for figure in _statement(name, {IN_SMALL: few[name], rows: many[name]})),
         Figure("volume", "retention", "beside traffic", "rows deleted", deleted, "/s"),
         *compared("volume", "retention", "deliveries kept", "/s", traffic, "without deleting"),
-        Figure("volume", "a delivery", "with its fate", "WAL", sizes["WAL"], "B", wanted=WANTED_WAL),
-        Figure("volume", "a delivery", "with its fate", "disk", sizes["disk"], "B"),
+        Figure("volume", "a delivery", "plain", "WAL", plain.wal, "B"),
+        Figure("volume", "a delivery", "packed", "WAL", packed.wal, "B", wanted=WANTED_WAL),
+        *compared("volume", "a delivery", "disk", "B", {"plain": plain.disk, "packed": packed.disk}, "plain"),
     ]
 
 

@@ -59,7 +59,7 @@ def create_app(
     store: where deliveries are kept, or None; used during the app's lifespan. metrics: how they are shown and pushed.
     trial, console: the sandbox and the console to mount, or None.
     """
-    inbox = None if store is None else Inbox(store.database, timing)
+    inbox = None if store is None else Inbox(store.database, timing, packs=store.packs)
     counters = Metrics(inbox, metrics.token, build, [gauges.read for gauges in slow_gauges(signals, partners, store)])
     forwarder = Direct(signals) if inbox is None else Stored(signals, inbox, timing, counters.called_back)
     callbacks = Callbacks(urls, partners, forwarder, counters)

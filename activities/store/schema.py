@@ -54,6 +54,8 @@ DELIVERIES: Final = sa.Table(
     sa.Column("reference", sa.Text, nullable=False, server_default=""),
     sa.Column("part_of", sa.Text, nullable=False, server_default=""),
     sa.Column("part", sa.BigInteger, nullable=False, server_default="0"),
+    # Body, callback and headers, if they are packed: see `packing`.
+    sa.Column("packed", sa.LargeBinary),
     # The inbox's columns, which are not part of the capture: they are NULL for an imported delivery, which is never
     # forwarded.
     sa.Column("request_id", sa.Text, unique=True),

@@ -18,10 +18,15 @@ FIX: Final = "use postgresql://USER:PASSWORD@HOST/NAME, or sqlite:///FILE on one
 
 @dataclass(frozen=True)
 class Store:
-    """A store. days: how long a delivery is kept. Pending and parked deliveries are kept until they are neither."""
+    """A store.
+
+    days: how long a delivery is kept. Pending and parked deliveries are kept until they are neither.
+    packs: whether body, callback and headers of new deliveries are compressed together; see `packing`.
+    """
 
     database: Database
     days: int = DEFAULT_DAYS
+    packs: bool = False
 
     @classmethod
     def read(cls, env: Environment, public_url: str = "") -> Self | None:
@@ -46,4 +51,4 @@ class Store:
         if database.is_sqlite and public and env.optional("ALLOW_SQLITE") != "1":
             problem = "names SQLite, which a deploy on a PaaS wipes"
             env.fault("DATABASE_URL", problem, "attach PostgreSQL, or set ALLOW_SQLITE=1 if this disk lasts")
-        return cls(database, days)
+        return cls(database, days, packs=env.switch("PACK_DELIVERIES"))

@@ -15,6 +15,7 @@ from activities.callback_urls import Claims
 from activities.environment import is_text
 from activities.store.database import Database
 from activities.store.errors import StoreAway
+from activities.store.packing import unpack_row
 from activities.store.schema import CALLS, DELIVERIES, RECORD
 from receiver.deliveries.delivery import Delivery, Fate
 from receiver.deliveries.errors import NeverForwarded, NoSuchDelivery, PartlyAdded
@@ -27,10 +28,15 @@ PAGE: Final = 200
 """Deliveries that are read at once. Each body may have a mebibyte."""
 
 WITHOUT_BODY: Final = tuple(
-    sa.case((column.is_not(None), sa.literal(b"", sa.LargeBinary))).label("body") if column is C.body else column
+    sa.case((sa.or_(C.body.is_not(None), C.packed.is_not(None)), sa.literal(b"", sa.LargeBinary))).label("body")
+    if column is C.body
+    else column
     for column in RECORD
 )
-"""The columns of a `Delivery` without its body. The body is b"" if there is a body, and None if there is none."""
+"""The columns of a `Delivery` without its body. The body is b"" if there is a body, and None if there is none.
+
+A packed row is read whole, for its headers.
+"""
 
 HEX: Final = re.compile("[0-9a-f]+")
 
@@ -240,15 +246,19 @@ class Archive:
     def held(self, id_: str) -> tuple[Delivery, str | None]:
         """The delivery as in `get`, and the callback kept for its signal; None if it is never forwarded."""
         delivery = self.get(id_)
-        with self._database.begin() as connection:
-            callback = connection.execute(sa.select(C.callback).where(C.id == delivery.id)).scalar()
+        callback: str | None = self._kept(delivery.id, C.callback)
         return delivery, callback
 
     def kept_body(self, id_: str) -> bytes | None:
         """The body of this delivery as it is kept, with its tokens; None if it was not kept."""
-        with self._database.begin() as connection:
-            body = connection.execute(sa.select(C.body).where(C.id == id_)).scalar()
+        body = self._kept(id_, C.body)
         return None if body is None else bytes(body)
+
+    def _kept(self, id_: str, column: sa.Column[Any]) -> Any:
+        """The value of a column, from a row that may be packed; None if the delivery is not kept."""
+        with self._database.begin() as connection:
+            row = connection.execute(sa.select(column, C.packed).where(C.id == id_)).mappings().first()
+        return unpack_row(dict(row))[column.name] if row else None
 
     def find_call(self, partner: str, reference: str) -> Claims | None:
         """The claims of the partner's latest call with this reference."""

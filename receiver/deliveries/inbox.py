@@ -56,19 +56,20 @@ class Inbox:
     """The receiver's side of the store.
 
     Every coroutine raises `StoreAway`; `note` and `conclude` do not wait for the store.
+    packs: whether new queued deliveries are packed; see `packing`.
     on_concluded: called in the event loop with what was found out while results were recorded.
     room_for_next: how many deliveries may be leased now, each together with the result of the one before it in its
     stage. Called in the writer's thread.
     """
 
-    def __init__(self, database: Database, timing: Timing = DEFAULT_TIMING) -> None:
+    def __init__(self, database: Database, timing: Timing = DEFAULT_TIMING, *, packs: bool = False) -> None:
         self._timing = timing
         self.budget = RecordBudget()
         self._statements = Statements(database)
         self._taken = TakenMemory()
         judge = Judge(self._statements, self.budget, timing)
         self._matching = Matching(database)
-        self._work = work = Keeping(self._statements, judge, self._matching, self._taken, self.budget)
+        self._work = work = Keeping(self._statements, judge, self._matching, self._taken, self.budget, packs=packs)
         self._writer = Writer(database, self._statements.begin)
         self._conclusions: JobKind[Conclusion, None] = self._writer.add_kind(self._conclude_all)
         self._notes: JobKind[_Note, None] = self._writer.add_kind(self._insert_notes)

@@ -16,7 +16,7 @@ from receiver.deliveries.judging import Judge, Keep, Kept
 from receiver.deliveries.matching import KnownOrigin, Matching
 from receiver.deliveries.memory import TAKEN_REASON, TakenMemory
 from receiver.deliveries.queue import Conclusion
-from receiver.deliveries.rows import claims_in, stored_size, to_row
+from receiver.deliveries.rows import claims_in, pack_row, stored_size, to_row
 from receiver.deliveries.statements import Statements
 
 
@@ -24,16 +24,25 @@ class Keeping:
     """The inbox's work on new deliveries, in the writer's thread.
 
     taken: the deliveries that Temporal took while the store was away. matching: looks up what calls are of.
+    packs: whether the rows of queued deliveries are packed.
     """
 
     def __init__(
-        self, statements: Statements, judge: Judge, matching: Matching, taken: TakenMemory, budget: RecordBudget
+        self,
+        statements: Statements,
+        judge: Judge,
+        matching: Matching,
+        taken: TakenMemory,
+        budget: RecordBudget,
+        *,
+        packs: bool = False,
     ) -> None:
         self._statements = statements
         self._matching = matching
         self._judge = judge
         self._taken = taken
         self._budget = budget
+        self._packs = packs
 
     def keep(self, cursor: DBAPICursor, keeps: Sequence[Keep]) -> dict[Keep, Kept]:
         """Judge and insert. Leaves out those to judge again, because another process inserted their content first.
@@ -50,6 +59,8 @@ class Keeping:
         # By stage in every process, or two transactions with the same contents in other orders would block each other.
         # Within a stage the order stays.
         new = sorted((row for row in rows if "request_id" in row), key=lambda row: (row["chain_id"], row["stage"]))
+        if self._packs:
+            new = list(map(pack_row, new))
         lost = {row["id"] for row in new} - (self._statements.insert(cursor, new) if new else set())
         if rest := [row for row in rows if "request_id" not in row and row["duplicate_of"] not in lost]:
             self._statements.insert(cursor, rest)

@@ -29,8 +29,8 @@ QUEUED_SINCE: Final = "CASE WHEN fate_at > 0 THEN fate_at ELSE received_at END"
 FRAGMENTS: Final[dict[str, str]] = {
     "first": "id, status, verdict, fate, request_id, CASE WHEN due_at IS NULL THEN fate_at END AS concluded_at, "
     "callback IS NULL AS bare",
-    "queued": "id, workflow_id, chain_id, stage, attempt, partner, issued_at, expires_at, callback, request_id, tries, "
-    f"fate, {QUEUED_SINCE} AS since",
+    "queued": "id, workflow_id, chain_id, stage, attempt, partner, issued_at, expires_at, callback, packed, "
+    f"request_id, tries, fate, {QUEUED_SINCE} AS since",
     "queued_since": QUEUED_SINCE,
     "is_queued": "CASE WHEN due_at IS NULL THEN 0 ELSE 1 END = 1",
     "has_content": "CASE WHEN request_id IS NULL THEN 0 ELSE 1 END = 1",
@@ -126,8 +126,8 @@ A kept plan for a list would count with ten contents, and so PostgreSQL plans ea
 the plan, except where the chains that it knows have many deliveries each.
 """
 
-CALLBACKS: Final = "SELECT id, callback FROM deliveries WHERE id {among_texts}"
-"""The kept callbacks of some deliveries, as JSON."""
+CALLBACKS: Final = "SELECT id, callback, packed FROM deliveries WHERE id {among_texts}"
+"""The kept callbacks of some deliveries, as JSON or packed."""
 
 # --- new deliveries, and repeats of their content
 
@@ -293,7 +293,8 @@ longest: bytes of the longest body that a refused delivery keeps.
 SIZES: Final = _define(
     """
     SELECT id, partner,
-        CASE WHEN body_size > :longest THEN 0 ELSE coalesce(length(body), 0) END + {length_of_texts} AS size
+        CASE WHEN body_size > :longest THEN 0 ELSE coalesce(length(body), 0) END + coalesce(length(packed), 0)
+            + {length_of_texts} AS size
     FROM deliveries WHERE id {among_texts}
 """
 )

@@ -16,6 +16,7 @@ from sqlalchemy.engine.interfaces import DBAPICursor
 
 from activities.store.calls import PRUNE_CALLS
 from activities.store.database import Database
+from activities.store.packing import unpack_row
 from receiver.deliveries import queries
 from receiver.deliveries.content import said_in
 from receiver.deliveries.delivery import MAX_REFUSED_BODY_BYTES, Fate
@@ -148,7 +149,7 @@ class Statements:
     def said(self, cursor: DBAPICursor, ids: Sequence[str]) -> dict[str, str]:
         """Digests of what the kept callbacks of these deliveries say, by delivery id; see `content.said_in`."""
         rows = self._driver.rows(cursor, queries.CALLBACKS, self._driver.texts(set(ids)))
-        return {row["id"]: said_in(row["callback"]) for row in rows}
+        return {row["id"]: said_in(row["callback"]) for row in map(unpack_row, rows)}
 
     # --- new deliveries, and repeats of their content
 
@@ -222,7 +223,7 @@ class Statements:
             if len(rows) < most:
                 moments = {"since": since, "before": before, "until": until}
                 rows += self._driver.rows(cursor, claim, {"most": most - len(rows), **moments})
-        return sorted(map(_queued, rows), key=lambda queued: queued.id)
+        return sorted(map(_queued, map(unpack_row, rows)), key=lambda queued: queued.id)
 
     def claim_next(
         self, cursor: DBAPICursor, stages: Iterable[tuple[str, int]], *, at: float, until: float
@@ -235,7 +236,7 @@ class Statements:
         rows: list[dict[str, Any]] = []
         for chain_id, stage in sorted(stages):  # in every process in the same order: none waits for another in a circle
             rows += self._driver.rows(cursor, queries.CLAIM_NEXT, {"chain_id": chain_id, "stage": stage, **moments})
-        return list(map(_queued, rows))
+        return list(map(_queued, map(unpack_row, rows)))
 
     def conclude(self, cursor: DBAPICursor, conclusions: Sequence[Conclusion], at: float) -> set[tuple[str, int]]:
         """Record the results of tries. at: unix seconds, now. If a row is no longer queued, only a final fate counts.

@@ -17,7 +17,7 @@ NAMED_BY_PARTNERS = tuple(f"{name.upper()}_" for name in PARTNERS)
 NO_SETTINGS = {"STAGEHOOK_TRACEBACK", "XDG_CACHE_HOME", "SSL_CERT_FILE"}
 """Variables of the command line and of OpenSSL, which no deployment sets."""
 
-READ = re.compile(r'\b(?:env|environ)\.(?:get|text|secret|optional|url|names|number)\(\s*"([A-Z_]+)"')
+READ = re.compile(r'\b(?:env|environ)\.(?:get|text|secret|optional|url|names|number|switch)\(\s*"([A-Z_]+)"')
 
 
 def of_others(name: str) -> bool:

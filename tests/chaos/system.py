@@ -289,7 +289,8 @@ def _add_stagehook(made: System) -> None:
         port = made.env["PORT"] if place == 0 else str(free_port())
         made.doors[name] = f"http://127.0.0.1:{port}"
         several = {"WEB_CONCURRENCY": "2"} if setting.several and place == 1 else {}
-        env = {**made.env, "PORT": port, "TEMPORAL_ADDRESS": _through(made, name), **several}
+        packs = {"PACK_DELIVERIES": str(place % 2)}  # the store has both forms, and each receiver sends both
+        env = {**made.env, "PORT": port, "TEMPORAL_ADDRESS": _through(made, name), **several, **packs}
         made.parts[name] = Part(name, _command("serve", setting.web), env)
     for name in _workers(setting):
         env = {**made.env, "TEMPORAL_ADDRESS": _through(made, "workers")}

@@ -24,8 +24,10 @@ from workflows.contract import Answer, Callback
 class Door:
     """A forwarder on a store and a switchable Temporal, and what tests ask of it."""
 
-    def __init__(self, database: Database, temporal: Switchable, timing: Timing = PATIENT) -> None:
-        self.inbox = Inbox(database, timing)
+    def __init__(
+        self, database: Database, temporal: Switchable, timing: Timing = PATIENT, *, packs: bool = False
+    ) -> None:
+        self.inbox = Inbox(database, timing, packs=packs)
         self.forwarder = Stored(temporal, self.inbox, timing)
 
     async def deliver(self, one: Delivery, request_id: str = "") -> Verdict:

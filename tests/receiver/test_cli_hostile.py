@@ -242,6 +242,7 @@ CASES: dict[str, list[list[str]]] = {
     "db current": [[], ["--json"]],
     "db downgrade": [["--to", HOSTILE], ["--to", "0001"]],
     "completion": [[HOSTILE], ["bash"]],
+    "db unpack": [[]],
     "db prune": [
         ["--older-than", age, "--yes", *more] for age, more in (("9000d", []), (HOSTILE, []), ("9000d", ["--json"]))
     ],

@@ -210,6 +210,29 @@ async def test_what_one_version_parks_the_other_releases(system: Deployment, tre
     assert system.errors() == []
 
 
+async def test_what_is_packed_is_sent_by_the_old_version_once_unpacked(
+    system: Deployment, trees: dict[str, Tree]
+) -> None:
+    """Until then it parks it as unreadable: it takes nothing else for a callback, and loses nothing."""
+    old, new, run = trees["old"], trees["new"], "packed"
+    await system.run(new, *RELEASE)
+    system.env["PACK_DELIVERIES"] = "1"
+    await system.replace_webs([new])
+    await system.stop_temporal()
+    url = system.urls.issue(Claims(run, "chain", 1, 1, "sandbox", 1_790_000_000, 4_000_000_000))
+    async with httpx.AsyncClient(trust_env=False, timeout=10) as http:
+        assert (await http.post(url, json={"status": "succeeded"})).status_code == 202
+    await system.replace_webs([old])
+    await system.start_temporal()
+    await until(lambda: system.count("parked") == 1, "the packed delivery is parked")
+    (parked,) = system.archive.every()
+    assert parked.fate_reason.startswith("what is kept cannot be read")
+    await system.run(new, "db", "unpack")
+    await system.start_run(run, SHAPES[0].run_input())
+    await system.run(old, "delivery", "release", "--fate", "parked")
+    await until(lambda: system.count("taken") == 1, "the released delivery is taken")
+
+
 def test_each_version_runs_its_own_code(trees: dict[str, Tree]) -> None:
     for tree in trees.values():
         assert tree.home() == tree.folder

@@ -42,6 +42,18 @@ def downgrade(revision: str, *, yes: bool) -> None:
 
 
 @db.command()
+def unpack() -> None:
+    """Unpack packed deliveries, before a roll-back.
+
+    An earlier version cannot read what PACK_DELIVERIES=1 has packed. Remove PACK_DELIVERIES from every receiver first.
+    Receivers may run meanwhile, and the command may be repeated.
+    """
+    from receiver.cli.db.unpacking import unpack_store
+
+    unpack_store()
+
+
+@db.command()
 @json_option
 def current(*, as_json: bool) -> int:
     """Print the schema versions of the store and this program. Exits 1 if the store's is older."""

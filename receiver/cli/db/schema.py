@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from activities.store import migrations
 from activities.store.errors import NewerSchema
+from activities.store.packing import BadPacking
 from receiver.cli.db.store import need_store, read_store
+from receiver.cli.db.unpacking import BAD_ADVICE
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.output import confirm_first, note, print_json, say
 
@@ -46,7 +48,10 @@ def downgrade_store(revision: str, *, yes: bool) -> None:
     if not yes:
         what = f"take {store} back from {before} to {revision}; what only later revisions keep is deleted"
         confirm_first(what, declined="nothing was changed")
-    migrations.downgrade(store, revision)
+    try:
+        migrations.downgrade(store, revision)
+    except BadPacking as error:
+        raise CommandError(f"{error}; nothing was changed", BAD_ADVICE) from error
     note(f"{store} is at {revision}, taken back from {before}")
 
 

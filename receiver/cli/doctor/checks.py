@@ -118,7 +118,8 @@ def _store(store: Store | None) -> Finding:
     if store.database.is_exposed():
         says = f"every user of this machine can read {store.database}"
         return Finding("store", ok=False, says=says, fix="change the owner of the file to this user, or run chmod 600")
-    return Finding("store", ok=True, says=f"{store.database}, kept for {store.days} days")
+    kept = "packed and kept" if store.packs else "kept"
+    return Finding("store", ok=True, says=f"{store.database}, {kept} for {store.days} days")
 
 
 async def _attributes() -> AsyncIterator[Finding]:
