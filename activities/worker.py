@@ -13,6 +13,7 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxRestrictions
 
+from activities.annotations import resolve_annotations
 from activities.builds import NO_BUILD, Build
 from activities.callback_urls import CallbackURLs
 from activities.calls import PartnerCalls
@@ -85,6 +86,7 @@ def workflow_runner() -> GuardedRunner:
     # A class of your own runs in the sandbox, and shares the audited modules, because they hold no state. It must share
     # the contract: the converter and the activities would not recognize a second copy of its classes.
     keep_wait_order()
+    resolve_annotations()
     return GuardedRunner(
         restrictions=SandboxRestrictions.default.with_passthrough_modules(*AUDITED),
         audited=AUDITED,

@@ -13,6 +13,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
+from activities.annotations import resolve_annotations
 from activities.callback_urls import CallbackURLs
 from activities.client import connect, connect_config, target_of
 from activities.store.errors import SchemaMissing, StoreAway
@@ -56,6 +57,7 @@ def app_from_env() -> Starlette:
         trial=TrialSandbox.of(shared),
         console=_console_of(settings),
     )
+    resolve_annotations()
     freeze_loaded_objects()
     return app
 
