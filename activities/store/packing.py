@@ -3,7 +3,7 @@
 Body, callback and headers repeat each other. Compressed together they are short enough that PostgreSQL writes no row of
 its other table (TOAST) for them.
 
-A packed row has `PACKED_CALLBACK` as its callback, which is no JSON, `[]` as headers, and no body. A receiver of an
+A packed row has `PACKED_CALLBACK` as its callback, which is not JSON, `[]` as headers, and no body. A receiver of an
 earlier release parks it as unreadable, and keeps it. `unpack_rows` restores the columns.
 """
 
@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 import sqlalchemy as sa
 
 PACKED_CALLBACK: Final = "packed"
-"""The callback of a packed row. Another one was written later, such as by `delivery release`, and counts instead."""
+"""The callback of a packed row. Any other callback was written later, such as by `delivery release`, and counts."""
 
 NO_HEADERS: Final = "[]"
 
