@@ -11,7 +11,7 @@ from workflows import contract
 def resolve_annotations() -> None:
     """Replace the annotations of the contract's classes, which are text, by types. May be called again.
 
-    The SDK asks for the types of a class's fields whenever it converts JSON to the class. It would compile each text
+    The SDK asks for the types of a class's fields whenever it converts JSON to the class. It would compile the text
     each time, which takes three times as long as the conversion.
     """
     for value in vars(contract).values():
