@@ -43,7 +43,7 @@ LARGEST_WINDOW: Final = 15
 because a longer one takes longer to set up."""
 
 POSITIONS_READ: Final = 1000
-"""Positions that a query looks for packed rows in. No index leads to them."""
+"""Positions that a query searches for packed rows. No index leads to these."""
 
 UNPACK_BATCH: Final = 50
 """Rows that are unpacked in a transaction. With 30 kB each it takes 0.1 s; a receiver waits 0.2 s for a row."""

@@ -27,13 +27,11 @@ C: Final = DELIVERIES.c
 PAGE: Final = 200
 """Deliveries that are read at once. Each body may have a mebibyte."""
 
-WITHOUT_BODY: Final = tuple(
-    sa.case((sa.or_(C.body.is_not(None), C.packed.is_not(None)), sa.literal(b"", sa.LargeBinary))).label("body")
-    if column is C.body
-    else column
-    for column in RECORD
-)
-"""The columns of a `Delivery` without its body. The body is b"" if there is a body, and None if there is none.
+HAS_BODY: Final = sa.or_(C.body.is_not(None), C.packed.is_not(None))
+NO_BYTES: Final = sa.case((HAS_BODY, sa.literal(b"", sa.LargeBinary))).label("body")
+
+WITHOUT_BODY: Final = tuple(NO_BYTES if column is C.body else column for column in RECORD)
+"""The columns of a `Delivery` without its body: b"" replaces a kept body, and a missing body is None.
 
 A packed row is read whole, for its headers.
 """

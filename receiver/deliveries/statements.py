@@ -223,7 +223,7 @@ class Statements:
             if len(rows) < most:
                 moments = {"since": since, "before": before, "until": until}
                 rows += self._driver.rows(cursor, claim, {"most": most - len(rows), **moments})
-        return sorted(map(_queued, map(unpack_row, rows)), key=lambda queued: queued.id)
+        return sorted(map(_queued, rows), key=lambda queued: queued.id)
 
     def claim_next(
         self, cursor: DBAPICursor, stages: Iterable[tuple[str, int]], *, at: float, until: float
@@ -236,7 +236,7 @@ class Statements:
         rows: list[dict[str, Any]] = []
         for chain_id, stage in sorted(stages):  # in every process in the same order: none waits for another in a circle
             rows += self._driver.rows(cursor, queries.CLAIM_NEXT, {"chain_id": chain_id, "stage": stage, **moments})
-        return list(map(_queued, map(unpack_row, rows)))
+        return list(map(_queued, rows))
 
     def conclude(self, cursor: DBAPICursor, conclusions: Sequence[Conclusion], at: float) -> set[tuple[str, int]]:
         """Record the results of tries. at: unix seconds, now. If a row is no longer queued, only a final fate counts.
@@ -319,6 +319,7 @@ def _success(row: Mapping[str, Any]) -> Success:
 
 
 def _queued(row: Mapping[str, Any]) -> Queued:
+    row = unpack_row(row)
     return Queued(
         id=row["id"],
         claims=claims_in(row),

@@ -11,7 +11,7 @@ from receiver.cli.db.store import need_store
 from receiver.cli.errors import CommandError
 from receiver.cli.output import counted, note, say
 
-BAD_ADVICE: Final = "the release that packed it can unpack it; damaged bytes are whole only in a backup"
+BAD_ADVICE: Final = "unpack it with the release that packed it; restore a damaged delivery from a backup"
 
 
 def unpack_store() -> None:
@@ -21,7 +21,7 @@ def unpack_store() -> None:
     """
     store, count, failed = need_store(), 0, 0
     if Environment(os.environ).switch("PACK_DELIVERIES"):
-        note("PACK_DELIVERIES is 1 here: a receiver that has it too goes on packing")
+        note("PACK_DELIVERIES is 1 here: remove it from every receiver, or receivers go on packing")
     for unpacked, bad in unpack_rows(store.begin):
         count, failed = count + unpacked, failed + len(bad)
         for sentence in bad:
