@@ -213,7 +213,7 @@ async def test_what_one_version_parks_the_other_releases(system: Deployment, tre
 async def test_what_is_packed_is_sent_by_the_old_version_once_unpacked(
     system: Deployment, trees: dict[str, Tree]
 ) -> None:
-    """Until then it parks it as unreadable: it takes nothing else for a callback, and loses nothing."""
+    """Before that, the old version parks the delivery as unreadable, and keeps it."""
     old, new, run = trees["old"], trees["new"], "packed"
     await system.run(new, *RELEASE)
     system.env["PACK_DELIVERIES"] = "1"
@@ -231,6 +231,7 @@ async def test_what_is_packed_is_sent_by_the_old_version_once_unpacked(
     await system.start_run(run, SHAPES[0].run_input())
     await system.run(old, "delivery", "release", "--fate", "parked")
     await until(lambda: system.count("taken") == 1, "the released delivery is taken")
+    assert system.errors() == []
 
 
 def test_each_version_runs_its_own_code(trees: dict[str, Tree]) -> None:
