@@ -23,6 +23,7 @@ from receiver.cli import run, stagehook
 from receiver.cli.demo.stack import stagehook_command
 from receiver.deliveries.archive import Archive
 from tests.commands import command
+from tests.local_stack import eventually
 from tests.parts.deliveries import delivery
 from tests.parts.empty_stores import SQLiteFiles
 from tests.parts.listeners import listening
@@ -168,6 +169,11 @@ def test_a_question_is_ended_by_no_and_by_ctrl_d(answer: bytes, asking: list[str
     assert "nothing was sent" in done.err
 
 
+def is_sleeping(pid: int) -> bool:
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=True).stdout
+    return state.startswith("S")
+
+
 @pytest.mark.system
 def test_a_question_is_ended_by_ctrl_c(asking: list[str]) -> None:
     words = stagehook_command(*asking)
@@ -178,11 +184,13 @@ def test_a_question_is_ended_by_ctrl_c(asking: list[str]) -> None:
             shown = b""
             while b"Go on?" not in shown:
                 shown += terminal.read(1000)
+            eventually(lambda: is_sleeping(process.pid))  # it reads: Python forgets a signal between question and read
             process.send_signal(signal.SIGINT)
             assert process.wait(timeout=30) == 130
             assert b"nothing was sent" in terminal.read(1000)
         finally:
             process.kill()
+            process.wait()
 
 
 @pytest.mark.parametrize(
