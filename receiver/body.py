@@ -26,20 +26,23 @@ SKIM_SECONDS: Final = 1.0
 class Incoming:
     """A body that is being received.
 
-    announced: the size that the head announces; without a length, the most bytes that may be kept of it.
     size: bytes read so far. digest: SHA-256 of the whole body, once it was skimmed to its end; until then "".
     """
 
     def __init__(self, request: Request) -> None:
+        self._headers = request.headers
         # `read` and `skim` share an iterator, so that `skim` continues where `read` stopped.
         self._stream = request.stream()
-        chunked = "transfer-encoding" in request.headers
-        length = request.headers.get("content-length", "" if chunked else "0")
-        self.announced = int(length) if LENGTH.fullmatch(length) else MAX_REFUSED_BODY_BYTES
         self._broken = False
         self._kept = bytearray()
         self.size = 0
         self.digest = ""
+
+    @property
+    def announced(self) -> int:
+        """The size that the head announces; without a length, the most bytes that may be kept of it."""
+        length = self._headers.get("content-length", "" if "transfer-encoding" in self._headers else "0")
+        return int(length) if LENGTH.fullmatch(length) else MAX_REFUSED_BODY_BYTES
 
     async def read(self) -> bytes:
         """Read the whole body. Raises `Refused` if it is too large, too slow or cut off."""

@@ -187,7 +187,7 @@ class Callbacks:
         check_headers(request, partner)
         capture.body = body = await incoming.read()
         await self._handshakes.end(partner, request, door, "body", body)
-        capture.signed_id = self._prove(request, partner, capture.headers, body)
+        capture.signed_id = _prove(request, partner, door.url, capture.headers, body)
         capture.is_proven = partner.proves_its_bodies
         if wait := self._of_partners.seconds_to_wait(partner.name, partner.rate):
             raise Refused(Verdict.TOO_MANY, "by this partner", retry_after=math.ceil(wait))
@@ -227,23 +227,26 @@ class Callbacks:
             raise Refused(Verdict.GONE, body_read=False)
         return claims
 
-    def _prove(self, request: Request, partner: Partner, headers: Sequence[tuple[str, str]], body: bytes) -> str:
-        """Check the body signature over the raw bytes, before parsing. Returns the signed delivery id, or ""."""
-        if partner.signature is None:
-            return ""
-        query = request.scope["query_string"].decode("latin-1")
-        url = self._url_of(request) + (f"?{query}" if query else "")
-        received = SignedRequest(request.method, url, headers, body)
-        try:
-            return partner.signature.verify(received, time.time()).delivery_id or ""
-        except KeyUnavailable as error:
-            raise Refused(Verdict.UNAVAILABLE, error.reason) from error
-        except SignatureError as error:
-            raise Refused(Verdict.UNPROVEN, error.reason) from error
-
     def _url_of(self, request: Request) -> str:
         """The request's public URL without its query."""
         return self._urls.public_url + _raw_path(request)
+
+
+def _prove(request: Request, partner: Partner, url: str, headers: Sequence[tuple[str, str]], body: bytes) -> str:
+    """Check the body signature over the raw bytes, before parsing. Returns the signed delivery id, or "".
+
+    url: the request's public URL without its query.
+    """
+    if partner.signature is None:
+        return ""
+    query = request.scope["query_string"].decode("latin-1")
+    received = SignedRequest(request.method, f"{url}?{query}" if query else url, headers, body)
+    try:
+        return partner.signature.verify(received, time.time()).delivery_id or ""
+    except KeyUnavailable as error:
+        raise Refused(Verdict.UNAVAILABLE, error.reason) from error
+    except SignatureError as error:
+        raise Refused(Verdict.UNPROVEN, error.reason) from error
 
 
 def _received(request: Request, capture: Capture) -> Received:

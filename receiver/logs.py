@@ -55,28 +55,19 @@ DEEPEST: Final = 4
 class LineFormatter(logging.Formatter):
     """`2026-01-02T03:04:05Z INFO stagehook.callbacks callback verdict=accepted stage=2`."""
 
-    def __init__(self) -> None:
-        super().__init__("%(asctime)s %(levelname)s %(name)s %(message)s")
-
-    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
-        """The time in UTC, to the second."""
-        return f"{_second(int(record.created))}Z"
-
     def format(self, record: logging.LogRecord) -> str:
-        """Format the event, and remove callback tokens, which a partner's file may have quoted."""
-        return scrubbed_text(super().format(record))
+        """Format the event, and remove callback tokens, which a partner's file may have quoted.
 
-    def formatException(self, ei: ExcInfo) -> str:  # noqa: N802 - logging's own name
-        """The traceback in indented lines, with the text of each exception on a single line."""
-        text = "".join(f"    {line}\n" for line in _traceback_lines(ei))
-        return text[:LONGEST_TRACEBACK].rstrip("\n")
-
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
-        """The line, with the record's extra facts at its end."""
-        record.message = _printable(record.message)
-        return " ".join(
-            [super().formatMessage(record), *(f"{key}={_logfmt_value(value)}" for key, value in facts_of(record))]
-        )
+        The times are in UTC. After the line comes a traceback in indented lines, each exception's text on one of them.
+        """
+        second = _second(int(record.created))
+        words = [f"{second}Z {record.levelname} {record.name} {_printable(_message(record))}"]
+        words += [f"{key}={_logfmt_value(value)}" for key, value in facts_of(record)]
+        line = " ".join(words)
+        if record.exc_info:
+            text = "".join(f"\n    {one}" for one in _traceback_lines(record.exc_info))
+            line += text[:LONGEST_TRACEBACK].rstrip()
+        return scrubbed_text(line)
 
 
 class JSONFormatter(logging.Formatter):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, Final
 
 from activities.partners.events import NOT_OURS, Event
@@ -124,11 +123,11 @@ def checked_text(name: str, value: Any) -> str:
 
 def scrubbed(answer: Answer) -> Answer:
     """Replace each callback token in a checked answer's code, message and data (keys and values) by `[removed]`."""
-    return replace(
-        answer,
+    return Answer(
+        answer.status,
+        data=_scrubbed_value(answer.data),
         code=scrubbed_text(answer.code),
         message=scrubbed_text(answer.message),
-        data=_scrubbed_value(answer.data),
     )
 
 

@@ -80,8 +80,8 @@ class SignedRequest:
 
     def all(self, name: str) -> list[str]:
         """Return every value of the header, in order."""
-        wanted = lower(name)
-        return [value for key, value in self.headers if lower(key) == wanted]
+        wanted, size = lower(name), len(name)
+        return [value for key, value in self.headers if len(key) == size and lower(key) == wanted]
 
     def one(self, name: str) -> str:
         """Return the header's only value; raises `SignatureError` if the header is missing or repeated."""

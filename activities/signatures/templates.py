@@ -123,7 +123,7 @@ class Template:
 
     def fill(self, context: Context) -> bytes:
         """Return the signed bytes; raises `SignatureError` for a request that lacks a value."""
-        return b"".join(part if isinstance(part, bytes) else part(context) for part in self._parts)
+        return b"".join([part if isinstance(part, bytes) else part(context) for part in self._parts])
 
 
 def _reader(name: str, beside: str, extras: Collection[str]) -> ReadPlace:

@@ -183,7 +183,7 @@ class Capture:
         """The headers without credentials and tokens. Only suspect headers are searched; most requests have none."""
         secret = self.secret_headers
         kept = [(name, value) for name, value in self.headers if not is_credential(name) and name.lower() not in secret]
-        if not self._is_suspect("\n".join(value for _, value in kept)):
+        if not self._is_suspect("\n".join([value for _, value in kept])):
             return tuple(kept)
         left = MOST_SEARCHED
         for place, (name, value) in enumerate(kept):

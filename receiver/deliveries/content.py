@@ -59,8 +59,13 @@ def earlier_request_id(claims: Claims, body: bytes, answer: Answer, signed_id: s
 
 def _with_whole_numbers(value: Any) -> Any:
     """The value with 1 in place of 1.0."""
-    if isinstance(value, Mapping):
-        return {key: _with_whole_numbers(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_with_whole_numbers(inner) for inner in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+    match value:
+        case str():
+            return value
+        case float():
+            return int(value) if value.is_integer() else value
+        case Mapping():
+            return {key: _with_whole_numbers(inner) for key, inner in value.items()}
+        case list() | tuple():
+            return [_with_whole_numbers(inner) for inner in value]
+    return value
