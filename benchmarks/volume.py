@@ -43,6 +43,7 @@ PENDING: Final = 100_000
 SMALL: Final = 1000
 ROUNDS: Final = 5
 LOGGED: Final = 500
+TOGETHER: Final = 32
 PARTNERS: Final = 8
 SECONDS: Final = 10.0
 
@@ -184,9 +185,8 @@ class Written(NamedTuple):
     disk: float
 
 
-async def written(database: Database, *, packs: bool) -> Written:
-    """Bytes of WAL and on disk for a delivery with a body of 1 KiB and 15 headers, and its fate, one at a time."""
-    headers = tuple((f"X-Header-{n}", uuid.uuid4().hex[:20]) for n in range(15))
+async def written(database: Database, *, packs: bool, at_once: int = 1) -> Written:
+    """Bytes of WAL and on disk for a delivery with a body of 1 KiB and 15 headers, and its fate; `at_once` together."""
     inbox = Inbox(database, packs=packs)
 
     def sizes() -> tuple[float, float]:
@@ -194,21 +194,31 @@ async def written(database: Database, *, packs: bool) -> Written:
             wal, disk = connection.execute(sa.text(SIZES)).one()
             return float(wal), float(disk)
 
-    async with inbox.running():
-        began = (0.0, 0.0)
-        for n in range(LOGGED + 1):
-            data = {f"field-{m}": uuid.uuid4().hex[:24] for m in range(24)}
-            body = json.dumps({"data": data}).ljust(1024).encode()
-            one = replace(delivery(), headers=headers, body=body, body_size=len(body), body_digest=digest(body))
-            callback = Callback(Answer("succeeded", data), one.chain_id, one.attempt, one.issued_at)
-            await inbox.keep(one, replace(queued(one), callback=json.dumps(asdict(callback))), lease=True)
+    async def partner(deliveries: int) -> None:
+        for _ in range(deliveries):
+            one, callback = a_kibibyte()
+            await inbox.keep(one, replace(queued(one), callback=callback), lease=True)
             inbox.conclude(Conclusion(one.id, Fate.TAKEN))
-            if n == 0:
-                await inbox.depth()
-                began = sizes()
+
+    async with inbox.running():
+        await partner(1)
+        await inbox.depth()
+        began = sizes()
+        await asyncio.gather(*(partner(LOGGED // at_once) for _ in range(at_once)))
         await inbox.depth()
         wal, disk = (now - before for now, before in zip(sizes(), began, strict=True))
-        return Written(wal / LOGGED, disk / LOGGED)
+        number = LOGGED // at_once * at_once
+        return Written(wal / number, disk / number)
+
+
+def a_kibibyte() -> tuple[Delivery, str]:
+    """A delivery with a body of 1 KiB and 15 headers, and its callback, as JSON."""
+    headers = tuple((f"X-Header-{n}", uuid.uuid4().hex[:20]) for n in range(15))
+    data = {f"field-{m}": uuid.uuid4().hex[:24] for m in range(24)}
+    body = json.dumps({"data": data}).ljust(1024).encode()
+    one = replace(delivery(), headers=headers, body=body, body_size=len(body), body_digest=digest(body))
+    callback = Callback(Answer("succeeded", data), one.chain_id, one.attempt, one.issued_at)
+    return one, json.dumps(asdict(callback))
 
 
 async def measure() -> list[Figure]:
@@ -218,6 +228,8 @@ async def measure() -> list[Figure]:
         for database in (small, packing):
             await asyncio.to_thread(fill, database, SMALL, SMALL)
         plain, packed = await written(small, packs=False), await written(packing, packs=True)
+        together = {"plain": await written(small, packs=False, at_once=TOGETHER)}
+        together["packed"] = await written(packing, packs=True, at_once=TOGETHER)
         await asyncio.to_thread(fill, large, KEPT, PENDING)
         few, many = await asyncio.to_thread(costs, small), await asyncio.to_thread(costs, large)
         deleted, alone, beside = await deleted_beside_traffic(large)
@@ -232,6 +244,7 @@ async def measure() -> list[Figure]:
         Figure("volume", "a delivery", "plain", "WAL", plain.wal, "B"),
         Figure("volume", "a delivery", "packed", "WAL", packed.wal, "B", wanted=WANTED_WAL),
         *compared("volume", "a delivery", "disk", "B", {"plain": plain.disk, "packed": packed.disk}, "plain"),
+        *(Figure("volume", f"{TOGETHER} deliveries", name, "WAL", one.wal, "B") for name, one in together.items()),
     ]
 
 
