@@ -45,6 +45,10 @@ LONGEST_FACT: Final = 10_000
 LONGEST_TRACEBACK: Final = 50_000
 """Characters."""
 
+LONGEST_SEARCHED: Final = 16 * 1024
+"""Characters of a traceback's line in which tokens are looked for: a token that begins in the part that is kept, with
+each of its 4,096 characters escaped, ends here. The text of an exception may be as long as a body."""
+
 LARGEST_NUMBER: Final = 2**53
 """Larger whole numbers are written as text: many readers of JSON would change them."""
 
@@ -63,11 +67,11 @@ class LineFormatter(logging.Formatter):
         second = _second(int(record.created))
         words = [f"{second}Z {record.levelname} {record.name} {_printable(_message(record))}"]
         words += [f"{key}={_logfmt_value(value)}" for key, value in facts_of(record)]
-        line = " ".join(words)
+        line = scrubbed_text(" ".join(words))
         if record.exc_info:
-            text = "".join(f"\n    {one}" for one in _traceback_lines(record.exc_info))
-            line += text[:LONGEST_TRACEBACK].rstrip()
-        return scrubbed_text(line)
+            traceback_ = "".join(f"\n    {one}" for one in _traceback_lines(record.exc_info))
+            line += traceback_[:LONGEST_TRACEBACK].rstrip()
+        return line
 
 
 class JSONFormatter(logging.Formatter):
@@ -85,7 +89,7 @@ class JSONFormatter(logging.Formatter):
             name = _clean(key)
             line[f"{name}_" if name in RESERVED else name] = _plain(value)
         if record.exc_info and (lines := list(_traceback_lines(record.exc_info))):
-            line["traceback"] = scrubbed_text("\n".join(lines))[:LONGEST_TRACEBACK]
+            line["traceback"] = "\n".join(lines)[:LONGEST_TRACEBACK]
         return json.dumps(line, allow_nan=False)
 
 
@@ -143,13 +147,16 @@ def _clean(text: str) -> str:
 
 
 def _traceback_lines(ei: ExcInfo) -> Iterator[str]:
-    """The lines of a traceback, each printable: the lines of a frame, or an exception's text as a single line."""
+    """The lines of a traceback, each printable: the lines of a frame, or an exception's text as a single line.
+
+    Tokens are removed before a line is cut: what a cut leaves of a token may not look like one.
+    """
     if ei[0] is None:
         return
     for piece in traceback.TracebackException(*ei).format():
         lines = piece.rstrip("\n").split("\n") if FRAME.match(piece) else [piece.rstrip("\n")]
         for line in lines:
-            yield _printable(line)[:LONGEST_LINE]
+            yield scrubbed_text(_printable(line[:LONGEST_SEARCHED]))[:LONGEST_LINE]
 
 
 def _printable(text: str) -> str:
@@ -160,5 +167,5 @@ def _printable(text: str) -> str:
 
 
 def _logfmt_value(value: Any) -> str:
-    text = str(value)
+    text = _text(value)
     return text if text and text.isprintable() and not TO_QUOTE.search(text) else json.dumps(text)

@@ -57,6 +57,28 @@ def test_no_text_brings_a_callback_token_into_the_log() -> None:
     assert text.count("[removed]") == 3
 
 
+def test_no_cut_shows_a_part_of_a_callback_token() -> None:
+    url = URLS.issue(CLAIMS)
+    for before in range(LONGEST_TRACEBACK - len(url) - 40, LONGEST_TRACEBACK, 7):
+        error = ValueError("bad")
+        for _ in range(before // 1000):
+            error.add_note("x" * 995)
+        error.add_note("x" * (before % 1000) + url)
+        assert url.rpartition("/")[2][:20] not in line(error=error)
+
+
+class Broken:
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+
+def test_an_event_that_its_arguments_do_not_fit_is_one_line() -> None:
+    url = URLS.issue(CLAIMS)
+    record = logging.LogRecord("stagehook", logging.ERROR, "x.py", 1, "one %d", (url,), None)
+    assert LineFormatter().format(record).endswith(" ERROR stagehook one %d")
+    assert line(why=Broken()).endswith(' ERROR stagehook event why="a Broken"')
+
+
 def test_a_long_text_is_cut() -> None:
     error = raised(ValueError("x" * 1_000_000))
     for _ in range(10_000):
