@@ -10,9 +10,15 @@ SQLITE: Final[dict[str, str]] = {
     "inserted": "",
     "has_next": "",
     "lock": "",
+    "lock_deliveries": "",
     "skip_locked": "",
+    "may_match": "1",
+    "wait_to_match": "1",
 }
 """SQLite's fragments. It needs no row locks: `BEGIN_SQLITE` excludes all other writers."""
+
+MATCHING: Final = 7_392_641
+"""The number of the advisory lock of a receiver that matches; any number that no other client of the database uses."""
 
 POSTGRES: Final[dict[str, str]] = {
     "among_texts": "= ANY(CAST(:texts AS text[]))",
@@ -23,7 +29,10 @@ POSTGRES: Final[dict[str, str]] = {
     "AND coalesce(next.due_at, -1) >= 0 "
     "AND next.id <> deliveries.id)",
     "lock": "FOR UPDATE",
+    "lock_deliveries": "FOR UPDATE OF deliveries",
     "skip_locked": "FOR UPDATE OF deliveries SKIP LOCKED",
+    "may_match": f"CASE WHEN pg_try_advisory_xact_lock({MATCHING}) THEN 1 ELSE 0 END",
+    "wait_to_match": f"pg_advisory_xact_lock({MATCHING})",
 }
 """PostgreSQL's fragments.
 
@@ -32,7 +41,10 @@ PostgreSQL would choose its way by what it knows of the table: from a new store 
 callback. inserted: the ids of the inserted rows.
 has_next: for each updated delivery, whether another one of its stage is queued; in SQLite a query of its own costs
 no round trip. For the form of its conditions see `queries.FRAGMENTS`.
-skip_locked: leave out the rows that another receiver is claiming.
+lock_deliveries: wait for the transactions that have locked the rows. skip_locked: leave out the rows that another
+receiver is claiming.
+may_match, wait_to_match: be the only receiver that matches, until the end of the transaction: 0 if another
+one does, or after it.
 """
 
 BEGIN_SQLITE: Final = "BEGIN IMMEDIATE"

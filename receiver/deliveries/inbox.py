@@ -117,13 +117,20 @@ class Inbox:
                 lambda cursor: self._statements.insert(cursor, [row]), within=self._timing.commit_timeout
             )
 
-    async def find_calls(self, partner: str, references: Sequence[str]) -> KnownCalls:
-        """Look up the calls that have these references."""
+    async def find_calls(self, partner: str, references: Sequence[str], make_signal: MakeSignal) -> KnownCalls:
+        """Look up the calls that have these references, and queue what has waited for them."""
 
-        def work(cursor: DBAPICursor) -> KnownCalls:
-            return self._matching.look_up(cursor, partner, references, time.time())
+        def work(cursor: DBAPICursor) -> tuple[KnownCalls, int]:
+            now = time.time()
+            known = self._matching.look_up(cursor, partner, references, now)
+            return known, self._matching.match_of(
+                cursor, partner, known.claims, make_signal, most=MATCHED_TOGETHER, at=now
+            )
 
-        return await self._writer.do(work, within=self._timing.query_timeout)
+        while True:
+            known, matched = await self._writer.do(work, within=self._timing.query_timeout)
+            if matched < MATCHED_TOGETHER:
+                return known
 
     async def match(self, make_signal: MakeSignal) -> int:
         """Queue unmatched deliveries whose call is known by now. Returns how many were matched."""

@@ -8,8 +8,9 @@ reference is committed later, and whichever commit comes last, the next look fin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy.engine.interfaces import DBAPICursor
 
@@ -17,7 +18,15 @@ from activities.callback_urls import Claims
 from activities.store.calls import FIND_CALLS, FIND_ORIGIN, FIND_ORIGINS, HAS_OPEN_CALL
 from activities.store.database import Database
 from receiver.deliveries.driver import Driver
-from receiver.deliveries.queries import MATCH, MATCH_AGAIN, MATCHABLE
+from receiver.deliveries.queries import (
+    IS_UNMATCHED,
+    MATCH,
+    MATCH_AGAIN,
+    MATCHABLE,
+    MATCHABLE_OF,
+    MAY_MATCH,
+    WAIT_TO_MATCH,
+)
 from receiver.deliveries.rows import claims_in
 
 
@@ -84,8 +93,34 @@ class Matching:
         return {row["call_id"]: KnownOrigin(row["pipeline"], row["definition"], row["called_at"]) for row in rows}
 
     def match(self, cursor: DBAPICursor, make_signal: MakeSignal, *, most: int, at: float) -> int:
-        """Queue deliveries whose call is known by now, and return how many were matched. at: unix seconds, now."""
-        found = self._driver.rows(cursor, MATCHABLE, {"most": most})
+        """Queue deliveries whose call is known by now, and return how many were matched. at: unix seconds, now.
+
+        Does nothing while another receiver matches.
+        """
+        [row] = self._driver.rows(cursor, MAY_MATCH, {})
+        return self._match(cursor, MATCHABLE, {"most": most}, make_signal, at) if row["may"] else 0
+
+    def match_of(
+        self,
+        cursor: DBAPICursor,
+        partner: str,
+        references: Collection[str],
+        make_signal: MakeSignal,
+        *,
+        most: int,
+        at: float,
+    ) -> int:
+        """Like `match`, for these references of a partner, whose calls are known. Waits for another receiver."""
+        of = {"partner": partner, **self._driver.texts(set(references))}
+        if not references or not self._driver.rows(cursor, IS_UNMATCHED, of):
+            return 0
+        self._driver.rows(cursor, WAIT_TO_MATCH, {})
+        return self._match(cursor, MATCHABLE_OF, {**of, "most": most}, make_signal, at)
+
+    def _match(
+        self, cursor: DBAPICursor, query: str, parameters: dict[str, Any], make_signal: MakeSignal, at: float
+    ) -> int:
+        found = self._driver.rows(cursor, query, parameters)
         for row in found:
             matched = Matched(row["id"], claims_in(row), row["callback"], row["signed_id"], row["part"])
             request_id, callback = make_signal(matched)

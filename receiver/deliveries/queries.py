@@ -193,18 +193,46 @@ DESCRIBE: Final = """
 
 # --- deliveries that wait for their call
 
-MATCHABLE: Final = """
+MAY_MATCH: Final = "SELECT {may_match} AS may"
+"""Whether no other receiver is matching. If so, none begins before the end of the transaction.
+
+Otherwise one receiver could match the first event of a stage, and another the second one and commit it earlier: the
+second one would be sent first."""
+
+WAIT_TO_MATCH: Final = "SELECT {wait_to_match} AS may"
+"""Like `MAY_MATCH`, after waiting for the receiver that is matching."""
+
+
+def _matchable(*, of: str, lock: str) -> str:
+    return _define(
+        """
     SELECT deliveries.id, deliveries.callback, deliveries.signed_id, deliveries.part, deliveries.reference,
         calls.workflow_id, calls.chain_id, calls.stage, calls.attempt, calls.issued_at, calls.expires_at, calls.partner
     FROM deliveries JOIN calls ON calls.partner = deliveries.partner AND calls.reference = deliveries.reference
-    WHERE deliveries.verdict = 'unmatched' AND deliveries.reference <> '' AND NOT EXISTS (
+    WHERE deliveries.verdict = 'unmatched' AND {of} AND NOT EXISTS (
         SELECT 1 FROM calls AS later
         WHERE later.partner = calls.partner AND later.reference = calls.reference
             AND (later.called_at, later.position) > (calls.called_at, calls.position)
     )
-    ORDER BY deliveries.position LIMIT :most {skip_locked}
-"""
+    ORDER BY deliveries.position LIMIT :most {locked}
+""",
+        of=of,
+        locked=lock,
+    )
+
+
+MATCHABLE: Final = _matchable(of="deliveries.reference <> ''", lock="{skip_locked}")
 """Unmatched deliveries whose call is known by now, in order; of several calls with one reference, with the latest."""
+
+MATCHABLE_OF: Final = _matchable(
+    of="deliveries.partner = :partner AND deliveries.reference {among_texts}", lock="{lock_deliveries}"
+)
+"""Like `MATCHABLE`, for some references of a partner."""
+
+IS_UNMATCHED: Final = """
+    SELECT 1 FROM deliveries WHERE verdict = 'unmatched' AND partner = :partner AND reference {among_texts} LIMIT 1
+"""
+"""Whether a delivery waits for the call of one of these references."""
 
 MATCH: Final = """
     UPDATE deliveries

@@ -25,7 +25,7 @@ from receiver.sending.refusals import refusal
 from receiver.sending.sender import OnCallTime, Sender
 from receiver.sending.signal import Signal
 from receiver.sending.signals import Reached, Signals
-from receiver.sending.unmatched import unmatched_row
+from receiver.sending.unmatched import signal_of, unmatched_row
 from receiver.sending.watch import Watch
 from receiver.timing import DEFAULT_TIMING, Timing
 from workflows.contract import Answer
@@ -84,9 +84,9 @@ class Stored:
         return await self._answer(queued, kept)
 
     async def find_calls(self, partner: str, references: Sequence[str]) -> KnownCalls:
-        """Look up the calls that have these references. Raises `Unavailable`."""
+        """Look up the calls that have these references, and queue what has waited for them. Raises `Unavailable`."""
         with _reaching_store():
-            return await self._inbox.find_calls(partner, references)
+            return await self._inbox.find_calls(partner, references, signal_of)
 
     async def keep_unmatched(self, delivery: Delivery, answer: Answer) -> None:
         """Keep a delivery whose call is not known yet. Raises `Unavailable`."""

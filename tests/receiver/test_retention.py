@@ -18,6 +18,7 @@ from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.queries import PRUNE_REFUSED
 from receiver.deliveries.retention import Pace, prune_for_ever
 from receiver.deliveries.statements import Pruned
+from receiver.sending.unmatched import signal_of
 from tests.parts.callbacks import CLAIMS
 from tests.parts.deliveries import delivery
 from tests.parts.waits import eventually
@@ -74,7 +75,7 @@ async def test_a_call_is_known_for_a_while_after_its_url(inbox: Inbox, database:
     known: set[str] = set(ends)
     async with asyncio.timeout(3 * SOON):
         while "at-the-end" in known:
-            known = set((await inbox.find_calls("bank", list(ends))).claims)
+            known = set((await inbox.find_calls("bank", list(ends), signal_of)).claims)
     pruning.cancel()
     assert known == {"in-the-while"}
 
@@ -87,7 +88,7 @@ async def test_a_call_whose_id_is_recorded_is_not_forgotten(inbox: Inbox, databa
     await table.refer(replace(CLAIMS, attempt=1), "w-1")
     for number in (1, 2):
         await table.forget(replace(CLAIMS, attempt=number))
-    known = await inbox.find_calls("bank", ["w-1"])
+    known = await inbox.find_calls("bank", ["w-1"], signal_of)
     assert (set(known.claims), known.is_waiting) == ({"w-1"}, False)
 
 

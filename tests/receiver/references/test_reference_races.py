@@ -57,7 +57,7 @@ async def test_the_reference_written_between_two_looks_is_not_missed(
     inbox = Inbox(database, PATIENT)
     async with inbox.running():
         monkeypatch.setattr(Driver, "rows", refer_after_the_first)
-        known = await inbox.find_calls("bank", ["w-1"])
+        known = await inbox.find_calls("bank", ["w-1"], signal_of)
     assert found
     assert known.is_waiting or known.claims == {"w-1": claims()}
 
