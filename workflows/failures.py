@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, TimeoutType
 from temporalio.exceptions import TimeoutError as TimeoutFailure
 
 from workflows.contract import NOT_REACHED
+
+HELD_CALLS: Final = "held-calls-were-not-reached"
+"""The patch for a call that was given up while its next try waited. Earlier versions took it for a try in flight."""
 
 
 def was_never_started(error: ActivityError) -> bool:
@@ -15,8 +21,18 @@ def was_never_started(error: ActivityError) -> bool:
 
 
 def was_never_reached(error: ActivityError) -> bool:
-    """Whether the partner cannot have accepted any try. A timeout proves nothing: it ended a try in flight."""
-    return isinstance(error.cause, ApplicationError) and error.cause.type == NOT_REACHED
+    """Whether the partner cannot have accepted any try. A timeout that ended a try in flight proves nothing.
+
+    Example: a try is not reached, the partner is paused, and the call's time is over before the pause is.
+    """
+    last = last_failure(error)
+    if last is None or last.type != NOT_REACHED:
+        return False
+    return error.cause is last or (_ended_between_tries(error) and workflow.patched(HELD_CALLS))
+
+
+def _ended_between_tries(error: ActivityError) -> bool:
+    return isinstance(error.cause, TimeoutFailure) and error.started_event_id == 0
 
 
 def last_failure(error: ActivityError) -> ApplicationError | None:
