@@ -17,7 +17,7 @@ SQLITE: Final[dict[str, str]] = {
 }
 """SQLite's fragments. It needs no row locks: `BEGIN_SQLITE` excludes all other writers."""
 
-MATCHING: Final = 7_392_641
+MATCHING_LOCK: Final = 7_392_641
 """The number of the advisory lock of a receiver that matches; any number that no other client of the database uses."""
 
 POSTGRES: Final[dict[str, str]] = {
@@ -31,8 +31,8 @@ POSTGRES: Final[dict[str, str]] = {
     "lock": "FOR UPDATE",
     "lock_deliveries": "FOR UPDATE OF deliveries",
     "skip_locked": "FOR UPDATE OF deliveries SKIP LOCKED",
-    "may_match": f"CASE WHEN pg_try_advisory_xact_lock({MATCHING}) THEN 1 ELSE 0 END",
-    "wait_to_match": f"pg_advisory_xact_lock({MATCHING})",
+    "may_match": f"CASE WHEN pg_try_advisory_xact_lock({MATCHING_LOCK}) THEN 1 ELSE 0 END",
+    "wait_to_match": f"pg_advisory_xact_lock({MATCHING_LOCK})",
 }
 """PostgreSQL's fragments.
 

@@ -20,6 +20,7 @@ import sqlalchemy as sa
 from activities.store.calls import FIND_ORIGIN, FIND_ORIGINS
 from activities.store.dialects import POSTGRES
 from activities.store.schema import DELIVERIES, IS_REFUSED_REQUEST, RECORD
+from workflows.durations import HOUR
 
 _INSERTED: Final = [column.name for column in DELIVERIES.c if column.name != "position"]
 _TEXTS: Final = [column.name for column in DELIVERIES.c if isinstance(column.type, sa.Text)]
@@ -28,7 +29,7 @@ QUEUED_SINCE: Final = "CASE WHEN fate_at > 0 THEN fate_at ELSE received_at END"
 
 FRAGMENTS: Final[dict[str, str]] = {
     "first": "id, status, verdict, fate, request_id, CASE WHEN due_at IS NULL THEN fate_at END AS concluded_at, "
-    "callback IS NULL AS bare",
+    "callback IS NULL AS bare, promised",
     "queued": "id, workflow_id, chain_id, stage, attempt, partner, issued_at, expires_at, callback, packed, "
     f"request_id, tries, fate, {QUEUED_SINCE} AS since",
     "queued_since": QUEUED_SINCE,
@@ -87,7 +88,7 @@ def _look(*, contents: str, chains: str, lines: str) -> str:
     FROM deliveries
     WHERE chain_id {chains} AND {has_content} AND says = 'succeeded' AND fate = 'taken'
     UNION ALL
-    SELECT 'queued', 0, chain_id, stage, 0, 0, '', '', '', 0, '', '', NULL, NULL, NULL
+    SELECT 'queued', 0, chain_id, stage, 0, 0, '', '', '', 0, '', '', NULL, NULL, NULL, NULL
     FROM deliveries
     WHERE {lines}
 """,
@@ -151,8 +152,9 @@ REQUEUE: Final = """
 """
 """Queue a delivery again. A taken delivery keeps its fate, so that it still counts as the stage's success."""
 
-GIVE_UP: Final = "UPDATE deliveries SET request_id = NULL WHERE id = :id"
-"""Let a content count as new: no delivery has its request id any more."""
+GIVE_UP: Final = "UPDATE deliveries SET request_id = NULL WHERE id = :id AND due_at IS NULL"
+"""Let a content count as new: no delivery has its request id any more. A delivery that an operator has just released
+keeps it."""
 
 PROMISE_CONTENT: Final = _define("UPDATE deliveries SET promised = 1 WHERE request_id = :request_id AND {is_queued}")
 """Like `PROMISE`, for the queued delivery that holds a content."""
@@ -265,13 +267,22 @@ CLAIM: Final = _define(
                 SELECT 1 FROM deliveries AS earlier
                 WHERE coalesce(earlier.due_at, -1) >= 0 AND earlier.chain_id = deliveries.chain_id
                     AND earlier.stage = deliveries.stage AND earlier.position < deliveries.position
+                    AND NOT (
+                        deliveries.says IN ('succeeded', 'failed') AND earlier.says NOT IN ('succeeded', 'failed')
+                        AND earlier.tries = 0 AND earlier.due_at > :before
+                        AND earlier.due_at > earlier.received_at + {put_off}
+                    )
             )
         ORDER BY due_at, position LIMIT :most {skip_locked}
     )
     RETURNING {queued}
-"""
+""",
+    put_off=str(HOUR / 2),
 )
 """Lease deliveries whose `due_at` is between two moments, in its order; of each stage, only the oldest queued.
+
+A result does not wait for progress that is put off by an hour, because it is over its callback URL's budget, until the
+progress is due. put_off: half an hour; no delivery that was just received is leased so far ahead.
 
 coalesce(...): only the index by stage has this condition (`ix_deliveries_line`). In quiet times PostgreSQL's statistics
 say that the queue is empty. With `due_at IS NOT NULL` it would then read the whole queue for each row of a backlog.
@@ -361,10 +372,13 @@ PRUNE: Final = """
                 WHERE held.part_of = deliveries.id AND held.part > 0 AND held.fate = 'parked'
             )
         ORDER BY received_at LIMIT :most
-    )
+    ) AND due_at IS NULL
 """
 """Delete old deliveries, at most `most`, but not those that are pending or parked, nor those with a parked part: the
 part is read again in the body of its request.
+
+The last condition: PostgreSQL looks again at a row that it has waited for, and another process may have queued it
+meanwhile.
 
 ORDER BY: by the index. Once most rows are old, PostgreSQL would read the table from its beginning for each transaction,
 through all that is deleted already."""
@@ -377,7 +391,7 @@ PRUNE_REFUSED: Final = _define(
         WHERE received_at < :before AND due_at IS NULL AND NOT (fate = 'parked' AND callback IS NOT NULL)
             AND {is_refused_request} AND verdict <> 'unmatched'
         ORDER BY received_at LIMIT :most
-    )
+    ) AND due_at IS NULL
 """
 )
 """Like `PRUNE`, but only refused requests. An index of its own finds them among all other deliveries. That index holds

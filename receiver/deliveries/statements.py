@@ -23,6 +23,7 @@ from receiver.deliveries.delivery import MAX_REFUSED_BODY_BYTES, Fate
 from receiver.deliveries.driver import Driver
 from receiver.deliveries.queue import NO_STAGE, Conclusion, Depth, Queued
 from receiver.deliveries.rows import ROW_OVERHEAD, claims_in
+from workflows.durations import HOUR, MINUTE
 
 MOST_COUNTED: Final = 10_000
 """Limit of counting a queue: the cost of a gauge must not grow with the queue."""
@@ -30,9 +31,9 @@ MOST_COUNTED: Final = 10_000
 OLDEST_AMONG: Final = 100
 """The oldest delivery is searched among this many at the queue's head. SQLite reads through their bodies."""
 
-FURTHEST: Final = 3600.0
-"""Seconds, far more than any pause and any difference between two clocks. A delivery due later than that was scheduled
-by a wrong clock. It is claimed where what is due leaves room."""
+FURTHEST: Final = HOUR + 10 * MINUTE
+"""Seconds, ten minutes more than any pause, which is more than two clocks differ. A delivery due later than that was
+scheduled by a wrong clock. It is claimed where what is due leaves room."""
 
 REFUSAL_VERDICTS: Final = {"gone", "unknown"}
 """Verdicts that follow from Temporal's answer to the signal."""
@@ -48,6 +49,7 @@ class First:
     concluded_at: when its signal got its fate, in unix seconds; None while it is queued.
     request_id: the request id of its signal; None if it was given up, so that the content counts as new.
     bare: its callback is not kept, because Temporal took it while the store was away.
+    promised: a repeat of the content was answered 2xx while the delivery was queued, so every further repeat is.
     """
 
     id: str
@@ -57,11 +59,12 @@ class First:
     concluded_at: float | None = None
     request_id: str | None = None
     bare: bool = False
+    promised: bool = False
 
     @property
     def told(self) -> bool:
         """Whether its partner was answered that the run no longer takes it."""
-        return self.fate is Fate.REFUSED and self.verdict in REFUSAL_VERDICTS
+        return self.fate is Fate.REFUSED and self.verdict in REFUSAL_VERDICTS and not self.promised
 
 
 @dataclass(frozen=True)
@@ -311,6 +314,7 @@ def _first(row: Mapping[str, Any]) -> First:
         concluded_at=row["concluded_at"],
         request_id=row["request_id"],
         bare=bool(row["bare"]),
+        promised=bool(row["promised"]),
     )
 
 

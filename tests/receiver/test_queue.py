@@ -18,7 +18,7 @@ from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.judging import How
 from receiver.deliveries.queries import CHECK_WRITABLE, CLAIM, DEPTH
 from receiver.deliveries.queue import Conclusion
-from receiver.deliveries.statements import Statements
+from receiver.deliveries.statements import FURTHEST, Statements
 from tests.parts.deliveries import delivery, keep, queued
 from tests.parts.volumes import fill, read_of
 from tests.stores import PATIENCE, PATIENT, timed
@@ -205,7 +205,7 @@ async def test_pending_and_parked_deliveries_are_never_pruned(inbox: Inbox, data
 
 async def test_what_a_clock_that_was_ahead_has_put_off_is_due(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
     one, now = delivery(), time.time()
-    monkeypatch.setattr(time, "time", lambda: now + 3600)
+    monkeypatch.setattr(time, "time", lambda: now + FURTHEST)
     await keep(inbox, one, "a")
     assert await inbox.claim(10) == []
     monkeypatch.setattr(time, "time", lambda: now)
@@ -218,7 +218,7 @@ async def test_what_a_wrong_clock_put_off_does_not_wait_for_quiet(
     """There may be something due at each claim for hours."""
     one, now = delivery(), time.time()
     with monkeypatch.context() as ahead:
-        ahead.setattr(time, "time", lambda: now + 3601)
+        ahead.setattr(time, "time", lambda: now + FURTHEST + 1)
         await keep(inbox, one, "a")
     await keep(inbox, due := delivery("chain-2"), "b", lease=False)
     assert [queued.id for queued in await inbox.claim(1)] == [due.id]

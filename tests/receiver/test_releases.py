@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from dataclasses import dataclass, replace
@@ -16,16 +17,21 @@ from activities.partners.partner import Partner
 from activities.partners.received import Received
 from activities.store.database import Database
 from activities.store.schema import DELIVERIES
+from receiver.answers import Verdict
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.delivery import Delivery, Fate, digest
 from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.queue import Conclusion
 from receiver.sending.releases import NotReadAgain, release
 from receiver.sending.signal import Signal
+from receiver.sending.signals import Reached
+from receiver.timing import Timing
 from tests.parts.callbacks import CLAIMS, DONE, URLS, partners
 from tests.parts.deliveries import delivery, keep
-from tests.parts.doors import fate_of
+from tests.parts.doors import fate_of, opened
+from tests.parts.switchable import Switchable
 from tests.parts.waits import eventually
+from tests.stores import FOR_EVER, timed
 from workflows.contract import Answer
 
 ANSWER = Answer("succeeded", {"account_id": "a-1"})
@@ -87,3 +93,26 @@ async def test_a_token_of_another_partners_call_is_not_released(inbox: Inbox, da
         return
     with pytest.raises(NotReadAgain, match="names no call of ours"):
         release(Archive(database), one.id, time.time(), here)
+
+
+class Over(Switchable):
+    """A Temporal that answers each signal, after a moment, that the run is over."""
+
+    async def send(self, signal: Signal, *, within: float = 2.2) -> Reached:
+        await asyncio.sleep(0)
+        return Reached.FINISHED
+
+
+@timed(fate_wait=30.0)
+async def test_a_released_refusal_is_answered_alike_for_good(database: Database, timing: Timing) -> None:
+    """The repeat that comes while it is queued again is answered 2xx, and so is every repeat after that."""
+    one = delivery()
+    async with opened(database, Over(), timing) as door:
+        answers = [await door.deliver(one, "same")]
+        release(Archive(database), one.id, time.time() + FOR_EVER, Here())
+        answers.append(await door.deliver(delivery(), "same"))
+        with database.begin() as connection:
+            connection.execute(sa.update(DELIVERIES).where(DELIVERIES.c.id == one.id).values(due_at=time.time()))
+        await eventually(lambda: fate_of(database, one) is Fate.REFUSED)
+        answers.append(await door.deliver(delivery(), "same"))
+    assert answers == [Verdict.GONE, Verdict.DUPLICATE, Verdict.DUPLICATE]

@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 from typing import Any
 
+import psycopg
 import pytest
 
 from activities.store.calls import KEPT_AFTER_EXPIRY, Calls
@@ -14,15 +15,19 @@ from activities.store.database import Database
 from activities.store.errors import StoreAway
 from receiver.deliveries import retention
 from receiver.deliveries.archive import Archive
+from receiver.deliveries.delivery import Fate
 from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.queries import PRUNE_REFUSED
+from receiver.deliveries.queue import Conclusion
 from receiver.deliveries.retention import Pace, prune_for_ever
 from receiver.deliveries.statements import Pruned
 from receiver.sending.unmatched import signal_of
 from tests.parts.callbacks import CLAIMS
-from tests.parts.deliveries import delivery
+from tests.parts.deliveries import delivery, keep
+from tests.parts.doors import fate_of
+from tests.parts.empty_stores import PostgresDatabases
 from tests.parts.waits import eventually
-from tests.stores import PATIENCE
+from tests.stores import PATIENCE, PATIENT, url_of
 from tests.support import SOON
 from workflows.durations import DAY
 
@@ -141,3 +146,30 @@ async def test_it_goes_on_after_the_store_was_away(
     pruning = asyncio.create_task(prune_for_ever(inbox, days=7))
     await eventually(lambda: list(Archive(database).every()) == [])
     pruning.cancel()
+
+
+@pytest.mark.usefixtures("unhurried_locks")
+@pytest.mark.parametrize("refused", [False, True], ids=["all", "refused"])
+async def test_what_another_process_queues_meanwhile_is_kept(
+    postgres_databases: PostgresDatabases, *, refused: bool
+) -> None:
+    """PostgreSQL waits for the other transaction, and then looks at the row again."""
+    with postgres_databases.lent() as database:
+        old = delivery(received_at=1.0, verdict="gone" if refused else "accepted")
+        inbox = Inbox(database, PATIENT)
+        async with inbox.running():
+            await keep(inbox, old, "a")
+            inbox.conclude(Conclusion(old.id, Fate.REFUSED, "the run is finished"))
+            await inbox.flush()
+            with psycopg.connect(url_of(database).replace("+psycopg", "")) as other:
+                other.execute("UPDATE deliveries SET fate = 'pending', due_at = 1")
+                pruning = asyncio.create_task(inbox.prune(100.0, 10, refused=refused))
+                await eventually(lambda: waits_for_a_lock(other))
+                other.commit()
+            assert (await pruning).rows == 0
+        assert fate_of(database, old) is Fate.PENDING
+
+
+def waits_for_a_lock(connection: psycopg.Connection[tuple[int]]) -> bool:
+    found = connection.execute("SELECT count(*) FROM pg_locks WHERE NOT granted").fetchone()
+    return found != (0,)

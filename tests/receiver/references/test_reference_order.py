@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from activities.store.database import Database
-from activities.store.dialects import MATCHING
+from activities.store.dialects import MATCHING_LOCK
 from receiver.deliveries import inbox as inbox_module
 from receiver.deliveries.inbox import Inbox
 from receiver.sending.sender import Sender
@@ -29,7 +29,7 @@ def no_look(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Sender, "_match", nothing)
 
 
-async def test_an_event_that_finds_its_call_does_not_overtake_one_that_waited(
+async def test_an_event_with_a_call_does_not_overtake_one_that_waited(
     http: httpx.AsyncClient, database: Database, temporal: Listening
 ) -> None:
     await called(database, 1, 2, answered=False)
@@ -89,7 +89,7 @@ async def test_only_one_receiver_matches_at_a_time(database: Database) -> None:
     inbox = Inbox(database, PATIENT)
     async with inbox.running():
         with psycopg.connect(url_of(database).replace("+psycopg", "")) as other:
-            other.execute("SELECT pg_advisory_xact_lock(%s)", [MATCHING])
+            other.execute("SELECT pg_advisory_xact_lock(%s)", [MATCHING_LOCK])
             assert await inbox.match(signal_of) == 0, "another receiver matches"
             waiting = asyncio.create_task(inbox.find_calls("bank", ["w-1"], signal_of))
             await eventually(lambda: waits_for_the_lock(other))
