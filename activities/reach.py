@@ -28,7 +28,10 @@ LOOK_SECONDS: Final = 20.0
 """Between two looks at a lane."""
 
 RATES_REFUSED: Final = {RPCStatusCode.UNIMPLEMENTED, RPCStatusCode.PERMISSION_DENIED}
-"""Answers of a Temporal that lets this worker set no rates: it does without."""
+"""Answers of a Temporal that does not let this worker set rates."""
+
+REFUSED_SECONDS: Final = 300.0
+"""Between two looks after such an answer. The worker's key may have lost its role for a short time only."""
 
 
 class Reach:
@@ -41,7 +44,7 @@ class Reach:
         self._reached_at = 0.0
         self._is_held = False
         self._is_slow = False
-        self._is_known = True
+        self._fault = ""
         self._due = asyncio.Event()
 
     def missed(self) -> None:
@@ -70,14 +73,13 @@ class Reach:
         while True:
             try:
                 await self.look()
-                self._is_known = True
+                self._fault = ""
             except RPCError as error:
                 if error.status in RATES_REFUSED:
-                    logger.info("lane-not-held", extra={"lane": self._lane, "why": error.message})
-                    return
-                if self._is_known:
-                    logger.warning("lane-unknown", extra={"lane": self._lane, "why": error.message})
-                self._is_known = False
+                    self._tell(logging.INFO, "lane-not-held", error)
+                    await asyncio.sleep(REFUSED_SECONDS)
+                    continue
+                self._tell(logging.WARNING, "lane-unknown", error)
             except Exception:
                 logger.exception("lane-unknown", extra={"lane": self._lane})
             try:
@@ -86,6 +88,12 @@ class Reach:
             except TimeoutError:
                 continue
             self._due.clear()
+
+    def _tell(self, level: int, fault: str, error: RPCError) -> None:
+        """Log a fault, unless it is the same as at the last look."""
+        if fault != self._fault:
+            logger.log(level, fault, extra={"lane": self._lane, "why": error.message})
+        self._fault = fault
 
     async def look(self) -> None:
         """Compare the lane with what is known, and hold or release it; raises `RPCError`."""
