@@ -220,11 +220,13 @@ class PartnerCalls:
 
     async def _send(self, partner: Partner, request: httpx.Request, call: StageCall) -> httpx.Response:
         """Send a call; map what goes wrong to retryable errors."""
+        began = self._reach.began() if self._reach else 0.0
         try:
             response = await self._exchange(partner, request)
         except UNANSWERED as error:
             not_sent = isinstance(error, NEVER_SENT) or is_refused_handshake(error)
-            self._note_reach(reached=isinstance(error, httpx.PoolTimeout) or not not_sent)
+            if not isinstance(error, httpx.PoolTimeout):  # that is about our own connections
+                self._note_reach(began, reached=not not_sent)
             why = plain_words(error, partner.connection)
             if not_sent:
                 raise _not_taken(f"partner {partner.name} could not be reached ({why})", call) from None
@@ -235,12 +237,12 @@ class PartnerCalls:
             raise _retryable(
                 f"the request to partner {partner.name} failed, perhaps in its auth ({type(error).__name__})"
             ) from None
-        self._note_reach(reached=True)
+        self._note_reach(began, reached=True)
         return response
 
-    def _note_reach(self, *, reached: bool) -> None:
+    def _note_reach(self, began: float, *, reached: bool) -> None:
         if self._reach is not None:
-            self._reach.reached() if reached else self._reach.missed()
+            self._reach.reached(began) if reached else self._reach.missed(began)
 
     async def _exchange(self, partner: Partner, request: httpx.Request) -> httpx.Response:
         return await exchange(self._http, partner, request, within=_seconds_of_try() * ANSWER_SHARE)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from temporalio.api.enums.v1 import PendingActivityState, TaskQueueType
-from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.taskqueue.v1 import TaskQueue, TaskQueueConfig
 from temporalio.api.workflowservice.v1 import (
     DescribeTaskQueueRequest,
     DescribeTaskQueueResponse,
@@ -63,6 +63,18 @@ class Hold:
 
 
 @dataclass(frozen=True)
+class Limit:
+    """The rate of a lane's task queue.
+
+    changed: tells this setting from earlier and later ones, 0 for a rate that was never set. It is a time of Temporal's
+    clock: compare it with no other clock. hold: what holds the lane's calls, or None.
+    """
+
+    changed: float
+    hold: Hold | None
+
+
+@dataclass(frozen=True)
 class LaneState:
     """What Temporal says of a lane.
 
@@ -76,37 +88,35 @@ class LaneState:
 
 async def look_at_lane(client: Client, task_queue: str) -> LaneState:
     """Ask Temporal for the state of a lane's task queue; raises `RPCError`."""
-    found = await client.workflow_service.describe_task_queue(
-        DescribeTaskQueueRequest(
-            namespace=client.namespace,
-            task_queue=TaskQueue(name=task_queue),
-            task_queue_type=ACTIVITY,
-            report_config=True,
-        )
-    )
+    found = await _describe(client, task_queue)
     oldest = time.time() - POLLS_WITHIN
     return LaneState(
         task_queue=task_queue,
         served=any(poller.last_access_time.ToSeconds() >= oldest for poller in found.pollers),
-        hold=_hold_of(found),
+        hold=_limit_of(found.config).hold,
     )
 
 
-async def hold_lane(client: Client, task_queue: str, hold: Hold) -> None:
+async def look_at_limit(client: Client, task_queue: str) -> Limit:
+    """Ask Temporal for the rate of a lane's task queue; raises `RPCError`."""
+    return _limit_of((await _describe(client, task_queue)).config)
+
+
+async def hold_lane(client: Client, task_queue: str, hold: Hold) -> Limit:
     """Let Temporal begin at most `hold.rate` calls a second of this lane; raises `RPCError`."""
     request = _update(client, task_queue, hold.actor or hold.by)
     request.update_queue_rate_limit.rate_limit.requests_per_second = hold.rate
     words = {"by": hold.by, "actor": hold.actor, "until": hold.until, "reason": hold.reason}
     request.update_queue_rate_limit.reason = json.dumps(words, ensure_ascii=False)
-    await client.workflow_service.update_task_queue_config(request)
+    return _limit_of((await client.workflow_service.update_task_queue_config(request)).config)
 
 
-async def release_lane(client: Client, task_queue: str, *, actor: str, reason: str) -> None:
+async def release_lane(client: Client, task_queue: str, *, actor: str, reason: str) -> Limit:
     """Let the lane's calls begin again, as fast as its workers allow; raises `RPCError`."""
     request = _update(client, task_queue, actor)
     request.update_queue_rate_limit.SetInParent()
     request.update_queue_rate_limit.reason = reason
-    await client.workflow_service.update_task_queue_config(request)
+    return _limit_of((await client.workflow_service.update_task_queue_config(request)).config)
 
 
 async def retried_calls(client: Client, lane: str) -> tuple[int, bool]:
@@ -146,20 +156,33 @@ def _update(client: Client, task_queue: str, identity: str) -> UpdateTaskQueueCo
     )
 
 
-def _hold_of(found: DescribeTaskQueueResponse) -> Hold | None:
-    limit = found.config.queue_rate_limit
+async def _describe(client: Client, task_queue: str) -> DescribeTaskQueueResponse:
+    return await client.workflow_service.describe_task_queue(
+        DescribeTaskQueueRequest(
+            namespace=client.namespace,
+            task_queue=TaskQueue(name=task_queue),
+            task_queue_type=ACTIVITY,
+            report_config=True,
+        )
+    )
+
+
+def _limit_of(config: TaskQueueConfig) -> Limit:
+    limit = config.queue_rate_limit
+    changed = limit.metadata.update_time.ToNanoseconds() / 1e9
     if not limit.HasField("rate_limit"):
-        return None
+        return Limit(changed, None)
     words = _words(limit.metadata.reason)
     by: Any = words.get("by")
-    return Hold(
+    hold = Hold(
         by=by if by in {"operator", "worker"} else "other",
         reason=str(words.get("reason", limit.metadata.reason)),
         actor=str(words.get("actor", limit.metadata.update_identity)),
         until=float(until) if isinstance(until := words.get("until"), int | float) else 0.0,
-        since=limit.metadata.update_time.ToNanoseconds() / 1e9,
+        since=changed,
         rate=limit.rate_limit.requests_per_second,
     )
+    return Limit(changed, hold)
 
 
 def _words(reason: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import Final
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from activities.lanes import SLOW_RATE, Hold, hold_lane, look_at_lane, release_lane
+from activities.lanes import SLOW_RATE, Hold, Limit, hold_lane, look_at_limit, release_lane
 
 logger = logging.getLogger("stagehook.lanes")
 
@@ -35,28 +35,40 @@ REFUSED_SECONDS: Final = 300.0
 
 
 class Reach:
-    """Watches one partner's lane: `missed` and `reached` are called for each try of a call."""
+    """Watches one partner's lane: for each try of a call, `began` is called, and then `missed` or `reached`.
+
+    A try counts only until the lane's rate changes. Example: a call is sent, the partner goes away, the lane becomes
+    slow, and the call's time is over. It has reached the partner, but does not end the slow lane.
+    """
 
     def __init__(self, client: Client, task_queue: str) -> None:
         self._client = client
         self._lane = task_queue
         self._misses = 0
-        self._reached_at = 0.0
-        self._is_held = False
-        self._is_slow = False
+        self._is_reached = False
+        self._limit = Limit(0.0, None)
+        self._outdated: Limit | None = None
         self._fault = ""
         self._due = asyncio.Event()
 
-    def missed(self) -> None:
+    def began(self) -> float:
+        """A try begins. Returns what identifies the lane's rate, for `missed` or `reached`."""
+        return self._limit.changed
+
+    def missed(self, began: float) -> None:
         """The partner was not reached."""
+        if began != self._limit.changed:
+            return
         self._misses += 1
-        if self._misses >= MOST_MISSES and not self._is_slow:
+        if self._misses >= MOST_MISSES and self._limit.hold is None:
             self._due.set()
 
-    def reached(self) -> None:
+    def reached(self, began: float) -> None:
         """The partner took a connection, whatever it answered."""
-        self._misses, self._reached_at = 0, time.time()
-        if self._is_slow:
+        if began != self._limit.changed:
+            return
+        self._misses, self._is_reached = 0, True
+        if self._is_slow():
             self._due.set()
 
     @asynccontextmanager
@@ -97,29 +109,35 @@ class Reach:
 
     async def look(self) -> None:
         """Compare the lane with what is known, and hold or release it; raises `RPCError`."""
-        hold = (await look_at_lane(self._client, self._lane)).hold
-        was_held, self._is_held = self._is_held, hold is not None
-        self._is_slow = hold is not None and hold.by == "worker"
-        if hold is None:
-            if was_held:
-                # Another worker has reached the partner, or an operator has resumed it: the misses are of before that.
-                self._misses = 0
-            elif self._misses >= MOST_MISSES:
+        limit = await look_at_limit(self._client, self._lane)
+        if limit == self._outdated:  # Temporal shows a new rate a moment later
+            return
+        if limit != self._limit:
+            self._follow(limit)
+        if limit.hold is None:
+            if self._misses >= MOST_MISSES:
                 await self._slow_down()
-        elif hold.is_over(time.time()):
+        elif limit.hold.is_over(time.time()):
             await self._release("its pause is over")
-        elif self._is_slow and self._reached_at > hold.since:
+        elif self._is_slow() and self._is_reached:
             await self._release("the partner was reached")
+
+    def _is_slow(self) -> bool:
+        return self._limit.hold is not None and self._limit.hold.by == "worker"
+
+    def _follow(self, limit: Limit) -> None:
+        self._limit, self._misses, self._is_reached = limit, 0, False
 
     async def _slow_down(self) -> None:
         # An operator who pauses the lane in this moment is overruled: Temporal sets a rate whatever it was before.
         why = f"{self._misses} calls in a row did not reach the partner"
-        await hold_lane(self._client, self._lane, Hold("worker", why, rate=SLOW_RATE))
-        self._is_held = self._is_slow = True
+        self._set(await hold_lane(self._client, self._lane, Hold("worker", why, rate=SLOW_RATE)))
         logger.warning("lane-slow", extra={"lane": self._lane, "why": why, "calls_per_second": f"{SLOW_RATE:.3f}"})
 
     async def _release(self, why: str) -> None:
-        await release_lane(self._client, self._lane, actor="worker", reason=why)
-        self._is_held = self._is_slow = False
-        self._misses = 0
+        self._set(await release_lane(self._client, self._lane, actor="worker", reason=why))
         logger.info("lane-free", extra={"lane": self._lane, "why": why})
+
+    def _set(self, limit: Limit) -> None:
+        self._outdated = self._limit
+        self._follow(limit)

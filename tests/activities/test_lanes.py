@@ -260,10 +260,9 @@ async def test_a_worker_ends_a_pause_that_is_over(real: WorkflowEnvironment) -> 
 async def test_a_pause_that_is_not_over_outranks_the_misses(real: WorkflowEnvironment) -> None:
     client, reach = real.client, Reach(real.client, "lane")
     await hold_lane(client, "lane", Hold("operator", "x", actor="ada", until=time.time() + 3600))
-    for _ in range(MOST_MISSES):
-        reach.missed()
+    misses(reach)
     await reach.look()
-    reach.reached()
+    reach.reached(reach.began())
     await reach.look()
     hold = (await look_at_lane(client, "lane")).hold
     assert hold is not None
@@ -276,15 +275,13 @@ async def test_a_partner_that_is_not_reached_is_called_seldom(
     """Nine misses and a success do not count; ten in a row do, and another worker's success ends it."""
     monkeypatch.setattr(reach_module, "LOOK_SECONDS", 3600.0)
     client, reach = real.client, Reach(real.client, "lane")
-    for _ in range(MOST_MISSES - 1):
-        reach.missed()
-    reach.reached()
-    reach.missed()
+    misses(reach, MOST_MISSES - 1)
+    reach.reached(reach.began())
+    misses(reach, 1)
     await reach.look()
     assert (await look_at_lane(client, "lane")).hold is None
     async with reach.running():
-        for _ in range(MOST_MISSES - 1):
-            reach.missed()
+        misses(reach, MOST_MISSES - 1)
         await once(lambda: is_held(client))
     hold = (await look_at_lane(client, "lane")).hold
     assert hold is not None
@@ -292,7 +289,7 @@ async def test_a_partner_that_is_not_reached_is_called_seldom(
     other = Reach(client, "lane")
     async with other.running():
         await once(lambda: knows(other))
-        other.reached()
+        other.reached(other.began())
         await once(lambda: is_free(client))
 
 
@@ -303,8 +300,7 @@ async def test_misses_from_before_a_hold_has_ended_do_not_count(real: WorkflowEn
         if held is not None:
             await hold_lane(client, "lane", held)
             await once(lambda: is_held(client))
-        for _ in range(MOST_MISSES):
-            reach.missed()
+        misses(reach)
         await reach.look()
         await once(lambda: is_held(client))
         await release_lane(client, "lane", actor="ada", reason="it is there again")
@@ -314,20 +310,23 @@ async def test_misses_from_before_a_hold_has_ended_do_not_count(real: WorkflowEn
             assert await is_free(client)
     await hold_lane(client, "lane", Hold("operator", "x", actor="ada", until=time.time() - 1))
     await once(lambda: is_held(client))  # Temporal shows a new rate a moment later
-    for _ in range(MOST_MISSES):
-        reach.missed()
+    misses(reach)
     await reach.look()
     await once(lambda: is_free(client))
     await reach.look()
     assert await is_free(client)
-    for _ in range(MOST_MISSES):
-        reach.missed()
+    misses(reach)
     await reach.look()
     await once(lambda: is_held(client))
 
 
 async def knows(reach: Reach) -> bool:
-    return reach._is_slow
+    return reach._is_slow()
+
+
+def misses(reach: Reach, count: int = MOST_MISSES) -> None:
+    for _ in range(count):
+        reach.missed(reach.began())
 
 
 async def is_held(client: Client) -> bool:
@@ -342,10 +341,11 @@ async def is_free(client: Client) -> bool:
 async def test_only_a_failed_connection_is_a_miss(real: WorkflowEnvironment, http: respx.MockRouter) -> None:
     counted: list[str] = []
     reach = Reach(real.client, "lane")
-    reach.missed = lambda: counted.append("missed")  # type: ignore[method-assign]
-    reach.reached = lambda: counted.append("reached")  # type: ignore[method-assign]
+    reach.missed = lambda began: counted.append("missed")  # type: ignore[method-assign]
+    reach.reached = lambda began: counted.append("reached")  # type: ignore[method-assign]
     tries: list[Exception | httpx.Response] = [
         httpx.ConnectError("refused"),
+        httpx.PoolTimeout("our own"),
         httpx.ReadTimeout("lost"),
         httpx.Response(500),
         TAKEN,

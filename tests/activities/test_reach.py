@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -18,17 +19,23 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities import reach as reach_module
-from activities.reach import Reach
+from activities.lanes import look_at_lane
+from activities.reach import MOST_MISSES, Reach
 from tests.support import RUN_TIMEOUT
 
 
 class Temporal:
-    """The configuration of a lane's task queue, as Temporal keeps it. refuses: the status of every answer, if any."""
+    """The configuration of a lane's task queue, as Temporal keeps it.
 
-    def __init__(self, refuses: RPCStatusCode | None = None) -> None:
+    refuses: the status of every answer, if any. ahead: seconds by which its clock is ahead of the workers'.
+    """
+
+    def __init__(self, refuses: RPCStatusCode | None = None, ahead: int = 0) -> None:
         self.refuses = refuses
         self.looks = asyncio.Semaphore(0)
+        self.late: DescribeTaskQueueResponse | None = None
         self._found = DescribeTaskQueueResponse()
+        self._now = int(time.time()) + ahead
 
     @property
     def client(self) -> Client:
@@ -40,18 +47,22 @@ class Temporal:
         if self.refuses is not None:
             raise RPCError("Request unauthorized.", self.refuses, b"")
         copy = DescribeTaskQueueResponse()
-        copy.CopyFrom(self._found)
+        copy.CopyFrom(self.late or self._found)
         return copy
+
+    async def lag(self) -> None:
+        """Show the present configuration for now, whatever it becomes."""
+        self.late = await self._describe(DescribeTaskQueueRequest())
 
     async def _update(self, request: UpdateTaskQueueConfigRequest) -> UpdateTaskQueueConfigResponse:
         limit = self._found.config.queue_rate_limit
-        changes = limit.metadata.update_time.seconds + 1
+        self._now += 1
         limit.Clear()
         if request.update_queue_rate_limit.HasField("rate_limit"):
             limit.rate_limit.CopyFrom(request.update_queue_rate_limit.rate_limit)
         limit.metadata.reason = request.update_queue_rate_limit.reason
         limit.metadata.update_identity = request.identity
-        limit.metadata.update_time.seconds = changes
+        limit.metadata.update_time.seconds = self._now
         return UpdateTaskQueueConfigResponse(config=self._found.config)
 
 
@@ -67,3 +78,56 @@ async def test_a_worker_looks_on_after_a_refusal(
             for _ in range(3):
                 await temporal.looks.acquire()
     assert caplog.messages == ["lane-not-held"]
+
+
+@pytest.mark.parametrize("ahead", [-600, 0, 600])
+async def test_a_slow_lane_ends_whatever_the_clocks_say(ahead: int) -> None:
+    temporal = Temporal(ahead=ahead)
+    reach, other = Reach(temporal.client, "lane"), Reach(temporal.client, "lane")
+    reach.reached(reach.began())
+    await slow_down(other)
+    await reach.look()
+    await reach.look()
+    assert await is_slow(temporal)  # a success from before it does not count
+    reach.reached(reach.began())
+    await reach.look()
+    assert not await is_slow(temporal)
+
+
+async def test_a_call_from_before_a_slow_lane_does_not_end_it() -> None:
+    """Its connection was made before the partner went away."""
+    temporal = Temporal()
+    reach = Reach(temporal.client, "lane")
+    hanging = reach.began()
+    await slow_down(reach)
+    reach.reached(hanging)
+    await reach.look()
+    assert await is_slow(temporal)
+    reach.reached(reach.began())
+    await reach.look()
+    assert not await is_slow(temporal)
+
+
+async def test_a_rate_that_is_shown_late_does_not_mislead() -> None:
+    """A worker that reaches the partner just after it has slowed the lane ends that, once Temporal shows the rate."""
+    temporal = Temporal()
+    reach = Reach(temporal.client, "lane")
+    await temporal.lag()
+    await slow_down(reach)
+    reach.reached(reach.began())
+    await reach.look()
+    temporal.late = None
+    await reach.look()
+    assert not await is_slow(temporal)
+
+
+async def slow_down(reach: Reach) -> None:
+    await reach.look()
+    for _ in range(MOST_MISSES):
+        reach.missed(reach.began())
+    await reach.look()
+
+
+async def is_slow(temporal: Temporal) -> bool:
+    hold = (await look_at_lane(temporal.client, "lane")).hold
+    return hold is not None and hold.by == "worker"
