@@ -67,11 +67,12 @@ class Limit:
     """The rate of a lane's task queue.
 
     changed: tells this setting from earlier and later ones, 0 for a rate that was never set. It is a time of Temporal's
-    clock: compare it with no other clock. hold: what holds the lane's calls, or None.
+    clock: compare it with no other clock. hold: what holds the lane's calls, or None. reason: why it was set.
     """
 
     changed: float
     hold: Hold | None
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,7 @@ def _limit_of(config: TaskQueueConfig) -> Limit:
     limit = config.queue_rate_limit
     changed = limit.metadata.update_time.ToNanoseconds() / 1e9
     if not limit.HasField("rate_limit"):
-        return Limit(changed, None)
+        return Limit(changed, None, limit.metadata.reason)
     words = _words(limit.metadata.reason)
     by: Any = words.get("by")
     hold = Hold(
@@ -182,7 +183,7 @@ def _limit_of(config: TaskQueueConfig) -> Limit:
         since=changed,
         rate=limit.rate_limit.requests_per_second,
     )
-    return Limit(changed, hold)
+    return Limit(changed, hold, hold.reason)
 
 
 def _words(reason: str) -> dict[str, Any]:

@@ -30,6 +30,9 @@ LOOK_SECONDS: Final = 20.0
 RATES_REFUSED: Final = {RPCStatusCode.UNIMPLEMENTED, RPCStatusCode.PERMISSION_DENIED}
 """Answers of a Temporal that does not let this worker set rates."""
 
+REACHED: Final = "the partner was reached"
+"""Why a worker ends a slow lane; other workers recognize it."""
+
 REFUSED_SECONDS: Final = 300.0
 """Between two looks after such an answer. The worker's key may have lost its role for a short time only."""
 
@@ -39,6 +42,9 @@ class Reach:
 
     A try counts only until the lane's rate changes. Example: a call is sent, the partner goes away, the lane becomes
     slow, and the call's time is over. It has reached the partner, but does not end the slow lane.
+
+    If another worker ends a slow lane, this worker slows it only after it has reached the partner itself. Otherwise a
+    worker whose own way to the partner is broken would slow the lane for all, again and again.
     """
 
     def __init__(self, client: Client, task_queue: str) -> None:
@@ -46,6 +52,7 @@ class Reach:
         self._lane = task_queue
         self._misses = 0
         self._is_reached = False
+        self._may_slow = True
         self._limit = Limit(0.0, None)
         self._outdated: Limit | None = None
         self._fault = ""
@@ -60,14 +67,14 @@ class Reach:
         if began != self._limit.changed:
             return
         self._misses += 1
-        if self._misses >= MOST_MISSES and self._limit.hold is None:
+        if self._is_missed():
             self._due.set()
 
     def reached(self, began: float) -> None:
         """The partner took a connection, whatever it answered."""
         if began != self._limit.changed:
             return
-        self._misses, self._is_reached = 0, True
+        self._misses, self._is_reached, self._may_slow = 0, True, True
         if self._is_slow():
             self._due.set()
 
@@ -110,20 +117,25 @@ class Reach:
     async def look(self) -> None:
         """Compare the lane with what is known, and hold or release it; raises `RPCError`."""
         limit = await look_at_limit(self._client, self._lane)
-        if limit == self._outdated:  # Temporal shows a new rate a moment later
+        outdated, self._outdated = self._outdated, None
+        if limit == outdated:  # Temporal shows a new rate a moment later
             return
         if limit != self._limit:
+            if self._is_slow() and limit.hold is None:
+                self._may_slow = limit.reason != REACHED
             self._follow(limit)
-        if limit.hold is None:
-            if self._misses >= MOST_MISSES:
-                await self._slow_down()
-        elif limit.hold.is_over(time.time()):
+        if self._is_missed():
+            await self._slow_down()
+        elif limit.hold is not None and limit.hold.is_over(time.time()):
             await self._release("its pause is over")
         elif self._is_slow() and self._is_reached:
-            await self._release("the partner was reached")
+            await self._release(REACHED)
 
     def _is_slow(self) -> bool:
         return self._limit.hold is not None and self._limit.hold.by == "worker"
+
+    def _is_missed(self) -> bool:
+        return self._limit.hold is None and self._may_slow and self._misses >= MOST_MISSES
 
     def _follow(self, limit: Limit) -> None:
         self._limit, self._misses, self._is_reached = limit, 0, False

@@ -19,7 +19,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities import reach as reach_module
-from activities.lanes import look_at_lane
+from activities.lanes import look_at_lane, release_lane
 from activities.reach import MOST_MISSES, Reach
 from tests.support import RUN_TIMEOUT
 
@@ -119,6 +119,34 @@ async def test_a_rate_that_is_shown_late_does_not_mislead() -> None:
     temporal.late = None
     await reach.look()
     assert not await is_slow(temporal)
+
+
+async def test_a_worker_that_alone_misses_slows_the_lane_once() -> None:
+    """Others reach the partner: its own way there is at fault, and they would wait for it again and again."""
+    temporal = Temporal()
+    reach, other = Reach(temporal.client, "lane"), Reach(temporal.client, "lane")
+    await slow_down(reach)
+    await end_by(other)
+    await slow_down(reach)
+    assert not await is_slow(temporal)
+    reach.reached(reach.began())
+    await slow_down(reach)
+    assert await is_slow(temporal)
+
+
+async def test_a_lane_that_an_operator_resumed_may_become_slow() -> None:
+    temporal = Temporal()
+    reach = Reach(temporal.client, "lane")
+    await slow_down(reach)
+    await release_lane(temporal.client, "lane", actor="ada", reason="try again")
+    await slow_down(reach)
+    assert await is_slow(temporal)
+
+
+async def end_by(reach: Reach) -> None:
+    await reach.look()
+    reach.reached(reach.began())
+    await reach.look()
 
 
 async def slow_down(reach: Reach) -> None:
