@@ -33,8 +33,11 @@ MOST_RUNS: Final = 500
 DESCRIBED_AT_ONCE: Final = 20
 """Runs that are looked at together. One after another, 500 would take too long where Temporal is far away."""
 
+PARTITIONS: Final = 4
+"""Of a task queue by Temporal's default. Each has an equal share of the queue's rate, and waits for its own share."""
+
 SLOW_RATE: Final = 1 / 30
-"""Calls a second to a partner that is not reached."""
+"""Calls a second to a partner that is not reached. With `PARTITIONS`, up to four calls begin together every 120 s."""
 
 ACTIVITY: Final = TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
 

@@ -45,11 +45,14 @@ class Reach:
 
     If another worker ends a slow lane, this worker slows it only after it has reached the partner itself. Otherwise a
     worker whose own way to the partner is broken would slow the lane for all, again and again.
+
+    calls_per_second: the partner's limit, 0 for none.
     """
 
-    def __init__(self, client: Client, task_queue: str) -> None:
+    def __init__(self, client: Client, task_queue: str, calls_per_second: float = 0.0) -> None:
         self._client = client
         self._lane = task_queue
+        self._slow_rate = min(SLOW_RATE, calls_per_second or SLOW_RATE)
         self._misses = 0
         self._is_reached = False
         self._may_slow = True
@@ -143,8 +146,9 @@ class Reach:
     async def _slow_down(self) -> None:
         # An operator who pauses the lane in this moment is overruled: Temporal sets a rate whatever it was before.
         why = f"{self._misses} calls in a row did not reach the partner"
-        self._set(await hold_lane(self._client, self._lane, Hold("worker", why, rate=SLOW_RATE)))
-        logger.warning("lane-slow", extra={"lane": self._lane, "why": why, "calls_per_second": f"{SLOW_RATE:.3f}"})
+        self._set(await hold_lane(self._client, self._lane, Hold("worker", why, rate=self._slow_rate)))
+        facts = {"lane": self._lane, "why": why, "calls_per_second": f"{self._slow_rate:.3g}"}
+        logger.warning("lane-slow", extra=facts)
 
     async def _release(self, why: str) -> None:
         self._set(await release_lane(self._client, self._lane, actor="worker", reason=why))

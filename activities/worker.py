@@ -103,6 +103,10 @@ LANE_POLLS: Final = 1
 """Requests for tasks that a lane has open at the same time, instead of 5. All lanes share one HTTP/2 connection, and a
 proxy may allow 100 requests at the same time: 30 partners take 60."""
 
+RATED_POLLS: Final = 5
+"""The same for the calls of a partner with `calls_per_second`. Each of a queue's partitions, 4 by default, has its own
+share of the rate. One request waits at one partition, and the shares of the others are lost."""
+
 
 @dataclass(frozen=True)
 class Lane:
@@ -176,7 +180,7 @@ def build_worker(
                 task_queue=call_lane(task_queue, partner.name),
                 activities=[lane.calls.call_partner],
                 max_concurrent_activities=partner.calls_at_once,
-                max_concurrent_activity_task_polls=LANE_POLLS,
+                max_concurrent_activity_task_polls=RATED_POLLS if partner.calls_per_second else LANE_POLLS,
                 max_task_queue_activities_per_second=partner.calls_per_second or None,
                 **shared,
             ),
@@ -209,7 +213,7 @@ async def run_worker(client: Client, settings: Settings) -> None:
             return PartnerCalls(http, urls, partners, table, notes, reach)
 
         async def lane_of(partner: Partner) -> Lane:
-            reach = Reach(client, call_lane(settings.task_queue, partner.name))
+            reach = Reach(client, call_lane(settings.task_queue, partner.name), partner.calls_per_second)
             await stack.enter_async_context(reach.running())
             return Lane(partner, await calls_of({partner.name: partner}, partner.calls_at_once + ASKS_AT_ONCE, reach))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from activities.lanes import Hold, LaneState
+from activities.lanes import PARTITIONS, Hold, LaneState
 from receiver.telling.moments import utc_text
 
 
@@ -21,7 +21,8 @@ def hold_text(partner: str, hold: Hold) -> str:
     """Describe in one line what holds a partner's calls, and what ends it."""
     since = f"since {utc_text(hold.since)}"
     if hold.by == "worker":
-        return f"slow {since}: {hold.reason}; a call is tried every {round(1 / hold.rate)} s until one reaches it"
+        pace = f"{1 / hold.rate:.0f} to {PARTITIONS / hold.rate:.0f} s"
+        return f"slow {since}: {hold.reason}; a call is tried every {pace} until one reaches it"
     resume = f"`stagehook partner resume {partner}`"
     until = f"until {utc_text(hold.until)}" if hold.until else f"until {resume}"
     if hold.is_over(time.time()):

@@ -19,8 +19,9 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities import reach as reach_module
-from activities.lanes import look_at_lane, release_lane
+from activities.lanes import SLOW_RATE, Hold, look_at_lane, release_lane
 from activities.reach import MOST_MISSES, Reach
+from receiver.telling.lanes import hold_text
 from tests.support import RUN_TIMEOUT
 
 
@@ -141,6 +142,21 @@ async def test_a_lane_that_an_operator_resumed_may_become_slow() -> None:
     await release_lane(temporal.client, "lane", actor="ada", reason="try again")
     await slow_down(reach)
     assert await is_slow(temporal)
+
+
+@pytest.mark.parametrize(("calls_per_second", "rate"), [(0.0, SLOW_RATE), (7.0, SLOW_RATE), (0.01, 0.01)])
+async def test_a_slow_lane_is_never_faster_than_its_partner_allows(calls_per_second: float, rate: float) -> None:
+    temporal = Temporal()
+    await slow_down(Reach(temporal.client, "lane", calls_per_second))
+    hold = (await look_at_lane(temporal.client, "lane")).hold
+    assert hold is not None
+    assert hold.rate == pytest.approx(rate)
+
+
+def test_a_slow_lane_is_told_with_both_of_its_paces() -> None:
+    """The lane's queue may have one partition, or four by default: each begins a quarter of the calls."""
+    hold = Hold("worker", "10 calls in a row did not reach the partner", rate=SLOW_RATE)
+    assert hold_text("bank", hold).endswith("; a call is tried every 30 to 120 s until one reaches it")
 
 
 async def end_by(reach: Reach) -> None:
