@@ -7,9 +7,10 @@ JSON, so that every worker and operator can read who set it and when it ends.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -21,6 +22,7 @@ from temporalio.api.workflowservice.v1 import (
     UpdateTaskQueueConfigRequest,
 )
 from temporalio.client import Client, WorkflowExecutionDescription, WorkflowHandle
+from temporalio.service import RPCError
 
 from activities.finding import runs_query
 
@@ -38,6 +40,12 @@ PARTITIONS: Final = 4
 
 SLOW_RATE: Final = 1 / 30
 """Calls a second to a partner that is not reached. With `PARTITIONS`, up to four calls begin together every 120 s."""
+
+PAUSE_CHECKS: Final[Sequence[float]] = (0.0, 1.0)
+"""Seconds before each look at whether a pause is still there."""
+
+WORKER: Final = "worker"
+"""Temporal's identity of a change that a worker makes by itself."""
 
 ACTIVITY: Final = TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
 
@@ -71,11 +79,13 @@ class Limit:
 
     changed: tells this setting from earlier and later ones, 0 for a rate that was never set. It is a time of Temporal's
     clock: compare it with no other clock. hold: what holds the lane's calls, or None. reason: why it was set.
+    actor: who set it, or `WORKER`.
     """
 
     changed: float
     hold: Hold | None
     reason: str = ""
+    actor: str = ""
 
 
 @dataclass(frozen=True)
@@ -107,7 +117,27 @@ async def look_at_limit(client: Client, task_queue: str) -> Limit:
 
 
 async def hold_lane(client: Client, task_queue: str, hold: Hold) -> Limit:
-    """Let Temporal begin at most `hold.rate` calls a second of this lane; raises `RPCError`."""
+    """Let Temporal begin at most `hold.rate` calls a second of this lane; raises `RPCError`.
+
+    An operator's pause is set again if a worker overwrites it within a second, see `PAUSE_CHECKS`.
+    """
+    limit = await _set_rate(client, task_queue, hold)
+    if hold.by == "operator":
+        with contextlib.suppress(RPCError):  # the pause is set, and only a look or its repetition fails
+            await _keep_pause(client, task_queue, hold)
+    return limit
+
+
+async def _keep_pause(client: Client, task_queue: str, hold: Hold) -> None:
+    # Temporal sets a rate whatever it was before. Example: a worker looks at a free lane, an operator pauses it, and
+    # the worker, which has not seen the pause, makes the lane slow.
+    for seconds in PAUSE_CHECKS:
+        await asyncio.sleep(seconds)
+        if (await look_at_limit(client, task_queue)).actor == WORKER:
+            await _set_rate(client, task_queue, hold)
+
+
+async def _set_rate(client: Client, task_queue: str, hold: Hold) -> Limit:
     request = _update(client, task_queue, hold.actor or hold.by)
     request.update_queue_rate_limit.rate_limit.requests_per_second = hold.rate
     words = {"by": hold.by, "actor": hold.actor, "until": hold.until, "reason": hold.reason}
@@ -175,7 +205,7 @@ def _limit_of(config: TaskQueueConfig) -> Limit:
     limit = config.queue_rate_limit
     changed = limit.metadata.update_time.ToNanoseconds() / 1e9
     if not limit.HasField("rate_limit"):
-        return Limit(changed, None, limit.metadata.reason)
+        return Limit(changed, None, limit.metadata.reason, limit.metadata.update_identity)
     words = _words(limit.metadata.reason)
     by: Any = words.get("by")
     hold = Hold(
@@ -186,7 +216,7 @@ def _limit_of(config: TaskQueueConfig) -> Limit:
         since=changed,
         rate=limit.rate_limit.requests_per_second,
     )
-    return Limit(changed, hold, hold.reason)
+    return Limit(changed, hold, hold.reason, limit.metadata.update_identity)
 
 
 def _words(reason: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import Final
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from activities.lanes import SLOW_RATE, Hold, Limit, hold_lane, look_at_limit, release_lane
+from activities.lanes import SLOW_RATE, WORKER, Hold, Limit, hold_lane, look_at_limit, release_lane
 
 logger = logging.getLogger("stagehook.lanes")
 
@@ -144,14 +144,14 @@ class Reach:
         self._limit, self._misses, self._is_reached = limit, 0, False
 
     async def _slow_down(self) -> None:
-        # An operator who pauses the lane in this moment is overruled: Temporal sets a rate whatever it was before.
+        # `hold_lane` sets an operator's pause again if it is set in this moment, and overwritten here.
         why = f"{self._misses} calls in a row did not reach the partner"
-        self._set(await hold_lane(self._client, self._lane, Hold("worker", why, rate=self._slow_rate)))
+        self._set(await hold_lane(self._client, self._lane, Hold(WORKER, why, rate=self._slow_rate)))
         facts = {"lane": self._lane, "why": why, "calls_per_second": f"{self._slow_rate:.3g}"}
         logger.warning("lane-slow", extra=facts)
 
     async def _release(self, why: str) -> None:
-        self._set(await release_lane(self._client, self._lane, actor="worker", reason=why))
+        self._set(await release_lane(self._client, self._lane, actor=WORKER, reason=why))
         logger.info("lane-free", extra={"lane": self._lane, "why": why})
 
     def _set(self, limit: Limit) -> None:

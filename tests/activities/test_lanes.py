@@ -53,6 +53,12 @@ async def calling(client: Client, *partners: Partner, reach: Reach | None = None
             yield worker
 
 
+@pytest.fixture(autouse=True)
+def quick_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only `tests/activities/test_reach.py` overwrites a pause."""
+    monkeypatch.setattr("activities.lanes.PAUSE_CHECKS", ())
+
+
 @pytest.fixture
 def http() -> Iterator[respx.MockRouter]:
     with respx.mock as router:

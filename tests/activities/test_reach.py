@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -18,11 +19,14 @@ from temporalio.api.workflowservice.v1 import (
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
+from activities import lanes as lanes_module
 from activities import reach as reach_module
-from activities.lanes import SLOW_RATE, Hold, look_at_lane, release_lane
+from activities.lanes import SLOW_RATE, Hold, hold_lane, look_at_lane, look_at_limit, release_lane
 from activities.reach import MOST_MISSES, Reach
 from receiver.telling.lanes import hold_text
 from tests.support import RUN_TIMEOUT
+
+PAUSE = Hold("operator", "x", actor="ada")
 
 
 class Temporal:
@@ -35,6 +39,7 @@ class Temporal:
         self.refuses = refuses
         self.looks = asyncio.Semaphore(0)
         self.late: DescribeTaskQueueResponse | None = None
+        self.after_update: Callable[[], Awaitable[object]] | None = None
         self._found = DescribeTaskQueueResponse()
         self._now = int(time.time()) + ahead
 
@@ -64,6 +69,9 @@ class Temporal:
         limit.metadata.reason = request.update_queue_rate_limit.reason
         limit.metadata.update_identity = request.identity
         limit.metadata.update_time.seconds = self._now
+        after, self.after_update = self.after_update, None
+        if after is not None:
+            await after()
         return UpdateTaskQueueConfigResponse(config=self._found.config)
 
 
@@ -157,6 +165,57 @@ def test_a_slow_lane_is_told_with_both_of_its_paces() -> None:
     """The lane's queue may have one partition, or four by default: each begins a quarter of the calls."""
     hold = Hold("worker", "10 calls in a row did not reach the partner", rate=SLOW_RATE)
     assert hold_text("bank", hold).endswith("; a call is tried every 30 to 120 s until one reaches it")
+
+
+@pytest.mark.parametrize("is_slow_before", [False, True])
+async def test_a_pause_that_a_worker_overwrites_is_set_again(
+    monkeypatch: pytest.MonkeyPatch, *, is_slow_before: bool
+) -> None:
+    """The worker has looked just before. Temporal cannot set a rate on the condition that it is still the same."""
+    monkeypatch.setattr(lanes_module, "PAUSE_CHECKS", (0.0, 0.0))
+    temporal = Temporal()
+    reach = Reach(temporal.client, "lane")
+    if is_slow_before:
+        await slow_down(reach)
+        await reach.look()
+        reach.reached(reach.began())
+    else:
+        for _ in range(MOST_MISSES):
+            reach.missed(reach.began())
+    await temporal.lag()
+
+    async def overwrite() -> None:
+        await reach.look()
+        temporal.late = None
+        overwritten.append((await look_at_limit(temporal.client, "lane")).hold)
+
+    overwritten: list[Hold | None] = []
+    temporal.after_update = overwrite
+    await hold_lane(temporal.client, "lane", PAUSE)
+    hold = (await look_at_limit(temporal.client, "lane")).hold
+    assert [held and held.by for held in overwritten] == [None if is_slow_before else "worker"]
+    assert hold is not None
+    assert (hold.by, hold.actor, hold.reason) == ("operator", "ada", "x")
+
+
+async def test_a_pause_is_not_set_again_after_a_resume(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lanes_module, "PAUSE_CHECKS", (0.0, 0.0))
+    temporal = Temporal()
+    temporal.after_update = lambda: release_lane(temporal.client, "lane", actor="bob", reason="resumed by bob")
+    await hold_lane(temporal.client, "lane", PAUSE)
+    assert (await look_at_limit(temporal.client, "lane")).hold is None
+
+
+async def test_a_pause_holds_although_it_cannot_be_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lanes_module, "PAUSE_CHECKS", (0.0, 0.0))
+    temporal = Temporal()
+
+    async def refuse() -> None:
+        temporal.refuses = RPCStatusCode.PERMISSION_DENIED
+
+    temporal.after_update = refuse
+    limit = await hold_lane(temporal.client, "lane", PAUSE)
+    assert limit.hold is not None
 
 
 async def end_by(reach: Reach) -> None:
