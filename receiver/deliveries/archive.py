@@ -20,12 +20,15 @@ from activities.store.schema import CALLS, DELIVERIES, RECORD
 from receiver.deliveries.delivery import Delivery, Fate
 from receiver.deliveries.errors import NeverForwarded, NoSuchDelivery, PartlyAdded
 from receiver.deliveries.filters import ANY, CHANGING, Filters
-from receiver.deliveries.queries import PRUNE, PRUNE_REFUSED
+from receiver.deliveries.queries import PRUNABLE, PRUNABLE_REFUSED, PRUNE, PRUNE_REFUSED
 from receiver.deliveries.rows import to_delivery, to_row
 
 C: Final = DELIVERIES.c
 PAGE: Final = 200
 """Deliveries that are read at once. Each body may have a mebibyte."""
+
+RECEIVERS_APART: Final = 600.0
+"""Seconds by which the clocks of two receivers may differ: a row that was received later may be the earlier one."""
 
 HAS_BODY: Final = sa.or_(C.body.is_not(None), C.packed.is_not(None))
 NO_BYTES: Final = sa.case((HAS_BODY, sa.literal(b"", sa.LargeBinary))).label("body")
@@ -163,7 +166,10 @@ class Archive:
 
     def before(self, at: float) -> int:
         """The position before the first delivery received at or after `at`; the last position if there is none."""
-        first = sa.select(sa.func.min(C.position)).where(C.received_at >= at)
+        earliest = sa.select(sa.func.min(C.received_at)).where(C.received_at >= at).scalar_subquery()
+        # With an offset, because PostgreSQL would look for the least position through all rows from the oldest on.
+        near = sa.select(C.position).where(C.received_at >= at, C.received_at <= earliest + RECEIVERS_APART).offset(0)
+        first = sa.select(sa.func.min(near.subquery().c.position))
         with self._database.begin() as connection:
             position = connection.execute(first).scalar()
         return self.end() if position is None else position - 1
@@ -269,10 +275,13 @@ class Archive:
             row = connection.execute(query.limit(1)).mappings().first()
         return Claims(**row) if row else None
 
-    def release(self, id_: str, at: float, again: ReadAgain | None = None) -> Delivery:
+    def release(
+        self, id_: str, at: float, again: ReadAgain | None = None, *, chosen_by: Fate | None = None
+    ) -> Delivery:
         """Queue a delivery whose signal is no longer pending; raises `NoSuchDelivery` for any other delivery.
 
-        again: what its body says, if it was read again. Raises `NeverForwarded` if it has no signal.
+        again: what its body says, if it was read again. chosen_by: the fate for which it was chosen, if any; it stays
+        as it is with another fate. Raises `NeverForwarded` if it has no signal.
         """
         delivery, callback = self.held(id_)
         if callback is None:
@@ -285,13 +294,18 @@ class Archive:
         other = DELIVERIES.alias("other")
         same = sa.and_(other.c.request_id == key, other.c.id != delivery.id)
         held = sa.and_(C.id == delivery.id, C.due_at.is_(None), C.callback.is_not(None))
+        if chosen_by is not None:
+            held = sa.and_(held, C.fate == chosen_by.value)
         with self._database.begin() as connection:
             first = sa.exists(sa.select(other.c.id).where(same))
             released = connection.execute(sa.update(DELIVERIES).where(held, ~first).values(values)).rowcount
-            pending = connection.execute(sa.select(C.due_at).where(C.id == delivery.id)).scalar() is not None
+            now = connection.execute(sa.select(C.due_at, C.fate).where(C.id == delivery.id)).first()
         if not released:
-            why = "is pending already: it is sent by itself"
-            if not pending:
+            if now is not None and now.due_at is not None:
+                why = "is pending already: it is sent by itself"
+            elif chosen_by is not None and now is not None and now.fate != chosen_by.value:
+                why = f"is {now.fate} by now: another command has released it"
+            else:
                 why = "says what another delivery has said, which is kept already"
             raise NoSuchDelivery(f"the delivery {delivery.id} {why}")
         return self.get(delivery.id)
@@ -301,13 +315,17 @@ class Archive:
 
         before: unix seconds. refused: delete only refused requests.
         """
-        deleted, query = 0, self._database.sql(PRUNE_REFUSED if refused else PRUNE)
-        while True:
+        prunable, prune = (PRUNABLE_REFUSED, PRUNE_REFUSED) if refused else (PRUNABLE, PRUNE)
+        deleted, is_left = 0, True
+        while is_left:
             with self._database.begin() as connection:
-                some = connection.exec_driver_sql(query, {"before": before, "most": PAGE}).rowcount
-            if not some:
-                return deleted
+                some = connection.exec_driver_sql(self._database.sql(prune), {"before": before, "most": PAGE}).rowcount
             deleted += some
+            if not some:  # all are deleted, or a receiver has just deleted the same ones
+                with self._database.begin() as connection:
+                    left = connection.exec_driver_sql(self._database.sql(prunable), {"before": before, "most": 1})
+                    is_left = left.first() is not None
+        return deleted
 
 
 def _by_id(id_: str) -> Iterator[sa.ColumnElement[bool]]:

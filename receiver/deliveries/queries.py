@@ -362,40 +362,46 @@ A delivery imported as parked has no callback: it waits for an operator of anoth
 
 # --- retention
 
-PRUNE: Final = """
-    DELETE FROM deliveries
-    WHERE position IN (
-        SELECT position FROM deliveries
-        WHERE received_at < :before AND due_at IS NULL AND NOT (fate = 'parked' AND callback IS NOT NULL)
-            AND NOT EXISTS (
-                SELECT 1 FROM deliveries AS held
-                WHERE held.part_of = deliveries.id AND held.part > 0 AND held.fate = 'parked'
-            )
-        ORDER BY received_at LIMIT :most
-    ) AND due_at IS NULL
+PRUNABLE: Final = """
+    SELECT position FROM deliveries
+    WHERE received_at < :before AND due_at IS NULL AND NOT (fate = 'parked' AND callback IS NOT NULL)
+        AND NOT EXISTS (
+            SELECT 1 FROM deliveries AS held
+            WHERE held.part_of = deliveries.id AND held.part > 0
+                AND (held.due_at IS NOT NULL OR held.fate = 'parked')
+        )
+    ORDER BY received_at LIMIT :most
 """
-"""Delete old deliveries, at most `most`, but not those that are pending or parked, nor those with a parked part: the
-part is read again in the body of its request.
-
-The last condition: PostgreSQL looks again at a row that it has waited for, and another process may have queued it
-meanwhile.
+"""Old deliveries, at most `most`, but not those that are pending or parked, nor those with such a part: the part is
+read again in the body of its request.
 
 ORDER BY: by the index. Once most rows are old, PostgreSQL would read the table from its beginning for each transaction,
 through all that is deleted already."""
 
-PRUNE_REFUSED: Final = _define(
+PRUNABLE_REFUSED: Final = _define(
     """
-    DELETE FROM deliveries
-    WHERE position IN (
-        SELECT position FROM deliveries
-        WHERE received_at < :before AND due_at IS NULL AND NOT (fate = 'parked' AND callback IS NOT NULL)
-            AND {is_refused_request} AND verdict <> 'unmatched'
-        ORDER BY received_at LIMIT :most
-    ) AND due_at IS NULL
+    SELECT position FROM deliveries
+    WHERE received_at < :before AND due_at IS NULL AND NOT (fate = 'parked' AND callback IS NOT NULL)
+        AND {is_refused_request} AND verdict <> 'unmatched'
+    ORDER BY received_at LIMIT :most
 """
 )
-"""Like `PRUNE`, but only refused requests. An index of its own finds them among all other deliveries. That index holds
-unmatched deliveries too, which are kept as long as accepted ones."""
+"""Like `PRUNABLE`, but only refused requests. An index of its own finds them among all other deliveries. That index
+holds unmatched deliveries too, which are kept as long as accepted ones."""
+
+
+def _delete(prunable: str) -> str:
+    return _define("DELETE FROM deliveries WHERE position IN ({prunable}) AND due_at IS NULL", prunable=prunable)
+
+
+PRUNE: Final = _delete(PRUNABLE)
+"""Delete what is `PRUNABLE`.
+
+The last condition: PostgreSQL looks again at a row that it has waited for, and another process may have queued it
+meanwhile."""
+
+PRUNE_REFUSED: Final = _delete(PRUNABLE_REFUSED)
+"""Delete what is `PRUNABLE_REFUSED`."""
 
 # --- how they are planned
 

@@ -256,6 +256,30 @@ async def test_one_that_was_taken_is_released_only_when_it_is_meant(inbox: Inbox
     assert (claimed.id, claimed.request_id) == (one.id, "a")
 
 
+@pytest.mark.parametrize("now", [Fate.TAKEN, Fate.REFUSED])
+async def test_what_another_command_has_released_is_left(
+    inbox: Inbox, database: Database, monkeypatch: pytest.MonkeyPatch, now: Fate
+) -> None:
+    """It was chosen because it is parked, and meanwhile a receiver has sent it."""
+    one = delivery()
+    await keep(inbox, one, "a")
+    inbox.conclude(Conclusion(one.id, Fate.PARKED, "no"))
+    await inbox.depth()
+    choose = Archive.every
+
+    def and_then_send(self: Archive, filters: Filters) -> list[Delivery]:
+        chosen = list(choose(self, filters))
+        with database.begin() as connection:
+            connection.exec_driver_sql(f"UPDATE deliveries SET fate = '{now.value}'")
+        return chosen
+
+    monkeypatch.setattr(Archive, "every", and_then_send)
+    done = on(database, "delivery", "release", "--fate", "parked")
+    assert (done.code, done.out, done.err) == (0, "", "0 deliveries released, 1 left as they are\n")
+    assert Archive(database).get(one.id).fate is now
+    assert await inbox.claim(10) == []
+
+
 def test_hostile_text_does_not_steer_a_terminal(database: Database) -> None:
     one = delivery(workflow_id="run\x1b]0;owned\x07", headers=(("X", "\x9b2J"),))
     Archive(database).add([one])

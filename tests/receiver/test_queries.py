@@ -6,10 +6,12 @@ from typing import Any
 
 from activities.store.database import Database
 from receiver.deliveries import queries
+from receiver.deliveries.archive import Archive
 from receiver.deliveries.driver import Driver
 from receiver.deliveries.rows import to_row
 from receiver.deliveries.statements import NOT_QUEUED
 from tests.parts.deliveries import delivery
+from workflows.durations import DAY, HOUR
 
 TEXTS = [text for name, text in vars(queries).items() if name.isupper() and isinstance(text, str)]
 QUERIES = [text for text in TEXTS if " deliveries" in text]
@@ -45,3 +47,14 @@ def test_a_list_of_texts_arrives_as_it_is(database: Database) -> None:
             found |= {text} if cursor.fetchall() else set()
         assert found == some
     connection.close()
+
+
+def test_a_moment_begins_at_its_earliest_position(database: Database) -> None:
+    now = 2e9
+    archive = Archive(database)
+    archive.add([delivery(received_at=now - HOUR + n) for n in range(40)])
+    late = delivery(received_at=now + 60)  # by a receiver whose clock is ahead
+    archive.add([late, *(delivery(received_at=now + n) for n in range(3))])
+    assert archive.before(now) == 40
+    assert archive.before(now - 2 * HOUR) == 0
+    assert archive.before(now + DAY) == 44

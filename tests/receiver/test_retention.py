@@ -13,6 +13,7 @@ import pytest
 from activities.store.calls import KEPT_AFTER_EXPIRY, Calls
 from activities.store.database import Database
 from activities.store.errors import StoreAway
+from receiver.deliveries import archive as archive_module
 from receiver.deliveries import retention
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.delivery import Fate
@@ -173,3 +174,21 @@ async def test_what_another_process_queues_meanwhile_is_kept(
 def waits_for_a_lock(connection: psycopg.Connection[tuple[int]]) -> bool:
     found = connection.execute("SELECT count(*) FROM pg_locks WHERE NOT granted").fetchone()
     return found != (0,)
+
+
+@pytest.mark.usefixtures("unhurried_locks")
+@pytest.mark.parametrize("refused", [False, True], ids=["all", "refused"])
+async def test_a_command_goes_on_where_a_receiver_was_faster(
+    postgres_databases: PostgresDatabases, monkeypatch: pytest.MonkeyPatch, *, refused: bool
+) -> None:
+    """Both have chosen the same rows. The command waits, finds them deleted, and looks for more."""
+    monkeypatch.setattr(archive_module, "PAGE", 2)
+    with postgres_databases.lent() as database:
+        archive, verdict = Archive(database), "gone" if refused else "accepted"
+        archive.add([delivery(received_at=float(n), verdict=verdict) for n in range(1, 7)])
+        with psycopg.connect(url_of(database).replace("+psycopg", "")) as other:
+            other.execute("DELETE FROM deliveries WHERE received_at <= 2")
+            pruning = asyncio.create_task(asyncio.to_thread(archive.prune, 100.0, refused=refused))
+            await eventually(lambda: waits_for_a_lock(other))
+            other.commit()
+        assert (await pruning, list(archive.every())) == (4, [])

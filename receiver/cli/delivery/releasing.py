@@ -29,7 +29,7 @@ def release_named(ids: Sequence[str], filters: Filters) -> Exit:
     """Release these deliveries; NOT_FOUND if any stays as it is. Raises `CommandError` if filters are also given."""
     refuse_both(ids, filters)
     archive = need_archive()
-    left = _release(archive, [one.id for one in archive.named(ids)])
+    left = _release(archive, [(one.id, None) for one in archive.named(ids)])
     for why_not in left:
         note(printable(str(why_not)))
     if _is_any_never_sent(left):
@@ -42,7 +42,7 @@ def release_by_filters(filters: Filters) -> Exit:
     if filters == ANY:
         raise click.UsageError("say which: IDs, or filters such as --fate parked")
     archive = need_archive()
-    chosen = [one.id for one in archive.every(filters) if _is_held(one, filters)]
+    chosen = [(one.id, one.fate) for one in archive.every(filters) if _is_held(one, filters)]
     left = _release(archive, chosen)
     for why_not in left:
         if isinstance(why_not, releases.NotReadAgain):
@@ -53,12 +53,12 @@ def release_by_filters(filters: Filters) -> Exit:
     return Exit.OK
 
 
-def _release(archive: Archive, chosen: Sequence[str]) -> list[NoSuchDelivery]:
-    """Release the deliveries with these ids; return an error for each delivery that stays as it is."""
+def _release(archive: Archive, chosen: Sequence[tuple[str, Fate | None]]) -> list[NoSuchDelivery]:
+    """Release the deliveries with these ids, if they have these fates; an error for each that stays as it is."""
     left: list[NoSuchDelivery] = []
-    for id_ in chosen:
+    for id_, fate in chosen:
         try:
-            say(printable(f"{releases.release(archive, id_, time.time(), Here()).id} is pending"))
+            say(printable(f"{releases.release(archive, id_, time.time(), Here(), chosen_by=fate).id} is pending"))
         except NoSuchDelivery as error:  # with filters: another process has released it
             left.append(error)
     return left

@@ -7,9 +7,11 @@ import time
 
 import httpx
 import pytest
+import sqlalchemy as sa
 
 from activities.store.calls import KEPT_AFTER_EXPIRY, Calls
 from activities.store.database import Database
+from activities.store.schema import DELIVERIES
 from receiver.deliveries import retention
 from receiver.deliveries.delivery import Fate
 from receiver.deliveries.inbox import Inbox
@@ -46,6 +48,22 @@ async def test_only_a_request_with_a_parked_event_is_kept(
     pruning = asyncio.create_task(retention.prune_for_ever(inbox, days=30))
     await eventually(lambda: {one.id for one in kept(database)} == {parked.part_of, parked.id})
     pruning.cancel()
+
+
+async def test_a_request_is_kept_while_an_event_of_it_is_pending(
+    http: httpx.AsyncClient, inbox: Inbox, database: Database
+) -> None:
+    """It may be parked again, and is then read again in the body of its request."""
+    await called(database, 1)
+    await send(http, batch(event("w-1"), UNREADABLE))
+    await until_idle(database)
+    set_all(database, received_at=time.time() - 40 * DAY)
+    [parked] = [one for one in kept(database) if one.fate is Fate.PARKED]
+    with database.begin() as connection:
+        due = {"fate": "pending", "due_at": time.time() + DAY}
+        connection.execute(sa.update(DELIVERIES).where(DELIVERIES.c.id == parked.id).values(due))
+    await inbox.prune(time.time() - 30 * DAY, 100)
+    assert {one.id for one in kept(database)} == {parked.part_of, parked.id}
 
 
 @pytest.mark.usefixtures("hurried")
