@@ -22,7 +22,7 @@ from temporalio.api.workflowservice.v1 import (
     UpdateTaskQueueConfigRequest,
 )
 from temporalio.client import Client, WorkflowExecutionDescription, WorkflowHandle
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 
 from activities.finding import runs_query
 
@@ -163,8 +163,13 @@ async def retried_calls(client: Client, lane: str) -> tuple[int, bool]:
     places = asyncio.Semaphore(DESCRIBED_AT_ONCE)
 
     async def count(run: WorkflowHandle[Any, Any]) -> int:
-        async with places:
-            described = await run.describe()
+        try:
+            async with places:
+                described = await run.describe()
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:  # Temporal has deleted the run since it was listed
+                return 0
+            raise
         return sum(
             pending.attempt > 1 and pending.activity_options.task_queue.name == lane
             for pending in described.raw_description.pending_activities

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from temporalio.client import Client
+from temporalio.service import RPCError
 
 from activities.client import TemporalUnreachable, connect, reaching_temporal
 from activities.environment import Environment, SettingsError
@@ -65,19 +66,30 @@ async def pause_partner(name: str, reason: str, until: float, actor: str) -> Non
     client, lane = await _lane_of(name)
     async with reaching_temporal(Target.of_client(client)):
         await hold_lane(client, lane, Hold("operator", reason.strip(), actor=actor, until=until))
-        served = (await look_at_lane(client, lane)).served
     note(f"paused: no call to {name} begins {_end_of(name, until)}")
-    if not served:
-        note(f"no worker takes calls from {lane}: if workers run, set TASK_QUEUE and TEMPORAL_NAMESPACE to theirs")
+    # The pause holds: from here on, an error is only a note.
+    await _tell_unserved(client, lane)
     await _tell_retried(client, name, lane)
 
 
+async def _tell_unserved(client: Client, lane: str) -> None:
+    """Say so if the pause may be on a lane that is not the workers'."""
+    try:
+        async with reaching_temporal(Target.of_client(client)):
+            served = (await look_at_lane(client, lane)).served
+    except (TemporalUnreachable, RPCError) as error:
+        note(f"whether a worker asks for tasks from {lane} is not known: {error}")
+        return
+    if not served:
+        note(f"no worker takes calls from {lane}: if workers run, set TASK_QUEUE and TEMPORAL_NAMESPACE to theirs")
+
+
 async def _tell_retried(client: Client, name: str, lane: str) -> None:
-    """Say how many calls may fail during the pause. It holds already, so what goes wrong here is only said."""
+    """Say how many calls may fail during the pause."""
     try:
         async with reaching_temporal(Target.of_client(client)):
             count, is_part = await retried_calls(client, lane)
-    except TemporalUnreachable as error:
+    except (TemporalUnreachable, RPCError) as error:
         note(f"how many calls to {name} had a try already, and may fail before it ends, is not known: {error}")
         return
     if count:

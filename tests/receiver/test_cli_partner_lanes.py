@@ -1,0 +1,60 @@
+"""`stagehook partner pause|resume|list`, where Temporal refuses a part of what they ask."""
+
+from __future__ import annotations
+
+import pytest
+from temporalio.client import WorkflowHandle
+from temporalio.service import RPCError, RPCStatusCode
+from temporalio.testing import WorkflowEnvironment
+
+from activities.lanes import look_at_lane
+from tests.parts.told import told
+from tests.support import QUEUE, ScriptedPartner, stage, start, waiting, working
+
+PAUSE = ("partner", "pause", "bank", "--reason", "x")
+PAUSED = "paused: no call to bank begins until `stagehook partner resume bank`"
+
+
+def refuse(monkeypatch: pytest.MonkeyPatch, name: str, status: RPCStatusCode) -> None:
+    """Let Temporal answer this request of the command with an error."""
+
+    async def fail(*_: object) -> None:
+        raise RPCError("the answer", status, b"")
+
+    monkeypatch.setattr(f"receiver.cli.partner.lanes.{name}", fail)
+
+
+async def test_a_pause_holds_although_its_lane_cannot_be_looked_at(
+    real: WorkflowEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse(monkeypatch, "look_at_lane", RPCStatusCode.RESOURCE_EXHAUSTED)
+    paused = await told(real, *PAUSE, TASK_QUEUE="unseen")
+    assert (paused.code, paused.err.splitlines()) == (
+        0,
+        [PAUSED, "whether a worker asks for tasks from unseen.bank is not known: the answer"],
+    )
+    assert (await look_at_lane(real.client, "unseen.bank")).hold
+
+
+async def test_a_pause_holds_although_no_runs_can_be_listed(
+    real: WorkflowEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse(monkeypatch, "retried_calls", RPCStatusCode.RESOURCE_EXHAUSTED)
+    paused = await told(real, *PAUSE, TASK_QUEUE="unlisted")
+    assert (paused.code, paused.err.splitlines()[0]) == (0, PAUSED)
+    assert paused.err.endswith("and may fail before it ends, is not known: the answer\n")
+
+
+async def test_a_run_that_is_gone_has_no_retried_calls(
+    real: WorkflowEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Temporal deletes a run between the list and the look at it."""
+
+    async def gone(*_: object) -> None:
+        raise RPCError("workflow not found", RPCStatusCode.NOT_FOUND, b"")
+
+    async with working(real.client, ScriptedPartner()):
+        await waiting(await start(real.client, stage(1)))
+        monkeypatch.setattr(WorkflowHandle, "describe", gone)
+        paused = await told(real, *PAUSE, TASK_QUEUE=QUEUE)
+    assert (paused.code, "is not known" in paused.err) == (0, False)
