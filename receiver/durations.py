@@ -44,6 +44,14 @@ def date_of(what: str, text: str, *, ahead: bool = False) -> datetime:
         raise ValueError(f"invalid {what} {text!r}: it is before the year 1 or after 9999") from error
 
 
+def end_of(what: str, text: str) -> float:
+    """Return the unix seconds of a moment to come; raises `ValueError`, also for one that is over."""
+    end = date_of(what, text, ahead=True)
+    if end.timestamp() <= time.time():
+        raise ValueError(f"{what} {end:%Y-%m-%d %H:%M:%S} UTC is over: name a time to come")
+    return end.timestamp()
+
+
 def short_duration(seconds: float | None) -> str:
     """Return a duration in three digits and the largest fitting unit, such as `850ms`, `3.25m` or `6h`; "" for None."""
     if seconds is None:

@@ -8,8 +8,13 @@ from workflows.durations import DAY, HOUR, MINUTE
 
 
 def utc_text(at: float | None) -> str:
-    """Return a moment in UTC, to the second; "" for None."""
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S") if at else ""
+    """Return a moment in UTC, to the second; the unix seconds for a year that no date has; "" for None."""
+    if at is None:
+        return ""
+    try:
+        return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    except (ValueError, OverflowError, OSError):  # as another client or an earlier version may have written it
+        return f"{at:.0f}"
 
 
 def deadline_text(at: float | None, now: float) -> str:

@@ -234,7 +234,7 @@ async def between_tries(handle: Handle) -> bool:
         (("nobank", "--reason", "x"), "no partner is named 'nobank'"),
         (("bank", "--reason", " "), "--reason has 1 characters"),
         (("bank", "--reason", "x" * 301), "--reason has 301 characters"),
-        (("bank", "--reason", "x", "--until", "2020-01-01"), "--until 2020-01-01 00:00:00 is over"),
+        (("bank", "--reason", "x", "--until", "2020-01-01"), "--until 2020-01-01 00:00:00 UTC is over"),
         (("bank", "--reason", "x", "--until", "soon"), "invalid --until 'soon': use a duration such as 2h"),
         (("bank",), "Missing option '--reason'"),
     ],

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from temporalio.client import WorkflowHandle
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import WorkflowEnvironment
 
-from activities.lanes import look_at_lane
+from activities.lanes import Hold, hold_lane, look_at_lane
+from receiver.telling.moments import utc_text
 from tests.parts.told import told
 from tests.support import QUEUE, ScriptedPartner, stage, start, waiting, working
 
@@ -58,3 +61,35 @@ async def test_a_run_that_is_gone_has_no_retried_calls(
         monkeypatch.setattr(WorkflowHandle, "describe", gone)
         paused = await told(real, *PAUSE, TASK_QUEUE=QUEUE)
     assert (paused.code, "is not known" in paused.err) == (0, False)
+
+
+@pytest.mark.parametrize(
+    ("until", "says"),
+    [
+        ("1970-01-01T00:00:00Z", "--until 1970-01-01 00:00:00 UTC is over: name a time to come"),
+        ("999999w", "invalid --until '999999w': it is before the year 1 or after 9999"),
+    ],
+)
+async def test_a_pause_with_an_invalid_end_is_not_set(real: WorkflowEnvironment, until: str, says: str) -> None:
+    done = await told(real, *PAUSE, "--until", until, TASK_QUEUE="endless")
+    assert (done.code, says in done.err) == (2, True)
+    assert (await look_at_lane(real.client, "endless.bank")).hold is None
+
+
+@pytest.mark.parametrize("until", [6e11, math.inf])
+async def test_a_hold_until_no_date_is_listed_and_ended(real: WorkflowEnvironment, until: float) -> None:
+    """As an earlier version has set it, or another program."""
+    await hold_lane(real.client, f"{QUEUE}.bank", Hold("operator", "x", actor="ada", until=until))
+    listed = await told(real, "partner", "list", TASK_QUEUE=QUEUE, PARTNERS="bank")
+    resumed = await told(real, "partner", "resume", "bank", TASK_QUEUE=QUEUE)
+    assert (listed.code, resumed.code) == (0, 0)
+    assert "paused by ada" in listed.out
+
+
+@pytest.mark.parametrize("at", [6e11, -6e11, math.inf, math.nan])
+def test_a_moment_that_no_date_has_is_told(at: float) -> None:
+    assert utc_text(at) == f"{at:.0f}"
+
+
+def test_the_first_moment_of_unix_time_is_told() -> None:
+    assert (utc_text(0.0), utc_text(None)) == ("1970-01-01 00:00:00", "")

@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 import click
 
-from receiver.cli.durations import read_moment
+from receiver.cli.durations import read_end, read_moment
 from receiver.cli.names import PARTNER, RUN_ID, SCHEME
 from receiver.cli.output import NumberRange, choose, json_option, note, read_argument, run_async, yes_option
 from receiver.cli.pipeline.actors import actor_option
@@ -58,8 +58,7 @@ async def pause(name: str, reason: str, until: str, actor: str) -> None:
     """
     from receiver.cli.partner.lanes import pause_partner
 
-    moment = read_moment("--until", until, ahead=True) if until else 0.0
-    await pause_partner(name, reason, moment, actor)
+    await pause_partner(name, reason, read_end("--until", until) if until else 0.0, actor)
 
 
 @partner.command()

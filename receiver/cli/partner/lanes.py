@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterable
 from typing import Final
 
@@ -55,10 +54,8 @@ async def find_lanes(names: Iterable[str]) -> dict[str, LaneState]:
 
 
 async def pause_partner(name: str, reason: str, until: float, actor: str) -> None:
-    """Hold the partner's calls. until: unix seconds, or 0. Raises `CommandError` for what cannot be a pause."""
+    """Hold the partner's calls. until: as in `Hold`. Raises `CommandError` for what cannot be a pause."""
     check_name(name)
-    if until and until <= time.time():
-        raise CommandError(f"--until {utc_text(until)} is over", "name a time to come", Exit.USAGE)
     if not 0 < len(reason.strip()) <= LONGEST_PAUSE_REASON:
         raise CommandError(
             f"--reason has {len(reason)} characters", f"use 1 to {LONGEST_PAUSE_REASON} characters", Exit.USAGE

@@ -31,7 +31,7 @@ from receiver.console.reasons import LONGEST_ORDER_REASON, read_reason
 from receiver.console.site import Site
 from receiver.console.visits import visit_of
 from receiver.deliveries.partner_stats import PartnerStats, Stats, read_stats
-from receiver.durations import moment_of
+from receiver.durations import end_of
 from receiver.telling.lanes import lane_text
 from receiver.telling.moments import utc_text
 from workflows.durations import DAY
@@ -145,15 +145,16 @@ class PartnersPage:
     async def _pause(self, request: Request) -> Response:
         name, visit = self._name_of(request), visit_of(request)
         try:
-            reason, until = read_reason(visit.form), _read_end(visit.form.get("until", "").strip())
+            reason, end = read_reason(visit.form), visit.form.get("until", "").strip()
+            until = end_of("end", end) if end else 0.0
         except ValueError as error:
             return await self._page(request, problem=f"{name} was not paused: {error}", status=422)
         client = await self._client()
         async with reaching_temporal(Target.of_client(client)):
             await hold_lane(client, _lane_of(name), Hold("operator", reason, actor=visit.actor, until=until))
         self._log("pause", request, reason)
-        end = f"until {utc_text(until)} UTC" if until else "until it is resumed"
-        return self._done(f"Paused: no call to {name} begins {end}.")
+        until_when = f"until {utc_text(until)} UTC" if until else "until it is resumed"
+        return self._done(f"Paused: no call to {name} begins {until_when}.")
 
     async def _resume(self, request: Request) -> Response:
         name, visit = self._name_of(request), visit_of(request)
@@ -195,11 +196,3 @@ def signing_words(partner: Partner) -> str:
 
 def _lane_of(name: str) -> str:
     return call_lane(read_task_queue(Environment(os.environ)), name)
-
-
-def _read_end(text: str) -> float:
-    """When a pause ends, in unix seconds, 0 for never by itself; raises `ValueError`."""
-    until = moment_of("end", text, ahead=True) if text else 0.0
-    if until and until <= time.time():
-        raise ValueError(f"its end {utc_text(until)} UTC is over: name a time to come")
-    return until

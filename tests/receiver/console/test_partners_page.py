@@ -35,8 +35,13 @@ async def test_a_partner_is_paused_and_resumed(real: WorkflowEnvironment) -> Non
     lane = call_lane("stagehook", "bank")
     async with browsing(create_console(ConsoleOptions(URL, actor="ada"), sources)) as browser:
         page = await browser.get("/partners")
-        wrong = await browser.send(page, "/partners/pause?name=bank", reason="repairs", until="2020-01-01")
-        assert (wrong.status_code, "is over: name a time to come" in text_of(wrong)) == (422, True)
+        for until, says in (
+            ("2020-01-01", "is over: name a time to come"),
+            ("1970-01-01T00:00:00Z", "is over: name a time to come"),
+            ("999999w", "it is before the year 1 or after 9999"),
+        ):
+            wrong = await browser.send(page, "/partners/pause?name=bank", reason="repairs", until=until)
+            assert (wrong.status_code, says in text_of(wrong)) == (422, True)
         assert (await look_at_lane(real.client, lane)).hold is None
         paused = await browser.send(page, "/partners/pause?name=bank", reason="repairs", until="2h")
         hold = (await look_at_lane(real.client, lane)).hold

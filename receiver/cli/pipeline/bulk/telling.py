@@ -85,17 +85,10 @@ def _kind(run: ChosenRun) -> str:
 def _stages(run: ChosenRun) -> str:
     found = []
     for one in run.stages:
-        until = f" until {_moment(one.deadline)}" if one.deadline else ""
+        until = f" until {utc_text(one.deadline)} UTC" if one.deadline else ""
         state = one.state.replace("_", " ")
         found.append(f"stage {f'{one.number} {one.name}'.rstrip()}: {state}, call {one.attempt}{until}")
     return f", {'; '.join(found)}" if found else f", {run.status}"
-
-
-def _moment(at: float) -> str:
-    try:
-        return f"{utc_text(at)} UTC"
-    except (ValueError, OverflowError, OSError):  # after the year 9999, as another client's run may say
-        return f"{at:.0f}"
 
 
 class Report:
