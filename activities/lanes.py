@@ -11,6 +11,7 @@ import contextlib
 import json
 import time
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -24,7 +25,9 @@ from temporalio.api.workflowservice.v1 import (
 from temporalio.client import Client, WorkflowExecutionDescription, WorkflowHandle
 from temporalio.service import RPCError, RPCStatusCode
 
+from activities.client import reaching_temporal
 from activities.finding import runs_query
+from activities.target import Target
 
 POLLS_WITHIN: Final = 90.0
 """Seconds. A worker asks for tasks at least once a minute; Temporal forgets an ended worker only after five minutes."""
@@ -98,6 +101,27 @@ class LaneState:
     task_queue: str
     served: bool
     hold: Hold | None
+
+
+class LaneRefused(Exception):
+    """Temporal has answered a request about a lane with an error."""
+
+
+class LanesUnsupported(LaneRefused):
+    """Temporal has no method to look at task queues or to hold them."""
+
+
+@asynccontextmanager
+async def reaching_lanes(client: Client) -> AsyncIterator[None]:
+    """Turn an error of Temporal into `LaneRefused`, and signs that it is unreachable into `TemporalUnreachable`."""
+    target = Target.of_client(client)
+    try:
+        async with reaching_temporal(target):
+            yield
+    except RPCError as error:
+        if error.status is RPCStatusCode.UNIMPLEMENTED:
+            raise LanesUnsupported(f"{target}: this server cannot hold task queues") from error
+        raise LaneRefused(f"{target}: {error.status.name}: {error.message}") from error
 
 
 async def look_at_lane(client: Client, task_queue: str) -> LaneState:

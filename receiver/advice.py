@@ -6,6 +6,7 @@ from typing import Final
 
 from activities.client import TemporalUnreachable
 from activities.finding import AttributesOff, AttributeTaken, SetupRefused, type_of
+from activities.lanes import LaneRefused, LanesUnsupported
 from activities.operations import NoCommands, RefusedByRun
 from activities.resets import (
     HasCompleted,
@@ -35,6 +36,8 @@ ERROR_ADVICE: Final[dict[type[Exception], str]] = {
     CannotSign: "use --mode verbatim, or give the partner's file a private key of your own",
     HasCompleted: "`stagehook pipeline result` prints its result; start another run to do it again",
     NewerSchema: "deploy the version that made it, or a later one",
+    LaneRefused: "do it again; if it fails again, Temporal's own log tells more",
+    LanesUnsupported: "update the Temporal server to a release with UpdateTaskQueueConfig; until then no call is held",
     NeverCalled: "name a stage that was called, with `stagehook pipeline resume RUN STAGE`",
     NoCommands: "deploy this version's worker; `stagehook pipeline advance` ends a wait without it",
     NoProgressQuery: "`stagehook pipeline watch` follows its status; Temporal's UI shows the rest",

@@ -15,6 +15,7 @@ from activities.callback_urls import BadToken, ExpiredToken
 from activities.client import TemporalUnreachable
 from activities.environment import SettingsError
 from activities.finding import AttributesOff, AttributeTaken, SetupRefused
+from activities.lanes import LaneRefused, LanesUnsupported
 from activities.operations import NoCommands, RefusedByRun
 from activities.redaction.tokens import redact_tokens
 from activities.resets import HasCompleted, NeverCalled, ResetRefused, SettledByHand, StillOpen, URLsExpire
@@ -50,6 +51,8 @@ ADVICE_BY_ERROR: dict[type[Exception], tuple[Exit, str]] = {
     NoCommands: (Exit.FAILED, ERROR_ADVICE[NoCommands]),
     NoProgressQuery: (Exit.FAILED, ERROR_ADVICE[NoProgressQuery]),
     NoSuchDelivery: (Exit.NOT_FOUND, ERROR_ADVICE[NoSuchDelivery]),
+    LanesUnsupported: (Exit.FAILED, ERROR_ADVICE[LanesUnsupported]),
+    LaneRefused: (Exit.FAILED, ERROR_ADVICE[LaneRefused]),
     NeverCalled: (Exit.NOT_FOUND, ERROR_ADVICE[NeverCalled]),
     NoSuchStage: (Exit.NOT_FOUND, ERROR_ADVICE[NoSuchStage]),
     NoStandIn: (Exit.USAGE, "leave that run out, or use --workflow with one of your own, or --mode verbatim"),

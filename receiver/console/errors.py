@@ -6,6 +6,7 @@ from typing import Final
 
 from activities.client import TemporalUnreachable
 from activities.finding import AttributesOff, AttributeTaken, SetupRefused
+from activities.lanes import LaneRefused
 from activities.run_errors import NoSuchStage, ProgressUnknown, RunNotFound
 from activities.store.errors import StoreAway
 from receiver.advice import ERROR_ADVICE
@@ -15,7 +16,15 @@ EXPECTED_ERRORS: Final[tuple[type[Exception], ...]] = (TemporalUnreachable, *ERR
 """Errors for which `advice_on` has advice. They become a page that says it."""
 
 MISSING: Final = (RunNotFound, NoSuchStage, NoSuchDelivery)
-AWAY: Final = (TemporalUnreachable, ProgressUnknown, StoreAway, AttributesOff, AttributeTaken, SetupRefused)
+AWAY: Final = (
+    TemporalUnreachable,
+    ProgressUnknown,
+    StoreAway,
+    AttributesOff,
+    AttributeTaken,
+    SetupRefused,
+    LaneRefused,
+)
 
 
 def status_of(error: Exception) -> int:

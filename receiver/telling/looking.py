@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import Final
 
 from temporalio.client import WorkflowExecutionDescription
-from temporalio.service import RPCError
 
-from activities.lanes import held_lanes
+from activities.client import TemporalUnreachable
+from activities.lanes import LaneRefused, held_lanes, reaching_lanes
 from activities.run_errors import ProgressUnknown
 from activities.run_status import call_trouble, status_name
 from activities.runs import Runs
@@ -74,13 +74,14 @@ async def look_at_run(runs: Runs, workflow_id: str) -> RunLook:
 async def _lane_trouble(runs: Runs, described: WorkflowExecutionDescription) -> list[str]:
     """Return a line for each lane on which a call of the run waits, and which is held or served by no worker."""
     try:
-        return [
-            f"waits: {lane_text(partner_of(lane.task_queue), lane)}"
-            async for lane in held_lanes(runs.client, described)
-            if lane.hold or not lane.served
-        ]
-    except RPCError as error:
-        return [f"what its call waits for is not known: {error.message}"]
+        async with reaching_lanes(runs.client):
+            return [
+                f"waits: {lane_text(partner_of(lane.task_queue), lane)}"
+                async for lane in held_lanes(runs.client, described)
+                if lane.hold or not lane.served
+            ]
+    except (TemporalUnreachable, LaneRefused) as error:
+        return [f"what its call waits for is not known: {error}"]
 
 
 async def _outcomes(runs: Runs, workflow_id: str) -> Mapping[str, Outcome] | None:

@@ -17,13 +17,14 @@ from activities.client import TemporalUnreachable, connect, connect_config, reac
 from activities.connection_errors import OTHER, ConnectionFault
 from activities.environment import SettingsError, is_loopback
 from activities.finding import AttributeTaken, SetupRefused, missing_attributes
-from activities.lanes import look_at_lane
+from activities.lanes import LaneRefused, look_at_lane, reaching_lanes
 from activities.partners.partner import SHORTER_URL
 from activities.runs import new_run_id
 from activities.settings import Settings
 from activities.store.errors import SchemaMissing, StoreAway
 from activities.store.store import Store
 from activities.target import Target
+from receiver.advice import advice_on
 from receiver.cli.doctor.calling_out import ways_to_partners
 from receiver.cli.doctor.findings import Finding
 from receiver.cli.errors import Exit
@@ -179,11 +180,14 @@ async def _lanes(settings: Settings) -> AsyncIterator[Finding]:
     """A line for each enabled partner whose calls are held, or are taken by no worker; nothing without Temporal."""
     try:
         client = await connect(os.environ)
-        async with reaching_temporal(Target.of_client(client)):
+        async with reaching_lanes(client):
             lanes = {
                 name: await look_at_lane(client, call_lane(settings.task_queue, name)) for name in settings.partners
             }
-    except (TemporalUnreachable, SettingsError, RPCError) as error:
+    except LaneRefused as error:
+        yield Finding("lanes", ok=False, says=f"not checked: {error}", fix=advice_on(error) or "")
+        return
+    except (TemporalUnreachable, SettingsError) as error:
         yield Finding("lanes", ok=False, says=f"not checked: {error}", fix="temporal first")
         return
     unserved = [name for name, lane in lanes.items() if not lane.served]

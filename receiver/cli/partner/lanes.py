@@ -7,14 +7,22 @@ from collections.abc import Iterable
 from typing import Final
 
 from temporalio.client import Client
-from temporalio.service import RPCError
 
-from activities.client import TemporalUnreachable, connect, reaching_temporal
+from activities.client import TemporalUnreachable, connect
 from activities.environment import Environment, SettingsError
-from activities.lanes import MOST_RUNS, Hold, LaneState, hold_lane, look_at_lane, release_lane, retried_calls
+from activities.lanes import (
+    MOST_RUNS,
+    Hold,
+    LaneRefused,
+    LaneState,
+    hold_lane,
+    look_at_lane,
+    reaching_lanes,
+    release_lane,
+    retried_calls,
+)
 from activities.partners import PARTNERS
 from activities.settings import read_task_queue
-from activities.target import Target
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.output import counted, note, print_json
 from receiver.cli.partner.settings import check_name, enabled_names
@@ -46,9 +54,9 @@ async def find_lanes(names: Iterable[str]) -> dict[str, LaneState]:
     try:
         client = await connect(os.environ)
         queue = read_task_queue(Environment(os.environ))
-        async with reaching_temporal(Target.of_client(client)):
+        async with reaching_lanes(client):
             return {name: await look_at_lane(client, call_lane(queue, name)) for name in names}
-    except (TemporalUnreachable, SettingsError) as error:
+    except (TemporalUnreachable, LaneRefused, SettingsError) as error:
         note(f"lanes: not known: {error}")
         return {}
 
@@ -61,7 +69,7 @@ async def pause_partner(name: str, reason: str, until: float, actor: str) -> Non
             f"--reason has {len(reason)} characters", f"use 1 to {LONGEST_PAUSE_REASON} characters", Exit.USAGE
         )
     client, lane = await _lane_of(name)
-    async with reaching_temporal(Target.of_client(client)):
+    async with reaching_lanes(client):
         await hold_lane(client, lane, Hold("operator", reason.strip(), actor=actor, until=until))
     note(f"paused: no call to {name} begins {_end_of(name, until)}")
     # The pause holds: from here on, an error is only a note.
@@ -72,9 +80,9 @@ async def pause_partner(name: str, reason: str, until: float, actor: str) -> Non
 async def _tell_unserved(client: Client, lane: str) -> None:
     """Say so if the pause may be on a lane that is not the workers'."""
     try:
-        async with reaching_temporal(Target.of_client(client)):
+        async with reaching_lanes(client):
             served = (await look_at_lane(client, lane)).served
-    except (TemporalUnreachable, RPCError) as error:
+    except (TemporalUnreachable, LaneRefused) as error:
         note(f"whether a worker asks for tasks from {lane} is not known: {error}")
         return
     if not served:
@@ -84,9 +92,9 @@ async def _tell_unserved(client: Client, lane: str) -> None:
 async def _tell_retried(client: Client, name: str, lane: str) -> None:
     """Say how many calls may fail during the pause."""
     try:
-        async with reaching_temporal(Target.of_client(client)):
+        async with reaching_lanes(client):
             count, is_part = await retried_calls(client, lane)
-    except (TemporalUnreachable, RPCError) as error:
+    except (TemporalUnreachable, LaneRefused) as error:
         note(f"how many calls to {name} had a try already, and may fail before it ends, is not known: {error}")
         return
     if count:
@@ -103,7 +111,7 @@ async def resume_partner(name: str, reason: str, actor: str) -> None:
     """Release the partner's calls; raises `CommandError` if nothing holds them, or for an unknown partner."""
     check_name(name)
     client, lane = await _lane_of(name)
-    async with reaching_temporal(Target.of_client(client)):
+    async with reaching_lanes(client):
         hold = (await look_at_lane(client, lane)).hold
         if hold is None:
             raise CommandError(f"nothing holds the calls to {name}", "`stagehook partner list` shows the lanes")

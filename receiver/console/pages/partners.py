@@ -14,12 +14,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from temporalio.client import Client
+from temporalio.service import RPCError
 
 from activities.callback_urls import fingerprint
 from activities.client import TemporalUnreachable, reaching_temporal
 from activities.environment import Environment
 from activities.finding import AttributesOff
-from activities.lanes import Hold, LaneState, hold_lane, look_at_lane, release_lane
+from activities.lanes import Hold, LaneRefused, LaneState, hold_lane, look_at_lane, reaching_lanes, release_lane
 from activities.partners import PARTNERS
 from activities.partners.partner import Partner
 from activities.settings import read_task_queue
@@ -94,7 +95,7 @@ class PartnersPage:
         try:
             lanes = await self._lanes(list(partners))
             counts = await self._counts(list(partners))
-        except TemporalUnreachable as error:
+        except (TemporalUnreachable, LaneRefused) as error:
             away = str(error)
         try:
             stats = await self._stats()
@@ -128,19 +129,19 @@ class PartnersPage:
         return await self._site.sources.need_deliveries().count(lambda connection: read_stats(connection, since, now))
 
     async def _lanes(self, names: list[str]) -> dict[str, LaneState]:
-        """The lanes of these partners; raises `TemporalUnreachable`."""
+        """The lanes of these partners; raises what `reaching_lanes` does."""
         client = await self._client()
-        async with reaching_temporal(Target.of_client(client)):
+        async with reaching_lanes(client):
             return {name: await look_at_lane(client, _lane_of(name)) for name in names}
 
     async def _counts(self, names: list[str]) -> Mapping[str, WaitingCounts]:
-        """The runs that wait for these partners, as Temporal knows them; none if it cannot find runs by partner."""
+        """The runs that wait for these partners, as Temporal knows them; none if it does not count them."""
         client = await self._client()
-        async with reaching_temporal(Target.of_client(client)):
-            try:
+        try:
+            async with reaching_temporal(Target.of_client(client)):
                 return await count_waiting(client, names)
-            except AttributesOff:
-                return {}
+        except (AttributesOff, RPCError):
+            return {}
 
     async def _pause(self, request: Request) -> Response:
         name, visit = self._name_of(request), visit_of(request)
@@ -150,7 +151,7 @@ class PartnersPage:
         except ValueError as error:
             return await self._page(request, problem=f"{name} was not paused: {error}", status=422)
         client = await self._client()
-        async with reaching_temporal(Target.of_client(client)):
+        async with reaching_lanes(client):
             await hold_lane(client, _lane_of(name), Hold("operator", reason, actor=visit.actor, until=until))
         self._log("pause", request, reason)
         until_when = f"until {utc_text(until)} UTC" if until else "until it is resumed"
@@ -163,7 +164,7 @@ class PartnersPage:
         except InvalidOrder as error:
             return await self._page(request, problem=f"{name} was not resumed: {error}", status=422)
         client = await self._client()
-        async with reaching_temporal(Target.of_client(client)):
+        async with reaching_lanes(client):
             await release_lane(client, _lane_of(name), actor=visit.actor, reason=reason)
         self._log("resume", request, reason)
         return self._done(f"Resumed: calls to {name} begin again.")

@@ -7,6 +7,8 @@ import re
 import time
 
 import httpx
+import pytest
+from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import WorkflowEnvironment
 
 from activities.callback_urls import fingerprint
@@ -75,6 +77,23 @@ async def test_the_page_is_there_without_temporal_and_store() -> None:
         assert "DATABASE_URL is not set" in text_of(page)
         assert fingerprint(KEY) in page.text
         assert KEY not in page.text
+
+
+async def test_the_page_is_there_without_lanes(real: WorkflowEnvironment, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(*_: object) -> None:
+        raise RPCError("too many requests", RPCStatusCode.RESOURCE_EXHAUSTED, b"")
+
+    async with browsing(
+        create_console(ConsoleOptions(URL, actor="ada"), Sources(with_client(real.client), None, partners()))
+    ) as browser:
+        form = await browser.get("/partners")
+        for name in ("look_at_lane", "count_waiting", "hold_lane"):
+            monkeypatch.setattr(f"receiver.console.pages.partners.{name}", refuse)
+        page = await browser.get("/partners")
+        paused = await browser.send(form, "/partners/pause?name=bank", reason="repairs")
+    assert (page.status_code, paused.status_code) == (200, 503)
+    assert "not known: Temporal at" in text_of(page)
+    assert "RESOURCE_EXHAUSTED: too many requests" in text_of(paused)
 
 
 async def test_an_unknown_partner_is_not_paused() -> None:
