@@ -202,6 +202,11 @@ async def retried_calls(client: Client, lane: str) -> tuple[int, bool]:
     return sum(await asyncio.gather(*map(count, runs[:MOST_RUNS]))), len(runs) > MOST_RUNS
 
 
+def lane_partner(task_queue: str, lane: str) -> str:
+    """The partner of a lane, for runs of this task queue."""
+    return lane.removeprefix(f"{task_queue}.").removesuffix(".ask")
+
+
 async def held_lanes(client: Client, described: WorkflowExecutionDescription) -> AsyncIterator[LaneState]:
     """Yield the state of each lane on which a call or a question of the run waits; raises `RPCError`."""
     queues = {

@@ -48,7 +48,7 @@ class OpenStages:
 
 @dataclass(frozen=True)
 class Run:
-    """A run as Temporal lists it. open_stages: only of `waiting_runs`."""
+    """A run as Temporal lists it. open_stages: only of `waiting_runs`. task_queue: that of its workflow tasks."""
 
     workflow_id: str
     run_id: str
@@ -57,6 +57,7 @@ class Run:
     started_at: datetime
     closed_at: datetime | None
     open_stages: OpenStages | None = None
+    task_queue: str = ""
 
 
 @dataclass(frozen=True)
@@ -194,6 +195,7 @@ async def _run(found: WorkflowExecution) -> Run:
         status=status_name(found.status),
         started_at=found.start_time,
         closed_at=found.close_time,
+        task_queue=found.task_queue,
     )
 
 

@@ -117,4 +117,5 @@ async def _run_of(runs: Runs, info: WorkflowExecutionInfo) -> Run:
         started_at=info.start_time.ToDatetime(UTC),
         closed_at=info.close_time.ToDatetime(UTC) if info.HasField("close_time") else None,
         open_stages=_open_stages(info),
+        task_queue=info.task_queue,
     )

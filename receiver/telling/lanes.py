@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import time
+from typing import Final
 
-from activities.lanes import PARTITIONS, Hold, LaneState
+from activities.lanes import PARTITIONS, POLLS_WITHIN, Hold, LaneState
 from receiver.telling.moments import utc_text
+
+ALL_TAKEN: Final = "if one runs, all its slots are taken by requests that hang: wait for them, or start another worker"
+"""What else may be the case of a lane that no worker serves: without a free slot, a worker asks for no tasks."""
+
+
+def unserved_text(lane: str) -> str:
+    """Say that no worker asks for the tasks of a lane."""
+    return f"no worker has asked for tasks from {lane} for {POLLS_WITHIN:.0f} s"
 
 
 def lane_text(partner: str, lane: LaneState) -> str:
@@ -13,7 +22,7 @@ def lane_text(partner: str, lane: LaneState) -> str:
     if lane.hold is not None:
         return hold_text(partner, lane.hold)
     if not lane.served:
-        return f"no worker takes calls to {partner}: start `stagehook worker` with {partner} in PARTNERS"
+        return f"{unserved_text(lane.task_queue)}: start `stagehook worker` with {partner} in PARTNERS; {ALL_TAKEN}"
     return "served"
 
 

@@ -10,13 +10,12 @@ from typing import Final
 from temporalio.client import WorkflowExecutionDescription
 
 from activities.client import TemporalUnreachable
-from activities.lanes import LaneRefused, held_lanes, reaching_lanes
+from activities.lanes import LaneRefused, held_lanes, lane_partner, reaching_lanes
 from activities.run_errors import ProgressUnknown
 from activities.run_status import call_trouble, status_name
 from activities.runs import Runs
 from receiver.telling.lanes import lane_text
 from workflows.contract import Outcome, Progress
-from workflows.lanes import partner_of
 
 GOOD: Final = ("running", "completed")
 """The statuses of a run that has no failure."""
@@ -76,7 +75,7 @@ async def _lane_trouble(runs: Runs, described: WorkflowExecutionDescription) -> 
     try:
         async with reaching_lanes(runs.client):
             return [
-                f"waits: {lane_text(partner_of(lane.task_queue), lane)}"
+                f"waits: {lane_text(lane_partner(described.task_queue, lane.task_queue), lane)}"
                 async for lane in held_lanes(runs.client, described)
                 if lane.hold or not lane.served
             ]

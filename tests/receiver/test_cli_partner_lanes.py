@@ -14,11 +14,12 @@ from temporalio.testing import WorkflowEnvironment
 from activities.callback_urls import CallbackURLs
 from activities.calls import PartnerCalls
 from activities.http import http_client
-from activities.lanes import Hold, hold_lane, look_at_lane
+from activities.lanes import Hold, hold_lane, lane_partner, look_at_lane
 from activities.worker import build_worker
 from receiver.telling.moments import utc_text
 from tests.parts.told import told
 from tests.support import KEY, QUEUE, ScriptedPartner, stage, start, until_event, waiting, working
+from workflows.lanes import ask_lane, call_lane
 
 PAUSE = ("partner", "pause", "bank", "--reason", "x")
 PAUSED = "paused: no call to bank begins until `stagehook partner resume bank`"
@@ -147,3 +148,36 @@ async def test_a_temporal_that_cannot_hold_queues_is_told(
     for done in (await told(real, *PAUSE), await told(real, "partner", "resume", "bank")):
         assert (done.code, "this server cannot hold task queues" in done.err) == (1, True)
         assert "try: update the Temporal server" in done.err
+
+
+@pytest.mark.parametrize("name", ["bank", "ask"])
+async def test_a_partner_whose_calls_no_worker_takes_is_named(real: WorkflowEnvironment, name: str) -> None:
+    """Of the lane of the run, whatever this environment's TASK_QUEUE is."""
+    async with without_partners(real.client):
+        handle = await start(real.client, stage(1, partner=name))
+        await until_event(handle, "activity_task_scheduled_event_attributes")
+        shown = await told(real, "pipeline", "show", "run", TASK_QUEUE="another")
+        listed = await told(real, "pipeline", "list", TASK_QUEUE="another")
+    says = (
+        f"no worker has asked for tasks from {QUEUE}.{name} for 90 s: start `stagehook worker` with {name} in PARTNERS"
+    )
+    assert f"waits: {says}" in shown.out
+    assert f"calls to {name}: {says}" in listed.err
+
+
+@pytest.mark.parametrize("name", ["bank", "ask"])
+def test_the_partner_of_a_lane(name: str) -> None:
+    for queue in ("tests", "tests.ask", "tests.ask.bank"):
+        assert lane_partner(queue, call_lane(queue, name)) == name
+        assert lane_partner(queue, ask_lane(queue, name)) == name
+
+
+async def test_a_worker_without_a_free_slot_is_not_called_missing(real: WorkflowEnvironment) -> None:
+    """It asks for no tasks then, so Temporal does not tell it from a worker that has ended."""
+    paused = await told(real, *PAUSE, TASK_QUEUE="unserved")
+    listed = await told(real, "partner", "list", TASK_QUEUE="unserved", PARTNERS="bank")
+    assert "if workers run with this TASK_QUEUE and TEMPORAL_NAMESPACE, all their slots are taken" in paused.err
+    await told(real, "partner", "resume", "bank", TASK_QUEUE="unserved")
+    assert "paused by" in listed.out
+    listed = await told(real, "partner", "list", TASK_QUEUE="unserved", PARTNERS="bank")
+    assert "if one runs, all its slots are taken" in " ".join(listed.out.split())

@@ -74,7 +74,7 @@ def test_a_call_that_no_worker_takes_says_what_it_waits_for(local: Local) -> Non
 
     asyncio.run(begin())
     deadline = time.monotonic() + 60
-    while "waits: no worker takes calls to sandbox" not in local.command("pipeline", "show", "unheard").stdout.decode():
+    while "waits: no worker has asked for tasks" not in local.command("pipeline", "show", "unheard").stdout.decode():
         assert time.monotonic() < deadline
         time.sleep(0.2)
 

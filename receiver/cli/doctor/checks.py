@@ -33,7 +33,7 @@ from receiver.cli.pipeline.urls import too_long_urls
 from receiver.cli.terminal import printable
 from receiver.sending.signals import Signals, TemporalAway
 from receiver.settings import WebSettings
-from receiver.telling.lanes import hold_text
+from receiver.telling.lanes import ALL_TAKEN, hold_text, unserved_text
 from workflows.lanes import call_lane
 from workflows.pipelines import PIPELINES
 
@@ -192,10 +192,9 @@ async def _lanes(settings: Settings) -> AsyncIterator[Finding]:
         return
     unserved = [name for name, lane in lanes.items() if not lane.served]
     if unserved:
-        says = f"no worker takes calls to {', '.join(unserved)}"
-        yield Finding(
-            "lanes", ok=False, says=says, fix="start `stagehook worker` with the same PARTNERS and TASK_QUEUE"
-        )
+        says = "; ".join(unserved_text(lanes[name].task_queue) for name in unserved)
+        fix = f"start `stagehook worker` with the same PARTNERS and TASK_QUEUE; {ALL_TAKEN}"
+        yield Finding("lanes", ok=False, says=says, fix=fix)
     for name, lane in lanes.items():
         if lane.hold is not None:
             yield Finding("lanes", ok=True, says=f"{name} is {hold_text(name, lane.hold)}")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Mapping
+from typing import Final, TypeVar
 
 from temporalio.client import Client
 
@@ -27,9 +27,11 @@ from receiver.cli.errors import CommandError, Exit
 from receiver.cli.output import counted, note, print_json
 from receiver.cli.partner.settings import check_name, enabled_names
 from receiver.cli.tables import print_list
-from receiver.telling.lanes import hold_text, lane_text
+from receiver.telling.lanes import hold_text, lane_text, unserved_text
 from receiver.telling.moments import utc_text
 from workflows.lanes import call_lane
+
+K = TypeVar("K")
 
 LONGEST_PAUSE_REASON: Final = 300
 """Characters."""
@@ -38,7 +40,8 @@ LONGEST_PAUSE_REASON: Final = 300
 async def print_partners(*, as_json: bool) -> None:
     """Print every partner, and the state of the enabled ones' lanes as far as Temporal tells it."""
     names = enabled_names()
-    lanes = await find_lanes(names)
+    queue = read_task_queue(Environment(os.environ))
+    lanes = await find_lanes({name: call_lane(queue, name) for name in names})
     if as_json:
         print_json([{"name": name, "enabled": name in names, "lane": lanes.get(name)} for name in PARTNERS])
         return
@@ -49,13 +52,12 @@ async def print_partners(*, as_json: bool) -> None:
     print_list(("partner", "enabled", "lane"), rows, below=("lane",))
 
 
-async def find_lanes(names: Iterable[str]) -> dict[str, LaneState]:
-    """Return the lanes of these partners; none if Temporal cannot be asked, with a note that says why."""
+async def find_lanes(queues: Mapping[K, str]) -> dict[K, LaneState]:
+    """Return the lanes of these task queues; none if Temporal cannot be asked, with a note that says why."""
     try:
         client = await connect(os.environ)
-        queue = read_task_queue(Environment(os.environ))
         async with reaching_lanes(client):
-            return {name: await look_at_lane(client, call_lane(queue, name)) for name in names}
+            return {key: await look_at_lane(client, queue) for key, queue in queues.items()}
     except (TemporalUnreachable, LaneRefused, SettingsError) as error:
         note(f"lanes: not known: {error}")
         return {}
@@ -86,7 +88,10 @@ async def _tell_unserved(client: Client, lane: str) -> None:
         note(f"whether a worker asks for tasks from {lane} is not known: {error}")
         return
     if not served:
-        note(f"no worker takes calls from {lane}: if workers run, set TASK_QUEUE and TEMPORAL_NAMESPACE to theirs")
+        note(
+            f"{unserved_text(lane)}: set TASK_QUEUE and TEMPORAL_NAMESPACE to those of the workers; "
+            "if workers run with this TASK_QUEUE and TEMPORAL_NAMESPACE, all their slots are taken"
+        )
 
 
 async def _tell_retried(client: Client, name: str, lane: str) -> None:

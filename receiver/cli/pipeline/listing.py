@@ -20,6 +20,7 @@ from receiver.cli.pipeline.runs import connect_runs
 from receiver.cli.tables import print_list
 from receiver.telling.lanes import lane_text
 from receiver.telling.moments import deadline_text, span
+from workflows.lanes import call_lane
 
 LONGEST_TROUBLE: Final = 120
 """Characters of a trouble or a failure in a list."""
@@ -56,16 +57,22 @@ async def print_runs(limit: int, where: RunFilter, *, as_json: bool) -> None:
         note(f"the {found.order} {len(listed)} of {found.total} runs: --limit shows more")
     if found.note:
         note(found.note)
-    await _note_held_lanes(waits)
+    await _note_held_lanes(listed, waits)
     if silent := [id_ for id_, found in waits.items() if found is None]:
         what = f"{counted(silent, 'run')} did not say what is waited for"
         note(f"{what}: start `stagehook worker` if none runs, or list fewer runs")
 
 
-async def _note_held_lanes(waits: Waits) -> None:
-    """Say what holds the calls that the list shows as `calling`."""
-    calling = sorted({wait.partner for found in waits.values() for wait in found or () if wait.state == "calling"})
-    for name, lane in (await find_lanes(calling)).items() if calling else ():
+async def _note_held_lanes(listed: Sequence[Run], waits: Waits) -> None:
+    """Say what holds the calls that the list shows as `calling`, on the task queue of their run."""
+    calling = {
+        (wait.partner, call_lane(run.task_queue, wait.partner))
+        for run in listed
+        for wait in waits.get(run.run_id) or ()
+        if wait.state == "calling"
+    }
+    lanes = await find_lanes({(name, queue): queue for name, queue in sorted(calling)}) if calling else {}
+    for (name, _), lane in lanes.items():
         if lane.hold or not lane.served:
             note(f"calls to {name}: {lane_text(name, lane)}")
 
