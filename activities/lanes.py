@@ -28,6 +28,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from activities.client import reaching_temporal
 from activities.finding import runs_query
 from activities.target import Target
+from workflows.lanes import LANE_NAME, call_lane
 
 POLLS_WITHIN: Final = 90.0
 """Seconds. A worker asks for tasks at least once a minute; Temporal forgets an ended worker only after five minutes."""
@@ -109,6 +110,22 @@ class LaneRefused(Exception):
 
 class LanesUnsupported(LaneRefused):
     """Temporal has no method to look at task queues or to hold them."""
+
+
+class NoLane(Exception):
+    """The partner has no lane: its calls are on the main queue, with those of other partners."""
+
+
+def has_lane(partner: str) -> bool:
+    """Whether the partner's name can be in the name of a task queue; otherwise its calls are on the main queue."""
+    return LANE_NAME.fullmatch(partner) is not None
+
+
+def lane_to_hold(task_queue: str, partner: str) -> str:
+    """The task queue of the partner's calls; raises `NoLane`, because a hold of the main queue holds other calls."""
+    if not has_lane(partner):
+        raise NoLane(f"calls to {partner!r} cannot be paused: its name cannot be that of a lane")
+    return call_lane(task_queue, partner)
 
 
 @asynccontextmanager

@@ -20,6 +20,7 @@ from activities.calls import PartnerCalls
 from activities.client import TemporalUnreachable
 from activities.decoding import GuardedRunner
 from activities.http import http_client
+from activities.lanes import has_lane
 from activities.partners.partner import Partner
 from activities.reach import Reach
 from activities.settings import Settings
@@ -151,11 +152,11 @@ def build_worker(
 ) -> LanedWorker:
     """Return a worker with these parts; `async with` runs it.
 
-    calls: makes the calls that were scheduled on the main queue, before lanes.
-    lanes: by default a lane for each partner of `calls`, all with its connection pool.
+    calls: makes the calls on the main queue: those scheduled before lanes, and those to partners without a lane.
+    lanes: by default the lane of each partner of `calls` that has one, all with its connection pool.
     """
     if lanes is None:
-        lanes = [Lane(partner, calls) for partner in calls.partners.values()]
+        lanes = [Lane(partner, calls) for partner in calls.partners.values() if has_lane(partner.name)]
     shared: dict[str, Any] = {
         "graceful_shutdown_timeout": GRACE,
         "deployment_config": build.deployment(task_queue),
@@ -219,7 +220,7 @@ async def run_worker(client: Client, settings: Settings) -> None:
 
         if notes:
             await stack.enter_async_context(notes.running())
-        lanes = [await lane_of(partner) for partner in settings.partners.values()]
+        lanes = [await lane_of(partner) for partner in settings.partners.values() if has_lane(partner.name)]
         worker = build_worker(
             client,
             await calls_of(settings.partners, MAIN_CONNECTIONS),

@@ -6,7 +6,7 @@ from typing import Final
 
 from activities.client import TemporalUnreachable
 from activities.finding import AttributesOff, AttributeTaken, SetupRefused, type_of
-from activities.lanes import LaneRefused, LanesUnsupported
+from activities.lanes import LaneRefused, LanesUnsupported, NoLane
 from activities.operations import NoCommands, RefusedByRun
 from activities.resets import (
     HasCompleted,
@@ -40,6 +40,7 @@ ERROR_ADVICE: Final[dict[type[Exception], str]] = {
     LanesUnsupported: "update the Temporal server to a release with UpdateTaskQueueConfig; until then no call is held",
     NeverCalled: "name a stage that was called, with `stagehook pipeline resume RUN STAGE`",
     NoCommands: "deploy this version's worker; `stagehook pipeline advance` ends a wait without it",
+    NoLane: "stop the workers to hold its calls; the name of a lane has 1 to 100 letters of ASCII, digits, - and _",
     NoProgressQuery: "`stagehook pipeline watch` follows its status; Temporal's UI shows the rest",
     NoStore: "set it to the receiver's, for example sqlite:///.dev/stagehook.db",
     NoSuchDelivery: "`stagehook delivery list` lists the deliveries",

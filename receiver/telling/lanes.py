@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Final
 
-from activities.lanes import PARTITIONS, POLLS_WITHIN, Hold, LaneState
+from activities.lanes import PARTITIONS, POLLS_WITHIN, Hold, LaneState, has_lane
 from receiver.telling.moments import utc_text
 
 ALL_TAKEN: Final = "if one runs, all its slots are taken by requests that hang: wait for them, or start another worker"
@@ -23,7 +23,7 @@ def lane_text(partner: str, lane: LaneState) -> str:
         return hold_text(partner, lane.hold)
     if not lane.served:
         return f"{unserved_text(lane.task_queue)}: start `stagehook worker` with {partner} in PARTNERS; {ALL_TAKEN}"
-    return "served"
+    return "served" if has_lane(partner) else "served on the main queue, so it cannot be paused"
 
 
 def hold_text(partner: str, hold: Hold) -> str:

@@ -16,6 +16,7 @@ from activities.lanes import (
     LaneRefused,
     LaneState,
     hold_lane,
+    lane_to_hold,
     look_at_lane,
     reaching_lanes,
     release_lane,
@@ -70,7 +71,7 @@ async def pause_partner(name: str, reason: str, until: float, actor: str) -> Non
         raise CommandError(
             f"--reason has {len(reason)} characters", f"use 1 to {LONGEST_PAUSE_REASON} characters", Exit.USAGE
         )
-    client, lane = await _lane_of(name)
+    lane, client = lane_to_hold(_task_queue(), name), await connect(os.environ)
     async with reaching_lanes(client):
         await hold_lane(client, lane, Hold("operator", reason.strip(), actor=actor, until=until))
     note(f"paused: no call to {name} begins {_end_of(name, until)}")
@@ -115,7 +116,8 @@ def _end_of(name: str, until: float) -> str:
 async def resume_partner(name: str, reason: str, actor: str) -> None:
     """Release the partner's calls; raises `CommandError` if nothing holds them, or for an unknown partner."""
     check_name(name)
-    client, lane = await _lane_of(name)
+    # Also a partner without a lane: an earlier version held the main queue instead.
+    lane, client = call_lane(_task_queue(), name), await connect(os.environ)
     async with reaching_lanes(client):
         hold = (await look_at_lane(client, lane)).hold
         if hold is None:
@@ -124,8 +126,8 @@ async def resume_partner(name: str, reason: str, actor: str) -> None:
     note(f"resumed: calls to {name} begin again ({hold_text(name, hold)})")
 
 
-async def _lane_of(name: str) -> tuple[Client, str]:
+def _task_queue() -> str:
     env = Environment(os.environ)
     queue = read_task_queue(env)
     env.check()
-    return await connect(os.environ), call_lane(queue, name)
+    return queue

@@ -20,7 +20,17 @@ from activities.callback_urls import fingerprint
 from activities.client import TemporalUnreachable, reaching_temporal
 from activities.environment import Environment
 from activities.finding import AttributesOff
-from activities.lanes import Hold, LaneRefused, LaneState, hold_lane, look_at_lane, reaching_lanes, release_lane
+from activities.lanes import (
+    Hold,
+    LaneRefused,
+    LaneState,
+    has_lane,
+    hold_lane,
+    lane_to_hold,
+    look_at_lane,
+    reaching_lanes,
+    release_lane,
+)
 from activities.partners import PARTNERS
 from activities.partners.partner import Partner
 from activities.settings import read_task_queue
@@ -68,6 +78,11 @@ class ShownPartner:
     def is_held(self) -> bool:
         """Whether something holds its calls."""
         return self.lane is not None and self.lane.hold is not None
+
+    @property
+    def can_be_paused(self) -> bool:
+        """Whether it has a lane, and Temporal tells its state."""
+        return self.lane is not None and has_lane(self.name)
 
 
 class PartnersPage:
@@ -132,7 +147,7 @@ class PartnersPage:
         """The lanes of these partners; raises what `reaching_lanes` does."""
         client = await self._client()
         async with reaching_lanes(client):
-            return {name: await look_at_lane(client, _lane_of(name)) for name in names}
+            return {name: await look_at_lane(client, call_lane(_task_queue(), name)) for name in names}
 
     async def _counts(self, names: list[str]) -> Mapping[str, WaitingCounts]:
         """The runs that wait for these partners, as Temporal knows them; none if it does not count them."""
@@ -150,9 +165,9 @@ class PartnersPage:
             until = end_of("end", end) if end else 0.0
         except ValueError as error:
             return await self._page(request, problem=f"{name} was not paused: {error}", status=422)
-        client = await self._client()
+        lane, client = lane_to_hold(_task_queue(), name), await self._client()
         async with reaching_lanes(client):
-            await hold_lane(client, _lane_of(name), Hold("operator", reason, actor=visit.actor, until=until))
+            await hold_lane(client, lane, Hold("operator", reason, actor=visit.actor, until=until))
         self._log("pause", request, reason)
         until_when = f"until {utc_text(until)} UTC" if until else "until it is resumed"
         return self._done(f"Paused: no call to {name} begins {until_when}.")
@@ -165,7 +180,7 @@ class PartnersPage:
             return await self._page(request, problem=f"{name} was not resumed: {error}", status=422)
         client = await self._client()
         async with reaching_lanes(client):
-            await release_lane(client, _lane_of(name), actor=visit.actor, reason=reason)
+            await release_lane(client, call_lane(_task_queue(), name), actor=visit.actor, reason=reason)
         self._log("resume", request, reason)
         return self._done(f"Resumed: calls to {name} begin again.")
 
@@ -195,5 +210,5 @@ def signing_words(partner: Partner) -> str:
     return f"by {scheme.name or type(scheme).__name__}, {count} {'secret' if count == 1 else 'secrets'}"
 
 
-def _lane_of(name: str) -> str:
-    return call_lane(read_task_queue(Environment(os.environ)), name)
+def _task_queue() -> str:
+    return read_task_queue(Environment(os.environ))
