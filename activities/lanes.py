@@ -25,6 +25,7 @@ from temporalio.api.workflowservice.v1 import (
 from temporalio.client import Client, WorkflowExecutionDescription, WorkflowHandle
 from temporalio.service import RPCError, RPCStatusCode
 
+from activities import strict_json
 from activities.client import reaching_temporal
 from activities.finding import runs_query
 from activities.target import Target
@@ -50,6 +51,9 @@ PAUSE_CHECKS: Final[Sequence[float]] = (0.0, 1.0)
 
 WORKER: Final = "worker"
 """Temporal's identity of a change that a worker makes by itself."""
+
+FARTHEST_END: Final = 1e15
+"""Unix seconds. A later end of a pause, as another program may write it, is none."""
 
 ACTIVITY: Final = TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
 
@@ -257,23 +261,29 @@ def _limit_of(config: TaskQueueConfig) -> Limit:
     changed = limit.metadata.update_time.ToNanoseconds() / 1e9
     if not limit.HasField("rate_limit"):
         return Limit(changed, None, limit.metadata.reason, limit.metadata.update_identity)
-    words = _words(limit.metadata.reason)
-    by: Any = words.get("by")
+    rate, words = limit.rate_limit.requests_per_second, _words(limit.metadata.reason)
+    by: HeldBy = "other"
+    if words.get("by") == "operator":
+        by = "operator"
+    elif words.get("by") == WORKER and rate > 0:
+        by = "worker"
+    reason, actor, until = words.get("reason"), words.get("actor"), words.get("until", 0.0)
+    is_moment = isinstance(until, int | float) and not isinstance(until, bool) and 0 < until < FARTHEST_END
     hold = Hold(
-        by=by if by in {"operator", "worker"} else "other",
-        reason=str(words.get("reason", limit.metadata.reason)),
-        actor=str(words.get("actor", limit.metadata.update_identity)),
-        until=float(until) if isinstance(until := words.get("until"), int | float) else 0.0,
+        by=by,
+        reason=reason if isinstance(reason, str) else limit.metadata.reason,
+        actor=actor if isinstance(actor, str) else limit.metadata.update_identity,
+        until=float(until) if is_moment else 0.0,
         since=changed,
-        rate=limit.rate_limit.requests_per_second,
+        rate=rate,
     )
     return Limit(changed, hold, hold.reason, limit.metadata.update_identity)
 
 
 def _words(reason: str) -> dict[str, Any]:
-    """The words of a hold that Stagehook has set; {} for another reason."""
+    """The words of a hold as Stagehook sets them; {} for another reason. Temporal keeps any text from any client."""
     try:
-        words = json.loads(reason)
-    except ValueError:
+        words = strict_json.loads(reason.encode())
+    except strict_json.NotStrictJSON:
         return {}
     return words if isinstance(words, dict) else {}

@@ -7,14 +7,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from temporalio.api.workflowservice.v1 import UpdateTaskQueueConfigRequest
 from temporalio.client import Client, WorkflowHandle
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import WorkflowEnvironment
 
+from activities import strict_json
 from activities.callback_urls import CallbackURLs
 from activities.calls import PartnerCalls
 from activities.http import http_client
-from activities.lanes import Hold, hold_lane, lane_partner, look_at_lane
+from activities.lanes import ACTIVITY, Hold, hold_lane, lane_partner, look_at_lane
 from activities.worker import build_worker
 from receiver.telling.moments import utc_text
 from tests.parts.told import told
@@ -92,10 +94,9 @@ async def test_a_pause_with_an_invalid_end_is_not_set(real: WorkflowEnvironment,
     assert (await look_at_lane(real.client, "endless.bank")).hold is None
 
 
-@pytest.mark.parametrize("until", [6e11, math.inf])
-async def test_a_hold_until_no_date_is_listed_and_ended(real: WorkflowEnvironment, until: float) -> None:
-    """As an earlier version has set it, or another program."""
-    await hold_lane(real.client, f"{QUEUE}.bank", Hold("operator", "x", actor="ada", until=until))
+async def test_a_hold_until_no_date_is_listed_and_ended(real: WorkflowEnvironment) -> None:
+    """As an earlier version has set it."""
+    await hold_lane(real.client, f"{QUEUE}.bank", Hold("operator", "x", actor="ada", until=6e11))
     listed = await told(real, "partner", "list", TASK_QUEUE=QUEUE, PARTNERS="bank")
     resumed = await told(real, "partner", "resume", "bank", TASK_QUEUE=QUEUE)
     assert (listed.code, resumed.code) == (0, 0)
@@ -181,3 +182,43 @@ async def test_a_worker_without_a_free_slot_is_not_called_missing(real: Workflow
     assert "paused by" in listed.out
     listed = await told(real, "partner", "list", TASK_QUEUE="unserved", PARTNERS="bank")
     assert "if one runs, all its slots are taken" in " ".join(listed.out.split())
+
+
+@pytest.mark.parametrize(
+    ("reason", "rate", "says"),
+    [
+        ('{"by":[]}', 0.0, "held to 0 calls a second by test since"),
+        ('{"by":{}}', 0.0, "held to 0 calls a second by test since"),
+        ('{"by":"worker"}', 0.0, "held to 0 calls a second by test since"),
+        ('{"by":"worker","reason":"x"}', 1e-40, "slow since"),
+        ('{"by":"operator","until":Infinity}', 0.0, "held to 0 calls a second by test since"),
+        ('{"by":"operator","until":NaN}', 0.0, "held to 0 calls a second by test since"),
+        ('{"by":"operator","reason":"\\ud800"}', 0.0, "held to 0 calls a second by test since"),
+        ('{"by":"operator","until":true}', 0.0, "paused by test since"),
+        ('{"by":"operator","until":-1}', 0.0, "paused by test since"),
+        ('{"by":"operator","until":' + "9" * 400 + "}", 0.0, "paused by test since"),
+        ('{"by":"operator","until":' + "9" * 400 + ".0}", 0.0, "held to 0 calls a second by test since"),
+        ('{"by":"operator","actor":[],"reason":{}}', 0.0, "paused by test since"),
+        ("[" * 990, 0.0, "held to 0 calls a second by test since"),
+    ],
+)
+async def test_a_rate_with_any_reason_is_listed_and_ended(
+    real: WorkflowEnvironment, reason: str, rate: float, says: str
+) -> None:
+    """Anyone with Temporal's own command line can set one."""
+    await set_rate(real.client, f"{QUEUE}.bank", rate, reason)
+    listed = await told(real, "partner", "list", TASK_QUEUE=QUEUE, PARTNERS="bank")
+    as_json = await told(real, "partner", "list", "--json", TASK_QUEUE=QUEUE, PARTNERS="bank")
+    resumed = await told(real, "partner", "resume", "bank", TASK_QUEUE=QUEUE)
+    assert (listed.code, as_json.code, resumed.code) == (0, 0, 0)
+    assert says in " ".join(listed.out.split())
+    strict_json.loads(as_json.out.encode())
+
+
+async def set_rate(client: Client, queue: str, rate: float, reason: str) -> None:
+    request = UpdateTaskQueueConfigRequest(
+        namespace=client.namespace, identity="test", task_queue=queue, task_queue_type=ACTIVITY
+    )
+    request.update_queue_rate_limit.rate_limit.requests_per_second = rate
+    request.update_queue_rate_limit.reason = reason
+    await client.workflow_service.update_task_queue_config(request)
