@@ -52,6 +52,9 @@ PAUSE_CHECKS: Final[Sequence[float]] = (0.0, 1.0)
 WORKER: Final = "worker"
 """Temporal's identity of a change that a worker makes by itself."""
 
+MOST_REASON_BYTES: Final = 1_000
+"""Bytes of UTF-8 that Temporal keeps as a rate's reason: of a hold, these are JSON with all of its fields."""
+
 FARTHEST_END: Final = 1e15
 """Unix seconds. A later end of a pause, as another program may write it, is none."""
 
@@ -116,6 +119,10 @@ class LanesUnsupported(LaneRefused):
     """Temporal has no method to look at task queues or to hold them."""
 
 
+class InvalidReason(ValueError):
+    """Temporal cannot keep this reason with a lane. The message is a sentence for the operator."""
+
+
 class NoLane(Exception):
     """The partner has no lane: its calls are on the main queue, with those of other partners."""
 
@@ -162,7 +169,7 @@ async def look_at_limit(client: Client, task_queue: str) -> Limit:
 
 
 async def hold_lane(client: Client, task_queue: str, hold: Hold) -> Limit:
-    """Let Temporal begin at most `hold.rate` calls a second of this lane; raises `RPCError`.
+    """Let Temporal begin at most `hold.rate` calls a second of this lane; raises `RPCError` and `InvalidReason`.
 
     An operator's pause is set again if a worker overwrites it within a second, see `PAUSE_CHECKS`.
     """
@@ -186,15 +193,15 @@ async def _set_rate(client: Client, task_queue: str, hold: Hold) -> Limit:
     request = _update(client, task_queue, hold.actor or hold.by)
     request.update_queue_rate_limit.rate_limit.requests_per_second = hold.rate
     words = {"by": hold.by, "actor": hold.actor, "until": hold.until, "reason": hold.reason}
-    request.update_queue_rate_limit.reason = json.dumps(words, ensure_ascii=False)
+    request.update_queue_rate_limit.reason = _checked(json.dumps(words, ensure_ascii=False))
     return _limit_of((await client.workflow_service.update_task_queue_config(request)).config)
 
 
 async def release_lane(client: Client, task_queue: str, *, actor: str, reason: str) -> Limit:
-    """Let the lane's calls begin again, as fast as its workers allow; raises `RPCError`."""
+    """Let the lane's calls begin again, as fast as its workers allow; raises `RPCError` and `InvalidReason`."""
     request = _update(client, task_queue, actor)
     request.update_queue_rate_limit.SetInParent()
-    request.update_queue_rate_limit.reason = reason
+    request.update_queue_rate_limit.reason = _checked(reason)
     return _limit_of((await client.workflow_service.update_task_queue_config(request)).config)
 
 
@@ -243,6 +250,16 @@ def _update(client: Client, task_queue: str, identity: str) -> UpdateTaskQueueCo
     return UpdateTaskQueueConfigRequest(
         namespace=client.namespace, identity=identity, task_queue=task_queue, task_queue_type=ACTIVITY
     )
+
+
+def _checked(reason: str) -> str:
+    try:
+        size = len(reason.encode())
+    except UnicodeEncodeError as error:
+        raise InvalidReason("the reason is not UTF-8: write it again") from error
+    if size > MOST_REASON_BYTES:
+        raise InvalidReason(f"the reason takes {size} bytes, and Temporal keeps {MOST_REASON_BYTES}: shorten it")
+    return reason
 
 
 async def _describe(client: Client, task_queue: str) -> DescribeTaskQueueResponse:

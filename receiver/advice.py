@@ -6,7 +6,7 @@ from typing import Final
 
 from activities.client import TemporalUnreachable
 from activities.finding import AttributesOff, AttributeTaken, SetupRefused, type_of
-from activities.lanes import LaneRefused, LanesUnsupported, NoLane
+from activities.lanes import InvalidReason, LaneRefused, LanesUnsupported, NoLane
 from activities.operations import NoCommands, RefusedByRun
 from activities.resets import (
     HasCompleted,
@@ -36,6 +36,7 @@ ERROR_ADVICE: Final[dict[type[Exception], str]] = {
     CannotSign: "use --mode verbatim, or give the partner's file a private key of your own",
     HasCompleted: "`stagehook pipeline result` prints its result; start another run to do it again",
     NewerSchema: "deploy the version that made it, or a later one",
+    InvalidReason: "use fewer emoji, quotes and control characters: each takes 2 to 6 bytes",
     LaneRefused: "do it again; if it fails again, Temporal's own log tells more",
     LanesUnsupported: "update the Temporal server to a release with UpdateTaskQueueConfig; until then no call is held",
     NeverCalled: "name a stage that was called, with `stagehook pipeline resume RUN STAGE`",

@@ -15,7 +15,7 @@ from activities.callback_urls import BadToken, ExpiredToken
 from activities.client import TemporalUnreachable
 from activities.environment import SettingsError
 from activities.finding import AttributesOff, AttributeTaken, SetupRefused
-from activities.lanes import LaneRefused, LanesUnsupported, NoLane
+from activities.lanes import InvalidReason, LaneRefused, LanesUnsupported, NoLane
 from activities.operations import NoCommands, RefusedByRun
 from activities.redaction.tokens import redact_tokens
 from activities.resets import HasCompleted, NeverCalled, ResetRefused, SettledByHand, StillOpen, URLsExpire
@@ -47,6 +47,7 @@ ADVICE_BY_ERROR: dict[type[Exception], tuple[Exit, str]] = {
     CannotSign: (Exit.USAGE, ERROR_ADVICE[CannotSign]),
     ExpiredToken: (Exit.EXPIRED, "its stage closed long ago; `stagehook pipeline show` tells how"),
     HasCompleted: (Exit.FAILED, ERROR_ADVICE[HasCompleted]),
+    InvalidReason: (Exit.USAGE, ERROR_ADVICE[InvalidReason]),
     InvalidRun: (Exit.USAGE, "mend the definition in workflows/pipelines.py, or give what is missing with --input"),
     NoCommands: (Exit.FAILED, ERROR_ADVICE[NoCommands]),
     NoLane: (Exit.USAGE, ERROR_ADVICE[NoLane]),

@@ -222,3 +222,22 @@ async def set_rate(client: Client, queue: str, rate: float, reason: str) -> None
     request.update_queue_rate_limit.rate_limit.requests_per_second = rate
     request.update_queue_rate_limit.reason = reason
     await client.workflow_service.update_task_queue_config(request)
+
+
+UNKEPT = [
+    ("😀" * 300, "bytes, and Temporal keeps 1000: shorten it"),
+    ("\x01" * 300, "bytes, and Temporal keeps 1000: shorten it"),
+    ("moves \udce9", "the reason is not UTF-8: write it again"),
+]
+
+
+@pytest.mark.parametrize(("reason", "says"), UNKEPT)
+async def test_a_reason_that_temporal_cannot_keep_is_refused(real: WorkflowEnvironment, reason: str, says: str) -> None:
+    words = ("bank", "--actor", "ada", "--reason", reason)
+    paused = await told(real, "partner", "pause", *words, TASK_QUEUE=QUEUE)
+    assert (paused.code, says in paused.err) == (2, True)
+    assert (await look_at_lane(real.client, f"{QUEUE}.bank")).hold is None
+    await hold_lane(real.client, f"{QUEUE}.bank", Hold("operator", "x", actor="ada"))
+    resumed = await told(real, "partner", "resume", *words[:-1], reason * 4, TASK_QUEUE=QUEUE)
+    assert (resumed.code, says in resumed.err) == (2, True)
+    assert (await look_at_lane(real.client, f"{QUEUE}.bank")).hold is not None

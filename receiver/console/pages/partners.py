@@ -22,6 +22,7 @@ from activities.environment import Environment
 from activities.finding import AttributesOff
 from activities.lanes import (
     Hold,
+    InvalidReason,
     LaneRefused,
     LaneState,
     has_lane,
@@ -163,11 +164,11 @@ class PartnersPage:
         try:
             reason, end = read_reason(visit.form), visit.form.get("until", "").strip()
             until = end_of("end", end) if end else 0.0
+            lane, client = lane_to_hold(_task_queue(), name), await self._client()
+            async with reaching_lanes(client):
+                await hold_lane(client, lane, Hold("operator", reason, actor=visit.actor, until=until))
         except ValueError as error:
             return await self._page(request, problem=f"{name} was not paused: {error}", status=422)
-        lane, client = lane_to_hold(_task_queue(), name), await self._client()
-        async with reaching_lanes(client):
-            await hold_lane(client, lane, Hold("operator", reason, actor=visit.actor, until=until))
         self._log("pause", request, reason)
         until_when = f"until {utc_text(until)} UTC" if until else "until it is resumed"
         return self._done(f"Paused: no call to {name} begins {until_when}.")
@@ -175,12 +176,11 @@ class PartnersPage:
     async def _resume(self, request: Request) -> Response:
         name, visit = self._name_of(request), visit_of(request)
         try:
-            reason = read_reason(visit.form)
-        except InvalidOrder as error:
+            reason, client = read_reason(visit.form), await self._client()
+            async with reaching_lanes(client):
+                await release_lane(client, call_lane(_task_queue(), name), actor=visit.actor, reason=reason)
+        except (InvalidOrder, InvalidReason) as error:
             return await self._page(request, problem=f"{name} was not resumed: {error}", status=422)
-        client = await self._client()
-        async with reaching_lanes(client):
-            await release_lane(client, call_lane(_task_queue(), name), actor=visit.actor, reason=reason)
         self._log("resume", request, reason)
         return self._done(f"Resumed: calls to {name} begin again.")
 

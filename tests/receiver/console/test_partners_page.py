@@ -41,8 +41,10 @@ async def test_a_partner_is_paused_and_resumed(real: WorkflowEnvironment) -> Non
             ("2020-01-01", "is over: name a time to come"),
             ("1970-01-01T00:00:00Z", "is over: name a time to come"),
             ("999999w", "it is before the year 1 or after 9999"),
+            ("", "bytes, and Temporal keeps 1000: shorten it"),
         ):
-            wrong = await browser.send(page, "/partners/pause?name=bank", reason="repairs", until=until)
+            reason = "repairs" if until else "😀" * 300
+            wrong = await browser.send(page, "/partners/pause?name=bank", reason=reason, until=until)
             assert (wrong.status_code, says in text_of(wrong)) == (422, True)
         assert (await look_at_lane(real.client, lane)).hold is None
         paused = await browser.send(page, "/partners/pause?name=bank", reason="repairs", until="2h")
