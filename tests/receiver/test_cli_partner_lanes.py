@@ -19,6 +19,7 @@ from activities.http import http_client
 from activities.lanes import ACTIVITY, Hold, hold_lane, lane_partner, look_at_lane
 from activities.worker import build_worker
 from receiver.telling.moments import utc_text
+from tests.parts.least_settings import LEAST_SETTINGS
 from tests.parts.told import told
 from tests.support import KEY, QUEUE, ScriptedPartner, stage, start, until_event, waiting, working
 from workflows.lanes import ask_lane, call_lane
@@ -139,6 +140,21 @@ async def test_partners_and_runs_are_listed_without_their_lanes(
         True,
         True,
     )
+
+
+async def test_doctor_says_that_a_temporal_cannot_hold_queues(
+    real: WorkflowEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> None:
+        raise RPCError("the answer", RPCStatusCode.UNIMPLEMENTED, b"")
+
+    settings = {name: value for name, value in LEAST_SETTINGS.items() if name != "TEMPORAL_ADDRESS"}
+    unserved = await told(real, "doctor", given=b"", **settings, TASK_QUEUE="undoctored")
+    monkeypatch.setattr("receiver.cli.doctor.checks.look_at_lane", fail)
+    refused = await told(real, "doctor", given=b"", **settings)
+    assert "no worker has asked for tasks from undoctored.sandbox for 90 s" in " ".join(unserved.out.split())
+    assert "this server cannot hold task queues" in " ".join(refused.out.split())
+    assert "update the Temporal server" in " ".join(refused.out.split())
 
 
 async def test_a_temporal_that_cannot_hold_queues_is_told(
