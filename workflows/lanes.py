@@ -23,8 +23,3 @@ def _lane(task_queue: str, partner: str, end: str = "") -> str:
     # A definition may name its partners as it likes. Example: a name of 2,000 characters. Temporal refuses a task queue
     # of that name, and the run would be stuck; on the main queue a worker says that it has no such partner.
     return f"{task_queue}.{partner}{end}" if LANE_NAME.fullmatch(partner) else task_queue
-
-
-def partner_of(lane: str) -> str:
-    """The partner of a lane's task queue; the names of partners have no dots."""
-    return lane.removesuffix(".ask").rpartition(".")[2]
