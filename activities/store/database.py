@@ -263,11 +263,11 @@ class Database:
             raise self._away(error) from error
 
     def _away(self, error: BaseException) -> StoreAway:
+        first_line = str(error).strip().partition("\n")[0]
         if _is_schema_missing(error):
-            return SchemaMissing(f"the store {self} has no tables of this version")
+            return SchemaMissing(f"the store {self} has no tables of this version: {first_line}")
         if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:  # the higher bits say in which step
             return StoreBusy(f"another process is writing to the store {self} (database is locked)")
-        first_line = str(error).strip().partition("\n")[0]
         if _is_ended_for_time(error):
             return StoreSlow(f"the store {self} has ended a query that took too long: {first_line}")
         kind = StoreMute if isinstance(error, Unanswered) else StoreAway

@@ -22,6 +22,7 @@ from receiver.deliveries.archive import Archive
 from receiver.deliveries.rows import to_row
 from tests.commands import command
 from tests.parts.deliveries import delivery
+from tests.parts.filled_stores import on
 
 
 def tables(database: Database) -> set[str]:
@@ -155,6 +156,19 @@ def test_a_rolled_back_version_works_with_a_later_schema(database: Database) -> 
         connection.execute(sa.text("ALTER TABLE deliveries DROP COLUMN client"))
     done = command("db", "upgrade", **url)
     assert (done.code, "has no tables of this version" in done.err) == (1, True)
+
+
+@pytest.mark.parametrize("table", ["calls", "deliveries"])
+@pytest.mark.parametrize("revision", ["0010", "head"])
+def test_a_store_without_its_tables_is_told(empty_database: Database, table: str, revision: str) -> None:
+    """As after a partial restore. A deploy must not go on, and the advice is not the command that has just failed."""
+    migrations.upgrade(empty_database, revision)
+    with empty_database.begin() as connection:
+        connection.execute(sa.text(f"DROP TABLE {table}"))
+    for words in (["upgrade"], ["upgrade"], ["current", "--json"] if revision == "head" else ["upgrade"]):
+        done = on(empty_database, "db", *words)
+        assert (done.code, done.out, table in done.err) == (1, "", True)
+        assert "try: restore the whole store from a backup" in done.err
 
 
 def test_operators_upgrade_and_ask(empty_database: Database) -> None:

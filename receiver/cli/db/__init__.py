@@ -56,7 +56,7 @@ def unpack() -> None:
 @db.command()
 @json_option
 def current(*, as_json: bool) -> int:
-    """Print the schema versions of the store and this program. Exits 1 if the store's is older."""
+    """Print the schema versions of the store and this program. Exits 1 if the store's is older, or lacks tables."""
     from receiver.cli.db.schema import print_versions
 
     return print_versions(as_json=as_json)

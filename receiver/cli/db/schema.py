@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
 from activities.store import migrations
-from activities.store.errors import NewerSchema
+from activities.store.errors import NewerSchema, SchemaMissing
 from activities.store.packing import BadPacking
 from receiver.cli.db.store import need_store, read_store
 from receiver.cli.db.unpacking import BAD_ADVICE
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.output import confirm_first, note, print_json, say
 
+INCOMPLETE_ADVICE: Final = "restore the whole store from a backup; `stagehook db upgrade` cannot make the missing part"
+
 
 def upgrade_store() -> None:
-    """Upgrade the store of DATABASE_URL, if it is set, to this program's schema; prints what was done."""
+    """Upgrade the store of DATABASE_URL, if it is set, to this program's schema; prints what was done.
+
+    Raises `CommandError` if the store then lacks a table or a column.
+    """
     store = read_store()
     if store is None:
         note("no DATABASE_URL, no store: nothing to upgrade")
         return
-    before = migrations.current(store)
-    try:
-        migrations.upgrade(store)
-    except NewerSchema:
-        # A deploy that is rolled back runs this too, and every migration only adds.
+    before, is_later = migrations.current(store), False
+    with _requiring_tables():
+        try:
+            migrations.upgrade(store)
+        except NewerSchema:
+            # A deploy that is rolled back runs this too, and every migration only adds.
+            is_later = True
         store.check()
+    if is_later:
         note(f"{store} is at {before}, of a later version than this program, and has what this one needs")
         return
     after = migrations.current(store)
@@ -56,12 +68,27 @@ def downgrade_store(revision: str, *, yes: bool) -> None:
 
 
 def print_versions(*, as_json: bool) -> Exit:
-    """Print the version of the store's schema and this program's; FAILED if they differ."""
+    """Print the version of the store's schema and this program's; FAILED if they differ.
+
+    Raises `CommandError` if they are the same, and the store lacks a table or a column.
+    """
     store = need_store()
     found, wanted = migrations.current(store), migrations.latest()
+    if found == wanted:
+        with _requiring_tables():
+            store.check()
     if as_json:
         print_json({"current": found, "latest": wanted})
     else:
         say(found or "none")
         note("up to date" if found == wanted else f"this program's is {wanted}: run `stagehook db upgrade`")
     return Exit.OK if found == wanted else Exit.FAILED
+
+
+@contextmanager
+def _requiring_tables() -> Iterator[None]:
+    """Report tables that are missing whatever the revision says, as after a partial restore."""
+    try:
+        yield
+    except SchemaMissing as error:
+        raise CommandError(str(error), INCOMPLETE_ADVICE) from error
