@@ -240,7 +240,7 @@ CASES: dict[str, list[list[str]]] = {
     ],
     "db upgrade": [[]],
     "db current": [[], ["--json"]],
-    "db downgrade": [["--to", HOSTILE], ["--to", "0001"]],
+    "db downgrade": [["--to", HOSTILE], ["--to", "0001"], ["--to", "0005"]],
     "completion": [[HOSTILE], ["bash"]],
     "db unpack": [[]],
     "db prune": [

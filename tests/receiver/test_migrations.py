@@ -127,14 +127,23 @@ def test_an_operator_takes_a_store_back(database: Database) -> None:
     url: dict[str, Any] = {"DATABASE_URL": database.url.render_as_string(hide_password=False)}
     unasked = command("db", "downgrade", "--to", "0005", **url)
     assert (unasked.code, "say --yes" in unasked.err) == (2, True)
-    for revision, says in (("9999", "use one of 0001"), ("base", "use one of 0001"), ("-1", "use one of 0001")):
+    for revision in ("9999", "base", "-1", "0001", "0004"):
         refused = command("db", "downgrade", f"--to={revision}", "--yes", **url)
-        assert (refused.code, says in refused.err) == (2, True)
+        assert (refused.code, f"cannot be taken back to {revision!r}" in refused.err) == (2, True)
+        assert "try: use one of 0005, 0006" in refused.err
     assert migrations.current(database) == migrations.latest()
     for said in ("is at 0005, taken back from", "is at 0005 already"):
         done = command("db", "downgrade", "--to", "0005", "--yes", **url)
         assert (done.code, said in done.err) == (0, True)
         assert migrations.current(database) == "0005"
+    last = command("db", "downgrade", "--to", "0004", "--yes", **url)
+    assert (last.code, "try: leave it at 0005" in last.err) == (2, True)
+
+
+def test_a_revision_without_a_way_back_is_refused(database: Database) -> None:
+    with pytest.raises(ValueError, match="cannot be taken back to '0004'"):
+        migrations.downgrade(database, "0004")
+    assert migrations.current(database) == migrations.latest()
 
 
 def test_a_store_of_a_later_version_is_not_taken_back(database: Database) -> None:

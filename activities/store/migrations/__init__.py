@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
 from pathlib import Path
 from typing import Final
 
@@ -43,6 +44,13 @@ def revisions() -> list[str]:
     return [script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()][::-1]
 
 
+def revisions_to_go_back_to() -> list[str]:
+    """The revisions that a later store can be taken back to, the earliest first: all after them have a `downgrade`."""
+    scripts = ScriptDirectory.from_config(_config()).walk_revisions()
+    undoable = takewhile(lambda script: hasattr(script.module, "downgrade"), scripts)
+    return [str(script.down_revision) for script in undoable][::-1]
+
+
 def upgrade(database: Database, revision: str = "head") -> None:
     """Upgrade the store to a revision; does nothing if the store has it already. Raises `StoreAway`.
 
@@ -64,10 +72,12 @@ def upgrade(database: Database, revision: str = "head") -> None:
 
 
 def downgrade(database: Database, revision: str) -> None:
-    """Take the store back to an earlier revision. Raises `StoreAway`, and `ValueError` for an unknown revision.
+    """Take the store back to an earlier revision. Raises `StoreAway`, and `ValueError` for any other revision.
 
     What only a later version keeps is lost: see the migration's `downgrade`. It is a single transaction.
     """
+    if revision not in revisions_to_go_back_to():
+        raise ValueError(f"the store {database} cannot be taken back to {revision!r}")
     config = _config()
     with database.begin(within=UPGRADE_SECONDS) as connection:
         if not database.is_sqlite:
@@ -76,7 +86,7 @@ def downgrade(database: Database, revision: str) -> None:
         try:
             command.downgrade(config, revision)
         except CommandError as error:
-            raise ValueError(f"unknown revision {revision!r}, or one without a way back") from error
+            raise ValueError(f"the store {database} is not at a revision after {revision}") from error
 
 
 def _config() -> Config:

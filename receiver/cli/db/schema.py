@@ -44,19 +44,21 @@ def upgrade_store() -> None:
 def downgrade_store(revision: str, *, yes: bool) -> None:
     """Take the store of DATABASE_URL back to an earlier revision, and print it. yes: do not ask first.
 
-    Raises `CommandError` for a revision that is not an earlier one, and `NewerSchema`.
+    Raises `CommandError` for a revision that the store cannot be taken back to, and `NewerSchema`.
     """
     store = need_store()
     known, before = migrations.revisions(), migrations.current(store)
     if before and before not in known:
         raise NewerSchema(f"the store {store} is at {before}, of a later version than this program")
-    earlier = known[: known.index(before)] if before else []
+    possible = migrations.revisions_to_go_back_to()
+    earlier = [each for each in possible if each in known[: known.index(before)]] if before else []
     if revision == before:
         note(f"{store} is at {before} already")
         return
     if revision not in earlier:
-        advice = f"use one of {', '.join(earlier)}" if earlier else "the store has only its first revision"
-        raise CommandError(f"{revision!r} is not a revision before {before or 'the first'}", advice, Exit.USAGE)
+        keep = f"leave it at {before or 'no revision'}: an earlier revision cannot be restored"
+        advice = f"use one of {', '.join(earlier)}" if earlier else keep
+        raise CommandError(f"the store {store} cannot be taken back to {revision!r}", advice, Exit.USAGE)
     if not yes:
         what = f"take {store} back from {before} to {revision}; what only later revisions keep is deleted"
         confirm_first(what, declined="nothing was changed")
