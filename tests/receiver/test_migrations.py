@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +25,7 @@ from receiver.deliveries.archive import Archive
 from receiver.deliveries.rows import to_row
 from tests.commands import command
 from tests.parts.deliveries import delivery
+from tests.parts.empty_stores import SQLiteFiles
 from tests.parts.filled_stores import on
 
 
@@ -121,6 +125,22 @@ def test_going_back_restores_the_indexes_of_then(database: Database) -> None:
     assert shape() == ({"ix_deliveries_stage"}, False)
     migrations.upgrade(database)
     assert shape() == now
+
+
+def test_going_back_waits_for_a_writer(sqlite_files: SQLiteFiles, tmp_path: Path) -> None:
+    """A transaction that read before another's write can never write in SQLite, however long it waits."""
+    database = sqlite_files.copy(tmp_path)
+    writer = sqlite3.connect(str(database.url.database), timeout=0, isolation_level=None)
+
+    def write(*read: Any) -> None:
+        if "alembic_version" in str(read[2]):
+            with suppress(sqlite3.OperationalError):
+                writer.execute("UPDATE alembic_version SET version_num = version_num")
+
+    sa.event.listen(database.engine, "after_cursor_execute", write)
+    migrations.downgrade(database, "0010")
+    assert migrations.current(database) == "0010"
+    writer.close()
 
 
 def test_an_operator_takes_a_store_back(database: Database) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import takewhile
 from pathlib import Path
 from typing import Final
@@ -25,7 +27,7 @@ UPGRADE_SECONDS: Final = 3600.0
 
 
 SQLITE_WAITS: Final = 60.0
-"""Seconds that an upgrade of a SQLite file waits for another upgrade, or for a receiver that writes."""
+"""Seconds that a migration of a SQLite file waits for another migration, or for a receiver that writes."""
 
 
 def current(database: Database) -> str:
@@ -56,15 +58,7 @@ def upgrade(database: Database, revision: str = "head") -> None:
 
     The upgrade is a single transaction: if it fails, the store stays as it was.
     """
-    config = _config()
-    with database.begin(within=UPGRADE_SECONDS) as connection:
-        if database.is_sqlite:
-            connection.exec_driver_sql("COMMIT")
-            connection.exec_driver_sql(f"PRAGMA busy_timeout={int(SQLITE_WAITS * 1000)}")
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-        else:
-            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(ONE_AT_A_TIME)))
-        config.attributes["connection"] = connection
+    with _migrating(database) as config:
         try:
             command.upgrade(config, revision)
         except CommandError as error:
@@ -78,15 +72,27 @@ def downgrade(database: Database, revision: str) -> None:
     """
     if revision not in revisions_to_go_back_to():
         raise ValueError(f"the store {database} cannot be taken back to {revision!r}")
-    config = _config()
-    with database.begin(within=UPGRADE_SECONDS) as connection:
-        if not database.is_sqlite:
-            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(ONE_AT_A_TIME)))
-        config.attributes["connection"] = connection
+    with _migrating(database) as config:
         try:
             command.downgrade(config, revision)
         except CommandError as error:
             raise ValueError(f"the store {database} is not at a revision after {revision}") from error
+
+
+@contextmanager
+def _migrating(database: Database) -> Iterator[Config]:
+    """Begin a migration's transaction, when no other migration runs and nothing writes to SQLite's file."""
+    config = _config()
+    with database.begin(within=UPGRADE_SECONDS) as connection:
+        if database.is_sqlite:
+            # A transaction that has read before another's write cannot write any more.
+            connection.exec_driver_sql("COMMIT")
+            connection.exec_driver_sql(f"PRAGMA busy_timeout={int(SQLITE_WAITS * 1000)}")
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        else:
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(ONE_AT_A_TIME)))
+        config.attributes["connection"] = connection
+        yield config
 
 
 def _config() -> Config:
