@@ -25,7 +25,15 @@ from activities.run_errors import (
     RunNotFound,
     WorkerAway,
 )
-from activities.store.errors import NewerSchema, NoStore, SchemaMissing, StoreAway, StoreBusy, StoreSlow
+from activities.store.errors import (
+    NewerSchema,
+    NoStore,
+    SchemaMissing,
+    SeveralRevisions,
+    StoreAway,
+    StoreBusy,
+    StoreSlow,
+)
 from receiver.deliveries.errors import NoSuchDelivery
 from receiver.replay.errors import CannotSign, NotReplayable, PartnerNotEnabled
 from workflows.finding import ATTRIBUTES
@@ -58,6 +66,8 @@ ERROR_ADVICE: Final[dict[type[Exception], str]] = {
     SettledByHand: "resume it from a later stage, or start another run",
     SetupRefused: "have an administrator of Temporal register "
     + ", ".join(f"{key.name} ({type_of(key)})" for key in ATTRIBUTES),
+    SeveralRevisions: "delete all rows of alembic_version but that of the tables' revision, or restore the whole store "
+    "from a backup",
     StillOpen: "`stagehook pipeline call-again` calls the partner of an open stage again",
     StoreAway: "check DATABASE_URL, and that its server is up or its folder is there",
     StoreBusy: "do it again when that process is done, or end it",

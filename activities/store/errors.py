@@ -38,5 +38,9 @@ class NewerSchema(StoreAway):
     """The store has a revision that this version does not know."""
 
 
+class SeveralRevisions(StoreAway):
+    """The table alembic_version, which holds the store's revision, has several rows."""
+
+
 class BadDatabaseURL(ValueError):
     """DATABASE_URL is invalid. The message completes the sentence that begins with the variable's name."""

@@ -29,7 +29,15 @@ from activities.run_errors import (
     RunNotFound,
     WorkerAway,
 )
-from activities.store.errors import NewerSchema, NoStore, SchemaMissing, StoreAway, StoreBusy, StoreSlow
+from activities.store.errors import (
+    NewerSchema,
+    NoStore,
+    SchemaMissing,
+    SeveralRevisions,
+    StoreAway,
+    StoreBusy,
+    StoreSlow,
+)
 from receiver.advice import ERROR_ADVICE
 from receiver.cli.demo.processes import PartFailed
 from receiver.cli.errors import CommandError, Exit
@@ -73,6 +81,7 @@ ADVICE_BY_ERROR: dict[type[Exception], tuple[Exit, str]] = {
     NewerSchema: (Exit.FAILED, ERROR_ADVICE[NewerSchema]),
     PartlyAdded: (Exit.UNREACHABLE, "do it again when the store can be written to: what was added stays"),
     SettledByHand: (Exit.FAILED, ERROR_ADVICE[SettledByHand]),
+    SeveralRevisions: (Exit.FAILED, ERROR_ADVICE[SeveralRevisions]),
     StillOpen: (Exit.FAILED, ERROR_ADVICE[StillOpen]),
     SetupRefused: (Exit.FAILED, ERROR_ADVICE[SetupRefused]),
     NoStore: (Exit.USAGE, ERROR_ADVICE[NoStore]),

@@ -19,7 +19,7 @@ from activities.callback_urls import Claims
 from activities.store import migrations
 from activities.store.calls import CallOrigin, Calls, NotedCall
 from activities.store.database import Database
-from activities.store.errors import NewerSchema, SchemaMissing
+from activities.store.errors import NewerSchema, SchemaMissing, SeveralRevisions
 from activities.store.schema import DELIVERIES, METADATA
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.rows import to_row
@@ -198,6 +198,19 @@ def test_a_store_without_its_tables_is_told(empty_database: Database, table: str
         done = on(empty_database, "db", *words)
         assert (done.code, done.out, table in done.err) == (1, "", True)
         assert "try: restore the whole store from a backup" in done.err
+
+
+def test_a_store_of_two_revisions_is_told(database: Database) -> None:
+    """As after a restore into a database that had a store already."""
+    with database.begin() as connection:
+        connection.execute(sa.text("INSERT INTO alembic_version VALUES ('0009')"))
+    for words in (["upgrade"], ["current"], ["downgrade", "--to", "0005", "--yes"]):
+        done = on(database, "db", *words)
+        assert (done.code, done.out) == (1, "")
+        assert "has 2 revisions in its table alembic_version: 0009, 0011" in done.err
+        assert "try: delete all rows of alembic_version but that of the tables' revision" in done.err
+    with pytest.raises(SeveralRevisions):
+        migrations.upgrade(database)
 
 
 def test_operators_upgrade_and_ask(empty_database: Database) -> None:

@@ -16,7 +16,7 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 
 from activities.store.database import Database
-from activities.store.errors import NewerSchema
+from activities.store.errors import NewerSchema, SeveralRevisions
 
 ONE_AT_A_TIME: Final = 0x57A6E400
 """Number of the PostgreSQL advisory lock that an upgrade holds: two deploys may upgrade at the same time."""
@@ -31,9 +31,9 @@ SQLITE_WAITS: Final = 60.0
 
 
 def current(database: Database) -> str:
-    """The store's revision, or "" without tables; raises `StoreAway`."""
+    """The store's revision, or "" without tables; raises `SeveralRevisions` and `StoreAway`."""
     with database.begin() as connection:
-        return MigrationContext.configure(connection).get_current_revision() or ""
+        return _current(database, connection)
 
 
 def latest() -> str:
@@ -91,8 +91,17 @@ def _migrating(database: Database) -> Iterator[Config]:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         else:
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(ONE_AT_A_TIME)))
+        _current(database, connection)
         config.attributes["connection"] = connection
         yield config
+
+
+def _current(database: Database, connection: sa.Connection) -> str:
+    found = sorted(MigrationContext.configure(connection).get_current_heads())
+    if len(found) > 1:
+        what = f"{len(found)} revisions in its table alembic_version: {', '.join(found)}"
+        raise SeveralRevisions(f"the store {database} has {what}")
+    return "".join(found)
 
 
 def _config() -> Config:
