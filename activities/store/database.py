@@ -268,6 +268,8 @@ class Database:
             return SchemaMissing(f"the store {self} has no tables of this version: {first_line}")
         if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:  # the higher bits say in which step
             return StoreBusy(f"another process is writing to the store {self} (database is locked)")
+        if getattr(error, "sqlstate", None) == "55P03":  # lock not available
+            return StoreBusy(f"another process holds a lock in the store {self}: {first_line}")
         if _is_ended_for_time(error):
             return StoreSlow(f"the store {self} has ended a query that took too long: {first_line}")
         kind = StoreMute if isinstance(error, Unanswered) else StoreAway

@@ -15,7 +15,7 @@ class NoStore(StoreAway):
 
 
 class StoreBusy(StoreAway):
-    """Another process has been writing to SQLite's file for longer than a statement waits."""
+    """Another process has held a lock, or been writing to SQLite's file, for longer than a statement waits."""
 
 
 class StoreMute(StoreAway):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -27,6 +28,7 @@ from tests.commands import command
 from tests.parts.deliveries import delivery
 from tests.parts.empty_stores import SQLiteFiles
 from tests.parts.filled_stores import on
+from tests.stores import Postgres
 
 
 def tables(database: Database) -> set[str]:
@@ -227,6 +229,48 @@ def test_operators_upgrade_and_ask(empty_database: Database) -> None:
     assert list(Archive(empty_database).every()) == [old, late]
     assert command("db", "prune", "--older-than", "30d", "--yes", **url).out == "1 delivery deleted\n"
     assert list(Archive(empty_database).every()) == [late]
+
+
+@pytest.fixture
+def read_store(postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Database, sa.Connection]]:
+    """A store of the version before, and a transaction that reads it, as pg_dump's."""
+    monkeypatch.setattr(migrations, "UPGRADE_SECONDS", 60.0)
+    database = Database(postgres.new_database())
+    migrations.upgrade(database, "0010")
+    with database.engine.connect() as reader:
+        reader.execute(sa.text("SELECT 1 FROM deliveries"))
+        yield database, reader
+
+
+def test_receivers_go_on_while_an_upgrade_waits(
+    read_store: tuple[Database, sa.Connection], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lock that waits for a reader holds up all who ask after it."""
+    database, reader = read_store
+    pauses: list[float] = []
+
+    def go_on(seconds: float) -> None:
+        with database.begin() as receiver:
+            receiver.execute(sa.text("LOCK TABLE deliveries IN ROW EXCLUSIVE MODE NOWAIT"))
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            reader.close()
+
+    monkeypatch.setattr(migrations, "sleep", go_on)
+    done = on(database, "db", "upgrade")
+    assert (done.code, len(pauses)) == (0, 3)
+    assert done.err.count("waiting for a lock") == 1
+    assert migrations.current(database) == migrations.latest()
+
+
+def test_an_upgrade_does_not_wait_for_ever(
+    read_store: tuple[Database, sa.Connection], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database, _ = read_store
+    monkeypatch.setattr(migrations, "LOCK_PAUSE", 60.0)
+    done = on(database, "db", "upgrade")
+    assert (done.code, "another process holds a lock in the store" in done.err) == (7, True)
+    assert migrations.current(database) == "0010"
 
 
 def test_a_release_without_a_store_is_no_error() -> None:

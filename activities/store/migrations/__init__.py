@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Final
 
 import sqlalchemy as sa
@@ -15,15 +17,24 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 
-from activities.store.database import Database
-from activities.store.errors import NewerSchema, SeveralRevisions
+from activities.store.database import LOCK_TIMEOUT_MS, Database
+from activities.store.errors import NewerSchema, SeveralRevisions, StoreBusy
 
 ONE_AT_A_TIME: Final = 0x57A6E400
 """Number of the PostgreSQL advisory lock that an upgrade holds: two deploys may upgrade at the same time."""
 
 
 UPGRADE_SECONDS: Final = 3600.0
-"""Limit of an upgrade. It may read a large table to make an index, and wait for another upgrade."""
+"""Limit of a migration. It may read a large table to make an index, and wait for another migration or for a lock."""
+
+
+LOCK_WAIT_MS: Final = LOCK_TIMEOUT_MS // 2
+"""How long a migration's statement waits for a lock in PostgreSQL. Receivers wait behind it, and give up after twice as
+long; beside a long reader, such as pg_dump, all of them would."""
+
+
+LOCK_PAUSE: Final = 1.0
+"""Seconds for which receivers go on before a migration that got no lock is tried again."""
 
 
 SQLITE_WAITS: Final = 60.0
@@ -53,37 +64,53 @@ def revisions_to_go_back_to() -> list[str]:
     return [str(script.down_revision) for script in undoable][::-1]
 
 
-def upgrade(database: Database, revision: str = "head") -> None:
+def upgrade(database: Database, revision: str = "head", on_wait: Callable[[], object] = lambda: None) -> None:
     """Upgrade the store to a revision; does nothing if the store has it already. Raises `StoreAway`.
 
-    The upgrade is a single transaction: if it fails, the store stays as it was.
+    The upgrade is a single transaction: if it fails, the store stays as it was. on_wait: called once, if another
+    transaction holds up the upgrade in PostgreSQL.
     """
-    with _migrating(database) as config:
-        try:
-            command.upgrade(config, revision)
-        except CommandError as error:
-            raise NewerSchema(f"the store {database} is of a later version than this program") from error
+    try:
+        _migrate(database, partial(command.upgrade, revision=revision), on_wait)
+    except CommandError as error:
+        raise NewerSchema(f"the store {database} is of a later version than this program") from error
 
 
-def downgrade(database: Database, revision: str) -> None:
+def downgrade(database: Database, revision: str, on_wait: Callable[[], object] = lambda: None) -> None:
     """Take the store back to an earlier revision. Raises `StoreAway`, and `ValueError` for any other revision.
 
-    What only a later version keeps is lost: see the migration's `downgrade`. It is a single transaction.
+    What only a later version keeps is lost: see the migration's `downgrade`. It is a single transaction. on_wait: as
+    for `upgrade`.
     """
     if revision not in revisions_to_go_back_to():
         raise ValueError(f"the store {database} cannot be taken back to {revision!r}")
-    with _migrating(database) as config:
+    try:
+        _migrate(database, partial(command.downgrade, revision=revision), on_wait)
+    except CommandError as error:
+        raise ValueError(f"the store {database} is not at a revision after {revision}") from error
+
+
+def _migrate(database: Database, migrate: Callable[[Config], None], on_wait: Callable[[], object]) -> None:
+    """Migrate in a transaction, which begins again while it gets no lock in PostgreSQL."""
+    deadline, has_waited = monotonic() + UPGRADE_SECONDS, False
+    while True:
         try:
-            command.downgrade(config, revision)
-        except CommandError as error:
-            raise ValueError(f"the store {database} is not at a revision after {revision}") from error
+            with _migrating(database, deadline - monotonic()) as config:
+                return migrate(config)
+        except StoreBusy:
+            if database.is_sqlite or monotonic() + LOCK_PAUSE >= deadline:
+                raise
+        if not has_waited:
+            on_wait()
+            has_waited = True
+        sleep(LOCK_PAUSE)
 
 
 @contextmanager
-def _migrating(database: Database) -> Iterator[Config]:
+def _migrating(database: Database, seconds: float) -> Iterator[Config]:
     """Begin a migration's transaction, when no other migration runs and nothing writes to SQLite's file."""
     config = _config()
-    with database.begin(within=UPGRADE_SECONDS) as connection:
+    with database.begin(within=seconds) as connection:
         if database.is_sqlite:
             # A transaction that has read before another's write cannot write any more.
             connection.exec_driver_sql("COMMIT")
@@ -91,6 +118,7 @@ def _migrating(database: Database) -> Iterator[Config]:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         else:
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(ONE_AT_A_TIME)))
+            connection.exec_driver_sql(f"SET LOCAL lock_timeout = {LOCK_WAIT_MS}")
         _current(database, connection)
         config.attributes["connection"] = connection
         yield config

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Final
 
 from activities.store import migrations
+from activities.store.database import Database
 from activities.store.errors import NewerSchema, SchemaMissing
 from activities.store.packing import BadPacking
 from receiver.cli.db.store import need_store, read_store
@@ -29,7 +31,7 @@ def upgrade_store() -> None:
     before, is_later = migrations.current(store), False
     with _requiring_tables():
         try:
-            migrations.upgrade(store)
+            migrations.upgrade(store, on_wait=partial(_say_waiting, store))
         except NewerSchema:
             # A deploy that is rolled back runs this too, and every migration only adds.
             is_later = True
@@ -63,7 +65,7 @@ def downgrade_store(revision: str, *, yes: bool) -> None:
         what = f"take {store} back from {before} to {revision}; what only later revisions keep is deleted"
         confirm_first(what, declined="nothing was changed")
     try:
-        migrations.downgrade(store, revision)
+        migrations.downgrade(store, revision, partial(_say_waiting, store))
     except BadPacking as error:
         raise CommandError(f"{error}; nothing was changed", BAD_ADVICE) from error
     note(f"{store} is at {revision}, taken back from {before}")
@@ -85,6 +87,10 @@ def print_versions(*, as_json: bool) -> Exit:
         say(found or "none")
         note("up to date" if found == wanted else f"this program's is {wanted}: run `stagehook db upgrade`")
     return Exit.OK if found == wanted else Exit.FAILED
+
+
+def _say_waiting(store: Database) -> None:
+    note(f"waiting for a lock in {store}: another transaction, such as pg_dump's, uses its tables; receivers go on")
 
 
 @contextmanager
