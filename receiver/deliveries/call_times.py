@@ -50,13 +50,15 @@ CALLBACKS_OF_RUNS: Final = """
         max(CASE WHEN says = 'ask' THEN received_at END) AS asked_at,
         min(CASE WHEN says IN ('succeeded', 'failed') THEN received_at END) AS result_at,
         min(CASE WHEN says IN ('succeeded', 'failed') AND verdict IN ('accepted', 'duplicate') AND fate <> 'refused'
-            THEN received_at END) AS taken_at
+            THEN received_at END) AS taken_at,
+        min(CASE WHEN verdict <> 'conflict' AND (says = 'succeeded' OR verdict = 'gone' OR fate = 'refused')
+            THEN received_at END) AS over_at
     FROM deliveries
     WHERE workflow_id {among_texts} AND verdict IN ('accepted', 'duplicate', 'conflict', 'gone') AND says <> ''
     GROUP BY chain_id, stage, attempt, issued_at
 """
-"""For each call of some runs: its last callback, its last `ask`, its first result, and its first result that was not
-refused."""
+"""For each call of some runs: its last callback, its last `ask`, its first result, its first result that was not
+refused, and its first callback that settles the stage whichever call is the latest, or that found the run over."""
 
 
 class CallTime(NamedTuple):
@@ -66,7 +68,8 @@ class CallTime(NamedTuple):
     later stage since then, so that it no longer waits for this call. heard_at: the last callback of any kind.
     answered_at: the first callback with a result, late ones included. For a partner whose callbacks only ask us to ask
     for the result, it is the last of these. came_too_late: every result was refused, because the run or the stage was
-    over.
+    over. over_at: the first callback after which the stage is over, though a later call may have been the latest: a
+    success, or a callback that came when the run was over.
     """
 
     partner: str
@@ -81,6 +84,7 @@ class CallTime(NamedTuple):
     heard_at: float | None
     answered_at: float | None
     came_too_late: bool
+    over_at: float | None
 
     @property
     def seconds(self) -> float | None:
@@ -88,7 +92,7 @@ class CallTime(NamedTuple):
         return None if self.answered_at is None else max(0.0, self.answered_at - self.called_at)
 
 
-NO_CALLBACKS: Final = (None, None, None, None)
+NO_CALLBACKS: Final = (None, None, None, None, None)
 """The columns of `CALLBACKS_OF_RUNS` that are times, for a call without callbacks."""
 
 
@@ -118,7 +122,7 @@ def _callbacks(connection: sa.Connection, runs: Sequence[str]) -> Sequence[Seque
 def _call_time(row: Sequence[Any], callbacks: Mapping[tuple[Any, ...], Sequence[Any]]) -> CallTime:
     partner, pipeline, stage, _, chain_id, attempt, issued_at, expires_at, called_at, went_on = row
     times = callbacks.get((chain_id, stage, attempt, issued_at), NO_CALLBACKS)
-    heard_at, asked_at, result_at, taken_at = times
+    heard_at, asked_at, result_at, taken_at, over_at = times
     return CallTime(
         partner=partner,
         pipeline=pipeline,
@@ -132,4 +136,5 @@ def _call_time(row: Sequence[Any], callbacks: Mapping[tuple[Any, ...], Sequence[
         heard_at=heard_at,
         answered_at=asked_at if result_at is None else result_at,
         came_too_late=result_at is not None and taken_at is None,
+        over_at=over_at,
     )

@@ -67,9 +67,10 @@ class StageStats:
     and None if it has no such stage with this partner.
     calls, answered: all calls, and those with a callback. times: from a call to its callback.
     waiting: stages whose latest call has no callback, and which the policies may keep open. A stage does not count if
-    its run has called a later one. overdue: those of them that wait longer than the p99; with fewer than
-    `FEWEST_FOR_P99` callbacks, longer than the timeout and the p99. late: callbacks after the timeout, or refused
-    because the run or the stage was over.
+    its run has called a later one, or if a callback of an earlier call came since then that settled it, or that found
+    the run over. overdue: those of them that wait longer than the p99; with fewer than `FEWEST_FOR_P99` callbacks,
+    longer than the timeout and the p99. late: callbacks after the timeout, or refused because the run or the stage was
+    over.
     suggested: the deadline that the callbacks suggest; None with fewer than `FEWEST_CALLBACKS`.
     """
 
@@ -239,18 +240,18 @@ def _seconds(calls: Iterable[CallTime]) -> Iterable[float]:
 def _waiting(calls: Iterable[CallTime], now: float) -> list[CallTime]:
     """The latest call of each run's stage that waits for its callback."""
     latest: dict[str, CallTime] = {}
-    answered_at = defaultdict[str, float](float)
+    over_at = defaultdict[str, float](float)
     for call in sorted(calls, key=lambda call: (call.issued_at, call.attempt)):
         latest[call.chain_id] = call
-        answered_at[call.chain_id] = max(answered_at[call.chain_id], call.answered_at or 0.0)
-    # A callback of an earlier call settles the stage too, if it comes while the stage is open.
+        over_at[call.chain_id] = max(over_at[call.chain_id], call.over_at or 0.0)
+    # A late success of an earlier call settles the stage. A late `failed` or `ask` only enters the run's ledger.
     return [
         call
         for chain_id, call in latest.items()
         if not call.went_on
         and call.open_until > now
         and call.answered_at is None
-        and answered_at[chain_id] < call.called_at
+        and over_at[chain_id] < call.called_at
     ]
 
 

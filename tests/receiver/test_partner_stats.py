@@ -143,6 +143,21 @@ def test_a_stage_waits_for_its_latest_call(database: Database) -> None:
     assert [(one.partner, one.waiting) for one in stats(database).partners] == [("bank", 2), ("esign", 2)]
 
 
+@pytest.mark.parametrize("says", ["failed", "ask", "progress"])
+def test_only_a_success_of_an_earlier_call_settles(database: Database, says: str) -> None:
+    """Any other callback of an earlier call goes to the ledger. Five stages stay open, and their partner is silent."""
+    first = [call(n, 3 * DAY) for n in range(5)]
+    latest = [call(n, 2 * DAY, attempt=2) for n in range(5)]
+    late = [callback(one, 1.1 * DAY, says=says) for one in first]
+    note(database, [*first, *latest], late)
+    found = stage(database)
+    assert (found.waiting, found.overdue, bank(database).is_silent) == (5, 5, True)
+    refused = callback(first[1], 1.6 * DAY, verdict="conflict", status=409, fate=Fate.NONE)
+    ended = callback(first[2], 1.6 * DAY, says=says, verdict="gone", status=410, fate=Fate.REFUSED)
+    note(database, [call("another", HOUR)], [callback(first[0], 1.6 * DAY), refused, ended])
+    assert (stage(database).waiting, stage(database).overdue) == (4, 3)
+
+
 def test_calls_overdue_wait_longer_than_the_p99(database: Database) -> None:
     calls, callbacks = answered(100)
     waiting = [call("new", 98), call("older", 100), call("oldest", DAY)]
