@@ -56,7 +56,7 @@ MOST_REASON_BYTES: Final = 1_000
 """Bytes of UTF-8 that Temporal keeps as a rate's reason: of a hold, these are JSON with all of its fields."""
 
 FARTHEST_END: Final = 1e15
-"""Unix seconds. A later end of a pause, as another program may write it, is none."""
+"""Unix seconds. A later end of a pause, as another program may write it, is ignored."""
 
 ACTIVITY: Final = TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
 

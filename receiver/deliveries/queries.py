@@ -198,8 +198,8 @@ DESCRIBE: Final = """
 MAY_MATCH: Final = "SELECT {may_match} AS may"
 """Whether no other receiver is matching. If so, none begins before the end of the transaction.
 
-Otherwise one receiver could match the first event of a stage, and another the second one and commit it earlier: the
-second one would be sent first."""
+Otherwise a receiver could match the first event of a stage, while another receiver matches the second event and commits
+it earlier: the second event would be sent first."""
 
 WAIT_TO_MATCH: Final = "SELECT {wait_to_match} AS may"
 """Like `MAY_MATCH`, after waiting for the receiver that is matching."""

@@ -29,8 +29,8 @@ UPGRADE_SECONDS: Final = 3600.0
 
 
 LOCK_WAIT_MS: Final = LOCK_TIMEOUT_MS // 2
-"""How long a migration's statement waits for a lock in PostgreSQL. Receivers wait behind it, and give up after twice as
-long; beside a long reader, such as pg_dump, all of them would."""
+"""How long a migration's statement waits for a lock in PostgreSQL. Receivers' statements queue after it, and fail after
+twice as long: they would all fail while a long reader, such as pg_dump, runs."""
 
 
 LOCK_PAUSE: Final = 1.0

@@ -96,7 +96,7 @@ async def test_only_one_receiver_matches_at_a_time(database: Database) -> None:
             assert [one.verdict for one in kept(database)] == ["unmatched", "unmatched"]
             other.commit()
             assert (await waiting).claims == {"w-1": claims()}
-        assert await inbox.match(signal_of) == 0, "both were matched when the other one had ended"
+        assert await inbox.match(signal_of) == 0, "both were matched once the other receiver had ended"
         [first] = await inbox.claim(10)
     assert first.callback.count('"n": 1') == 1
 
