@@ -19,7 +19,7 @@ from activities.store.packing import unpack_row
 from activities.store.schema import CALLS, DELIVERIES, RECORD
 from receiver.deliveries.delivery import Delivery, Fate
 from receiver.deliveries.errors import NeverForwarded, NoSuchDelivery, PartlyAdded
-from receiver.deliveries.filters import ANY, CHANGING, Filters
+from receiver.deliveries.filters import ANY, MAY_CHANGE, Filters
 from receiver.deliveries.queries import PRUNABLE, PRUNABLE_REFUSED, PRUNE, PRUNE_REFUSED
 from receiver.deliveries.rows import to_delivery, to_row
 
@@ -150,7 +150,7 @@ class Archive:
         while page := list(islice(left, PAGE)):
             of_page = C.id.in_(page)
             # The order matters: a delivery that changes between the two queries is found by the second.
-            changing = sa.select(C.id).where(of_page, C.fate.in_([fate.value for fate in CHANGING]))
+            changing = sa.select(C.id).where(of_page, MAY_CHANGE)
             chosen = sa.select(*WITHOUT_BODY).where(of_page, filters.where()).order_by(C.received_at, C.position)
             with self._database.begin() as connection:
                 waiting = connection.execute(changing).scalars().all()

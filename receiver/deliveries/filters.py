@@ -15,6 +15,17 @@ from receiver.deliveries.rows import to_row
 CHANGING: Final = frozenset({Fate.PENDING, Fate.PARKED, Fate.REFUSED})
 """Fates that may still change: by themselves, or when an operator releases the delivery."""
 
+UNMATCHED: Final = "unmatched"
+
+UNDECIDED: Final = frozenset({UNMATCHED, "broken"})
+"""Verdicts that may change while the delivery has no fate: its call becomes known, or its body is read again."""
+
+MAY_CHANGE: Final = sa.or_(
+    DELIVERIES.c.fate.in_([fate.value for fate in CHANGING]),
+    sa.and_(DELIVERIES.c.fate == Fate.NONE.value, DELIVERIES.c.verdict.in_(UNDECIDED)),
+)
+"""`may_change` as an SQL condition."""
+
 FIRST_REFUSAL: Final = 400
 """The lowest status by which a request is refused."""
 
@@ -24,6 +35,7 @@ class Filters:
     """Selects deliveries; "", 0 and () match any.
 
     since, until: unix seconds, `until` excluded. verdicts, fate: names. refused: only what was answered 4xx or 5xx.
+    matched: only deliveries that do not wait for their call.
     """
 
     verdicts: tuple[str, ...] = ()
@@ -35,6 +47,7 @@ class Filters:
     since: float = 0.0
     until: float = math.inf
     refused: bool = False
+    matched: bool = False
 
     def matches(self, delivery: Delivery) -> bool:
         """Whether the filters select this delivery, which need not be in the store."""
@@ -42,12 +55,19 @@ class Filters:
         in_time = self.since <= delivery.received_at < self.until
         of_verdict = not self.verdicts or delivery.verdict in self.verdicts
         of_status = not self.refused or delivery.status >= FIRST_REFUSAL
-        return in_time and of_verdict and of_status and all(row[name] == wanted for name, wanted in self._wanted())
+        is_matched = not self.matched or delivery.verdict != UNMATCHED
+        of_row = all(row[name] == wanted for name, wanted in self._wanted())
+        return in_time and of_verdict and of_status and is_matched and of_row
 
     def may_match(self, delivery: Delivery) -> bool:
-        """Whether the filters select this delivery, or may select it once its verdict, pipeline or fate has changed."""
-        known = replace(self, verdicts=(), refused=False, pipeline="", fate="")
-        return self.matches(delivery) or (delivery.fate in CHANGING and known.matches(delivery))
+        """Whether the filters select this delivery, or may select it once its verdict, pipeline or fate has changed.
+
+        Its run and stage may change too if it has none yet.
+        """
+        known = replace(self, verdicts=(), refused=False, pipeline="", fate="", matched=False)
+        if not delivery.workflow_id:
+            known = replace(known, workflow="", stage=0)
+        return self.matches(delivery) or (may_change(delivery) and known.matches(delivery))
 
     def where(self) -> sa.ColumnElement[bool]:
         """The filters as an SQL condition."""
@@ -56,6 +76,8 @@ class Filters:
             conditions.append(DELIVERIES.c.verdict.in_(self.verdicts))
         if self.refused:
             conditions.append(DELIVERIES.c.status >= FIRST_REFUSAL)
+        if self.matched:
+            conditions.append(DELIVERIES.c.verdict != UNMATCHED)
         if self.until != math.inf:
             conditions.append(DELIVERIES.c.received_at < self.until)
         return sa.and_(DELIVERIES.c.received_at >= self.since, *conditions)
@@ -70,6 +92,11 @@ class Filters:
             "fate": self.fate,
         }
         return [(name, wanted) for name, wanted in fixed.items() if wanted]
+
+
+def may_change(delivery: Delivery) -> bool:
+    """Whether the delivery's verdict or fate may still change."""
+    return delivery.fate in CHANGING or (delivery.fate is Fate.NONE and delivery.verdict in UNDECIDED)
 
 
 ANY: Final = Filters()

@@ -22,6 +22,7 @@ from activities.redaction.headers import is_credential
 from activities.signatures import ConfigError, SignedRequest
 from receiver.answers import Verdict
 from receiver.deliveries.delivery import Delivery, placeholder
+from receiver.deliveries.filters import UNMATCHED
 from receiver.replay.errors import CannotSign, NotReplayable, PartnerNotEnabled
 from workflows.contract import TOKEN_VERSIONS
 
@@ -47,6 +48,9 @@ MISSIGNED: Final = "its signature was refused, and would be made right"
 """The reason for leaving out an unproven delivery."""
 
 NOT_FOUND: Final = "it names no call of ours, or its events are not among the deliveries"
+NO_CALL_YET: Final = "its call is not known yet"
+"""The reason for leaving out a delivery that waits for its call."""
+
 NEEDS_STORE: Final = "it holds only the partner's own id: name the receiver's store with DATABASE_URL"
 
 TARGET: Final = re.compile(r"[!-~]{0,60000}")
@@ -93,7 +97,9 @@ def select(
         delivery = _with_whole(captured, wholes.get(captured.part_of))
         if delivery.id in split:
             continue  # its parts are sent, in one request
-        if not delivery.workflow_id:
+        if delivery.verdict == UNMATCHED:
+            left.append((delivery, NO_CALL_YET))
+        elif not delivery.workflow_id:
             left.append((delivery, NOT_FOUND if delivery.is_at_one_url else "its token was none of ours"))
         elif delivery.body is None:
             left.append((delivery, "its body was not kept"))

@@ -7,6 +7,10 @@ import time
 from dataclasses import asdict, replace
 from typing import Any
 
+import sqlalchemy as sa
+
+from activities.store.database import Database
+from activities.store.schema import DELIVERIES
 from receiver.deliveries.delivery import Delivery, digest, new_id
 from receiver.deliveries.inbox import Inbox
 from receiver.deliveries.judging import How
@@ -39,6 +43,21 @@ def delivery(chain: str = "chain-1", **changes: Any) -> Delivery:
         status=202,
     )
     return replace(plain, **changes)
+
+
+def waiting_delivery(**changes: Any) -> Delivery:
+    """A delivery whose call is not known yet."""
+    no_call = {"workflow_id": "", "stage": 0, "attempt": 0, "issued_at": 0, "expires_at": 0}
+    of_wait = {"verdict": "unmatched", "reference": "ref-1", "target": "/partners/bank"}
+    return delivery("", **{**no_call, **of_wait, **changes})
+
+
+def match_call(database: Database, one: Delivery, **changes: Any) -> None:
+    """Record the call that the delivery has waited for, as a receiver does."""
+    call = {"workflow_id": "run", "chain_id": "chain-1", "stage": 1, "attempt": 1, "issued_at": 1, "expires_at": 2}
+    values = {**call, "verdict": "accepted", "fate": "pending", **changes}
+    with database.begin() as connection:
+        connection.execute(sa.update(DELIVERIES).where(DELIVERIES.c.id == one.id).values(values))
 
 
 async def keep(inbox: Inbox, one: Delivery, request_id: str, *, lease: bool = True) -> How:

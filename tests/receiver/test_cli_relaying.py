@@ -30,7 +30,7 @@ from receiver.replay.following import MOST_OPEN, LiveAim
 from receiver.replay.sending import Replay, Replayed, claims_of
 from receiver.replay.stand_ins import new_stand_in_id
 from tests.commands import Done, command
-from tests.parts.deliveries import delivery
+from tests.parts.deliveries import delivery, match_call, waiting_delivery
 from tests.parts.listeners import KEYS, listening
 from tests.stores import url_of
 
@@ -202,6 +202,31 @@ async def test_a_duplicate_of_a_partner_is_a_duplicate_again(database: Database)
         told = await relayed(database, url, [lambda: Archive(database).add([first, again])], aim)
     assert told.sent == [(first.id, 202), (again.id, 202)]
     assert [one.delivery.id for one in aim.sent] == [first.id, again.id]
+
+
+async def test_a_delivery_is_sent_once_its_call_is_known(database: Database) -> None:
+    one = waiting_delivery(reference="")
+    pauses = [lambda: Archive(database).add([one]), lambda: None, lambda: match_call(database, one), lambda: None]
+    with listening() as (url, _):
+        told = await relayed(database, url, pauses)
+    assert (told.sent, told.notes) == ([(one.id, 202)], [])
+
+
+async def test_a_whole_request_is_sent_when_its_call_is_known(database: Database) -> None:
+    whole = waiting_delivery(verdict="accepted", reference="")
+    early, late = (
+        replace(waiting_delivery(reference=""), id=f"{whole.id}-{n}", part_of=whole.id, part=n, body=None)
+        for n in (1, 2)
+    )
+    pauses = [
+        lambda: Archive(database).add([whole, early, late]),
+        lambda: match_call(database, early),
+        lambda: match_call(database, late),
+    ]
+    with listening() as (url, noted):
+        told = await relayed(database, url, pauses)
+    assert told.sent == [(early.id, 202), (early.id, 202), (late.id, 202)]
+    assert (len(noted), told.notes) == (2, [])
 
 
 # --- stand-ins

@@ -18,7 +18,7 @@ from receiver.cli.demo.stack import stagehook_command
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.delivery import Fate
 from tests.local_stack import running
-from tests.parts.deliveries import delivery
+from tests.parts.deliveries import delivery, match_call, waiting_delivery
 from tests.parts.empty_stores import SQLiteFiles
 from tests.parts.filled_stores import on
 from tests.stores import url_of
@@ -73,6 +73,28 @@ def test_tail_prints_a_delivery_once_it_has_the_wanted_fate(database: Database) 
         lambda: settle(database, Fate.TAKEN),
     ]
     assert tailed(database, "--fate", "taken", "--partner", "bank", pauses=pauses) == [one.id for one in ones[:2]]
+
+
+@pytest.mark.parametrize(
+    "words", [("--workflow", "run"), ("--stage", "1"), ("--verdict", "accepted"), ("--fate", "pending")]
+)
+def test_tail_prints_a_delivery_whose_call_is_known_later(database: Database, words: tuple[str, ...]) -> None:
+    one = waiting_delivery()
+    pauses = [lambda: Archive(database).add([one]), lambda: None, lambda: match_call(database, one), lambda: None]
+    assert tailed(database, *words, pauses=pauses) == [one.id]
+
+
+def test_tail_prints_a_duplicate_whose_call_is_known_later(database: Database) -> None:
+    one = waiting_delivery()
+    matching = lambda: match_call(database, one, verdict="duplicate", fate="")  # noqa: E731
+    assert tailed(database, "--stage", "1", pauses=[lambda: Archive(database).add([one]), matching]) == [one.id]
+
+
+@pytest.mark.parametrize("fate", [Fate.NONE, Fate.PARKED])
+def test_tail_prints_a_broken_delivery_that_is_read_again(database: Database, fate: Fate) -> None:
+    one = waiting_delivery(verdict="broken", fate=fate)
+    reading = lambda: match_call(database, one, verdict="broken")  # noqa: E731
+    assert tailed(database, "--workflow", "run", pauses=[lambda: Archive(database).add([one]), reading]) == [one.id]
 
 
 def test_tail_loses_nothing_that_comes_in_behind_its_first_look(

@@ -62,7 +62,7 @@ def tail(
     """Print deliveries as they come in, until Ctrl-C. With --since, first print the stored ones since then.
 
     If a delivery does not match the filters yet, it is printed later, as soon as it has the requested verdict,
-    pipeline or fate.
+    pipeline or fate, or run and stage if it waits for its call.
 
     With --replay-to, each is also replayed to a receiver on this machine, as `delivery replay` does: to the captured
     run if this Temporal has it, or to a stand-in. The store of DATABASE_URL is only read. While that receiver is away,

@@ -52,7 +52,7 @@ def filter_options(run_by: str = "--") -> Callable[[Callable[..., T]], Callable[
             from receiver.deliveries.filters import Filters
 
             names = ("partner", "pipeline", "fate")
-            texts = {name: others.pop(name) or "" for name in names}
+            texts: dict[str, Any] = {name: others.pop(name) or "" for name in names}
             for given in (*texts.values(), of_workflow):
                 if not is_text(given):
                     raise click.UsageError(f"{given!r} is not UTF-8")

@@ -7,7 +7,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import httpx
@@ -33,14 +33,14 @@ from receiver.deliveries.delivery import Delivery
 from receiver.deliveries.filters import Filters
 from receiver.replay.errors import CannotSign, NoStandIn, NotReplayable, PartnerNotEnabled
 from receiver.replay.following import LiveAim, LiveNamedRun
-from receiver.replay.sending import UNPROVEN, Replay, Replayed, requests_of, select
+from receiver.replay.sending import NO_CALL_YET, UNPROVEN, Replay, Replayed, requests_of, select
 from receiver.replay.stand_ins import is_stand_in
 
 AWAY_SECONDS: Final = 2.0
 """Seconds between two tries while the receiver, its Temporal or the store is away."""
 
 MOST_REMEMBERED: Final = 10_000
-"""Requests that are remembered as sent."""
+"""Deliveries that are remembered as sent."""
 
 NOT_SENDABLE: Final = (CannotSign, NoStandIn, NotReplayable, PartnerNotEnabled, NoSuchStage, RunEnded, RunNotFound)
 """Errors of one delivery: the others are sent."""
@@ -104,9 +104,10 @@ class Relay:
     def __init__(self, archive: Archive, options: RelayOptions, replay: Replay, aim: LiveAim | LiveNamedRun) -> None:
         self._archive = archive
         self._options = options
+        self._filters = replace(options.filters, matched=True)
         self._replay = replay
         self._aim = aim
-        self._matching = FilteredFollowing(archive, options.filters)
+        self._matching = FilteredFollowing(archive, self._filters)
         self._found: list[str] | None = None
         self._may_be_more = False
         self._seen: dict[str, None] = {}
@@ -130,19 +131,25 @@ class Relay:
                 if self._found is None:
                     found, self._may_be_more = self._matching.more()
                     self._found = [one.id for one in found]
-                whole = self._archive.with_requests(self._archive.those(self._found))
+                whole = self._with_events(self._archive.with_requests(self._archive.those(self._found)))
             except StoreAway as error:
                 await self._wait(str(error))
             else:
                 self._found = None
                 return self._requests(whole), self._may_be_more
 
+    def _with_events(self, found: Sequence[Delivery]) -> list[Delivery]:
+        """Add the other events of the requests that the filters may select: they are sent together."""
+        ids = {one.id for one in found}
+        return [one for one in self._archive.with_requests(found) if one.id in ids or self._filters.may_match(one)]
+
     def _requests(self, found: Sequence[Delivery]) -> list[list[Delivery]]:
         meant = [one for one in found if not self._is_of_a_replay(one)]
         chosen, left = select(meant, unproven=UNPROVEN in self._options.filters.verdicts)
         for one, why in left:
-            self._leave_out(one, why)
-        return [request for request in requests_of(chosen) if self._is_first(request[0])]
+            if why != NO_CALL_YET:  # it is found again once its call is known
+                self._leave_out(one, why)
+        return [request for request in requests_of(chosen) if self._is_new(request)]
 
     def _is_of_a_replay(self, one: Delivery) -> bool:
         """Whether a replay has sent this delivery. If the store is the receiver's own, it would be sent without end."""
@@ -152,15 +159,13 @@ class Relay:
             self._echoes[_content(one)] -= 1
         return is_echo
 
-    def _is_first(self, one: Delivery) -> bool:
-        """Whether the request is seen for the first time: each of its events may lead here."""
-        id_ = one.part_of or one.id
-        if id_ in self._seen:
-            return False
-        self._seen[id_] = None
-        if len(self._seen) > MOST_REMEMBERED:
+    def _is_new(self, request: Sequence[Delivery]) -> bool:
+        """Whether an event of the request was not sent yet: each may lead here, and may have waited for its call."""
+        new = [one.id for one in request if one.id not in self._seen]
+        self._seen.update(dict.fromkeys(new))
+        while len(self._seen) > MOST_REMEMBERED:
             del self._seen[next(iter(self._seen))]
-        return True
+        return bool(new)
 
     async def _send(self, request: Sequence[Delivery]) -> None:
         """Send a request until it is answered; waits for a receiver that is away."""
