@@ -45,6 +45,54 @@ def sent(done: Done) -> list[str]:
     return [one["id"] for one in json.loads(done.out)["deliveries"]]
 
 
+def keep_batch(database: Database, events: int = 2, name: str = "whole") -> list[Delivery]:
+    """Keep a request of several events, each for a run of its own; returns it and them."""
+    target = "/partners/bank"
+    whole = captured(id=name, target=target, workflow_id="", chain_id="", stage=0, attempt=0, issued_at=0, expires_at=0)
+    ones = [whole]
+    for n in range(1, events + 1):
+        part: dict[str, Any] = {
+            "part": n,
+            "part_of": whole.id,
+            "id": f"{whole.id}-{n:04}",
+            "body": None,
+            "target": target,
+        }
+        ones.append(captured(workflow_id=f"run-{n}", chain_id=f"chain-{n}", **part))
+    Archive(database).add(ones)
+    return ones
+
+
+@pytest.mark.parametrize("filters", [("--of-workflow", "run-1"), ("--of-stage", "1")])
+def test_an_export_by_run_is_replayed_by_the_same_filter(
+    database: Database, tmp_path: Path, filters: tuple[str, str]
+) -> None:
+    whole, first, *_ = keep_batch(database)
+    exported = command("delivery", "export", *filters, DATABASE_URL=url_of(database)).out
+    assert [json.loads(line)["id"] for line in exported.splitlines()][:2] == [whole.id, first.id]
+    file = tmp_path / "exported.jsonl"
+    file.write_text(exported)
+    with listening() as (url, noted):
+        assert first.id in sent(replay("--from", str(file), *filters, "--json", to=url))
+    assert [body for _, _, body in noted] == [whole.body]
+
+
+def test_an_event_is_exported_with_its_request(database: Database) -> None:
+    whole, _, second = keep_batch(database)
+    exported = command("delivery", "export", second.id, DATABASE_URL=url_of(database)).out
+    assert [json.loads(line)["id"] for line in exported.splitlines()] == [whole.id, second.id]
+
+
+def test_a_request_is_exported_once(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("deliveries.archive", "cli.delivery.files"):
+        monkeypatch.setattr(f"receiver.{module}.PAGE", 2)
+    ids = {one.id for name in ("one", "two") for one in keep_batch(database, events=5, name=name)}
+    for filters in ((), ("--stage", "1")):
+        exported = command("delivery", "export", *filters, DATABASE_URL=url_of(database)).out
+        written = [json.loads(line)["id"] for line in exported.splitlines()]
+        assert (len(written), set(written)) == (len(ids), ids)
+
+
 @pytest.mark.parametrize(
     "to",
     [

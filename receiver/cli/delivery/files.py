@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Final
 
 from activities.known_secrets import known_secrets
@@ -12,6 +13,7 @@ from receiver.cli.db.store import need_archive
 from receiver.cli.delivery.selection import read_file, refuse_both
 from receiver.cli.output import counted, note, print_json, say
 from receiver.cli.terminal import printable
+from receiver.deliveries.archive import PAGE, Archive
 from receiver.deliveries.delivery import Delivery
 from receiver.deliveries.export import redact
 from receiver.deliveries.filters import Filters
@@ -23,7 +25,7 @@ def print_export(ids: Sequence[str], filters: Filters, *, full: bool) -> None:
     """Print the deliveries as JSON Lines. full: with their secrets. Raises `CommandError`, `NoSuchDelivery`."""
     refuse_both(ids, filters)
     archive = need_archive()
-    chosen: Iterable[Delivery] = archive.named(ids) if ids else archive.every(filters)
+    chosen = _with_requests(archive, archive.named(ids) if ids else archive.every(filters))
     look = look_for(known_secrets(os.environ))
     exported = 0
     for one in chosen:
@@ -35,6 +37,17 @@ def print_export(ids: Sequence[str], filters: Filters, *, full: bool) -> None:
     note(
         counted(exported, "delivery", "deliveries") + (", with secrets and addresses if they have any" if full else "")
     )
+
+
+def _with_requests(archive: Archive, chosen: Iterable[Delivery]) -> Iterator[Delivery]:
+    """Yield the deliveries, each once, with the requests of those that are events: they are replayed by the request."""
+    left, seen = iter(chosen), dict[str, float]()
+    while page := list(islice(left, PAGE)):
+        new = [one for one in archive.with_requests(page) if one.id not in seen]
+        yield from new
+        seen |= {one.id: one.received_at for one in new}
+        # A request and its events have the same time, so that older deliveries are not met again.
+        seen = {id_: at for id_, at in seen.items() if at >= page[-1].received_at}
 
 
 def import_file(file: str, *, as_json: bool) -> None:

@@ -21,7 +21,7 @@ from receiver.cli.db.store import need_archive
 from receiver.cli.delivery.replay import SPEEDS, ReplayOptions
 from receiver.cli.delivery.replay_plan import Plan, ReplayRequest
 from receiver.cli.delivery.replay_report import print_replayed
-from receiver.cli.delivery.selection import read_file, refuse_both
+from receiver.cli.delivery.selection import choose_from_file, refuse_both
 from receiver.cli.errors import CommandError, Exit
 from receiver.cli.output import ANSWER_TIMEOUT, cancel_on_signals, confirm, counted, note
 from receiver.cli.tables import progress_bar
@@ -143,7 +143,7 @@ def _choose(ids: Sequence[str], filters: Filters, file: str) -> list[Delivery]:
         raise CommandError("IDs and --from each say which deliveries", "give IDs, or a file", Exit.USAGE)
     refuse_both(ids, filters)
     if file:
-        return [delivery for delivery in read_file(file) if filters.matches(delivery)]
+        return choose_from_file(file, filters)
     if not ids and filters == ANY:
         raise click.UsageError("say which: IDs, --from FILE, or filters such as --since 2h")
     archive = need_archive()

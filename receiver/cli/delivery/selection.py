@@ -41,6 +41,18 @@ def read_file(name: str) -> Iterator[Delivery]:
             raise CommandError(what, "give it what `stagehook delivery export` has written") from error
 
 
+def choose_from_file(name: str, filters: Filters) -> list[Delivery]:
+    """Return the deliveries that the filters select in a file, with their requests, as `Archive.with_requests` does.
+
+    Raises `CommandError` like `read_file`.
+    """
+    every = list(read_file(name))
+    chosen = [one for one in every if filters.matches(one)]
+    requested = {one.id for one in chosen} | {one.part_of for one in chosen if one.part}
+    wholes = {one.id for one in chosen if one.is_at_one_url}
+    return [one for one in every if one.id in requested or one.part_of in wholes]
+
+
 def documents(name: str) -> Iterator[tuple[int, bytes]]:
     """Yield each line of a file, or a whole JSON document of several lines, with the number of its first line."""
     lines = numbered_lines(name)
