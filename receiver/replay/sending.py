@@ -21,7 +21,7 @@ from activities.partners.partner import Partner
 from activities.redaction.headers import is_credential
 from activities.signatures import ConfigError, SignedRequest
 from receiver.answers import Verdict
-from receiver.deliveries.delivery import Delivery, placeholder
+from receiver.deliveries.delivery import Delivery, digest, placeholder, without_tokens_in_body
 from receiver.deliveries.filters import UNMATCHED
 from receiver.replay.errors import CannotSign, NotReplayable, PartnerNotEnabled
 from workflows.contract import TOKEN_VERSIONS
@@ -66,6 +66,7 @@ class Replayed:
 
     answered: the HTTP status of the answer, 0 without an answer. error: why there is no answer.
     unreachable: the receiver cannot be reached. says: what the local partner's file reads in the body, "" if it cannot.
+    kept_digest: the digest of the sent body, as a store keeps it; a scheme that signs in the body changes the body.
     """
 
     delivery: Delivery
@@ -74,6 +75,7 @@ class Replayed:
     error: str = ""
     unreachable: bool = False
     says: str = ""
+    kept_digest: str = ""
 
     @property
     def same(self) -> bool:
@@ -222,10 +224,14 @@ class Replay:
             status = (await self.http.send(request)).status_code
         except httpx.HTTPError as error:  # includes an answer that cannot be read
             unreachable, why = isinstance(error, UNREACHABLE), type(error).__name__
-            return [Replayed(one, claims.workflow_id, 0, why, unreachable=unreachable) for one, claims in aimed]
-        return [
-            Replayed(one, claims.workflow_id, status, says=self._read(one, request.content)) for one, claims in aimed
-        ]
+            replayed = [Replayed(one, claims.workflow_id, 0, why, unreachable=unreachable) for one, claims in aimed]
+        else:
+            replayed = [
+                Replayed(one, claims.workflow_id, status, says=self._read(one, request.content))
+                for one, claims in aimed
+            ]
+        kept = _kept_digest(aimed[0][0], request.content)
+        return [replace(one, kept_digest=kept) for one in replayed]
 
     def _read(self, delivery: Delivery, body: bytes) -> str:
         partner = self.partners.get(delivery.partner)
@@ -264,6 +270,12 @@ class Replay:
         # Set the raw target: httpx would encode some characters of the URL again.
         target = {"target": b"/" + url.encode().split(b"/", 3)[3]}
         return httpx.Request(delivery.method, url, headers=encoded, content=body, extensions=target)
+
+
+def _kept_digest(delivery: Delivery, body: bytes) -> str:
+    if not delivery.is_at_one_url:
+        return digest(body)
+    return without_tokens_in_body(replace(delivery, body=body, body_digest=digest(body))).body_digest
 
 
 def addressed(delivery: Delivery, urls: CallbackURLs, claims: Claims) -> tuple[str, bytes]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 import httpx
 
@@ -21,6 +20,7 @@ from activities.store.calls import Calls
 from activities.store.database import Database
 from activities.store.errors import BadDatabaseURL, StoreAway
 from receiver.cli.db.store import need_archive
+from receiver.cli.delivery.echoes import Echoes
 from receiver.cli.delivery.following import FilteredFollowing
 from receiver.cli.delivery.listing import TAIL_SECONDS, line_of, refuse_end, summary
 from receiver.cli.delivery.replay_plan import ReplayRequest
@@ -111,7 +111,7 @@ class Relay:
         self._found: list[str] | None = None
         self._may_be_more = False
         self._seen: dict[str, None] = {}
-        self._echoes: Counter[tuple[Any, ...]] = Counter()
+        self._echoes = Echoes()
         self._away = ""
 
     async def run(self) -> None:
@@ -144,7 +144,9 @@ class Relay:
         return [one for one in self._archive.with_requests(found) if one.id in ids or self._filters.may_match(one)]
 
     def _requests(self, found: Sequence[Delivery]) -> list[list[Delivery]]:
-        meant = [one for one in found if not self._is_of_a_replay(one)]
+        echoes = self._echoes.take(found, self._seen)
+        self._remember([one for one in found if (one.part_of or one.id) in echoes])
+        meant = [one for one in found if (one.part_of or one.id) not in echoes and not self._is_of_a_replay(one)]
         chosen, left = select(meant, unproven=UNPROVEN in self._options.filters.verdicts)
         for one, why in left:
             if why != NO_CALL_YET:  # it is found again once its call is known
@@ -152,20 +154,19 @@ class Relay:
         return [request for request in requests_of(chosen) if self._is_new(request)]
 
     def _is_of_a_replay(self, one: Delivery) -> bool:
-        """Whether a replay has sent this delivery. If the store is the receiver's own, it would be sent without end."""
-        if is_stand_in(one.workflow_id) or (self._options.run and one.workflow_id == self._options.run):
-            return True
-        if is_echo := self._echoes[_content(one)] > 0:
-            self._echoes[_content(one)] -= 1
-        return is_echo
+        """Whether a replay has sent this delivery to a run that deliveries are replayed to."""
+        return is_stand_in(one.workflow_id) or (bool(self._options.run) and one.workflow_id == self._options.run)
 
     def _is_new(self, request: Sequence[Delivery]) -> bool:
         """Whether an event of the request was not sent yet: each may lead here, and may have waited for its call."""
-        new = [one.id for one in request if one.id not in self._seen]
-        self._seen.update(dict.fromkeys(new))
+        new = [one for one in request if one.id not in self._seen]
+        self._remember(new)
+        return bool(new)
+
+    def _remember(self, handled: Sequence[Delivery]) -> None:
+        self._seen.update(dict.fromkeys(one.id for one in handled))
         while len(self._seen) > MOST_REMEMBERED:
             del self._seen[next(iter(self._seen))]
-        return bool(new)
 
     async def _send(self, request: Sequence[Delivery]) -> None:
         """Send a request until it is answered; waits for a receiver that is away."""
@@ -190,9 +191,8 @@ class Relay:
             note("it is there again")
             self._away = ""
         await self._aim.note_sent(replayed)
+        self._echoes.expect(replayed)
         for one in replayed:
-            if one.workflow_id == one.delivery.workflow_id:
-                self._echoes[_content(one.delivery)] += 1
             self._print(one)
         return True
 
@@ -212,8 +212,3 @@ class Relay:
 
     def _leave_out(self, one: Delivery, why: str) -> None:
         note(printable(f"left out: {one.id}, {why}"))
-
-
-def _content(one: Delivery) -> tuple[Any, ...]:
-    """What a delivery and its replay to the captured run have in common."""
-    return one.chain_id, one.stage, one.attempt, one.issued_at, one.body_digest, one.part
