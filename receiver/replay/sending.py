@@ -65,7 +65,8 @@ class Replayed:
     """A delivery that was sent again.
 
     answered: the HTTP status of the answer, 0 without an answer. error: why there is no answer.
-    unreachable: the receiver cannot be reached. says: what the local partner's file reads in the body, "" if it cannot.
+    unreachable: the receiver cannot be reached. interrupted: it was reached, but the exchange failed.
+    says: what the local partner's file reads in the body, "" if it cannot.
     kept_digest: the digest of the sent body, as a store keeps it; a scheme that signs in the body changes the body.
     """
 
@@ -74,6 +75,7 @@ class Replayed:
     answered: int
     error: str = ""
     unreachable: bool = False
+    interrupted: bool = False
     says: str = ""
     kept_digest: str = ""
 
@@ -224,7 +226,11 @@ class Replay:
             status = (await self.http.send(request)).status_code
         except httpx.HTTPError as error:  # includes an answer that cannot be read
             unreachable, why = isinstance(error, UNREACHABLE), type(error).__name__
-            replayed = [Replayed(one, claims.workflow_id, 0, why, unreachable=unreachable) for one, claims in aimed]
+            interrupted = isinstance(error, httpx.TransportError) and not unreachable
+            replayed = [
+                Replayed(one, claims.workflow_id, 0, why, unreachable=unreachable, interrupted=interrupted)
+                for one, claims in aimed
+            ]
         else:
             replayed = [
                 Replayed(one, claims.workflow_id, status, says=self._read(one, request.content))

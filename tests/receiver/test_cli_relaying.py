@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import socketserver
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from threading import Thread
 from typing import Any
 from unittest.mock import patch
 
@@ -16,6 +19,7 @@ from activities.run_errors import NoSuchStage
 from activities.store.database import Database
 from activities.store.errors import StoreAway
 from receiver.cli.db.store import need_archive
+from receiver.cli.delivery.relaying import MOST_TRIES
 from receiver.deliveries.archive import Archive
 from receiver.replay.errors import NoStandIn
 from receiver.replay.following import MOST_OPEN, LiveAim
@@ -62,6 +66,48 @@ async def test_what_waited_is_sent_in_order_when_all_is_back(database: Database,
         told = await relayed(database, url, pauses, Captured(away, away))
     assert told.sent == [(one.id, 202) for one in ones]
     assert told.notes == [f"{away}: waiting for it", "it is there again"]
+
+
+@contextmanager
+def troubled(answers: Sequence[bytes]) -> Iterator[tuple[str, list[bytes]]]:
+    """A receiver that gives these answers, b"" for a closed connection, then 202; yields its URL and the requests."""
+    got: list[bytes] = []
+
+    class Answering(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            got.append(b"".join(iter(self.rfile.readline, b"\r\n")))
+            status = answers[len(got) - 1] if len(got) <= len(answers) else b"202"
+            self.wfile.write(b"HTTP/1.1 %s X\r\nContent-Length: 0\r\n\r\n" % status if status else b"")
+
+    with socketserver.TCPServer(("127.0.0.1", 0), Answering) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}", got
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"), [(b"", "does not answer"), (b"503", "answers 503"), (b"429", "answers 429")]
+)
+async def test_a_receiver_in_trouble_is_waited_for(database: Database, answer: bytes, why: str) -> None:
+    ones = [captured(), captured()]
+    with troubled([answer, answer]) as (url, got):
+        told = await relayed(database, url, [lambda: Archive(database).add(ones), *[lambda: None] * 4])
+    assert (told.sent, len(got)) == ([(one.id, 202) for one in ones], 4)
+    assert told.notes[0].startswith(f"{url} {why}")
+    assert told.notes[1:] == ["it is there again"]
+
+
+@pytest.mark.parametrize("answer", [b"", b"503"])
+async def test_a_delivery_that_always_fails_holds_up_none(database: Database, answer: bytes) -> None:
+    ones = [captured(), captured()]
+    with troubled([answer] * MOST_TRIES) as (url, got):
+        told = await relayed(database, url, [lambda: Archive(database).add(ones), *[lambda: None] * (MOST_TRIES + 1)])
+    assert told.sent == [(ones[0].id, int(answer or 0)), (ones[1].id, 202)]
+    assert len(got) == MOST_TRIES + 1
 
 
 async def test_a_store_that_is_away_meanwhile_loses_nothing(

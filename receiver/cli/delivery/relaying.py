@@ -39,6 +39,12 @@ from receiver.replay.stand_ins import is_stand_in
 AWAY_SECONDS: Final = 2.0
 """Seconds between two tries while the receiver, its Temporal or the store is away."""
 
+MOST_TRIES: Final = 30
+"""Tries of a request that is answered 503 or 429, or not at all; a receiver that refuses connections has any number."""
+
+TRY_LATER: Final = {429, 503}
+"""Statuses of a receiver that is away: it may take the request later."""
+
 MOST_REMEMBERED: Final = 10_000
 """Deliveries that are remembered as sent."""
 
@@ -113,6 +119,7 @@ class Relay:
         self._seen: dict[str, None] = {}
         self._echoes = Echoes()
         self._away = ""
+        self._tries = 0
 
     async def run(self) -> None:
         """Send without end."""
@@ -170,6 +177,7 @@ class Relay:
 
     async def _send(self, request: Sequence[Delivery]) -> None:
         """Send a request until it is answered; waits for a receiver that is away."""
+        self._tries = 0
         try:
             self._replay.check(request)
             while not await self._was_answered(request):
@@ -187,11 +195,16 @@ class Relay:
         if replayed[0].unreachable:
             await self._wait(f"{self._options.to} does not answer ({replayed[0].error})")
             return False
-        if self._away:
+        self._echoes.expect(replayed)
+        if is_away := replayed[0].interrupted or replayed[0].answered in TRY_LATER:
+            self._tries += 1
+            if self._tries < MOST_TRIES:  # to send it again is safe: if it arrived, the next one is its duplicate
+                await self._wait(f"{self._options.to} {_answer_of(replayed[0])}")
+                return False
+        if self._away and not is_away:
             note("it is there again")
             self._away = ""
         await self._aim.note_sent(replayed)
-        self._echoes.expect(replayed)
         for one in replayed:
             self._print(one)
         return True
@@ -212,3 +225,7 @@ class Relay:
 
     def _leave_out(self, one: Delivery, why: str) -> None:
         note(printable(f"left out: {one.id}, {why}"))
+
+
+def _answer_of(one: Replayed) -> str:
+    return f"does not answer ({one.error})" if one.error else f"answers {one.answered}"
