@@ -47,6 +47,7 @@ class DeliveryFilters:
         fate = given["fate"] if given["fate"] in FATES else ""
         if given["fate"] and not fate:
             problems.append(f"unknown fate {given['fate']!r}")
+        until = _moment("until", given["until"], problems)
         filters = Filters(
             verdicts=verdicts,
             refused=query.get("refused") == "1",
@@ -55,8 +56,8 @@ class DeliveryFilters:
             workflow=given["run"],
             stage=_stage(given["stage"], problems),
             fate=fate,
-            since=_moment("since", given["since"], problems) or 0.0,
-            until=_moment("until", given["until"], problems) or math.inf,
+            since=_moment("since", given["since"], problems),
+            until=math.inf if until is None else until,
         )
         return cls(given, verdicts, filters.refused, _place(query.get("before", ""), problems), filters, problems)
 
@@ -85,12 +86,12 @@ def _stage(typed: str, problems: list[str]) -> int:
     return 0
 
 
-def _moment(name: str, typed: str, problems: list[str]) -> float:
+def _moment(name: str, typed: str, problems: list[str]) -> float | None:
     try:
-        return moment_of(name, typed) if typed else 0.0
+        return moment_of(name, typed) if typed else None
     except ValueError as error:
         problems.append(str(error))
-        return 0.0
+        return None
 
 
 def _place(typed: str, problems: list[str]) -> ArchivePlace | None:

@@ -32,7 +32,7 @@ FIRST_REFUSAL: Final = 400
 
 @dataclass(frozen=True)
 class Filters:
-    """Selects deliveries; "", 0 and () match any.
+    """Selects deliveries; "", 0, () and None match any.
 
     since, until: unix seconds, `until` excluded. verdicts, fate: names. refused: only what was answered 4xx or 5xx.
     matched: only deliveries that do not wait for their call.
@@ -44,7 +44,7 @@ class Filters:
     workflow: str = ""
     stage: int = 0
     fate: str = ""
-    since: float = 0.0
+    since: float | None = None
     until: float = math.inf
     refused: bool = False
     matched: bool = False
@@ -52,7 +52,7 @@ class Filters:
     def matches(self, delivery: Delivery) -> bool:
         """Whether the filters select this delivery, which need not be in the store."""
         row = to_row(delivery)
-        in_time = self.since <= delivery.received_at < self.until
+        in_time = (self.since or 0.0) <= delivery.received_at < self.until
         of_verdict = not self.verdicts or delivery.verdict in self.verdicts
         of_status = not self.refused or delivery.status >= FIRST_REFUSAL
         is_matched = not self.matched or delivery.verdict != UNMATCHED
@@ -80,7 +80,7 @@ class Filters:
             conditions.append(DELIVERIES.c.verdict != UNMATCHED)
         if self.until != math.inf:
             conditions.append(DELIVERIES.c.received_at < self.until)
-        return sa.and_(DELIVERIES.c.received_at >= self.since, *conditions)
+        return sa.and_(DELIVERIES.c.received_at >= (self.since or 0.0), *conditions)
 
     def _wanted(self) -> list[tuple[str, str | int]]:
         """Pairs of column name and required value."""

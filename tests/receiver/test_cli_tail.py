@@ -154,6 +154,12 @@ def test_tail_prints_what_is_there_since_then_and_follows(filled: Database) -> N
     assert [{**runs, after.id: "after"}[id_] for id_ in printed] == ["run-0", "run-2", "after"]
 
 
+def test_tail_since_the_epoch_prints_what_is_there(database: Database) -> None:
+    one = delivery()
+    Archive(database).add([one])
+    assert tailed(database, "--since", "1970-01-01") == [one.id]
+
+
 @pytest.mark.usefixtures("_small_pages")
 def test_a_long_past_is_printed_once_and_without_a_pause(database: Database) -> None:
     made = [delivery(received_at=1.8e9 + n) for n in range(-OVERLAP_POSITIONS, 3 * PAGE)]

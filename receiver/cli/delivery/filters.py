@@ -62,7 +62,7 @@ def filter_options(run_by: str = "--") -> Callable[[Callable[..., T]], Callable[
                 refused=others.pop("refused"),
                 workflow=of_workflow,
                 stage=of_stage or 0,
-                since=read_moment("--since", since) if since else 0.0,
+                since=read_moment("--since", since) if since else None,
                 until=read_moment("--until", until) if until else math.inf,
             )
             return command(*args, filters=filters, **others)

@@ -51,13 +51,17 @@ class FilteredFollowing:
 
 
 class Following:
-    """Looks for new deliveries in a store. since: unix seconds; 0.0 means from now on."""
+    """Looks for new deliveries in a store. since: unix seconds; None means from now on."""
 
-    def __init__(self, archive: Archive, since: float = 0.0) -> None:
+    def __init__(self, archive: Archive, since: float | None = None) -> None:
         self._archive = archive
         self._seen: dict[str, None] = {}
-        self._position = archive.before(since) if since else self._begin()
-        begin = self._position if since else min(self._position, archive.before(time.time() - COMMIT_LAG_SECONDS))
+        self._position = self._begin() if since is None else archive.before(since)
+        begin = (
+            self._position
+            if since is not None
+            else min(self._position, archive.before(time.time() - COMMIT_LAG_SECONDS))
+        )
         self._looks = deque([(time.monotonic(), begin)])
 
     def _begin(self) -> int:
