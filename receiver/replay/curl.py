@@ -84,8 +84,10 @@ def _quoted(line: str) -> str:
 
 def _fed(curl: str, url: str, body: bytes, *, with_body: bool) -> str:
     """Add to the line the URL, on curl's stdin, and the body, on descriptor 3 if an argument cannot hold it."""
-    line = 'url = "{}"'.format(url.replace("\\", "\\\\").replace('"', '\\"'))
-    config = f"printf '%s\\n' {_quoted(line if _is_latin(line) else line.encode().decode('latin-1'))}"
+    settings = [("url", url)]
+    if "#" in url:  # curl would take the rest for a fragment, and not send it
+        settings.append(("request-target", f"/{url.split('/', 3)[3]}"))
+    config = " ".join(("printf '%s\\n'", *(_setting(name, value) for name, value in settings)))
     if not with_body:
         return f"{config} | {curl} --config -"
     if len(body) <= LARGEST_ARGUMENT and (text := _printable_text(body)) is not None:
@@ -93,6 +95,13 @@ def _fed(curl: str, url: str, body: bytes, *, with_body: bool) -> str:
     encoded = base64.b64encode(body).decode()
     with_data = f"{curl} --data-binary @/dev/fd/3 --config -"
     return f"printf %s {encoded} | base64 -d | {{ {config} | {with_data}; }} 3<&0"
+
+
+def _setting(name: str, value: str) -> str:
+    """Return a line of curl's config as a word of the shell."""
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    line = f'{name} = "{escaped}"'
+    return _quoted(line if _is_latin(line) else line.encode().decode("latin-1"))
 
 
 def _is_latin(text: str) -> bool:

@@ -75,6 +75,15 @@ def test_the_line_sends_what_was_captured(body: bytes, shell: str) -> None:
     assert got_headers == list(headers)
 
 
+@needs_curl
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("query", ["?a=b#c", "?#", "?a=%23#b'\"\\#c"])
+def test_a_query_with_a_number_sign_is_sent_whole(shell: str, query: str) -> None:
+    one = delivery(target="/callbacks/{run/1/1}" + query)
+    path, _, body = sent(one, shell)
+    assert (path[path.index("?") :], body) == (query, one.body)
+
+
 SENDABLE = "".join(chr(byte) for byte in range(1, 256) if chr(byte) not in "\r\n")
 
 
