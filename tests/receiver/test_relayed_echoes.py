@@ -11,8 +11,10 @@ import pytest
 
 from activities.signatures import SCHEMES, Scheme
 from activities.store.database import Database
+from receiver.cli.delivery.echoes import Echoes
 from receiver.deliveries.archive import Archive
 from receiver.deliveries.delivery import Delivery, digest, new_id
+from receiver.replay.sending import Replayed
 from tests.parts.deliveries import waiting_delivery
 from tests.parts.listeners import Request, listening
 from tests.parts.one_url import GITHUB, PLAIN
@@ -87,4 +89,37 @@ async def test_what_was_sent_into_its_own_store_is_no_news(
         pauses = [lambda: Archive(database).add(request), again, again, again]
         told = await relayed(database, url, pauses, Captured(run="run"), {"bank": replace(PLAIN, signature=scheme)})
     assert [id_ for id_, _ in told.sent] == [one.id for one in request if one.workflow_id]
-    assert told.notes == []
+    assert all(note.startswith("not sent again: ") for note in told.notes)
+
+
+async def test_a_partner_that_repeats_itself_later_is_relayed(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The receiver has another store, in which the echo is."""
+    [first] = at_a_callback_url()
+    again = replace(first, id=captured().id, verdict="duplicate")
+    monkeypatch.setattr("receiver.cli.delivery.echoes.ECHO_SECONDS", 0.0)
+    pauses = [lambda: Archive(database).add([first]), lambda: Archive(database).add([again])]
+    with listening() as (url, _):
+        told = await relayed(database, url, pauses, Captured(run="run"))
+    assert told.sent == [(first.id, 202), (again.id, 202)]
+
+
+def test_expected_echoes_are_forgotten_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    [one] = at_a_callback_url()
+    echoes, replayed = Echoes(), Replayed(one, one.workflow_id, 202, kept_digest=one.body_digest)
+    echoes.expect([replayed])
+    assert echoes.take([one], {}) == {one.id}
+    monkeypatch.setattr("receiver.cli.delivery.echoes.ECHO_SECONDS", 0.0)
+    echoes = Echoes()
+    echoes.expect([replayed])
+    assert (echoes.take([one], {}), len(echoes)) == (set(), 0)
+
+
+async def test_a_delivery_that_is_taken_for_an_echo_is_named(database: Database) -> None:
+    [first] = at_a_callback_url()
+    again = replace(first, id=captured().id, verdict="duplicate")
+    pauses = [lambda: Archive(database).add([first]), lambda: Archive(database).add([again])]
+    with listening() as (url, _):
+        told = await relayed(database, url, pauses, Captured(run="run"))
+    assert told.notes == [f"not sent again: {again.id}, it is what this relay has sent"]

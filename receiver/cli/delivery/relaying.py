@@ -152,6 +152,8 @@ class Relay:
 
     def _requests(self, found: Sequence[Delivery]) -> list[list[Delivery]]:
         echoes = self._echoes.take(found, self._seen)
+        for id_ in sorted(echoes):
+            note(printable(f"not sent again: {id_}, it is what this relay has sent"))
         self._remember([one for one in found if (one.part_of or one.id) in echoes])
         meant = [one for one in found if (one.part_of or one.id) not in echoes and not self._is_of_a_replay(one)]
         chosen, left = select(meant, unproven=UNPROVEN in self._options.filters.verdicts)
