@@ -76,8 +76,10 @@ def troubled(answers: Sequence[bytes]) -> Iterator[tuple[str, list[bytes]]]:
     class Answering(socketserver.StreamRequestHandler):
         def handle(self) -> None:
             got.append(b"".join(iter(self.rfile.readline, b"\r\n")))
+            # Unread bytes would reset the connection, and with it the answer.
+            self.rfile.read(int(got[-1].lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]))
             status = answers[len(got) - 1] if len(got) <= len(answers) else b"202"
-            self.wfile.write(b"HTTP/1.1 %s X\r\nContent-Length: 0\r\n\r\n" % status if status else b"")
+            self.wfile.write(b"HTTP/1.1 %s X\r\nConnection: close\r\n\r\n" % status if status else b"")
 
     with socketserver.TCPServer(("127.0.0.1", 0), Answering) as server:
         thread = Thread(target=server.serve_forever)
