@@ -27,9 +27,6 @@ C: Final = DELIVERIES.c
 PAGE: Final = 200
 """Deliveries that are read at once. Each body may have a mebibyte."""
 
-RECEIVERS_APART: Final = 600.0
-"""Seconds by which the clocks of two receivers may differ: a row that was received later may be the earlier one."""
-
 HAS_BODY: Final = sa.or_(C.body.is_not(None), C.packed.is_not(None))
 NO_BYTES: Final = sa.case((HAS_BODY, sa.literal(b"", sa.LargeBinary))).label("body")
 
@@ -166,12 +163,13 @@ class Archive:
 
     def before(self, at: float) -> int:
         """The position before the first delivery received at or after `at`; the last position if there is none."""
-        earliest = sa.select(sa.func.min(C.received_at)).where(C.received_at >= at).scalar_subquery()
+        oldest = sa.select(C.position, C.received_at).order_by(C.position).limit(PAGE).subquery()
         # With an offset, because PostgreSQL would look for the least position through all rows from the oldest on.
-        near = sa.select(C.position).where(C.received_at >= at, C.received_at <= earliest + RECEIVERS_APART).offset(0)
-        first = sa.select(sa.func.min(near.subquery().c.position))
+        since = sa.select(C.position).where(C.received_at >= at).offset(0).subquery()
         with self._database.begin() as connection:
-            position = connection.execute(first).scalar()
+            near = sa.select(sa.func.min(oldest.c.position)).where(oldest.c.received_at >= at)
+            if (position := connection.execute(near).scalar()) is None:
+                position = connection.execute(sa.select(sa.func.min(since.c.position))).scalar()
         return self.end() if position is None else position - 1
 
     def get(self, id_: str) -> Delivery:

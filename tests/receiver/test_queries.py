@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from activities.store.database import Database
 from receiver.deliveries import queries
 from receiver.deliveries.archive import Archive
@@ -49,11 +51,15 @@ def test_a_list_of_texts_arrives_as_it_is(database: Database) -> None:
     connection.close()
 
 
-def test_a_moment_begins_at_its_earliest_position(database: Database) -> None:
+@pytest.mark.parametrize("page", [10, 200])
+def test_a_moment_begins_at_its_earliest_position(
+    database: Database, monkeypatch: pytest.MonkeyPatch, page: int
+) -> None:
     now = 2e9
+    monkeypatch.setattr("receiver.deliveries.archive.PAGE", page)
     archive = Archive(database)
     archive.add([delivery(received_at=now - HOUR + n) for n in range(40)])
-    late = delivery(received_at=now + 60)  # by a receiver whose clock is ahead
+    late = delivery(received_at=now + HOUR)  # imported, or by a receiver whose clock is ahead
     archive.add([late, *(delivery(received_at=now + n) for n in range(3))])
     assert archive.before(now) == 40
     assert archive.before(now - 2 * HOUR) == 0
