@@ -43,8 +43,8 @@ has_next: for each updated delivery, whether another one of its stage is queued;
 no round trip. For the form of its conditions see `queries.FRAGMENTS`.
 lock_deliveries: wait for the transactions that have locked the rows. skip_locked: leave out the rows that another
 receiver is claiming.
-may_match, wait_to_match: be the only receiver that matches, until the end of the transaction: 0 if another
-one does, or after it.
+may_match: 1 if no other receiver is matching, and then none begins before the end of this transaction; otherwise 0.
+wait_to_match: wait until no other receiver is matching, with the same effect.
 """
 
 BEGIN_SQLITE: Final = "BEGIN IMMEDIATE"

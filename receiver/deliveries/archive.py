@@ -274,12 +274,12 @@ class Archive:
         return Claims(**row) if row else None
 
     def release(
-        self, id_: str, at: float, again: ReadAgain | None = None, *, chosen_by: Fate | None = None
+        self, id_: str, at: float, again: ReadAgain | None = None, *, expected_fate: Fate | None = None
     ) -> Delivery:
         """Queue a delivery whose signal is no longer pending; raises `NoSuchDelivery` for any other delivery.
 
-        again: what its body says, if it was read again. chosen_by: the fate for which it was chosen, if any; it stays
-        as it is with another fate. Raises `NeverForwarded` if it has no signal.
+        again: what its body says, if it was read again. expected_fate: a delivery with another fate stays as it is;
+        None for any. Raises `NeverForwarded` if it has no signal.
         """
         delivery, callback = self.held(id_)
         if callback is None:
@@ -292,8 +292,8 @@ class Archive:
         other = DELIVERIES.alias("other")
         same = sa.and_(other.c.request_id == key, other.c.id != delivery.id)
         held = sa.and_(C.id == delivery.id, C.due_at.is_(None), C.callback.is_not(None))
-        if chosen_by is not None:
-            held = sa.and_(held, C.fate == chosen_by.value)
+        if expected_fate is not None:
+            held = sa.and_(held, C.fate == expected_fate.value)
         with self._database.begin() as connection:
             first = sa.exists(sa.select(other.c.id).where(same))
             released = connection.execute(sa.update(DELIVERIES).where(held, ~first).values(values)).rowcount
@@ -301,7 +301,7 @@ class Archive:
         if not released:
             if now is not None and now.due_at is not None:
                 why = "is pending already: it is sent by itself"
-            elif chosen_by is not None and now is not None and now.fate != chosen_by.value:
+            elif expected_fate is not None and now is not None and now.fate != expected_fate.value:
                 why = f"is {now.fate} by now: another command has released it"
             else:
                 why = "says what another delivery has said, which is kept already"

@@ -36,8 +36,10 @@ class Surroundings(Protocol):
         """Redeems the tokens in bodies."""
 
 
-def release(archive: Archive, id_: str, at: float, here: Surroundings, *, chosen_by: Fate | None = None) -> Delivery:
-    """Queue a delivery that is no longer pending. at: unix seconds. chosen_by: see `Archive.release`.
+def release(
+    archive: Archive, id_: str, at: float, here: Surroundings, *, expected_fate: Fate | None = None
+) -> Delivery:
+    """Queue a delivery whose signal is not pending. at: unix seconds. expected_fate: see `Archive.release`.
 
     Raises `NoSuchDelivery`, its subclass `NotReadAgain`, and `StoreAway`.
     """
@@ -46,8 +48,8 @@ def release(archive: Archive, id_: str, at: float, here: Surroundings, *, chosen
         advice = "`stagehook pipeline reference RUN STAGE ID` records its call"
         raise NotReadAgain(f"{delivery.id} waits for the call with the reference {delivery.reference}: {advice}")
     if callback is None or delivery.fate is Fate.PENDING or _can_be_sent(callback):
-        return archive.release(delivery.id, at, chosen_by=chosen_by)
-    return archive.release(delivery.id, at, _Reading(archive, delivery, here).read(), chosen_by=chosen_by)
+        return archive.release(delivery.id, at, expected_fate=expected_fate)
+    return archive.release(delivery.id, at, _Reading(archive, delivery, here).read(), expected_fate=expected_fate)
 
 
 def _can_be_sent(callback: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Final
 from activities.lanes import PARTITIONS, POLLS_WITHIN, Hold, LaneState, has_lane
 from receiver.telling.moments import utc_text
 
-ALL_TAKEN: Final = "if one runs, all its slots are taken by requests that hang: wait for them, or start another worker"
+ALL_TAKEN: Final = "if a worker runs, requests that hang take all its slots: wait for them, or start another worker"
 """What else may be the case of a lane that no worker serves: without a free slot, a worker asks for no tasks."""
 
 

@@ -112,7 +112,7 @@ def _migrating(database: Database, seconds: float) -> Iterator[Config]:
     config = _config()
     with database.begin(within=seconds) as connection:
         if database.is_sqlite:
-            # A transaction that has read before another's write cannot write any more.
+            # SQLite refuses a write in a transaction that has read before another process wrote.
             connection.exec_driver_sql("COMMIT")
             connection.exec_driver_sql(f"PRAGMA busy_timeout={int(SQLITE_WAITS * 1000)}")
             connection.exec_driver_sql("BEGIN IMMEDIATE")

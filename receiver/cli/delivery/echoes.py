@@ -18,7 +18,7 @@ EchoKey = tuple[str, int, int, int, int, str]
 
 
 class Echoes:
-    """The events that were sent into their captured runs in the last `ECHO_SECONDS`, each to be recognised once."""
+    """The events that were sent into their captured runs in the last `ECHO_SECONDS`, each to be recognized once."""
 
     def __init__(self) -> None:
         self._deadlines: dict[EchoKey, deque[float]] = {}

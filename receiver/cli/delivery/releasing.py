@@ -58,7 +58,7 @@ def _release(archive: Archive, chosen: Sequence[tuple[str, Fate | None]]) -> lis
     left: list[NoSuchDelivery] = []
     for id_, fate in chosen:
         try:
-            say(printable(f"{releases.release(archive, id_, time.time(), Here(), chosen_by=fate).id} is pending"))
+            say(printable(f"{releases.release(archive, id_, time.time(), Here(), expected_fate=fate).id} is pending"))
         except NoSuchDelivery as error:  # with filters: another process has released it
             left.append(error)
     return left
